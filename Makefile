@@ -1,0 +1,68 @@
+# Targets: demo, test, test-full, clean. Everything is installed into .venv from PyPI.
+#
+#   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
+
+PYTHON     ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p))))
+VENV       ?= .venv
+BIN        := $(VENV)/bin
+DEMO       ?= build/demo
+BOARD      ?= zcu104
+IMAGE      ?= $(DEMO)/phantom.png
+# The demo takes the trained network of this repository; without one it exports random weights.
+DEMO_MODEL ?= $(firstword $(wildcard models/pretrained/*.onnx) $(DEMO)/hardnet-mseg.onnx)
+# Extra options of the demo's build, for example --clock-mhz 250
+BUILD_OPTIONS ?=
+
+.PHONY: demo test test-full lint clean
+.DELETE_ON_ERROR:
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed (PYTHON=path)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+	  || { echo "Python 3.11 or 3.12 is needed, $(PYTHON) is another (PYTHON=path)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "cannot create $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.base: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.base
+
+$(VENV)/.models: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[models]'
+	@touch $@ $(VENV)/.base
+
+$(DEMO)/hardnet-mseg.onnx: $(VENV)/.models
+	@echo "no trained network in models/pretrained: exporting HarDNet-MSEG with random weights"
+	$(BIN)/fpga-gen models export hardnet-mseg -o $@
+
+$(DEMO)/phantom.png: fpga_gen/phantom.py | $(VENV)/.base
+	$(BIN)/python -m fpga_gen.phantom $@ --seed 100
+
+$(DEMO)/calibration: fpga_gen/phantom.py | $(VENV)/.base
+	rm -rf $@
+	$(BIN)/python -m fpga_gen.phantom $@ --count 8
+
+# HarDNet-MSEG at 352x352: build, simulate one picture in the generated RTL, compare bit for bit.
+demo: $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
+	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(DEMO)/$(BOARD) \
+	  --calibration $(DEMO)/calibration $(BUILD_OPTIONS)
+	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --overlay $(DEMO)/overlay.png
+	@echo "report: $(DEMO)/$(BOARD)/report.md   mask: $(DEMO)/overlay.png"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-full: lint
+	$(BIN)/python -m pytest -q
+
+clean:
+	rm -rf build dist $(VENV) .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,125 @@
+"""Board descriptions: boards/<name>/board.toml -> `Board`.
+
+A checkout holds the files in boards/ beside this package; an installed package carries a copy
+of them in fpga_gen/_boards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fpga_gen.errors import BoardError, ScheduleError
+from fpga_gen.hardware.params import PORT_BITS, EngineParams
+
+SCHEMES = ("mixed", "fixed8")
+_PACKAGE = Path(__file__).resolve().parent
+_FOLDERS = (_PACKAGE / "_boards", _PACKAGE.parent / "boards")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the programmable logic offers (or a design takes), in primitives."""
+
+    luts: int
+    flip_flops: int
+    dsps: int
+    bram36: int
+    uram: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """Facts of one board. clock_mhz, max_clock_mhz: MHz; dram_peak: bytes per second;
+    array: default engine of the `mixed` scheme, fixed8: of the `fixed8` scheme."""
+
+    name: str
+    title: str
+    part: str
+    vivado_board: str
+    status: str
+    resources: Resources
+    dram_bytes: int
+    dram_peak: int
+    hp_ports: int
+    clock_mhz: float
+    max_clock_mhz: float
+    array: EngineParams
+    fixed8: EngineParams
+
+    def default_array(self, scheme: str) -> EngineParams:
+        """Engine parameters of a quantisation scheme, one of `SCHEMES`."""
+        return self.fixed8 if scheme == "fixed8" else self.array
+
+    def to_dict(self) -> dict:
+        """JSON-able facts, for `--json` and for the hash in the manifest."""
+        data = dataclasses.asdict(self)
+        return {**data, "array": self.array.to_dict(), "fixed8": self.fixed8.to_dict()}
+
+
+def boards_folder() -> Path:
+    """The folder that holds one sub-folder for each board; BoardError if there is none."""
+    for folder in _FOLDERS:
+        if any(folder.glob("*/board.toml")):
+            return folder
+    raise BoardError("no board descriptions found: reinstall fpga-gen")
+
+
+def board_names() -> list[str]:
+    """Names of all known boards, sorted."""
+    return sorted(path.parent.name for path in boards_folder().glob("*/board.toml"))
+
+
+@cache
+def load_board(name: str) -> Board:
+    """The board called `name`; BoardError lists the known ones."""
+    if name not in board_names():
+        raise BoardError(f"unknown board {name!r}; known boards: {', '.join(board_names())}")
+    return read_board(boards_folder() / name / "board.toml")
+
+
+def read_board(path: Path) -> Board:
+    """Reads one board.toml; BoardError names the file and the field at fault."""
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BoardError(f"{path}: cannot be read: {error}") from error
+    try:
+        dram, ports, clock = data["dram"], data["ports"], data["clock"]
+        array = dict(data["array"])
+        changes = array.pop("fixed8")
+        array["modes"] = tuple(array["modes"])
+        mixed = EngineParams(**array)
+        board = Board(
+            name=data["name"],
+            title=data["title"],
+            part=data["part"],
+            vivado_board=data["vivado_board"],
+            status=data["status"],
+            resources=Resources(**data["resources"]),
+            dram_bytes=dram["bytes"],
+            dram_peak=dram["peak_bytes_per_second"],
+            hp_ports=ports["hp"],
+            clock_mhz=float(clock["default_mhz"]),
+            max_clock_mhz=float(clock["max_mhz"]),
+            array=mixed,
+            fixed8=dataclasses.replace(mixed, **changes),
+        )
+        peak = dram["bits"] // 8 * dram["mega_transfers"] * 1_000_000
+        hp_bits = ports["hp_bits"]
+    except KeyError as error:
+        raise BoardError(f"{path}: field {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise BoardError(f"{path}: {error}") from error
+    except ScheduleError as error:
+        raise BoardError(f"{path}: [array] {error}") from error
+    if board.name != path.parent.name:
+        raise BoardError(f"{path}: name {board.name!r} differs from the folder's")
+    if peak != board.dram_peak:
+        raise BoardError(f"{path}: peak_bytes_per_second should be {peak} (bits x transfers)")
+    if hp_bits != PORT_BITS:
+        raise BoardError(f"{path}: hp_bits must be {PORT_BITS}, the width of the engine's ports")
+    return board

@@ -1,0 +1,142 @@
+"""`fpga-gen build`, `estimate` and `check`: from a model to a build directory, or to figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fpga_gen.boards import SCHEMES
+from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
+from fpga_gen.cli.render import frame_table, layer_table
+from fpga_gen.images import FITS, NORMALISATIONS, Preprocess
+
+INPUT_SHAPE = click.option(
+    "--input-shape", type=SHAPE, help="Input shape of a model that leaves it open: 1,3,352,352."
+)
+
+
+def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that build and estimate share."""
+    options = (
+        click.argument("model", type=click.Path(path_type=Path)),
+        click.option("--board", required=True, help="See `fpga-gen boards`."),
+        click.option("--clock-mhz", type=float, help="Clock of the engine.  [default: board's]"),
+        click.option(
+            "--calibration",
+            type=click.Path(path_type=Path),
+            help="Folder of pictures.  [default: seeded synthetic pictures]",
+        ),
+        click.option(
+            "--array",
+            type=ARRAY,
+            help="Pixels, inputs, DSP columns, SP2 columns: 8,16,24,18.  [default: board's]",
+        ),
+        click.option(
+            "--scheme",
+            type=click.Choice(SCHEMES),
+            default="mixed",
+            show_default=True,
+            help="mixed: int8 and SP2 filters; fixed8: int8 alone, no SP2 columns.",
+        ),
+        INPUT_SHAPE,
+        click.option(
+            "--normalise",
+            type=click.Choice(list(NORMALISATIONS)),
+            default="imagenet",
+            show_default=True,
+            help="What the model expects: ImageNet statistics, 0..1, or 0..255.",
+        ),
+        click.option(
+            "--fit",
+            type=click.Choice(FITS),
+            default="stretch",
+            show_default=True,
+            help="How pictures of another size become the model's input.",
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of the quantiser."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def make_config(normalise: str, fit: str, **options: Any) -> Any:
+    """BuildConfig of the shared options."""
+    from fpga_gen.config import BuildConfig
+
+    return BuildConfig(preprocess=Preprocess(normalise, fit), **options)
+
+
+@click.command()
+@compile_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Build directory.  [default: build/MODEL-BOARD]",
+)
+@common_options
+@click.pass_obj
+def build(settings: Settings, output: Path | None, **options: Any) -> None:
+    """Compile MODEL (ONNX) for a board: quantised weights, schedule, Verilog, report."""
+    from fpga_gen import pipeline
+
+    config = make_config(**options)
+    target = output or Path("build") / f"{config.model.stem}-{config.board}"
+    with ConsoleProgress(settings) as progress:
+        flow = pipeline.build(config, target, progress)
+    settings.result(
+        {"directory": str(target), "seconds": flow.times, "report": flow.report.to_dict()}
+    )
+    settings.show(frame_table(flow.report))
+    settings.say(f"{target}: complete; details in {target / 'report.md'}")
+
+
+@click.command()
+@compile_options
+@common_options
+@click.pass_obj
+def estimate(settings: Settings, **options: Any) -> None:
+    """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing."""
+    from fpga_gen import pipeline
+
+    with ConsoleProgress(settings) as progress:
+        flow = pipeline.estimate(make_config(**options), progress)
+    settings.result(flow.report.to_dict())
+    if settings.verbose:
+        settings.show(layer_table(flow.report))
+    settings.show(frame_table(flow.report))
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@INPUT_SHAPE
+@common_options
+@click.pass_context
+def check(context: click.Context, model: Path, input_shape: tuple[int, ...] | None) -> int:
+    """List every node of MODEL that cannot be compiled, and what to do about it."""
+    from fpga_gen.frontend.importer import check_onnx
+
+    settings: Settings = context.obj
+    problems = check_onnx(model, input_shape)
+    settings.result(
+        {
+            "model": str(model),
+            "supported": not problems,
+            "problems": [
+                {"node": p.node, "op": p.op, "reason": p.reason, "remedy": p.remedy}
+                for p in problems
+            ],
+        }
+    )
+    if not problems:
+        settings.say(f"{model}: every node is supported")
+        return 0
+    count = f"{len(problems)} node{'s' * (len(problems) > 1)}"
+    click.echo(f"fpga-gen: {model}: {count} cannot be compiled", err=True)
+    for problem in problems:
+        click.echo(f"  {problem}", err=True)
+    return 1

@@ -1,0 +1,54 @@
+"""Entry point: the command group and the mapping from errors to exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from fpga_gen import __version__
+from fpga_gen.cli.boards import boards
+from fpga_gen.cli.build import build, check, estimate
+from fpga_gen.cli.common import Settings, common_options
+from fpga_gen.cli.models import models
+from fpga_gen.cli.simulate import simulate
+from fpga_gen.errors import FpgaGenError
+
+OK, INPUT_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fpga-gen")
+@common_options
+def cli() -> None:
+    """Compile a CNN in ONNX into a bit-exact FPGA accelerator."""
+
+
+for command in (build, simulate, estimate, check, boards, models):
+    cli.add_command(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code: 0 done, 1 input at fault, 2 usage."""
+    settings = Settings()
+    try:
+        code = cli.main(list(arguments), prog_name="fpga-gen", standalone_mode=False, obj=settings)
+    except FpgaGenError as error:
+        if settings.verbose:
+            traceback.print_exc()
+        click.echo(f"fpga-gen: {error}", err=True)
+        return INPUT_ERROR
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("fpga-gen: interrupted", err=True)
+        return INTERRUPTED
+    return code if isinstance(code, int) else OK
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))

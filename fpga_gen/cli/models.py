@@ -1,0 +1,93 @@
+"""`fpga-gen models list` and `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from fpga_gen.cli.common import Settings, common_options
+from fpga_gen.errors import FpgaGenError
+
+
+@click.group()
+@common_options
+def models() -> None:
+    """Reference networks: list them, export one as ONNX."""
+
+
+@models.command(name="list")
+@common_options
+@click.pass_obj
+def list_models(settings: Settings) -> None:
+    """List the reference networks."""
+    from models import MODELS
+
+    settings.result(
+        [
+            {"name": name, "input_size": info.input_size, "description": info.description}
+            for name, info in MODELS.items()
+        ]
+    )
+    table = Table("model", "input", "description")
+    for name, info in MODELS.items():
+        table.add_row(name, f"{info.input_size}x{info.input_size}", info.description)
+    settings.show(table)
+
+
+@models.command()
+@click.argument("name")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="ONNX file  [default: NAME.onnx]"
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Trained weights (.pth); without it they are random.",
+)
+@click.option("--input-size", type=click.IntRange(32), help="Height and width in pixels.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random weights.")
+@common_options
+@click.pass_obj
+def export(
+    settings: Settings,
+    name: str,
+    output: Path | None,
+    checkpoint: Path | None,
+    input_size: int | None,
+    seed: int,
+) -> None:
+    """Export the network NAME as ONNX (needs the extra `models`)."""
+    path = export_model(name, output or Path(f"{name}.onnx"), checkpoint, input_size, seed)
+    settings.result({"model": name, "onnx": str(path)})
+    weights = "random weights" if checkpoint is None else str(checkpoint)
+    settings.say(f"{path}: {name} with {weights}")
+
+
+def export_model(
+    name: str, path: Path, checkpoint: Path | None, input_size: int | None, seed: int
+) -> Path:
+    """Calls models.export; every fault of the input becomes an FpgaGenError."""
+    from models import MODELS
+
+    if name not in MODELS:
+        raise FpgaGenError(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
+    if checkpoint is not None and not checkpoint.is_file():
+        raise FpgaGenError(f"{checkpoint}: no such checkpoint file")
+    try:
+        import torch  # noqa: F401  # only to tell which package is missing
+
+        from models.export import export_onnx
+    except ImportError as error:
+        raise FpgaGenError(
+            f"models export needs the package {error.name!r}: pip install 'fpga-gen[models]'"
+        ) from error
+    try:
+        return export_onnx(name, path, checkpoint=checkpoint, input_size=input_size, seed=seed)
+    except ImportError as error:
+        raise FpgaGenError(
+            f"models export needs the package {error.name!r}: pip install 'fpga-gen[models]'"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise FpgaGenError(f"cannot export {name}: {error}") from error

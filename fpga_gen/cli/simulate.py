@@ -1,0 +1,42 @@
+"""`fpga-gen simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+from fpga_gen.cli.render import frame_table
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--image", required=True, type=click.Path(path_type=Path), help="Picture, or .npy array."
+)
+@click.option("--trace-tensors", is_flag=True, help="Compare every intermediate map as well.")
+@click.option(
+    "--overlay",
+    type=click.Path(path_type=Path),
+    help="Write the picture with the predicted mask as PNG (one-channel networks).",
+)
+@common_options
+@click.pass_obj
+def simulate(
+    settings: Settings, directory: Path, image: Path, trace_tensors: bool, overlay: Path | None
+) -> None:
+    """Run one frame through the RTL in DIRECTORY and compare it with the integer reference."""
+    from fpga_gen.simulation_flow import simulate_build
+
+    with ConsoleProgress(settings) as progress:
+        flow = simulate_build(directory, image, trace_tensors, overlay, progress)
+    report = flow.report
+    assert report.simulation is not None
+    settings.result({"directory": str(directory), "simulation": report.to_dict()["simulation"]})
+    settings.show(frame_table(report))
+    settings.say(
+        f"bit-exact: {report.simulation.tensors_compared} maps equal the integer reference"
+    )
+    if overlay:
+        settings.say(f"{overlay}: mask overlay")

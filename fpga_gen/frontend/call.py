@@ -1,0 +1,124 @@
+"""One ONNX node with its evaluated inputs: what an operator's import function works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from fpga_gen.frontend.problems import Refused
+from fpga_gen.frontend.values import Builder, Feature, HostValue, Value, native_shape
+from fpga_gen.graph.ir import HostOp
+
+FLATTENED = "keep the map as (1, channels, height, width), or flatten it only before Gemm"
+PADDED = "only a Conv or pool with the right padding can absorb a Pad; move the padding there"
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A node and its inputs. tail: everything that depends on it can run on the host."""
+
+    builder: Builder
+    node: onnx.NodeProto
+    opset: int
+    values: tuple[Value | None, ...]
+    tail: bool
+    reaches: str = ""
+
+    @property
+    def op(self) -> str:
+        return self.node.op_type
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def output(self) -> str:
+        return self.node.output[0]
+
+    def attr(self, name: str, default=None):
+        """Attribute value (bytes as str), or the default."""
+        for attribute in self.node.attribute:
+            if attribute.name == name:
+                value = onnx.helper.get_attribute_value(attribute)
+                return value.decode() if isinstance(value, bytes) else value
+        return default
+
+    def has(self, index: int) -> bool:
+        """Whether an optional input is given."""
+        return index < len(self.values) and self.values[index] is not None
+
+    def const(self, index: int, what: str) -> np.ndarray:
+        """A constant input."""
+        value = self.values[index] if self.has(index) else None
+        if not isinstance(value, np.ndarray):
+            raise Refused(f"{what} is not a constant", "make it a constant before exporting")
+        return value
+
+    def ints(self, index: int, name: str) -> list[int] | None:
+        """Integers given as an input or, in older opsets, as an attribute; None if absent."""
+        if self.has(index):
+            return [int(v) for v in self.const(index, name).reshape(-1)]
+        value = self.attr(name)
+        return None if value is None else list(value)
+
+    def weight(self, index: int, what: str) -> np.ndarray:
+        """A constant of finite float32 weights with at least one element."""
+        array = self.const(index, what)
+        name = f"{what} '{self.node.input[index]}'"
+        if array.size == 0:
+            raise Refused(f"{name} is empty", "repair the weights")
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise Refused(f"{name} holds NaN or infinite values", "repair the weights")
+        return array
+
+    def feature(self, index: int = 0, *, padded: bool = False) -> Feature:
+        """A feature map of any ONNX shape; one with pending zero padding only if `padded`."""
+        value = self.values[index] if self.has(index) else None
+        if isinstance(value, HostValue):
+            raise Refused(
+                f"works on the result of {value.steps[-1].kind}, which runs on the host",
+                "only operators at the very end of the network may follow it",
+            )
+        if not isinstance(value, Feature):
+            raise Refused(f"input {index} is a constant", "fold constants before exporting")
+        if any(value.pads) and not padded:
+            raise Refused("reads a zero-padded map", PADDED)
+        return value
+
+    def map(self, index: int = 0, *, padded: bool = False) -> Feature:
+        """A feature map of shape (1, C, H, W)."""
+        value = self.feature(index, padded=padded)
+        top, left, bottom, right = value.pads
+        n, c, h, w = native_shape(self.builder, value)
+        if value.shape != (n, c, h + top + bottom, w + left + right):
+            shape = "x".join(map(str, value.shape))
+            raise Refused(f"reads a map that was reshaped to {shape}", FLATTENED)
+        return value
+
+    def result(self, tensor: str, shape: tuple[int, ...] | None = None) -> list[Value]:
+        """The node's only result; shape defaults to the map's (1, C, H, W)."""
+        return [Feature(tensor, shape or (1, *self.builder.shape(tensor)))]
+
+    def host(self, kind: str, shape: tuple[int, ...], **attributes) -> list[Value]:
+        """A step on the host after what input 0 is."""
+        value = self.values[0]
+        step = HostOp(kind, value.tensor, attributes, self.name)
+        if isinstance(value, HostValue):
+            return [HostValue(value.tensor, shape, (*value.steps, step))]
+        return [HostValue(value.tensor, shape, (*self.to_host(value).steps, step))]
+
+    def to_host(self, value: Feature) -> HostValue:
+        """The host's view of a feature, in its ONNX shape."""
+        return on_host(self.builder, value, self.name)
+
+
+def on_host(builder: Builder, value: Feature, onnx_name: str) -> HostValue:
+    """A feature as the host sees it: a reshape where its ONNX shape is not the map's own."""
+    if value.shape == native_shape(builder, value):
+        return HostValue(value.tensor, value.shape, ())
+    step = HostOp("reshape", value.tensor, {"shape": list(value.shape)}, onnx_name)
+    return HostValue(value.tensor, value.shape, (step,))

@@ -1,0 +1,257 @@
+"""ONNX file -> Graph. Everything that is not supported is refused, all nodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from fpga_gen.frontend import ops_conv, ops_elementwise, ops_host, ops_pool, ops_resize, ops_shape
+from fpga_gen.frontend.call import PADDED, Call, on_host
+from fpga_gen.frontend.constants import fold
+from fpga_gen.frontend.load import LoadedModel, initializer_arrays, load_model
+from fpga_gen.frontend.problems import Problem, Refused, problems_error
+from fpga_gen.frontend.values import Builder, Feature, HostValue, Unknown, Value, phantom
+from fpga_gen.graph.ir import Graph, HostInput, HostOp
+from fpga_gen.graph.passes.rewrite import pruned
+from fpga_gen.graph.verify import verify
+
+OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
+    "Add": ops_elementwise.add,
+    "ArgMax": ops_host.argmax,
+    "AveragePool": ops_pool.average_pool,
+    "BatchNormalization": ops_conv.batch_normalization,
+    "Cast": ops_shape.cast,
+    "Clip": ops_elementwise.clip,
+    "Concat": ops_shape.concat,
+    "Conv": ops_conv.conv,
+    "Div": ops_elementwise.div,
+    "Dropout": ops_shape.dropout,
+    "Expand": ops_shape.expand,
+    "Flatten": ops_shape.flatten,
+    "Gemm": ops_conv.gemm,
+    "GlobalAveragePool": ops_pool.global_average_pool,
+    "GlobalMaxPool": ops_pool.global_max_pool,
+    "Identity": ops_shape.identity,
+    "MatMul": ops_conv.matmul,
+    "Max": ops_elementwise.maximum,
+    "MaxPool": ops_pool.max_pool,
+    "Min": ops_elementwise.minimum,
+    "Mul": ops_elementwise.mul,
+    "Neg": ops_elementwise.neg,
+    "Pad": ops_shape.pad,
+    "ReduceMean": ops_pool.reduce_mean,
+    "Relu": ops_elementwise.relu,
+    "Reshape": ops_shape.reshape,
+    "Resize": ops_resize.resize,
+    "Shape": ops_shape.shape_of,
+    "Sigmoid": ops_host.sigmoid,
+    "Size": ops_shape.size_of,
+    "Softmax": ops_host.softmax,
+    "Squeeze": ops_shape.squeeze,
+    "Sub": ops_elementwise.sub,
+    "Sum": ops_elementwise.sum_n,
+    "Transpose": ops_shape.transpose,
+    "Unsqueeze": ops_shape.unsqueeze,
+    "Upsample": ops_resize.upsample,
+}
+
+# Operators that the host can run on what the engine returns.
+HOST_OPERATORS = frozenset(
+    "ArgMax Cast Clip Dropout Flatten Identity Relu Reshape Resize Sigmoid Softmax Squeeze "
+    "Transpose Unsqueeze Upsample".split()
+)
+
+REMEDIES = {
+    "ConvTranspose": "replace it by Resize followed by Conv",
+    "HardSigmoid": "replace it by Clip of a Conv",
+    "HardSwish": "train with Relu or ReLU6 instead",
+    "LeakyRelu": "train with Relu or ReLU6 instead",
+    "PRelu": "train with Relu or ReLU6 instead",
+    "Elu": "train with Relu or ReLU6 instead",
+    "Gelu": "train with Relu or ReLU6 instead",
+    "Tanh": "train with Relu or Clip instead",
+    "QuantizeLinear": "export the float model, quantisation is done here",
+    "DequantizeLinear": "export the float model, quantisation is done here",
+    "QLinearConv": "export the float model, quantisation is done here",
+    "If": "simplify the model first (onnxsim)",
+    "Loop": "export without control flow",
+    "Scan": "export without control flow",
+    "DepthToSpace": "replace it by Resize followed by Conv",
+    "SpaceToDepth": "replace it by a strided Conv",
+    "InstanceNormalization": "train with BatchNormalization instead",
+    "LayerNormalization": "train with BatchNormalization instead",
+    "GroupNormalization": "train with BatchNormalization instead",
+    "Split": "compute the parts with separate Conv nodes",
+    "Slice": "compute the part with its own Conv node",
+    "ReduceMax": "use GlobalMaxPool",
+}
+REMEDY = "replace it by supported operators, or cut the model before it"
+
+
+@dataclass
+class _Import:
+    """State of one import."""
+
+    source: LoadedModel
+    builder: Builder = field(default_factory=Builder)
+    values: dict[str, Value] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    inferred: dict[str, tuple[int, ...]] | None = None
+
+
+def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Graph:
+    """Import a model with batch size 1.
+
+    input_shape: (C, H, W) or (1, C, H, W), needed if the model leaves its input size open.
+    UnsupportedModel lists every node that cannot be imported, or says what is wrong with the file.
+    """
+    graph, problems = _import(Path(path), input_shape)
+    if graph is None:
+        raise problems_error(Path(path), problems)
+    return graph
+
+
+def check_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> list[Problem]:
+    """Every node that keeps the model from being imported; UnsupportedModel if it cannot be read."""
+    return _import(Path(path), input_shape)[1]
+
+
+def _import(path: Path, input_shape: tuple[int, ...] | None) -> tuple[Graph | None, list[Problem]]:
+    state = _Import(load_model(path, input_shape))
+    model, source = state.source.model, state.source
+    state.values.update(initializer_arrays(model))
+    _, c, h, w = source.shape
+    state.builder.tensor(source.input, (c, h, w))
+    state.values[source.input] = Feature(source.input, source.shape)
+    nodes = _live_nodes(model)
+    tails = _tails(model, nodes)
+    for index, node in enumerate(nodes):
+        blocker = tails[index]
+        try:
+            results = _convert(state, node, tail=blocker == "", reaches=blocker)
+        except Refused as refused:
+            label = node.name or next(o for o in node.output if o)
+            state.problems.append(Problem(label, node.op_type, refused.reason, refused.remedy))
+            results = _phantoms(state, node)
+        state.values.update({n: v for n, v in zip(node.output, results) if n})
+    graph = None if state.problems else _finish(state)
+    return graph, state.problems
+
+
+def _live_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Nodes that an output depends on, in order."""
+    needed = {o.name for o in model.graph.output}
+    live = []
+    for node in reversed(model.graph.node):
+        if any(o in needed for o in node.output if o):
+            live.append(node)
+            needed.update(node.input)
+            for attribute in node.attribute:  # a subgraph may read outer values
+                for inner in (attribute.g, *attribute.graphs):
+                    needed.update(name for n in inner.node for name in n.input)
+    return live[::-1]
+
+
+def _tails(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[str]:
+    """Per node: '' if only host operators depend on it, else the name of one that is not."""
+    blockers: dict[str, str] = {}  # value -> a consumer that cannot run on the host
+    result = []
+    for node in reversed(nodes):
+        blocker = next((blockers[o] for o in node.output if o in blockers), "")
+        result.append(blocker)
+        if node.op_type in ("Shape", "Size"):
+            continue  # reads no elements
+        if not blocker and node.op_type not in HOST_OPERATORS:
+            blocker = node.name or node.output[0]
+        if blocker:
+            for name in node.input:
+                blockers.setdefault(name, blocker)
+    return result[::-1]
+
+
+def _convert(state: _Import, node: onnx.NodeProto, *, tail: bool, reaches: str) -> list[Value]:
+    """Values of a node's outputs."""
+    inputs = tuple(state.values.get(n, Unknown()) if n else None for n in node.input)
+    known = node.domain in ("", "ai.onnx")
+    subgraphs = any(a.g.node or a.graphs for a in node.attribute)
+    constant = all(v is None or isinstance(v, np.ndarray) for v in inputs) and not subgraphs
+    if known and constant:
+        return list(fold(node, list(inputs), state.source.opset))
+    if not known or node.op_type not in OPERATORS:
+        domain = "" if known else f" of domain '{node.domain}'"
+        remedy = REMEDIES.get(node.op_type, REMEDY)
+        raise Refused(f"operator {node.op_type}{domain} is not supported", remedy)
+    if any(isinstance(v, Unknown) for v in inputs):
+        return [Unknown() for _ in node.output]
+    call = Call(state.builder, node, state.source.opset, inputs, tail, reaches)
+    return OPERATORS[node.op_type](call)
+
+
+def _phantoms(state: _Import, node: onnx.NodeProto) -> list[Value]:
+    """Stand-ins for the results of a refused node, shaped by ONNX's own inference."""
+    if state.inferred is None:
+        state.inferred = _infer_shapes(state.source)
+    return [phantom(state.builder, o, state.inferred.get(o)) for o in node.output]
+
+
+def _infer_shapes(source: LoadedModel) -> dict[str, tuple[int, ...]]:
+    model = onnx.ModelProto()
+    model.CopyFrom(source.model)
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    for value in model.graph.input:
+        if value.name == source.input:
+            shape = value.type.tensor_type.shape
+            del shape.dim[:]
+            for size in source.shape:
+                shape.dim.add().dim_value = size
+    try:
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (onnx.shape_inference.InferenceError, ValueError):
+        return {}  # only costs the problems that would have been found after this node
+    return {
+        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
+        for v in (*model.graph.value_info, *model.graph.output)
+    }
+
+
+def _finish(state: _Import) -> Graph | None:
+    """The graph of the collected nodes; None after adding the problems of its outputs."""
+    builder, outputs = state.builder, []
+    host_ops: list[HostOp] = []
+    for info in state.source.model.graph.output:
+        value = state.values.get(info.name)
+        if isinstance(value, Feature) and any(value.pads):
+            state.problems.append(Problem(info.name, "Output", "is a zero-padded map", PADDED))
+            continue
+        if not isinstance(value, Feature | HostValue):
+            reason = "does not depend on the input"
+            state.problems.append(Problem(info.name, "Output", reason, "remove this output"))
+            continue
+        final = on_host(builder, value, "") if isinstance(value, Feature) else value
+        tensor = final.tensor
+        if tensor in outputs or tensor == state.source.input:
+            tensor = builder.copy(tensor, f"{info.name}.copy", "")  # outputs have own maps
+        outputs.append(tensor)
+        host_ops += [HostOp(s.kind, tensor, s.attributes, s.onnx_name) for s in final.steps]
+    if state.problems:
+        return None
+    _, c, h, w = state.source.shape
+    graph = Graph(
+        name=state.source.path.stem,
+        input=state.source.input,
+        outputs=tuple(outputs),
+        tensors=dict(builder.tensors),
+        nodes=tuple(builder.nodes),
+        host_input=HostInput((c, h, w)),
+        host_ops=tuple(host_ops),
+        output_names=tuple(o.name for o in state.source.model.graph.output),
+    )
+    graph = pruned(graph)
+    verify(graph)
+    return graph

@@ -1,0 +1,215 @@
+"""Reads an ONNX file: format, external data, opset, functions, the one input and its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, numpy_helper
+from onnx.inliner import inline_local_functions
+
+from fpga_gen.errors import UnsupportedModel
+
+MIN_OPSET = 7  # older opsets broadcast by other rules
+FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A checked model without local functions; shape is the input's (1, C, H, W)."""
+
+    path: Path
+    model: onnx.ModelProto
+    opset: int
+    input: str
+    shape: tuple[int, int, int, int]
+
+
+def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
+    """Read and check a file. UnsupportedModel names what is wrong with it.
+
+    input_shape: (C, H, W) or (1, C, H, W), needed where the model leaves sizes open.
+    """
+    path = Path(path)
+    model = _read(path)
+    _load_external_data(path, model)
+    if model.functions:
+        model = inline_local_functions(model)
+    opset = _opset(path, model)
+    _check(path, model)
+    name, shape = _input(path, model, input_shape)
+    return LoadedModel(path, model, opset, name, shape)
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    if not path.exists():
+        raise UnsupportedModel(f"{path}: no such file; give the path of an ONNX model")
+    if not path.is_file():
+        raise UnsupportedModel(f"{path}: not a file; give the path of an ONNX model")
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except (DecodeError, ValueError):
+        raise UnsupportedModel(
+            f"{path}: not an ONNX file or truncated; export or copy the model again"
+        ) from None
+    except OSError as error:
+        raise UnsupportedModel(f"{path}: cannot be read: {error.strerror}") from None
+    if not model.ir_version or not model.graph.node:
+        raise UnsupportedModel(f"{path}: holds no ONNX graph; export or copy the model again")
+    return model
+
+
+def _tensors(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[TensorProto]:
+    """Every tensor of a graph, those in attributes and subgraphs included."""
+    yield from getattr(message, "initializer", ())
+    for sparse in getattr(message, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
+    for node in message.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _tensors(graph)
+
+
+def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
+    """Bring external tensors in; every location is checked before a byte is read."""
+    sources = [model.graph, *model.functions]
+    external = [
+        t for s in sources for t in _tensors(s) if t.data_location == TensorProto.EXTERNAL
+    ]
+    files = [_external_file(path, t) for t in external]
+    for tensor, file in zip(external, files, strict=True):
+        info = {e.key: e.value for e in tensor.external_data}
+        try:
+            offset = int(info.get("offset", 0))
+            item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            bits = 4 if item == 1 and "4" in TensorProto.DataType.Name(tensor.data_type) else 8
+            size = -(-int(np.prod(tensor.dims, dtype=object)) * item * bits // 8)
+            length = int(info.get("length", size))
+        except (ValueError, KeyError, TypeError):
+            raise UnsupportedModel(
+                f"{path}: external data of tensor '{tensor.name}' is malformed; export again"
+            ) from None
+        available = file.stat().st_size
+        if min(offset, size) < 0 or length != size or offset + length > available:
+            raise UnsupportedModel(
+                f"{path}: external data '{info['location']}' of tensor '{tensor.name}' is too "
+                "short or of the wrong size; copy the data file again"
+            )
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            tensor.raw_data = stream.read(length)
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _external_file(path: Path, tensor: TensorProto) -> Path:
+    location = {e.key: e.value for e in tensor.external_data}.get("location", "")
+    folder = path.resolve().parent
+    where = f"{path}: external data '{location}' of tensor '{tensor.name}'"
+    try:
+        target = (folder / location).resolve()
+    except (OSError, ValueError, RuntimeError):
+        raise UnsupportedModel(f"{where} is no valid path; export again") from None
+    parts = location.replace("\\", "/").split("/")
+    if not location or ".." in parts or not target.is_relative_to(folder) or parts[0] == "":
+        raise UnsupportedModel(
+            f"{where} points outside the model's folder; put the data file beside the model"
+        )
+    if not target.is_file():
+        raise UnsupportedModel(f"{where} is missing; copy the data file beside the model")
+    return target
+
+
+def _opset(path: Path, model: onnx.ModelProto) -> int:
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    newest = onnx.defs.onnx_opset_version()
+    if not versions:
+        raise UnsupportedModel(f"{path}: names no ONNX opset; export or copy the model again")
+    if not MIN_OPSET <= versions[0] <= newest:
+        raise UnsupportedModel(
+            f"{path}: opset {versions[0]} is not supported; export with opset "
+            f"{MIN_OPSET} to {newest}"
+        )
+    return versions[0]
+
+
+def _check(path: Path, model: onnx.ModelProto) -> None:
+    """Structure of the file; operators that ONNX does not know are left to the importer."""
+    known = {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""}
+    if any(n.domain not in ("", "ai.onnx") or n.op_type not in known for n in model.graph.node):
+        return
+    for output in model.graph.output:  # the checker wants a shape, the importer finds its own
+        if not output.type.tensor_type.HasField("shape"):
+            output.type.tensor_type.shape.SetInParent()
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise UnsupportedModel(f"{path}: not a valid ONNX model: {line}; export again") from None
+
+
+def _input(
+    path: Path, model: onnx.ModelProto, given: tuple[int, ...] | None
+) -> tuple[str, tuple[int, int, int, int]]:
+    """Name and shape of the only input; an open batch size becomes 1."""
+    constants = {t.name for t in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    if len(inputs) != 1:
+        names = ", ".join(f"'{i.name}'" for i in inputs) or "none"
+        raise UnsupportedModel(
+            f"{path}: the model must have exactly one input, it has {names}; make the others "
+            "constants before exporting"
+        )
+    name, tensor = inputs[0].name, inputs[0].type.tensor_type
+    if tensor.elem_type not in FLOAT_TYPES:
+        kind = TensorProto.DataType.Name(tensor.elem_type)
+        raise UnsupportedModel(
+            f"{path}: input '{name}' has type {kind}; export the model with a float32 input"
+        )
+    if not tensor.HasField("shape"):
+        dims: list[int] = [0] * 4
+    else:
+        dims = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
+    if len(dims) != 4:
+        raise UnsupportedModel(
+            f"{path}: input '{name}' has {len(dims)} dimensions; an image input of "
+            "(1, channels, height, width) is needed"
+        )
+    dims[0] = max(dims[0], 0) or 1
+    if given is not None:
+        want = [1, *given] if len(given) == 3 else list(given)
+        if len(want) != 4 or min(want) < 1 or any(d > 0 and d != w for d, w in zip(dims, want)):
+            shown = tuple(d if d > 0 else "?" for d in dims)
+            raise UnsupportedModel(
+                f"{path}: --input-shape {tuple(given)} does not fit input '{name}' of shape {shown}"
+            )
+        dims = want
+    if dims[0] != 1:
+        raise UnsupportedModel(
+            f"{path}: input '{name}' has batch size {dims[0]}; export the model with batch size 1"
+        )
+    if min(dims) < 1:
+        raise UnsupportedModel(
+            f"{path}: input '{name}' leaves its size open; give --input-shape C,H,W"
+        )
+    return name, (dims[0], dims[1], dims[2], dims[3])
+
+
+def initializer_arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Constant tensors of the graph by name."""
+    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for sparse in model.graph.sparse_initializer:
+        flat = np.zeros(int(np.prod(sparse.dims)), numpy_helper.to_array(sparse.values).dtype)
+        indices = numpy_helper.to_array(sparse.indices)
+        if indices.ndim == 2:
+            indices = np.ravel_multi_index(tuple(indices.T), tuple(sparse.dims))
+        flat[indices] = numpy_helper.to_array(sparse.values)
+        arrays[sparse.values.name] = flat.reshape(tuple(sparse.dims))
+    return arrays

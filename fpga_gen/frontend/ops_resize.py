@@ -1,0 +1,143 @@
+"""Resize and Upsample: on the engine as a separable Resample, at the very end on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from fpga_gen.frontend.call import Call
+from fpga_gen.frontend.problems import Refused
+from fpga_gen.frontend.values import Feature, HostValue, Value
+from fpga_gen.graph.axis import COORDINATE_MODES, NEAREST_MODES, exact_scale, resize_axis
+from fpga_gen.graph.ir import Resample
+
+HOST_CHANNELS = 4  # a final linear enlargement of so few channels ...
+HOST_FACTOR = 4  # ... by so much costs the engine more traffic than the whole map
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A Resize over height and width: sizes, exact scales and modes."""
+
+    size: tuple[int, int]
+    scales: tuple[Fraction, Fraction]
+    mode: str
+    coordinates: str
+    nearest_mode: str
+
+
+def resize(call: Call) -> list[Value]:
+    shape = _input_shape(call)
+    if call.opset < 11:
+        plan = _plan(call, shape, _scales(call, 1), None, "asymmetric", "simple")
+    else:
+        if call.attr("exclude_outside", 0):
+            raise Refused("uses exclude_outside", "export with exclude_outside = 0")
+        if call.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
+            raise Refused("keeps the aspect ratio", "export with fixed output sizes")
+        sizes = call.ints(3, "sizes") if call.has(3) else None
+        scales = _scales(call, 2) if call.has(2) and not sizes else None
+        if call.has(2) and scales is not None and not scales:
+            scales = None
+        if not sizes and scales is None:
+            raise Refused("has neither scales nor sizes", "export with fixed output sizes")
+        coordinates = call.attr("coordinate_transformation_mode", "half_pixel")
+        nearest = call.attr("nearest_mode", "round_prefer_floor")
+        plan = _plan(call, shape, scales, sizes, coordinates, nearest)
+        if call.attr("antialias", 0) and plan.mode != "nearest" and min(plan.scales) < 1:
+            raise Refused("shrinks with antialiasing", "export with antialias = 0")
+    return _apply(call, shape, plan)
+
+
+def upsample(call: Call) -> list[Value]:
+    shape = _input_shape(call)
+    scales = _scales(call, 1) if call.has(1) else list(call.attr("scales") or [])
+    return _apply(call, shape, _plan(call, shape, scales, None, "asymmetric", "floor"))
+
+
+def _input_shape(call: Call) -> tuple[int, ...]:
+    value = call.values[0]
+    shape = value.shape if isinstance(value, HostValue) else call.map().shape
+    if len(shape) != 4:
+        raise Refused("resizes a reshaped map", "keep the map as (1, channels, height, width)")
+    return shape
+
+
+def _scales(call: Call, index: int) -> list[float]:
+    return [float(v) for v in call.const(index, "scales").reshape(-1)]
+
+
+def _plan(
+    call: Call,
+    shape: tuple[int, ...],
+    scales: list[float] | None,
+    sizes: list[int] | None,
+    coordinates: str,
+    nearest_mode: str,
+) -> _Plan:
+    mode = call.attr("mode", "nearest")
+    mode = "linear" if mode == "bilinear" else mode
+    if mode not in ("nearest", "linear"):
+        raise Refused(f"has mode '{mode}'", "use nearest or linear")
+    if coordinates not in COORDINATE_MODES:
+        raise Refused(
+            f"has coordinate_transformation_mode '{coordinates}'",
+            "use half_pixel, align_corners or asymmetric",
+        )
+    if nearest_mode not in NEAREST_MODES:
+        raise Refused(f"has nearest_mode '{nearest_mode}'", "use floor or round_prefer_floor")
+    given = sizes if sizes else scales
+    axes = call.attr("axes")
+    axes = list(range(4)) if axes is None else [a % 4 for a in axes]
+    if given is None or len(given) != len(axes):
+        raise Refused(f"gives {len(given or [])} sizes for {len(axes)} axes", "export it again")
+    if sizes:
+        full = list(shape)
+        for axis, value in zip(axes, sizes, strict=True):
+            full[axis] = value
+        exact = [Fraction(m, n) for n, m in zip(shape, full, strict=True)]
+    else:
+        factors = [1.0] * 4
+        for axis, value in zip(axes, scales or [], strict=True):
+            if not (np.isfinite(value) and value > 0):
+                raise Refused(f"has the scale {value}", "export with positive scales")
+            factors[axis] = value
+        full = [_scaled(n, f) for n, f in zip(shape, factors, strict=True)]
+        exact = [exact_scale(f, n, max(m, 1)) for f, n, m in zip(factors, shape, full)]
+    if exact[0] != 1 or exact[1] != 1:
+        raise Refused("resizes the batch or channel axis", "resize height and width only")
+    if min(full) < 1:
+        raise Refused(f"its result {full} is empty", "use a larger input")
+    if nearest_mode == "simple" and mode == "nearest" and min(exact) < 1:
+        raise Refused("shrinks by the loose rules of opset 10", "export with opset 11 or later")
+    return _Plan((full[2], full[3]), (exact[2], exact[3]), mode, coordinates, nearest_mode)
+
+
+def _scaled(size: int, factor: float) -> int:
+    """floor(size * factor) in the float32 that the scale is stored in."""
+    return int(np.floor(np.float32(size) * np.float32(factor)))
+
+
+def _apply(call: Call, shape: tuple[int, ...], plan: _Plan) -> list[Value]:
+    large = min(plan.scales) >= HOST_FACTOR and shape[1] <= HOST_CHANNELS
+    at_host = isinstance(call.values[0], HostValue)
+    if at_host or (call.tail and plan.mode == "linear" and large):
+        return call.host(
+            "resize", (*shape[:2], *plan.size), size=list(plan.size), mode=plan.mode,
+            coordinate_transformation_mode=plan.coordinates, nearest_mode=plan.nearest_mode,
+            scales=[float(s) for s in plan.scales],
+        )  # fmt: skip
+    x: Feature = call.map()
+    if plan.size == (shape[2], shape[3]) and plan.scales == (1, 1):
+        return [x]
+    axes = [
+        resize_axis(n, m, s, plan.mode, plan.coordinates, plan.nearest_mode)
+        for n, m, s in zip(shape[2:], plan.size, plan.scales, strict=True)
+    ]
+    tensor = call.builder.add(
+        Resample, call.output, (shape[1], *plan.size), call.name,
+        input=x.tensor, y=axes[0], x=axes[1],
+    )  # fmt: skip
+    return call.result(tensor)

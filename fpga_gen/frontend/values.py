@@ -1,0 +1,137 @@
+"""What an ONNX value is during import, and the builder that collects the graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fpga_gen.frontend.problems import Refused
+from fpga_gen.graph.axis import broadcast_axis, identity_axis
+from fpga_gen.graph.ir import Conv, ConvTerm, HostOp, Node, Resample, Tensor
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature map on the engine, seen with an ONNX shape.
+
+    The elements are those of `tensor` in row-major order, whatever the shape (reshapes cost
+    nothing). pads: zero padding (top, left, bottom, right) that is in `shape` but not in the tensor.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class HostValue:
+    """A value at the tail of the network: `steps` run on the host on engine tensor `tensor`."""
+
+    tensor: str
+    shape: tuple[int, ...]
+    steps: tuple[HostOp, ...]
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The result of a refused node whose shape cannot be told."""
+
+
+Value = np.ndarray | Feature | HostValue | Unknown
+
+
+@dataclass
+class Builder:
+    """Nodes and tensors found so far, in topological order."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+
+    def tensor(self, name: str, shape: tuple[int, int, int]) -> str:
+        """Register a new map; the name is made unique if it is taken."""
+        name = _unique(name, self.tensors)
+        self.tensors[name] = Tensor(name, *shape)
+        return name
+
+    def shape(self, tensor: str) -> tuple[int, int, int]:
+        return self.tensors[tensor].shape
+
+    def add(
+        self, kind: type, output: str, shape: tuple[int, int, int], onnx_name: str, **fields
+    ) -> str:
+        """Append a node that computes a new map of `shape`; returns the map's name."""
+        if min(shape) < 1:
+            raise Refused(f"its result {shape} is empty", "use a larger input")
+        name = _unique(onnx_name or output, self.names)
+        self.names.add(name)
+        tensor = self.tensor(output, shape)
+        self.nodes.append(kind(name=name, output=tensor, onnx_name=onnx_name, **fields))
+        return tensor
+
+    def affine(
+        self, tensor: str, output: str, scale: np.ndarray, offset: np.ndarray, onnx_name: str
+    ) -> str:
+        """y = scale * x + offset per channel, as a 1x1 convolution with one group per channel."""
+        shape = self.shape(tensor)
+        weight = np.broadcast_to(scale, shape[:1]).astype(np.float32).reshape(-1, 1, 1, 1)
+        bias = np.broadcast_to(offset, shape[:1]).astype(np.float32)
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise Refused("has NaN or infinite factors", "repair the weights")
+        term = ConvTerm(tensor, weight, groups=shape[0])
+        return self.add(Conv, output, shape, onnx_name, terms=(term,), bias=bias)
+
+    def copy(self, tensor: str, output: str, onnx_name: str, **fields) -> str:
+        """A Resample that copies (and clips, if `fields` has a clip)."""
+        _, height, width = shape = self.shape(tensor)
+        return self.add(
+            Resample, output, shape, onnx_name,
+            input=tensor, y=identity_axis(height), x=identity_axis(width), **fields,
+        )  # fmt: skip
+
+    def expand(
+        self, tensor: str, shape: tuple[int, int, int], output: str, onnx_name: str
+    ) -> str:
+        """Broadcast a map to `shape`: space by repetition, one channel by a convolution of ones."""
+        have = self.shape(tensor)
+        if have[1:] != shape[1:]:
+            axes = [
+                identity_axis(m) if n == m else broadcast_axis(m)
+                for n, m in zip(have[1:], shape[1:], strict=True)
+            ]
+            tensor = self.add(
+                Resample, f"{output}.expanded", (have[0], *shape[1:]), onnx_name,
+                input=tensor, y=axes[0], x=axes[1],
+            )  # fmt: skip
+        if have[0] != shape[0]:
+            term = ConvTerm(tensor, np.ones((shape[0], 1, 1, 1), np.float32))
+            tensor = self.add(
+                Conv, f"{output}.channels", shape, onnx_name,
+                terms=(term,), bias=np.zeros(shape[0], np.float32),
+            )  # fmt: skip
+        return tensor
+
+
+def native_shape(builder: Builder, feature: Feature) -> tuple[int, ...]:
+    """(1, C, H, W) of the map behind a feature."""
+    return (1, *builder.shape(feature.tensor))
+
+
+def phantom(builder: Builder, output: str, shape: tuple[int, ...] | None) -> Value:
+    """Stands for a refused node's result, so that the nodes after it are still looked at."""
+    if not shape or shape[0] != 1 or min(shape) < 1 or len(shape) not in (2, 4):
+        return Unknown()
+    _, c, h, w = (*shape, 1, 1)[:4]
+    assert math.prod(shape) == c * h * w
+    return Feature(builder.tensor(output, (c, h, w)), tuple(shape))
+
+
+def _unique(name: str, taken: dict | set) -> str:
+    if name not in taken:
+        return name
+    number = 1
+    while f"{name}.{number}" in taken:
+        number += 1
+    return f"{name}.{number}"

@@ -1,0 +1,1 @@
+"""Float graph: typed IR, passes and interpreter."""

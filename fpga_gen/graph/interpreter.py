@@ -1,0 +1,179 @@
+"""Float reference of the graph IR in numpy: every tensor of one frame, and the host's part."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from fpga_gen.errors import FpgaGenError
+from fpga_gen.graph.axis import exact_scale, resize_rows
+from fpga_gen.graph.ir import (
+    Add,
+    AxisTable,
+    Clip,
+    Concat,
+    Conv,
+    ConvTerm,
+    Graph,
+    HostInput,
+    HostOp,
+    MaxPool,
+    Mul,
+    Node,
+    Resample,
+)
+
+COLUMN_BUDGET = 8 << 20  # elements of one im2col block, bounds the memory of large maps
+
+
+def prepare_input(host_input: HostInput, image: np.ndarray) -> np.ndarray:
+    """Engine input of a model input: (C, H, W) -> (b*b*C, H/b, W/b), see `HostInput`."""
+    if image.shape != host_input.model_shape:
+        raise FpgaGenError(
+            f"image has shape {tuple(image.shape)}, the model takes {host_input.model_shape}"
+        )
+    b = host_input.space_to_depth
+    if b == 1:
+        return image
+    c, h, w = image.shape
+    blocks = image.reshape(c, h // b, b, w // b, b).transpose(2, 4, 0, 1, 3)
+    return np.ascontiguousarray(blocks).reshape(b * b * c, h // b, w // b)
+
+
+def run_float(graph: Graph, image: np.ndarray) -> dict[str, np.ndarray]:
+    """All tensors (C, H, W) float32 of one frame; image is the model's input (C, H, W)."""
+    values = {graph.input: prepare_input(graph.host_input, np.asarray(image, np.float32))}
+    for node in graph.nodes:
+        values[node.output] = run_node(node, values)
+    return values
+
+
+def run_node(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
+    """Output (C, H, W) float32 of one node."""
+    if isinstance(node, Conv):
+        y = _conv_term(values[node.terms[0].input], node.terms[0])
+        for term in node.terms[1:]:
+            y += _conv_term(values[term.input], term)
+        y += node.bias[:, None, None]
+        return _clip(y, node.clip)
+    if isinstance(node, MaxPool):
+        return _max_pool(values[node.input], node)
+    if isinstance(node, Resample):
+        x = resample_axis(values[node.input], node.y, 1)
+        return _clip(resample_axis(x, node.x, 2), node.clip)
+    if isinstance(node, Add):
+        y = values[node.inputs[0]].copy()
+        for name in node.inputs[1:]:
+            y += values[name]
+        return _clip(y, node.clip)
+    if isinstance(node, Mul):
+        return _clip(values[node.inputs[0]] * values[node.inputs[1]], node.clip)
+    assert isinstance(node, Concat)
+    return np.concatenate([values[name] for name in node.inputs])
+
+
+def _clip(x: np.ndarray, clip: Clip) -> np.ndarray:
+    return x if clip == Clip() else np.clip(x, np.float32(clip.lo), np.float32(clip.hi))
+
+
+def _conv_term(x: np.ndarray, term: ConvTerm) -> np.ndarray:
+    """One convolution without bias, (O, OH, OW)."""
+    top, left, bottom, right = term.pads
+    if any(term.pads):
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    out, per_group, kh, kw = term.weight.shape
+    (sy, sx), (dy, dx) = term.stride, term.dilation
+    if term.groups == out == x.shape[0] and kh == kw == 1:
+        return x[:, ::sy, ::sx] * term.weight[:, 0]
+    if term.groups > 1:
+        step = out // term.groups
+        parts = [
+            _conv_term(
+                x[g * per_group : (g + 1) * per_group],
+                ConvTerm("", term.weight[g * step : (g + 1) * step], term.stride,
+                         dilation=term.dilation),
+            )
+            for g in range(term.groups)
+        ]  # fmt: skip
+        return np.concatenate(parts)
+    windows = sliding_window_view(x, ((kh - 1) * dy + 1, (kw - 1) * dx + 1), axis=(1, 2))
+    windows = windows[:, ::sy, ::sx, ::dy, ::dx].transpose(0, 3, 4, 1, 2)
+    height, width = windows.shape[3:]
+    matrix = term.weight.reshape(out, -1)
+    y = np.empty((out, height, width), np.float32)
+    rows = max(1, COLUMN_BUDGET // (matrix.shape[1] * width))
+    for at in range(0, height, rows):
+        block = windows[:, :, :, at : at + rows].reshape(matrix.shape[1], -1)
+        y[:, at : at + rows] = (matrix @ block).reshape(out, -1, width)
+    return y
+
+
+def _max_pool(x: np.ndarray, node: MaxPool) -> np.ndarray:
+    top, left, bottom, right = node.pads
+    x = np.pad(x, ((0, 0), (top, bottom), (left, right)), constant_values=-np.inf)
+    (kh, kw), (sy, sx), (dy, dx) = node.kernel, node.stride, node.dilation
+    height = (x.shape[1] - (kh - 1) * dy - 1) // sy + 1
+    width = (x.shape[2] - (kw - 1) * dx - 1) // sx + 1
+    y = np.full((x.shape[0], height, width), -np.inf, np.float32)
+    for i in range(kh):
+        for j in range(kw):
+            tap = x[:, i * dy :: sy, j * dx :: sx][:, :height, :width]
+            np.maximum(y, tap, out=y)
+    return y
+
+
+def resample_axis(x: np.ndarray, table: AxisTable, axis: int) -> np.ndarray:
+    """Apply one table along an axis of a float map."""
+    start = np.array(table.start)
+    weights = np.array(table.weights, np.float32) / np.float32(table.denominator)
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    y = np.take(x, start, axis) * weights[:, 0].reshape(shape)
+    for k in range(1, table.taps):
+        y += np.take(x, start + k, axis) * weights[:, k].reshape(shape)
+    return y
+
+
+def run_host_ops(graph: Graph, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Model outputs by name, in their ONNX shapes, from the engine's output maps.
+
+    outputs: at least every tensor of `graph.outputs`, (C, H, W) float.
+    """
+    result = {}
+    for tensor, name in zip(graph.outputs, graph.output_names, strict=True):
+        value = np.asarray(outputs[tensor], np.float32)[None]
+        for op in graph.host_ops:
+            if op.target == tensor:
+                value = run_host_op(op, value)
+        result[name] = value
+    return result
+
+
+def run_host_op(op: HostOp, x: np.ndarray) -> np.ndarray:
+    """One host operator on an array that carries the batch axis."""
+    a = op.attributes
+    if op.kind == "reshape":
+        return x.reshape(a["shape"])
+    if op.kind == "clip":
+        lo = -np.inf if a["lo"] is None else a["lo"]
+        return np.clip(x, lo, np.inf if a["hi"] is None else a["hi"]).astype(np.float32)
+    if op.kind == "sigmoid":
+        return (0.5 * (1 + np.tanh(0.5 * x))).astype(np.float32)  # no overflow for any x
+    if op.kind == "softmax":
+        e = np.exp(x - x.max(a["axis"], keepdims=True))
+        return e / e.sum(a["axis"], keepdims=True)
+    if op.kind == "argmax":
+        index = np.argmax(x, a["axis"])
+        return np.expand_dims(index, a["axis"]) if a["keepdims"] else index
+    assert op.kind == "resize"
+    for axis, out_size, scale in zip((2, 3), a["size"], a["scales"], strict=True):
+        rows = resize_rows(
+            x.shape[axis], out_size, exact_scale(scale, x.shape[axis], out_size), a["mode"],
+            a["coordinate_transformation_mode"], a["nearest_mode"],
+        )  # fmt: skip
+        matrix = np.zeros((x.shape[axis], out_size), np.float32)
+        for i, row in enumerate(rows):
+            for index, weight in row.items():
+                matrix[index, i] = float(weight)
+        x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix, -1, axis)
+    return x

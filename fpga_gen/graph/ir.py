@@ -1,0 +1,222 @@
+"""Float graph IR: what the network computes, free of ONNX spelling.
+
+All tensors have batch 1 and shape (channels, height, width). Nodes are frozen; a pass is a
+pure function Graph -> Graph. Nodes are kept in topological order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A feature map of shape (channels, height, width)."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Activation y = min(max(x, lo), hi). ReLU is Clip(0, inf), none is Clip()."""
+
+    lo: float = -math.inf
+    hi: float = math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class ConvTerm:
+    """One convolution that is accumulated into a Conv node (ONNX Conv semantics).
+
+    weight: float32 (out_channels, in_channels / groups, kh, kw); pads: (top, left, bottom, right);
+    stride, dilation: (y, x).
+    """
+
+    input: str
+    weight: np.ndarray
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """y = clip(sum of terms + bias). Several terms are an Add of convolutions fused into one
+    accumulation; all terms have the same output size. bias: float32 (out_channels,)."""
+
+    name: str
+    terms: tuple[ConvTerm, ...]
+    bias: np.ndarray
+    output: str
+    clip: Clip = Clip()
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(t.input for t in self.terms)
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """ONNX MaxPool; padding never wins. ceil_mode is resolved into pads (extra bottom/right)."""
+
+    name: str
+    input: str
+    output: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True)
+class AxisTable:
+    """One axis of a separable linear resampling (Resize, average pooling, identity).
+
+    out[i] = sum_k weights[i][k] * in[start[i] + k] / denominator, all taps inside the input.
+    Weights are integers (exact whenever the rational weights have a denominator <= 255);
+    every row sums to `denominator`, every row has the same number of taps.
+    """
+
+    in_size: int
+    start: tuple[int, ...]
+    weights: tuple[tuple[int, ...], ...]
+    denominator: int
+
+    @property
+    def out_size(self) -> int:
+        return len(self.start)
+
+    @property
+    def taps(self) -> int:
+        return len(self.weights[0])
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Resize (nearest, linear), AveragePool, GlobalAveragePool, ReduceMean over space, or a
+    plain copy with an activation: separable linear resampling, then clip."""
+
+    name: str
+    input: str
+    output: str
+    y: AxisTable
+    x: AxisTable
+    clip: Clip = Clip()
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True)
+class Add:
+    """Elementwise sum of two or more maps of one shape, then clip."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    clip: Clip = Clip()
+    onnx_name: str = ""
+
+
+@dataclass(frozen=True)
+class Mul:
+    """Elementwise product of exactly two maps of one shape, then clip (n-way products are
+    chains)."""
+
+    name: str
+    inputs: tuple[str, str]
+    output: str
+    clip: Clip = Clip()
+    onnx_name: str = ""
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Channel concatenation; never executed, consumers read the segments in place."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    onnx_name: str = ""
+
+
+Node = Conv | MaxPool | Resample | Add | Mul | Concat
+
+
+@dataclass(frozen=True)
+class HostOp:
+    """An operator at the very end of the network that the host package executes in float.
+
+    kind: 'sigmoid' | 'softmax' | 'argmax' | 'resize' | 'reshape' | 'clip'; attributes:
+    JSON-able. Applied in order to the tensor `target`.
+    """
+
+    kind: str
+    target: str
+    attributes: dict = field(default_factory=dict)
+    onnx_name: str = ""
+
+
+@dataclass(frozen=True)
+class HostInput:
+    """How the host turns the model's input (3, H, W) into the engine's input tensor.
+
+    space_to_depth = b: engine channel (py * b + px) * C + c at (y, x) holds model channel c at
+    (y*b + py, x*b + px). b = 1 leaves the image as it is.
+    """
+
+    model_shape: tuple[int, int, int]
+    space_to_depth: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A whole network. `outputs` are engine tensors, `host_ops` follow on the host."""
+
+    name: str
+    input: str
+    outputs: tuple[str, ...]
+    tensors: dict[str, Tensor]
+    nodes: tuple[Node, ...]
+    host_input: HostInput
+    host_ops: tuple[HostOp, ...] = ()
+    output_names: tuple[str, ...] = ()
+
+    def producers(self) -> dict[str, Node]:
+        return {n.output: n for n in self.nodes}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        table: dict[str, list[Node]] = {t: [] for t in self.tensors}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                table[name].append(node)
+        return table
+
+
+def conv_macs(graph: Graph) -> int:
+    """Multiply-accumulates of all convolutions, counted on the unpadded float shapes."""
+    total = 0
+    for node in graph.nodes:
+        if isinstance(node, Conv):
+            out = graph.tensors[node.output]
+            total += sum(t.weight.size for t in node.terms) * out.height * out.width
+    return total

@@ -1,0 +1,70 @@
+"""Fuses activations (copies with a clip) into the node that computes their input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fpga_gen.graph.axis import identity_axis
+from fpga_gen.graph.ir import Add, Clip, Conv, Graph, MaxPool, Mul, Node, Resample, Tensor
+from fpga_gen.graph.passes.canonical import is_copy
+from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts
+
+
+def compose(first: Clip, then: Clip) -> Clip:
+    """The clip equal to `first` followed by `then`."""
+    return Clip(
+        min(max(first.lo, then.lo), then.hi),
+        min(max(first.hi, then.lo), then.hi),
+    )
+
+
+def fuse_activations(graph: Graph) -> Graph:
+    """Give the producer the clip of its only consumer; other activations stay copies."""
+    uses = use_counts(graph)
+    nodes: dict[str, Node] = {}  # by output, in order
+    changed = False
+    for node in graph.nodes:
+        producer = nodes.get(node.inputs[0])
+        if (
+            is_copy(node)
+            and isinstance(producer, Conv | Add | Mul | Resample)
+            and uses[producer.output] == 1
+        ):
+            clip = compose(producer.clip, node.clip)
+            fused = replace(producer, output=node.output, clip=clip)
+            # In place: only this node reads the producer, so the new name is known in time.
+            nodes = {
+                (node.output if k == producer.output else k): (fused if n is producer else n)
+                for k, n in nodes.items()
+            }
+            changed = True
+        else:
+            nodes[node.output] = node
+    return rebuilt(graph, nodes.values()) if changed else graph
+
+
+def clip_before_pool(graph: Graph) -> Graph:
+    """max(clip(x)) for clip(max(x)): an activation moves to where it can be fused."""
+    uses, fresh = use_counts(graph), Fresh(graph)
+    producers = graph.producers()
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    for node in graph.nodes:
+        pool = producers.get(node.inputs[0])
+        if not (
+            is_copy(node)
+            and isinstance(pool, MaxPool)
+            and uses[pool.output] == uses[pool.input] == 1
+            and isinstance(producers.get(pool.input), Conv | Add | Mul | Resample | MaxPool)
+        ):
+            nodes.append(node)
+            continue
+        source = graph.tensors[pool.input]
+        clipped = Tensor(fresh(f"{pool.input}.clipped"), *source.shape)
+        tensors.append(clipped)
+        nodes[nodes.index(pool)] = replace(
+            node, input=pool.input, output=clipped.name,
+            y=identity_axis(clipped.height), x=identity_axis(clipped.width),
+        )  # fmt: skip
+        nodes.append(replace(pool, input=clipped.name, output=node.output))
+    return rebuilt(graph, nodes, tensors) if tensors else graph

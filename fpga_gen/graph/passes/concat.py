@@ -1,0 +1,81 @@
+"""Makes concatenations free: flat, and read by convolutions only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from fpga_gen.graph.ir import Concat, Conv, ConvTerm, Graph, MaxPool, Node, Resample, Tensor
+from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, with_inputs
+
+
+def flatten_concat(graph: Graph) -> Graph:
+    """concat(concat(a, b), c) -> concat(a, b, c)."""
+    flat: dict[str, tuple[str, ...]] = {}
+    nodes, changed = [], False
+    for node in graph.nodes:
+        if isinstance(node, Concat):
+            inputs = tuple(leaf for i in node.inputs for leaf in flat.get(i, (i,)))
+            changed |= inputs != node.inputs
+            node = replace(node, inputs=inputs)
+            flat[node.output] = inputs
+        nodes.append(node)
+    return rebuilt(graph, nodes) if changed else graph
+
+
+def push_through_concat(graph: Graph) -> Graph:
+    """pool(concat(a, b)) -> concat(pool(a), pool(b)), likewise for Resample."""
+    producers, fresh = graph.producers(), Fresh(graph)
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    for node in graph.nodes:
+        concat = producers.get(node.inputs[0])
+        if not (isinstance(node, MaxPool | Resample) and isinstance(concat, Concat)):
+            nodes.append(node)
+            continue
+        out = graph.tensors[node.output]
+        parts: dict[str, str] = {}
+        for name in concat.inputs:
+            if name not in parts:
+                part = replace(
+                    out, name=fresh(f"{node.output}.{len(parts)}"),
+                    channels=graph.tensors[name].channels,
+                )  # fmt: skip
+                tensors.append(part)
+                parts[name] = part.name
+                nodes.append(
+                    replace(node, name=fresh(f"{node.name}.{len(parts) - 1}"), input=name,
+                            output=part.name)
+                )  # fmt: skip
+        inputs = tuple(parts[name] for name in concat.inputs)
+        nodes.append(Concat(fresh(f"{node.name}.concat"), inputs, node.output, node.onnx_name))
+    return rebuilt(graph, nodes, tensors) if tensors else graph
+
+
+def materialise_concat(graph: Graph) -> Graph:
+    """An identity 1x1 convolution where a Concat is an output or is read by Add or Mul."""
+    fresh = Fresh(graph)
+    wanted = set(graph.outputs)
+    for node in graph.nodes:
+        if not isinstance(node, Conv):
+            wanted.update(node.inputs)
+    segments: dict[str, str] = {}  # concatenated map -> name of its segmented twin
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    for node in graph.nodes:
+        if isinstance(node, Concat) and node.output in wanted:
+            out = graph.tensors[node.output]
+            twin = replace(out, name=fresh(f"{out.name}.segments"))
+            tensors.append(twin)
+            segments[out.name] = twin.name
+            weight = np.eye(out.channels, dtype=np.float32)[:, :, None, None]
+            bias = np.zeros(out.channels, np.float32)
+            nodes.append(replace(node, output=twin.name))
+            nodes.append(
+                Conv(fresh(f"{node.name}.copy"), (ConvTerm(twin.name, weight),), bias, out.name,
+                     onnx_name=node.onnx_name)
+            )  # fmt: skip
+        else:
+            nodes.append(with_inputs(node, segments) if isinstance(node, Conv) else node)
+    return rebuilt(graph, nodes, tensors) if segments else graph

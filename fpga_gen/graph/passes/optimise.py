@@ -1,0 +1,71 @@
+"""The whole pass order in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fpga_gen.graph.ir import Graph
+from fpga_gen.graph.passes.activations import clip_before_pool, fuse_activations
+from fpga_gen.graph.passes.affine import (
+    expand_groups,
+    fold_affine_back,
+    fold_affine_forward,
+    split_affine,
+)
+from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
+from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
+from fpga_gen.graph.passes.conv_merge import fuse_adds, flatten_adds, merge_pointwise
+from fpga_gen.graph.passes.rewrite import pruned
+from fpga_gen.graph.passes.stem import space_to_depth
+from fpga_gen.graph.verify import GraphRuleError, verify
+
+Pass = Callable[[Graph], Graph]
+
+SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
+    pruned,
+    drop_copies,
+    merge_duplicates,
+    flatten_concat,
+    push_through_concat,
+    split_affine,
+    fold_affine_back,
+    fold_affine_forward,
+    clip_before_pool,
+    fuse_activations,
+    flatten_adds,
+    fuse_adds,
+    merge_pointwise,
+)
+LOWER: tuple[Pass, ...] = (materialise_concat, expand_groups, space_to_depth)  # once, at the end
+
+MAX_ROUNDS = 100
+
+
+def optimise(graph: Graph) -> Graph:
+    """The graph in the form that the quantiser takes (`verify(lowered=True)`).
+
+    Every pass is exact up to float rounding. GraphRuleError names the pass that broke a rule.
+    """
+    verify(graph)
+    for _ in range(MAX_ROUNDS):
+        before = graph
+        for step in SIMPLIFY:
+            graph = _run(step, graph)
+        if graph is before:
+            break
+    else:
+        raise GraphRuleError(f"passes did not settle in {MAX_ROUNDS} rounds")
+    for step in LOWER:
+        graph = _run(step, graph)
+    verify(graph, lowered=True)
+    return graph
+
+
+def _run(step: Pass, graph: Graph) -> Graph:
+    result = step(graph)
+    if result is not graph:
+        try:
+            verify(result)
+        except GraphRuleError as error:
+            raise GraphRuleError(f"after pass {step.__name__}: {error}") from error
+    return result

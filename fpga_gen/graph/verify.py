@@ -1,0 +1,156 @@
+"""Rules of the graph IR. `verify` runs between passes and names node, ONNX name and rule."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpga_gen.errors import FpgaGenError
+from fpga_gen.graph.ir import Add, AxisTable, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
+
+HOST_KINDS = ("sigmoid", "softmax", "argmax", "resize", "reshape", "clip")
+
+
+class GraphRuleError(FpgaGenError):
+    """A graph breaks a rule of the IR: a pass (or whoever built the graph) is at fault."""
+
+
+def conv_out_size(
+    size: int, kernel: int, stride: int, before: int, after: int, dilation: int
+) -> int:
+    """Number of windows along one axis (ONNX, floor mode)."""
+    return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
+
+
+def window_shape(
+    shape: tuple[int, int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int]:
+    """Output height and width of a convolution or pooling over a (C, H, W) map."""
+    return (
+        conv_out_size(shape[1], kernel[0], stride[0], pads[0], pads[2], dilation[0]),
+        conv_out_size(shape[2], kernel[1], stride[1], pads[1], pads[3], dilation[1]),
+    )
+
+
+def verify(graph: Graph, *, lowered: bool = False) -> None:
+    """Raise GraphRuleError at the first broken rule.
+
+    lowered: also the rules that hold after `optimise`: no groups, only Conv nodes read a Concat,
+    a Concat reads no Concat and is no output.
+    """
+    _verify_interface(graph)
+    known = {graph.input}
+    names: set[str] = set()
+    for node in graph.nodes:
+        for name in node.inputs:
+            _need(name in known, node, f"reads '{name}' before it is computed")
+        _need(node.output in graph.tensors, node, f"output '{node.output}' has no tensor")
+        _need(node.output not in known, node, f"tensor '{node.output}' is written twice")
+        _need(node.name not in names, node, "node name is not unique")
+        _verify_shapes(graph, node)
+        known.add(node.output)
+        names.add(node.name)
+    for name in graph.tensors:
+        _rule(name in known, f"tensor '{name}' has no producer")
+    for name in graph.outputs:
+        _rule(name in known, f"output '{name}' is not computed")
+    if lowered:
+        _verify_lowered(graph)
+
+
+def _verify_interface(graph: Graph) -> None:
+    for key, tensor in graph.tensors.items():
+        _rule(key == tensor.name, f"tensor '{tensor.name}' is filed under '{key}'")
+        _rule(min(tensor.shape) > 0, f"tensor '{key}' is empty: {tensor.shape}")
+    _rule(graph.input in graph.tensors, f"input '{graph.input}' has no tensor")
+    c, h, w = graph.host_input.model_shape
+    b = graph.host_input.space_to_depth
+    _rule(
+        graph.tensors[graph.input].shape == (c * b * b, h // b, w // b) and not (h % b or w % b),
+        f"input '{graph.input}' does not follow from host_input",
+    )
+    _rule(len(graph.outputs) > 0, "no outputs")
+    _rule(len(set(graph.outputs)) == len(graph.outputs), "an output tensor is listed twice")
+    _rule(len(graph.outputs) == len(graph.output_names), "outputs and output_names differ")
+    for op in graph.host_ops:
+        _rule(op.kind in HOST_KINDS, f"host operator '{op.kind}' is unknown")
+        _rule(op.target in graph.outputs, f"host operator works on '{op.target}', no output")
+
+
+def _verify_shapes(graph: Graph, node: Node) -> None:
+    out = graph.tensors[node.output].shape
+    shapes = [graph.tensors[name].shape for name in node.inputs]
+    if hasattr(node, "clip"):
+        _need(node.clip.lo <= node.clip.hi, node, "clip has lo > hi")
+    if isinstance(node, Conv):
+        _verify_conv(graph, node)
+    elif isinstance(node, MaxPool):
+        _need(min(node.pads) >= 0, node, "pads must not be negative")
+        size = window_shape(shapes[0], node.kernel, node.stride, node.pads, node.dilation)
+        _need(out == (shapes[0][0], *size), node, f"output is {out}, not {size}")
+    elif isinstance(node, Resample):
+        for table, size in ((node.y, shapes[0][1]), (node.x, shapes[0][2])):
+            _verify_axis(node, table, size)
+        expected = (shapes[0][0], node.y.out_size, node.x.out_size)
+        _need(out == expected, node, f"output is {out}, not {expected}")
+    elif isinstance(node, Add | Mul):
+        count = len(node.inputs)
+        right = count == 2 if isinstance(node, Mul) else count >= 2
+        _need(right, node, f"{type(node).__name__} of {count} maps")
+        _need(set(shapes) == {out}, node, f"shapes differ: {shapes} -> {out}")
+    else:
+        expected = (sum(s[0] for s in shapes), *shapes[0][1:])
+        _need(len({s[1:] for s in shapes}) == 1, node, f"map sizes differ: {shapes}")
+        _need(out == expected, node, f"output is {out}, not {expected}")
+
+
+def _verify_conv(graph: Graph, node: Conv) -> None:
+    out = graph.tensors[node.output].shape
+    _need(len(node.terms) > 0, node, "a Conv needs a term")
+    _need(node.bias.shape == (out[0],), node, f"bias has shape {node.bias.shape}")
+    arrays = [node.bias, *(t.weight for t in node.terms)]
+    _need(all(a.dtype == np.float32 for a in arrays), node, "weights must be float32")
+    _need(all(np.isfinite(a).all() for a in arrays), node, "weights must be finite")
+    for term in node.terms:
+        shape = graph.tensors[term.input].shape
+        channels, per_group, kh, kw = term.weight.shape
+        _need(min(term.pads) >= 0, node, "pads must not be negative")
+        _need(per_group * term.groups == shape[0] and channels % term.groups == 0, node,
+              f"weight {term.weight.shape} does not fit {shape[0]} channels")  # fmt: skip
+        size = window_shape(shape, (kh, kw), term.stride, term.pads, term.dilation)
+        _need(out == (channels, *size), node, f"output is {out}, not {(channels, *size)}")
+
+
+def _verify_axis(node: Node, table: AxisTable, size: int) -> None:
+    _need(table.in_size == size, node, f"axis table is for {table.in_size}, the map has {size}")
+    _need(len(table.weights) == table.out_size > 0, node, "axis table is ragged")
+    for start, row in zip(table.start, table.weights, strict=True):
+        _need(len(row) == table.taps, node, "axis table is ragged")
+        _need(sum(row) == table.denominator, node, "axis weights do not sum to the denominator")
+        _need(0 <= start <= size - table.taps, node, "axis tap outside the input")
+
+
+def _verify_lowered(graph: Graph) -> None:
+    concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
+    for node in graph.nodes:
+        if isinstance(node, Conv):
+            _need(all(t.groups == 1 for t in node.terms), node, "groups must be resolved")
+        else:
+            read = sorted(concats & set(node.inputs))
+            _need(not read, node, f"only Conv may read a Concat, this reads {read}")
+    for name in graph.outputs:
+        _rule(name not in concats, f"output '{name}' is a Concat")
+
+
+def _need(ok: bool, node: Node, rule: str) -> None:
+    if not ok:
+        onnx = f" (ONNX node '{node.onnx_name}')" if node.onnx_name else ""
+        raise GraphRuleError(f"{type(node).__name__} '{node.name}'{onnx}: {rule}")
+
+
+def _rule(ok: bool, rule: str) -> None:
+    if not ok:
+        raise GraphRuleError(f"graph: {rule}")

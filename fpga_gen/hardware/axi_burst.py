@@ -1,0 +1,107 @@
+"""Transfers to bursts: the address-window check and the cut into AXI bursts.
+
+Addresses inside the hardware are in beats of 16 bytes (36 bits), so they are aligned by
+construction.
+"""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.axi_names import BEAT_ADDRESS_BITS, MAX_BURST
+from fpga_gen.registers import WINDOWS
+
+TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": 24})
+BURST = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": range(MAX_BURST + 1)})
+WINDOW = data.StructLayout({"base": BEAT_ADDRESS_BITS, "limit": BEAT_ADDRESS_BITS})
+WINDOW_SET = data.ArrayLayout(WINDOW, WINDOWS)
+
+
+class BurstPlanner(wiring.Component):
+    """Checks each transfer against the windows and cuts it into bursts.
+
+    A transfer is legal if base <= address and address + beats <= limit for one window. An illegal
+    one sets `violation` and stops the planner (reset clears both). Bursts end at multiples of
+    64 beats = 1 KB, so they have at most 64 beats and never cross 4 KB. A transfer of 0 beats is
+    dropped. The check of a transfer overlaps the bursts of the one before; a burst takes at least
+    2 cycles, the first comes 5 cycles after its transfer.
+
+    Members: transfer: In stream(TRANSFER). burst: Out stream(BURST). windows: In, static.
+    violation: Out. busy: Out, a transfer is held.
+    """
+
+    transfer: In(stream.Signature(TRANSFER))
+    burst: Out(stream.Signature(BURST))
+    windows: In(WINDOW_SET)
+    violation: Out(1)
+    busy: Out(1)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        checked = Signal(TRANSFER, reset_less=True)
+        end = Signal(BEAT_ADDRESS_BITS + 1, reset_less=True)
+        above = Signal(WINDOWS, reset_less=True)
+        below = Signal(WINDOWS, reset_less=True)
+        hand_over = Signal()  # the splitter can take the checked transfer
+        handed = Signal()
+        checking = Signal()
+
+        with m.FSM(name="check"):
+            with m.State("IDLE"):
+                m.d.comb += self.transfer.ready.eq(1)
+                m.d.sync += checked.eq(self.transfer.payload)
+                with m.If(self.transfer.valid & self.transfer.p.beats.any()):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += checking.eq(1)
+                m.d.sync += end.eq(checked.address + checked.beats)
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.comb += checking.eq(1)
+                m.d.sync += [
+                    above.eq(Cat(checked.address >= w.base for w in self.windows)),
+                    below.eq(Cat(end <= w.limit for w in self.windows)),
+                ]
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
+                m.d.comb += checking.eq(1)
+                with m.If(~(above & below).any()):
+                    m.d.sync += self.violation.eq(1)
+                    m.next = "STOPPED"
+                with m.Elif(hand_over):
+                    m.d.comb += handed.eq(1)
+                    m.next = "IDLE"
+            with m.State("STOPPED"):
+                m.d.comb += checking.eq(1)
+
+        address = Signal(BEAT_ADDRESS_BITS, reset_less=True)
+        left = Signal(24, reset_less=True)
+        room = Signal(range(MAX_BURST + 1))  # beats up to the next 1 KB boundary
+        size = Signal(range(MAX_BURST + 1), reset_less=True)
+        final = Signal(reset_less=True)
+        splitting = Signal()
+        offered = Signal()
+        m.d.comb += [
+            room.eq(MAX_BURST - address[: (MAX_BURST - 1).bit_length()]),
+            hand_over.eq(~splitting),
+            self.burst.valid.eq(offered),
+            self.burst.p.address.eq(address),
+            self.burst.p.beats.eq(size),
+            self.busy.eq(checking | splitting),
+        ]
+        with m.If(handed):
+            m.d.sync += [address.eq(checked.address), left.eq(checked.beats), splitting.eq(1)]
+        with m.Elif(splitting & ~offered):
+            m.d.sync += [
+                final.eq(left <= room),
+                size.eq(Mux(left <= room, left, room)),
+                offered.eq(1),
+            ]
+        with m.Elif(offered & self.burst.ready):
+            m.d.sync += [
+                address.eq(address + size),
+                left.eq(left - size),
+                offered.eq(0),
+                splitting.eq(~final),
+            ]
+        return m

@@ -1,0 +1,75 @@
+"""A block-RAM FIFO with registered outputs."""
+
+from __future__ import annotations
+
+from amaranth import Module, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+
+class BlockFifo(wiring.Component):
+    """First in, first out; `depth` (power of two) words of `width` bits in block RAM.
+
+    Latency 3 cycles from `write` to `read`, one word per cycle. `count` is the number of words
+    written and not yet read; `write` is ready while count < depth. Two words beyond the memory
+    sit in the output pipeline, so a writer that keeps its own credits need not look at ready.
+
+    Members: write: In stream(width). read: Out stream(width), driven by registers.
+    count: Out, 0..depth.
+    """
+
+    def __init__(self, *, width: int, depth: int = 512) -> None:
+        assert depth & (depth - 1) == 0, "depth must be a power of two"
+        self.width = width
+        self.depth = depth
+        super().__init__(
+            {
+                "write": In(stream.Signature(width)),
+                "read": Out(stream.Signature(width)),
+                "count": Out(range(depth + 1)),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.storage = storage = memory.Memory(
+            shape=self.width, depth=self.depth, init=[], attrs={"ram_style": "block"}
+        )
+        write_port = storage.write_port()
+        read_port = storage.read_port()  # not transparent: a word is read a cycle after its write
+        push = Signal()
+        pop = Signal()
+        m.d.comb += [
+            self.write.ready.eq(self.count != self.depth),
+            push.eq(self.write.valid & self.write.ready),
+            pop.eq(self.read.valid & self.read.ready),
+        ]
+        write_at = Signal(range(2 * self.depth))
+        read_at = Signal(range(2 * self.depth))
+        m.d.sync += self.count.eq(self.count + push - pop)
+        m.d.comb += [
+            write_port.en.eq(push),
+            write_port.addr.eq(write_at),
+            write_port.data.eq(self.write.payload),
+        ]
+        with m.If(push):
+            m.d.sync += write_at.eq(write_at + 1)
+
+        stored = Signal()  # the memory holds an unread word
+        fetched = Signal()  # the memory's output register holds a word
+        load_output = Signal()
+        load_fetched = Signal()
+        m.d.comb += [
+            stored.eq(write_at != read_at),
+            load_output.eq(~self.read.valid | self.read.ready),
+            load_fetched.eq(~fetched | load_output),
+            read_port.en.eq(load_fetched),
+            read_port.addr.eq(read_at),
+        ]
+        with m.If(load_fetched):
+            m.d.sync += [fetched.eq(stored), read_at.eq(read_at + stored)]
+        payload = Signal(self.width, reset_less=True)
+        m.d.comb += self.read.payload.eq(payload)
+        with m.If(load_output):
+            m.d.sync += [self.read.valid.eq(fetched), payload.eq(read_port.data)]
+        return m

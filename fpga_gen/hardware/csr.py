@@ -1,0 +1,137 @@
+"""AXI4-Lite slave generated from the register table."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.axi_names import LITE, prefixed
+from fpga_gen.registers import ADDRESS_BITS, REGISTERS
+
+_ROW = 16  # registers read by the first multiplexer stage
+_OFFSET_BITS = ADDRESS_BITS - 2
+
+
+class CsrBlock(wiring.Component):
+    """Decodes AXI4-Lite accesses into the fields of registers.REGISTERS.
+
+    One write and one read at a time; address and data of a write may come in any order; byte
+    strobes are honoured. A read is answered 3 cycles after its address. Unmapped addresses read 0
+    and ignore writes, both answered OKAY: an error response would be a bus fault in the
+    processor of a Zynq.
+
+    Members: s_axi_*: the slave; per field a port named by Register.port: ro: In, its value;
+    rw: Out, its value; pulse: Out, 1 for one cycle; w1c: In, its value (the owner keeps it), and
+    <port>_clear: Out, 1 for one cycle when software clears it.
+    """
+
+    def __init__(self) -> None:
+        members = prefixed("s_axi", LITE)
+        for register in REGISTERS:
+            for field in register.fields:
+                name = register.port(field)
+                if field.access in ("ro", "w1c"):
+                    members[name] = In(field.bits)
+                else:
+                    members[name] = Out(field.bits, init=field.reset)
+                if field.access == "w1c":
+                    members[f"{name}_clear"] = Out(1)
+        super().__init__(members)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        self._write_side(m)
+        self._read_side(m)
+        return m
+
+    def _write_side(self, m: Module) -> None:
+        have_address, have_data, commit = Signal(), Signal(), Signal()
+        offset = Signal(_OFFSET_BITS, reset_less=True)
+        word = Signal(32, reset_less=True)
+        strobe = Signal(4, reset_less=True)
+        mask = Signal(32)
+        m.d.comb += [
+            self.s_axi_awready.eq(~have_address),
+            self.s_axi_wready.eq(~have_data),
+            self.s_axi_bresp.eq(0),
+            commit.eq(have_address & have_data & ~self.s_axi_bvalid),
+            mask.eq(Cat(bit.replicate(8) for bit in strobe)),
+        ]
+        with m.If(commit):
+            m.d.sync += have_address.eq(0)
+        with m.Elif(self.s_axi_awvalid & ~have_address):
+            m.d.sync += [have_address.eq(1), offset.eq(self.s_axi_awaddr[2:])]
+        with m.If(commit):
+            m.d.sync += have_data.eq(0)
+        with m.Elif(self.s_axi_wvalid & ~have_data):
+            m.d.sync += [have_data.eq(1), word.eq(self.s_axi_wdata), strobe.eq(self.s_axi_wstrb)]
+        with m.If(commit):
+            m.d.sync += self.s_axi_bvalid.eq(1)
+        with m.Elif(self.s_axi_bready):
+            m.d.sync += self.s_axi_bvalid.eq(0)
+
+        for register in REGISTERS:
+            if register.access == "ro":
+                continue
+            hit = Signal(name=f"write_{register.name.lower()}")
+            m.d.comb += hit.eq(commit & (offset == register.offset // 4))
+            for field in register.fields:
+                port = register.port(field)
+                bits = slice(field.lsb, field.lsb + field.bits)
+                if field.access == "rw":
+                    value = getattr(self, port)
+                    with m.If(hit):
+                        m.d.sync += value.eq((value & ~mask[bits]) | (word[bits] & mask[bits]))
+                elif field.access != "ro":
+                    suffix = "_clear" if field.access == "w1c" else ""
+                    m.d.sync += getattr(self, port + suffix).eq(
+                        Mux(hit, word[bits] & mask[bits], 0)
+                    )
+
+    def _read_side(self, m: Module) -> None:
+        waiting, selected = Signal(), Signal()
+        offset = Signal(_OFFSET_BITS, reset_less=True)
+        m.d.comb += [self.s_axi_arready.eq(~waiting), self.s_axi_rresp.eq(0)]
+        finished = Signal()
+        m.d.comb += finished.eq(self.s_axi_rvalid & self.s_axi_rready)
+        with m.If(self.s_axi_arvalid & ~waiting):
+            m.d.sync += [waiting.eq(1), offset.eq(self.s_axi_araddr[2:])]
+        with m.Elif(finished):
+            m.d.sync += waiting.eq(0)
+
+        # Two registered multiplexer stages: within rows of 16 registers, then between rows.
+        rows: dict[int, Signal] = {}
+        for index in sorted({r.offset // 4 // _ROW for r in REGISTERS}):
+            rows[index] = row = Signal(32, name=f"row{index}", reset_less=True)
+            with m.Switch(offset[: (_ROW - 1).bit_length()]):
+                for register in REGISTERS:
+                    at, position = divmod(register.offset // 4, _ROW)
+                    if at == index:
+                        with m.Case(position):
+                            m.d.sync += row.eq(self._read_value(register))
+                with m.Default():
+                    m.d.sync += row.eq(0)
+        value = Signal(32, reset_less=True)
+        m.d.comb += self.s_axi_rdata.eq(value)
+        m.d.sync += selected.eq(waiting & ~selected & ~self.s_axi_rvalid)
+        with m.If(selected):
+            m.d.sync += self.s_axi_rvalid.eq(1)
+            with m.Switch(offset[(_ROW - 1).bit_length() :]):
+                for index, row in rows.items():
+                    with m.Case(index):
+                        m.d.sync += value.eq(row)
+                with m.Default():
+                    m.d.sync += value.eq(0)
+        with m.Elif(finished):
+            m.d.sync += self.s_axi_rvalid.eq(0)
+
+    def _read_value(self, register):
+        """The 32 bits software reads."""
+        parts, at = [], 0
+        for field in sorted(register.fields, key=lambda f: f.lsb):
+            parts.append(Signal(field.lsb - at, name="gap"))
+            source = getattr(self, register.port(field))
+            parts.append(Signal(field.bits, name="zero") if field.access == "pulse" else source)
+            at = field.lsb + field.bits
+        return Cat(*parts)

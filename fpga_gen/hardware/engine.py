@@ -1,0 +1,285 @@
+"""The compute engine: sequencer, walker, memory, array, max-pool, vector unit, exit path.
+
+Data flow: stream words -> loader -> weights; walker -> feature memory -> lanes -> array -> exit path
+-> feature memory. Knows no AXI; see shell.py for the outside and isa.py for the meaning of a program.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware import mac_array, maxpool
+from fpga_gen.hardware.address import delay
+from fpga_gen.hardware.exit_path import ExitPath
+from fpga_gen.hardware.feature_memory import FeatureMemory
+from fpga_gen.hardware.lane_masks import LaneMasks
+from fpga_gen.hardware.loader import Loader
+from fpga_gen.hardware.mac_array import MacArray
+from fpga_gen.hardware.maxpool import MaxPool
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.sequencer import Sequencer
+from fpga_gen.hardware.store import StoreUnit
+from fpga_gen.hardware.vector import VectorUnit
+from fpga_gen.hardware.walker import Walker
+from fpga_gen.registers import ErrorCode
+
+MASK_STAGE = 1  # register that holds the masked lanes
+
+
+class Engine(wiring.Component):
+    """See module docstring. Members mirror the engine side of `shell.Shell`."""
+
+    def __init__(self, params: EngineParams) -> None:
+        self.params = params
+        super().__init__(
+            {
+                "start": In(1),
+                "program_words": In(24),
+                "fetch_valid": Out(1),
+                "fetch_ready": In(1),
+                "fetch_region": Out(2),
+                "fetch_offset": Out(32),
+                "fetch_words": Out(24),
+                "words_valid": In(1),
+                "words_ready": Out(1),
+                "words_data": In(params.stream_bits),
+                "store_valid": Out(1),
+                "store_ready": In(1),
+                "store_offset": Out(32),
+                "store_beats": Out(24),
+                "store_data_valid": Out(1),
+                "store_data_ready": In(1),
+                "store_data": Out(128),
+                "done": Out(1),
+                "error": Out(1),
+                "error_code": Out(8),
+                "error_info": Out(16),
+                "progress": Out(1),
+                "count_busy": Out(1),
+                "count_stall_weights": Out(1),
+                "count_stall_drain": Out(1),
+                "count_stall_input": Out(1),
+                "layer": Out(16),
+                "layer_start": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        p = self.params
+        array = MacArray(p)
+        pool = MaxPool(p)
+        m.submodules.memory = memory = FeatureMemory(p)
+        read_latency = memory.read_latency
+        beat_latency = 1 + read_latency + MASK_STAGE  # from a started slot's beat to the array
+        hold = array.stage_hold
+        m.submodules.sequencer = sequencer = Sequencer(p)
+        m.submodules.walker = walker = Walker(p, slot_minimum=max(array.slot_min, hold + 4, 8))
+        m.submodules.masks = masks = LaneMasks(p)
+        m.submodules.loader = loader = Loader(p, stage_hold=hold)
+        m.submodules.vector = vector = VectorUnit(p, read_latency=read_latency)
+        m.submodules.store = store = StoreUnit(p, read_latency=read_latency)
+        m.submodules.exit = exit_ = ExitPath(
+            p,
+            drain_latency=array.drain_latency,
+            safe_steps=max(beat_latency + array.overwrite_latency - 4, 0),
+            write_latency=memory.write_latency,
+        )
+        assert pool.drain_latency == array.drain_latency
+        self._sequence(m, sequencer, walker, masks, loader, vector, store, exit_)
+        self._memory(m, memory, walker, vector, store, exit_)
+        self._array(m, memory, walker, masks, loader, exit_, array, pool)
+        self._outside(m, sequencer, walker, loader, vector, store, exit_)
+        return m
+
+    def _sequence(self, m, sequencer, walker, masks, loader, vector, store, exit_) -> None:
+        m.d.comb += [
+            sequencer.start.eq(self.start),
+            sequencer.program_words.eq(self.program_words),
+            # Loader.
+            loader.command_valid.eq(sequencer.command_valid),
+            sequencer.command_ready.eq(loader.command_ready),
+            loader.command.eq(sequencer.command),
+            sequencer.boot_valid.eq(loader.out_valid & sequencer.boot),
+            sequencer.boot_data.eq(loader.out_data),
+            exit_.load_valid.eq(loader.out_valid & ~sequencer.boot & exit_.load_ready),
+            exit_.load_data.eq(loader.out_data),
+            loader.out_ready.eq(Mux(sequencer.boot, sequencer.boot_ready, exit_.load_ready)),
+            sequencer.params_ready.eq(loader.params_ready),
+            loader.param_index.eq(exit_.param_index),
+            loader.param_release.eq(exit_.param_release),
+            loader.param_held.eq(exit_.param_held),
+            exit_.param_data.eq(loader.param_data),
+            # Walker and its lanes.
+            walker.start.eq(sequencer.walker_start),
+            walker.header.eq(sequencer.header),
+            walker.block.eq(sequencer.block),
+            walker.tap.eq(sequencer.tap),
+            sequencer.block_index.eq(walker.block_index),
+            sequencer.tap_index.eq(walker.tap_index),
+            sequencer.walker_busy.eq(walker.busy),
+            walker.credit_add.eq(loader.credit_add),
+            walker.lanes_ready.eq(masks.ready),
+            walker.drain_free.eq(exit_.drain_free),
+            masks.start.eq(sequencer.walker_start),
+            masks.row_end.eq(walker.row_end),
+            masks.advance.eq(walker.advance),
+            masks.restore.eq(walker.restore),
+            masks.commit.eq(walker.commit),
+            masks.reinit.eq(walker.reinit),
+            masks.dy.eq(walker.beat_dy.as_signed()),
+            masks.dx.eq(walker.beat_dx.as_signed()),
+            # Vector unit, store unit.
+            vector.start.eq(sequencer.vector_start),
+            vector.header.eq(sequencer.header),
+            vector.source_index.eq(sequencer.source_index),
+            vector.source_word.eq(sequencer.source_word),
+            vector.source_write.eq(sequencer.source_write),
+            vector.y_write.eq(sequencer.y_write),
+            vector.x_write.eq(sequencer.x_write),
+            vector.table_pair.eq(sequencer.table_pair),
+            vector.write_data.eq(sequencer.write_data),
+            sequencer.vector_busy.eq(vector.busy),
+            store.start.eq(sequencer.store_start),
+            store.header.eq(sequencer.header),
+            sequencer.store_busy.eq(store.busy),
+            # Exit path.
+            exit_.vector_start.eq(sequencer.vector_start),
+            exit_.vector_header.eq(sequencer.header),
+            exit_.load_start.eq(sequencer.load_start),
+            exit_.load_header.eq(sequencer.header),
+            sequencer.load_busy.eq(exit_.load_busy),
+            sequencer.exit_idle.eq(exit_.idle),
+        ]
+        cfg = walker.header
+        from fpga_gen.hardware.config_view import header_fields
+        from fpga_gen.isa import Op
+
+        fields = header_fields(cfg, Op.CONV)
+        m.d.comb += [
+            getattr(masks, name).eq(getattr(fields, name))
+            for name in (
+                "row_mode", "y0", "x0", "in_h", "in_w", "step_dy", "step_dx", "stride_x", "stride_y",
+            )
+        ]
+
+    def _memory(self, m, memory, walker, vector, store, exit_) -> None:
+        w = self.params.word_bits
+        m.d.comb += [
+            memory.r_address.eq(
+                Mux(
+                    vector.read_valid,
+                    vector.read_address,
+                    Mux(store.read_valid, store.read_address, walker.beat_address),
+                )
+            ),
+            memory.r_double.eq(walker.beat_valid & walker.beat_double),
+            vector.read_data.eq(memory.r_data[:w]),
+            store.read_data.eq(memory.r_data[:w]),
+            memory.w_valid.eq(exit_.write_valid),
+            memory.w_address.eq(exit_.write_address),
+            memory.w_data.eq(exit_.write_data),
+            memory.w_bytes.eq(exit_.write_bytes),
+        ]
+
+    def _array(self, m, memory, walker, masks, loader, exit_, array, pool) -> None:
+        p, w = self.params, self.params.word_bits
+        lag = memory.read_latency
+        mask = delay(m, masks.mask, lag + 1 - masks.mask_latency, "mask")
+        pad = delay(m, walker.beat_pad, lag, "pad")
+        lanes = Signal(p.lanes * w, reset_less=True)
+        for lane in range(p.lanes):
+            pad_word = Cat(*([Const(0, 7), pad] * p.in_channels))
+            m.d.sync += lanes.word_select(lane, w).eq(
+                Mux(mask[lane], memory.r_data.word_select(lane, w), pad_word)
+            )
+        lag += MASK_STAGE
+        beat = {
+            name: delay(m, getattr(walker, f"beat_{name}"), lag, f"beat_{name}")
+            for name in ("t", "first", "shift", "last", "mode")
+        }
+        valid = delay(m, walker.beat_valid & ~walker.beat_pool, lag, "array_valid", reset_less=False)
+        pool_valid = delay(m, walker.beat_valid & walker.beat_pool, lag, "pool_valid",
+                           reset_less=False)
+        switch = delay(m, walker.beat_switch, lag, "switch", reset_less=False)
+        done, done_t = Signal(), Signal(len(beat["t"]))
+        pool_done, pool_done_t = Signal(), Signal(len(beat["t"]))
+        sums = Signal(len(exit_.drain_sums))
+        maxima = Signal(len(exit_.drain_maxima))
+        mac_array.instantiate(
+            m,
+            array,
+            {
+                "act": lanes, "valid": valid, "t": beat["t"], "first": beat["first"],
+                "shift8": beat["shift"], "last": beat["last"], "switch": switch,
+                "mode": beat["mode"], "stage": loader.stage, "done_valid": done, "done_t": done_t,
+                "drain_en": Const(1, 1), "drain_t": exit_.drain_t, "drain_lane": exit_.drain_lane,
+                "drain": sums,
+            },
+        )
+        maxpool.instantiate(
+            m,
+            pool,
+            {
+                "act": lanes[: p.pixels * w], "valid": pool_valid, "t": beat["t"],
+                "first": beat["first"], "last": beat["last"],
+                "done_valid": pool_done, "done_t": pool_done_t,
+                "drain_en": Const(1, 1), "drain_t": exit_.drain_t, "drain_lane": exit_.drain_lane,
+                "drain": maxima,
+            },
+        )
+        m.d.comb += [
+            loader.switch.eq(switch),
+            exit_.token_valid.eq(walker.token_valid),
+            walker.token_ready.eq(exit_.token_ready),
+            exit_.token_header.eq(walker.token_header),
+            exit_.tile_done.eq((done & (done_t == 0)) | (pool_done & (pool_done_t == 0))),
+            exit_.drain_sums.eq(sums),
+            exit_.drain_maxima.eq(maxima),
+        ]
+        from fpga_gen.hardware.walker import TOKEN_FIELDS
+
+        m.d.comb += [
+            getattr(exit_, f"token_{k}").eq(getattr(walker, f"token_{k}")) for k in TOKEN_FIELDS
+        ]
+        self.array_valid = valid
+
+    def _outside(self, m, sequencer, walker, loader, vector, store, exit_) -> None:
+        underrun = Signal()
+        m.d.sync += underrun.eq(loader.underrun)
+        m.d.comb += [
+            exit_.vector_valid.eq(vector.result_valid),
+            exit_.vector_sums.eq(vector.result_sums),
+            exit_.vector_address.eq(vector.result_address),
+            exit_.vector_high.eq(vector.result_high),
+            self.fetch_valid.eq(sequencer.fetch_valid),
+            sequencer.fetch_ready.eq(self.fetch_ready),
+            self.fetch_region.eq(sequencer.fetch_region),
+            self.fetch_offset.eq(sequencer.fetch_offset),
+            self.fetch_words.eq(sequencer.fetch_words),
+            loader.words_valid.eq(self.words_valid),
+            self.words_ready.eq(loader.words_ready),
+            loader.words_data.eq(self.words_data),
+            self.store_valid.eq(store.command_valid),
+            store.command_ready.eq(self.store_ready),
+            self.store_offset.eq(store.command_offset),
+            self.store_beats.eq(store.command_beats),
+            self.store_data_valid.eq(store.data_valid),
+            store.data_ready.eq(self.store_data_ready),
+            self.store_data.eq(store.data),
+        ]
+        m.d.sync += [
+            self.done.eq(sequencer.done),
+            self.error.eq(sequencer.error | underrun),
+            self.error_code.eq(Mux(underrun, ErrorCode.WEIGHT_UNDERRUN, sequencer.error_code)),
+            self.error_info.eq(sequencer.layer),
+            self.progress.eq(walker.beat_valid | vector.read_valid | store.read_valid),
+            self.count_busy.eq(self.array_valid),
+            self.count_stall_weights.eq(walker.stall_weights),
+            self.count_stall_drain.eq(walker.stall_drain),
+            self.count_stall_input.eq(exit_.load_busy & ~exit_.load_valid),
+            self.layer.eq(sequencer.layer),
+            self.layer_start.eq(sequencer.layer_start),
+        ]

@@ -1,0 +1,334 @@
+"""Weight loader: stream buffer, and the way of weights and parameters to their registers.
+
+The stream reader fills a ring of stream words ahead of time. The loader executes a queue of
+commands in program order: PROGRAM and LOAD hand whole words on; CONV and VECTOR cut parameters and
+weight slots out of the stream at 32-bit granules. A CONV's slots are replayed for every pixel tile
+and freed with the last one, so every weight crosses the DRAM interface once.
+
+A slot is assembled in `assembly`, moves to `stage` when the array has taken the slot before, and
+counts as a credit for the walker as soon as it is complete.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.data import StructLayout
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.params import GRANULE, PARAM_BITS, EngineParams
+
+COMMAND = StructLayout(
+    {"kind": 2, "mode": 2, "groups": 12, "tiles": 16, "slots": 14, "words": 24}
+)
+KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
+PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
+
+
+class Loader(wiring.Component):
+    """See module docstring.
+
+    words_*: stream words in (valid/ready). command_*: next command (valid/ready). out_*: words of
+    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from
+    credit until `switch` plus `stage_hold` cycles. credit_add: pulse per complete slot.
+    param_index -> param_data one cycle later; param_release frees the oldest entry; params_ready: there
+    is an entry besides the one the exit path still holds (param_held). underrun: the array switched to an empty stage.
+    """
+
+    def __init__(self, params: EngineParams, *, stage_hold: int) -> None:
+        self.params = params
+        self.stage_hold = stage_hold
+        self.param_bits = params.columns * PARAM_BITS
+        super().__init__(
+            {
+                "words_valid": In(1),
+                "words_ready": Out(1),
+                "words_data": In(params.stream_bits),
+                "command_valid": In(1),
+                "command_ready": Out(1),
+                "command": In(COMMAND),
+                "out_valid": Out(1),
+                "out_ready": In(1),
+                "out_data": Out(params.stream_bits),
+                "stage": Out(params.subgroups * params.sub_weight_bits),
+                "switch": In(1),
+                "credit_add": Out(1),
+                "param_index": In(range(PARAM_ENTRIES)),
+                "param_data": Out(self.param_bits),
+                "param_release": In(1),
+                "param_held": In(1),
+                "params_ready": Out(1),
+                "underrun": Out(1),
+                "idle": Out(1),
+            }
+        )
+
+    @property
+    def block_granules(self) -> int:
+        """Longest record: a mode-1 slot or mode-1 parameters."""
+        return max(self.params.slot_granules(1), self.params.param_granules(1))
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        self._ring(m)
+        self._assembly(m)
+        self._control(m)
+        self._stage(m)
+        self._param_memory(m)
+        return m
+
+    def _ring(self, m: Module) -> None:
+        p = self.params
+        depth = p.weight_words
+        assert depth & (depth - 1) == 0, "weight_words must be a power of two"
+        self.bits = (depth - 1).bit_length()
+        m.submodules.ring = ring = Memory(
+            shape=p.stream_bits, depth=depth, init=[], attrs={"ram_style": "block"}
+        )
+        write = ring.write_port()
+        read = ring.read_port(transparent_for=())
+        self.write_pointer = Signal(self.bits + 1)
+        self.free_pointer = Signal(self.bits + 1)  # words before it may be overwritten
+        full = Signal()
+        m.d.comb += [
+            full.eq((self.write_pointer - self.free_pointer)[: self.bits + 1] == depth),
+            self.words_ready.eq(~full),
+            write.en.eq(self.words_valid & ~full),
+            write.addr.eq(self.write_pointer[: self.bits]),
+            write.data.eq(self.words_data),
+        ]
+        with m.If(write.en):
+            m.d.sync += self.write_pointer.eq(self.write_pointer + 1)
+        self.read_pointer = Signal(self.bits + 1)
+        self.read_enable = Signal()
+        self.available = Signal()
+        # A word written in this cycle is readable in the next: compare with registered pointers.
+        m.d.comb += [
+            self.available.eq(self.read_pointer != self.write_pointer),
+            read.addr.eq(self.read_pointer[: self.bits]),
+            read.en.eq(1),
+        ]
+        self.word = Signal(p.stream_bits, reset_less=True)
+        m.d.sync += self.word.eq(read.data)
+
+    def _assembly(self, m: Module) -> None:
+        """Rotate a ring word by the record's granule offset and write it where it belongs."""
+        p = self.params
+        per_word = p.stream_granules
+        rows = -(-self.block_granules // per_word)
+        bits = max((per_word - 1).bit_length(), 1)
+        self.offset = Signal(bits)  # granule offset of the record in its first word
+        row = Signal(range(rows + 2))
+        valid_1, valid_2, valid_3 = Signal(), Signal(), Signal()
+        row_1, row_2, row_3 = (Signal(len(row), name=f"row_{i}") for i in (1, 2, 3))
+        self.row = row
+        m.d.sync += [
+            valid_1.eq(self.read_enable), row_1.eq(row),
+            valid_2.eq(valid_1), row_2.eq(row_1),
+            valid_3.eq(valid_2), row_3.eq(row_2),
+        ]
+        self.in_flight = Signal()
+        m.d.comb += self.in_flight.eq(valid_1 | valid_2 | valid_3)
+        rotated = Signal(p.stream_bits, reset_less=True)
+        value = self.word
+        for k in range((per_word - 1).bit_length()):
+            amount = GRANULE << k
+            stage = Signal(p.stream_bits, name=f"rotate_{k}")
+            m.d.comb += stage.eq(Mux(self.offset[k], Cat(value[amount:], value[:amount]), value))
+            value = stage
+        m.d.sync += rotated.eq(value)
+        # Granule column c of a word belongs to assembly row w if it lies at or after the offset
+        # (c after rotation < per_word - offset), else to row w - 1.
+        self.assembly = Signal(rows * p.stream_bits, reset_less=True)
+        for column in range(per_word):
+            late = Signal(name=f"late_{column}")
+            target = Signal(len(row), name=f"target_{column}")
+            m.d.comb += [
+                late.eq(column + self.offset >= per_word),
+                target.eq(row_3 - late),
+            ]
+            for index in range(rows):
+                low = (index * per_word + column) * GRANULE
+                with m.If(valid_3 & (target == index)):
+                    m.d.sync += self.assembly[low : low + GRANULE].eq(
+                        rotated[column * GRANULE : (column + 1) * GRANULE]
+                    )
+
+    def _mode_table(self, m: Module, mode, values: list[int], name: str) -> Signal:
+        out = Signal(max(v.bit_length() for v in values) + 1, name=name)
+        m.d.comb += out.eq(Array(values)[mode])
+        return out
+
+    def _control(self, m: Module) -> None:
+        p = self.params
+        per_word = p.stream_granules
+        shift = (per_word - 1).bit_length()
+        position_bits = self.bits + 1 + shift
+        position = Signal(position_bits)  # granule address of the next record
+        group_start = Signal(position_bits)
+        command = Signal(COMMAND)
+        modes = [m_ if m_ in p.modes else 1 for m_ in range(1, p.max_mode + 1)]
+        slot_size = self._mode_table(
+            m, command.mode, [p.slot_granules(x) for x in modes], "slot_size"
+        )
+        param_size = self._mode_table(
+            m, command.mode, [p.param_granules(x) for x in modes], "param_size"
+        )
+        group, tile, slot = Signal(12), Signal(16), Signal(14)
+        words = Signal(24)
+        size = Signal(len(slot_size))
+        words_left = Signal(range(-(-self.block_granules // per_word) + 3))
+        is_param = Signal()
+        replayed = Signal()  # this record will be read again: keep it in the ring
+        self.assembled = Signal()  # a complete slot waits in `assembly`
+        self.param_push = Signal()
+        self.param_level = Signal(range(PARAM_ENTRIES + 1))
+        next_position = Signal(position_bits)
+        m.d.comb += next_position.eq(position + size)
+        self.slot_complete = Signal()
+        m.d.comb += self.credit_add.eq(self.slot_complete)
+        out_fifo = [Signal(p.stream_bits, name=f"out_{i}", reset_less=True) for i in range(2)]
+        out_count = Signal(range(3))
+        m.d.comb += [
+            self.out_valid.eq(out_count != 0),
+            self.out_data.eq(out_fifo[0]),
+        ]
+        push = Signal()
+        pull = Signal()
+        m.d.comb += pull.eq(self.out_valid & self.out_ready)
+        m.d.sync += out_count.eq(out_count + push - pull)
+        with m.If(pull):
+            m.d.sync += out_fifo[0].eq(out_fifo[1])
+        with m.If(push):
+            with m.If(out_count - pull == 0):
+                m.d.sync += out_fifo[0].eq(self.word)
+            with m.Else():
+                m.d.sync += out_fifo[1].eq(self.word)
+        pending = Signal(range(4))  # words read from the ring, not yet in the out queue
+        fetch = Signal()
+        fetch_1, fetch_2 = Signal(), Signal()
+        m.d.sync += [fetch_1.eq(fetch), fetch_2.eq(fetch_1)]
+        m.d.comb += [push.eq(fetch_2), pending.eq(fetch_1 + fetch_2)]
+
+        def begin(param: int) -> None:
+            """Start to fetch one record at `position`."""
+            length = param_size if param else slot_size
+            m.d.sync += [
+                is_param.eq(param),
+                size.eq(length),
+                self.offset.eq(position[:shift] if shift else 0),
+                self.read_pointer.eq(position[shift:]),
+                self.row.eq(0),
+                words_left.eq((position[:shift] + length + per_word - 1) >> shift),
+            ]
+            m.next = "FETCH"
+
+        with m.FSM(name="loader"):
+            with m.State("IDLE"):
+                m.d.comb += [self.idle.eq(out_count == 0), self.command_ready.eq(1)]
+                with m.If(self.command_valid):
+                    m.d.sync += [
+                        command.eq(self.command), group.eq(0), tile.eq(0), slot.eq(0),
+                        words.eq(self.command.words),
+                        self.read_pointer.eq(
+                            (position + per_word - 1)[: position_bits] >> shift
+                        ),
+                    ]
+                    with m.Switch(self.command.kind):
+                        with m.Case(KIND_WORDS):
+                            m.next = "WORDS"
+                        with m.Default():
+                            m.next = "PARAMS"
+            with m.State("WORDS"):  # hand whole words on
+                with m.If(words == 0):
+                    m.d.sync += position.eq(self.read_pointer << shift)
+                    m.next = "IDLE"
+                with m.Elif(self.available & (out_count + pending - pull < 2)):
+                    m.d.comb += fetch.eq(1)
+                    m.d.sync += [
+                        words.eq(words - 1),
+                        self.read_pointer.eq(self.read_pointer + 1),
+                        self.free_pointer.eq(self.read_pointer + 1),
+                    ]
+            with m.State("PARAMS"):
+                m.d.sync += replayed.eq(0)
+                with m.If(self.param_level != PARAM_ENTRIES - 1):
+                    begin(1)
+            with m.State("SLOT"):
+                m.d.sync += replayed.eq(tile != command.tiles - 1)
+                begin(0)
+            with m.State("FETCH"):
+                with m.If(words_left == 0):
+                    m.next = "SETTLE"
+                with m.Elif(self.available & ~self.assembled):
+                    m.d.comb += self.read_enable.eq(1)
+                    m.d.sync += [
+                        self.row.eq(self.row + 1),
+                        words_left.eq(words_left - 1),
+                        self.read_pointer.eq(self.read_pointer + 1),
+                    ]
+            with m.State("SETTLE"):  # the last word is on its way through the rotation
+                with m.If(~self.in_flight):
+                    m.d.sync += position.eq(next_position)
+                    with m.If(~replayed):
+                        m.d.sync += self.free_pointer.eq(next_position >> shift)
+                    with m.If(is_param):
+                        m.d.comb += self.param_push.eq(1)
+                        m.d.sync += group_start.eq(next_position)
+                        with m.If(command.kind == KIND_VECTOR):
+                            m.next = "IDLE"
+                        with m.Else():
+                            m.next = "SLOT"
+                    with m.Else():
+                        m.d.comb += self.slot_complete.eq(1)
+                        m.d.sync += slot.eq(slot + 1)
+                        m.next = "SLOT"
+                        with m.If(slot == command.slots - 1):
+                            m.d.sync += [slot.eq(0), tile.eq(tile + 1)]
+                            with m.If(tile != command.tiles - 1):
+                                m.d.sync += position.eq(group_start)
+                            with m.Else():
+                                m.d.sync += [tile.eq(0), group.eq(group + 1)]
+                                m.next = "PARAMS"
+                                with m.If(group == command.groups - 1):
+                                    m.next = "IDLE"
+
+    def _stage(self, m: Module) -> None:
+        staged = Signal()  # `stage` holds a slot the array has not switched to
+        hold = Signal(range(self.stage_hold + 2))
+        free = Signal()
+        m.d.comb += free.eq(~staged & (hold == 0))
+        bits = len(self.stage)
+        move = Signal()
+        m.d.comb += move.eq(self.assembled & free & ~self.switch)
+        stage = Signal(bits, reset_less=True)
+        with m.If(move):
+            m.d.sync += [stage.eq(self.assembly[:bits]), staged.eq(1), self.assembled.eq(0)]
+        with m.If(self.slot_complete):
+            m.d.sync += self.assembled.eq(1)
+        with m.If(hold != 0):
+            m.d.sync += hold.eq(hold - 1)
+        with m.If(self.switch):
+            m.d.sync += [staged.eq(0), hold.eq(self.stage_hold)]
+        m.d.comb += [self.stage.eq(stage), self.underrun.eq(self.switch & ~staged)]
+
+    def _param_memory(self, m: Module) -> None:
+        m.submodules.param_memory = memory = Memory(
+            shape=self.param_bits, depth=PARAM_ENTRIES, init=[], attrs={"ram_style": "distributed"}
+        )
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=())
+        pointer = Signal(range(PARAM_ENTRIES))
+        m.d.comb += [
+            write.addr.eq(pointer),
+            write.en.eq(self.param_push),
+            write.data.eq(self.assembly[: self.param_bits]),
+            read.addr.eq(self.param_index),
+            read.en.eq(Const(1)),
+            self.param_data.eq(read.data),
+            self.params_ready.eq(self.param_level > self.param_held),
+        ]
+        with m.If(self.param_push):
+            m.d.sync += pointer.eq(pointer + 1)
+        m.d.sync += self.param_level.eq(self.param_level + self.param_push - self.param_release)

@@ -1,0 +1,314 @@
+"""MAC array: P*m pixels x CI inputs x CO/m channels per cycle, with its partial sums.
+
+Pipeline (cycle of the beat = 0):
+    1     inputs registered; the weight stage is read (`stage_hold`)
+    2     activations selected by mode; columns see `switch`
+    ...   DSP pairs or SP2 columns, each `latency` cycles
+    ...   accumulators; `done` after `latency`
+Both kinds of column obey one contract (act_delay, latency, switch with the weights); the beat is
+delayed for each kind by its own latency, so neither waits for the other.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware import accumulators, mac_dsp, mac_sp2, mac_weights
+from fpga_gen.hardware.accumulators import Accumulators
+from fpga_gen.hardware.mac_dsp import DOT_BITS, DspPairChain
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields, place
+from fpga_gen.hardware.mac_sp2 import Sp2Column
+from fpga_gen.hardware.mac_weights import LaneSkew, SubgroupWeights
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.numerics import ACC_BITS
+
+MODULE = "mac_array"
+SELECT_CYCLES = 2  # beat to the columns' `switch`
+
+
+class MacArray(Leaf):
+    """Dot products of every column and pixel lane, accumulated over the beats of a tile.
+
+    One beat per cycle, no back-pressure. In mode m, physical subgroup s works for pixel group
+    g = s // (S/m), lane j of it on input lane g*P + j, with logical subgroup s mod (S/m) of the
+    weight stage. `mode` belongs to the beat and may change with any beat that has `switch`.
+
+    Members (all registered or registered first inside):
+        act: In(8 * CI * lanes), signed bytes, lane-major, channel 0 lowest, with the beat.
+        valid, t, first, shift8, last: In, the beat; see `Accumulators`.
+        switch: In(1), with a valid beat: from this beat on the weights in `stage` are used.
+        mode: In(2), m - 1.
+        stage: In(S * sub_weight_bits), logical subgroups, 0 lowest; in each, for every input the
+            DSP bytes, then the SP2 code words, lowest first. Must be valid `stage_hold` cycles
+            after the switch beat (read in that one cycle only).
+        done_valid, done_t: Out, a `last` beat `latency` cycles after its input: from this cycle
+            on a drain request for that t returns its sums.
+        drain_en, drain_t, drain_lane: In, read request; one per cycle.
+        drain: Out(32 * CO), physical columns 0.. of that lane, `drain_latency` cycles later. In
+            mode m column block [g*CO/m, (g+1)*CO/m) is input lane g*P + drain_lane. Holds without
+            requests.
+
+    A request for an old t is safe up to `overwrite_latency` cycles after the next `last` beat of
+    the same t entered. Two beats of one t are at least `recurrence` cycles apart, two switches at
+    least `slot_min` cycles.
+    """
+
+    stage_hold = 1
+    recurrence = Accumulators.recurrence
+    drain_latency = Accumulators.read_latency + 1
+
+    def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
+        self.params = params
+        self.expand = expand
+        self.t_bits = (params.tile_groups - 1).bit_length()
+        super().__init__(
+            {
+                "act": In(params.word_bits * params.lanes),
+                "valid": In(1),
+                "t": In(self.t_bits),
+                "first": In(1),
+                "shift8": In(1),
+                "last": In(1),
+                "switch": In(1),
+                "mode": In(2),
+                "stage": In(params.sub_weight_bits * params.subgroups),
+                "done_valid": Out(1),
+                "done_t": Out(self.t_bits),
+                "drain_en": In(1),
+                "drain_t": In(self.t_bits),
+                "drain_lane": In(range(max(params.pixels, 2))),
+                "drain": Out(ACC_BITS * params.columns),
+            }
+        )
+
+    @property
+    def _kind_latencies(self) -> list[int]:
+        out = []
+        if self.params.dsp_columns:
+            out.append(DspPairChain(self.params.in_channels).latency)
+        if self.params.sp2_columns:
+            out.append(Sp2Column(self.params.in_channels, self.params.sp2).latency)
+        return out
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a `last` beat to `done`."""
+        return SELECT_CYCLES + max(self._kind_latencies) + Accumulators.write_latency
+
+    @property
+    def overwrite_latency(self) -> int:
+        """A drain request up to this many cycles after a new `last` beat still reads the old t."""
+        return SELECT_CYCLES + min(self._kind_latencies) + Accumulators.write_latency - 1
+
+    @property
+    def slot_min(self) -> int:
+        """Smallest distance of two switches: the packed weights wait for the last chain stage."""
+        return max(self.params.in_channels // 2, Sp2Column.correction_delay)
+
+    def _by_mode(self, m: Module, mode: Value, choices: list[Value]) -> Value:
+        """choices[i] for modes[i]; a plain wire where every mode takes the same one."""
+        if all(c is choices[0] for c in choices):
+            return choices[0]
+        out = Signal(len(choices[0]))
+        with m.Switch(mode):
+            for number, choice in zip(self.params.modes[1:], choices[1:]):
+                if choice is not choices[0]:
+                    with m.Case(number - 1):
+                        m.d.comb += out.eq(choice)
+            with m.Default():
+                m.d.comb += out.eq(choices[0])
+        return out
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        p = self.params
+        act = Signal(len(self.act), reset_less=True)
+        mode = Signal(2, reset_less=True, attrs={"max_fanout": 256})
+        m.d.sync += [act.eq(self.act), mode.eq(self.mode)]
+        switches = self._delay_line(m, "switch", self.valid & self.switch, p.in_channels // 2 + 1)
+
+        weights = self._weights(m, mode, switches[1])
+        lanes = self._lanes(m, mode, fields(act, p.word_bits))
+        beats = self._beats(m)
+        en, t, lane = self.drain_en, self.drain_t, self.drain_lane
+        results = []
+        for j in range(p.pixels):
+            words = {}
+            for kind, columns in (("dsp", p.dsp_columns), ("sp2", p.sp2_columns)):
+                if not columns:
+                    continue
+                place_columns = self._dsp_columns if kind == "dsp" else self._sp2_columns
+                dots, latency = place_columns(m, j, lanes, weights, switches)
+                words[kind] = Signal(ACC_BITS * columns, name=f"{kind}_drain_{j}")
+                beat = beats[SELECT_CYCLES + latency - Accumulators.control_lead]
+                place(
+                    m,
+                    f"{kind}_sums_{j}",
+                    Accumulators(columns, p.tile_groups),
+                    accumulators.module_name(columns),
+                    {
+                        **beat,
+                        "dots": dots,
+                        "drain_en": en & (lane == j),
+                        "drain_t": t,
+                        "drain": words[kind],
+                    },
+                    expand=self.expand,
+                )
+            results.append(words)
+        self._drain(m, results)
+
+        done = beats[self.latency]
+        m.d.comb += [self.done_valid.eq(done["valid"] & done["last"]), self.done_t.eq(done["t"])]
+        return m
+
+    def _delay_line(self, m: Module, name: str, value: Value, cycles: int) -> list[Value]:
+        """[value, one cycle late, ...], cycles + 1 entries, reset to 0."""
+        out = [value]
+        for n in range(1, cycles + 1):
+            late = Signal(name=f"{name}_{n}")
+            m.d.sync += late.eq(out[-1])
+            out.append(late)
+        return out
+
+    def _beats(self, m: Module) -> list[dict[str, Value]]:
+        """The accumulators' part of the beat, n cycles late; only `valid` needs a reset."""
+        valid = self._delay_line(m, "valid", self.valid, self.latency)
+        out = [{"t": self.t, "first": self.first, "shift8": self.shift8, "last": self.last}]
+        for n in range(1, self.latency + 1):
+            late = {
+                key: Signal(len(value), name=f"{key}_{n}", reset_less=True)
+                for key, value in out[-1].items()
+            }
+            m.d.sync += [late[key].eq(out[-1][key]) for key in late]
+            out.append(late)
+        return [{"valid": v, **rest} for v, rest in zip(valid, out)]
+
+    def _weights(self, m: Module, mode: Value, capture: Value) -> list[dict[str, Value]]:
+        """Active weights per physical subgroup."""
+        p = self.params
+        logical = fields(self.stage, p.sub_weight_bits)
+        out = []
+        for s in range(p.subgroups):
+            raw = self._by_mode(m, mode, [logical[s % (p.subgroups // k)] for k in p.modes])
+            leaf = SubgroupWeights(p)
+            pins: dict[str, ValueLike] = {"raw": raw, "capture": capture}
+            for pin in leaf.signature.members:
+                if pin not in pins:
+                    pins[pin] = Signal(len(getattr(leaf, pin)), name=f"{pin}_weights_{s}")
+            place(m, f"weights_{s}", leaf, mac_weights.WEIGHTS, pins, expand=self.expand)
+            out.append(pins)
+        return out
+
+    def _lanes(self, m: Module, mode: Value, act: list[Value]) -> list[list[dict[str, Value]]]:
+        """Activations of [physical subgroup][lane]; subgroups with the same source share them."""
+        p = self.params
+        sources: dict[tuple[int, ...], list[dict[str, Value]]] = {}
+        out = []
+        for s in range(p.subgroups):
+            groups = tuple(s // (p.subgroups // k) for k in p.modes)
+            if groups not in sources:
+                label = "".join(map(str, groups))
+                sources[groups] = []
+                for j in range(p.pixels):
+                    chosen = Signal(p.word_bits, name=f"act_{label}_{j}", reset_less=True)
+                    m.d.sync += chosen.eq(
+                        self._by_mode(m, mode, [act[g * p.pixels + j] for g in groups])
+                    )
+                    pins = {
+                        pin: Signal(p.word_bits, name=f"{pin}_{label}_{j}")
+                        for pin in ("skewed", "delayed")
+                    }
+                    place(
+                        m,
+                        f"skew_{label}_{j}",
+                        LaneSkew(p.in_channels),
+                        mac_weights.SKEW,
+                        {"act": chosen, **pins},
+                        expand=self.expand,
+                    )
+                    sources[groups].append(pins)
+            out.append(sources[groups])
+        return out
+
+    def _dsp_columns(self, m: Module, j: int, lanes, weights, switches) -> tuple[Value, int]:
+        """(dot products of lane j, latency) of all DSP columns."""
+        p = self.params
+        leaf = DspPairChain(p.in_channels)
+        switch = Signal(leaf.stages, name=f"dsp_switch_{j}")
+        m.d.comb += switch.eq(Cat(switches[SELECT_CYCLES : SELECT_CYCLES + leaf.stages]))
+        dots = []
+        for s in range(p.subgroups):
+            for n, packed in enumerate(fields(weights[s]["dsp"], len(leaf.weights))):
+                dots += [Signal(DOT_BITS, name=f"dsp_dot_{j}_{s}_{2 * n + x}") for x in (0, 1)]
+                pins = {
+                    "act": lanes[s][j]["skewed"],
+                    "weights": packed,
+                    "switch": switch,
+                    "dot0": dots[-2],
+                    "dot1": dots[-1],
+                }
+                column = DspPairChain(p.in_channels)
+                place(m, f"dsp_{j}_{s}_{n}", column, mac_dsp.MODULE, pins, expand=self.expand)
+        return Cat(dots), leaf.latency
+
+    def _sp2_columns(self, m: Module, j: int, lanes, weights, switches) -> tuple[Value, int]:
+        """(dot products of lane j, latency) of all SP2 columns."""
+        p = self.params
+        leaf = Sp2Column(p.in_channels, p.sp2)
+        dots = []
+        for s in range(p.subgroups):
+            corrections = fields(weights[s]["correction"], len(leaf.correction))
+            for n, codes in enumerate(fields(weights[s]["sp2"], len(leaf.weights))):
+                dots.append(Signal(DOT_BITS, name=f"sp2_dot_{j}_{s}_{n}"))
+                pins = {
+                    "act": lanes[s][j]["delayed"],
+                    "weights": codes,
+                    "correction": corrections[n],
+                    "switch": switches[SELECT_CYCLES],
+                    "dot": dots[-1],
+                }
+                column = Sp2Column(p.in_channels, p.sp2)
+                place(m, f"sp2_{j}_{s}_{n}", column, mac_sp2.MODULE, pins, expand=self.expand)
+        return Cat(dots), leaf.latency
+
+    def _drain(self, m: Module, results: list[dict[str, Value]]) -> None:
+        """Lane of the request, DSP and SP2 columns put back into physical column order."""
+        p = self.params
+        lane = [self.drain_lane]
+        en = self._delay_line(m, "drain_en", self.drain_en, Accumulators.read_latency)
+        for n in range(1, Accumulators.read_latency + 1):
+            late = Signal.like(self.drain_lane, name=f"drain_lane_{n}", reset_less=True)
+            m.d.sync += late.eq(lane[-1])
+            lane.append(late)
+        drain = Signal(len(self.drain), reset_less=True)
+        with m.If(en[-1]), m.Switch(lane[-1]):
+            for j, words in enumerate(results):
+                with m.Case(j):
+                    sums = {kind: fields(word, ACC_BITS) for kind, word in words.items()}
+                    ordered = []
+                    for s in range(p.subgroups):
+                        ordered += sums["dsp"][s * p.sub_dsp : (s + 1) * p.sub_dsp] if p.sub_dsp else []
+                        ordered += sums["sp2"][s * p.sub_sp2 : (s + 1) * p.sub_sp2] if p.sub_sp2 else []
+                    m.d.sync += drain.eq(Cat(ordered))
+        m.d.comb += self.drain.eq(drain)
+
+
+def emit(params: EngineParams) -> dict[str, str]:
+    """{module name: Verilog} of the array and all its leaves."""
+    return {
+        MODULE: emit_leaf(MacArray(params), MODULE),
+        **(mac_dsp.emit(params) if params.dsp_columns else {}),
+        **mac_sp2.emit(params),
+        **mac_weights.emit(params),
+        **accumulators.emit(params),
+    }
+
+
+def instantiate(m: Module, array: MacArray, pins: dict[str, ValueLike], label: str = MODULE) -> None:
+    """Place the emitted array in `m` as a black box; `array.expand` places the component itself.
+
+    pins: a value for every member of `MacArray` (see its docstring).
+    """
+    place(m, label, array, MODULE, pins, expand=array.expand)

@@ -1,0 +1,152 @@
+"""Active weights of one column subgroup, and the activation skew of one lane."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.mac_dsp import pack_weights, packed_bits
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
+from fpga_gen.hardware.mac_sp2 import Sp2Column, correction_bits, split_code, term_unit
+from fpga_gen.hardware.params import EngineParams
+
+WEIGHTS = "mac_weights"
+SKEW = "mac_skew"
+
+
+def subgroup_columns(params: EngineParams, raw: Value) -> tuple[list, list]:
+    """Weights per column, [column][input]: DSP bytes and SP2 code words of one subgroup's slice.
+
+    Order of `raw`: for every input the DSP columns, then the SP2 columns, lowest bit first.
+    """
+    dsp: list[list[Value]] = [[] for _ in range(params.sub_dsp)]
+    sp2: list[list[Value]] = [[] for _ in range(params.sub_sp2)]
+    at = 0
+    for _ in range(params.in_channels):
+        for column in dsp:
+            column.append(raw[at : at + 8])
+            at += 8
+        for column in sp2:
+            column.append(raw[at : at + params.sp2.bits])
+            at += params.sp2.bits
+    return dsp, sp2
+
+
+class SubgroupWeights(Leaf):
+    """Holds the weights of the current slot in the form the columns take.
+
+    With `capture` the raw slice is taken; `dsp` and `sp2` follow one cycle later, `correction`
+    `correction_delay` cycles after the columns' switch, which comes one cycle after `capture`.
+
+    Members:
+        raw: In(sub_weight_bits), one subgroup of the weight stage.
+        capture: In(1).
+        dsp: Out(26 * CI * sub_dsp / 2), packed pairs, pair-major. (absent without DSP columns)
+        sp2: Out(code bits * CI * sub_sp2), code words, column-major. (absent without SP2 columns)
+        correction: Out(correction_bits * sub_sp2). (absent without SP2 columns)
+    """
+
+    def __init__(self, params: EngineParams) -> None:
+        self.params = params
+        ci = params.in_channels
+        members = {"raw": In(params.sub_weight_bits), "capture": In(1)}
+        if params.sub_dsp:
+            members["dsp"] = Out(packed_bits() * ci * params.sub_dsp // 2)
+        if params.sub_sp2:
+            members["sp2"] = Out(params.sp2.bits * ci * params.sub_sp2)
+            members["correction"] = Out(correction_bits(params.sp2, ci) * params.sub_sp2)
+        super().__init__(members)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        dsp, sp2 = subgroup_columns(self.params, self.raw)
+        if dsp:
+            packed = Signal(len(self.dsp), reset_less=True)
+            with m.If(self.capture):
+                m.d.sync += packed.eq(
+                    Cat(
+                        pack_weights(low, high)
+                        for even, odd in zip(dsp[::2], dsp[1::2])
+                        for low, high in zip(even, odd)
+                    )
+                )
+            m.d.comb += self.dsp.eq(packed)
+        if sp2:
+            codes = Signal(len(self.sp2), reset_less=True)
+            with m.If(self.capture):
+                m.d.sync += codes.eq(Cat(Cat(column) for column in sp2))
+            m.d.comb += self.sp2.eq(codes)
+            self._correction(m, codes)
+        return m
+
+    def _correction(self, m: Module, codes: Value) -> None:
+        """Units missing from the inverted terms: a sum of sign bits in two pipeline steps."""
+        code, ci = self.params.sp2, self.params.in_channels
+        width = correction_bits(code, ci)
+        step = Signal(Sp2Column.correction_delay, reset_less=True)
+        m.d.sync += step.eq(Cat(self.capture, step))
+        totals = []
+        for n, column in enumerate(fields(codes, code.bits * ci)):
+            quarters = []
+            for q, words in enumerate(fields(column, code.bits * ci // 4)):
+                units = []
+                for word in fields(words, code.bits):
+                    (_, sign1), (_, sign2) = split_code(code, word)
+                    units += [sign1 << term_unit(code.first), sign2 << term_unit(code.second)]
+                quarter = Signal(width, name=f"quarter{n}_{q}", reset_less=True)
+                with m.If(step[0]):
+                    m.d.sync += quarter.eq(sum(units))
+                quarters.append(quarter)
+            total = Signal(width, name=f"total{n}", reset_less=True)
+            with m.If(step[1]):
+                m.d.sync += total.eq(sum(quarters))
+            totals.append(total)
+        active = Signal(len(self.correction), reset_less=True)
+        with m.If(step[Sp2Column.correction_delay - 1]):
+            m.d.sync += active.eq(Cat(totals))
+        m.d.comb += self.correction.eq(active)
+
+
+class LaneSkew(Leaf):
+    """Delays input i of a lane by i mod CI/2 cycles, for the systolic DSP chains.
+
+    Members:
+        act: In(8 * CI), bytes, input 0 lowest.
+        skewed: Out(8 * CI), same order.
+        delayed: Out(8 * CI), all inputs one cycle late (`Sp2Column.act_delay`).
+    """
+
+    def __init__(self, in_channels: int) -> None:
+        self.in_channels = in_channels
+        super().__init__(
+            {"act": In(8 * in_channels), "skewed": Out(8 * in_channels), "delayed": Out(8 * in_channels)}
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        half = self.in_channels // 2
+        first = Signal(8 * self.in_channels, name="delay1", reset_less=True)
+        m.d.sync += first.eq(self.act)
+        m.d.comb += self.delayed.eq(first)
+        inputs, late = fields(self.act, 8), fields(first, 8)
+        chains = [inputs[:half], inputs[half:]]
+        stages = [[chain[0] for chain in chains]]
+        rest = [late[1:half], late[half + 1 :]]  # inputs 1.. of both chains, one cycle late
+        for k in range(1, half):
+            stages.append([chain[0] for chain in rest])
+            if k == half - 1:
+                break
+            line = Signal(16 * (half - k - 1), name=f"delay{k + 1}", reset_less=True)
+            m.d.sync += line.eq(Cat(rest[0][1:], rest[1][1:]))
+            parts = fields(line, 8)
+            rest = [parts[: half - k - 1], parts[half - k - 1 :]]
+        m.d.comb += self.skewed.eq(Cat(Cat(s[0] for s in stages), Cat(s[1] for s in stages)))
+        return m
+
+
+def emit(params: EngineParams) -> dict[str, str]:
+    """{module name: Verilog} of both leaves."""
+    return {
+        WEIGHTS: emit_leaf(SubgroupWeights(params), WEIGHTS),
+        SKEW: emit_leaf(LaneSkew(params.in_channels), SKEW),
+    }

@@ -1,0 +1,194 @@
+"""Everything about the engine that is fixed when the Verilog is generated.
+
+One frozen object feeds the schedule, the cycle model, the program interpreter and the hardware.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from fpga_gen.errors import ScheduleError
+from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, SP2_CODES, Sp2Code
+
+GRANULE = 32  # bits: alignment of a weight slot in the weight stream
+PORT_BITS = 128  # width of one AXI master
+PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
+
+assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
+
+
+@dataclass(frozen=True)
+class EngineParams:
+    """Shape of the engine.
+
+    pixels: P, pixel lanes of one column group; in_channels: CI, channels of a memory word and
+    inputs of a MAC column; dsp_columns, sp2_columns: output columns of each kind; modes: m for
+    which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
+    partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
+    weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
+    program memory.
+    """
+
+    pixels: int = 8
+    in_channels: int = 16
+    dsp_columns: int = 24
+    sp2_columns: int = 18
+    modes: tuple[int, ...] = (1, 2, 3)
+    tile_groups: int = 32
+    bank_rows: int = 8192
+    ports: int = 4
+    weight_words: int = 4096
+    program_words: int = 8192
+    sp2_code: str = "two-term-6"
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, rule: str) -> None:
+            if not ok:
+                raise ScheduleError(f"engine parameters: {rule}")
+
+        need(self.pixels >= 1, "pixels must be at least 1")
+        need(
+            self.in_channels >= 4 and self.in_channels & (self.in_channels - 1) == 0
+            and self.in_channels <= 16,
+            "in_channels must be 4, 8 or 16",
+        )
+        need(self.columns > 0, "at least one MAC column is needed")
+        need(1 in self.modes and tuple(sorted(set(self.modes))) == self.modes,
+             "modes must be ascending and start with 1")
+        need(self.dsp_columns % (2 * self.subgroups) == 0,
+             f"dsp_columns must be a multiple of {2 * self.subgroups} (pairs in every subgroup)")
+        need(self.sp2_columns % self.subgroups == 0,
+             f"sp2_columns must be a multiple of {self.subgroups}")
+        need(self.tile_groups & (self.tile_groups - 1) == 0 and 16 <= self.tile_groups <= 64,
+             "tile_groups must be 16, 32 or 64")
+        need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
+        need(self.stream_bits % self.word_bits == 0,
+             "a stream word must hold whole memory words")
+        need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
+        need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
+
+    # --- array -----------------------------------------------------------------------------
+    @property
+    def columns(self) -> int:
+        """CO, all output columns."""
+        return self.dsp_columns + self.sp2_columns
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.pixels * self.in_channels * self.columns
+
+    @property
+    def sp2(self) -> Sp2Code:
+        return SP2_CODES[self.sp2_code]
+
+    @property
+    def subgroups(self) -> int:
+        """Number of column subgroups: the unit that is moved between pixel groups."""
+        return math.lcm(*self.modes)
+
+    @property
+    def sub_dsp(self) -> int:
+        return self.dsp_columns // self.subgroups
+
+    @property
+    def sub_sp2(self) -> int:
+        return self.sp2_columns // self.subgroups
+
+    @property
+    def sub_columns(self) -> int:
+        return self.sub_dsp + self.sub_sp2
+
+    def column_kind(self, position: int) -> int:
+        """Kind of the column that computes output channel `position` of a layer (any mode)."""
+        return DSP if position % self.sub_columns < self.sub_dsp else SP2
+
+    def group_channels(self, mode: int) -> int:
+        """Output channels per column group in a mode."""
+        return self.columns // mode
+
+    @property
+    def max_mode(self) -> int:
+        return self.modes[-1]
+
+    @property
+    def lanes(self) -> int:
+        """Largest number of pixels read per cycle."""
+        return self.pixels * self.max_mode
+
+    # --- weights ---------------------------------------------------------------------------
+    @property
+    def sub_weight_bits(self) -> int:
+        """Bits of one subgroup's weights for CI inputs."""
+        return self.in_channels * (8 * self.sub_dsp + self.sp2.bits * self.sub_sp2)
+
+    def slot_granules(self, mode: int) -> int:
+        """Granules of one weight slot (CI inputs x CO/mode columns)."""
+        return -(-self.sub_weight_bits * (self.subgroups // mode) // GRANULE)
+
+    def param_granules(self, mode: int) -> int:
+        return -(-self.group_channels(mode) * PARAM_BITS // GRANULE)
+
+    @property
+    def stream_bits(self) -> int:
+        return self.ports * PORT_BITS
+
+    @property
+    def stream_granules(self) -> int:
+        return self.stream_bits // GRANULE
+
+    # --- feature-map memory ----------------------------------------------------------------
+    @property
+    def banks(self) -> int:
+        return self.lanes
+
+    @property
+    def word_bits(self) -> int:
+        return 8 * self.in_channels
+
+    @property
+    def words(self) -> int:
+        """Capacity of the feature-map memory in words."""
+        return self.banks * self.bank_rows
+
+    @property
+    def load_words(self) -> int:
+        """Memory words in one stream word."""
+        return self.stream_bits // self.word_bits
+
+    def write_words(self, mode: int) -> int:
+        """Words that CO/mode channels of one pixel can touch (any byte offset)."""
+        return -(-(self.in_channels - 1 + self.group_channels(mode)) // self.in_channels)
+
+    @property
+    def max_write_words(self) -> int:
+        return max(self.write_words(1), self.load_words)
+
+    @cached_property
+    def skew(self) -> int:
+        """Plane stride modulo banks that makes every write step free of bank conflicts; 0: none."""
+        for skew in range(1, self.banks + 1):
+            steps = [[g * self.pixels + j * skew for g in range(m)
+                      for j in range(self.write_words(m))] for m in self.modes]
+            steps.append([j * skew for j in range(self.load_words)])
+            if all(len({s % self.banks for s in step}) == len(step) for step in steps):
+                return skew
+        return 0
+
+    def plane_words(self, pixels: int) -> int:
+        """Words from one channel block of a map to the next: >= pixels, = skew mod banks."""
+        return pixels + (self.skew - pixels) % self.banks
+
+    def to_dict(self) -> dict:
+        return {**asdict(self), "modes": list(self.modes)}
+
+    @staticmethod
+    def from_dict(data: dict) -> EngineParams:
+        return EngineParams(**{**data, "modes": tuple(data["modes"])})
+
+
+SMALL = EngineParams(
+    pixels=2, in_channels=4, dsp_columns=4, sp2_columns=4, modes=(1, 2), tile_groups=16,
+    bank_rows=2048, ports=1, weight_words=512, program_words=2048,
+)  # for tests: the same compiler output path on an array that simulates in moments

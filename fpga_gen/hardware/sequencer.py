@@ -1,0 +1,329 @@
+"""Sequencer: loads the program, decodes ahead, starts instructions in order.
+
+While one instruction runs, the next one's header and tables are decoded into the other half of the
+table memories and its weights are ordered from the loader, so that dispatch costs a few cycles.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.config_view import header_fields
+from fpga_gen.hardware.loader import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.isa import (
+    HEADER_WORDS,
+    LAYOUTS,
+    MAX_SOURCES,
+    MAX_TABLE,
+    SOURCE,
+    Op,
+    words_of,
+)
+from fpga_gen.registers import ErrorCode
+
+TABLE_HALF = 256
+
+
+class Sequencer(wiring.Component):
+    """See module docstring.
+
+    Starts: walker_start (CONV, POOL), vector_start, load_start, store_start: pulses; `header` holds
+    the instruction from the pulse on. *_busy from the units; exit_idle: all results are readable.
+    block_index/tap_index -> block/tap one cycle later. done: pulse after END.
+    """
+
+    def __init__(self, params: EngineParams) -> None:
+        self.params = params
+        super().__init__(
+            {
+                "start": In(1),
+                "program_words": In(24),
+                "command_valid": Out(1),
+                "command_ready": In(1),
+                "command": Out(COMMAND),
+                "boot": Out(1),
+                "boot_valid": In(1),
+                "boot_ready": Out(1),
+                "boot_data": In(params.stream_bits),
+                "fetch_valid": Out(1),
+                "fetch_ready": In(1),
+                "fetch_region": Out(2),
+                "fetch_offset": Out(32),
+                "fetch_words": Out(24),
+                "header": Out(64 * HEADER_WORDS),
+                "walker_start": Out(1),
+                "walker_busy": In(1),
+                "block_index": In(8),
+                "block": Out(64),
+                "tap_index": In(8),
+                "tap": Out(64),
+                "vector_start": Out(1),
+                "vector_busy": In(1),
+                "source_index": Out(range(MAX_SOURCES)),
+                "source_word": Out(range(words_of(SOURCE))),
+                "source_write": Out(1),
+                "y_write": Out(1),
+                "x_write": Out(1),
+                "table_pair": Out(range(MAX_TABLE // 2)),
+                "write_data": Out(64),
+                "load_start": Out(1),
+                "load_busy": In(1),
+                "store_start": Out(1),
+                "store_busy": In(1),
+                "exit_idle": In(1),
+                "params_ready": In(1),
+                "done": Out(1),
+                "error": Out(1),
+                "error_code": Out(8),
+                "layer": Out(16),
+                "layer_start": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        self._program(m)
+        self._tables(m)
+        self._decode(m)
+        return m
+
+    def _program(self, m: Module) -> None:
+        p = self.params
+        bits = (p.program_words - 1).bit_length()
+        m.submodules.program = memory = Memory(
+            shape=64, depth=p.program_words, init=[], attrs={"ram_style": "block"}
+        )
+        self.program_write = memory.write_port()
+        read = memory.read_port(transparent_for=())
+        self.pc = Signal(bits + 1)
+        self.take = Signal()  # the word at `pc` is used in this cycle
+        self.word = read.data
+        m.d.comb += [read.addr.eq((self.pc + self.take)[:bits]), read.en.eq(1)]
+
+    def _tables(self, m: Module) -> None:
+        self.running_half = Signal()
+        self.decode_half = Signal()
+        m.d.comb += self.decode_half.eq(~self.running_half)
+        self.table_index = Signal(range(MAX_TABLE))
+        self.block_write = Signal()
+        self.tap_write = Signal()
+        for name, index, write, out in (
+            ("blocks", self.block_index, self.block_write, self.block),
+            ("taps", self.tap_index, self.tap_write, self.tap),
+        ):
+            m.submodules[name] = memory = Memory(
+                shape=64, depth=2 * TABLE_HALF, init=[], attrs={"ram_style": "block"}
+            )
+            write_port = memory.write_port()
+            read_port = memory.read_port(transparent_for=())
+            m.d.comb += [
+                write_port.addr.eq(Cat(self.table_index[:8], self.decode_half)),
+                write_port.data.eq(self.word),
+                write_port.en.eq(write),
+                read_port.addr.eq(Cat(index, self.running_half)),
+                read_port.en.eq(1),
+                out.eq(read_port.data),
+            ]
+        m.d.comb += [
+            self.write_data.eq(self.word),
+            self.source_index.eq(self.table_index[1:]),
+            self.source_word.eq(self.table_index[0]),
+            self.table_pair.eq(self.table_index),
+        ]
+        assert words_of(SOURCE) == 2
+
+    def _decode(self, m: Module) -> None:
+        p = self.params
+        following = Signal(64 * HEADER_WORDS)  # header of the instruction being decoded
+        walk = header_fields(following, Op.CONV)
+        vector = header_fields(following, Op.VECTOR)
+        fetch = header_fields(following, Op.FETCH)
+        load = header_fields(following, Op.LOAD)
+        lengths = [words_of(LAYOUTS[Op(i)]) if i in iter(Op) else 1 for i in range(16)]
+        at = Signal(range(HEADER_WORDS + 1))
+        first_op = self.word[:4]
+        op = Signal(4)
+        length = Signal(range(HEADER_WORDS + 1))
+        m.d.comb += [
+            op.eq(Mux(at == 0, first_op, walk.op)),
+            length.eq(Array(lengths)[op]),
+        ]
+        words_left = Signal(24)
+        per_word = p.stream_bits // 64
+        part = Signal(range(max(per_word, 2)))
+        end = Signal(len(self.pc))  # program words written
+        pairs = Signal(range(MAX_TABLE // 2 + 1))
+        units_idle = Signal()
+        alone = Signal()  # the instruction needs all earlier results in memory
+        is_walk = (walk.op == Op.CONV) | (walk.op == Op.POOL)
+        m.d.comb += [
+            units_idle.eq(
+                ~(self.walker_busy | self.vector_busy | self.load_busy | self.store_busy)
+            ),
+            alone.eq(walk.wait | ~is_walk),
+            self.fetch_region.eq(fetch.region),
+            self.fetch_offset.eq(fetch.offset),
+            self.fetch_words.eq(fetch.words),
+            self.program_write.data.eq(self.boot_data.word_select(part, 64)),
+            self.program_write.addr.eq(end[: len(self.program_write.addr)]),
+        ]
+        with m.If(self.take):
+            m.d.sync += self.pc.eq(self.pc + 1)
+        bad_walk = (
+            (walk.n_blocks == 0) | (walk.n_taps == 0) | (walk.n_tiles == 0)
+            | (walk.tile_groups == 0) | (walk.tile_groups > p.tile_groups)
+            | (walk.n_groups == 0) | (walk.lanes == 0)
+            | ~Array([m_ + 1 in p.modes for m_ in range(4)])[walk.mode]
+        )
+        bad_vector = (
+            (vector.n_blocks == 0) | (vector.n_sources == 0) | (vector.n_sources > MAX_SOURCES)
+            | (vector.out_h == 0) | (vector.out_w == 0)
+        )
+
+        def fail(code: ErrorCode) -> None:
+            m.d.comb += [self.error.eq(1), self.error_code.eq(code)]
+            m.next = "STOPPED"
+
+        def table(state: str, write, count, following_state: str) -> None:
+            with m.State(state):
+                m.d.comb += [write.eq(1), self.take.eq(1)]
+                m.d.sync += self.table_index.eq(self.table_index + 1)
+                with m.If(self.table_index == count - 1):
+                    m.d.sync += self.table_index.eq(0)
+                    m.next = following_state
+
+        with m.FSM(name="sequencer"):
+            with m.State("IDLE"):
+                with m.If(self.start):
+                    m.d.sync += [words_left.eq(self.program_words), end.eq(0), part.eq(0)]
+                    m.next = "BOOT_COMMAND"
+            with m.State("BOOT_COMMAND"):
+                m.d.comb += [
+                    self.command_valid.eq(1),
+                    self.command.kind.eq(KIND_WORDS),
+                    self.command.words.eq(self.program_words),
+                ]
+                with m.If(self.command_ready):
+                    m.next = "BOOT"
+            with m.State("BOOT"):
+                m.d.comb += self.boot.eq(1)
+                with m.If(words_left == 0):
+                    m.d.sync += [self.pc.eq(0), at.eq(0)]
+                    m.next = "REFILL"
+                with m.Elif(self.boot_valid):
+                    m.d.comb += self.program_write.en.eq(1)
+                    m.d.sync += [end.eq(end + 1), part.eq(part + 1)]
+                    with m.If(part == per_word - 1):
+                        m.d.comb += self.boot_ready.eq(1)
+                        m.d.sync += [part.eq(0), words_left.eq(words_left - 1)]
+                    with m.If(end == p.program_words):
+                        fail(ErrorCode.PROGRAM_OVERFLOW)
+            with m.State("REFILL"):  # the word at a new pc takes a cycle
+                m.next = "HEADER"
+            with m.State("HEADER"):
+                m.d.comb += self.take.eq(1)
+                m.d.sync += [following.word_select(at, 64).eq(self.word), at.eq(at + 1)]
+                with m.If(at == length - 1):
+                    m.d.sync += [at.eq(0), self.table_index.eq(0)]
+                    m.next = "CHECK"
+                with m.If(self.pc >= end):
+                    fail(ErrorCode.PROGRAM_OVERFLOW)
+                with m.Elif(op > max(Op)):
+                    fail(ErrorCode.BAD_INSTRUCTION)
+            with m.State("CHECK"):
+                with m.Switch(walk.op):
+                    with m.Case(Op.CONV, Op.POOL):
+                        m.next = "BLOCKS"
+                        with m.If(bad_walk):
+                            fail(ErrorCode.BAD_INSTRUCTION)
+                    with m.Case(Op.VECTOR):
+                        with m.If(~self.vector_busy):
+                            m.next = "SOURCES"
+                        with m.If(bad_vector):
+                            fail(ErrorCode.BAD_INSTRUCTION)
+                    with m.Case(Op.FETCH):
+                        m.d.comb += self.fetch_valid.eq(1)
+                        with m.If(self.fetch_ready):
+                            m.next = "HEADER"
+                    with m.Case(Op.LOAD):
+                        m.next = "COMMAND"
+                    with m.Default():
+                        m.next = "DISPATCH"
+            table("BLOCKS", self.block_write, walk.n_blocks, "TAPS")
+            with m.State("TAPS"):
+                m.d.comb += [self.tap_write.eq(1), self.take.eq(1)]
+                m.d.sync += self.table_index.eq(self.table_index + 1)
+                with m.If(self.table_index == walk.n_taps - 1):
+                    m.next = "COMMAND"
+                    with m.If(walk.op == Op.POOL):
+                        m.next = "DISPATCH"
+            with m.State("SOURCES"):
+                m.d.comb += [self.source_write.eq(1), self.take.eq(1)]
+                m.d.sync += self.table_index.eq(self.table_index + 1)
+                with m.If(self.table_index == (vector.n_sources << 1) - 1):
+                    m.d.sync += [
+                        self.table_index.eq(0),
+                        pairs.eq((vector.out_h * vector.y_taps + 1) >> 1),
+                    ]
+                    m.next = "COMMAND"
+                    with m.If(~vector.direct):
+                        m.next = "Y_TABLE"
+            with m.State("Y_TABLE"):
+                m.d.comb += [self.y_write.eq(1), self.take.eq(1)]
+                m.d.sync += self.table_index.eq(self.table_index + 1)
+                with m.If(self.table_index == pairs - 1):
+                    m.d.sync += [
+                        self.table_index.eq(0),
+                        pairs.eq((vector.out_w * vector.x_taps + 1) >> 1),
+                    ]
+                    m.next = "X_TABLE"
+            table("X_TABLE", self.x_write, pairs, "COMMAND")
+            with m.State("COMMAND"):
+                m.d.comb += [
+                    self.command_valid.eq(1),
+                    self.command.mode.eq(walk.mode),
+                    self.command.groups.eq(walk.n_groups),
+                    self.command.tiles.eq(walk.n_tiles),
+                    self.command.slots.eq(walk.slots),
+                    self.command.words.eq(load.words),
+                    self.command.kind.eq(KIND_CONV),
+                ]
+                with m.Switch(walk.op):
+                    with m.Case(Op.VECTOR):
+                        m.d.comb += [self.command.kind.eq(KIND_VECTOR), self.command.mode.eq(0)]
+                    with m.Case(Op.LOAD):
+                        m.d.comb += self.command.kind.eq(KIND_WORDS)
+                with m.If(self.command_ready):
+                    m.next = "DISPATCH"
+            with m.State("DISPATCH"):
+                with m.If(
+                    units_idle & (self.exit_idle | ~alone)
+                    & ((walk.op != Op.VECTOR) | self.params_ready)
+                ):
+                    m.d.sync += [
+                        self.header.eq(following), self.layer.eq(self.layer + 1),
+                    ]
+                    m.d.comb += self.layer_start.eq(1)
+                    m.next = "START"
+            with m.State("START"):
+                m.next = "HEADER"
+                with m.Switch(walk.op):
+                    with m.Case(Op.CONV, Op.POOL):
+                        m.d.comb += self.walker_start.eq(1)
+                    with m.Case(Op.VECTOR):
+                        m.d.comb += self.vector_start.eq(1)
+                    with m.Case(Op.LOAD):
+                        m.d.comb += self.load_start.eq(1)
+                    with m.Case(Op.STORE):
+                        m.d.comb += self.store_start.eq(1)
+                    with m.Default():  # END
+                        m.d.comb += self.done.eq(1)
+                        m.next = "STOPPED"
+            with m.State("STOPPED"):  # until the shell resets the engine
+                pass
+        with m.If(self.layer_start & is_walk):
+            m.d.sync += self.running_half.eq(self.decode_half)

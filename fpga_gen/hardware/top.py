@@ -1,0 +1,85 @@
+"""The accelerator as Vivado sees it: AXI shell plus engine, and its Verilog files."""
+
+from __future__ import annotations
+
+from amaranth.back import verilog
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from fpga_gen.hardware import axi_names, feature_memory, mac_array, maxpool, requantise
+from fpga_gen.hardware.engine import Engine
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.shell import Shell
+
+TOP = "fpga_gen_top"
+
+
+class Top(wiring.Component):
+    """Flat pins (see axi_names), the shell in the bus domain, the engine in its own reset domain.
+
+    Both domains share the clock pin; the engine is also reset by the shell's soft reset.
+    debug_layer counts dispatched instructions, for tensor tracing in simulation.
+    """
+
+    def __init__(self, params: EngineParams, *, design_hash: int = 0) -> None:
+        self.params = params
+        self.design_hash = design_hash
+        super().__init__({**axi_names.axi_members(params.ports), "debug_layer": Out(16)})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.domains += axi_names.clock_domain(self.params.ports)
+        m.domains.engine = ClockDomain("engine")
+        m.submodules.shell = shell = Shell(self.params, design_hash=self.design_hash)
+        m.submodules.engine = DomainRenamer("engine")(engine := Engine(self.params))
+        axi_names.connect_pins(m, self, shell, self.params.ports)
+        engine_reset = Signal(init=1)
+        m.d.sync += engine_reset.eq(shell.soft_reset | ResetSignal("sync"))
+        m.d.comb += [
+            ClockSignal("engine").eq(ClockSignal("sync")),
+            ResetSignal("engine").eq(engine_reset),
+            engine.start.eq(shell.start),
+            engine.program_words.eq(shell.program_words),
+            shell.fetch.valid.eq(engine.fetch_valid),
+            shell.fetch.payload.region.eq(engine.fetch_region),
+            shell.fetch.payload.offset.eq(engine.fetch_offset),
+            shell.fetch.payload.words.eq(engine.fetch_words),
+            engine.fetch_ready.eq(shell.fetch.ready),
+            engine.words_valid.eq(shell.words.valid),
+            engine.words_data.eq(shell.words.payload),
+            shell.words.ready.eq(engine.words_ready),
+            shell.store.valid.eq(engine.store_valid),
+            shell.store.payload.offset.eq(engine.store_offset),
+            shell.store.payload.beats.eq(engine.store_beats),
+            engine.store_ready.eq(shell.store.ready),
+            shell.store_data.valid.eq(engine.store_data_valid),
+            shell.store_data.payload.eq(engine.store_data),
+            engine.store_data_ready.eq(shell.store_data.ready),
+            self.debug_layer.eq(engine.layer),
+        ]
+        for name in (
+            "done", "error", "error_code", "error_info", "progress", "count_busy",
+            "count_stall_weights", "count_stall_drain", "count_stall_input", "layer_start",
+        ):
+            m.d.comb += getattr(shell, name).eq(getattr(engine, name))
+        axi_names.annotate_pins(self, self.params.ports)
+        return m
+
+
+def generate_verilog(params: EngineParams, design_hash: int = 0) -> dict[str, str]:
+    """{file name: Verilog text} of the accelerator; byte-deterministic.
+
+    design_hash: low 32 bits are readable in the HASH register.
+    """
+    top = verilog.convert(
+        Top(params, design_hash=design_hash), name=TOP, emit_src=False, strip_internal_attrs=True
+    )
+    modules = {
+        TOP: top,
+        **feature_memory.emit_bank(params),
+        **mac_array.emit(params),
+        **maxpool.emit(params),
+        **requantise.emit(params),
+    }
+    return {f"{name}.v": text for name, text in sorted(modules.items())}

@@ -1,0 +1,134 @@
+"""One AXI4 write master."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
+from fpga_gen.hardware.axi_fifo import BlockFifo
+from fpga_gen.hardware.axi_names import BEAT_BYTES, BEAT_SHIFT, MAX_BURST, SIDEBAND, WRITE
+from fpga_gen.hardware.params import PORT_BITS
+
+MAX_RESPONSES = 16  # bursts without a response
+BURST_QUEUE_DEPTH = 4
+
+
+class WritePort(wiring.Component):
+    """Writes transfers {beat address, beats} with the beats of a data stream, in order.
+
+    A burst is announced only when all its beats are in the FIFO, so a slow producer never blocks
+    the interconnect and every announced burst can be finished, also after `flush`.
+
+    `flush` = 1 drops queued transfers and buffered beats that belong to no announced burst,
+    finishes announced bursts with their true data, and clears the error flags; it must be held
+    until `drained`.
+
+    Members: the AXI4 write channels (names of axi_names.WRITE); transfer: In stream(TRANSFER);
+    data: In stream(128); windows: In, static; flush: In; idle: Out, every accepted transfer is
+    written and answered (falls in the cycle after a transfer is accepted); drained: Out, idle and
+    no beat is buffered; violation: Out, a transfer was outside every window, it was not issued;
+    failed: Out, a response was an error; failed_response: Out(2), that BRESP; sent: Out, strobe
+    per beat.
+    """
+
+    def __init__(self, *, depth: int = 512) -> None:
+        assert depth >= MAX_BURST, "the FIFO must hold a whole burst"
+        self.depth = depth
+        super().__init__(
+            {
+                **WRITE,
+                "transfer": In(stream.Signature(TRANSFER)),
+                "data": In(stream.Signature(PORT_BITS)),
+                "windows": In(WINDOW_SET),
+                "flush": In(1),
+                "idle": Out(1),
+                "drained": Out(1),
+                "violation": Out(1),
+                "failed": Out(1),
+                "failed_response": Out(2),
+                "sent": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        planner = BurstPlanner()
+        m.submodules.planner = ResetInserter(self.flush)(planner)
+        m.submodules.beats = beats = BlockFifo(width=PORT_BITS, depth=self.depth)
+        m.submodules.bursts = bursts = fifo.SyncFIFO(
+            width=len(planner.burst.p.beats), depth=BURST_QUEUE_DEPTH
+        )
+        wiring.connect(m, wiring.flipped(self.transfer), planner.transfer)
+        m.d.comb += [getattr(self, f"aw{name}").eq(value) for name, value in SIDEBAND.items()]
+        m.d.comb += [planner.windows.eq(self.windows), self.violation.eq(planner.violation)]
+
+        available = Signal(range(self.depth + 1))  # buffered beats that belong to no burst
+        unanswered = Signal(range(MAX_RESPONSES + 1))
+        push, discard, issue, covered = Signal(), Signal(), Signal(), Signal()
+        size = planner.burst.p.beats
+        m.d.comb += [
+            beats.write.payload.eq(self.data.payload),
+            beats.write.valid.eq(self.data.valid & ~self.flush),
+            self.data.ready.eq(beats.write.ready & ~self.flush),
+            push.eq(self.data.valid & self.data.ready),
+        ]
+        m.d.sync += [
+            available.eq(available + push - discard - Mux(issue, size, 0)),
+            unanswered.eq(unanswered + issue - self.bvalid),
+        ]
+
+        # Address channel.
+        address = Signal.like(planner.burst.p.address, reset_less=True)
+        m.d.comb += [
+            covered.eq((available >= size) & bursts.w_rdy & (unanswered != MAX_RESPONSES)),
+            planner.burst.ready.eq((~self.awvalid | self.awready) & covered & ~self.flush),
+            issue.eq(planner.burst.valid & planner.burst.ready),
+            self.awaddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
+            bursts.w_data.eq(size),
+            bursts.w_en.eq(issue),
+        ]
+        with m.If(issue):
+            m.d.sync += [
+                self.awvalid.eq(1),
+                address.eq(planner.burst.p.address),
+                self.awlen.eq(size - 1),
+            ]
+        with m.Elif(self.awready):
+            m.d.sync += self.awvalid.eq(0)
+
+        # Data channel: the beats of one burst after the other, through an output register.
+        left = Signal.like(size)  # beats of the current burst not yet in the output register
+        last, load = Signal(), Signal()
+        m.d.comb += [
+            last.eq(left == 1),
+            load.eq(left.any() & beats.read.valid & (~self.wvalid | self.wready)),
+            bursts.r_en.eq(~left.any() | (load & last)),
+            discard.eq(self.flush & ~left.any() & ~bursts.r_rdy & beats.read.valid),
+            beats.read.ready.eq(load | discard),
+            self.wstrb.eq((1 << BEAT_BYTES) - 1),
+        ]
+        with m.If(bursts.r_en):
+            m.d.sync += left.eq(Mux(bursts.r_rdy, bursts.r_data, 0))
+        with m.Elif(load):
+            m.d.sync += left.eq(left - 1)
+        word = Signal(PORT_BITS, reset_less=True)
+        m.d.comb += self.wdata.eq(word)
+        with m.If(load):
+            m.d.sync += [self.wvalid.eq(1), word.eq(beats.read.payload), self.wlast.eq(last)]
+        with m.Elif(self.wready):
+            m.d.sync += self.wvalid.eq(0)
+        m.d.sync += self.sent.eq(self.wvalid & self.wready)
+
+        # Response channel.
+        m.d.comb += [
+            self.bready.eq(1),
+            self.idle.eq(~planner.busy & (unanswered == 0)),
+            self.drained.eq(self.idle & (beats.count == 0)),
+        ]
+        with m.If(self.flush):
+            m.d.sync += self.failed.eq(0)
+        with m.Elif(self.bvalid & self.bresp[1] & ~self.failed):
+            m.d.sync += [self.failed.eq(1), self.failed_response.eq(self.bresp)]
+        return m

@@ -1,0 +1,253 @@
+"""The instruction set: one table of fields, used by compiler, interpreters, RTL and docs.
+
+A program is a sequence of 64-bit words. Every instruction is a fixed header (its fields are
+listed in `LAYOUTS`) followed by tables. Addresses of the feature-map memory are pairs
+(row, bank) with linear = row * banks + bank; offsets may have a negative row, the bank part is
+always 0..banks-1, so adding two of them is one small carry (see `pack_address`).
+
+Execution. Instructions run in order. Results leave the array through the exit path while later
+instructions already run; `wait` = 1 holds an instruction until every earlier result is in memory.
+
+CONV. for group g of output channels: for tile: for block: for tap of block (one weight slot):
+for pixel group t of the tile: read `lanes` words at block.address + tap.address + pixel address,
+replace those outside the map by the pad byte, multiply and accumulate. A block whose `shift` is 1
+shifts all partial sums left by 8 at its first tap (high to low byte planes). The first slot
+starts from 0. Pixel groups advance by (pixel_step, step_dy, step_dx); in row mode by
+`row_step` and y += stride_y after every `groups_per_row` groups, x restarting.
+Lane l of a group: flat mode: l pixels further in raster order of a map in_w wide; row mode:
+x + l * stride_x. Only pixels with raster index < `pixels` (flat) or column < `row_width` (row)
+are written. Mode m: lane l computes channels of its own pixel; CO/m channels per group.
+Weight stream of a CONV: for every group: its parameters, then its slots once (replayed per tile).
+
+POOL. The same walk with group g = block g, running maximum over the taps; lanes = P.
+
+VECTOR. For every block, every output pixel: LINEAR: sum over sources (at most MAX_SOURCES), y taps,
+x taps of wy * wx * value, or of factor * value when `direct`; MUL: product of two sources (direct).
+Parameters come from the weight stream (one block of mode-1 parameters). `direct` = 1: no tables,
+source pixel = output pixel. A VECTOR or LOAD starts when all earlier results are in memory.
+
+LOAD words of the stream into memory; STORE memory words to the output region; FETCH queues a
+region for the stream reader. Stream order is the program order of its consumers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+BANK_BITS = 6
+ROW_BITS = 14
+ADDRESS_BITS = BANK_BITS + ROW_BITS
+MAX_BLOCKS = 255
+MAX_TAPS = 255
+MAX_SOURCES = 4
+MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
+HEADER_WORDS = 8  # longest header
+
+
+class Op(IntEnum):
+    END = 0
+    FETCH = 1
+    LOAD = 2
+    CONV = 3
+    POOL = 4
+    VECTOR = 5
+    STORE = 6
+
+
+class Region(IntEnum):
+    """What a FETCH reads; each region has a base-address register."""
+
+    PROGRAM = 0
+    WEIGHTS = 1
+    INPUT = 2
+
+
+class VectorOp(IntEnum):
+    LINEAR = 0
+    MUL = 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """Bits [lsb, lsb + bits) of one word; signed fields are two's complement."""
+
+    name: str
+    bits: int
+    lsb: int
+    word: int
+    signed: bool = False
+
+
+def _layout(*words: str) -> tuple[Field, ...]:
+    """'name:bits' (unsigned) or 'name:-bits' (signed) items, one string per word, LSB first."""
+    fields = []
+    for index, text in enumerate(words):
+        lsb = 0
+        for item in text.split():
+            name, width = item.split(":")
+            bits = abs(int(width))
+            fields.append(Field(name, bits, lsb, index, width.startswith("-")))
+            lsb += bits
+        assert lsb <= 64, f"word {index} has {lsb} bits"
+    return tuple(fields)
+
+
+_MAP_WALK = (  # shared by CONV and POOL
+    "op:4 wait:1 mode:2 row_mode:1 n_blocks:8 n_taps:8 out16:1 zero:1 n_tiles:16 tile_groups:7",
+    "n_groups:12 long_tiles:16 slots:14 channels:16 byte_offset:4",
+    f"pixel_step:{ADDRESS_BITS} row_step:{ADDRESS_BITS} out_step:{ADDRESS_BITS}",
+    f"out_row_step:{ADDRESS_BITS} out_base:{ADDRESS_BITS} out_plane:{ADDRESS_BITS}",
+    f"out_low:{ADDRESS_BITS} groups_per_row:13 row_width:13 lanes:6",
+    "in_h:13 in_w:13 step_dy:8 step_dx:13 stride_x:4 stride_y:4",
+    "pixels:24 lo:-16 hi:-16",
+    "y0:-14 x0:-14",
+)
+
+LAYOUTS: dict[Op, tuple[Field, ...]] = {
+    Op.END: _layout("op:4 wait:1"),
+    Op.FETCH: _layout("op:4 wait:1 region:2 words:24", "offset:32"),
+    Op.LOAD: _layout("op:4 wait:1 words:24", f"base:{ADDRESS_BITS} stride:{ADDRESS_BITS}"),
+    Op.CONV: _layout(*_MAP_WALK),
+    Op.POOL: _layout(*_MAP_WALK),
+    Op.VECTOR: _layout(
+        "op:4 wait:1 function:2 direct:1 n_blocks:8 n_sources:3 out16:1 zero:1 y_taps:7 x_taps:7 "
+        "out_h:13 out_w:13",
+        f"lo:-16 hi:-16 out_base:{ADDRESS_BITS}",
+        f"out_plane:{ADDRESS_BITS} out_low:{ADDRESS_BITS}",
+    ),
+    Op.STORE: _layout("op:4 wait:1 words:24", f"base:{ADDRESS_BITS} offset:32"),
+}
+BLOCK = _layout(f"address:{ADDRESS_BITS} tap_start:8 tap_count:8 pad:1 shift:1")
+TAP = _layout(f"address:{ADDRESS_BITS} dy:-12 dx:-12")
+SOURCE = _layout(
+    f"base:{ADDRESS_BITS} plane:{ADDRESS_BITS} low:{ADDRESS_BITS} wide:1 zero:1", "factor:-16"
+)
+ENTRY_BITS = 32  # two axis-table entries per word
+ENTRY = _layout(f"address:{ADDRESS_BITS} weight:8")
+
+
+def words_of(layout: Sequence[Field]) -> int:
+    return max(f.word for f in layout) + 1
+
+
+def encode_fields(layout: Sequence[Field], values: dict[str, int]) -> list[int]:
+    """Words of one record; ValueError names a field that does not fit or is unknown."""
+    words = [0] * words_of(layout)
+    names = {f.name for f in layout}
+    unknown = set(values) - names
+    if unknown:
+        raise ValueError(f"unknown fields {sorted(unknown)}")
+    for f in layout:
+        value = int(values.get(f.name, 0))
+        low, high = (-(1 << (f.bits - 1)), (1 << (f.bits - 1))) if f.signed else (0, 1 << f.bits)
+        if not low <= value < high:
+            raise ValueError(f"field {f.name} = {value} does not fit {f.bits} bits")
+        words[f.word] |= (value & ((1 << f.bits) - 1)) << f.lsb
+    return words
+
+
+def decode_fields(layout: Sequence[Field], words: Sequence[int]) -> dict[str, int]:
+    out = {}
+    for f in layout:
+        value = (words[f.word] >> f.lsb) & ((1 << f.bits) - 1)
+        if f.signed and value >> (f.bits - 1):
+            value -= 1 << f.bits
+        out[f.name] = value
+    return out
+
+
+def pack_address(linear: int, banks: int) -> int:
+    """(row, bank) code of a linear address or of a (possibly negative) offset."""
+    row, bank = divmod(linear, banks)
+    if not -(1 << (ROW_BITS - 1)) <= row < (1 << (ROW_BITS - 1)):
+        raise ValueError(f"address {linear} does not fit {ROW_BITS} row bits")
+    return bank | (row & ((1 << ROW_BITS) - 1)) << BANK_BITS
+
+
+def unpack_address(code: int, banks: int) -> int:
+    """Linear value of a (row, bank) code (row read as signed)."""
+    bank = code & ((1 << BANK_BITS) - 1)
+    row = code >> BANK_BITS
+    if row >> (ROW_BITS - 1):
+        row -= 1 << ROW_BITS
+    return row * banks + bank
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: header fields by name, and its tables of field dictionaries.
+
+    Tables: CONV and POOL: blocks, taps. VECTOR: sources, y (out_h * y_taps entries) and x.
+    """
+
+    op: Op
+    fields: dict[str, int]
+    blocks: tuple[dict[str, int], ...] = ()
+    taps: tuple[dict[str, int], ...] = ()
+    sources: tuple[dict[str, int], ...] = ()
+    y: tuple[dict[str, int], ...] = ()
+    x: tuple[dict[str, int], ...] = ()
+    layer: str = ""  # for reports only, not encoded
+
+    def encode(self) -> list[int]:
+        words = encode_fields(LAYOUTS[self.op], {**self.fields, "op": int(self.op)})
+        for record, layout in ((self.blocks, BLOCK), (self.taps, TAP), (self.sources, SOURCE)):
+            for values in record:
+                words += encode_fields(layout, values)
+        for table in (self.y, self.x):
+            codes = [encode_fields(ENTRY, values)[0] for values in table]
+            codes += [0] * (len(codes) % 2)
+            words += [codes[i] | codes[i + 1] << ENTRY_BITS for i in range(0, len(codes), 2)]
+        return words
+
+
+def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
+    """Instructions up to and including END; ValueError on an unknown opcode or truncation."""
+    at = 0
+
+    def take(layout: Sequence[Field], count: int) -> tuple[dict[str, int], ...]:
+        nonlocal at
+        size = words_of(layout)
+        if at + size * count > len(words):
+            raise ValueError(f"program truncated at word {at}")
+        out = tuple(
+            decode_fields(layout, words[at + i * size : at + (i + 1) * size]) for i in range(count)
+        )
+        at += size * count
+        return out
+
+    def entries(count: int) -> tuple[dict[str, int], ...]:
+        nonlocal at
+        size = (count + 1) // 2
+        if at + size > len(words):
+            raise ValueError(f"program truncated at word {at}")
+        mask = (1 << ENTRY_BITS) - 1
+        codes = [c for w in words[at : at + size] for c in (w & mask, w >> ENTRY_BITS)]
+        at += size
+        return tuple(decode_fields(ENTRY, [c]) for c in codes[:count])
+
+    while True:
+        if at >= len(words):
+            raise ValueError("program has no END")
+        code = words[at] & 15
+        if code not in Op.__members__.values():
+            raise ValueError(f"unknown opcode {code} at word {at}")
+        op = Op(code)
+        (fields,) = take(LAYOUTS[op], 1)
+        del fields["op"]
+        if op in (Op.CONV, Op.POOL):
+            blocks = take(BLOCK, fields["n_blocks"])
+            yield Instruction(op, fields, blocks=blocks, taps=take(TAP, fields["n_taps"]))
+        elif op == Op.VECTOR:
+            sources = take(SOURCE, fields["n_sources"])
+            y = x = ()
+            if not fields["direct"]:
+                y = entries(fields["out_h"] * fields["y_taps"])
+                x = entries(fields["out_w"] * fields["x_taps"])
+            yield Instruction(op, fields, sources=sources, y=y, x=x)
+        else:
+            yield Instruction(op, fields)
+        if op == Op.END:
+            return

@@ -1,0 +1,273 @@
+"""The whole flow, from an ONNX file to a build directory and through the simulated RTL.
+
+Read `BUILD`, `ESTIMATE` and `SIMULATE` first: each is a list of named steps, run in order and
+timed. A step is a function of the flow's state; it fills the fields that later steps read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fpga_gen import __version__
+from fpga_gen.artifacts import BuildDir, check_target, sha256, to_json, write_build
+from fpga_gen.boards import Board
+from fpga_gen.config import MAX_CALIBRATION_IMAGES, BuildConfig
+from fpga_gen.errors import FpgaGenError
+from fpga_gen.digest import model_sha256
+from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.graph.ir import Conv, Graph, conv_macs
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.images import find_pictures, read_input, spread
+from fpga_gen.layout_file import host_layout
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.quant.options import QuantOptions
+from fpga_gen.quant.quantise import quantise
+from fpga_gen.quant.serialise import save_quant_graph
+from fpga_gen.registers import INTERFACE_VERSION
+from fpga_gen.report import ModelFacts, Report, render_markdown
+from fpga_gen.report.collect import build_report
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.schedule.program import Schedule
+
+
+class Progress(Protocol):
+    """Where a flow tells how far it is."""
+
+    def start(self, name: str) -> None: ...
+    def detail(self, text: str, done: float | None = None) -> None: ...
+    def finish(self, name: str, seconds: float) -> None: ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, name: str) -> None:
+        pass
+
+    def detail(self, text: str, done: float | None = None) -> None:
+        pass
+
+    def finish(self, name: str, seconds: float) -> None:
+        pass
+
+
+@dataclass
+class Flow:
+    """What the steps of one build have made so far. times: seconds by step."""
+
+    config: BuildConfig
+    target: Path | None = None
+    progress: Progress = field(default_factory=Silent)
+    times: dict[str, float] = field(default_factory=dict)
+    board: Board = field(init=False)
+    params: EngineParams = field(init=False)
+    clock_mhz: float = field(init=False)
+    graph: Graph = field(init=False)
+    model: ModelFacts = field(init=False)
+    images: list[np.ndarray] | None = None
+    calibration_sha256: str | None = None
+    options: QuantOptions = QuantOptions()
+    qgraph: QuantGraph = field(init=False)
+    schedule: Schedule = field(init=False)
+    report: Report = field(init=False)
+    verilog: dict[str, str] = field(init=False)
+
+
+Step = tuple[str, Callable[[Flow], None]]
+
+
+def run_steps(flow: Flow, steps: Sequence[Step]) -> Flow:
+    """Runs the steps in order and times each."""
+    for name, step in steps:
+        flow.progress.start(name)
+        began = time.monotonic()
+        step(flow)
+        flow.times[name] = time.monotonic() - began
+        flow.progress.finish(name, flow.times[name])
+    return flow
+
+
+# --- the steps ------------------------------------------------------------------------------
+
+
+def check_options(flow: Flow) -> None:
+    """Board, engine and clock: whatever can be refused at once is refused at once."""
+    if flow.target is not None:
+        check_target(flow.target)
+    flow.board = flow.config.load_board()
+    flow.params = flow.config.resolve_params(flow.board)
+    flow.clock_mhz = flow.config.resolve_clock(flow.board)
+
+
+def import_model(flow: Flow) -> None:
+    """ONNX -> Graph. MACs are counted here: no later rewrite changes what counts as work."""
+    graph = import_onnx(flow.config.model, input_shape=flow.config.input_shape)
+    flow.graph = graph
+    terms = [t for n in graph.nodes if isinstance(n, Conv) for t in n.terms]
+    flow.model = ModelFacts(
+        graph.name,
+        model_sha256(flow.config.model),
+        conv_macs(graph),
+        sum(t.weight.size for t in terms),
+        graph.host_input.model_shape,
+    )
+
+
+def optimise_graph(flow: Flow) -> None:
+    """Exact rewrites: Graph -> Graph."""
+    flow.graph = optimise(flow.graph)
+
+
+def read_calibration(flow: Flow) -> None:
+    """Pictures for calibration; without a folder the quantiser draws synthetic ones."""
+    folder = flow.config.calibration
+    if folder is None:
+        return
+    paths = spread(find_pictures(folder), MAX_CALIBRATION_IMAGES)
+    flow.images = []
+    for number, path in enumerate(paths):
+        flow.progress.detail(path.name, number / len(paths))
+        image = read_input(path, flow.model.input_shape, flow.config.preprocess)
+        flow.images.append(image)
+    flow.calibration_sha256 = sha256(b"".join(i.tobytes() for i in flow.images))
+
+
+def quantise_graph(flow: Flow) -> None:
+    """Graph -> QuantGraph."""
+    flow.qgraph = quantise(
+        flow.graph,
+        flow.params,
+        flow.images,
+        scheme=flow.config.scheme,
+        seed=flow.config.seed,
+        progress=flow.progress.detail,
+        options=flow.options,
+    )
+
+
+def schedule_network(flow: Flow) -> None:
+    """QuantGraph -> Schedule: program, weight stream, memory map, cycle model."""
+    flow.schedule = compile_schedule(flow.qgraph, flow.params)
+
+
+def make_report(flow: Flow) -> None:
+    """Facts of all steps so far -> Report."""
+    flow.report = build_report(
+        flow.model, flow.board, flow.params, flow.clock_mhz, flow.qgraph, flow.schedule
+    )
+
+
+def generate_rtl(flow: Flow) -> None:
+    """EngineParams -> Verilog."""
+    from fpga_gen.hardware.top import generate_verilog  # amaranth: an estimate does without
+
+    flow.verilog = generate_verilog(flow.params, design_hash(flow.params))
+
+
+def write_directory(flow: Flow) -> None:
+    """Everything -> build directory, whole or not at all."""
+    assert flow.target is not None
+    files = {f"rtl/{name}": text.encode() for name, text in flow.verilog.items()}
+    files |= {
+        "program.bin": flow.schedule.program,
+        "weights.bin": flow.schedule.weights,
+        "quantised.npz": quant_graph_bytes(flow.qgraph),
+        "layout.json": to_json(host_layout(flow.schedule, flow.qgraph, flow.config.preprocess)),
+        **report_files(flow.report),
+    }
+    write_build(flow.target, files, manifest_facts(flow))
+
+
+# --- the flows ------------------------------------------------------------------------------
+
+ESTIMATE: tuple[Step, ...] = (
+    ("check options", check_options),
+    ("import model", import_model),
+    ("optimise graph", optimise_graph),
+    ("read calibration pictures", read_calibration),
+    ("quantise", quantise_graph),
+    ("schedule", schedule_network),
+    ("report", make_report),
+)
+
+BUILD: tuple[Step, ...] = (
+    *ESTIMATE,
+    ("generate Verilog", generate_rtl),
+    ("write build directory", write_directory),
+)
+
+
+def build(config: BuildConfig, target: Path, progress: Progress | None = None) -> Flow:
+    """Compiles a model for a board into the folder `target`."""
+    return run_steps(Flow(config, target, progress or Silent()), BUILD)
+
+
+def estimate(config: BuildConfig, progress: Progress | None = None) -> Flow:
+    """Cycle and traffic estimate without writing anything.
+
+    The schedule depends on shapes, not on the quality of the weights, so these are rounded
+    without error compensation.
+    """
+    flow = Flow(config, None, progress or Silent())
+    flow.options = QuantOptions(compensate=False)
+    return run_steps(flow, ESTIMATE)
+
+
+# --- helpers --------------------------------------------------------------------------------
+
+
+def design_hash(params: EngineParams) -> int:
+    """64-bit identity of the generated hardware, readable in its HASH register: a program runs
+    only on the engine it was compiled for."""
+    facts = {
+        "parameters": params.to_dict(),
+        "registers": INTERFACE_VERSION,
+        "version": __version__,
+    }
+    return int(sha256(to_json(facts))[:16], 16)
+
+
+def quant_graph_bytes(qgraph: QuantGraph) -> bytes:
+    """The quantised network as the content of quantised.npz."""
+    with tempfile.TemporaryDirectory(prefix="fpga-gen-") as folder:
+        path = Path(folder) / "quantised.npz"
+        save_quant_graph(qgraph, path)
+        return path.read_bytes()
+
+
+def report_files(report: Report) -> dict[str, bytes]:
+    """report.json and report.md."""
+    return {
+        "report.json": to_json(report.to_dict()),
+        "report.md": render_markdown(report).encode(),
+    }
+
+
+def manifest_facts(flow: Flow) -> dict:
+    """Entries of the manifest beside the file list."""
+    return {
+        "model": {"name": flow.model.name, "sha256": flow.model.sha256},
+        "board": {"name": flow.board.name, "sha256": sha256(to_json(flow.board.to_dict()))},
+        "config": flow.config.to_dict(),
+        "calibration_sha256": flow.calibration_sha256,
+        "clock_mhz": flow.clock_mhz,
+        "parameters": flow.params.to_dict(),
+        "design_hash": f"{design_hash(flow.params):016x}",
+        "register_map": INTERFACE_VERSION,
+    }
+
+
+def read_report(build_dir: BuildDir) -> Report:
+    """The report of a verified build directory."""
+    try:
+        return Report.from_dict(build_dir.json("report.json"))
+    except ValueError as error:
+        raise FpgaGenError(f"{build_dir.path / 'report.json'}: {error}: build again") from error

@@ -1,0 +1,1 @@
+"""Quantisation: number formats, quantised IR, calibration, integer interpreter."""

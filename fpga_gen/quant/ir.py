@@ -1,0 +1,159 @@
+"""Quantised IR: integers only, the single truth that every later level equals bit for bit.
+
+v(tensor) = stored - zero is the true integer of an element; real = scale * v.
+Nodes keep the logical channel order of the float graph; where a channel sits in memory is the
+schedule's business and follows from `QTensor.kinds`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fpga_gen.graph.ir import AxisTable, HostInput, HostOp
+from fpga_gen.quant.numerics import Format, Sp2Code
+
+
+@dataclass(frozen=True)
+class QTensor:
+    """A quantised feature map. kinds[c] is the column kind (DSP or SP2) that computes channel c;
+    tensors tied by elementwise nodes have equal kinds. None: network input (all orders equal).
+    gains: real = scale * gains[c] * v for maps that only convolutions read (the gains are folded
+    into weights and multipliers, integers do not see them); None: all 1, always so for the network's
+    input and outputs."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    scale: float
+    format: Format
+    kinds: tuple[int, ...] | None = None
+    gains: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class QConvTerm:
+    """One convolution of a QConv. inputs: the concatenated segments, in channel order.
+
+    weight: int8 (out_channels, sum of input channels, kh, kw); a filter of kind SP2 only has
+    levels of the graph's SP2 code. Geometry as in graph.ir.ConvTerm (groups are resolved).
+    """
+
+    inputs: tuple[str, ...]
+    weight: np.ndarray
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class QConv:
+    """stored = requantise(sum of terms, bias, mult, shift); a padded tap has v = 0.
+
+    acc = sum over terms, inputs, taps of w * v * (256 if the conv is `wide` and the input has
+    8 bits else 1); `wide` means that at least one input has 16 bits. bias int32, mult int32
+    (unsigned 16 bit), shift int32: each (out_channels,). lo, hi clip the stored value.
+    """
+
+    name: str
+    terms: tuple[QConvTerm, ...]
+    output: str
+    wide: bool
+    bias: np.ndarray
+    mult: np.ndarray
+    shift: np.ndarray
+    lo: int
+    hi: int
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(i for t in self.terms for i in t.inputs))
+
+
+@dataclass(frozen=True)
+class QMaxPool:
+    """8-bit only; scale and format of input and output are equal."""
+
+    name: str
+    input: str
+    output: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True)
+class QResample:
+    """acc = sum over taps of wy * wx * v; stored = requantise(acc, 0, mult, shift)."""
+
+    name: str
+    input: str
+    output: str
+    y: AxisTable
+    x: AxisTable
+    mult: int
+    shift: int
+    lo: int
+    hi: int
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True)
+class QAdd:
+    """acc = sum of factors[i] * v(inputs[i]) (factors: signed 16 bit), then requantise."""
+
+    name: str
+    inputs: tuple[str, ...]
+    factors: tuple[int, ...]
+    output: str
+    mult: int
+    shift: int
+    lo: int
+    hi: int
+    onnx_name: str = ""
+
+
+@dataclass(frozen=True)
+class QMul:
+    """acc = v(a) * v(b), then requantise."""
+
+    name: str
+    inputs: tuple[str, str]
+    output: str
+    mult: int
+    shift: int
+    lo: int
+    hi: int
+    onnx_name: str = ""
+
+
+QNode = QConv | QMaxPool | QResample | QAdd | QMul
+
+
+@dataclass(frozen=True, eq=False)
+class QuantGraph:
+    """A whole quantised network in topological order; concats are gone (segments)."""
+
+    name: str
+    input: str
+    outputs: tuple[str, ...]
+    tensors: dict[str, QTensor]
+    nodes: tuple[QNode, ...]
+    sp2: Sp2Code
+    host_input: HostInput
+    host_ops: tuple[HostOp, ...] = ()
+    output_names: tuple[str, ...] = ()
+    facts: dict = field(default_factory=dict)

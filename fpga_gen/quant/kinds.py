@@ -1,0 +1,102 @@
+"""Which output channel runs on which kind of column.
+
+Position j of a layer is computed on a column of kind `EngineParams.column_kind(j)`, so a layer
+of n channels has exactly as many SP2 filters as there are SP2 positions below n; which filters
+those are is free. Tensors that meet elementwise must agree, so the choice is made once per class
+of tied tensors, for all convolutions that write one of them.
+
+Cost of putting a filter on an SP2 column: the extra noise power of its rounding (weight error
+weighted with the variance of its inputs), times the gain of the layers that read the channel
+(sum of their squared weights), relative to the same figure for the signal of the whole tensor.
+Costs of tied channels add; the cheapest channels become SP2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpga_gen.errors import QuantError
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.numerics import SP2
+from fpga_gen.quant.ranges import segments_of
+
+
+def tied_classes(graph: Graph) -> dict[str, str]:
+    """tensor -> representative of its class (union-find over elementwise nodes)."""
+    parent = {t: t for t in graph.tensors}
+
+    def find(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for node in graph.nodes:
+        if isinstance(node, Add | Mul | MaxPool | Resample):
+            for name in node.inputs:
+                if graph.tensors[name].channels != graph.tensors[node.output].channels:
+                    raise QuantError(
+                        f"{node.name}: input '{name}' and output '{node.output}' differ in "
+                        "channels: elementwise nodes need equal shapes"
+                    )
+                parent[find(name)] = find(node.output)
+    return {t: find(t) for t in graph.tensors}
+
+
+def channel_gains(graph: Graph) -> dict[str, np.ndarray]:
+    """tensor -> (C,) sum of squared weights of all convolutions that read a channel.
+
+    Tensors that no convolution reads have gain 1 everywhere.
+    """
+    segments = segments_of(graph)
+    gains = {t: np.zeros(graph.tensors[t].channels) for t in graph.tensors}
+    for node in graph.nodes:
+        if not isinstance(node, Conv):
+            continue
+        for term in node.terms:
+            squares = np.square(term.weight, dtype=np.float64).sum((2, 3))  # (F, C / groups)
+            power = squares.reshape(term.groups, -1, squares.shape[1]).sum(1).reshape(-1)
+            base = 0
+            for name in segments[term.input]:
+                gains[name] += power[base : base + gains[name].size]
+                base += gains[name].size
+    return {t: g if g.any() else np.ones_like(g) for t, g in gains.items()}
+
+
+def sp2_cost(error: np.ndarray, signal: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """(C,) share of a tensor's weighted signal power that SP2 rounding of each filter costs."""
+    return error * gain / max(float((signal * gain).sum()), 1e-30)
+
+
+def assign_kinds(
+    graph: Graph, params: EngineParams, costs: dict[str, np.ndarray]
+) -> dict[str, tuple[int, ...] | None]:
+    """tensor -> kinds of its channels; None for the network input.
+
+    costs: (C,) by output tensor of every Conv. A class that contains the network input keeps
+    channel order, since the host does not permute it.
+    """
+    classes = tied_classes(graph)
+    total: dict[str, np.ndarray] = {}
+    for node in graph.nodes:
+        if isinstance(node, Conv):
+            root = classes[node.output]
+            total[root] = total.get(root, 0.0) + costs[node.output]
+    chosen: dict[str, tuple[int, ...]] = {}
+    for root in set(classes.values()):
+        channels = graph.tensors[root].channels
+        positions = np.array([params.column_kind(j) for j in range(channels)])
+        if root == classes[graph.input] or root not in total:
+            chosen[root] = tuple(int(k) for k in positions)
+            continue
+        kinds = np.full(channels, 1 - SP2)
+        order = np.argsort(total[root], kind="stable")
+        kinds[order[: int((positions == SP2).sum())]] = SP2
+        chosen[root] = tuple(int(k) for k in kinds)
+    concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
+    return {
+        t: None if t == graph.input else chosen[classes[t]]
+        for t in graph.tensors
+        if t not in concats
+    }

@@ -1,0 +1,208 @@
+"""Quantisation of one convolution: folding of scales, rounding, bias, 32-bit bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpga_gen.errors import QuantError
+from fpga_gen.graph.ir import Clip, Conv
+from fpga_gen.quant.calibrate import LayerMoments, compact_weight, dense_weight
+from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
+from fpga_gen.quant.numerics import ACC_BITS, DSP, SP2, Format, Sp2Code, multiplier
+from fpga_gen.quant.options import QuantOptions
+from fpga_gen.quant.weights import compensated, round_nearest, search_scales
+
+ACC_LIMIT = 2 ** (ACC_BITS - 1)
+BIAS_LIMIT = ACC_LIMIT / 2
+# Largest contribution of one input to a partial sum, per unit of weight, with room for the
+# offsets of stored bytes (128 for 'u8', 128 for the low plane of 'i16').
+BOUND_8 = 256
+BOUND_16 = 2**15 + 256
+
+
+def stored_clip(clip: Clip, scale: float, fmt: Format) -> tuple[int, int]:
+    """(lo, hi) of the stored value for a real clip."""
+    lo = fmt.lo if clip.lo == -np.inf else round(clip.lo / scale) + fmt.zero
+    hi = fmt.hi if clip.hi == np.inf else round(clip.hi / scale) + fmt.zero
+    return int(np.clip(lo, fmt.lo, fmt.hi)), int(np.clip(hi, fmt.lo, fmt.hi))
+
+
+def channel_scales(tensor: QTensor) -> np.ndarray:
+    """(C,) real value of one step of every channel."""
+    return tensor.scale * np.asarray(tensor.gains or (1.0,) * tensor.channels)
+
+
+def exact_multiplier(scale: float, name: str) -> tuple[int, int]:
+    """`numerics.multiplier` with an error that names the layer."""
+    try:
+        return multiplier(scale)
+    except ValueError as error:
+        raise QuantError(
+            f"layer '{name}': {error}; its output range is far below what its inputs produce, "
+            "calibrate on images that the network reacts to"
+        ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedConv:
+    """A Conv in integer units of its inputs: real = sum of weight * v (* 256) + bias.
+
+    weight: (F, Kc) compact, real per unit of v; columns: (1 or F, Kc) im2col columns; unit, bound:
+    (K,) real value of one unit of an im2col column and the largest |unit count| (see BOUND_8);
+    scales, errors: by column kind, (F,) each.
+    """
+
+    node: Conv
+    segments: tuple[tuple[str, ...], ...]
+    wide: bool
+    weight: np.ndarray
+    columns: np.ndarray
+    unit: np.ndarray
+    bound: np.ndarray
+    scales: dict[int, np.ndarray]
+    errors: dict[int, np.ndarray]
+    signal: np.ndarray
+
+
+def fold(
+    node: Conv,
+    segments: tuple[tuple[str, ...], ...],
+    tensors: dict[str, QTensor],
+    moments: LayerMoments,
+    code: Sp2Code,
+    need_sp2: bool,
+    options: QuantOptions,
+) -> FoldedConv:
+    """Fold the inputs' scales into the weights and search the best scale of every filter."""
+    if not np.isfinite(node.bias).all() or not all(np.isfinite(t.weight).all() for t in node.terms):
+        raise QuantError(f"layer '{node.name}': weights or bias are not finite numbers")
+    wide = any(tensors[s].format.bits == 16 for names in segments for s in names)
+    units, bounds = [], []
+    for term, names in zip(node.terms, segments, strict=True):
+        taps = term.weight.shape[2] * term.weight.shape[3]
+        for tensor in (tensors[n] for n in names):
+            narrow = wide and tensor.format.bits == 8
+            count = tensor.channels * taps
+            units.append(np.repeat(channel_scales(tensor) / (256 if narrow else 1), taps))
+            bound = BOUND_16 if tensor.format.bits == 16 else BOUND_8 * (256 if narrow else 1)
+            bounds.append(np.full(count, float(bound)))
+    unit, bound = np.concatenate(units), np.concatenate(bounds)
+    weight, columns = compact_weight(node)
+    folded = (weight * unit[columns]).astype(np.float32)
+    power = moments.variance + (0 if options.compensate else np.square(moments.mean))
+    # a level of the input is never certain to better than its own rounding error
+    importance = power / np.square(unit) + np.where(bound == BOUND_8 * 256, 65536, 1) / 12
+    heavy = importance[columns]
+    scales, errors = {}, {}
+    for kind in (DSP, SP2) if need_sp2 else (DSP,):
+        scales[kind], errors[kind] = search_scales(folded, heavy, kind, code)
+    signal = (np.square(folded, dtype=np.float64) * heavy).sum(1)
+    return FoldedConv(
+        node, segments, wide, folded, columns, unit, bound, scales, errors, signal
+    )  # fmt: skip
+
+
+def _bounded_scale(
+    layer: FoldedConv, scale: np.ndarray, levels: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(over (F,), factor (F,)): filters that break the 32-bit bound and how far they do."""
+    reach = (np.abs(levels.astype(np.float64)) * layer.bound[layer.columns]).sum(1)
+    total = reach + np.abs(bias / scale) + 1
+    return total >= ACC_LIMIT, total / ACC_LIMIT
+
+
+def _rounded(
+    layer: FoldedConv,
+    scale: np.ndarray,
+    kinds: np.ndarray,
+    moments: LayerMoments,
+    code: Sp2Code,
+    options: QuantOptions,
+) -> np.ndarray:
+    """Integer weights (F, Kc)."""
+    if not options.compensate:
+        return round_nearest(layer.weight, scale, kinds, code)
+    levels = np.zeros(layer.weight.shape, np.int8)
+    for batch in moments.batches:
+        rows = batch.filters[:, :, None]
+        unit = layer.unit[batch.columns]
+        second = moments.covariance(batch) / (unit[:, :, None] * unit[:, None, :])
+        levels[rows, batch.compact] = compensated(
+            layer.weight[rows, batch.compact],
+            second,
+            scale[batch.filters],
+            kinds[batch.filters],
+            code,
+            options.damping,
+        )
+    return levels
+
+
+def quantise_conv(
+    layer: FoldedConv,
+    out: QTensor,
+    moments: LayerMoments,
+    code: Sp2Code,
+    options: QuantOptions,
+) -> QConv:
+    """Round the weights of a folded layer for the column kinds of its output tensor.
+
+    Raises QuantError if no scale keeps the accumulator within 32 bits.
+    """
+    node = layer.node
+    kinds = np.asarray(out.kinds)
+    bias = node.bias.astype(np.float64)
+    scale = layer.scales[DSP].copy()
+    if SP2 in layer.scales:
+        scale = np.where(kinds == SP2, layer.scales[SP2], scale)
+    steps = channel_scales(out)
+    scale = np.where(scale > 0, scale, steps / 256)
+    scale = np.maximum(scale, np.abs(bias) / BIAS_LIMIT)
+
+    plain = round_nearest(layer.weight, scale, kinds, code)
+    over, factor = _bounded_scale(layer, scale, plain, bias)
+    scale = np.where(over, scale * factor * 1.05, scale)
+    levels = _rounded(layer, scale, kinds, moments, code, options)
+    mean = (moments.mean / layer.unit)[layer.columns]
+    for _ in range(16):
+        corrected = bias
+        if options.compensate:
+            residue = layer.weight - scale[:, None] * levels
+            corrected = bias + (residue * mean).sum(1)
+        over, factor = _bounded_scale(layer, scale, levels, corrected)
+        if not over.any():
+            break
+        scale = np.where(over, scale * factor * 1.05, scale)
+        levels[over] = round_nearest(layer.weight[over], scale[over], kinds[over], code)
+    else:
+        raise QuantError(
+            f"layer '{node.name}': filter {int(np.flatnonzero(over)[0])} cannot be kept within "
+            "32-bit accumulators: its bias is too large for its weights; retrain with weight decay"
+        )
+    pairs = [exact_multiplier(a / b, node.name) for a, b in zip(scale, steps, strict=True)]
+    lo, hi = stored_clip(node.clip, out.scale, out.format)
+    return QConv(
+        node.name,
+        _terms(layer, levels),
+        node.output,
+        layer.wide,
+        np.rint(corrected / scale).astype(np.int32),
+        np.array([m for m, _ in pairs], np.int32),
+        np.array([s for _, s in pairs], np.int32),
+        lo,
+        hi,
+        node.onnx_name,
+    )
+
+
+def _terms(layer: FoldedConv, levels: np.ndarray) -> tuple[QConvTerm, ...]:
+    terms, base = [], 0
+    for term, names in zip(layer.node.terms, layer.segments, strict=True):
+        depth = term.weight[0].size
+        part = levels[:, base : base + depth].reshape(term.weight.shape)
+        base += depth
+        weight = np.ascontiguousarray(dense_weight(part, term.groups))
+        terms.append(QConvTerm(names, weight, term.stride, term.pads, term.dilation))
+    return tuple(terms)

@@ -1,0 +1,164 @@
+"""The one definition of every number format: storage, requantisation, SP2 codes.
+
+The integer interpreter, the program interpreter, the weight packer and the RTL all take their
+arithmetic from here. Source of SP2: Chang et al., "Mix and Match" (arXiv 2012.04240).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+
+MULT_BITS = 16
+SHIFT_BITS = 6
+BIAS_BITS = 32
+ACC_BITS = 32
+
+
+@dataclass(frozen=True)
+class Format:
+    """Storage format of a feature map.
+
+    real value = scale * (stored - zero). 'u8' keeps a ReLU map as stored = q - 128, so the
+    datapath only ever sees signed bytes. 'i16' is stored as two byte planes, see `split16`.
+    """
+
+    name: str
+    bits: int
+    zero: int
+    lo: int
+    hi: int
+
+
+I8 = Format("i8", 8, 0, -128, 127)
+U8 = Format("u8", 8, -128, -128, 127)
+I16 = Format("i16", 16, 0, -32768, 32767)
+FORMATS = {f.name: f for f in (I8, U8, I16)}
+
+
+def split16(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(high, low) byte planes of signed 16-bit values: value = 256 * high + low + 128."""
+    value = value.astype(np.int32)
+    high = value >> 8
+    low = (value & 255) - 128
+    return high.astype(np.int8), low.astype(np.int8)
+
+
+def join16(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Inverse of `split16`, int32."""
+    return high.astype(np.int32) * 256 + low.astype(np.int32) + 128
+
+
+def requantise(acc, bias, mult, shift, zero: int, lo: int, hi: int) -> np.ndarray:
+    """stored = clip(((acc + bias) * mult + 2^(shift-1)) >> shift) + zero, lo, hi).
+
+    acc: integer array; bias, mult, shift broadcast against it. mult is unsigned 16 bit, shift is
+    0..63 (no rounding term at 0), acc + bias must fit 32 bits (guaranteed at compile time).
+    """
+    total = np.asarray(acc, np.int64) + np.asarray(bias, np.int64)
+    shift = np.asarray(shift, np.int64)
+    half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
+    return np.clip(((total * np.asarray(mult, np.int64) + half) >> shift) + zero, lo, hi)
+
+
+def multiplier(scale: float) -> tuple[int, int]:
+    """(mult, shift) with mult / 2^shift closest to `scale` > 0; mult uses all 16 bits if it can."""
+    if not (scale > 0 and np.isfinite(scale)):
+        raise ValueError(f"scale must be positive and finite, got {scale}")
+    mantissa, exponent = np.frexp(scale)  # scale = mantissa * 2^exponent, 0.5 <= mantissa < 1
+    mult = int(round(float(mantissa) * 2**MULT_BITS))
+    shift = MULT_BITS - int(exponent)
+    if mult == 2**MULT_BITS:
+        mult, shift = mult // 2, shift - 1
+    top = 2**SHIFT_BITS - 1 - 16  # (acc * mult) has 48 bits: a larger shift always gives 0
+    if shift > top:
+        mult, shift = mult >> (shift - top), top
+    if shift < 0:
+        raise ValueError(f"scale {scale} is too large for a {MULT_BITS}-bit multiplier")
+    return mult, shift
+
+
+@dataclass(frozen=True)
+class Sp2Code:
+    """A weight code that is a sum of two powers of two: w = s1 * t1 + s2 * t2.
+
+    first, second: allowed magnitudes of each term, index = select field (0 means absent).
+    common_sign: one sign bit for both terms (the paper's code) instead of one per term.
+    Code word, LSB first: select1, [sign1], select2, sign2 (sign1 absent when common_sign).
+    """
+
+    name: str
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    common_sign: bool
+
+    @property
+    def select_bits(self) -> tuple[int, int]:
+        return ((len(self.first) - 1).bit_length(), (len(self.second) - 1).bit_length())
+
+    @property
+    def bits(self) -> int:
+        return sum(self.select_bits) + (1 if self.common_sign else 2)
+
+    def decode(self, code: int) -> int:
+        """Integer weight of one code word."""
+        n1, n2 = self.select_bits
+        t1 = self.first[code & ((1 << n1) - 1)]
+        code >>= n1
+        s1 = 0
+        if not self.common_sign:
+            s1, code = code & 1, code >> 1
+        t2 = self.second[code & ((1 << n2) - 1)]
+        s2 = code >> n2
+        if self.common_sign:
+            s1 = s2
+        return (-t1 if s1 else t1) + (-t2 if s2 else t2)
+
+    @cached_property
+    def table(self) -> dict[int, int]:
+        """level -> canonical code word (the smallest one), the single encoding used anywhere."""
+        out: dict[int, int] = {}
+        for code in range(1 << self.bits):
+            out.setdefault(self.decode(code), code)
+        return out
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """Sorted integer levels."""
+        return np.array(sorted(self.table), dtype=np.int64)
+
+    @property
+    def max_level(self) -> int:
+        return int(self.levels[-1])
+
+    def encode(self, weights: np.ndarray) -> np.ndarray:
+        """Code words of integer weights; ValueError if a weight is not a level."""
+        low = int(self.levels[0])
+        lut = np.full(self.max_level - low + 1, -1, dtype=np.int64)
+        for level, code in self.table.items():
+            lut[level - low] = code
+        index = np.asarray(weights, np.int64) - low
+        if index.size and (index.min() < 0 or index.max() >= lut.size):
+            raise ValueError(f"weight outside the {self.name} code")
+        codes = lut[index]
+        if (codes < 0).any():
+            raise ValueError(f"weight is not a level of the {self.name} code")
+        return codes
+
+
+TWO_TERM = Sp2Code("two-term-6", (0, 4, 8, 16), (0, 1, 2, 4), common_sign=False)
+TWO_TERM_SMALL = Sp2Code("two-term-6s", (0, 2, 4, 8), (0, 1, 2, 4), common_sign=False)
+SP2_4 = Sp2Code("sp2-4", (0, 1, 2, 4), (0, 4), common_sign=True)
+SP2_CODES = {c.name: c for c in (TWO_TERM, TWO_TERM_SMALL, SP2_4)}
+
+INT8_LEVELS = np.arange(-127, 128)  # -128 is excluded: the DSP packing relies on it
+
+DSP, SP2 = 0, 1  # column kinds
+
+
+def all_codes(code: Sp2Code) -> list[tuple[int, int]]:
+    """Every (code word, level) pair, for exhaustive tests."""
+    return [(c, code.decode(c)) for (c,) in product(range(1 << code.bits))]

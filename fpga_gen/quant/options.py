@@ -1,0 +1,47 @@
+"""Options of the quantiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fpga_gen.errors import QuantError
+
+
+@dataclass(frozen=True)
+class QuantOptions:
+    """What may be tuned; the defaults suit HarDNet-MSEG.
+
+    equalise: every channel of a map that only convolutions read has a scale of its own.
+    compensate: error-compensated rounding (GPTQ) and bias correction after scale search.
+    wide_tensors: tensors forced to 16 bit by name (None: chosen by the SNR budget).
+    activation_target_db: the budget; 8-bit activations alone may cost the network's outputs this
+        signal to noise ratio, else the worst tensors become 16 bit.
+    wide_mac_share: upper bound for the share of MACs that read 16-bit maps.
+    probe_images: images on which the damage of each tensor is measured.
+    probe_macs: bound on the work of these measurements, MACs per image.
+    samples: upper bound for im2col columns sampled per layer for the second moments.
+    block: largest number of weights of a filter that are compensated jointly.
+    damping: share of the mean diagonal added to the second moments.
+    """
+
+    equalise: bool = True
+    compensate: bool = True
+    wide_tensors: tuple[str, ...] | None = None
+    activation_target_db: float = 45.0
+    wide_mac_share: float = 0.08
+    probe_images: int = 2
+    probe_macs: float = 60e9
+    samples: int = 3072
+    block: int = 1152
+    damping: float = 0.01
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, rule: str) -> None:
+            if not ok:
+                raise QuantError(f"quantiser options: {rule}")
+
+        need(0 <= self.wide_mac_share <= 1, "wide_mac_share must lie in 0..1")
+        need(self.probe_images >= 1, "probe_images must be at least 1")
+        need(self.samples >= 64, "samples must be at least 64")
+        need(self.block >= 32, "block must be at least 32")
+        need(self.damping > 0, "damping must be positive")

@@ -1,0 +1,269 @@
+"""Post-training quantisation: float Graph -> QuantGraph.
+
+Steps: calibrate on images; choose 16-bit maps; fold activation scales into the weights; divide
+the filters among column kinds; round the weights; turn elementwise nodes into integer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fpga_gen.errors import QuantError
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.calibrate import Calibration, calibrate, synthetic_images
+from fpga_gen.quant.interpreter import value_bound
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QTensor,
+    QuantGraph,
+)
+from fpga_gen.quant.kinds import assign_kinds, channel_gains, sp2_cost
+from fpga_gen.quant.layer import ACC_LIMIT, exact_multiplier, fold, quantise_conv, stored_clip
+from fpga_gen.quant.numerics import DSP, SP2, Format
+from fpga_gen.quant.options import QuantOptions
+from fpga_gen.quant.precision import PrecisionChoice, choose_precision
+from fpga_gen.quant.ranges import (
+    pool_roots,
+    scale_roots,
+    segments_of,
+    stored_tensors,
+    tensor_formats,
+)
+
+SCHEMES = ("mixed", "fixed8")
+FACTOR_LIMIT = 2**15 - 1
+SYNTHETIC_IMAGES = 8
+
+
+def quantise(
+    graph: Graph,
+    params: EngineParams,
+    images: Sequence[np.ndarray] | None,
+    *,
+    scheme: str = "mixed",
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    options: QuantOptions = QuantOptions(),
+) -> QuantGraph:
+    """Quantise an optimised graph for an engine.
+
+    Args:
+        images: calibration images, float (C, H, W) in the model's layout and normalisation;
+            None or empty: seeded synthetic images.
+        scheme: 'mixed' divides filters among DSP and SP2 columns in the ratio of `params`;
+            'fixed8' has int8 weights only and needs `params.sp2_columns` = 0.
+        progress: called with one line of text per step.
+
+    Raises:
+        QuantError: bad options, non-finite values, or a layer that 32 bits cannot hold.
+    """
+    _check(graph, params, scheme, options)
+    if not images:
+        images = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
+    images = [np.asarray(i, np.float32) for i in images]
+    calibration = calibrate(graph, images, seed=seed, options=options, progress=progress)
+    tensors, choice = _tensors(graph, calibration, images, options, progress)
+    sp2 = params.sp2_columns > 0
+
+    segments = segments_of(graph)
+    convs = [n for n in graph.nodes if isinstance(n, Conv)]
+    gains = channel_gains(graph)
+    folded, costs = {}, {}
+    for node in convs:
+        if progress:
+            progress(f"search scales of '{node.name}'")
+        names = tuple(segments[t.input] for t in node.terms)
+        layer = fold(node, names, tensors, calibration.moments[node.name], params.sp2, sp2, options)
+        folded[node.name] = layer
+        extra = layer.errors[SP2] - layer.errors[DSP] if sp2 else np.zeros_like(layer.signal)
+        costs[node.output] = sp2_cost(extra, layer.signal, gains[node.output])
+    kinds = assign_kinds(graph, params, costs)
+    tensors = {
+        n: QTensor(n, t.channels, t.height, t.width, t.scale, t.format, kinds[n], t.gains)
+        for n, t in tensors.items()
+    }
+    nodes: list[QNode] = []
+    for node in graph.nodes:
+        if isinstance(node, Concat):
+            continue
+        if isinstance(node, Conv):
+            if progress:
+                progress(f"round weights of '{node.name}'")
+            layer = folded.pop(node.name)
+            moments = calibration.moments.pop(node.name)
+            out = tensors[node.output]
+            nodes.append(quantise_conv(layer, out, moments, params.sp2, options))
+        else:
+            nodes.append(_elementwise(node, tensors))
+    facts = {
+        "scheme": scheme,
+        "seed": seed,
+        "calibration_images": len(images),
+        "compensated": options.compensate,
+        "sp2_mac_share": _sp2_share(nodes, tensors),
+        "wide_tensors": sorted(n for n, t in tensors.items() if t.format.bits == 16),
+        "wide_mac_share": choice.wide_macs,
+        "predicted_activation_db": choice.predicted_db,
+        "damage_db": {
+            n: -10 * float(np.log10(max(d, 1e-30))) for n, d in sorted(choice.damage.items())
+        },
+    }
+    return QuantGraph(
+        graph.name,
+        graph.input,
+        graph.outputs,
+        tensors,
+        tuple(nodes),
+        params.sp2,
+        graph.host_input,
+        graph.host_ops,
+        graph.output_names,
+        facts,
+    )
+
+
+def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOptions) -> None:
+    if scheme not in SCHEMES:
+        raise QuantError(f"unknown scheme '{scheme}': use one of {', '.join(SCHEMES)}")
+    if scheme == "fixed8" and params.sp2_columns:
+        raise QuantError(
+            f"scheme 'fixed8' has int8 weights only, but the engine has {params.sp2_columns} SP2 "
+            "columns: use scheme 'mixed' or an engine without SP2 columns"
+        )
+    if options.wide_tensors is not None:
+        stored, roots = set(stored_tensors(graph)), pool_roots(graph)
+        pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+        for name in options.wide_tensors:
+            if name not in stored:
+                raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
+            if name in pooled or roots[name] != name:
+                raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
+
+
+def _tensors(
+    graph: Graph,
+    calibration: Calibration,
+    images: list[np.ndarray],
+    options: QuantOptions,
+    progress: Callable[[str], None] | None,
+) -> tuple[dict[str, QTensor], PrecisionChoice]:
+    """Formats and scales of all stored tensors (kinds still None)."""
+    roots = pool_roots(graph)
+    names = stored_tensors(graph)
+
+    def scales_in(
+        formats: dict[str, Format],
+    ) -> dict[str, tuple[float, tuple[float, ...] | None]]:
+        found = {n: calibration.histograms[roots[n]].scale(formats[n]) for n in names}
+        return _shared_gains(graph, found, formats)
+
+    formats = tensor_formats(graph, set())
+    if options.wide_tensors is None:
+        choice = choose_precision(graph, images, scales_in(formats), formats, options, progress)
+    else:
+        choice = PrecisionChoice({}, options.wide_tensors, None, None)
+    formats = tensor_formats(graph, set(choice.wide))
+    tensors = {}
+    for name, (scale, gains) in scales_in(formats).items():
+        t = graph.tensors[name]
+        tensors[name] = QTensor(
+            name, t.channels, t.height, t.width, scale, formats[name], None, gains
+        )
+    return tensors, choice
+
+
+def _shared_gains(
+    graph: Graph,
+    scales: dict[str, tuple[float, tuple[float, ...] | None]],
+    formats: dict[str, Format],
+) -> dict[str, tuple[float, tuple[float, ...] | None]]:
+    """Give resampled maps the gains of their source, with a scale that covers their range.
+
+    Where one of them has no gains (16 bit), none has.
+    """
+    roots = scale_roots(graph)
+    plain = {roots[n] for n, (_, gains) in scales.items() if gains is None}
+    result = {}
+    for name, (scale, gains) in scales.items():
+        root = roots[name]
+        if gains is not None and root in plain:
+            gains = None  # the scale covers the largest channel
+        elif gains is not None:
+            shared = scales[root][1]
+            assert shared is not None
+            # largest range of any channel in units of the shared gains; equal for max-pools
+            scale *= max(g / s for g, s in zip(gains, shared, strict=True))
+            gains = shared
+        result[name] = (scale, gains)
+    return result
+
+
+def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
+    """Integer form of a node that is not a convolution."""
+    out = tensors[node.output]
+    if isinstance(node, MaxPool):
+        return QMaxPool(
+            node.name, node.input, node.output, node.kernel, node.stride, node.pads,
+            node.dilation, node.onnx_name,
+        )  # fmt: skip
+    assert isinstance(node, Resample | Add | Mul)
+    lo, hi = stored_clip(node.clip, out.scale, out.format)
+    match node:
+        case Resample():
+            source = tensors[node.input]
+            reach = value_bound(source)
+            for table in (node.y, node.x):
+                reach *= max(sum(abs(w) for w in row) for row in table.weights)
+            if reach >= ACC_LIMIT:
+                raise QuantError(
+                    f"layer '{node.name}': resampling weights exceed the 32-bit accumulator; "
+                    "use an integer scale factor"
+                )
+            per_unit = source.scale / (node.y.denominator * node.x.denominator)
+            mult, shift = exact_multiplier(per_unit / out.scale, node.name)
+            return QResample(
+                node.name, node.input, node.output, node.y, node.x, mult, shift, lo, hi,
+                node.onnx_name,
+            )  # fmt: skip
+        case Add():
+            factors, unit = add_factors([tensors[i] for i in node.inputs])
+            mult, shift = exact_multiplier(unit / out.scale, node.name)
+            return QAdd(
+                node.name, node.inputs, factors, node.output, mult, shift, lo, hi, node.onnx_name
+            )
+        case Mul():
+            a, b = (tensors[i] for i in node.inputs)
+            mult, shift = exact_multiplier(a.scale * b.scale / out.scale, node.name)
+            return QMul(node.name, node.inputs, node.output, mult, shift, lo, hi, node.onnx_name)
+
+
+def add_factors(inputs: Sequence[QTensor]) -> tuple[tuple[int, ...], float]:
+    """(factors, unit): scale of input i is about factors[i] * unit.
+
+    The unit is the smallest for which factors are signed 16 bit and the sum stays below 2^31.
+    """
+    bounds = [value_bound(t) for t in inputs]
+    reach = sum(t.scale * b for t, b in zip(inputs, bounds, strict=True))
+    unit = max(max(t.scale for t in inputs) / FACTOR_LIMIT, reach / (ACC_LIMIT - 1 - sum(bounds)))
+    return tuple(min(FACTOR_LIMIT, round(t.scale / unit)) for t in inputs), unit
+
+
+def _sp2_share(nodes: Sequence[QNode], tensors: dict[str, QTensor]) -> float:
+    """Share of multiply-accumulates that SP2 columns compute."""
+    total = sp2 = 0
+    for node in nodes:
+        if isinstance(node, QConv):
+            out = tensors[node.output]
+            macs = sum(t.weight[0].size for t in node.terms) * out.height * out.width
+            assert out.kinds is not None
+            total += macs * out.channels
+            sp2 += macs * sum(k == SP2 for k in out.kinds)
+    return sp2 / max(1, total)

@@ -1,0 +1,181 @@
+"""Weight grids, per-filter scales and rounding to nearest or with error compensation.
+
+Error-compensated rounding follows Frantar et al., "GPTQ" (arXiv 2210.17323): weights are rounded
+one input at a time and the inputs not yet rounded absorb the error, so that
+(W - Q) S (W - Q)^T falls, where S holds the second central moments of the layer's inputs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy.linalg import lapack
+
+from fpga_gen.quant.numerics import SP2, Sp2Code
+
+LAZY = 64  # columns rounded before their errors reach the remaining ones in one product
+INT8_MAX = 127
+INT8_SHRINK = np.linspace(1.0, 0.7, 7)
+SP2_SHRINK = np.geomspace(1.1, 0.35, 25)
+SEARCH_BYTES = 1 << 21
+
+
+@cache
+def _half_step_table(code: Sp2Code) -> np.ndarray:
+    """Nearest level for x in [j/2, (j+1)/2), j from -2*max_level: midpoints are half integers."""
+    top = code.max_level
+    centres = (np.arange(-2 * top, 2 * top) + 0.5) / 2
+    return code.levels[np.abs(centres[:, None] - code.levels).argmin(1)].astype(np.float32)
+
+
+def nearest_sp2(x: np.ndarray, code: Sp2Code) -> np.ndarray:
+    """Nearest SP2 level of every element, float32."""
+    table = _half_step_table(code)
+    index = np.floor(2 * x).astype(np.int32) + 2 * code.max_level
+    return table[np.clip(index, 0, table.size - 1)]
+
+
+def nearest_int8(x: np.ndarray) -> np.ndarray:
+    """Nearest int8 level (-127..127) of every element, in x's dtype."""
+    return np.clip(np.rint(x), -INT8_MAX, INT8_MAX)
+
+
+def nearest(x: np.ndarray, kind: int, code: Sp2Code) -> np.ndarray:
+    """Nearest level of the grid that a column kind offers."""
+    return nearest_sp2(x, code) if kind == SP2 else nearest_int8(x)
+
+
+def search_scales(
+    weight: np.ndarray, importance: np.ndarray, kind: int, code: Sp2Code
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per-filter scale with the least importance-weighted squared rounding error.
+
+    weight: (F, K) folded weights; importance: (F or 1, K) diagonal of the second moments.
+    Returns (scale (F,), error (F,)); the scale is 0 for a filter without weights.
+    """
+    steps, top = (SP2_SHRINK, code.max_level) if kind == SP2 else (INT8_SHRINK, INT8_MAX)
+    filters, depth = weight.shape
+    scale = np.zeros(filters)
+    error = np.zeros(filters)
+    rows = max(1, SEARCH_BYTES // (4 * max(1, depth)))
+    for first in range(0, filters, rows):
+        part = np.ascontiguousarray(weight[first : first + rows], np.float32)
+        heavy = importance if importance.shape[0] == 1 else importance[first : first + rows]
+        heavy = heavy.astype(np.float32)
+        largest = np.abs(part).max(1).astype(np.float64) / top
+        safe = np.where(largest > 0, largest, 1.0)
+        best = np.full(part.shape[0], np.inf)
+        chosen = safe.copy()
+        for step in steps:
+            trial = (safe * step)[:, None].astype(np.float32)
+            residue = part - trial * nearest(part / trial, kind, code)
+            cost = (residue * residue * heavy).sum(1, dtype=np.float64)
+            better = cost < best
+            best[better] = cost[better]
+            chosen[better] = (safe * step)[better]
+        scale[first : first + rows] = np.where(largest > 0, chosen, 0.0)
+        error[first : first + rows] = np.where(largest > 0, best, 0.0)
+    return scale, error
+
+
+def round_nearest(
+    weight: np.ndarray, scale: np.ndarray, kinds: np.ndarray, code: Sp2Code
+) -> np.ndarray:
+    """Integer weights (int8) of (..., F, K) with scales and kinds (..., F), nearest level."""
+    x = weight / np.where(scale > 0, scale, 1.0)[..., None]
+    out = nearest_int8(x)
+    sp2 = np.broadcast_to(kinds == SP2, x.shape[:-1])
+    if sp2.any():
+        out[sp2] = nearest_sp2(x[sp2], code)
+    return out.astype(np.int8)
+
+
+def moment_error(residue: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Objective diag(E S E^T) of every filter: residue (B, f, K), moments (B, K, K) -> (B, f)."""
+    return np.einsum("bfk,bfk->bf", residue @ moments, residue)
+
+
+def damped(moments: np.ndarray, damping: float) -> np.ndarray:
+    """Moments (B, K, K) plus `damping` times the mean of their diagonal (at least 1e-12)."""
+    depth = moments.shape[-1]
+    mean = np.einsum("bkk->b", moments) / depth
+    extra = np.maximum(damping * mean, 1e-12)
+    return moments + extra[:, None, None] * np.eye(depth, dtype=moments.dtype)
+
+
+def _inverse_factor(moments: np.ndarray) -> np.ndarray:
+    """Upper U with inverse(S) = U^T U for every (K, K) of the batch.
+
+    With J the reversal, J S J = L L^T gives S = R R^T, R = J L J upper, hence U = R^-1.
+    """
+    flipped = moments[:, ::-1, ::-1]
+    if moments.shape[0] > 1:
+        lower = np.linalg.cholesky(flipped.astype(np.float64))
+        return np.linalg.inv(lower[:, ::-1, ::-1]).astype(np.float32)
+    extra = 0.0
+    base = float(np.trace(moments[0])) / moments.shape[-1]
+    while True:
+        trial = flipped[0].astype(np.float64)
+        trial[np.diag_indices_from(trial)] += extra
+        lower, info = lapack.dpotrf(trial, lower=1, clean=1)
+        if info == 0:
+            break
+        extra = max(10 * extra, 0.01 * base)  # rounding made a tiny eigenvalue negative
+    inverse, info = lapack.dtrtri(lower[::-1, ::-1], lower=0)
+    assert info == 0, "a Cholesky factor has a positive diagonal"
+    return inverse[None].astype(np.float32)
+
+
+def compensated(
+    weight: np.ndarray,
+    moments: np.ndarray,
+    scale: np.ndarray,
+    kinds: np.ndarray,
+    code: Sp2Code,
+    damping: float,
+) -> np.ndarray:
+    """Integer weights (int8) with compensated rounding errors; never worse than to nearest.
+
+    weight: (B, f, K) folded weights of B independent blocks; moments: (B, K, K); scale: (B, f);
+    kinds: (B, f). A filter for which rounding to nearest is better keeps that.
+    """
+    blocks, filters, depth = weight.shape
+    moments = damped(moments.astype(np.float32), damping)
+    plain = round_nearest(weight, scale, kinds, code)
+    order = np.argsort(-np.einsum("bkk->bk", moments), axis=1, kind="stable")
+    sorted_moments = np.take_along_axis(
+        np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2
+    )
+    upper = _inverse_factor(sorted_moments)
+    divisor = np.where(scale > 0, scale, 1.0).astype(np.float32)
+    # in units of each filter's scale; (K, B, f) makes one step contiguous
+    left = np.take_along_axis(weight / divisor[..., None], order[:, None, :], 2)
+    left = np.ascontiguousarray(left.transpose(0, 2, 1), np.float32)  # (B, K, f)
+    chosen = np.empty_like(left)
+    sp2 = kinds == SP2
+    all_sp2, any_sp2 = bool(sp2.all()), bool(sp2.any())
+    for first in range(0, depth, LAZY):
+        end = min(depth, first + LAZY)
+        errors = np.empty((blocks, end - first, filters), np.float32)
+        for k in range(first, end):
+            now = left[:, k]
+            if all_sp2:
+                level = nearest_sp2(now, code)
+            else:
+                level = nearest_int8(now)
+                if any_sp2:
+                    level = np.where(sp2, nearest_sp2(now, code), level)
+            chosen[:, k] = level
+            error = (now - level) / upper[:, k, k, None]
+            errors[:, k - first] = error
+            left[:, k + 1 : end] -= upper[:, k, k + 1 : end, None] * error[:, None, :]
+        if end < depth:
+            left[:, end:] -= upper[:, first:end, end:].transpose(0, 2, 1) @ errors
+    back = np.argsort(order, axis=1)
+    result = np.take_along_axis(chosen.transpose(0, 2, 1), back[:, None, :], 2).astype(np.int8)
+    unit = divisor[..., None]
+    better = moment_error(weight - unit * result, moments) < moment_error(
+        weight - unit * plain, moments
+    )
+    return np.where(better[..., None], result, plain)

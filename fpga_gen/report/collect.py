@@ -1,0 +1,81 @@
+"""Schedule and board facts -> Report."""
+
+from __future__ import annotations
+
+from fpga_gen import __version__
+from fpga_gen.boards import Board
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.report.facts import (
+    ArrayFacts,
+    BoardFacts,
+    Estimate,
+    LayerFacts,
+    MemoryFacts,
+    ModelFacts,
+    Report,
+    ResourceFacts,
+    utilisation,
+)
+from fpga_gen.resources import estimate_resources
+from fpga_gen.schedule.program import Schedule
+
+
+def array_facts(params: EngineParams) -> ArrayFacts:
+    """The MAC array as the report shows it."""
+    return ArrayFacts(
+        pixels=params.pixels,
+        in_channels=params.in_channels,
+        out_channels_dsp=params.dsp_columns,
+        out_channels_sp2=params.sp2_columns,
+        macs_per_cycle=params.macs_per_cycle,
+        modes=params.modes,
+    )
+
+
+def build_report(
+    model: ModelFacts,
+    board: Board,
+    params: EngineParams,
+    clock_mhz: float,
+    qgraph: QuantGraph,
+    schedule: Schedule,
+) -> Report:
+    """The report of a build, without simulation."""
+    cost, memory = schedule.estimate, schedule.memory
+    return Report(
+        model=model,
+        board=BoardFacts(board.name, board.part, board.status),
+        clock_mhz=clock_mhz,
+        array=array_facts(params),
+        estimate=Estimate(
+            cycles=cost.cycles,
+            fps=cost.frames_per_second(clock_mhz * 1e6),
+            utilisation=utilisation(model.macs, cost.cycles, params.macs_per_cycle),
+            dram_read_bytes=cost.read_bytes,
+            dram_write_bytes=cost.write_bytes,
+            dram_lower_bound_bytes=cost.lower_bound_bytes,
+        ),
+        memory=MemoryFacts(
+            capacity_bytes=memory.capacity_words * memory.word_bytes,
+            peak_bytes=memory.peak_words * memory.word_bytes,
+            live_bytes=memory.live_words * memory.word_bytes,
+            at=memory.at,
+        ),
+        resources=ResourceFacts(estimate_resources(params), board.resources),
+        layers=tuple(
+            LayerFacts(
+                name=layer.name,
+                op=layer.op,
+                mapping=layer.mapping,
+                macs=layer.macs,
+                cycles=layer.cycles,
+                utilisation=layer.utilisation,
+                dram_bytes=layer.dram_bytes,
+                onnx_name=layer.onnx_name,
+            )
+            for layer in schedule.layers
+        ),
+        quantisation=qgraph.facts,
+        tool_version=__version__,
+    )

@@ -1,0 +1,182 @@
+"""The report as frozen dataclasses; report.json is their JSON form and the only source of every
+rendered one. Each group of figures carries its kind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+
+from fpga_gen.boards import Resources
+
+SCHEMA = 1
+KINDS = ("counted", "datasheet", "estimated", "simulated", "synthesised", "measured")
+
+
+def utilisation(macs: int, cycles: int, macs_per_cycle: int) -> float:
+    """Useful share of the array: MACs of the float network per MAC slot. Nothing padded, and no
+    zero weight that the mapping adds, counts as work."""
+    return macs / (cycles * macs_per_cycle) if cycles else 0.0
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Counted on the imported float graph. macs: of all convolutions, per frame; weights: number
+    of convolution weights; input_shape: (C, H, W)."""
+
+    name: str
+    sha256: str
+    macs: int
+    weights: int
+    input_shape: tuple[int, ...]
+    kind: str = "counted"
+
+
+@dataclass(frozen=True)
+class BoardFacts:
+    name: str
+    part: str
+    status: str
+    kind: str = "datasheet"
+
+
+@dataclass(frozen=True)
+class ArrayFacts:
+    pixels: int
+    in_channels: int
+    out_channels_dsp: int
+    out_channels_sp2: int
+    macs_per_cycle: int
+    modes: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One frame. utilisation: 0..1; DRAM bytes per frame, program and weights included."""
+
+    cycles: int
+    fps: float
+    utilisation: float
+    dram_read_bytes: int
+    dram_write_bytes: int
+
+
+@dataclass(frozen=True)
+class Estimate(Performance):
+    """dram_lower_bound_bytes: weights and input once, outputs once."""
+
+    dram_lower_bound_bytes: int = 0
+    kind: str = "estimated"
+
+
+@dataclass(frozen=True)
+class Simulation(Performance):
+    """One frame through the generated RTL. tensors_compared: maps equal to the integer reference
+    in every element; wall_seconds: run time of the simulation."""
+
+    bit_exact: bool = False
+    tensors_compared: int = 0
+    wall_seconds: float = 0.0
+    image: str = ""
+    counters: dict[str, int] = field(default_factory=dict)
+    kind: str = "simulated"
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One layer of the schedule. mapping: how the array is used; macs: of the float layer;
+    utilisation: 0..1; dram_bytes: read and written for this layer."""
+
+    name: str
+    op: str
+    mapping: str
+    macs: int
+    cycles: int
+    utilisation: float
+    dram_bytes: int
+    onnx_name: str = ""
+    kind: str = "estimated"
+
+
+@dataclass(frozen=True)
+class MemoryFacts:
+    """Bytes of on-chip feature-map memory. peak: used by the allocation; live: what any
+    allocation needs, reached in layer `at`."""
+
+    capacity_bytes: int
+    peak_bytes: int
+    live_bytes: int
+    at: str
+    kind: str = "counted"
+
+
+@dataclass(frozen=True)
+class ResourceFacts:
+    """Primitives of the engine beside those of the board."""
+
+    used: Resources
+    available: Resources
+    kind: str = "estimated"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything known about one build. quantisation: facts of the quantiser (measured on the
+    calibration images)."""
+
+    model: ModelFacts
+    board: BoardFacts
+    clock_mhz: float
+    array: ArrayFacts
+    estimate: Estimate
+    memory: MemoryFacts
+    resources: ResourceFacts
+    layers: tuple[LayerFacts, ...]
+    quantisation: dict
+    tool_version: str
+    simulation: Simulation | None = None
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict:
+        """JSON-able form, lists for tuples."""
+        return _plain(asdict(self))
+
+    @staticmethod
+    def from_dict(data: dict) -> Report:
+        """Inverse of `to_dict`; ValueError names what does not fit."""
+        try:
+            if data["schema"] != SCHEMA:
+                raise ValueError(f"schema {data['schema']}, this version reads {SCHEMA}")
+            used = data["resources"]
+            simulation = data["simulation"]
+            return Report(
+                model=_load(ModelFacts, data["model"]),
+                board=_load(BoardFacts, data["board"]),
+                clock_mhz=data["clock_mhz"],
+                array=_load(ArrayFacts, data["array"]),
+                estimate=_load(Estimate, data["estimate"]),
+                memory=_load(MemoryFacts, data["memory"]),
+                resources=ResourceFacts(
+                    Resources(**used["used"]), Resources(**used["available"]), used["kind"]
+                ),
+                layers=tuple(_load(LayerFacts, layer) for layer in data["layers"]),
+                quantisation=data["quantisation"],
+                tool_version=data["tool_version"],
+                simulation=None if simulation is None else _load(Simulation, simulation),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a report: {error!r}") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no infinity; an exact layer has an infinite ratio
+    return value
+
+
+def _load(cls: type, data: dict):
+    known = {f.name for f in fields(cls)}
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})

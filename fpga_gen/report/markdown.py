@@ -1,0 +1,142 @@
+"""report.md: the report for people. Every table says of which kind its figures are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fpga_gen.report.facts import Performance, Report
+
+NOT_ON_HARDWARE = (
+    "Estimated figures come from the cycle model, simulated ones from the generated RTL in "
+    "Verilator with a DRAM model. Nothing here was measured on a board or proven by "
+    "place-and-route."
+)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; columns after the first are right-aligned."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
+    lines += ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")
+
+
+def performance_rows(report: Report) -> list[tuple[str, str, str]]:
+    """(figure, estimated, simulated) of one frame; '-' where nothing was simulated."""
+    columns: list[Performance | None] = [report.estimate, report.simulation]
+
+    def row(title: str, text) -> tuple[str, str, str]:
+        first, second = ("-" if c is None else text(c) for c in columns)
+        return title, first, second
+
+    bound = report.estimate.dram_lower_bound_bytes
+    return [
+        row("cycles", lambda c: f"{c.cycles:,}"),
+        row(f"frames per second at {report.clock_mhz:g} MHz", lambda c: f"{c.fps:.1f}"),
+        row("MAC utilisation", lambda c: f"{100 * c.utilisation:.1f} %"),
+        row("DRAM bytes read", lambda c: f"{c.dram_read_bytes:,}"),
+        row("DRAM bytes written", lambda c: f"{c.dram_write_bytes:,}"),
+        row(
+            f"DRAM bytes, times the lower bound ({bound:,})",
+            lambda c: f"{(c.dram_read_bytes + c.dram_write_bytes) / max(1, bound):.2f}",
+        ),
+    ]
+
+
+def resource_rows(report: Report) -> list[tuple[str, str, str, str]]:
+    """(primitive, used, available, share) of the programmable logic."""
+    used, available = asdict(report.resources.used), asdict(report.resources.available)
+    names = {
+        "luts": "LUT", "flip_flops": "FF", "dsps": "DSP48", "bram36": "BRAM36", "uram": "URAM",
+    }  # fmt: skip
+    return [
+        (names[k], f"{used[k]:,}", f"{available[k]:,}", f"{100 * used[k] / available[k]:.0f} %")
+        for k in used
+        if available[k]
+    ]
+
+
+def layer_rows(report: Report) -> list[tuple[str, ...]]:
+    """One row of text for each layer."""
+    return [
+        (
+            layer.name,
+            layer.op,
+            layer.mapping,
+            f"{layer.macs:,}",
+            f"{layer.cycles:,}",
+            f"{100 * layer.utilisation:.1f} %",
+            f"{layer.dram_bytes:,}",
+        )
+        for layer in report.layers
+    ]
+
+
+def render_markdown(report: Report) -> str:
+    """The whole report as Markdown."""
+    model, array, sim = report.model, report.array, report.simulation
+    shape = " x ".join(str(n) for n in model.input_shape)
+    columns = f"{array.out_channels_dsp} DSP + {array.out_channels_sp2} SP2"
+    facts = [
+        ("model", f"{model.name} (sha256 {model.sha256[:16]}...)"),
+        ("input", shape),
+        ("multiply-accumulates (counted)", f"{model.macs:,}"),
+        ("weights (counted)", f"{model.weights:,}"),
+        ("board", f"{report.board.name}, {report.board.part} ({report.board.status})"),
+        ("array", f"{array.pixels} pixels x {array.in_channels} inputs x ({columns}) columns"),
+        ("modes", ", ".join(f"/{m}" if m > 1 else "full" for m in array.modes)),
+        ("MACs per cycle", f"{array.macs_per_cycle:,}"),
+        ("tool", f"fpga-gen {report.tool_version}"),
+    ]
+    parts = [
+        f"# {model.name} on {report.board.name}",
+        table(("fact", "value"), facts),
+        "## One frame",
+        table(("figure", "estimated", "simulated"), performance_rows(report)),
+    ]
+    if sim is None:
+        parts.append("Not simulated yet: `fpga-gen simulate DIR --image FILE`.")
+    else:
+        verdict = "equal to" if sim.bit_exact else "DIFFERENT FROM"
+        parts.append(
+            f"RTL result {verdict} the integer reference, {sim.tensors_compared} maps compared "
+            f"in every element, picture `{sim.image}`, {sim.wall_seconds:.0f} s of simulation."
+        )
+        if sim.counters:
+            rows = [(k, f"{v:,}") for k, v in sim.counters.items()]
+            parts.append(table(("performance counter (simulated)", "value"), rows))
+    parts += [
+        f"## Resources ({report.resources.kind})",
+        table(("primitive", "used", "available", "share"), resource_rows(report)),
+        f"Feature-map memory ({report.memory.kind}): {report.memory.peak_bytes:,} of "
+        f"{report.memory.capacity_bytes:,} bytes used, {report.memory.live_bytes:,} live at once "
+        f"in `{report.memory.at}`.",
+        "## Quantisation",
+        table(("fact", "value"), _quantisation_rows(report.quantisation)),
+        "## Layers (estimated)",
+        table(
+            ("layer", "op", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes"),
+            layer_rows(report),
+        ),
+        NOT_ON_HARDWARE,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _quantisation_rows(facts: dict) -> list[tuple[str, str]]:
+    rows = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            continue  # long per-tensor tables stay in report.json
+        if isinstance(value, float):
+            text = f"{value:.4g}"
+        elif isinstance(value, list):
+            text = ", ".join(str(v) for v in value) or "none"
+        else:
+            text = str(value)
+        rows.append((key.replace("_", " "), text))
+    return rows

@@ -1,0 +1,125 @@
+"""Allocation of maps in the feature-map memory: lifetimes x addresses without overlap.
+
+Greedy best fit with several orders first, the CP-SAT solver where greedy leaves maps outside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fpga_gen.errors import ScheduleError
+
+SOLVER_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Demand:
+    """`words` of memory for `tensor` during steps [first, last], both inclusive."""
+
+    tensor: str
+    words: int
+    first: int
+    last: int
+
+    def meets(self, other: Demand) -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """First word of every map; peak: words in use by the highest map; live: largest sum of live
+    maps (a lower bound of any allocation)."""
+
+    bases: dict[str, int]
+    peak: int
+    live: int
+
+
+def live_words(demands: list[Demand]) -> tuple[int, int]:
+    """(largest sum of live maps, step at which it occurs)."""
+    worst, at = 0, 0
+    for step in sorted({d.first for d in demands}):
+        total = sum(d.words for d in demands if d.first <= step <= d.last)
+        if total > worst:
+            worst, at = total, step
+    return worst, at
+
+
+def _greedy(demands: list[Demand]) -> dict[str, int]:
+    """Place in the given order, each in the tightest gap between the maps it meets."""
+    placed: list[tuple[Demand, int]] = []
+    for demand in demands:
+        taken = sorted((base, base + d.words) for d, base in placed if d.meets(demand))
+        cursor, best, best_gap = 0, None, None
+        for start, end in taken:
+            gap = start - cursor
+            if gap >= demand.words and (best_gap is None or gap < best_gap):
+                best, best_gap = cursor, gap
+            cursor = max(cursor, end)
+        placed.append((demand, cursor if best is None else best))
+    return {d.tensor: base for d, base in placed}
+
+
+def _orders(demands: list[Demand]) -> list[list[Demand]]:
+    keys = (
+        lambda d: (-d.words, d.first),
+        lambda d: (-d.words * (d.last - d.first + 1), d.first),
+        lambda d: (d.first, -d.words),
+        lambda d: (-(d.last - d.first), -d.words),
+        lambda d: (-d.last, -d.words),
+    )
+    return [sorted(demands, key=key) for key in keys]
+
+
+def _solve(demands: list[Demand], capacity: int) -> dict[str, int] | None:
+    """CP-SAT: any placement within `capacity`, or None."""
+    from ortools.sat.python import cp_model
+
+    model = cp_model.CpModel()
+    bases, times, spaces = {}, [], []
+    for d in demands:
+        base = model.new_int_var(0, capacity - d.words, d.tensor)
+        bases[d.tensor] = base
+        times.append(model.new_fixed_size_interval_var(d.first, d.last - d.first + 1, ""))
+        spaces.append(model.new_fixed_size_interval_var(base, d.words, ""))
+    model.add_no_overlap_2d(times, spaces)
+    solver = cp_model.CpSolver()
+    solver.parameters.max_time_in_seconds = SOLVER_SECONDS
+    solver.parameters.num_workers = 1  # deterministic output
+    solver.parameters.random_seed = 1
+    status = solver.solve(model)
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return None
+    return {name: solver.value(base) for name, base in bases.items()}
+
+
+def allocate(demands: list[Demand], capacity: int, word_bytes: int, steps: list[str]) -> Allocation:
+    """Bases of all maps within `capacity` words; steps: layer name of every step, for messages.
+
+    Raises ScheduleError with needed and available bytes if the maps do not fit.
+    """
+    live, at = live_words(demands)
+    if live > capacity:
+        raise ScheduleError(
+            f"feature maps need {live * word_bytes} bytes at layer '{steps[at]}', the memory has "
+            f"{capacity * word_bytes}: use a smaller input or a larger board"
+        )
+    size = {d.tensor: d.words for d in demands}
+    best: dict[str, int] | None = None
+    best_peak = 0
+    for order in _orders(demands):
+        bases = _greedy(order)
+        peak = max(bases[t] + size[t] for t in bases)
+        if best is None or peak < best_peak:
+            best, best_peak = bases, peak
+    assert best is not None
+    if best_peak > capacity:
+        solved = _solve(demands, capacity)
+        if solved is None:
+            raise ScheduleError(
+                f"no placement of the feature maps was found in {capacity * word_bytes} bytes: "
+                f"{live * word_bytes} are live at layer '{steps[at]}', the best placement takes "
+                f"{best_peak * word_bytes}: use a smaller input or a larger board"
+            )
+        best, best_peak = solved, max(solved[t] + size[t] for t in solved)
+    return Allocation(best, best_peak, live)

@@ -1,0 +1,136 @@
+"""Facts of a schedule for reports: work, cycles and bytes by layer and in total."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+from fpga_gen.hardware.params import GRANULE, EngineParams
+from fpga_gen.isa import Instruction, Op
+from fpga_gen.quant.ir import QConv, QNode, QuantGraph
+from fpga_gen.quant.numerics import SP2
+from fpga_gen.schedule.lowered import Lowered
+from fpga_gen.schedule.model import Timeline
+from fpga_gen.schedule.program import Estimate, LayerFacts
+
+
+def weight_groups(weight: np.ndarray) -> int:
+    """Largest number of convolution groups that a dense weight (F, C, kh, kw) falls into."""
+    filters, channels = weight.shape[:2]
+    used = weight.reshape(filters, channels, -1).any(2)
+    common = math.gcd(filters, channels)
+    for groups in (g for g in range(common, 1, -1) if common % g == 0):
+        blocks = used.reshape(groups, filters // groups, groups, channels // groups)
+        off = blocks.any((1, 3))
+        if not (off & ~np.eye(groups, dtype=bool)).any():
+            return groups
+    return 1
+
+
+def conv_macs(node: QConv, pixels: int) -> int:
+    """Unpadded multiply-accumulates of a convolution with `pixels` output pixels."""
+    return sum(t.weight.size // weight_groups(t.weight) for t in node.terms) * pixels
+
+
+def node_macs(node: QNode, qgraph: QuantGraph) -> int:
+    if not isinstance(node, QConv):
+        return 0
+    out = qgraph.tensors[node.output]
+    return conv_macs(node, out.height * out.width)
+
+
+def weight_bits(node: QConv, qgraph: QuantGraph) -> int:
+    """Stored bits of a layer's weights: 8 per int8 weight, the code's bits per SP2 weight."""
+    kinds = qgraph.tensors[node.output].kinds or ()
+    width = np.array([qgraph.sp2.bits if k == SP2 else 8 for k in kinds])
+    total = 0
+    for term in node.terms:
+        per_filter = term.weight[0].size // weight_groups(term.weight)
+        total += int(width.sum()) * per_filter
+    return total
+
+
+def lower_bound_bytes(qgraph: QuantGraph) -> int:
+    """Bytes that any schedule must move: weights, image and results once, without padding."""
+    bits = sum(weight_bits(n, qgraph) for n in qgraph.nodes if isinstance(n, QConv))
+    for name in (qgraph.input, *dict.fromkeys(qgraph.outputs)):
+        tensor = qgraph.tensors[name]
+        bits += tensor.channels * tensor.height * tensor.width * tensor.format.bits
+    return -(-bits // 8)
+
+
+def mapping_text(instruction: Instruction, params: EngineParams) -> str:
+    """How the array is shared between pixels and channels, such as '2x(8 px x 21 ch)'."""
+    f = instruction.fields
+    if instruction.op == Op.CONV:
+        mode = f["mode"] + 1
+        return f"{mode}x({f['lanes'] // mode} px x {params.group_channels(mode)} ch)"
+    if instruction.op == Op.POOL:
+        return f"{f['lanes']} px x {params.in_channels} ch"
+    if instruction.op == Op.VECTOR:
+        return f"1 px x {params.in_channels} ch"
+    return ""
+
+
+def layer_facts(
+    qgraph: QuantGraph, params: EngineParams, lowered: list[Lowered], timeline: Timeline
+) -> tuple[LayerFacts, ...]:
+    """Facts of the input, of every node and of the stores, in program order."""
+    cycles: dict[tuple[str, Op], int] = defaultdict(int)
+    moved: dict[tuple[str, Op], int] = defaultdict(int)
+    first: dict[tuple[str, Op], Instruction] = {}
+    last_end = 0
+    for item, span in zip(lowered, timeline.spans, strict=True):
+        key = (item.instruction.layer, item.instruction.op)
+        cycles[key] += span.end - last_end
+        last_end = span.end
+        moved[key] += span.stream_granules * GRANULE // 8 + span.write_bytes
+        first.setdefault(key, item.instruction)
+    nodes = {n.name: n for n in qgraph.nodes}
+    facts = []
+    for key, instruction in first.items():
+        name, op = key
+        if op in (Op.FETCH, Op.END):
+            continue
+        node = nodes.get(name) if op in (Op.CONV, Op.POOL, Op.VECTOR) else None
+        macs = node_macs(node, qgraph) if node else 0
+        peak = cycles[key] * params.macs_per_cycle
+        facts.append(
+            LayerFacts(
+                name=name,
+                onnx_name=node.onnx_name if node else "",
+                op=op.name.lower(),
+                mapping=mapping_text(instruction, params),
+                macs=macs,
+                cycles=cycles[key],
+                dram_bytes=moved[key],
+                utilisation=macs / peak if peak else 0.0,
+            )
+        )
+    return tuple(facts)
+
+
+def estimate_facts(
+    qgraph: QuantGraph,
+    params: EngineParams,
+    lowered: list[Lowered],
+    timeline: Timeline,
+    read_bytes: int,
+) -> Estimate:
+    """Totals of one frame; read_bytes: program, weights and input regions."""
+    macs = sum(node_macs(n, qgraph) for n in qgraph.nodes)
+    written = sum(
+        item.instruction.fields["words"] * params.in_channels
+        for item in lowered
+        if item.instruction.op == Op.STORE
+    )
+    return Estimate(
+        cycles=timeline.cycles,
+        read_bytes=read_bytes,
+        write_bytes=written,
+        lower_bound_bytes=lower_bound_bytes(qgraph),
+        macs=macs,
+        utilisation=macs / (timeline.cycles * params.macs_per_cycle),
+    )

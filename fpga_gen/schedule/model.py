@@ -1,0 +1,195 @@
+"""Cycle model: walks the program by instruction, group, tile and, where it streams, slot.
+
+Three clocks run against each other: the array (reads and multiplies), the exit path (drains the
+tile before), and the weight stream (arrives at the DRAM rate, runs ahead as far as the weight
+buffer holds).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.isa import Instruction, Op, VectorOp
+from fpga_gen.schedule.timing import Timing, drain_time, slot_time, tile_sizes
+
+
+@dataclass(frozen=True)
+class Span:
+    """One instruction. start, end: cycles in which it holds the array or the memory's read side;
+    stall_weights: cycles it waited for the stream; stall_drain: for the exit path;
+    stream_granules, write_bytes: its traffic."""
+
+    start: int
+    end: int
+    stall_weights: int = 0
+    stall_drain: int = 0
+    stream_granules: int = 0
+    write_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Timeline:
+    spans: tuple[Span, ...]
+    cycles: int
+
+
+class _Stream:
+    """Arrival of the stream in the weight buffer, in granules taken in order."""
+
+    def __init__(self, params: EngineParams, timing: Timing, start: float) -> None:
+        self._per_word = params.stream_granules
+        self._cycles_per_word = params.stream_bits / 8 / timing.read_rate(params)
+        self._capacity = params.weight_words
+        self._time, self._word = start, 0
+        self.position = 0
+        self._freed: deque[tuple[int, float]] = deque()  # (words before, time), ascending
+
+    def take(self, granules: int) -> float:
+        """Time at which the next `granules` are in the buffer."""
+        self.position += granules
+        word = -(-self.position // self._per_word)
+        if word > self._word:
+            limit = word - self._capacity
+            while self._freed and self._freed[0][0] < limit:
+                self._freed.popleft()
+            room = self._freed[0][1] if limit > 0 and self._freed else 0.0
+            arrived = self._time + (word - self._word) * self._cycles_per_word
+            self._time = max(arrived, room)
+            self._word = word
+        return self._time
+
+    def align(self) -> None:
+        self.position += -self.position % self._per_word
+
+    def free(self, time: float) -> None:
+        """Everything taken so far may be overwritten from `time` on."""
+        self._freed.append((self.position // self._per_word, time))
+
+
+class _Machine:
+    def __init__(self, params: EngineParams, timing: Timing, program_words: int) -> None:
+        self.params, self.timing = params, timing
+        fetch = -(-program_words * 8 // (params.stream_bits // 8))
+        rate = timing.read_rate(params) / (params.stream_bits / 8)
+        begin = timing.start + timing.dram_latency + fetch / rate
+        self.now = begin
+        self.drained = begin  # all results so far are in memory
+        self.decoded = begin
+        self.stream = _Stream(params, timing, begin + timing.dram_latency)
+        self.stall_weights = self.stall_drain = 0.0
+
+    def conv(self, i: Instruction) -> None:
+        p, timing, f = self.params, self.timing, i.fields
+        mode, slots = f["mode"] + 1, f["slots"]
+        sizes = [s for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
+                 for _ in range(count)]
+        times = {s: slot_time(p, timing, mode, s) for s in set(sizes)}
+        granules = p.slot_granules(mode)
+        for _ in range(f["n_groups"]):
+            self.stream.take(p.param_granules(mode))
+            for index, size in enumerate(sizes):
+                length = times[size]
+                if index == 0:
+                    begin = self._streamed(slots, granules, length, len(sizes) == 1)
+                else:
+                    begin = self.now + (slots - 1) * length
+                    if index == len(sizes) - 1:
+                        self.stream.free(begin)
+                self._tile(begin, length, size, f)
+
+    def _streamed(self, slots: int, granules: int, length: int, release: bool) -> float:
+        """Start of the last slot of a tile whose weights come straight from the stream."""
+        now = self.now
+        for k in range(slots):
+            ready = self.stream.take(granules)
+            if ready > now:
+                self.stall_weights += ready - now
+                now = ready
+            if release:
+                self.stream.free(now)
+            if k != slots - 1:
+                now += length
+        return now
+
+    def _tile(self, begin: float, length: int, size: int, f: dict[str, int]) -> None:
+        """Last slot of a tile at `begin` or later, and the tile's drain."""
+        timing = self.timing
+        if self.drained > begin:
+            self.stall_drain += self.drained - begin
+            begin = self.drained
+        self.now = begin + length
+        drain = drain_time(self.params, f["lanes"], size, bool(f["out16"]))
+        self.drained = begin + timing.array_latency + max(drain, size) + timing.drain_tail
+
+    def pool(self, i: Instruction) -> None:
+        f = i.fields
+        sizes = tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
+        for _ in range(f["n_groups"]):
+            for count, size in sizes:
+                length = max(size, self.timing.min_slot)
+                for _ in range(count):
+                    self._tile(self.now + (f["slots"] - 1) * length, length, size, f)
+
+    def vector(self, i: Instruction) -> None:
+        p, timing, f = self.params, self.timing, i.fields
+        self.now = max(self.now, self.drained + timing.wait_tail)
+        ready = self.stream.take(p.param_granules(1))
+        self.stall_weights += max(0.0, ready - self.now)
+        self.now = max(self.now, ready)
+        self.stream.free(self.now)
+        reads = sum(1 + s["wide"] for s in i.sources)
+        if f["function"] == VectorOp.LINEAR:
+            reads *= f["y_taps"] * f["x_taps"]
+        per_pixel = max(reads, 2 if f["out16"] else 1)
+        pixels = f["out_h"] * f["out_w"]
+        self.now += f["n_blocks"] * (pixels * per_pixel + timing.vector_block)
+        self.drained = self.now + timing.vector_latency
+
+    def load(self, i: Instruction) -> None:
+        self.now = max(self.now, self.drained + self.timing.wait_tail)
+        self.stream.align()
+        for _ in range(i.fields["words"]):
+            self.now = max(self.now + 1, self.stream.take(self.params.stream_granules))
+            self.stream.free(self.now)
+        self.drained = self.now + self.timing.drain_tail
+
+
+def run_model(
+    instructions: Sequence[Instruction], params: EngineParams, timing: Timing
+) -> Timeline:
+    """Start and end of every instruction, in clock cycles from the start command."""
+    sizes = [len(i.encode()) for i in instructions]
+    machine = _Machine(params, timing, sum(sizes))
+    steps = {
+        Op.CONV: machine.conv, Op.POOL: machine.pool,
+        Op.VECTOR: machine.vector, Op.LOAD: machine.load,
+    }
+    spans = []
+    for instruction, words in zip(instructions, sizes, strict=True):
+        begin = machine.now
+        machine.decoded = machine.decoded + words
+        machine.now = max(machine.now + timing.instruction, machine.decoded)
+        if instruction.fields.get("wait"):
+            machine.now = max(machine.now, machine.drained + timing.wait_tail)
+        machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
+        stalls, position = (machine.stall_weights, machine.stall_drain), machine.stream.position
+        written = 0
+        if instruction.op in steps:
+            steps[instruction.op](instruction)
+        elif instruction.op == Op.STORE:
+            machine.now += instruction.fields["words"] + timing.store_latency
+            written = instruction.fields["words"] * params.in_channels
+        spans.append(
+            Span(
+                start=round(begin),
+                end=round(machine.now),
+                stall_weights=round(machine.stall_weights - stalls[0]),
+                stall_drain=round(machine.stall_drain - stalls[1]),
+                stream_granules=machine.stream.position - position,
+                write_bytes=written,
+            )
+        )
+    return Timeline(tuple(spans), round(max(machine.now, machine.drained)))

@@ -1,0 +1,89 @@
+"""The result of scheduling: program, regions, layouts, placements and facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.isa import Instruction
+from fpga_gen.schedule.layout import InputLayout, OutputLayout
+from fpga_gen.schedule.placement import Placement
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One layer. mapping: pixels x channels of the array; macs: unpadded multiply-accumulates;
+    cycles: model, from the first to the last cycle that the layer holds the array; dram_bytes:
+    stream bytes it takes (weights or input) or writes; utilisation: macs / (cycles x peak)."""
+
+    name: str
+    onnx_name: str
+    op: str
+    mapping: str
+    macs: int
+    cycles: int
+    dram_bytes: int
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cycle model and exact traffic of one frame.
+
+    read_bytes: program, weights and input; write_bytes: outputs; lower_bound_bytes: weights at
+    their stored width, image and results without any padding.
+    """
+
+    cycles: int
+    read_bytes: int
+    write_bytes: int
+    lower_bound_bytes: int
+    macs: int
+    utilisation: float
+
+    def frames_per_second(self, clock_hz: float) -> float:
+        return clock_hz / self.cycles
+
+
+@dataclass(frozen=True)
+class MemoryFacts:
+    """Words of feature-map memory. live: lower bound of any allocation; at: the layer there."""
+
+    capacity_words: int
+    peak_words: int
+    live_words: int
+    at: str
+    word_bytes: int
+
+
+@dataclass(frozen=True)
+class TracePoint:
+    """`placement` holds (rows of) its tensor once instruction `after` is in memory."""
+
+    after: int
+    placement: Placement
+
+    @property
+    def tensor(self) -> str:
+        return self.placement.tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Everything the engine and the host need for one network.
+
+    program, weights: DRAM regions of whole stream words, striped over the read ports (see
+    layout.stripe); program: 64-bit little-endian words. trace: in program order.
+    """
+
+    name: str
+    params: EngineParams
+    instructions: tuple[Instruction, ...]
+    program: bytes
+    weights: bytes
+    host_input: InputLayout
+    host_output: OutputLayout
+    layers: tuple[LayerFacts, ...]
+    estimate: Estimate
+    memory: MemoryFacts
+    trace: tuple[TracePoint, ...]

@@ -1,0 +1,78 @@
+"""Constants of the cycle model and the cost formulas that the lowering and the model share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fpga_gen.hardware.params import PORT_BITS, EngineParams
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
+
+    min_slot: shortest weight slot; slot_load: load time of a slot beyond its words; array_latency: first read of a slot to its first partial sum;
+    drain_tail: last result of a tile to its last memory write; wait_tail: extra cycles of a
+    `wait`; instruction: hand-over between instructions; vector_latency: first read to first
+    write of a VECTOR; vector_block: change of plane; store_latency: end of a STORE; start: start command to the first fetch; dram_latency: first beat of a
+    FETCH; read_efficiency: used share of the read ports' beats; read_limit: bytes per cycle that
+    DRAM can give whatever the ports; weight_margin: words of the weight buffer kept free.
+    """
+
+    min_slot: int = 10
+    slot_load: int = 1
+    array_latency: int = 30
+    drain_tail: int = 16
+    wait_tail: int = 12
+    instruction: int = 4
+    vector_latency: int = 40
+    vector_block: int = 8
+    store_latency: int = 40
+    start: int = 20
+    dram_latency: int = 60
+    read_efficiency: float = 0.8
+    read_limit: float = 51.2
+    weight_margin: int = 64
+
+    def read_rate(self, params: EngineParams) -> float:
+        """Stream bytes per cycle."""
+        return min(params.ports * PORT_BITS // 8 * self.read_efficiency, self.read_limit)
+
+
+DEFAULT_TIMING = Timing()
+
+
+def slot_time(params: EngineParams, timing: Timing, mode: int, groups: int) -> int:
+    """Cycles of one weight slot over `groups` pixel groups."""
+    load = -(-params.slot_granules(mode) // params.stream_granules) + timing.slot_load
+    return max(groups, timing.min_slot, load)
+
+
+def drain_time(params: EngineParams, lanes: int, groups: int, out16: bool) -> int:
+    """Cycles in which the exit path is busy with the results of one tile."""
+    return groups * min(params.pixels, lanes) * (2 if out16 else 1)
+
+
+def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:
+    """(number of tiles, pixel groups per tile) of the long and the short tiles."""
+    pairs = [(long_tiles, tile_groups), (n_tiles - long_tiles, tile_groups - 1)]
+    return [(count, size) for count, size in pairs if count]
+
+
+def group_cycles(
+    params: EngineParams,
+    timing: Timing,
+    mode: int,
+    lanes: int,
+    slots: int,
+    tile_split: tuple[int, int, int],
+    out16: bool,
+) -> int:
+    """Steady-state cycles of one output-channel group over all tiles."""
+    total = 0
+    for count, size in tile_sizes(*tile_split):
+        busy = slots * slot_time(params, timing, mode, size)
+        # the last slot of a tile waits for the drain of the tile before it
+        held = drain_time(params, lanes, size, out16) + timing.array_latency + timing.drain_tail
+        total += count * max(busy, held)
+    return total

@@ -1,0 +1,272 @@
+"""One frame through the simulated accelerator, with the register sequence of the driver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fpga_gen import registers
+from fpga_gen.errors import SimulationError
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.registers import ErrorCode, register
+from fpga_gen.simulate.device import Buffer, PortStats, SimulatedDevice
+from fpga_gen.simulate.dram import BEAT, DramConfig
+from fpga_gen.simulate.native import StopReason
+
+WATCHDOG_CYCLES = 100_000
+CHUNK = 10_000  # cycles between two updates of the progress bar
+LayerHook = Callable[[int, SimulatedDevice], None]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the schedule puts into DRAM for one frame.
+
+    program, weights, input: bytes as the hardware reads them; output_bytes: size of the result.
+    """
+
+    program: bytes
+    weights: bytes
+    input: bytes
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """Outcome and figures of one simulated frame.
+
+    error: STATUS.error_code (NONE: the program ended); error_info: its detail. cycles: the
+    hardware's counter; interrupt_cycles: clock edges from the start command to the interrupt.
+    counters: all read-only registers by name. ports: what the DRAM model saw. output: bytes of
+    the output region.
+    """
+
+    error: ErrorCode
+    error_info: int
+    cycles: int
+    interrupt_cycles: int
+    wall_seconds: float
+    counters: dict[str, int]
+    ports: tuple[PortStats, ...]
+    output: bytes
+
+    @property
+    def dram_bytes_read(self) -> int:
+        """Bytes read, counted by the DRAM model."""
+        return BEAT * sum(port.read_beats for port in self.ports)
+
+    @property
+    def dram_bytes_written(self) -> int:
+        """Bytes written, counted by the DRAM model."""
+        return BEAT * sum(port.write_beats for port in self.ports)
+
+    @property
+    def counted_bytes_read(self) -> int:
+        """Bytes read, counted by the hardware's own counters."""
+        return BEAT * sum(self.counters[f"READ_BEATS_{k}"] for k in range(len(self.ports)))
+
+    @property
+    def counted_bytes_written(self) -> int:
+        """Bytes written, counted by the hardware's own counter."""
+        return BEAT * self.counters["WRITE_BEATS"]
+
+    @property
+    def kilohertz(self) -> float:
+        """Simulation speed: thousand cycles per second of wall time."""
+        return self.interrupt_cycles / max(self.wall_seconds, 1e-9) / 1e3
+
+    def check(self) -> SimulationResult:
+        """Itself, or SimulationError if the hardware reported an error."""
+        if self.error is not ErrorCode.NONE:
+            raise SimulationError(
+                f"the accelerator stopped with {self.error.name} (info {self.error_info}): "
+                f"{registers.ERROR_DOCS[self.error]}"
+            )
+        return self
+
+
+def simulate_frame(
+    frame: Frame,
+    params: EngineParams,
+    library: Path,
+    dram: DramConfig = DramConfig(),
+    *,
+    expected_cycles: int | None = None,
+    max_cycles: int | None = None,
+    watchdog: int = WATCHDOG_CYCLES,
+    progress: bool = False,
+    on_layer: LayerHook | None = None,
+    prepare: Callable[[SimulatedDevice], None] | None = None,
+    trace: Path | None = None,
+) -> SimulationResult:
+    """Run one frame and collect its result.
+
+    Args:
+        frame: DRAM contents.
+        params: of the engine in `library`.
+        library: result of `build_simulator`.
+        dram: behaviour of the memory.
+        expected_cycles: of the cycle model, for the progress bar and the default limit.
+        max_cycles: give up after so many; default 3 x expected_cycles + watchdog + 1 million.
+        watchdog: cycles without progress after which the hardware stops; 0: never.
+        progress: show a progress bar.
+        on_layer: called whenever debug_layer changes, with its value, between two cycles.
+        prepare: called with the device before the start, for example to inject a fault.
+        trace: VCD file to write (the library must be built with trace=True).
+
+    Raises:
+        SimulationError: no interrupt in time, a broken AXI rule, or not this interface. An error
+            that the hardware itself reports is in the result; see `SimulationResult.check`.
+    """
+    limit = max_cycles or 3 * (expected_cycles or 0) + watchdog + 1_000_000
+    with SimulatedDevice(library, params, dram, trace=trace) as device:
+        output = load_frame(device, frame, watchdog)
+        if prepare:
+            prepare(device)
+        before, started = device.cycle, time.perf_counter()
+        start_program(device)
+        with _bar(expected_cycles or limit) if progress else nullcontext() as update:
+            wait_for_interrupt(device, limit, update, on_layer)
+        wall, taken = time.perf_counter() - started, device.cycle - before
+        status, counters = finish_program(device)
+        error_field = _fields(status)
+        return SimulationResult(
+            error=ErrorCode(error_field["error_code"]),
+            error_info=error_field["error_info"],
+            cycles=counters["CYCLES"],
+            interrupt_cycles=taken,
+            wall_seconds=wall,
+            counters=counters,
+            ports=device.port_stats(),
+            output=output.array.tobytes(),
+        )
+
+
+def load_frame(device: SimulatedDevice, frame: Frame, watchdog: int = WATCHDOG_CYCLES) -> Buffer:
+    """Check the interface, put the frame into DRAM and set addresses and windows.
+
+    Returns:
+        The output buffer.
+    """
+    for name, value in (("ID", registers.MAGIC), ("VERSION", registers.INTERFACE_VERSION)):
+        if (found := device.read_register(name)) != value:
+            raise SimulationError(f"register {name} reads 0x{found:x} instead of 0x{value:x}")
+    device.write_register("CONTROL", _control("soft_reset"))
+    stream_bytes = device.params.stream_bits // 8
+    if len(frame.program) % stream_bytes:
+        raise SimulationError(
+            f"the program has {len(frame.program)} bytes, not whole stream words of "
+            f"{stream_bytes}; pad it"
+        )
+    buffers = {}
+    for name in ("program", "weights", "input"):
+        data = np.frombuffer(getattr(frame, name), np.uint8)
+        buffers[name] = device.allocate(max(len(data), 1))
+        buffers[name].array[: len(data)] = data
+        device.write_address(name.upper(), buffers[name].address)
+    output = device.allocate(frame.output_bytes)
+    device.write_address("OUTPUT", output.address)
+    device.write_register("PROGRAM_WORDS", len(frame.program) // stream_bytes)
+    device.write_register("WATCHDOG", watchdog)
+    # The buffers read lie side by side: one window for them, one for the output.
+    last = buffers["input"]
+    windows = (
+        (buffers["program"].address, last.address + len(last.array)),
+        (output.address, output.address + len(output.array)),
+    )
+    for index, (base, end) in enumerate(windows):
+        device.write_address(f"WINDOW{index}_BASE", base)
+        device.write_address(f"WINDOW{index}_LIMIT", -(-end // BEAT) * BEAT)
+    return output
+
+
+def start_program(device: SimulatedDevice) -> None:
+    """Start with the interrupt enabled."""
+    device.write_register("CONTROL", _control("start") | _control("irq_enable"))
+
+
+def wait_for_interrupt(
+    device: SimulatedDevice,
+    max_cycles: int,
+    update: Callable[[int], None] | None = None,
+    on_layer: LayerHook | None = None,
+) -> None:
+    """Run until the interrupt, calling `update` with the cycles done and `on_layer` with layers."""
+    if on_layer is None:
+        device.wait(max_cycles, update, CHUNK)
+        return
+    start = device.cycle
+    while (done := device.cycle - start) < max_cycles:
+        reason = device.run(min(CHUNK, max_cycles - done), until_layer=True)
+        if reason is StopReason.INTERRUPT:
+            return
+        if reason is StopReason.LAYER:
+            on_layer(device.layer, device)
+        elif update:
+            update(device.cycle - start)
+    raise SimulationError(
+        f"no interrupt within {max_cycles} cycles in instruction {device.layer}"
+    )
+
+
+def finish_program(device: SimulatedDevice) -> tuple[int, dict[str, int]]:
+    """STATUS and all read-only registers; acknowledges the interrupt.
+
+    Raises:
+        SimulationError: the interrupt stays high.
+    """
+    status = device.read_register("STATUS")
+    counters = {
+        entry.name: device.read_register(entry.name)
+        for entry in registers.REGISTERS
+        if entry.access == "ro" and entry.name != "LAYER_START"
+    }
+    device.write_register("STATUS", register_mask("STATUS", "done") | _status("error"))
+    device.step(4)
+    if device.interrupt:
+        raise SimulationError("the interrupt stays high after STATUS was cleared")
+    return status, counters
+
+
+def register_mask(name: str, field: str) -> int:
+    """Mask of one field of a register."""
+    return next(f.mask for f in register(name).fields if f.name == field)
+
+
+def _control(field: str) -> int:
+    return register_mask("CONTROL", field)
+
+
+def _status(field: str) -> int:
+    return register_mask("STATUS", field)
+
+
+def _fields(status: int) -> dict[str, int]:
+    return {f.name: (status & f.mask) >> f.lsb for f in register("STATUS").fields}
+
+
+class _bar:
+    """Context that shows cycles done of cycles expected; gives the function to report them."""
+
+    def __init__(self, total: int) -> None:
+        self._progress = Progress(
+            TextColumn("simulating"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} cycles"),
+            TextColumn("{task.speed} cycle/s"),
+            TimeElapsedColumn(),
+        )
+        self._task = self._progress.add_task("", total=total)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._progress.start()
+        return lambda done: self._progress.update(self._task, completed=done)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

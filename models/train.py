@@ -1,0 +1,282 @@
+"""Training HarDNet-MSEG on folders of pictures and masks.
+
+Example, fine-tuning for two hours from a checkpoint:
+    python -m models.train --data kvasir clinicdb --out run --init start.pth --minutes 120
+
+The output folder receives config.json, last.pth (all that a resumed run needs), best.pth and
+ema.pth (weights, half precision), and at the end final.pth and metrics.json.
+"""
+
+import argparse
+import json
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from models.augment import augment
+from models.checkpoint import load_checkpoint, save_half
+from models.data import (
+    CachedPairs,
+    Pair,
+    find_pairs,
+    sample_indices,
+    split_pairs,
+    spread_subset,
+)
+from models.evaluate import evaluate
+from models.hardnet_mseg import HarDNetMSEG
+from models.losses import structure_loss
+from models.metrics import as_record
+from models.runstate import (
+    AveragedWeights,
+    Clock,
+    Schedule,
+    StopRequest,
+    autocast,
+    load_run,
+    pick_device,
+    save_run,
+    write_atomically,
+    write_json,
+)
+
+log = logging.getLogger("models.train")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a run; sizes in pixels, times in minutes.
+
+    size: side of the evaluated picture; training uses size times one of `scales`, rounded to 32.
+    start_size: side at the beginning, growing to `size` over the first half of the run.
+    steps or minutes: end of the run, one of them positive. ema: decay of the averaged weights, 0
+    for none. validation: fraction of the groups held out; salt: see `split_pairs`.
+    """
+
+    size: int = 352
+    start_size: int = 352
+    scales: tuple[float, ...] = (0.75, 1.0, 1.25)
+    batch: int = 8
+    rate: float = 3e-4
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    steps: int = 0
+    minutes: float = 0.0
+    ema: float = 0.998
+    precision: str = "bf16"
+    cache_size: int = 352
+    validation: float = 0.1
+    salt: str = ""
+    save_minutes: float = 5.0
+    eval_minutes: float = 10.0
+    eval_subset: int = 40
+    seed: int = 0
+    device: str = "auto"
+
+
+def training_size(config: TrainConfig, progress: float, step: int) -> int:
+    """Side of the pictures of one step, a multiple of 32; the scales take turns at random."""
+    grown = min(1.0, 2 * progress)
+    side = config.start_size + (config.size - config.start_size) * grown
+    generator = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
+    choice = int(torch.randint(len(config.scales), (), generator=generator))
+    return max(32, round(side * config.scales[choice] / 32) * 32)
+
+
+class Trainer:
+    """One run: model, optimiser, averaged weights, data, and the files in `out`."""
+
+    def __init__(self, config: TrainConfig, pairs: Sequence[Pair], out: Path) -> None:
+        self.config = config
+        self.out = out
+        training, self.validation = split_pairs(pairs, config.validation, config.salt)
+        if not training or not self.validation:
+            raise ValueError("the split leaves no pictures for training or for validation")
+        self.subset = spread_subset(self.validation, config.eval_subset)
+        self.device = pick_device(config.device)
+        self.schedule = Schedule(config.rate, config.steps, config.minutes)
+        torch.manual_seed(config.seed)
+        self.model: nn.Module = HarDNetMSEG()
+        self.model.to(self.device, memory_format=torch.channels_last)
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others}],
+            lr=config.rate,
+            weight_decay=0.0,
+        )
+        self.average: AveragedWeights | None = None
+        self.step = 0
+        self.best = -math.inf
+        self.clock = Clock()
+        log.info("%d pictures to train on, %d held out", len(training), len(self.validation))
+        self.data = CachedPairs.load(training, config.cache_size)
+
+    def start(self, init: Path | None, resume: bool) -> None:
+        """Loads the starting weights, or the state of an earlier run in `out`."""
+        if init is not None:
+            report = load_checkpoint(self.model, init)
+            log.info("%s: %d tensors, %d ignored", init.name, report.loaded, len(report.ignored))
+        if self.config.ema:
+            self.average = AveragedWeights(self.model, self.config.ema)
+        if resume and (self.out / "last.pth").exists():
+            facts = load_run(self.out / "last.pth", self.model, self.optimizer, self.average)
+            self.step, self.best = facts["step"], facts["best"]
+            self.clock = Clock(facts["seconds"])
+            log.info("resumed at step %d, %.1f minutes", self.step, facts["seconds"] / 60)
+
+    def progress(self) -> float:
+        return self.schedule.progress(self.step, self.clock.seconds())
+
+    def train_step(self) -> tuple[float, int]:
+        """One optimiser step. Returns the loss and the side of the pictures."""
+        config, progress = self.config, self.progress()
+        chosen = sample_indices(len(self.data), config.batch, self.step, config.seed)
+        side = training_size(config, progress, self.step)
+        images = self.data.images[chosen].to(self.device)
+        masks = self.data.masks[chosen].to(self.device)
+        generator = torch.Generator().manual_seed(config.seed * 9_000_011 + self.step)
+        images, masks = augment(images, masks, side, generator)
+        images = images.contiguous(memory_format=torch.channels_last)
+
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(progress)
+        with autocast(self.device, config.precision):
+            logits = self.model(images)
+        loss = structure_loss(logits, masks)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.model)
+        else:
+            log.warning("step %d: gradient is not finite, skipped", self.step)
+        self.step += 1
+        return loss.item(), side
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The averaged weights where there are any, otherwise the model's."""
+        return self.model.state_dict() if self.average is None else self.average.state
+
+    def evaluated_model(self) -> nn.Module:
+        """A model with `weights()`, in eval mode."""
+        model = HarDNetMSEG()
+        model.load_state_dict(self.weights())
+        return model.to(self.device, memory_format=torch.channels_last).eval()
+
+    def save(self) -> None:
+        """Writes last.pth and ema.pth."""
+        facts = {"step": self.step, "best": self.best, "seconds": self.clock.seconds()}
+        save_run(self.out / "last.pth", self.model, self.optimizer, self.average, facts)
+        write_atomically(self.out / "ema.pth", lambda path: save_half(self.weights(), path))
+
+    def validate_subset(self) -> float:
+        """Mean Dice on the subset; writes best.pth when it is the best so far."""
+        model, config = self.evaluated_model(), self.config
+        result = evaluate(
+            model, self.subset, size=config.size, device=self.device, precision=config.precision
+        )
+        dice = {name: round(metrics.dice, 4) for name, metrics in result.items()}
+        log.info("step %d: Dice on the subset %s", self.step, json.dumps(dice))
+        if result["all"].dice > self.best:
+            self.best = result["all"].dice
+            write_atomically(self.out / "best.pth", lambda path: save_half(self.weights(), path))
+        return result["all"].dice
+
+    def run(self, stop: StopRequest) -> None:
+        """Trains to the end of the schedule, or until `stop` is asked."""
+        config = self.config
+        next_save = self.clock.seconds() + 60 * config.save_minutes
+        next_eval = self.clock.seconds() + 60 * config.eval_minutes
+        quiet = not sys.stderr.isatty()
+        bar = tqdm(total=100, unit="%", mininterval=30 if quiet else 0.5, desc="training")
+        while self.progress() < 1 and not stop:
+            loss, side = self.train_step()
+            if not math.isfinite(loss):
+                log.warning("step %d: loss %s", self.step, loss)
+            seconds = self.clock.seconds()
+            bar.set_postfix(step=self.step, loss=f"{loss:.4f}", side=side, refresh=False)
+            bar.update(round(100 * self.progress(), 2) - bar.n)
+            if seconds >= next_eval:
+                self.validate_subset()
+                next_eval = self.clock.seconds() + 60 * config.eval_minutes
+                next_save = seconds
+            if seconds >= next_save:
+                self.save()
+                next_save = self.clock.seconds() + 60 * config.save_minutes
+        bar.close()
+        self.save()
+
+    def finish(self, init: Path | None) -> None:
+        """Writes final.pth, then metrics.json: the final weights on the whole validation split."""
+        write_atomically(self.out / "final.pth", lambda path: save_half(self.weights(), path))
+        model = HarDNetMSEG()
+        load_checkpoint(model, self.out / "final.pth")  # as stored: rounded to half precision
+        model.to(self.device, memory_format=torch.channels_last)
+        result = evaluate(model, self.validation, size=self.config.size, device=self.device)
+        record = {
+            "step": self.step,
+            "minutes": round(self.clock.seconds() / 60, 1),
+            "size": self.config.size,
+            "initial_weights": None if init is None else init.name,
+            "training_pictures": len(self.data),
+            "validation": {name: as_record(metrics) for name, metrics in result.items()},
+        }
+        write_json(self.out / "metrics.json", record)
+        log.info("validation: %s", json.dumps(record["validation"]))
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; every field of `TrainConfig` is an option of the same name."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="data set folders")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--init", type=Path, help="checkpoint to start from")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    for name, default in asdict(TrainConfig()).items():
+        option = "--" + name.replace("_", "-")
+        if name == "scales":
+            parser.add_argument(option, type=float, nargs="+", default=default)
+        elif name == "precision":
+            parser.add_argument(option, choices=("bf16", "fp32"), default=default)
+        else:
+            parser.add_argument(option, type=type(default), default=default, help=f"({default})")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a training. Returns 0, or 1 if the input is at fault."""
+    args = parse_arguments(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    fields = {name: getattr(args, name) for name in asdict(TrainConfig())}
+    try:
+        config = TrainConfig(**{**fields, "scales": tuple(args.scales)})
+        pairs = [pair for folder in args.data for pair in find_pairs(folder)]
+        args.out.mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(config, pairs, args.out)
+        trainer.start(args.init, args.resume)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    write_json(args.out / "config.json", asdict(config))
+    trainer.run(StopRequest().install())
+    trainer.finish(args.init)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,172 @@
+"""Amaranth-simulator helpers: streams with random gaps, AXI memories, a cycle limit."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+from amaranth.sim import Simulator
+
+BYTES = 16
+CYCLE_LIMIT = 20_000
+
+
+def simulate(dut, *testbenches, background=(), limit: int = CYCLE_LIMIT) -> None:
+    """Run until every testbench ends; AssertionError if that takes more than `limit` cycles."""
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    for bench in background:  # first: their models are up to date when a bench looks
+        sim.add_testbench(bench, background=True)
+    for bench in testbenches:
+        sim.add_testbench(bench)
+
+    async def watchdog(ctx):
+        for _ in range(limit):  # a pending repeat() cannot be closed
+            await ctx.tick()
+        raise AssertionError(f"no end after {limit} cycles")
+
+    sim.add_testbench(watchdog, background=True)
+    sim.run()
+
+
+async def send(ctx, stream, values, rng: random.Random, gap: float = 0.3) -> None:
+    """Offer `values` one after the other, each after a random pause."""
+    for value in values:
+        while rng.random() < gap:
+            await ctx.tick()
+        ctx.set(stream.payload, value)
+        ctx.set(stream.valid, 1)
+        ready = 0
+        while not ready:
+            *_, ready = await ctx.tick().sample(stream.ready)
+        ctx.set(stream.valid, 0)
+
+
+async def receive(ctx, stream, count: int, rng: random.Random, gap: float = 0.3) -> list[int]:
+    """The next `count` payloads as integers, ready falling at random."""
+    out = []
+    while len(out) < count:
+        ready = rng.random() >= gap
+        ctx.set(stream.ready, ready)
+        *_, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
+        if valid and ready:
+            out.append(payload)
+    ctx.set(stream.ready, 0)
+    return out
+
+
+def open_windows(ctx, windows, *ranges: tuple[int, int]) -> None:
+    """Set the windows from byte ranges [base, limit); the others stay closed."""
+    for k, (base, limit) in enumerate(ranges):
+        ctx.set(windows[k].base, base // BYTES)
+        ctx.set(windows[k].limit, limit // BYTES)
+
+
+def check_burst(address: int, beats: int) -> None:
+    """The AXI rules every burst of this design obeys."""
+    assert address % BYTES == 0
+    assert 1 <= beats <= 64
+    assert address // 4096 == (address + beats * BYTES - 1) // 4096, "burst crosses 4 KB"
+
+
+def beat_value(address: int) -> int:
+    """Contents of the test memory at a byte address: distinct in every beat."""
+    return (address * 0x9E3779B97F4A7C15 + 0x1234567) % (1 << 128)
+
+
+class ReadMemory:
+    """AXI4 read slave: random ready, latency and gaps; logs bursts as (address, beats)."""
+
+    def __init__(self, pins, rng: random.Random, *, latency: int = 20, gap: float = 0.2,
+                 bad: range = range(0)) -> None:
+        self.pins, self.rng, self.latency, self.gap, self.bad = pins, rng, latency, gap, bad
+        self.bursts: list[tuple[int, int]] = []
+        self.outstanding = 0
+        self.most_outstanding = 0
+
+    async def run(self, ctx) -> None:
+        p, rng = self.pins, self.rng
+        beats: deque = deque()  # (earliest cycle, address, last)
+        cycle = 0
+        held = None
+        while True:
+            sending = bool(beats) and beats[0][0] <= cycle and rng.random() >= self.gap
+            if sending:
+                _, address, last = beats[0]
+                ctx.set(p.rdata, beat_value(address))
+                ctx.set(p.rresp, 2 if address in self.bad else 0)
+                ctx.set(p.rlast, last)
+            ctx.set(p.rvalid, sending)
+            ready = rng.random() >= self.gap
+            ctx.set(p.arready, ready)
+            *_, valid, address, length, rready = await ctx.tick().sample(
+                p.arvalid, p.araddr, p.arlen, p.rready)
+            cycle += 1
+            if held:
+                assert (valid, address, length) == held, "AR changed while waiting"
+            held = (valid, address, length) if valid and not ready else None
+            if valid and ready:
+                check_burst(address, length + 1)
+                self.bursts.append((address, length + 1))
+                self.outstanding += length + 1
+                self.most_outstanding = max(self.most_outstanding, self.outstanding)
+                at = cycle + rng.randrange(self.latency + 1)
+                beats.extend((at, address + i * BYTES, i == length) for i in range(length + 1))
+            if sending and rready:
+                beats.popleft()
+                self.outstanding -= 1
+
+
+class WriteMemory:
+    """AXI4 write slave: random ready and response latency; `data` maps byte address to beat."""
+
+    def __init__(self, pins, rng: random.Random, *, latency: int = 20, gap: float = 0.2,
+                 bad: range = range(0)) -> None:
+        self.pins, self.rng, self.latency, self.gap, self.bad = pins, rng, latency, gap, bad
+        self.bursts: list[tuple[int, int]] = []
+        self.data: dict[int, int] = {}
+        self.unanswered = 0
+
+    async def run(self, ctx) -> None:
+        p, rng = self.pins, self.rng
+        addresses: deque = deque()
+        words: deque = deque()
+        responses: deque = deque()  # (earliest cycle, response)
+        cycle = 0
+        held_aw = held_w = None
+        while True:
+            answering = bool(responses) and responses[0][0] <= cycle
+            ctx.set(p.bvalid, answering)
+            ctx.set(p.bresp, responses[0][1] if answering else 0)
+            aw_ready, w_ready = rng.random() >= self.gap, rng.random() >= self.gap
+            ctx.set(p.awready, aw_ready)
+            ctx.set(p.wready, w_ready)
+            *_, aw, address, length, w, word, strobe, last, bready = await ctx.tick().sample(
+                p.awvalid, p.awaddr, p.awlen, p.wvalid, p.wdata, p.wstrb, p.wlast, p.bready)
+            cycle += 1
+            if held_aw:
+                assert (aw, address, length) == held_aw, "AW changed while waiting"
+            if held_w:
+                assert (w, word, last) == held_w, "W changed while waiting"
+            held_aw = (aw, address, length) if aw and not aw_ready else None
+            held_w = (w, word, last) if w and not w_ready else None
+            if answering and bready:
+                responses.popleft()
+                self.unanswered -= 1
+            if aw and aw_ready:
+                check_burst(address, length + 1)
+                self.bursts.append((address, length + 1))
+                addresses.append((address, length + 1))
+                self.unanswered += 1
+            if w and w_ready:
+                assert strobe == 0xFFFF
+                words.append((word, last))
+            while addresses and len(words) >= addresses[0][1]:
+                start, count = addresses.popleft()
+                response = 0
+                for i in range(count):
+                    word, last = words.popleft()
+                    assert last == (i == count - 1), "wlast at the wrong beat"
+                    self.data[start + i * BYTES] = word
+                    response = 2 if start + i * BYTES in self.bad else response
+                responses.append((cycle + rng.randrange(self.latency + 1), response))

@@ -1,0 +1,190 @@
+"""ReadPort against a memory with random latency and gaps."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fpga_gen.hardware.read_dma import ReadPort
+from rtl_tests.axi_bench import (
+    BYTES,
+    ReadMemory,
+    beat_value,
+    open_windows,
+    receive,
+    send,
+    simulate,
+)
+
+WINDOW = (0x10_0000, 0x20_0000)
+
+
+def command(address: int, beats: int) -> dict[str, int]:
+    return {"address": address // BYTES, "beats": beats}
+
+
+def expected(commands) -> list[int]:
+    return [beat_value((c["address"] + i) * BYTES) for c in commands for i in range(c["beats"])]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_data_order_and_boundaries(seed):
+    rng = random.Random(seed)
+    dut = ReadPort(depth=128)
+    memory = ReadMemory(dut, rng, gap=[0.0, 0.2, 0.5, 0.7][seed])
+    commands = [
+        command(WINDOW[0] + BYTES * rng.randrange(2000), rng.choice([0, 1, 2, 63, 64, 65, 300]))
+        for _ in range(6)
+    ]
+    commands.append(command(WINDOW[1] - 70 * BYTES, 70))  # up to the last byte of the window
+    want = expected(commands)
+
+    async def produce(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        await send(ctx, dut.transfer, commands, rng)
+
+    async def consume(ctx):
+        assert await receive(ctx, dut.data, len(want), rng, gap=[0, 0.5, 0.2, 0.0][seed]) == want
+        await ctx.tick().repeat(3)
+        assert ctx.get(dut.idle)
+        assert not ctx.get(dut.violation)
+        assert not ctx.get(dut.failed)
+
+    simulate(dut, produce, consume, background=[memory.run])
+    assert sum(beats for _, beats in memory.bursts) == len(want)
+    assert memory.most_outstanding <= 128
+
+
+def test_stalled_consumer_never_overflows_the_fifo():
+    rng = random.Random(7)
+    dut = ReadPort(depth=128)
+    memory = ReadMemory(dut, rng, gap=0.0, latency=0)
+    commands = [command(WINDOW[0], 1000)]
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        await send(ctx, dut.transfer, commands, rng)
+        await ctx.tick().repeat(400)
+        assert sum(beats for _, beats in memory.bursts) <= 128
+        want = expected(commands)
+        assert await receive(ctx, dut.data, 1000, rng, gap=0.0) == want
+
+    simulate(dut, bench, background=[memory.run])
+
+
+def test_full_throughput():
+    """1024 beats with 30 cycles of latency take hardly more than 1024 cycles."""
+    rng = random.Random(1)
+    dut = ReadPort()
+    memory = ReadMemory(dut, rng, gap=0.0, latency=0)
+    cycles = 0
+
+    async def bench(ctx):
+        nonlocal cycles
+        open_windows(ctx, dut.windows, WINDOW)
+        await send(ctx, dut.transfer, [command(WINDOW[0], 512), command(WINDOW[0], 512)], rng, 0)
+        got = 0
+        ctx.set(dut.data.ready, 1)
+        while got < 1024:
+            *_, valid = await ctx.tick().sample(dut.data.valid)
+            got += valid
+            cycles += 1
+
+    simulate(dut, bench, background=[memory.run])
+    assert cycles < 1024 + 30
+
+
+@pytest.mark.parametrize(
+    ("address", "beats"),
+    [
+        (WINDOW[0] - BYTES, 2),
+        (WINDOW[1] - BYTES, 2),
+        (WINDOW[1], 1),
+        (0xFF_FFFF_FFF0, 0xFFFFFF),
+        (0, 1),
+    ],
+)
+def test_violation_issues_nothing_and_flush_recovers(address, beats):
+    rng = random.Random(3)
+    dut = ReadPort(depth=128)
+    memory = ReadMemory(dut, rng)
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW, (0x8000, 0x8000))
+        await send(ctx, dut.transfer, [command(address, beats)], rng)
+        await ctx.tick().repeat(60)
+        assert ctx.get(dut.violation)
+        assert memory.bursts == []
+        ctx.set(dut.flush, 1)
+        await ctx.tick().repeat(4)
+        assert ctx.get(dut.idle)
+        ctx.set(dut.flush, 0)
+        await ctx.tick()
+        assert not ctx.get(dut.violation)
+        good = [command(WINDOW[0], 10)]
+        await send(ctx, dut.transfer, good, rng)
+        assert await receive(ctx, dut.data, 10, rng) == expected(good)
+
+    simulate(dut, bench, background=[memory.run])
+
+
+def test_second_window():
+    rng = random.Random(4)
+    dut = ReadPort(depth=128)
+    memory = ReadMemory(dut, rng)
+    good = [command(0x9000, 20)]
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW, (0x9000, 0x9140))
+        await send(ctx, dut.transfer, good, rng)
+        assert await receive(ctx, dut.data, 20, rng) == expected(good)
+        assert not ctx.get(dut.violation)
+
+    simulate(dut, bench, background=[memory.run])
+
+
+def test_read_error_is_sticky_until_flush():
+    rng = random.Random(5)
+    dut = ReadPort(depth=128)
+    bad = WINDOW[0] + 70 * BYTES
+    memory = ReadMemory(dut, rng, bad=range(bad, bad + 1))
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        await send(ctx, dut.transfer, [command(WINDOW[0], 100)], rng)
+        await receive(ctx, dut.data, 60, rng, gap=0.0)
+        await receive(ctx, dut.data, 40, rng, gap=0.0)
+        assert ctx.get(dut.failed)
+        assert ctx.get(dut.failed_response) == 2
+        ctx.set(dut.flush, 1)
+        await ctx.tick().repeat(2)
+        assert not ctx.get(dut.failed)
+
+    simulate(dut, bench, background=[memory.run])
+
+
+@pytest.mark.parametrize("wait", [1, 3, 5, 7, 8, 9, 30, 100])
+def test_flush_finishes_outstanding_bursts(wait):
+    """Whenever the flush comes, every issued beat is taken, and the next transfer is right."""
+    rng = random.Random(wait)
+    dut = ReadPort(depth=128)
+    memory = ReadMemory(dut, rng, gap=0.5, latency=50)
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        await send(ctx, dut.transfer, [command(WINDOW[0] + 160, 700)], rng, gap=0)
+        await ctx.tick().repeat(wait)
+        ctx.set(dut.flush, 1)
+        await ctx.tick().repeat(3)
+        while not ctx.get(dut.idle):
+            assert not ctx.get(dut.data.valid)
+            await ctx.tick()
+        assert memory.outstanding == 0
+        assert sum(beats for _, beats in memory.bursts) <= 128 + 64
+        ctx.set(dut.flush, 0)
+        good = [command(WINDOW[0] + 0x4000, 90)]
+        await send(ctx, dut.transfer, good, rng)
+        assert await receive(ctx, dut.data, 90, rng) == expected(good)
+
+    simulate(dut, bench, background=[memory.run])

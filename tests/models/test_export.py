@@ -1,0 +1,74 @@
+"""Exported ONNX files compute what the models compute."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+if find_spec("torch") is None or find_spec("onnxruntime") is None:
+    pytest.skip("needs torch and onnxruntime", allow_module_level=True)
+
+import onnx
+import onnxruntime
+import torch
+
+from models.export import build_model, export_onnx
+from models.transform import synthetic_images
+
+CASES = [
+    ("hardnet-mseg", "dynamo", False),
+    ("hardnet-mseg", "torchscript", True),
+    ("hardnet-39ds", "dynamo", True),
+    ("hardnet-39ds", "torchscript", False),
+    ("hardnet-68", "torchscript", False),
+]
+
+
+def _shape(value) -> list[int]:
+    return [d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+@pytest.mark.parametrize(("name", "exporter", "fold"), CASES)
+def test_export_agrees_with_torch(name: str, exporter: str, fold: bool, tmp_path: Path) -> None:
+    size = 64
+    path = tmp_path / "deep" / "model.onnx"
+    written = export_onnx(name, path, input_size=size, exporter=exporter, fold=fold, seed=2)
+    assert written == path
+    assert [p.name for p in path.parent.iterdir()] == ["model.onnx"]  # one self-contained file
+
+    graph = onnx.load(path).graph
+    assert [(v.name, _shape(v)) for v in graph.input] == [("image", [1, 3, size, size])]
+    image = synthetic_images(1, size, torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        expected = build_model(name, input_size=size, seed=2)(image).numpy()
+    assert [(v.name, _shape(v)) for v in graph.output] == [("logits", list(expected.shape))]
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {"image": image.numpy()})
+    assert abs(got - expected).max() < 1e-4 * abs(expected).max()
+    operators = {node.op_type for node in graph.node}
+    assert "BatchNormalization" not in operators
+
+
+def test_checkpoint_is_exported(tmp_path: Path) -> None:
+    model = build_model("hardnet-39ds", input_size=64, seed=9)
+    torch.save(model.state_dict(), tmp_path / "own.pth")
+    export_onnx(
+        "hardnet-39ds",
+        tmp_path / "own.onnx",
+        checkpoint=tmp_path / "own.pth",
+        input_size=64,
+        exporter="torchscript",
+    )
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "own.onnx"), providers=["CPUExecutionProvider"]
+    )
+    image = synthetic_images(1, 64, torch.Generator().manual_seed(4))
+    (got,) = session.run(None, {"image": image.numpy()})
+    with torch.no_grad():
+        expected = model(image).numpy()
+    assert abs(got - expected).max() < 1e-4 * abs(expected).max()
+
+
+def test_unknown_exporter(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="torchscript"):
+        export_onnx("hardnet-39ds", tmp_path / "m.onnx", exporter="tensorflow")

@@ -1,0 +1,115 @@
+"""Training of the segmentation network on generated data: one run, cut and resumed."""
+
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+if find_spec("torch") is None:
+    pytest.skip("needs torch", allow_module_level=True)
+
+import numpy as np
+import torch
+from PIL import Image
+
+from models.checkpoint import load_checkpoint
+from models.data import find_pairs
+from models.evaluate import main as evaluate_main
+from models.hardnet_mseg import HarDNetMSEG
+from models.runstate import StopRequest
+from models.train import TrainConfig, Trainer, main, training_size
+
+CONFIG = TrainConfig(
+    size=64, start_size=64, batch=2, steps=2, cache_size=64, precision="fp32", validation=0.3
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures of a bright disc on noise, with its mask."""
+    root = tmp_path_factory.mktemp("data") / "discs"
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :64]
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    for n in range(12):
+        y, x, radius = rng.integers(20, 44), rng.integers(20, 44), rng.integers(8, 18)
+        mask = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+        picture = rng.integers(0, 100, (64, 64, 3)) + 120 * mask[..., None]
+        Image.fromarray(picture.astype(np.uint8)).save(root / "images" / f"p{n}.png")
+        Image.fromarray((255 * mask).astype(np.uint8)).save(root / "masks" / f"p{n}.png")
+    return root
+
+
+def test_training_sizes() -> None:
+    config = replace(CONFIG, size=352, start_size=256, steps=100)
+    early = {training_size(config, 0.0, step) for step in range(40)}
+    late = {training_size(config, 0.9, step) for step in range(40)}
+    assert early == {192, 256, 320}
+    assert late == {256, 352, 448}
+
+
+def test_a_step_changes_the_weights_and_a_resumed_run_repeats(folder: Path, tmp_path: Path) -> None:
+    pairs = find_pairs(folder)
+
+    def trainer(name: str) -> Trainer:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Trainer(CONFIG, pairs, tmp_path / name)
+
+    whole = trainer("whole")
+    whole.start(None, resume=False)
+    before = whole.model.state_dict()["agg1.conv5.weight"].clone()
+    whole.run(StopRequest())
+    assert whole.step == 2
+    assert not torch.equal(before, whole.model.state_dict()["agg1.conv5.weight"])
+
+    cut = trainer("cut")
+    cut.start(None, resume=False)
+    cut.train_step()
+    cut.save()
+    resumed = trainer("cut")
+    resumed.start(None, resume=True)
+    assert resumed.step == 1
+    resumed.run(StopRequest())
+    for key, value in whole.model.state_dict().items():
+        assert torch.allclose(resumed.model.state_dict()[key], value, atol=1e-6), key
+    for key, value in whole.weights().items():
+        assert torch.allclose(resumed.weights()[key], value, atol=1e-6), key
+
+
+def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    options = "--steps 1 --size 64 --start-size 64 --batch 2 --scales 1 --cache-size 64"
+    arguments = ["--data", str(folder), "--out", str(out), *options.split()]
+    assert main([*arguments, "--validation", "0.3"]) == 0
+    record = json.loads((out / "metrics.json").read_text())
+    assert record["step"] == 1
+    assert record["training_pictures"] + record["validation"]["all"]["images"] == 12
+    assert json.loads((out / "config.json").read_text())["batch"] == 2
+    load_checkpoint(HarDNetMSEG(), out / "final.pth")
+    load_checkpoint(HarDNetMSEG(), out / "last.pth")  # a run's state serves as a checkpoint too
+
+    evaluated = ["--checkpoint", str(out / "final.pth"), "--data", str(folder), "--size", "64"]
+    capsys.readouterr()
+    assert evaluate_main([*evaluated, "--split", "everything"]) == 0
+    assert json.loads(capsys.readouterr().out)["discs"]["images"] == 12
+
+
+def test_faulty_input_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(tmp_path), "--out", str(tmp_path / "o"), "--steps", "1"]) == 1
+    assert main(["--data", str(folder), "--out", str(tmp_path / "o")]) == 1
+    assert capsys.readouterr().err.count("error:") == 2
+
+
+def test_stop_request_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, find_pairs(folder), tmp_path)
+    trainer.start(None, resume=False)
+    stop = StopRequest()
+    stop.asked = True
+    trainer.run(stop)
+    assert trainer.step == 0
+    assert (tmp_path / "last.pth").exists()
