@@ -161,9 +161,7 @@ def overlay_mask(
     inner = uncover_letterbox(np.asarray(mask, bool), (height, width), preprocess)
     full = _resize(inner.astype(np.uint8) * 255, height, width) > 127
     padded = np.pad(full, 1, mode="edge")
-    same = (
-        padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    )
+    same = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     out = picture.astype(np.float64)
     out[full] = 0.6 * out[full] + 0.4 * OVERLAY
     out[full & ~same] = OVERLAY

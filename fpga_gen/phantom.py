@@ -67,7 +67,7 @@ def draw_phantom(
     for _ in range(9):  # specular highlights, most of them on the dome
         hy, hx = (cy, cx) + rng.normal(0, 0.22, 2)
         size = rng.uniform(0.012, 0.035)
-        spot = np.exp(-(((y - hy) ** 2 + ((x - hx) * 0.7) ** 2) / size**2) ** 2)[..., None]
+        spot = np.exp(-((((y - hy) ** 2 + ((x - hx) * 0.7) ** 2) / size**2) ** 2))[..., None]
         picture = picture * (1 - spot) + LIGHT * spot
     picture = picture + rng.normal(0, 2.5, picture.shape)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8), mask

@@ -1,29 +1,27 @@
-"""The whole flow, from an ONNX file to a build directory and through the simulated RTL.
+"""The whole flow from an ONNX file to a build directory.
 
-Read `BUILD`, `ESTIMATE` and `SIMULATE` first: each is a list of named steps, run in order and
-timed. A step is a function of the flow's state; it fills the fields that later steps read.
+Read `BUILD` and `ESTIMATE` first: each is a list of named steps, run in order and timed. A step is
+a function of the flow's state; it fills the fields that later steps read. What happens to a build
+directory afterwards, a frame through its RTL, is the list in simulation_flow.py.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from fpga_gen import __version__
-from fpga_gen.artifacts import BuildDir, check_target, sha256, to_json, write_build
+from fpga_gen.artifacts import check_target, sha256, to_json, write_build
 from fpga_gen.boards import Board
 from fpga_gen.config import MAX_CALIBRATION_IMAGES, BuildConfig
-from fpga_gen.errors import FpgaGenError
 from fpga_gen.digest import model_sha256
 from fpga_gen.frontend.importer import import_onnx
-from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.graph.ir import Conv, Graph, conv_macs
+from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.images import find_pictures, read_input, spread
 from fpga_gen.layout_file import host_layout
@@ -36,27 +34,7 @@ from fpga_gen.report import ModelFacts, Report, render_markdown
 from fpga_gen.report.collect import build_report
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
-
-
-class Progress(Protocol):
-    """Where a flow tells how far it is."""
-
-    def start(self, name: str) -> None: ...
-    def detail(self, text: str, done: float | None = None) -> None: ...
-    def finish(self, name: str, seconds: float) -> None: ...
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def start(self, name: str) -> None:
-        pass
-
-    def detail(self, text: str, done: float | None = None) -> None:
-        pass
-
-    def finish(self, name: str, seconds: float) -> None:
-        pass
+from fpga_gen.steps import Progress, Silent, run_steps
 
 
 @dataclass
@@ -82,17 +60,6 @@ class Flow:
 
 
 Step = tuple[str, Callable[[Flow], None]]
-
-
-def run_steps(flow: Flow, steps: Sequence[Step]) -> Flow:
-    """Runs the steps in order and times each."""
-    for name, step in steps:
-        flow.progress.start(name)
-        began = time.monotonic()
-        step(flow)
-        flow.times[name] = time.monotonic() - began
-        flow.progress.finish(name, flow.times[name])
-    return flow
 
 
 # --- the steps ------------------------------------------------------------------------------
@@ -181,7 +148,8 @@ def write_directory(flow: Flow) -> None:
         "weights.bin": flow.schedule.weights,
         "quantised.npz": quant_graph_bytes(flow.qgraph),
         "layout.json": to_json(host_layout(flow.schedule, flow.qgraph, flow.config.preprocess)),
-        **report_files(flow.report),
+        "report.json": to_json(flow.report.to_dict()),
+        "report.md": render_markdown(flow.report).encode(),
     }
     write_build(flow.target, files, manifest_facts(flow))
 
@@ -243,14 +211,6 @@ def quant_graph_bytes(qgraph: QuantGraph) -> bytes:
         return path.read_bytes()
 
 
-def report_files(report: Report) -> dict[str, bytes]:
-    """report.json and report.md."""
-    return {
-        "report.json": to_json(report.to_dict()),
-        "report.md": render_markdown(report).encode(),
-    }
-
-
 def manifest_facts(flow: Flow) -> dict:
     """Entries of the manifest beside the file list."""
     return {
@@ -263,11 +223,3 @@ def manifest_facts(flow: Flow) -> dict:
         "design_hash": f"{design_hash(flow.params):016x}",
         "register_map": INTERFACE_VERSION,
     }
-
-
-def read_report(build_dir: BuildDir) -> Report:
-    """The report of a verified build directory."""
-    try:
-        return Report.from_dict(build_dir.json("report.json"))
-    except ValueError as error:
-        raise FpgaGenError(f"{build_dir.path / 'report.json'}: {error}: build again") from error

@@ -15,7 +15,7 @@ from torch import nn
 from models.augment import normalise
 from models.data import CachedPairs, Pair, find_pairs, split_pairs
 from models.metrics import MaskMetrics, as_record, mask_metrics, mean_metrics
-from models.runstate import autocast, pick_device
+from models.runstate import autocast, pick_device, place
 
 
 @torch.no_grad()
@@ -73,8 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     chosen = {"training": training, "everything": pairs}.get(args.split, validation)
     device = pick_device(args.device)
-    model = model.to(device, memory_format=torch.channels_last)
-    result = evaluate(model, chosen, size=args.size, device=device)
+    result = evaluate(place(model, device), chosen, size=args.size, device=device)
     print(json.dumps({name: as_record(metrics) for name, metrics in result.items()}, indent=2))
     return 0
 

@@ -42,6 +42,7 @@ from models.runstate import (
     autocast,
     load_run,
     pick_device,
+    place,
     save_run,
     write_atomically,
     write_json,
@@ -103,8 +104,7 @@ class Trainer:
         self.device = pick_device(config.device)
         self.schedule = Schedule(config.rate, config.steps, config.minutes)
         torch.manual_seed(config.seed)
-        self.model: nn.Module = HarDNetMSEG()
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model = place(HarDNetMSEG(), self.device)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -172,7 +172,7 @@ class Trainer:
         """A model with `weights()`, in eval mode."""
         model = HarDNetMSEG()
         model.load_state_dict(self.weights())
-        return model.to(self.device, memory_format=torch.channels_last).eval()
+        return place(model, self.device).eval()
 
     def save(self) -> None:
         """Writes last.pth and ema.pth."""
@@ -222,7 +222,7 @@ class Trainer:
         write_atomically(self.out / "final.pth", lambda path: save_half(self.weights(), path))
         model = HarDNetMSEG()
         load_checkpoint(model, self.out / "final.pth")  # as stored: rounded to half precision
-        model.to(self.device, memory_format=torch.channels_last)
+        place(model, self.device)
         result = evaluate(model, self.validation, size=self.config.size, device=self.device)
         record = {
             "step": self.step,

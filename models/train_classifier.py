@@ -37,6 +37,7 @@ from models.runstate import (
     autocast,
     load_run,
     pick_device,
+    place,
     save_run,
     write_atomically,
     write_json,
@@ -84,8 +85,7 @@ class ClassifierTrainer:
         peak = config.rate * config.batch / 256
         self.schedule = Schedule(peak, config.steps, config.minutes)
         torch.manual_seed(config.seed)
-        self.model: nn.Module = build_hardnet(config.variant, config.classes)
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model = place(build_hardnet(config.variant, config.classes), self.device)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.SGD(

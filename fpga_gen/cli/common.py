@@ -63,9 +63,9 @@ def common_options(command: Command) -> Command:
         (("--json",), "Print the result as JSON on standard output."),
     )
     for names, text in reversed(flags):
-        command = click.option(
-            *names, is_flag=True, expose_value=False, callback=note, help=text
-        )(command)
+        command = click.option(*names, is_flag=True, expose_value=False, callback=note, help=text)(
+            command
+        )
     return command
 
 

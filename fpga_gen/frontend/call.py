@@ -103,7 +103,7 @@ class Call:
         """The node's only result; shape defaults to the map's (1, C, H, W)."""
         return [Feature(tensor, shape or (1, *self.builder.shape(tensor)))]
 
-    def host(self, kind: str, shape: tuple[int, ...], **attributes) -> list[Value]:
+    def host(self, kind: str, shape: tuple[int, ...], /, **attributes) -> list[Value]:
         """A step on the host after what input 0 is."""
         value = self.values[0]
         step = HostOp(kind, value.tensor, attributes, self.name)

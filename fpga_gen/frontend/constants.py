@@ -37,7 +37,9 @@ def fold(node: onnx.NodeProto, inputs: list[np.ndarray | None], opset: int) -> l
             result = ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds)
     except Exception as error:
         line = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise Refused(f"constant cannot be evaluated: {line[0]}", "export the model again") from None
+        raise Refused(
+            f"constant cannot be evaluated: {line[0]}", "export the model again"
+        ) from None
     return [np.asarray(r) for r in result]
 
 

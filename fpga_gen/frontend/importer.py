@@ -116,7 +116,7 @@ def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Gr
 
 
 def check_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> list[Problem]:
-    """Every node that keeps the model from being imported; UnsupportedModel if it cannot be read."""
+    """Every node that keeps the model from being imported (UnsupportedModel if unreadable)."""
     return _import(Path(path), input_shape)[1]
 
 
@@ -137,7 +137,8 @@ def _import(path: Path, input_shape: tuple[int, ...] | None) -> tuple[Graph | No
             label = node.name or next(o for o in node.output if o)
             state.problems.append(Problem(label, node.op_type, refused.reason, refused.remedy))
             results = _phantoms(state, node)
-        state.values.update({n: v for n, v in zip(node.output, results) if n})
+        # A node may leave optional outputs without a value.
+        state.values.update({n: v for n, v in zip(node.output, results, strict=False) if n})
     graph = None if state.problems else _finish(state)
     return graph, state.problems
 

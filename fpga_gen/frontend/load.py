@@ -80,9 +80,7 @@ def _tensors(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[TensorPr
 def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
     """Bring external tensors in; every location is checked before a byte is read."""
     sources = [model.graph, *model.functions]
-    external = [
-        t for s in sources for t in _tensors(s) if t.data_location == TensorProto.EXTERNAL
-    ]
+    external = [t for s in sources for t in _tensors(s) if t.data_location == TensorProto.EXTERNAL]
     files = [_external_file(path, t) for t in external]
     for tensor, file in zip(external, files, strict=True):
         info = {e.key: e.value for e in tensor.external_data}
@@ -185,7 +183,8 @@ def _input(
     dims[0] = max(dims[0], 0) or 1
     if given is not None:
         want = [1, *given] if len(given) == 3 else list(given)
-        if len(want) != 4 or min(want) < 1 or any(d > 0 and d != w for d, w in zip(dims, want)):
+        fits = len(want) == 4 and min(want) >= 1
+        if not fits or any(d > 0 and d != w for d, w in zip(dims, want, strict=True)):
             shown = tuple(d if d > 0 else "?" for d in dims)
             raise UnsupportedModel(
                 f"{path}: --input-shape {tuple(given)} does not fit input '{name}' of shape {shown}"

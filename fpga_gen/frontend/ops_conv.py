@@ -38,9 +38,7 @@ def conv(call: Call) -> list[Value]:
     bias = call.weight(2, "bias") if call.has(2) else np.zeros(weight.shape[0], np.float32)
     if bias.shape != weight.shape[:1]:
         raise Refused(f"its bias has shape {list(bias.shape)}", "export the model again")
-    term = ConvTerm(
-        x.tensor, weight, window.stride, add_pads(window.pads, x.pads), window.dilation
-    )
+    term = ConvTerm(x.tensor, weight, window.stride, add_pads(window.pads, x.pads), window.dilation)
     shape = (weight.shape[0], *window.out)
     return call.result(
         call.builder.add(Conv, call.output, shape, call.name, terms=(term,), bias=bias)

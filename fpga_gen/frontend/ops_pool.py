@@ -39,9 +39,7 @@ def _max_pool(call: Call, x: Feature, window: Window, pads: tuple[int, int, int,
 
 def _window(call: Call, x: Feature) -> Window:
     kernel = call.attr("kernel_shape") or []
-    return window_of(
-        call, (x.shape[2], x.shape[3]), kernel, ceil=bool(call.attr("ceil_mode", 0))
-    )
+    return window_of(call, (x.shape[2], x.shape[3]), kernel, ceil=bool(call.attr("ceil_mode", 0)))
 
 
 def _not_negative(call: Call, tensor: str) -> bool:
@@ -169,5 +167,3 @@ def _mean(call: Call, tensor: str, over: tuple[bool, bool]) -> str:
             input=tensor, y=y, x=x,
         )  # fmt: skip
     return tensor
-
-

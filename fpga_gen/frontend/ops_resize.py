@@ -105,7 +105,8 @@ def _plan(
                 raise Refused(f"has the scale {value}", "export with positive scales")
             factors[axis] = value
         full = [_scaled(n, f) for n, f in zip(shape, factors, strict=True)]
-        exact = [exact_scale(f, n, max(m, 1)) for f, n, m in zip(factors, shape, full)]
+        triples = zip(factors, shape, full, strict=True)
+        exact = [exact_scale(f, n, m) for f, n, m in triples]
     if exact[0] != 1 or exact[1] != 1:
         raise Refused("resizes the batch or channel axis", "resize height and width only")
     if min(full) < 1:

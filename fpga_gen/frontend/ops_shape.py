@@ -88,9 +88,7 @@ def expand(call: Call) -> list[Value]:
         shape = ()
     if len(shape) != 4 or shape[0] != 1:
         raise Refused(f"expands to {target}", "expand height and width only")
-    tensor = call.builder.expand(
-        x.tensor, (shape[1], shape[2], shape[3]), call.output, call.name
-    )
+    tensor = call.builder.expand(x.tensor, (shape[1], shape[2], shape[3]), call.output, call.name)
     return call.result(tensor)
 
 

@@ -17,7 +17,7 @@ class Feature:
     """A feature map on the engine, seen with an ONNX shape.
 
     The elements are those of `tensor` in row-major order, whatever the shape (reshapes cost
-    nothing). pads: zero padding (top, left, bottom, right) that is in `shape` but not in the tensor.
+    nothing). pads: zero padding (top, left, bottom, right) in `shape` but not in the tensor.
     """
 
     tensor: str
@@ -91,9 +91,7 @@ class Builder:
             input=tensor, y=identity_axis(height), x=identity_axis(width), **fields,
         )  # fmt: skip
 
-    def expand(
-        self, tensor: str, shape: tuple[int, int, int], output: str, onnx_name: str
-    ) -> str:
+    def expand(self, tensor: str, shape: tuple[int, int, int], output: str, onnx_name: str) -> str:
         """Broadcast a map to `shape`: space by repetition, one channel by a convolution of ones."""
         have = self.shape(tensor)
         if have[1:] != shape[1:]:

@@ -56,9 +56,7 @@ def window_of(call: Call, size: tuple[int, int], kernel: list[int], *, ceil: boo
             # A window that would start in the right padding is dropped.
             if (count - 1) * stride[axis] >= size[axis] + pads[axis]:
                 count -= 1
-            extra[axis + 2] = max(
-                0, (count - 1) * stride[axis] + reach - size[axis] - pads[axis]
-            )
+            extra[axis + 2] = max(0, (count - 1) * stride[axis] + reach - size[axis] - pads[axis])
         out.append(count)
     return Window(
         (kernel[0], kernel[1]), (stride[0], stride[1]), (dilation[0], dilation[1]),

@@ -69,7 +69,7 @@ def axis_table(in_size: int, rows: list[Row]) -> AxisTable:
 
 
 def exact_scale(scale: float, in_size: int, out_size: int) -> Fraction:
-    """The rational scale that a float32 stands for: out/in or a short fraction if it rounds to it."""
+    """The rational scale that a float32 stands for: out/in or a short fraction, if near."""
     short = Fraction(scale).limit_denominator(1000)
     for guess in (Fraction(out_size, in_size), short):
         if guess > 0 and abs(float(guess) - scale) <= 2.0**-23 * scale:
@@ -156,9 +156,7 @@ def average_axis(
     rows: list[Row] = []
     for i in range(out_size):
         inside = [
-            p
-            for p in (i * stride - pad + k * dilation for k in range(kernel))
-            if 0 <= p < in_size
+            p for p in (i * stride - pad + k * dilation for k in range(kernel)) if 0 <= p < in_size
         ]
         if not inside:
             raise ValueError("a window lies wholly in the padding")

@@ -23,7 +23,8 @@ def graph_text(graph: Graph) -> str:
     for node in graph.nodes:
         out = "x".join(map(str, graph.tensors[node.output].shape))
         lines.append(f"{node.output}: {out} = {_node_text(node)}")
-    lines += [f"output {name} = {t}" for name, t in zip(graph.output_names, graph.outputs)]
+    pairs = zip(graph.output_names, graph.outputs, strict=True)
+    lines += [f"output {name} = {tensor}" for name, tensor in pairs]
     for op in graph.host_ops:
         attributes = " ".join(f"{k}={v}" for k, v in sorted(op.attributes.items()))
         lines.append(f"host {op.target}: {op.kind} {attributes}".rstrip())

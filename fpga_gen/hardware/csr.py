@@ -130,7 +130,8 @@ class CsrBlock(wiring.Component):
         """The 32 bits software reads."""
         parts, at = [], 0
         for field in sorted(register.fields, key=lambda f: f.lsb):
-            parts.append(Signal(field.lsb - at, name="gap"))
+            if field.lsb > at:
+                parts.append(Signal(field.lsb - at, name="gap"))
             source = getattr(self, register.port(field))
             parts.append(Signal(field.bits, name="zero") if field.access == "pulse" else source)
             at = field.lsb + field.bits

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware import mac_array, maxpool
 from fpga_gen.hardware.address import delay
+from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.exit_path import ExitPath
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
@@ -22,7 +23,8 @@ from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.sequencer import Sequencer
 from fpga_gen.hardware.store import StoreUnit
 from fpga_gen.hardware.vector import VectorUnit
-from fpga_gen.hardware.walker import Walker
+from fpga_gen.hardware.walker import TOKEN_FIELDS, Walker
+from fpga_gen.isa import Op
 from fpga_gen.registers import ErrorCode
 
 MASK_STAGE = 1  # register that holds the masked lanes
@@ -84,7 +86,9 @@ class Engine(wiring.Component):
         m.submodules.exit = exit_ = ExitPath(
             p,
             drain_latency=array.drain_latency,
-            safe_steps=max(beat_latency + array.overwrite_latency - 4, 0),
+            safe_steps=max(
+                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 4, 0
+            ),
             write_latency=memory.write_latency,
         )
         assert pool.drain_latency == array.drain_latency
@@ -153,11 +157,7 @@ class Engine(wiring.Component):
             sequencer.load_busy.eq(exit_.load_busy),
             sequencer.exit_idle.eq(exit_.idle),
         ]
-        cfg = walker.header
-        from fpga_gen.hardware.config_view import header_fields
-        from fpga_gen.isa import Op
-
-        fields = header_fields(cfg, Op.CONV)
+        fields = header_fields(walker.header, Op.CONV)
         m.d.comb += [
             getattr(masks, name).eq(getattr(fields, name))
             for name in (
@@ -239,8 +239,6 @@ class Engine(wiring.Component):
             exit_.drain_sums.eq(sums),
             exit_.drain_maxima.eq(maxima),
         ]
-        from fpga_gen.hardware.walker import TOKEN_FIELDS
-
         m.d.comb += [
             getattr(exit_, f"token_{k}").eq(getattr(walker, f"token_{k}")) for k in TOKEN_FIELDS
         ]

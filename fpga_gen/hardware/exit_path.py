@@ -20,7 +20,9 @@ from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.feature_memory import write_slots
 from fpga_gen.hardware.loader import PARAM_ENTRIES
 from fpga_gen.hardware.params import PARAM_BITS, EngineParams
-from fpga_gen.hardware.requantise import RequantLane, requant_instance
+from fpga_gen.hardware import requantise
+from fpga_gen.hardware.mac_leaf import place
+from fpga_gen.hardware.requantise import RequantLane
 from fpga_gen.hardware.walker import TOKEN_FIELDS
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, SHIFT_BITS
@@ -42,13 +44,13 @@ class ExitPath(wiring.Component):
 
     def __init__(
         self, params: EngineParams, *, drain_latency: int, safe_steps: int, write_latency: int,
-        leaf_instances: bool = True,
+        expand: bool = False,
     ) -> None:
         self.params = params
         self.drain_latency = drain_latency
         self.safe_steps = safe_steps
         self.write_latency = write_latency
-        self.leaf_instances = leaf_instances
+        self.expand = expand
         self.slots = write_slots(params)
         self.group_byte_offset = Signal(4, reset_less=True)
         self.group_channels = Signal(7, reset_less=True)
@@ -109,7 +111,7 @@ class ExitPath(wiring.Component):
     @property
     def requant_latency(self) -> int:
         """From merged sums to stored values: one input register, then the lanes."""
-        return 1 + RequantLane().latency
+        return 1 + RequantLane.latency
 
     def _facts(self, m: Module) -> None:
         """Registers that hold for a whole instruction, and the count of steps in flight."""
@@ -364,19 +366,22 @@ class ExitPath(wiring.Component):
             value = Signal(signed(16), name=f"value_{column}")
             m.d.sync += acc.eq(sums)
             word = params.word_select(column, PARAM_BITS)
-            lane = RequantLane()
-            m.d.comb += [
-                lane.acc.eq(acc),
-                lane.bias.eq(word[:BIAS_BITS].as_signed()),
-                lane.mult.eq(word[BIAS_BITS : BIAS_BITS + MULT_BITS]),
-                lane.shift.eq(word[BIAS_BITS + MULT_BITS :][:SHIFT_BITS]),
-                lane.zero.eq(self.zero),
-                lane.lo.eq(self.lo),
-                lane.hi.eq(self.hi),
-                value.eq(lane.value),
-            ]
-            m.submodules[f"requant_{column}"] = (
-                requant_instance(lane) if self.leaf_instances else lane
+            place(
+                m,
+                f"requant_{column}",
+                RequantLane(),
+                requantise.MODULE,
+                {
+                    "acc": acc,
+                    "bias": word[:BIAS_BITS],
+                    "mult": word[BIAS_BITS : BIAS_BITS + MULT_BITS],
+                    "shift": word[BIAS_BITS + MULT_BITS :][:SHIFT_BITS],
+                    "zero": self.zero,
+                    "lo": self.lo,
+                    "hi": self.hi,
+                    "value": value,
+                },
+                expand=self.expand,
             )
             values.append(value)
         maxima = delay(m, self.drain_maxima, self.requant_latency, "maxima")

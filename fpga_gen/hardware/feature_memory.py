@@ -9,76 +9,26 @@ it), with byte enables. Throughput one read and one write step per cycle, no flo
 
 from __future__ import annotations
 
-from amaranth.back import verilog
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import bank_of, delay, row_of
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.ram import RamShape, place_ram
 from fpga_gen.isa import ADDRESS_BITS
 
 BANK_MODULE = "fpga_gen_bank"
 
 
-class Bank(wiring.Component):
-    """One bank: simple dual port, byte enables, two-cycle read (array and output register)."""
-
-    read_latency = 2
-
-    def __init__(self, params: EngineParams) -> None:
-        self.rows = params.bank_rows
-        self.word_bits = params.word_bits
-        row_bits = (params.bank_rows - 1).bit_length()
-        super().__init__(
-            {
-                "r_row": In(row_bits),
-                "r_data": Out(params.word_bits),
-                "w_row": In(row_bits),
-                "w_data": In(params.word_bits),
-                "w_bytes": In(params.word_bits // 8),
-            }
-        )
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        m.submodules.mem = mem = Memory(
-            shape=self.word_bits, depth=self.rows, init=[], attrs={"ram_style": "ultra"}
-        )
-        read = mem.read_port(transparent_for=())
-        write = mem.write_port(granularity=8)
-        m.d.comb += [
-            read.addr.eq(self.r_row),
-            read.en.eq(1),
-            write.addr.eq(self.w_row),
-            write.data.eq(self.w_data),
-            write.en.eq(self.w_bytes),
-        ]
-        output = Signal(self.word_bits, reset_less=True)
-        m.d.sync += output.eq(read.data)
-        m.d.comb += self.r_data.eq(output)
-        return m
+def bank_shape(params: EngineParams) -> RamShape:
+    """One bank: CI-byte rows, byte enables, two-cycle read (array and output register)."""
+    return RamShape(params.word_bits, params.bank_rows, "ultra", params.in_channels, True)
 
 
 def emit_bank(params: EngineParams) -> dict[str, str]:
     """Verilog of the one bank module that all banks instantiate."""
-    bank = Bank(params)
-    ports = [bank.r_row, bank.r_data, bank.w_row, bank.w_data, bank.w_bytes]
-    text = verilog.convert(bank, name=BANK_MODULE, ports=ports, emit_src=False)
-    return {BANK_MODULE: text}
-
-
-def bank_instance(bank: Bank) -> Instance:
-    return Instance(
-        BANK_MODULE,
-        i_clk=ClockSignal(),
-        i_r_row=bank.r_row,
-        o_r_data=bank.r_data,
-        i_w_row=bank.w_row,
-        i_w_data=bank.w_data,
-        i_w_bytes=bank.w_bytes,
-    )
+    return {BANK_MODULE: bank_shape(params).verilog(BANK_MODULE)}
 
 
 class FeatureMemory(wiring.Component):
@@ -88,9 +38,10 @@ class FeatureMemory(wiring.Component):
     r_data (lanes x word); w_valid (one bit per slot), w_address, w_data, w_bytes per slot.
     """
 
-    def __init__(self, params: EngineParams, *, leaf_instances: bool = True) -> None:
+    def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
         self.params = params
-        self.leaf_instances = leaf_instances
+        self.expand = expand
+        self.bank = bank_shape(params)
         self.write_slots = write_slots(params)
         n, w = self.write_slots, params.word_bits
         super().__init__(
@@ -108,7 +59,7 @@ class FeatureMemory(wiring.Component):
     @property
     def read_latency(self) -> int:
         """Cycles from r_address to r_data."""
-        return 1 + Bank.read_latency + 2
+        return 1 + self.bank.read_latency + 2
 
     @property
     def write_latency(self) -> int:
@@ -118,16 +69,17 @@ class FeatureMemory(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.params
-        banks = [Bank(p) for _ in range(p.banks)]
-        for index, bank in enumerate(banks):
-            m.submodules[f"bank_{index}"] = bank_instance(bank) if self.leaf_instances else bank
+        banks = [
+            place_ram(m, f"bank_{index}", self.bank, expand=self.expand, name=BANK_MODULE)
+            for index in range(p.banks)
+        ]
         self._read(m, banks)
         self._write(m, banks)
         return m
 
-    def _read(self, m: Module, banks: list[Bank]) -> None:
+    def _read(self, m: Module, banks: list) -> None:
         p, w = self.params, self.params.word_bits
-        row_bits = len(banks[0].r_row)
+        row_bits = self.bank.address_bits
         start = bank_of(self.r_address)
         row = Signal(row_bits)
         following = Signal(row_bits)
@@ -135,7 +87,7 @@ class FeatureMemory(wiring.Component):
         for index, bank in enumerate(banks):
             selected = Signal(row_bits, name=f"row_{index}", reset_less=True)
             m.d.sync += selected.eq(Mux(start > index, following, row))
-            m.d.comb += bank.r_row.eq(selected)
+            m.d.comb += bank.r_addr.eq(selected)
         # Rotate right by `start` words: coarse stages, a register, fine stages, a register.
         steps = (p.banks - 1).bit_length()
         control = delay(m, Cat(start[: max(steps, 1)], self.r_double), 3, "rotate")
@@ -169,9 +121,9 @@ class FeatureMemory(wiring.Component):
             value = stage
         return value
 
-    def _write(self, m: Module, banks: list[Bank]) -> None:
+    def _write(self, m: Module, banks: list) -> None:
         p, n, w = self.params, self.write_slots, self.params.word_bits
-        row_bits = len(banks[0].w_row)
+        row_bits = self.bank.address_bits
         data = Signal(n * w, reset_less=True)
         bytes_ = Signal(n * w // 8, reset_less=True)
         rows = Signal(n * row_bits, reset_less=True)
@@ -193,7 +145,9 @@ class FeatureMemory(wiring.Component):
                 w_data.eq(_one_hot(hit, data, w, n)),
                 w_bytes.eq(_one_hot(hit, bytes_, w // 8, n)),
             ]
-            m.d.comb += [bank.w_row.eq(w_row), bank.w_data.eq(w_data), bank.w_bytes.eq(w_bytes)]
+            m.d.comb += [
+                bank.w_addr.eq(w_row), bank.w_data.eq(w_data), bank.w_en.eq(w_bytes)
+            ]
 
 
 def _one_hot(hit, value, width: int, count: int):

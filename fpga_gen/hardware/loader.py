@@ -11,19 +11,27 @@ counts as a credit for the walker as soon as it is complete.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.params import GRANULE, PARAM_BITS, EngineParams
+from fpga_gen.hardware.ram import RamShape, place_ram
 
 COMMAND = StructLayout(
     {"kind": 2, "mode": 2, "groups": 12, "tiles": 16, "slots": 14, "words": 24}
 )
 KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
+
+
+def ring_shape(params: EngineParams) -> RamShape:
+    return RamShape(params.stream_bits, params.weight_words, "block")
+
+
+def param_shape(params: EngineParams) -> RamShape:
+    return RamShape(params.columns * PARAM_BITS, PARAM_ENTRIES, "distributed")
 
 
 class Loader(wiring.Component):
@@ -36,8 +44,9 @@ class Loader(wiring.Component):
     is an entry besides the one the exit path still holds (param_held). underrun: the array switched to an empty stage.
     """
 
-    def __init__(self, params: EngineParams, *, stage_hold: int) -> None:
+    def __init__(self, params: EngineParams, *, stage_hold: int, expand: bool = False) -> None:
         self.params = params
+        self.expand = expand
         self.stage_hold = stage_hold
         self.param_bits = params.columns * PARAM_BITS
         super().__init__(
@@ -83,22 +92,18 @@ class Loader(wiring.Component):
         depth = p.weight_words
         assert depth & (depth - 1) == 0, "weight_words must be a power of two"
         self.bits = (depth - 1).bit_length()
-        m.submodules.ring = ring = Memory(
-            shape=p.stream_bits, depth=depth, init=[], attrs={"ram_style": "block"}
-        )
-        write = ring.write_port()
-        read = ring.read_port(transparent_for=())
+        ring = place_ram(m, "ring", ring_shape(p), expand=self.expand)
         self.write_pointer = Signal(self.bits + 1)
         self.free_pointer = Signal(self.bits + 1)  # words before it may be overwritten
         full = Signal()
         m.d.comb += [
             full.eq((self.write_pointer - self.free_pointer)[: self.bits + 1] == depth),
             self.words_ready.eq(~full),
-            write.en.eq(self.words_valid & ~full),
-            write.addr.eq(self.write_pointer[: self.bits]),
-            write.data.eq(self.words_data),
+            ring.w_en.eq(self.words_valid & ~full),
+            ring.w_addr.eq(self.write_pointer[: self.bits]),
+            ring.w_data.eq(self.words_data),
         ]
-        with m.If(write.en):
+        with m.If(ring.w_en):
             m.d.sync += self.write_pointer.eq(self.write_pointer + 1)
         self.read_pointer = Signal(self.bits + 1)
         self.read_enable = Signal()
@@ -106,11 +111,10 @@ class Loader(wiring.Component):
         # A word written in this cycle is readable in the next: compare with registered pointers.
         m.d.comb += [
             self.available.eq(self.read_pointer != self.write_pointer),
-            read.addr.eq(self.read_pointer[: self.bits]),
-            read.en.eq(1),
+            ring.r_addr.eq(self.read_pointer[: self.bits]),
         ]
         self.word = Signal(p.stream_bits, reset_less=True)
-        m.d.sync += self.word.eq(read.data)
+        m.d.sync += self.word.eq(ring.r_data)
 
     def _assembly(self, m: Module) -> None:
         """Rotate a ring word by the record's granule offset and write it where it belongs."""
@@ -140,7 +144,8 @@ class Loader(wiring.Component):
         m.d.sync += rotated.eq(value)
         # Granule column c of a word belongs to assembly row w if it lies at or after the offset
         # (c after rotation < per_word - offset), else to row w - 1.
-        self.assembly = Signal(rows * p.stream_bits, reset_less=True)
+        parts = [Signal(GRANULE, name=f"part_{i}", reset_less=True) for i in range(rows * per_word)]
+        self.assembly = Cat(*parts)
         for column in range(per_word):
             late = Signal(name=f"late_{column}")
             target = Signal(len(row), name=f"target_{column}")
@@ -149,10 +154,9 @@ class Loader(wiring.Component):
                 target.eq(row_3 - late),
             ]
             for index in range(rows):
-                low = (index * per_word + column) * GRANULE
                 with m.If(valid_3 & (target == index)):
-                    m.d.sync += self.assembly[low : low + GRANULE].eq(
-                        rotated[column * GRANULE : (column + 1) * GRANULE]
+                    m.d.sync += parts[index * per_word + column].eq(
+                        rotated.word_select(column, GRANULE)
                     )
 
     def _mode_table(self, m: Module, mode, values: list[int], name: str) -> Signal:
@@ -314,19 +318,14 @@ class Loader(wiring.Component):
         m.d.comb += [self.stage.eq(stage), self.underrun.eq(self.switch & ~staged)]
 
     def _param_memory(self, m: Module) -> None:
-        m.submodules.param_memory = memory = Memory(
-            shape=self.param_bits, depth=PARAM_ENTRIES, init=[], attrs={"ram_style": "distributed"}
-        )
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=())
+        ram = place_ram(m, "param_memory", param_shape(self.params), expand=self.expand)
         pointer = Signal(range(PARAM_ENTRIES))
         m.d.comb += [
-            write.addr.eq(pointer),
-            write.en.eq(self.param_push),
-            write.data.eq(self.assembly[: self.param_bits]),
-            read.addr.eq(self.param_index),
-            read.en.eq(Const(1)),
-            self.param_data.eq(read.data),
+            ram.w_addr.eq(pointer),
+            ram.w_en.eq(self.param_push),
+            ram.w_data.eq(self.assembly[: self.param_bits]),
+            ram.r_addr.eq(self.param_index),
+            self.param_data.eq(ram.r_data),
             self.params_ready.eq(self.param_level > self.param_held),
         ]
         with m.If(self.param_push):

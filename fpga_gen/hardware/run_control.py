@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.registers import ErrorCode
 
 RESET_CYCLES = 16  # least length of soft_reset
+FINISH_CYCLES = 4  # after the last write response: an error in it is seen first
 SETTLE_CYCLES = 8  # least time from the end of soft_reset to start
 
 
@@ -82,9 +83,11 @@ class RunControl(wiring.Component):
                     ]
             with m.Case(State.RUN):
                 with m.If(self.engine_done):
-                    m.d.sync += state.eq(State.FINISH)
+                    m.d.sync += [state.eq(State.FINISH), timer.eq(0)]
             with m.Case(State.FINISH):
-                with m.If(self.writes_done):
+                with m.If(~self.writes_done):
+                    m.d.sync += timer.eq(0)
+                with m.Elif(timer == FINISH_CYCLES):
                     m.d.sync += [state.eq(State.DRAIN), timer.eq(0), ended_well.eq(1)]
             with m.Case(State.DRAIN):
                 with m.If((timer == RESET_CYCLES) & self.drained):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.loader import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.ram import RamShape, place_ram
 from fpga_gen.isa import (
     HEADER_WORDS,
     LAYOUTS,
@@ -26,6 +26,11 @@ from fpga_gen.isa import (
 from fpga_gen.registers import ErrorCode
 
 TABLE_HALF = 256
+TABLE_SHAPE = RamShape(64, 2 * TABLE_HALF, "block")
+
+
+def program_shape(params: EngineParams) -> RamShape:
+    return RamShape(64, params.program_words, "block")
 
 
 class Sequencer(wiring.Component):
@@ -36,8 +41,9 @@ class Sequencer(wiring.Component):
     block_index/tap_index -> block/tap one cycle later. done: pulse after END.
     """
 
-    def __init__(self, params: EngineParams) -> None:
+    def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
         self.params = params
+        self.expand = expand
         super().__init__(
             {
                 "start": In(1),
@@ -94,15 +100,11 @@ class Sequencer(wiring.Component):
     def _program(self, m: Module) -> None:
         p = self.params
         bits = (p.program_words - 1).bit_length()
-        m.submodules.program = memory = Memory(
-            shape=64, depth=p.program_words, init=[], attrs={"ram_style": "block"}
-        )
-        self.program_write = memory.write_port()
-        read = memory.read_port(transparent_for=())
+        self.program = ram = place_ram(m, "program", program_shape(p), expand=self.expand)
         self.pc = Signal(bits + 1)
         self.take = Signal()  # the word at `pc` is used in this cycle
-        self.word = read.data
-        m.d.comb += [read.addr.eq((self.pc + self.take)[:bits]), read.en.eq(1)]
+        self.word = ram.r_data
+        m.d.comb += ram.r_addr.eq((self.pc + self.take)[:bits])
 
     def _tables(self, m: Module) -> None:
         self.running_half = Signal()
@@ -115,18 +117,13 @@ class Sequencer(wiring.Component):
             ("blocks", self.block_index, self.block_write, self.block),
             ("taps", self.tap_index, self.tap_write, self.tap),
         ):
-            m.submodules[name] = memory = Memory(
-                shape=64, depth=2 * TABLE_HALF, init=[], attrs={"ram_style": "block"}
-            )
-            write_port = memory.write_port()
-            read_port = memory.read_port(transparent_for=())
+            ram = place_ram(m, name, TABLE_SHAPE, expand=self.expand)
             m.d.comb += [
-                write_port.addr.eq(Cat(self.table_index[:8], self.decode_half)),
-                write_port.data.eq(self.word),
-                write_port.en.eq(write),
-                read_port.addr.eq(Cat(index, self.running_half)),
-                read_port.en.eq(1),
-                out.eq(read_port.data),
+                ram.w_addr.eq(Cat(self.table_index[:8], self.decode_half)),
+                ram.w_data.eq(self.word),
+                ram.w_en.eq(write),
+                ram.r_addr.eq(Cat(index, self.running_half)),
+                out.eq(ram.r_data),
             ]
         m.d.comb += [
             self.write_data.eq(self.word),
@@ -138,7 +135,9 @@ class Sequencer(wiring.Component):
 
     def _decode(self, m: Module) -> None:
         p = self.params
-        following = Signal(64 * HEADER_WORDS)  # header of the instruction being decoded
+        # Header of the instruction being decoded.
+        words = [Signal(64, name=f"following_{i}", reset_less=True) for i in range(HEADER_WORDS)]
+        following = Cat(*words)
         walk = header_fields(following, Op.CONV)
         vector = header_fields(following, Op.VECTOR)
         fetch = header_fields(following, Op.FETCH)
@@ -168,8 +167,8 @@ class Sequencer(wiring.Component):
             self.fetch_region.eq(fetch.region),
             self.fetch_offset.eq(fetch.offset),
             self.fetch_words.eq(fetch.words),
-            self.program_write.data.eq(self.boot_data.word_select(part, 64)),
-            self.program_write.addr.eq(end[: len(self.program_write.addr)]),
+            self.program.w_data.eq(self.boot_data.word_select(part, 64)),
+            self.program.w_addr.eq(end[: len(self.program.w_addr)]),
         ]
         with m.If(self.take):
             m.d.sync += self.pc.eq(self.pc + 1)
@@ -215,7 +214,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [self.pc.eq(0), at.eq(0)]
                     m.next = "REFILL"
                 with m.Elif(self.boot_valid):
-                    m.d.comb += self.program_write.en.eq(1)
+                    m.d.comb += self.program.w_en.eq(1)
                     m.d.sync += [end.eq(end + 1), part.eq(part + 1)]
                     with m.If(part == per_word - 1):
                         m.d.comb += self.boot_ready.eq(1)
@@ -226,7 +225,10 @@ class Sequencer(wiring.Component):
                 m.next = "HEADER"
             with m.State("HEADER"):
                 m.d.comb += self.take.eq(1)
-                m.d.sync += [following.word_select(at, 64).eq(self.word), at.eq(at + 1)]
+                m.d.sync += at.eq(at + 1)
+                for index, word in enumerate(words):
+                    with m.If(at == index):
+                        m.d.sync += word.eq(self.word)
                 with m.If(at == length - 1):
                     m.d.sync += [at.eq(0), self.table_index.eq(0)]
                     m.next = "CHECK"

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from amaranth.back import verilog
+from amaranth.hdl._ir import PortDirection
 from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware import axi_names, feature_memory, mac_array, maxpool, requantise
+from fpga_gen.hardware import (
+    axi_names,
+    feature_memory,
+    loader,
+    mac_array,
+    maxpool,
+    requantise,
+    sequencer,
+    vector,
+)
 from fpga_gen.hardware.engine import Engine
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.shell import Shell
@@ -25,11 +35,21 @@ class Top(wiring.Component):
     def __init__(self, params: EngineParams, *, design_hash: int = 0) -> None:
         self.params = params
         self.design_hash = design_hash
+        self.domain = axi_names.clock_domain(params.ports)
         super().__init__({**axi_names.axi_members(params.ports), "debug_layer": Out(16)})
+
+    def ports(self) -> dict[str, tuple[Signal, PortDirection]]:
+        """Every pin by its literal name, clock and reset included."""
+        pins = {"clk": (self.domain.clk, PortDirection.Input)}
+        pins["rst"] = (self.domain.rst, PortDirection.Input)
+        for name, member in self.signature.members.items():
+            direction = PortDirection.Input if member.flow is In else PortDirection.Output
+            pins[name] = (getattr(self, name), direction)
+        return pins
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.domains += axi_names.clock_domain(self.params.ports)
+        m.domains += self.domain
         m.domains.engine = ClockDomain("engine")
         m.submodules.shell = shell = Shell(self.params, design_hash=self.design_hash)
         m.submodules.engine = DomainRenamer("engine")(engine := Engine(self.params))
@@ -72,11 +92,20 @@ def generate_verilog(params: EngineParams, design_hash: int = 0) -> dict[str, st
 
     design_hash: low 32 bits are readable in the HASH register.
     """
-    top = verilog.convert(
-        Top(params, design_hash=design_hash), name=TOP, emit_src=False, strip_internal_attrs=True
+    top = Top(params, design_hash=design_hash)
+    text = verilog.convert(
+        top, name=TOP, ports=top.ports(), emit_src=False, strip_internal_attrs=True
+    )
+    rams = (
+        loader.ring_shape(params),
+        loader.param_shape(params),
+        sequencer.program_shape(params),
+        sequencer.TABLE_SHAPE,
+        vector.TABLE_SHAPE,
     )
     modules = {
-        TOP: top,
+        TOP: text,
+        **{shape.name: shape.verilog() for shape in rams},
         **feature_memory.emit_bank(params),
         **mac_array.emit(params),
         **maxpool.emit(params),

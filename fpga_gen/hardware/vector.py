@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add, constant, delay
 from fpga_gen.hardware.config_view import Fields, header_fields
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.ram import RamShape, place_ram
 from fpga_gen.isa import (
     ADDRESS_BITS,
     ENTRY,
@@ -31,6 +31,7 @@ from fpga_gen.isa import (
 from fpga_gen.quant.numerics import ACC_BITS
 
 SOURCE_BITS = 64 * words_of(SOURCE)
+TABLE_SHAPE = RamShape(64, MAX_TABLE // 2, "block")
 VALUE_BITS = 18
 WEIGHT_BITS = 18
 
@@ -42,8 +43,11 @@ class VectorUnit(wiring.Component):
     result_*: to the exit path (no back-pressure there).
     """
 
-    def __init__(self, params: EngineParams, *, read_latency: int) -> None:
+    def __init__(
+        self, params: EngineParams, *, read_latency: int, expand: bool = False
+    ) -> None:
         self.params = params
+        self.expand = expand
         self.read_latency = read_latency
         super().__init__(
             {
@@ -90,22 +94,16 @@ class VectorUnit(wiring.Component):
             ("y", self.y_index, self.y_write),
             ("x", self.x_index, self.x_write),
         ):
-            memory = Memory(shape=64, depth=MAX_TABLE // 2, init=[], attrs={"ram_style": "block"})
-            m.submodules[f"{name}_table"] = memory
-            write_port = memory.write_port()
-            read_port = memory.read_port(transparent_for=())
+            ram = place_ram(m, f"{name}_table", TABLE_SHAPE, expand=self.expand)
             odd = Signal(name=f"{name}_odd")
             m.d.sync += odd.eq(index[0])
             m.d.comb += [
-                write_port.addr.eq(self.table_pair),
-                write_port.data.eq(self.write_data),
-                write_port.en.eq(write),
-                read_port.addr.eq(index[1:]),
-                read_port.en.eq(1),
+                ram.w_addr.eq(self.table_pair),
+                ram.w_data.eq(self.write_data),
+                ram.w_en.eq(write),
+                ram.r_addr.eq(index[1:]),
             ]
-            entries.append(
-                Mux(odd, read_port.data[ENTRY_BITS:], read_port.data[:ENTRY_BITS])
-            )
+            entries.append(Mux(odd, ram.r_data[ENTRY_BITS:], ram.r_data[:ENTRY_BITS]))
         self.y_entry = Fields(entries[0], ENTRY)
         self.x_entry = Fields(entries[1], ENTRY)
 

@@ -12,7 +12,7 @@ from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Conv, Graph
 from fpga_gen.quant.convolve import pad_map
 from fpga_gen.quant.options import QuantOptions
-from fpga_gen.quant.ranges import Histogram, equalised_tensors, segments_of, stored_tensors
+from fpga_gen.quant.ranges import Histogram, segments_of, stored_tensors
 
 MIN_SAMPLES = 1024
 
@@ -192,11 +192,7 @@ def calibrate(
     rng = np.random.default_rng(seed)
     segments = segments_of(graph)
     convs = [n for n in graph.nodes if isinstance(n, Conv)]
-    equalised = equalised_tensors(graph) if options.equalise else set()
-    histograms = {
-        t: Histogram(graph.tensors[t].channels if t in equalised else 1)
-        for t in stored_tensors(graph)
-    }
+    histograms = {t: Histogram() for t in stored_tensors(graph)}
     moments: dict[str, LayerMoments] = {}
     for node in convs:
         depth = sum(t.weight[0].size * t.groups for t in node.terms)

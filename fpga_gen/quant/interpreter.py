@@ -35,8 +35,7 @@ def quantise_input(qgraph: QuantGraph, image: np.ndarray) -> np.ndarray:
 def dequantise(qgraph: QuantGraph, name: str, stored: np.ndarray) -> np.ndarray:
     """Real values (C, H, W), float64, of a stored tensor."""
     tensor = qgraph.tensors[name]
-    unit = tensor.scale * np.asarray(tensor.gains or (1.0,))
-    return (stored.astype(np.float64) - tensor.format.zero) * unit[:, None, None]
+    return (stored.astype(np.float64) - tensor.format.zero) * tensor.scale
 
 
 def sqnr_db(reference: np.ndarray, value: np.ndarray) -> float:

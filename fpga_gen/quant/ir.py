@@ -18,10 +18,7 @@ from fpga_gen.quant.numerics import Format, Sp2Code
 @dataclass(frozen=True)
 class QTensor:
     """A quantised feature map. kinds[c] is the column kind (DSP or SP2) that computes channel c;
-    tensors tied by elementwise nodes have equal kinds. None: network input (all orders equal).
-    gains: real = scale * gains[c] * v for maps that only convolutions read (the gains are folded
-    into weights and multipliers, integers do not see them); None: all 1, always so for the network's
-    input and outputs."""
+    tensors tied by elementwise nodes have equal kinds. None: network input (all orders equal)."""
 
     name: str
     channels: int
@@ -30,7 +27,6 @@ class QTensor:
     scale: float
     format: Format
     kinds: tuple[int, ...] | None = None
-    gains: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

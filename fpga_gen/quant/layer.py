@@ -29,11 +29,6 @@ def stored_clip(clip: Clip, scale: float, fmt: Format) -> tuple[int, int]:
     return int(np.clip(lo, fmt.lo, fmt.hi)), int(np.clip(hi, fmt.lo, fmt.hi))
 
 
-def channel_scales(tensor: QTensor) -> np.ndarray:
-    """(C,) real value of one step of every channel."""
-    return tensor.scale * np.asarray(tensor.gains or (1.0,) * tensor.channels)
-
-
 def exact_multiplier(scale: float, name: str) -> tuple[int, int]:
     """`numerics.multiplier` with an error that names the layer."""
     try:
@@ -85,7 +80,7 @@ def fold(
         for tensor in (tensors[n] for n in names):
             narrow = wide and tensor.format.bits == 8
             count = tensor.channels * taps
-            units.append(np.repeat(channel_scales(tensor) / (256 if narrow else 1), taps))
+            units.append(np.full(count, tensor.scale / (256 if narrow else 1)))
             bound = BOUND_16 if tensor.format.bits == 16 else BOUND_8 * (256 if narrow else 1)
             bounds.append(np.full(count, float(bound)))
     unit, bound = np.concatenate(units), np.concatenate(bounds)
@@ -157,8 +152,7 @@ def quantise_conv(
     scale = layer.scales[DSP].copy()
     if SP2 in layer.scales:
         scale = np.where(kinds == SP2, layer.scales[SP2], scale)
-    steps = channel_scales(out)
-    scale = np.where(scale > 0, scale, steps / 256)
+    scale = np.where(scale > 0, scale, out.scale / 256)
     scale = np.maximum(scale, np.abs(bias) / BIAS_LIMIT)
 
     plain = round_nearest(layer.weight, scale, kinds, code)
@@ -181,7 +175,7 @@ def quantise_conv(
             f"layer '{node.name}': filter {int(np.flatnonzero(over)[0])} cannot be kept within "
             "32-bit accumulators: its bias is too large for its weights; retrain with weight decay"
         )
-    pairs = [exact_multiplier(a / b, node.name) for a, b in zip(scale, steps, strict=True)]
+    pairs = [exact_multiplier(s / out.scale, node.name) for s in scale]
     lo, hi = stored_clip(node.clip, out.scale, out.format)
     return QConv(
         node.name,

@@ -11,7 +11,6 @@ from fpga_gen.errors import QuantError
 class QuantOptions:
     """What may be tuned; the defaults suit HarDNet-MSEG.
 
-    equalise: every channel of a map that only convolutions read has a scale of its own.
     compensate: error-compensated rounding (GPTQ) and bias correction after scale search.
     wide_tensors: tensors forced to 16 bit by name (None: chosen by the SNR budget).
     activation_target_db: the budget; 8-bit activations alone may cost the network's outputs this
@@ -24,7 +23,6 @@ class QuantOptions:
     damping: share of the mean diagonal added to the second moments.
     """
 
-    equalise: bool = True
     compensate: bool = True
     wide_tensors: tuple[str, ...] | None = None
     activation_target_db: float = 45.0

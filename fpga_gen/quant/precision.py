@@ -16,14 +16,14 @@ from fpga_gen.graph.interpreter import run_float, run_node
 from fpga_gen.graph.ir import Conv, Graph, MaxPool, Node
 from fpga_gen.quant.numerics import Format
 from fpga_gen.quant.options import QuantOptions
-from fpga_gen.quant.ranges import segments_of
+from fpga_gen.quant.ranges import segments_of, stored_tensors
 
 
 @dataclass(frozen=True)
 class PrecisionChoice:
     """damage: relative output noise power by measured tensor at 8 bits; wide: tensors with 16
-    bits; predicted_db: output SQNR of 8/16-bit activations alone; wide_macs: share of MACs. None: not
-    measured, since the choice was given."""
+    bits; predicted_db: output SQNR of 8/16-bit activations alone; wide_macs: share of MACs. None:
+    not measured, since the choice was given."""
 
     damage: dict[str, float]
     wide: tuple[str, ...]
@@ -59,29 +59,26 @@ def _downstream(graph: Graph, name: str) -> list[Node]:
     return nodes
 
 
-def fake_quantise(
-    values: np.ndarray, scale: float, gains: tuple[float, ...] | None, fmt: Format
-) -> np.ndarray:
-    """Round a float map (C, H, W) to the levels of a format, float32."""
+def fake_quantise(values: np.ndarray, scale: float, fmt: Format) -> np.ndarray:
+    """Round a float map to the levels of a format, float32."""
     lo, hi = fmt.lo - fmt.zero, fmt.hi - fmt.zero
-    unit = np.float32(scale) * np.asarray(gains or (1.0,), np.float32)[:, None, None]
-    return np.clip(np.rint(values / unit), lo, hi) * unit
+    step = np.float32(scale)
+    return np.clip(np.rint(values / step), lo, hi) * step
 
 
 def candidates(graph: Graph, options: QuantOptions) -> list[tuple[str, list[Node]]]:
-    """Tensors that may become 16 bit with the nodes downstream, nearest to the outputs first.
+    """Tensors that may become 16 bit with the nodes downstream: the network input, then from the
+    outputs backwards as many as `options.probe_macs` allows to measure.
 
-    Not the network input, no max-pool operands, none whose readers alone exceed the MAC budget;
-    as many as `options.probe_macs` allows to measure.
+    No max-pool operands and none whose readers alone exceed the MAC budget.
     """
     total = sum(_node_macs(graph, n) for n in graph.nodes)
     readers = _readers(graph)
     pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
-    concats = set(segments_of(graph)) - {t for t, s in segments_of(graph).items() if s == (t,)}
+    stored = stored_tensors(graph)
     work, found = 0.0, []
-    for node in reversed(graph.nodes):
-        name = node.output
-        if name in pooled or name in concats:
+    for name in [stored[0], *reversed(stored[1:])]:
+        if name in pooled:
             continue
         if sum(_node_macs(graph, n) for n in readers[name]) > options.wide_mac_share * total:
             continue
@@ -96,14 +93,14 @@ def candidates(graph: Graph, options: QuantOptions) -> list[tuple[str, list[Node
 def choose_precision(
     graph: Graph,
     images: Sequence[np.ndarray],
-    scales: dict[str, tuple[float, tuple[float, ...] | None]],
+    scales: dict[str, float],
     formats: dict[str, Format],
     options: QuantOptions,
     progress: Callable[[str], None] | None = None,
 ) -> PrecisionChoice:
     """Measure the damage of 8-bit maps on a few images and choose the 16-bit ones.
 
-    scales (with gains), formats: of the all-8-bit network. Tensors are made 16 bit, the most damage per extra
+    scales, formats: of the all-8-bit network. Tensors are made 16 bit, the most damage per extra
     MAC first, until the predicted SNR reaches the target or the MAC budget is spent.
     """
     probes = candidates(graph, options)
@@ -117,7 +114,7 @@ def choose_precision(
             if progress:
                 progress(f"probe '{name}' on image {number + 1} of {len(images)}")
             changed = dict(values)
-            changed[name] = fake_quantise(values[name], *scales[name], formats[name])
+            changed[name] = fake_quantise(values[name], scales[name], formats[name])
             for node in nodes:
                 changed[node.output] = run_node(node, changed)
             damage[name] += max(

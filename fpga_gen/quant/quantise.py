@@ -31,8 +31,8 @@ from fpga_gen.quant.numerics import DSP, SP2, Format
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
+    clip_limits,
     pool_roots,
-    scale_roots,
     segments_of,
     stored_tensors,
     tensor_formats,
@@ -87,7 +87,7 @@ def quantise(
         costs[node.output] = sp2_cost(extra, layer.signal, gains[node.output])
     kinds = assign_kinds(graph, params, costs)
     tensors = {
-        n: QTensor(n, t.channels, t.height, t.width, t.scale, t.format, kinds[n], t.gains)
+        n: QTensor(n, t.channels, t.height, t.width, t.scale, t.format, kinds[n])
         for n, t in tensors.items()
     }
     nodes: list[QNode] = []
@@ -159,11 +159,10 @@ def _tensors(
     roots = pool_roots(graph)
     names = stored_tensors(graph)
 
-    def scales_in(
-        formats: dict[str, Format],
-    ) -> dict[str, tuple[float, tuple[float, ...] | None]]:
-        found = {n: calibration.histograms[roots[n]].scale(formats[n]) for n in names}
-        return _shared_gains(graph, found, formats)
+    limits = clip_limits(graph)
+
+    def scales_in(formats: dict[str, Format]) -> dict[str, float]:
+        return {n: calibration.histograms[roots[n]].scale(formats[n], limits[n]) for n in names}
 
     formats = tensor_formats(graph, set())
     if options.wide_tensors is None:
@@ -172,38 +171,10 @@ def _tensors(
         choice = PrecisionChoice({}, options.wide_tensors, None, None)
     formats = tensor_formats(graph, set(choice.wide))
     tensors = {}
-    for name, (scale, gains) in scales_in(formats).items():
+    for name, scale in scales_in(formats).items():
         t = graph.tensors[name]
-        tensors[name] = QTensor(
-            name, t.channels, t.height, t.width, scale, formats[name], None, gains
-        )
+        tensors[name] = QTensor(name, t.channels, t.height, t.width, scale, formats[name])
     return tensors, choice
-
-
-def _shared_gains(
-    graph: Graph,
-    scales: dict[str, tuple[float, tuple[float, ...] | None]],
-    formats: dict[str, Format],
-) -> dict[str, tuple[float, tuple[float, ...] | None]]:
-    """Give resampled maps the gains of their source, with a scale that covers their range.
-
-    Where one of them has no gains (16 bit), none has.
-    """
-    roots = scale_roots(graph)
-    plain = {roots[n] for n, (_, gains) in scales.items() if gains is None}
-    result = {}
-    for name, (scale, gains) in scales.items():
-        root = roots[name]
-        if gains is not None and root in plain:
-            gains = None  # the scale covers the largest channel
-        elif gains is not None:
-            shared = scales[root][1]
-            assert shared is not None
-            # largest range of any channel in units of the shared gains; equal for max-pools
-            scale *= max(g / s for g, s in zip(gains, shared, strict=True))
-            gains = shared
-        result[name] = (scale, gains)
-    return result
 
 
 def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:

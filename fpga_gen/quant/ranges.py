@@ -4,123 +4,71 @@ from __future__ import annotations
 
 import numpy as np
 
-from fpga_gen.graph.ir import Add, Clip, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
 from fpga_gen.quant.numerics import I8, I16, U8, Format
 
 BINS = 1024  # of |x| up to a histogram's limit
 SAMPLES = 1 << 17  # elements of one map of one image that enter its histogram
 WIDE_MARGIN = 1.25  # 16-bit maps have range to spare for values calibration did not see
-SMALLEST_GAIN = 1 / 16  # a channel that calibration hardly saw keeps some range
+NARROW_MARGIN = 1.1  # clipping hurts unseen images more than it helps those of calibration
 
 
 class Histogram:
-    """Histograms of |x|, one for the whole map or one per channel; limits double when exceeded.
+    """Histogram of |x| of one map; its limit doubles when a value exceeds it.
 
     Exact zeros (most of a ReLU map) cost no rounding error and are not counted.
     """
 
-    def __init__(self, channels: int = 1) -> None:
-        self.counts = np.zeros((channels, BINS), np.int64)
-        self.limit = np.zeros(channels)
-        self.extreme = np.zeros(channels)
+    def __init__(self) -> None:
+        self.counts = np.zeros(BINS, np.int64)
+        self.limit = 0.0
+        self.extreme = 0.0
 
     def add(self, values: np.ndarray) -> None:
-        """Count the elements of a float map (C, H, W): a subset of large maps, all extremes."""
-        rows = self.limit.size
-        size = np.abs(values.reshape(rows, -1))
-        extreme = size.max(1)
-        self.extreme = np.maximum(self.extreme, extreme)
-        fresh = self.limit == 0
-        self.limit[fresh] = extreme[fresh] * 1.0001
-        while (grow := np.flatnonzero(extreme > self.limit)).size:
-            self.counts[grow] = np.concatenate(
-                [
-                    self.counts[grow].reshape(grow.size, -1, 2).sum(2),
-                    np.zeros((grow.size, BINS // 2)),
-                ],
-                axis=1,
-            )
-            self.limit[grow] *= 2
-        size = size[:, :: max(1, values.size // SAMPLES) | 1]
-        per_bin = np.where(self.limit > 0, self.limit, 1.0) / BINS
-        index = np.minimum((size / per_bin[:, None]).astype(np.int64), BINS - 1)
-        index += BINS * np.arange(rows)[:, None]
-        flat = np.bincount(index[size > 0], minlength=rows * BINS)
-        self.counts += flat.reshape(rows, BINS)
+        """Count the elements of a float array: a subset of large ones, always the extreme."""
+        size = np.abs(values.reshape(-1))
+        extreme = float(size.max(initial=0.0))
+        if extreme == 0.0:
+            return
+        self.extreme = max(self.extreme, extreme)
+        if self.limit == 0.0:
+            self.limit = extreme
+        while extreme > self.limit:
+            pairs = self.counts.reshape(-1, 2).sum(1)
+            self.counts = np.concatenate([pairs, np.zeros_like(pairs)])
+            self.limit *= 2
+        size = size[:: max(1, size.size // SAMPLES) | 1]
+        index = (size[size > 0] * (BINS / self.limit)).astype(np.int64)
+        self.counts += np.bincount(np.minimum(index, BINS - 1), minlength=BINS)
 
-    def ranges(self, levels: int) -> np.ndarray:
-        """(rows,) range r of least squared error: r / levels per step, |x| > r is clipped to r.
+    def best_range(self, levels: int) -> float:
+        """Range r of least squared error: steps of r / levels inside, |x| > r is clipped to r.
 
-        Inside the range the error is uniform over a step (but no larger than the value itself).
+        Inside the range the error is uniform over a step, but no larger than the value itself.
         """
         centre = (np.arange(BINS) + 0.5) / BINS
         edge = (np.arange(BINS) + 1.0) / BINS  # candidate ranges, relative to the limit
         n = self.counts.astype(np.float64)
 
         def above(values: np.ndarray) -> np.ndarray:
-            total = values[:, ::-1].cumsum(1)[:, ::-1]
-            return np.concatenate([total[:, 1:], np.zeros((len(values), 1))], 1)
+            return np.append(values[::-1].cumsum()[::-1][1:], 0.0)
 
         clipped = above(n * centre**2) - 2 * edge * above(n * centre) + edge**2 * above(n)
         step = np.square(edge / levels) / 12
-        inside = (n.cumsum(1) - n[:, :1]) * step + n[:, :1] * np.minimum(step, centre[0] ** 2)
-        best = edge[(clipped + inside).argmin(1)] * self.limit
-        return np.minimum(best, self.extreme)
+        inside = (n.cumsum() - n[0]) * step + n[0] * np.minimum(step, centre[0] ** 2)
+        return min(float(edge[(clipped + inside).argmin()]) * self.limit, self.extreme)
 
-    def scale(self, fmt: Format) -> tuple[float, tuple[float, ...] | None]:
-        """(scale, gains) of a map in a format; scale 1.0 for a map that is always zero.
+    def scale(self, fmt: Format, limit: float = np.inf) -> float:
+        """Scale of a map in a format; 1.0 for a map that is always zero.
 
-        Gains are the channels' ranges relative to the largest one; None with a single histogram
-        and for 16 bits, where resolution is no concern.
+        limit: bound of |x| that the map's clip guarantees.
         """
+        if self.extreme == 0.0:
+            return 1.0
         top = fmt.hi - fmt.zero
-        if not self.extreme.any():
-            return 1.0, None
         if fmt.bits == 16:
-            return WIDE_MARGIN * float(self.extreme.max()) / top, None
-        ranges = self.ranges(top)
-        largest = float(ranges.max())
-        if ranges.size == 1:
-            return largest / top, None
-        gains = np.where(self.extreme > 0, np.maximum(ranges / largest, SMALLEST_GAIN), 1.0)
-        return largest / top, tuple(float(g) for g in gains)
-
-
-def equalised_tensors(graph: Graph) -> set[str]:
-    """Tensors whose channels may have scales of their own.
-
-    A convolution's output with all pooled or resampled versions of it, if only convolutions read
-    them: channel gains then fold into weights. The clip must commute with gains: none, or a lower
-    bound of 0; an upper bound is implied by the range of an unsigned map.
-    """
-    segments = segments_of(graph)
-    roots = {t: t for t in graph.tensors}
-    spoilt = {graph.input, *graph.outputs}
-    for node in graph.nodes:
-        match node:
-            case MaxPool() | Resample():
-                roots[node.output] = roots[node.input]
-                if isinstance(node, Resample) and node.clip != Clip():
-                    spoilt.add(node.output)
-            case Conv():
-                if node.clip.lo not in (0, -np.inf) or (
-                    node.clip.lo != 0 and node.clip.hi < np.inf
-                ):
-                    spoilt.add(node.output)
-            case Add() | Mul():
-                spoilt.update(node.inputs, [node.output])
-    spoilt.update(s for t in tuple(spoilt) for s in segments[t])
-    bad = {roots[t] for t in spoilt}
-    return {t for t in stored_tensors(graph) if roots[t] not in bad}
-
-
-def scale_roots(graph: Graph) -> dict[str, str]:
-    """tensor -> the tensor whose gains it has: through max-pools and resamplings."""
-    roots = {t: t for t in graph.tensors}
-    for node in graph.nodes:
-        if isinstance(node, MaxPool | Resample):
-            roots[node.output] = roots[node.input]
-    return roots
+            return min(WIDE_MARGIN * self.extreme, limit) / top
+        return min(NARROW_MARGIN * self.best_range(top), limit) / top
 
 
 def non_negative_tensors(graph: Graph) -> set[str]:
@@ -154,6 +102,17 @@ def pool_roots(graph: Graph) -> dict[str, str]:
 def stored_tensors(graph: Graph) -> list[str]:
     """Tensors that exist in memory: the input and all node outputs except concats."""
     return [graph.input] + [n.output for n in graph.nodes if not isinstance(n, Concat)]
+
+
+def clip_limits(graph: Graph) -> dict[str, float]:
+    """tensor -> bound of |x| that its clip guarantees (infinite if none does)."""
+    limits = dict.fromkeys(graph.tensors, np.inf)
+    for node in graph.nodes:
+        if isinstance(node, MaxPool):
+            limits[node.output] = limits[node.input]
+        elif not isinstance(node, Concat):
+            limits[node.output] = max(abs(node.clip.lo), abs(node.clip.hi))
+    return limits
 
 
 def tensor_formats(graph: Graph, wide: set[str]) -> dict[str, Format]:

@@ -163,7 +163,7 @@ class Report:
                 tool_version=data["tool_version"],
                 simulation=None if simulation is None else _load(Simulation, simulation),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a report: {error!r}") from error
 
 

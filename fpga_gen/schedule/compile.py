@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from fpga_gen.errors import ScheduleError
-from fpga_gen.hardware.params import GRANULE, EngineParams
+from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import Instruction, Op, Region, pack_address
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
-from fpga_gen.schedule.allocate import Allocation, Demand, allocate, live_words
+from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QResample, QuantGraph
+from fpga_gen.schedule.allocate import allocate, live_words
+from fpga_gen.schedule.bands import choose_chains
 from fpga_gen.schedule.conv import lower_conv
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
 from fpga_gen.schedule.hazards import with_waits
@@ -18,6 +19,7 @@ from fpga_gen.schedule.layout import BEAT_BYTES, InputLayout, MapLayout, OutputL
 from fpga_gen.schedule.lowered import NO_STREAM, Lowered
 from fpga_gen.schedule.model import run_model
 from fpga_gen.schedule.placement import Placement, map_layout
+from fpga_gen.schedule.plan import Plan, Step, demands, make_plan
 from fpga_gen.schedule.pool import lower_pool
 from fpga_gen.schedule.program import MemoryFacts, Schedule, TracePoint
 from fpga_gen.schedule.timing import DEFAULT_TIMING, Timing
@@ -40,14 +42,15 @@ def compile_schedule(
         )
     layouts = _layouts(qgraph, params)
     host_input = _input_layout(layouts[qgraph.input], params)
-    allocation, names, at = _allocate(qgraph, params, layouts, host_input)
-    places = {t: Placement(layouts[t], base) for t, base in allocation.bases.items()}
+    plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
+    memory, places = _place(qgraph, params, plan, host_input)
 
     lowered = [_load(host_input, places[qgraph.input], params, qgraph.input)]
     trace = [(0, places[qgraph.input])]
-    for node in qgraph.nodes:
-        lowered += _lower(node, qgraph, places, params, timing)
-        trace.append((len(lowered) - 1, places[node.output]))
+    for step in plan.steps:
+        local = {tensor: places[name] for tensor, name in step.buffers.items()}
+        lowered += _lower(step, qgraph, local, params, timing)
+        trace.append((len(lowered) - 1, _written(local[step.node.output], step.rows, params)))
     host_output = _output_layout(qgraph, layouts)
     lowered += _stores(qgraph, places, host_output, params)
     lowered.append(Lowered(Instruction(Op.END, {}), NO_STREAM, (), ()))
@@ -57,7 +60,7 @@ def compile_schedule(
     lowered = fetches + with_waits(lowered)
     trace_points = tuple(TracePoint(i + len(fetches), place) for i, place in trace)
     instructions = tuple(item.instruction for item in lowered)
-    program = _encode(instructions, params)
+    program = encode_program(instructions, params)
     timeline = run_model(instructions, params, timing)
     weight_bytes = stripe(weights, params.ports)
     read_bytes = len(program) + len(weight_bytes) + host_input.bytes
@@ -71,9 +74,7 @@ def compile_schedule(
         host_output=host_output,
         layers=layer_facts(qgraph, params, lowered, timeline),
         estimate=estimate_facts(qgraph, params, lowered, timeline, read_bytes),
-        memory=MemoryFacts(
-            params.words, allocation.peak, allocation.live, names[at], params.in_channels
-        ),
+        memory=memory,
         trace=trace_points,
     )
 
@@ -92,47 +93,50 @@ def _input_layout(layout: MapLayout, params: EngineParams) -> InputLayout:
     return InputLayout(layout, part, params.load_words, params.ports)
 
 
-def _allocate(
-    qgraph: QuantGraph,
-    params: EngineParams,
-    layouts: dict[str, MapLayout],
-    host_input: InputLayout,
-) -> tuple[Allocation, list[str], int]:
-    """(allocation, layer name of every step, step with the most live words)."""
-    end = len(qgraph.nodes)
-    names = [n.name for n in qgraph.nodes] + ["store"]
-    first = {qgraph.input: 0, **{n.output: i for i, n in enumerate(qgraph.nodes)}}
-    last = dict(first)
-    for step, node in enumerate(qgraph.nodes):
-        for name in node.inputs:
-            last[name] = step
-    for name in qgraph.outputs:
-        last[name] = end
-    demands = []
-    for tensor in first:
-        words = layouts[tensor].words
-        if tensor == qgraph.input:
-            words = max(words, host_input.stream_words * host_input.load_words)
-        demands.append(Demand(tensor, words, first[tensor], last[tensor]))
-    _, at = live_words(demands)
-    return allocate(demands, params.words, params.in_channels, names), names, at
+def _place(
+    qgraph: QuantGraph, params: EngineParams, plan: Plan, host_input: InputLayout
+) -> tuple[MemoryFacts, dict[str, Placement]]:
+    """Allocate every buffer of the plan."""
+    names = [step.node.name for step in plan.steps] + ["store"]
+    wanted = demands(plan, qgraph, host_input)
+    allocation = allocate(wanted, params.words, params.in_channels, names)
+    places = {
+        name: Placement(buffer.layout, allocation.bases[name], buffer.first_row)
+        for name, buffer in plan.buffers.items()
+    }
+    at = names[live_words(wanted)[1]]
+    facts = MemoryFacts(params.words, allocation.peak, allocation.live, at, params.in_channels)
+    return facts, places
+
+
+def _written(place: Placement, rows: tuple[int, int], params: EngineParams) -> Placement:
+    """The part of a placement that a step over output rows [first, end) wrote."""
+    layout = place.layout
+    if rows[1] - rows[0] == layout.height:
+        return place
+    part = replace(
+        layout,
+        height=rows[1] - rows[0],
+        words=layout.words - (layout.height - rows[1] + rows[0]) * layout.width,
+    )
+    return Placement(part, place.address(0, rows[0]), rows[0])
 
 
 def _lower(
-    node: QNode,
+    step: Step,
     qgraph: QuantGraph,
     places: dict[str, Placement],
     params: EngineParams,
     timing: Timing,
 ) -> list[Lowered]:
-    match node:
+    match step.node:
         case QConv():
-            return lower_conv(node, qgraph.tensors, places, params, timing)
+            return lower_conv(step.node, qgraph.tensors, places, params, timing, step.rows)
         case QMaxPool():
-            return lower_pool(node, qgraph.tensors, places, params)
+            return lower_pool(step.node, qgraph.tensors, places, params, step.rows)
         case QResample() | QAdd() | QMul():
-            return lower_vector(node, qgraph.tensors, places, params)
-    raise ScheduleError(f"no lowering for {type(node).__name__}")
+            return lower_vector(step.node, qgraph.tensors, places, params)
+    raise ScheduleError(f"no lowering for {type(step.node).__name__}")
 
 
 def _load(layout: InputLayout, place: Placement, params: EngineParams, name: str) -> Lowered:
@@ -142,9 +146,7 @@ def _load(layout: InputLayout, place: Placement, params: EngineParams, name: str
         "stride": pack_address(layout.stream_words, params.banks),
     }
     end = place.base + layout.stream_words * layout.load_words
-    return Lowered(
-        Instruction(Op.LOAD, fields, layer=name), NO_STREAM, (), ((place.base, end),)
-    )
+    return Lowered(Instruction(Op.LOAD, fields, layer=name), NO_STREAM, (), ((place.base, end),))
 
 
 def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputLayout:
@@ -187,15 +189,13 @@ def _fetches(host_input: InputLayout, weight_words: int, params: EngineParams) -
     """Queue the input, then all weights: the order in which they are consumed."""
     regions = [(Region.INPUT, host_input.stream_words), (Region.WEIGHTS, weight_words)]
     return [
-        Lowered(
-            Instruction(Op.FETCH, {"region": int(region), "words": words}), NO_STREAM, (), ()
-        )
+        Lowered(Instruction(Op.FETCH, {"region": int(region), "words": words}), NO_STREAM, (), ())
         for region, words in regions
         if words
     ]
 
 
-def _encode(instructions: tuple[Instruction, ...], params: EngineParams) -> bytes:
+def encode_program(instructions: tuple[Instruction, ...], params: EngineParams) -> bytes:
     """Program region: 64-bit words, padded to whole stream words and striped."""
     words: list[int] = []
     for instruction in instructions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -118,10 +119,8 @@ def conv_sums(
     cuts = [0] + [k for k, s in enumerate(slots) if s.shift and k] + [len(slots)]
     ci, channels = params.in_channels, weight.shape[2]
     flat = weight.reshape(-1, channels)
-    dtypes = [exact_dtype(flat[a * ci : b * ci].T, 128) for a, b in zip(cuts, cuts[1:])]
-    matrices = [
-        flat[a * ci : b * ci].astype(t) for a, b, t in zip(cuts, cuts[1:], dtypes, strict=False)
-    ]
+    parts = [flat[a * ci : b * ci] for a, b in pairwise(cuts)]
+    matrices = [part.astype(exact_dtype(part.T, 128)) for part in parts]
     pixels = len(walk.out)
     step = max(1, CHUNK_BYTES // (len(slots) * ci * 4))
     operands = _Operands(i, walk, memory)

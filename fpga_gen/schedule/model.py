@@ -84,8 +84,11 @@ class _Machine:
     def conv(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
         mode, slots = f["mode"] + 1, f["slots"]
-        sizes = [s for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
-                 for _ in range(count)]
+        sizes = [
+            s
+            for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
+            for _ in range(count)
+        ]
         times = {s: slot_time(p, timing, mode, s) for s in set(sizes)}
         granules = p.slot_granules(mode)
         for _ in range(f["n_groups"]):
@@ -164,8 +167,10 @@ def run_model(
     sizes = [len(i.encode()) for i in instructions]
     machine = _Machine(params, timing, sum(sizes))
     steps = {
-        Op.CONV: machine.conv, Op.POOL: machine.pool,
-        Op.VECTOR: machine.vector, Op.LOAD: machine.load,
+        Op.CONV: machine.conv,
+        Op.POOL: machine.pool,
+        Op.VECTOR: machine.vector,
+        Op.LOAD: machine.load,
     }
     spans = []
     for instruction, words in zip(instructions, sizes, strict=True):

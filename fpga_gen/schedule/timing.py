@@ -11,12 +11,14 @@ from fpga_gen.hardware.params import PORT_BITS, EngineParams
 class Timing:
     """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
 
-    min_slot: shortest weight slot; slot_load: load time of a slot beyond its words; array_latency: first read of a slot to its first partial sum;
-    drain_tail: last result of a tile to its last memory write; wait_tail: extra cycles of a
-    `wait`; instruction: hand-over between instructions; vector_latency: first read to first
-    write of a VECTOR; vector_block: change of plane; store_latency: end of a STORE; start: start command to the first fetch; dram_latency: first beat of a
-    FETCH; read_efficiency: used share of the read ports' beats; read_limit: bytes per cycle that
-    DRAM can give whatever the ports; weight_margin: words of the weight buffer kept free.
+    min_slot: shortest weight slot; slot_load: load time of a slot beyond its words;
+    array_latency: first read of a slot to its first partial sum; drain_tail: last result of a
+    tile to its last memory write; wait_tail: extra cycles of a `wait`; instruction: hand-over
+    between instructions; vector_latency: first read to first write of a VECTOR; vector_block:
+    change of plane; store_latency: end of a STORE; start: start command to the first fetch;
+    dram_latency: first beat of a FETCH; read_efficiency: used share of the read ports' beats;
+    read_limit: bytes per cycle that DRAM can give whatever the ports; weight_margin: words of the
+    weight buffer kept free.
     """
 
     min_slot: int = 10

@@ -119,9 +119,7 @@ def lower_vector(
             "lo": node.lo,
             "hi": node.hi,
         }
-        instruction = Instruction(
-            Op.VECTOR, fields, sources=sources, y=y, x=x, layer=node.name
-        )
+        instruction = Instruction(Op.VECTOR, fields, sources=sources, y=y, x=x, layer=node.name)
         reads = tuple(dict.fromkeys(places[n].span for n in names))
         lowered.append(Lowered(instruction, stream, reads, (place.span,)))
     return lowered
@@ -143,7 +141,8 @@ def _check_bound(
     node: QResample | QAdd | QMul, inputs: list[QTensor], factors: tuple[int, ...]
 ) -> None:
     """The accumulator must hold the largest sum or product."""
-    bounds = [max(abs(t.format.lo - t.format.zero), abs(t.format.hi - t.format.zero)) for t in inputs]
+    formats = [t.format for t in inputs]
+    bounds = [max(abs(f.lo - f.zero), abs(f.hi - f.zero)) for f in formats]
     if isinstance(node, QMul):
         worst = bounds[0] * bounds[1]
     else:

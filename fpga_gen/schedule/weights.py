@@ -27,7 +27,7 @@ def _granules(bits: np.ndarray) -> np.ndarray:
 
 
 def pack_params(bias: np.ndarray, mult: np.ndarray, shift: np.ndarray, granules: int) -> np.ndarray:
-    """uint32 (groups, granules) of parameters (groups, channels): bias 32, mult 16, shift 6 bits."""
+    """uint32 (groups, granules) of parameters (groups, channels), 56 bits each."""
     groups, channels = bias.shape
     table = np.zeros((groups, granules * (GRANULE // 8)), np.uint8)
     fields = table[:, : channels * PARAM_BYTES].reshape(groups, channels, PARAM_BYTES)
@@ -49,7 +49,7 @@ def unpack_params(granules: np.ndarray, channels: int) -> tuple[np.ndarray, np.n
 def pack_slots(weights: np.ndarray, params: EngineParams, mode: int) -> np.ndarray:
     """uint32 (groups, slots, slot granules) of int8 weights (groups, slots, CI, CO/mode)."""
     groups, slots, inputs, channels = weights.shape
-    assert channels == params.group_channels(mode) and inputs == params.in_channels
+    assert (inputs, channels) == (params.in_channels, params.group_channels(mode))
     split = weights.reshape(groups, slots, inputs, -1, params.sub_columns).transpose(0, 1, 3, 2, 4)
     dsp = np.ascontiguousarray(split[..., : params.sub_dsp]).view(np.uint8)
     codes = params.sp2.encode(split[..., params.sub_dsp :]).astype(np.uint8)

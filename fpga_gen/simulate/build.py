@@ -19,7 +19,15 @@ from fpga_gen.simulate.pins import model_ports, pins_header
 from fpga_gen.simulate.toolchain import verilator_environment, verilator_root
 
 HERE = Path(__file__).parent
-SHELL_SOURCES = ("shell.cpp", "dram.h", "exports.vlt", "pins.py", "build.py", "toolchain.py")
+SHELL_SOURCES = (
+    "shell.cpp",
+    "dram.h",
+    "axi_ports.h",
+    "exports.vlt",
+    "pins.py",
+    "build.py",
+    "toolchain.py",
+)
 LIBRARY = "simulator.so"
 
 # Wrong hardware rather than style: these stop a build, other warnings only the lint.
@@ -113,8 +121,8 @@ def build_simulator(
         *(("--trace-vcd",) if trace else ()), *_parameters(parameters),
     ]  # fmt: skip
     root = cache or cache_directory()
-    tools = _tools_digest(flags, optimise, environment)
-    target = root / "simulators" / _digest(files, tools)
+    tools = _tools_digest([threads, trace, optimise], environment)
+    target = root / "simulators" / _digest(files, flags, tools)
     library = target / LIBRARY
     if library.exists():
         return library
@@ -180,9 +188,7 @@ def _compile(
             Path(copy).replace(runtime / compiled.name)
 
 
-def _run(
-    tool: str, command: list[str], work: Path, log: Path, environment: dict[str, str]
-) -> None:
+def _run(tool: str, command: list[str], work: Path, log: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace",
@@ -217,8 +223,8 @@ def _with_kept_log(error: ToolError, target: Path) -> ToolError:
     return ToolError(error.tool, message, log)
 
 
-def _tools_digest(flags: list[str], optimise: int, environment: dict[str, str]) -> str:
-    """Of everything but the design: tools, processor, settings and the shell."""
+def _tools_digest(settings: list[int], environment: dict[str, str]) -> str:
+    """Of what Verilator's own library depends on: tools, processor and compiler settings."""
     # -march=native: the predefined macros name the compiler and the processor's instructions.
     macros = subprocess.run(
         ["g++", "-march=native", "-dM", "-E", "-x", "c++", os.devnull],
@@ -227,14 +233,16 @@ def _tools_digest(flags: list[str], optimise: int, environment: dict[str, str]) 
     if macros.returncode:
         raise ToolError("g++", first_error(macros.stderr.decode(errors="replace")))
     version = importlib.metadata.version("verilator")
-    settings = json.dumps([version, flags, optimise, COMPILE])
-    shell = [(HERE / name).read_bytes() for name in SHELL_SOURCES]
-    return _digest_of([macros.stdout, settings.encode(), *shell])
+    return _digest_of([macros.stdout, json.dumps([version, COMPILE, *settings]).encode()])
 
 
-def _digest(files: list[Path], tools: str) -> str:
-    named = [part for file in files for part in (file.name.encode(), file.read_bytes())]
-    return _digest_of([tools.encode(), *named])
+def _digest(files: list[Path], flags: list[str], tools: str) -> str:
+    """Of everything a simulator depends on: tools, shell, flags and design."""
+    parts = [tools.encode(), json.dumps(flags).encode()]
+    parts += [(HERE / name).read_bytes() for name in SHELL_SOURCES]
+    for file in files:
+        parts += [file.name.encode(), file.read_bytes()]
+    return _digest_of(parts)
 
 
 def _digest_of(parts: list[bytes]) -> str:

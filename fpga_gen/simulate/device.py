@@ -13,7 +13,7 @@ import numpy as np
 from fpga_gen import registers
 from fpga_gen.errors import SimulationError
 from fpga_gen.hardware.params import EngineParams
-from fpga_gen.simulate.dram import DramConfig
+from fpga_gen.simulate.dram import DEFAULT, DramConfig, PortStats
 from fpga_gen.simulate.native import (
     FaultKind,
     NativeConfig,
@@ -30,6 +30,7 @@ SLVERR = 2
 BANK_NAME = re.compile(r"bank\D*(\d+)\D*\.mem$")  # in the hierarchical name of a bank's array
 
 Progress = Callable[[int], None]  # called with the cycles run so far
+LayerHook = Callable[[int, "SimulatedDevice"], None]
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,6 @@ class Buffer:
 
     address: int
     array: np.ndarray
-
-
-@dataclass(frozen=True)
-class PortStats:
-    """What the DRAM model saw on one AXI port since the device was created.
-
-    Beats are 16 bytes. Latency is AR handshake to first R handshake in cycles, 0 without a burst.
-    Addresses enclose all bursts; equal without a burst. error_responses: read beats and write
-    bursts answered with an error.
-    """
-
-    read_beats: int
-    write_beats: int
-    read_bursts: int
-    write_bursts: int
-    min_read_latency: int
-    max_read_latency: int
-    lowest_address: int
-    end_address: int
-    error_responses: int
 
 
 class SimulatedDevice:
@@ -77,7 +58,7 @@ class SimulatedDevice:
         self,
         library: Path,
         params: EngineParams,
-        dram: DramConfig = DramConfig(),
+        dram: DramConfig = DEFAULT,
         *,
         trace: Path | None = None,
     ) -> None:
@@ -131,9 +112,7 @@ class SimulatedDevice:
         """32-bit value of a register by its name in the register table."""
         offset = _offset(name)
         value = ctypes.c_uint32()
-        code = self._library.fg_read(
-            self._shell, offset, ctypes.byref(value), REGISTER_LIMIT
-        )
+        code = self._library.fg_read(self._shell, offset, ctypes.byref(value), REGISTER_LIMIT)
         self._check_access("reading", name, code)
         return value.value
 
@@ -206,26 +185,39 @@ class SimulatedDevice:
         return reason
 
     def wait(
-        self, max_cycles: int, progress: Progress | None = None, every: int = 20_000
+        self,
+        max_cycles: int,
+        progress: Progress | None = None,
+        every: int = 20_000,
+        on_layer: LayerHook | None = None,
     ) -> int:
         """Run until the interrupt; returns the cycles it took.
 
         Args:
             max_cycles: give up after so many.
             progress: called after every `every` cycles.
+            on_layer: called with debug_layer and the device whenever debug_layer has changed.
 
         Raises:
             SimulationError: no interrupt in time, or a broken AXI rule.
         """
-        start = self.cycle
-        while (done := self.cycle - start) < max_cycles:
-            reason = self.run(min(every, max_cycles - done))
-            if progress:
-                progress(self.cycle - start)
+        start = report = self.cycle
+        while (now := self.cycle) < start + max_cycles:
+            reason = self.run(
+                min(report + every, start + max_cycles) - now, until_layer=on_layer is not None
+            )
+            if reason is StopReason.LAYER:
+                on_layer(self.layer, self)
+            if self.cycle >= report + every or reason is StopReason.INTERRUPT:
+                report = self.cycle
+                if progress:
+                    progress(report - start)
             if reason is StopReason.INTERRUPT:
                 return self.cycle - start
+        where = f", instruction {self.layer}" if self.has_layer else ""
+        status = self.read_register("STATUS")
         raise SimulationError(
-            f"no interrupt within {max_cycles} cycles (STATUS 0x{self.read_register('STATUS'):08x})"
+            f"no interrupt within {max_cycles} cycles (STATUS 0x{status:08x}{where})"
         )
 
     def check_protocol(self) -> None:
@@ -236,7 +228,12 @@ class SimulatedDevice:
 
     # --- faults and figures ----------------------------------------------------------------
     def inject(
-        self, kind: FaultKind, *, beat: int, port: int = 0, write: bool = False,
+        self,
+        kind: FaultKind,
+        *,
+        beat: int,
+        port: int = 0,
+        write: bool = False,
         response: int = SLVERR,
     ) -> None:
         """Let one thing go wrong (one at a time; FaultKind.NONE takes it back).

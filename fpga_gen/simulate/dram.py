@@ -86,3 +86,26 @@ class DramConfig:
         data = burst_beats * BEAT
         peak = min(self.bytes_per_cycle // BEAT, ports) * BEAT
         return min(tokens * data / (data + self.burst_overhead), peak * (1 - idle))
+
+
+DEFAULT = DramConfig()
+
+
+@dataclass(frozen=True)
+class PortStats:
+    """What the DRAM model saw on one AXI port since the device was created.
+
+    Beats are 16 bytes. Latency is AR handshake to first R handshake in cycles, 0 without a burst.
+    Addresses enclose all bursts; equal without a burst. error_responses: read beats and write
+    bursts answered with an error.
+    """
+
+    read_beats: int
+    write_beats: int
+    read_bursts: int
+    write_bursts: int
+    min_read_latency: int
+    max_read_latency: int
+    lowest_address: int
+    end_address: int
+    error_responses: int

@@ -33,7 +33,7 @@ _TEMPLATE = """\
 #include <type_traits>
 
 #include "V{top}.h"
-#include "dram.h"
+#include "axi_ports.h"
 
 using Model = V{top};
 using AxiAddress = std::remove_reference_t<decltype(Model::m_axi_0_araddr)>;

@@ -15,13 +15,12 @@ from fpga_gen import registers
 from fpga_gen.errors import SimulationError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.registers import ErrorCode, register
-from fpga_gen.simulate.device import Buffer, PortStats, SimulatedDevice
-from fpga_gen.simulate.dram import BEAT, DramConfig
-from fpga_gen.simulate.native import StopReason
+from fpga_gen.simulate.device import Buffer, LayerHook, SimulatedDevice
+from fpga_gen.simulate.dram import BEAT, DEFAULT, DramConfig, PortStats
 
 WATCHDOG_CYCLES = 100_000
+IDLE_POLLS = 1000  # reads of STATUS after a soft reset
 CHUNK = 10_000  # cycles between two updates of the progress bar
-LayerHook = Callable[[int, SimulatedDevice], None]
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def simulate_frame(
     frame: Frame,
     params: EngineParams,
     library: Path,
-    dram: DramConfig = DramConfig(),
+    dram: DramConfig = DEFAULT,
     *,
     expected_cycles: int | None = None,
     max_cycles: int | None = None,
@@ -131,14 +130,14 @@ def simulate_frame(
             prepare(device)
         before, started = device.cycle, time.perf_counter()
         start_program(device)
-        with _bar(expected_cycles or limit) if progress else nullcontext() as update:
-            wait_for_interrupt(device, limit, update, on_layer)
+        with _ProgressBar(expected_cycles or limit) if progress else nullcontext() as update:
+            device.wait(limit, update, CHUNK, on_layer)
         wall, taken = time.perf_counter() - started, device.cycle - before
         status, counters = finish_program(device)
-        error_field = _fields(status)
+        error, info = _outcome(status)
         return SimulationResult(
-            error=ErrorCode(error_field["error_code"]),
-            error_info=error_field["error_info"],
+            error=error,
+            error_info=info,
             cycles=counters["CYCLES"],
             interrupt_cycles=taken,
             wall_seconds=wall,
@@ -157,7 +156,7 @@ def load_frame(device: SimulatedDevice, frame: Frame, watchdog: int = WATCHDOG_C
     for name, value in (("ID", registers.MAGIC), ("VERSION", registers.INTERFACE_VERSION)):
         if (found := device.read_register(name)) != value:
             raise SimulationError(f"register {name} reads 0x{found:x} instead of 0x{value:x}")
-    device.write_register("CONTROL", _control("soft_reset"))
+    soft_reset(device)
     stream_bytes = device.params.stream_bits // 8
     if len(frame.program) % stream_bytes:
         raise SimulationError(
@@ -186,33 +185,23 @@ def load_frame(device: SimulatedDevice, frame: Frame, watchdog: int = WATCHDOG_C
     return output
 
 
+def soft_reset(device: SimulatedDevice) -> None:
+    """Abort what runs and wait until the last outstanding transfer is complete.
+
+    Raises:
+        SimulationError: it does not become idle.
+    """
+    device.write_register("CONTROL", _mask("CONTROL", "soft_reset"))
+    active = _mask("STATUS", "busy") | _mask("STATUS", "draining")
+    for _ in range(IDLE_POLLS):
+        if not device.read_register("STATUS") & active:
+            return
+    raise SimulationError("the accelerator does not become idle after a soft reset")
+
+
 def start_program(device: SimulatedDevice) -> None:
     """Start with the interrupt enabled."""
-    device.write_register("CONTROL", _control("start") | _control("irq_enable"))
-
-
-def wait_for_interrupt(
-    device: SimulatedDevice,
-    max_cycles: int,
-    update: Callable[[int], None] | None = None,
-    on_layer: LayerHook | None = None,
-) -> None:
-    """Run until the interrupt, calling `update` with the cycles done and `on_layer` with layers."""
-    if on_layer is None:
-        device.wait(max_cycles, update, CHUNK)
-        return
-    start = device.cycle
-    while (done := device.cycle - start) < max_cycles:
-        reason = device.run(min(CHUNK, max_cycles - done), until_layer=True)
-        if reason is StopReason.INTERRUPT:
-            return
-        if reason is StopReason.LAYER:
-            on_layer(device.layer, device)
-        elif update:
-            update(device.cycle - start)
-    raise SimulationError(
-        f"no interrupt within {max_cycles} cycles in instruction {device.layer}"
-    )
+    device.write_register("CONTROL", _mask("CONTROL", "start") | _mask("CONTROL", "irq_enable"))
 
 
 def finish_program(device: SimulatedDevice) -> tuple[int, dict[str, int]]:
@@ -227,31 +216,28 @@ def finish_program(device: SimulatedDevice) -> tuple[int, dict[str, int]]:
         for entry in registers.REGISTERS
         if entry.access == "ro" and entry.name != "LAYER_START"
     }
-    device.write_register("STATUS", register_mask("STATUS", "done") | _status("error"))
+    device.write_register("STATUS", _mask("STATUS", "done") | _mask("STATUS", "error"))
     device.step(4)
     if device.interrupt:
         raise SimulationError("the interrupt stays high after STATUS was cleared")
     return status, counters
 
 
-def register_mask(name: str, field: str) -> int:
-    """Mask of one field of a register."""
+def _mask(name: str, field: str) -> int:
     return next(f.mask for f in register(name).fields if f.name == field)
 
 
-def _control(field: str) -> int:
-    return register_mask("CONTROL", field)
+def _outcome(status: int) -> tuple[ErrorCode, int]:
+    """(error code, detail) of a STATUS value after the interrupt."""
+    field = {f.name: (status & f.mask) >> f.lsb for f in register("STATUS").fields}
+    code = field["error_code"]
+    known = code in ErrorCode.__members__.values()
+    if field["done"] == field["error"] or bool(code) != bool(field["error"]) or not known:
+        raise SimulationError(f"STATUS 0x{status:08x} makes no sense at the interrupt")
+    return ErrorCode(code), field["error_info"]
 
 
-def _status(field: str) -> int:
-    return register_mask("STATUS", field)
-
-
-def _fields(status: int) -> dict[str, int]:
-    return {f.name: (status & f.mask) >> f.lsb for f in register("STATUS").fields}
-
-
-class _bar:
+class _ProgressBar:
     """Context that shows cycles done of cycles expected; gives the function to report them."""
 
     def __init__(self, total: int) -> None:
@@ -259,7 +245,6 @@ class _bar:
             TextColumn("simulating"),
             BarColumn(),
             TextColumn("{task.completed:,.0f} of {task.total:,.0f} cycles"),
-            TextColumn("{task.speed} cycle/s"),
             TimeElapsedColumn(),
         )
         self._task = self._progress.add_task("", total=total)

@@ -5,7 +5,7 @@
 #include <memory>
 #include <new>
 
-#include "dram.h"
+#include "axi_ports.h"
 #include "pins.h"
 #include "verilated.h"
 #include "verilated_syms.h"
@@ -39,6 +39,7 @@ class Shell {
     LitePins lite_{};
     StableCheck<LiteResponse> stable_b_, stable_r_;
     bool lite_active_ = false;
+    int next_ = 0;                   // port served first; kReadPorts: the write port
 #if VM_TRACE
     std::unique_ptr<VerilatedVcdC> trace_;
 #endif
@@ -194,16 +195,13 @@ class Shell {
     }
     void update() {
         dram_.begin_cycle();
-        // Round robin: who is served first when the cycle's bytes do not do for all.
-        const unsigned requesters = kReadPorts + 1;
-        unsigned k = unsigned(dram_.monitor.cycle % requesters);
-        for (unsigned i = 0; i < requesters; i++) {
-            if (k == kReadPorts)
-                write_.update(dram_);
-            else
-                reads_[k].update(dram_);
-            if (++k == requesters) k = 0;
+        // Round robin: the first port that the DRAM had no bandwidth for comes first next time.
+        int first_denied = -1;
+        for (int i = 0, k = next_; i <= kReadPorts; i++, k = k == kReadPorts ? 0 : k + 1) {
+            const bool denied = k == kReadPorts ? write_.update(dram_) : reads_[k].update(dram_);
+            if (denied && first_denied < 0) first_denied = k;
         }
+        if (first_denied >= 0) next_ = first_denied;
     }
     bool any_valid() {
         bool any = write_.requesting();

@@ -15,6 +15,7 @@
 `define MODE_LITE_UNSTABLE 9
 `define MODE_NO_WRITE 10
 `define MODE_LITE_EARLY 11
+`define MODE_LITE_DEAD 12
 
 // Reads `beats` beats as fast as the port gives them, never with more than `ROOM` on the way.
 module reader #(parameter ROOM = 512) (
@@ -98,12 +99,12 @@ module fpga_gen_top #(parameter RESET_BUG = 0) (
                      : store[`REG_LAYER_SELECT / 4][8:0];
   wire [23:0] beats = store[`REG_PROGRAM_WORDS / 4][23:0];
   wire write_now = s_axi_awvalid && s_axi_wvalid && !s_axi_bvalid;
-  wire read_now = s_axi_arvalid && !s_axi_rvalid;
+  wire read_now = s_axi_arvalid && !s_axi_rvalid && mode != `MODE_LITE_DEAD;
   assign s_axi_awready = write_now && !(mode == `MODE_LITE_EARLY);
   assign s_axi_wready = s_axi_awready;
   assign s_axi_arready = read_now;
-  assign s_axi_bresp = 0;
-  assign s_axi_rresp = s_axi_araddr[11:8] != 0 ? 2'd2 : 2'd0;
+  assign s_axi_bresp = s_axi_awaddr == `REG_LAYER_START ? 2'd2 : 2'd0;
+  assign s_axi_rresp = s_axi_araddr == `REG_LAYER_START ? 2'd2 : 2'd0;
   assign s_axi_rdata = mode == `MODE_LITE_UNSTABLE ? answer + cycles : answer;
   assign interrupt = irq_enable && (done || error);
   wire start = write_now && s_axi_awaddr == `REG_CONTROL && s_axi_wdata[0] && !busy;

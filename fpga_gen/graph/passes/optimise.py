@@ -14,7 +14,7 @@ from fpga_gen.graph.passes.affine import (
 )
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
-from fpga_gen.graph.passes.conv_merge import fuse_adds, flatten_adds, merge_pointwise
+from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.passes.stem import space_to_depth
 from fpga_gen.graph.verify import GraphRuleError, verify

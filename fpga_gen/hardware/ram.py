@@ -1,0 +1,128 @@
+"""Simple dual-port RAMs, emitted from one inference template.
+
+Amaranth writes an initial value for every row of a memory, which takes seconds for the large ones
+and keeps tools from UltraRAM (it has no initial values); so memories are black boxes with the plain
+template below, and `Ram` is their twin for Python simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import ClockSignal, Instance, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+_TEMPLATE = """\
+module {name} (
+    input  wire clk,
+    input  wire [{a}:0] r_addr,
+    output wire [{w}:0] r_data,
+    input  wire [{a}:0] w_addr,
+    input  wire [{w}:0] w_data,
+    input  wire [{e}:0] w_en
+);
+    (* ram_style = "{style}" *)
+    reg [{w}:0] mem [0:{last}];
+    reg [{w}:0] read;
+    always @(posedge clk) read <= mem[r_addr];
+    always @(posedge clk) begin
+{write}
+    end
+{output}
+endmodule
+"""
+_OUTPUT = "    assign r_data = read;"
+_OUTPUT_REGISTER = """\
+    reg [{w}:0] registered;
+    always @(posedge clk) registered <= read;
+    assign r_data = registered;"""
+
+
+@dataclass(frozen=True)
+class RamShape:
+    """width bits x depth rows; lanes: independently written parts (bytes); style: block,
+    distributed or ultra; registered: second read register (as URAM and BRAM have)."""
+
+    width: int
+    depth: int
+    style: str
+    lanes: int = 1
+    registered: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"fpga_gen_ram_{self.style}_{self.width}x{self.depth}" + (
+            f"_l{self.lanes}" if self.lanes > 1 else ""
+        )
+
+    @property
+    def address_bits(self) -> int:
+        return max((self.depth - 1).bit_length(), 1)
+
+    @property
+    def read_latency(self) -> int:
+        return 1 + self.registered
+
+    @property
+    def signature(self) -> wiring.Signature:
+        """r_data is the row of r_addr `read_latency` cycles later, old data on a collision."""
+        return wiring.Signature(
+            {
+                "r_addr": In(self.address_bits),
+                "r_data": Out(self.width),
+                "w_addr": In(self.address_bits),
+                "w_data": In(self.width),
+                "w_en": In(self.lanes),
+            }
+        )
+
+    def verilog(self, name: str = "") -> str:
+        part = self.width // self.lanes
+        write = "\n".join(
+            f"        if (w_en[{i}]) mem[w_addr][{(i + 1) * part - 1}:{i * part}] <= "
+            f"w_data[{(i + 1) * part - 1}:{i * part}];"
+            for i in range(self.lanes)
+        )
+        values = {"w": self.width - 1, "a": self.address_bits - 1, "e": self.lanes - 1}
+        return _TEMPLATE.format(
+            name=name or self.name, style=self.style, last=self.depth - 1, write=write,
+            output=(_OUTPUT_REGISTER if self.registered else _OUTPUT).format(**values), **values,
+        )
+
+
+class Ram(wiring.Component):
+    """Twin of the template for Python simulation; members as `RamShape.signature`."""
+
+    def __init__(self, shape: RamShape) -> None:
+        self.shape = shape
+        super().__init__(shape.signature)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.mem = memory = Memory(shape=self.shape.width, depth=self.shape.depth, init=[])
+        read = memory.read_port(transparent_for=())
+        write = memory.write_port(granularity=self.shape.width // self.shape.lanes)
+        data = read.data
+        if self.shape.registered:
+            data = Signal(self.shape.width, reset_less=True)
+            m.d.sync += data.eq(read.data)
+        m.d.comb += [
+            read.addr.eq(self.r_addr), read.en.eq(1), self.r_data.eq(data),
+            write.addr.eq(self.w_addr), write.data.eq(self.w_data), write.en.eq(self.w_en),
+        ]
+        return m
+
+
+def place_ram(m: Module, label: str, shape: RamShape, *, expand: bool, name: str = ""):
+    """Add a RAM to `m` (the black box `name`, or with `expand` the twin); returns its ports."""
+    if expand:
+        m.submodules[label] = ram = Ram(shape)
+        return ram
+    pins = shape.signature.flip().create(path=(label,))
+    m.submodules[label] = Instance(
+        name or shape.name, i_clk=ClockSignal(), i_r_addr=pins.r_addr, o_r_data=pins.r_data,
+        i_w_addr=pins.w_addr, i_w_data=pins.w_data, i_w_en=pins.w_en,
+    )
+    return pins

@@ -1,0 +1,59 @@
+"""Copies intermediate maps out of the simulated feature-map memory while a program runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpga_gen.errors import SimulationError
+from fpga_gen.isa import Op
+from fpga_gen.schedule.interpreter import TracedMap
+from fpga_gen.schedule.layout import words_to_map
+from fpga_gen.schedule.program import Schedule, TracePoint
+from fpga_gen.simulate.device import SimulatedDevice
+
+ALWAYS_WAIT = (Op.VECTOR, Op.LOAD, Op.END)  # whatever their wait flag says
+
+
+class TraceRecorder:
+    """Layer hook of the simulated device.
+
+    debug_layer counts dispatched instructions. When one is dispatched that waits, every earlier
+    result is in memory: the maps made since the last such moment are copied. None of them can
+    have been overwritten, because a map's reader waits before it reads.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.pending: list[TracePoint] = sorted(schedule.trace, key=lambda p: p.after)
+        self.maps: list[TracedMap] = []
+
+    def __call__(self, layer: int, device: SimulatedDevice) -> None:
+        """`layer` instructions have been dispatched."""
+        index = layer - 1
+        if not 0 <= index < len(self.schedule.instructions):
+            return
+        instruction = self.schedule.instructions[index]
+        if not (instruction.fields.get("wait") or instruction.op in ALWAYS_WAIT):
+            return
+        while self.pending and self.pending[0].after < index:
+            self.maps.append(self._copy(self.pending.pop(0), device))
+
+    def _copy(self, point: TracePoint, device: SimulatedDevice) -> TracedMap:
+        place, banks = point.placement, self.schedule.params.banks
+        first_row = place.base // banks
+        last_row = (place.base + place.layout.words - 1) // banks
+        rows = device.read_banks(first_row, last_row - first_row + 1)
+        words = rows.transpose(1, 0, 2).reshape(-1, rows.shape[2])
+        start = place.base - first_row * banks
+        run = words[start : start + place.layout.words].view(np.int8)
+        return TracedMap(
+            place.tensor, point.after, place.first_row, words_to_map(place.layout, run)
+        )
+
+    def finish(self) -> tuple[TracedMap, ...]:
+        """All traced maps in program order; SimulationError if the program skipped some."""
+        if self.pending:
+            raise SimulationError(
+                f"{len(self.pending)} maps were not traced, first '{self.pending[0].tensor}'"
+            )
+        return tuple(self.maps)

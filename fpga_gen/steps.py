@@ -1,0 +1,54 @@
+"""Named, timed steps: how both flows (build and simulate) run, and how they tell progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+
+class Progress(Protocol):
+    """Where a flow tells how far it is."""
+
+    def start(self, name: str) -> None:
+        """A step begins."""
+
+    def detail(self, text: str, done: float | None = None) -> None:
+        """What the step is doing; done: 0..1 where it is known."""
+
+    def finish(self, name: str, seconds: float) -> None:
+        """A step is complete."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, name: str) -> None:
+        """Nothing to show."""
+
+    def detail(self, text: str, done: float | None = None) -> None:
+        """Nothing to show."""
+
+    def finish(self, name: str, seconds: float) -> None:
+        """Nothing to show."""
+
+
+class State(Protocol):
+    """What a flow carries from step to step. times: seconds by step."""
+
+    progress: Progress
+    times: dict[str, float]
+
+
+StateT = TypeVar("StateT", bound=State)
+
+
+def run_steps(state: StateT, steps: Sequence[tuple[str, Callable[[StateT], None]]]) -> StateT:
+    """Runs the steps in order and times each."""
+    for name, step in steps:
+        state.progress.start(name)
+        began = time.monotonic()
+        step(state)
+        state.times[name] = time.monotonic() - began
+        state.progress.finish(name, state.times[name])
+    return state

@@ -1,0 +1,155 @@
+"""Shared by the cocotb testbenches: clock, streams, random pauses, AXI rule checks, bad memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+from cocotbext.axi import MemoryRegion
+
+BYTES = 16
+LIMIT_US = 400  # every test ends within this simulated time, at 10 ns per cycle
+MEMORY_SIZE = 1 << 22
+
+
+class Scope:
+    """The ports of one block of the bench: attribute `x` is the port `<name>__x`."""
+
+    def __init__(self, top, name: str) -> None:
+        self.top, self.name = top, name
+        self.clk, self.rst = top.clk, top.rst
+
+    def __getattr__(self, port: str):
+        return getattr(self.top, f"{self.name}__{port}")
+
+
+async def start(dut, **inputs: int) -> None:
+    """Clock, all given inputs, then 4 cycles of reset."""
+    for name, value in inputs.items():
+        getattr(dut, name).value = value
+    dut.rst.value = 1
+    cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
+    for _ in range(4):
+        await RisingEdge(dut.clk)
+    await FallingEdge(dut.clk)
+    dut.rst.value = 0
+
+
+async def cycles(dut, count: int) -> None:
+    for _ in range(count):
+        await RisingEdge(dut.clk)
+
+
+def pauses(rng: random.Random, probability: float) -> Iterator[bool]:
+    """Random back-pressure for the channels of cocotbext-axi."""
+    while True:
+        yield rng.random() < probability
+
+
+def pause_all(channels, rng: random.Random, probability: float) -> None:
+    for channel in channels:
+        channel.set_pause_generator(pauses(rng, probability))
+
+
+class FaultyMemory(MemoryRegion):
+    """Memory that answers SLVERR for accesses to `bad` (byte addresses)."""
+
+    bad = range(0)
+
+    async def read(self, address, length, **kwargs):
+        if address in self.bad:
+            raise ValueError("bad address")
+        return await super().read(address, length, **kwargs)
+
+    async def write(self, address, data, **kwargs):
+        if address in self.bad:
+            raise ValueError("bad address")
+        await super().write(address, data, **kwargs)
+
+
+async def send(dut, name: str, values, rng: random.Random, gap: float = 0.3) -> None:
+    """Drive `values` into the stream `name` of the component."""
+    valid, ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
+    for value in values:
+        while rng.random() < gap:
+            await FallingEdge(dut.clk)
+        getattr(dut, f"{name}__payload").value = value
+        valid.value = 1
+        while True:
+            await RisingEdge(dut.clk)
+            accepted = int(ready.value)
+            await FallingEdge(dut.clk)
+            if accepted:
+                break
+        valid.value = 0
+
+
+async def receive(dut, name: str, count: int, rng: random.Random, gap: float = 0.3) -> list[int]:
+    """The next `count` payloads of the stream `name`."""
+    valid, ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
+    out: list[int] = []
+    while len(out) < count:
+        offer = rng.random() >= gap
+        ready.value = offer
+        await RisingEdge(dut.clk)
+        if offer and int(valid.value):
+            out.append(int(getattr(dut, f"{name}__payload").value))
+        await FallingEdge(dut.clk)
+    ready.value = 0
+    return out
+
+
+class AddressWatch:
+    """Checks every AR or AW handshake: burst rules, window, stability; keeps (address, beats)."""
+
+    def __init__(self, dut, prefix: str, window: tuple[int, int]) -> None:
+        self.dut, self.prefix, self.window = dut, prefix, window
+        self.bursts: list[tuple[int, int]] = []
+        self.broken: list[str] = []
+        cocotb.start_soon(self._run())
+
+    def _pin(self, name: str) -> int:
+        return int(getattr(self.dut, self.prefix + name).value)
+
+    async def _run(self) -> None:
+        waiting = None
+        while True:
+            await RisingEdge(self.dut.clk)
+            now = (self._pin("valid"), self._pin("addr"), self._pin("len"))
+            if waiting and now != waiting:
+                self.broken.append(f"{waiting} became {now} before ready")
+            waiting = now if now[0] and not self._pin("ready") else None
+            if now[0] and self._pin("ready"):
+                self._check(now[1], now[2] + 1)
+
+    def _check(self, address: int, beats: int) -> None:
+        self.bursts.append((address, beats))
+        last = address + beats * BYTES - 1
+        rules = {
+            "aligned": address % BYTES == 0,
+            "at most 64 beats": beats <= 64,
+            "inside 4 KB": address // 4096 == last // 4096,
+            "16-byte INCR": (self._pin("size"), self._pin("burst")) == (4, 1),
+            "cache and prot": (self._pin("cache"), self._pin("prot")) == (3, 0),
+            "inside the window": self.window[0] <= address and last < self.window[1],
+        }
+        self.broken += [f"{address:#x}+{beats}: not {name}" for name, ok in rules.items() if not ok]
+
+    def verify(self) -> None:
+        assert not self.broken, self.broken[:5]
+
+
+def windows(*ranges: tuple[int, int]) -> int:
+    """Value of the packed `windows` input for byte ranges [base, limit)."""
+    value = 0
+    for k, (base, limit) in enumerate(ranges):
+        value |= (base // BYTES | (limit // BYTES) << 36) << 72 * k
+    return value
+
+
+def transfer(address: int, beats: int) -> int:
+    """A packed TRANSFER."""
+    return address // BYTES | beats << 36

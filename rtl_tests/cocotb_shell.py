@@ -1,0 +1,317 @@
+"""Shell with two ports: AXI memories on one side, a scripted engine on the other."""
+
+from __future__ import annotations
+
+import random
+
+import cocotb
+from cocotb.triggers import FallingEdge, RisingEdge
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiReadBus,
+    AxiSlaveRead,
+    AxiSlaveWrite,
+    AxiWriteBus,
+)
+
+from fpga_gen.registers import ErrorCode, constants
+from rtl_tests.cocotb_common import (
+    BYTES,
+    LIMIT_US,
+    AddressWatch,
+    FaultyMemory,
+    cycles,
+    pause_all,
+    receive,
+    send,
+    start,
+)
+
+PORTS = 2
+R = constants()
+PROGRAM, WEIGHTS, INPUT, OUTPUT = 0x11000, 0x20000, 0x30000, 0x50000
+WINDOW0, WINDOW1 = (0x10000, 0x40000), (0x50000, 0x60000)
+PROGRAM_WORDS = 6
+
+
+def fetch(region: int, offset: int, words: int) -> int:
+    return region | offset // BYTES << 2 | words << 34
+
+
+def store(offset: int, beats: int) -> int:
+    return offset // BYTES | beats << 32
+
+
+class System:
+    """The shell, its memory and its registers."""
+
+    def __init__(self, dut, rng: random.Random) -> None:
+        self.dut, self.rng = dut, rng
+        self.memory = FaultyMemory(WINDOW1[1])
+        self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        self.image = rng.randbytes(WINDOW1[1])
+
+    async def set_up(self, pause: float = 0.3) -> None:
+        dut = self.dut
+        await self.memory.write(0, self.image)
+        readers = [
+            AxiSlaveRead(AxiReadBus.from_prefix(dut, f"m_axi_{k}"), dut.clk, dut.rst,
+                         target=self.memory)
+            for k in range(PORTS)
+        ]
+        bus = AxiWriteBus.from_prefix(dut, "m_axi_0")
+        writer = AxiSlaveWrite(bus, dut.clk, dut.rst, target=self.memory)
+        await start(
+            dut, fetch__valid=0, words__ready=0, store__valid=0, store_data__valid=0, done=0,
+            error=0, progress=0, count_busy=0, count_stall_weights=0, count_stall_drain=0,
+            count_stall_input=0, layer_start=0)
+        for reader in readers:
+            pause_all([reader.ar_channel, reader.r_channel], self.rng, pause)
+        pause_all([writer.aw_channel, writer.w_channel, writer.b_channel], self.rng, pause)
+        whole = (WINDOW0[0], WINDOW1[1])
+        self.watches = [AddressWatch(dut, f"m_axi_{k}_ar", whole) for k in range(PORTS)]
+        self.watches.append(AddressWatch(dut, "m_axi_0_aw", whole))
+        for name, value in {
+            "PROGRAM": PROGRAM, "WEIGHTS": WEIGHTS, "INPUT": INPUT, "OUTPUT": OUTPUT,
+            "WINDOW0_BASE": WINDOW0[0], "WINDOW0_LIMIT": WINDOW0[1],
+            "WINDOW1_BASE": WINDOW1[0], "WINDOW1_LIMIT": WINDOW1[1],
+        }.items():
+            await self.write(f"{name}_LO", value)
+            await self.write(f"{name}_HI", 0)
+        await self.write("PROGRAM_WORDS", PROGRAM_WORDS)
+        await self.write("WATCHDOG", 2000)
+        await self.write("CONTROL", R["CONTROL_IRQ_ENABLE_MASK"])
+
+    async def write(self, name: str, value: int) -> None:
+        await self.csr.write_dword(R[name], value)
+
+    async def read(self, name: str) -> int:
+        return await self.csr.read_dword(R[name])
+
+    async def start(self) -> None:
+        await self.write("CONTROL", R["CONTROL_START_MASK"] | R["CONTROL_IRQ_ENABLE_MASK"])
+
+    async def interrupt(self) -> int:
+        """STATUS once the interrupt is up."""
+        while not self.dut.interrupt.value:
+            await RisingEdge(self.dut.clk)
+        return await self.read("STATUS")
+
+    async def expect_error(self, code: ErrorCode, info: int | None = None) -> None:
+        """The run ends with this error, drains, and a whole run succeeds afterwards."""
+        status = await self.interrupt()
+        assert status & R["STATUS_ERROR_MASK"]
+        assert not status & R["STATUS_DONE_MASK"]
+        assert not status & R["STATUS_BUSY_MASK"]
+        assert status >> 8 & 0xFF == code, ErrorCode(status >> 8 & 0xFF)
+        assert info is None or status >> 16 == info
+        await self.settled()
+        self.memory.bad = range(0)
+        await good_run(self)
+
+    async def settled(self) -> None:
+        while await self.read("STATUS") & R["STATUS_DRAINING_MASK"]:
+            pass
+
+    def words(self, address: int, words: int) -> list[int]:
+        out = []
+        for i in range(words):
+            beats = [address + (k * words + i) * BYTES for k in range(PORTS)]
+            out.append(int.from_bytes(
+                b"".join(self.image[a : a + BYTES] for a in beats), "little"))
+        return out
+
+    def verify(self) -> None:
+        for watch in self.watches:
+            watch.verify()
+
+
+async def pulse(dut, name: str) -> None:
+    await FallingEdge(dut.clk)
+    getattr(dut, name).value = 1
+    await FallingEdge(dut.clk)
+    getattr(dut, name).value = 0
+
+
+async def program(system: System) -> None:
+    """Start a run and take the program."""
+    await system.start()
+    got = await receive(system.dut, "words", PROGRAM_WORDS, system.rng)
+    assert got == system.words(PROGRAM, PROGRAM_WORDS)
+
+
+async def good_run(system: System) -> None:
+    """Program, 20 words of weights, 9 of input, 75 beats of output: everything is right."""
+    dut, rng = system.dut, system.rng
+    await program(system)
+    orders = [fetch(1, 0x400, 20), fetch(2, 0x80, 9)]
+    cocotb.start_soon(send(dut, "fetch", orders, rng))
+    await pulse(dut, "layer_start")
+    want = system.words(WEIGHTS + 0x400, 20) + system.words(INPUT + 0x80, 9)
+    assert await receive(dut, "words", len(want), rng) == want
+    await pulse(dut, "layer_start")
+    beats = [rng.getrandbits(128) for _ in range(75)]
+    cocotb.start_soon(send(dut, "store", [store(0x1F0, 70), store(0x4000, 5)], rng))
+    await send(dut, "store_data", beats, rng)
+    for _ in range(11):
+        await pulse(dut, "count_busy")
+    await pulse(dut, "done")
+    status = await system.interrupt()
+    assert status == R["STATUS_DONE_MASK"]
+    out = b"".join(beat.to_bytes(BYTES, "little") for beat in beats)
+    assert await system.memory.read(OUTPUT + 0x1F0, 70 * BYTES) == out[: 70 * BYTES]
+    assert await system.memory.read(OUTPUT + 0x4000, 5 * BYTES) == out[70 * BYTES :]
+    for k in range(PORTS):
+        assert await system.read(f"READ_BEATS_{k}") == PROGRAM_WORDS + 29
+    assert await system.read("READ_BEATS_2") == 0
+    assert await system.read("WRITE_BEATS") == 75
+    assert await system.read("BUSY") == 11
+    assert await system.read("LAYER_INDEX") == 2
+    starts = []
+    for index in range(2):
+        await system.write("LAYER_SELECT", index)
+        starts.append(await system.read("LAYER_START"))
+    cycles_of_run = await system.read("CYCLES")
+    assert 0 < starts[0] < starts[1] < cycles_of_run < 4000
+    await system.write("STATUS", R["STATUS_DONE_MASK"])
+    await cycles(dut, 3)
+    assert dut.interrupt.value == 0
+    assert await system.read("STATUS") == 0
+    system.verify()
+
+
+def case(function):
+    """A cocotb test on a System that is set up."""
+
+    async def wrapper(dut):
+        system = System(dut, random.Random(f"{cocotb.RANDOM_SEED} {function.__name__}"))
+        await system.set_up()
+        await function(system)
+        system.verify()
+
+    wrapper.__name__ = wrapper.__qualname__ = function.__name__
+    return cocotb.test(timeout_time=LIMIT_US, timeout_unit="us")(wrapper)
+
+
+@case
+async def identity(system):
+    assert await system.read("ID") == R["MAGIC"]
+    assert await system.read("VERSION") == R["INTERFACE_VERSION"]
+    assert await system.read("HASH") == 0xCAFE_F00D
+    assert await system.read("CONFIG") == PORTS
+    assert await system.read("STATUS") == 0
+
+
+@case
+async def two_runs(system):
+    await good_run(system)
+    await good_run(system)
+
+
+@case
+async def start_while_busy_is_ignored(system):
+    await program(system)
+    await system.start()
+    await cycles(system.dut, 60)
+    assert system.dut.words__valid.value == 0  # no second program
+    assert await system.read("STATUS") == R["STATUS_BUSY_MASK"]
+    await pulse(system.dut, "done")
+    assert await system.interrupt() == R["STATUS_DONE_MASK"]
+
+
+@case
+async def read_outside_the_windows(system):
+    await program(system)
+    words = (WINDOW0[1] - INPUT) // BYTES // PORTS  # up to the end: one more is too many
+    await send(system.dut, "fetch", [fetch(2, 16, words)], system.rng)
+    await system.expect_error(ErrorCode.ADDRESS_WINDOW, PORTS - 1)
+
+
+@case
+async def write_outside_the_windows(system):
+    await program(system)
+    await send(system.dut, "store", [store(WINDOW1[1] - OUTPUT, 1)], system.rng)
+    await system.expect_error(ErrorCode.ADDRESS_WINDOW, 15)
+
+
+@case
+async def read_error(system):
+    await program(system)
+    system.memory.bad = range(WEIGHTS + 30 * BYTES, WEIGHTS + 31 * BYTES)  # port 1 of 20 words
+    await send(system.dut, "fetch", [fetch(1, 0, 20)], system.rng)
+    await system.expect_error(ErrorCode.READ_RESPONSE, 2 << 4 | 1)
+
+
+@case
+async def write_error(system):
+    await program(system)
+    system.memory.bad = range(OUTPUT, OUTPUT + 1)
+    await send(system.dut, "store", [store(0, 2)], system.rng)
+    await send(system.dut, "store_data", [1, 2], system.rng)
+    await system.expect_error(ErrorCode.WRITE_RESPONSE, 2 << 4)
+
+
+@case
+async def error_after_done(system):
+    """The last response is an error: the run must not count as done."""
+    await program(system)
+    system.memory.bad = range(OUTPUT, OUTPUT + 1)
+    await send(system.dut, "store", [store(0, 1)], system.rng)
+    await send(system.dut, "store_data", [1], system.rng)
+    await pulse(system.dut, "done")
+    await system.expect_error(ErrorCode.WRITE_RESPONSE)
+
+
+@case
+async def watchdog(system):
+    await program(system)
+    for _ in range(3):
+        await cycles(system.dut, 1500)
+        assert await system.read("STATUS") == R["STATUS_BUSY_MASK"]
+        await pulse(system.dut, "progress")
+    await system.expect_error(ErrorCode.WATCHDOG)
+
+
+@case
+async def engine_error(system):
+    await program(system)
+    system.dut.error_code.value = ErrorCode.WEIGHT_UNDERRUN
+    system.dut.error_info.value = 0xBEEF
+    await pulse(system.dut, "error")
+    await system.expect_error(ErrorCode.WEIGHT_UNDERRUN, 0xBEEF)
+
+
+@case
+async def unknown_region(system):
+    await program(system)
+    await send(system.dut, "fetch", [fetch(3, 0, 1)], system.rng)
+    await system.expect_error(ErrorCode.BAD_INSTRUCTION)
+
+
+@case
+async def empty_program(system):
+    await system.write("PROGRAM_WORDS", 0)
+    await system.start()
+    status = await system.interrupt()
+    assert status >> 8 & 0xFF == ErrorCode.BAD_INSTRUCTION
+
+
+@case
+async def soft_reset_in_the_middle(system):
+    dut = system.dut
+    for wait in (1, 20, 77):
+        await program(system)
+        await send(dut, "fetch", [fetch(1, 0, 1000), fetch(2, 0, 50)], system.rng)
+        cocotb.start_soon(send(dut, "store", [store(0, 100)], system.rng))
+        producer = cocotb.start_soon(send(dut, "store_data", range(80), system.rng, gap=0))
+        await cycles(dut, wait)
+        await system.write("CONTROL", R["CONTROL_SOFT_RESET_MASK"])
+        while not dut.soft_reset.value:
+            await cycles(dut, 1)
+        producer.cancel()
+        dut.store_data__valid.value = 0
+        await system.settled()
+        assert await system.read("STATUS") == 0
+        await system.write("CONTROL", R["CONTROL_IRQ_ENABLE_MASK"])
+        await good_run(system)

@@ -1,0 +1,141 @@
+"""Loader against a model of the stream: slots, replays, parameters and plain words in order."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from fpga_gen.hardware.loader import KIND_CONV, KIND_VECTOR, KIND_WORDS, Loader
+from fpga_gen.hardware.params import GRANULE, PARAM_BITS, SMALL, EngineParams
+
+THREE = EngineParams(pixels=4, in_channels=4, dsp_columns=12, sp2_columns=6, tile_groups=16,
+                     bank_rows=64, ports=2, weight_words=64)
+
+
+@pytest.mark.parametrize("params", [SMALL, THREE], ids=["1 port", "2 ports"])
+@pytest.mark.parametrize("seed", range(3))
+def test_stream_is_cut_into_records(params, seed):
+    p = params
+    rng = np.random.default_rng(seed)
+    dut = Loader(p, stage_hold=1, expand=True)
+    granules: list[int] = []  # the stream, 32-bit granules
+    commands = []
+    want = {"slots": [], "params": [], "words": []}
+
+    def emit(count, bits, kind):
+        values = [int(v) for v in rng.integers(0, 1 << GRANULE, count)]
+        granules.extend(values)
+        want[kind].append(sum(v << GRANULE * i for i, v in enumerate(values)) & ((1 << bits) - 1))
+
+    def align():
+        while len(granules) % p.stream_granules:
+            granules.append(0)
+
+    for _ in range(6):
+        kind = int(rng.choice([KIND_WORDS, KIND_CONV, KIND_VECTOR]))
+        command = {"kind": kind, "mode": 0, "groups": 0, "tiles": 0, "slots": 0, "words": 0}
+        if kind == KIND_WORDS:
+            align()
+            command["words"] = int(rng.integers(1, 6))
+            for _ in range(command["words"]):
+                emit(p.stream_granules, p.stream_bits, "words")
+        elif kind == KIND_VECTOR:
+            emit(p.param_granules(1), p.columns * PARAM_BITS, "params")
+        else:
+            mode = int(rng.choice(p.modes))
+            command |= {"mode": mode - 1, "groups": int(rng.integers(1, 4)),
+                        "tiles": int(rng.integers(1, 4)), "slots": int(rng.integers(1, 5))}
+            for _ in range(command["groups"]):
+                emit(p.param_granules(mode), p.group_channels(mode) * PARAM_BITS, "params")
+                first = len(want["slots"])
+                bits = p.sub_weight_bits * (p.subgroups // mode)
+                for _ in range(command["slots"]):
+                    emit(p.slot_granules(mode), bits, "slots")
+                want["slots"] += want["slots"][first:] * (command["tiles"] - 1)
+        commands.append(command)
+    align()
+    want_bits = {"slots": [], "params": []}
+    for command in commands:  # widths in the order of consumption
+        if command["kind"] == KIND_CONV:
+            mode = command["mode"] + 1
+            for _ in range(command["groups"]):
+                want_bits["params"].append(p.group_channels(mode) * PARAM_BITS)
+                want_bits["slots"] += [p.sub_weight_bits * (p.subgroups // mode)] * (
+                    command["slots"] * command["tiles"])
+        elif command["kind"] == KIND_VECTOR:
+            want_bits["params"].append(p.columns * PARAM_BITS)
+    got = {"slots": [], "params": [], "words": []}
+
+    async def feed(ctx):
+        for at in range(0, len(granules), p.stream_granules):
+            while rng.random() < 0.3:
+                await ctx.tick()
+            ctx.set(dut.words_data, sum(
+                v << GRANULE * i for i, v in enumerate(granules[at : at + p.stream_granules])))
+            ctx.set(dut.words_valid, 1)
+            await ctx.tick().until(dut.words_ready)
+            ctx.set(dut.words_valid, 0)
+
+    async def order(ctx):
+        for command in commands:
+            ctx.set(dut.command, command)
+            ctx.set(dut.command_valid, 1)
+            await ctx.tick().until(dut.command_ready)
+            ctx.set(dut.command_valid, 0)
+
+    async def take_words(ctx):
+        while len(got["words"]) < len(want["words"]):
+            ctx.set(dut.out_ready, int(rng.integers(2)))
+            _, _, valid, ready, data = await ctx.tick().sample(
+                dut.out_valid, dut.out_ready, dut.out_data)
+            if valid and ready:
+                got["words"].append(data)
+        ctx.set(dut.out_ready, 0)
+
+    async def take_params(ctx):
+        held = index = 0
+        for bits in want_bits["params"]:
+            ctx.set(dut.param_held, held)
+            while not ctx.get(dut.params_ready):
+                await ctx.tick()
+            await ctx.tick().repeat(int(rng.integers(1, 30)))
+            ctx.set(dut.param_index, index % 4)
+            ctx.set(dut.param_release, held)
+            await ctx.tick()
+            ctx.set(dut.param_release, 0)
+            await ctx.tick()
+            got["params"].append(ctx.get(dut.param_data) & ((1 << bits) - 1))
+            index, held = index + 1, 1
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    for bench in (feed, order, take_words, take_params):
+        simulator.add_testbench(bench, background=True)
+    simulator.add_testbench(_credit_keeper(dut, want_bits, got, rng))
+    simulator.run_until(2e-2)
+    assert got == want
+
+
+def _credit_keeper(dut, want_bits, got, rng):
+    """Takes slots whenever a credit exists, counting credits in every cycle."""
+
+    async def bench(ctx):
+        credit, wait = 0, 0
+        coming = [0] * 5  # a claimed slot reaches the array only some cycles later
+        for _ in range(15000):
+            ctx.set(dut.switch, 0)
+            if credit and wait == 0 and rng.random() < 0.5:
+                ctx.set(dut.switch, 1)
+                credit -= 1
+                wait = 8
+            else:
+                wait = max(wait - 1, 0)
+            _, _, added, switched, underrun = await ctx.tick().sample(
+                dut.credit_add, dut.switch, dut.underrun)
+            assert not underrun
+            coming.append(added)
+            credit += coming.pop(0)
+            if switched:  # the array reads the stage in the cycle after the switch
+                bits = want_bits["slots"][len(got["slots"])]
+                got["slots"].append(ctx.get(dut.stage) & ((1 << bits) - 1))
+
+    return bench

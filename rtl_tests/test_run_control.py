@@ -1,0 +1,159 @@
+"""RunControl: the states of a run, one scenario per way it can end."""
+
+from __future__ import annotations
+
+import pytest
+
+from fpga_gen.hardware.run_control import RESET_CYCLES, SETTLE_CYCLES, RunControl
+from fpga_gen.registers import ErrorCode
+from rtl_tests.axi_bench import simulate
+
+
+async def pulse(ctx, signal) -> None:
+    ctx.set(signal, 1)
+    await ctx.tick()
+    ctx.set(signal, 0)
+
+
+async def launch(ctx, dut) -> None:
+    ctx.set(dut.writes_done, 1)
+    ctx.set(dut.drained, 1)
+    await pulse(ctx, dut.start_request)
+    assert ctx.get(dut.busy)
+
+
+async def wait_reset(ctx, dut) -> int:
+    """Cycles of soft_reset; the settling time after it is checked."""
+    while not ctx.get(dut.soft_reset):
+        await ctx.tick()
+    length = 0
+    while ctx.get(dut.soft_reset):
+        length += 1
+        await ctx.tick()
+    for _ in range(SETTLE_CYCLES):
+        ctx.set(dut.start_request, 1)
+        assert not ctx.get(dut.start), "start while settling"
+        await ctx.tick()
+    ctx.set(dut.start_request, 0)
+    await ctx.tick().repeat(2)
+    return length
+
+
+def test_good_run_is_done_after_the_writes():
+    dut = RunControl()
+
+    async def bench(ctx):
+        await launch(ctx, dut)
+        ctx.set(dut.writes_done, 0)
+        await pulse(ctx, dut.engine_done)
+        await ctx.tick().repeat(50)
+        assert ctx.get(dut.busy)
+        assert not ctx.get(dut.done)
+        ctx.set(dut.writes_done, 1)
+        assert await wait_reset(ctx, dut) >= RESET_CYCLES
+        assert ctx.get(dut.done)
+        assert not ctx.get(dut.busy)
+        assert not ctx.get(dut.draining)
+        assert not ctx.get(dut.error)
+        await pulse(ctx, dut.done_clear)
+        assert not ctx.get(dut.done)
+
+    simulate(dut, bench)
+
+
+def test_fault_reports_at_once_and_drains():
+    dut = RunControl()
+
+    async def bench(ctx):
+        await launch(ctx, dut)
+        ctx.set(dut.drained, 0)
+        ctx.set(dut.fault_code, ErrorCode.READ_RESPONSE)
+        ctx.set(dut.fault_info, 0x1234)
+        await pulse(ctx, dut.fault)
+        ctx.set(dut.fault_code, ErrorCode.WRITE_RESPONSE)
+        await pulse(ctx, dut.fault)  # a later fault does not replace the first
+        await ctx.tick().repeat(100)
+        assert ctx.get(dut.soft_reset), "not drained yet"
+        assert ctx.get(dut.error)
+        assert ctx.get(dut.draining)
+        assert not ctx.get(dut.busy)
+        assert ctx.get(dut.error_code) == ErrorCode.READ_RESPONSE
+        assert ctx.get(dut.error_info) == 0x1234
+        ctx.set(dut.drained, 1)
+        await wait_reset(ctx, dut)
+        assert not ctx.get(dut.done)
+        await pulse(ctx, dut.error_clear)
+        assert not ctx.get(dut.error)
+        await launch(ctx, dut)
+        assert ctx.get(dut.error_code) == ErrorCode.NONE
+
+    simulate(dut, bench)
+
+
+def test_fault_while_idle_is_not_seen():
+    dut = RunControl()
+
+    async def bench(ctx):
+        await pulse(ctx, dut.fault)
+        await ctx.tick().repeat(5)
+        assert not ctx.get(dut.error)
+        assert not ctx.get(dut.soft_reset)
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("state", ["idle", "run", "finish", "drain"])
+def test_reset_request_from_every_state(state):
+    dut = RunControl()
+
+    async def bench(ctx):
+        await launch(ctx, dut)
+        ctx.set(dut.writes_done, 0)
+        if state != "run":
+            await pulse(ctx, dut.engine_done)
+        if state == "idle" or state == "drain":
+            ctx.set(dut.writes_done, 1)
+            while not ctx.get(dut.soft_reset):
+                await ctx.tick()
+        if state == "idle":
+            await wait_reset(ctx, dut)
+            assert ctx.get(dut.done)
+        await pulse(ctx, dut.reset_request)
+        assert not ctx.get(dut.busy)
+        assert await wait_reset(ctx, dut) >= RESET_CYCLES
+        for flag in (dut.done, dut.error, dut.draining, dut.busy):
+            assert not ctx.get(flag)
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("limit", [1, 20, 200])
+def test_watchdog_counts_cycles_without_progress(limit):
+    dut = RunControl()
+
+    async def bench(ctx):
+        ctx.set(dut.watchdog, limit)
+        await launch(ctx, dut)
+        for _ in range(5):
+            await ctx.tick().repeat(max(limit - 2, 1))
+            assert not ctx.get(dut.error)
+            await pulse(ctx, dut.progress)
+        quiet = 0
+        while not ctx.get(dut.error):
+            quiet += 1
+            await ctx.tick()
+        assert limit <= quiet <= limit + 4
+        assert ctx.get(dut.error_code) == ErrorCode.WATCHDOG
+
+    simulate(dut, bench)
+
+
+def test_watchdog_off():
+    dut = RunControl()
+
+    async def bench(ctx):
+        await launch(ctx, dut)
+        await ctx.tick().repeat(2000)
+        assert ctx.get(dut.busy)
+
+    simulate(dut, bench)

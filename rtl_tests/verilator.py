@@ -1,0 +1,78 @@
+"""Runs a cocotb test module on an Amaranth component compiled by Verilator."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from amaranth.back import verilog
+from cocotb_tools.runner import get_results, get_runner
+
+from fpga_gen.simulate.toolchain import verilator_environment
+
+CACHE = Path(__file__).parent / "build"  # ignored by git; keyed by contents
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """cocotb's runner takes its environment from the process."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def run_cocotb(component, module: str, out: Path, seed: int = 1) -> int:
+    """Compile `component` (cached), run all tests of `module`; returns how many passed.
+
+    Args:
+        component: a wiring.Component; becomes the Verilog module `top`.
+        module: import name of the cocotb test module.
+        out: folder for the log and the results.
+
+    Raises:
+        AssertionError: a cocotb test failed, or none ran.
+    """
+    text = verilog.convert(component, name="top", strip_internal_attrs=True)
+    tools = f"{version('verilator')} {version('cocotb')}"
+    build = CACHE / hashlib.sha256(f"{tools}\n{text}".encode()).hexdigest()[:16]
+    results = out / "results.xml"
+    with _environment(verilator_environment()):
+        runner = get_runner("verilator")
+        if not (build / "complete").exists():
+            build.mkdir(parents=True, exist_ok=True)
+            source = build / "top.v"
+            source.write_text(text)
+            runner.build(
+                sources=[source],
+                hdl_toplevel="top",
+                build_dir=build,
+                timescale=("1ns", "1ps"),
+                build_args=["-Wno-fatal", "-O3", "-CFLAGS", "-O1"],
+                log_file=out / "build.log",
+            )
+            (build / "complete").touch()
+        with suppress(SystemExit):  # raised for failed tests, counted below
+            runner.test(
+                test_module=module,
+                hdl_toplevel="top",
+                hdl_toplevel_lang="verilog",
+                build_dir=build,
+                test_dir=out,
+                results_xml=str(results),
+                seed=seed,
+                log_file=out / "test.log",
+                extra_env={"COCOTB_LOG_LEVEL": "WARNING"},
+            )
+    assert results.exists(), f"the simulation of {module} crashed, see {out / 'test.log'}"
+    total, failed = get_results(results)
+    assert failed == 0, f"{failed} of {total} tests of {module} failed, see {out / 'test.log'}"
+    assert total > 0, f"{module} has no tests"
+    return total

@@ -1,0 +1,360 @@
+"""Every model that cannot be imported is refused by name, with all its faults at once."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fpga_gen.errors import UnsupportedModel
+from fpga_gen.frontend.importer import check_onnx, import_onnx
+from fpga_gen.frontend.problems import Problem
+from tests.frontend.onnx_models import Net, assert_like_onnxruntime
+
+
+def _refusal(path, **kwargs) -> str:
+    with pytest.raises(UnsupportedModel) as error:
+        import_onnx(path, **kwargs)
+    return str(error.value)
+
+
+def _one_op(op: str, *inputs, net: Net | None = None, **attributes):
+    net = net or Net()
+    net.op(op, *(inputs or ("x",)), name="culprit", **attributes)
+    return net
+
+
+def _conv(**kwargs) -> Net:
+    net = Net()
+    net.conv("x", 3, 4, **kwargs)
+    net.nodes[-1].name = "culprit"
+    return net
+
+
+def _with(build) -> Net:
+    net = Net()
+    build(net)
+    return net
+
+
+REFUSED = {
+    "unknown operator": (lambda: _one_op("Tanh"), "Tanh 'culprit'.*not supported.*Relu"),
+    "custom domain": (
+        lambda: _one_op("Magic", domain="acme"), "operator Magic of domain 'acme' is not supported"
+    ),
+    "leaky relu": (lambda: _one_op("LeakyRelu"), "ReLU6"),
+    "depthwise": (
+        lambda: _with(lambda n: n.op("Conv", "x", n.random(3, 1, 3, 3), group=3, name="culprit")),
+        r"depthwise convolution \(group = 3\); grouped convolutions are not supported yet",
+    ),
+    "grouped": (
+        lambda: _with(lambda n: n.op("Conv", n.conv("x", 3, 4), n.random(6, 2, 1, 1), group=2)),
+        "grouped convolution",
+    ),
+    "negative pads": (lambda: _conv(pads=[-1, 0, 0, 0]), "negative padding"),
+    "large kernel": (lambda: _conv(k=13, pads=[0, 0, 0, 0]), "window is larger"),
+    "weight channels": (
+        lambda: _with(lambda n: n.conv("x", 4, 4)), "takes 4 channels, its input has 3"
+    ),
+    "weight is computed": (
+        lambda: _with(lambda n: n.op("Conv", "x", n.conv("x", 3, 4))), "weight is not a constant"
+    ),
+    "empty weight": (
+        lambda: _with(lambda n: n.op("Conv", "x", n.const(np.zeros((0, 3, 1, 1)), name="w"))),
+        "weight 'w' is empty",
+    ),
+    "nan": (
+        lambda: _with(lambda n: n.op("Conv", "x", n.const(np.full((1, 3, 1, 1), np.nan)))),
+        "holds NaN",
+    ),
+    "infinity": (
+        lambda: _with(lambda n: n.op("Mul", "x", n.const([np.inf]))), "holds NaN or infinite"
+    ),
+    "nan bound": (
+        lambda: _with(lambda n: n.op("Clip", "x", n.const(np.nan))), "bounds nan"
+    ),
+    "crossed bounds": (
+        lambda: _with(lambda n: n.op("Clip", "x", n.const(1.0), n.const(0.0))), "bounds 1.0, 0.0"
+    ),
+    "negative variance": (
+        lambda: _with(lambda n: n.op(
+            "BatchNormalization", "x", *(n.const([1, 1, -1]) for _ in range(4)))),
+        "negative variance",
+    ),
+    "division by zero": (lambda: _with(lambda n: n.op("Div", "x", n.const([0.0]))), "by zero"),
+    "division of maps": (lambda: _one_op("Div", "x", "x"), "divides by a feature map"),
+    "division by a map": (
+        lambda: _with(lambda n: n.op("Div", n.const([1.0]), "x")), "divides by a feature map"
+    ),
+    "spatial constant": (
+        lambda: _with(lambda n: n.op("Add", "x", n.random(1, 1, 9, 11))), "varies over height"
+    ),
+    "growing constant": (
+        lambda: _with(lambda n: n.op("Add", n.conv("x", 3, 1), n.random(1, 5, 1, 1))),
+        "does not fit",
+    ),
+    "max of maps": (lambda: _one_op("Max", "x", "x"), "only a bound by one scalar"),
+    "concat over height": (lambda: _one_op("Concat", "x", "x", axis=2), "axis 2"),
+    "transpose": (lambda: _one_op("Transpose", "x", perm=[0, 2, 3, 1]), "channels-first"),
+    "softmax axis": (lambda: _one_op("ReduceMean", "x"), "only means over height and width"),
+    "channel mean": (
+        lambda: _with(lambda n: n.op("ReduceMean", "x", n.ints(1))), "axes \\[1\\]"
+    ),
+    "reshaped map": (
+        lambda: _with(lambda n: n.conv(n.op("Reshape", "x", n.ints(1, 9, 3, 11)), 9, 2)),
+        "reshaped to 1x9x3x11",
+    ),
+    "matmul on a map": (
+        lambda: _with(lambda n: n.op("MatMul", "x", n.random(11, 4))), "map of shape 1x3x9x11"
+    ),
+    "attention": (lambda: _one_op("MatMul", "x", "x"), "no attention"),
+    "pool indices": (
+        lambda: _with(lambda n: n.nodes.append(
+            helper.make_node("MaxPool", ["x"], ["n0", "i"], name="culprit", kernel_shape=[2, 2]))),
+        "Indices",
+    ),
+    "pad in pool": (
+        lambda: _with(lambda n: n.op(
+            "MaxPool", n.op("Pad", "x", n.ints(0, 0, 1, 1, 0, 0, 1, 1)), kernel_shape=[3, 3])),
+        "zero-padded map that can be negative",
+    ),
+    "pad before add": (
+        lambda: _with(lambda n: n.op(
+            "Relu", n.op("Add", n.op("Pad", "x", n.ints(0, 0, 1, 1, 0, 0, 1, 1)), n.const(1.0)))),
+        "only a Conv or pool",
+    ),
+    "pad at output": (
+        lambda: _with(lambda n: n.op("Pad", "x", n.ints(0, 0, 1, 1, 0, 0, 1, 1))),
+        "pads an output",
+    ),
+    "reflection": (
+        lambda: _with(lambda n: n.conv(
+            n.op("Pad", "x", n.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect"), 3, 2)),
+        "mode 'reflect'",
+    ),
+    "padding value": (
+        lambda: _with(lambda n: n.conv(
+            n.op("Pad", "x", n.ints(0, 0, 1, 1, 0, 0, 1, 1), n.const(2.0)), 3, 2)),
+        "pads with 2.0",
+    ),
+    "channel padding": (
+        lambda: _with(lambda n: n.conv(n.op("Pad", "x", n.ints(0, 1, 0, 0, 0, 0, 0, 0)), 4, 2)),
+        "batch or channel",
+    ),
+    "cubic": (
+        lambda: _with(lambda n: n.op("Resize", "x", "", n.const([1, 1, 2, 2]), mode="cubic")),
+        "mode 'cubic'",
+    ),
+    "antialias": (
+        lambda: _with(lambda n: n.op(
+            "Resize", "x", "", n.const([1, 1, 0.5, 0.5]), mode="linear", antialias=1)),
+        "antialias",
+    ),
+    "crop and resize": (
+        lambda: _with(lambda n: n.op(
+            "Resize", "x", "", n.const([1, 1, 2, 2]),
+            coordinate_transformation_mode="tf_crop_and_resize")),
+        "tf_crop_and_resize",
+    ),
+    "channel resize": (
+        lambda: _with(lambda n: n.op("Resize", "x", "", n.const([1, 2, 2, 2]))), "channel axis"
+    ),
+    "average of ceil and padding": (
+        lambda: _one_op("AveragePool", kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1,
+                        pads=[1, 1, 1, 1], count_include_pad=1),
+        "rounds its size up",
+    ),
+    "training": (
+        lambda: _with(lambda n: n.op("Dropout", "x", "", n.const(True, bool))), "training mode"
+    ),
+    "constant output": (
+        lambda: _with(lambda n: n.op("Neg", n.random(3))), "does not depend on the input"
+    ),
+    "cast": (lambda: _one_op("Cast", to=TensorProto.INT8), "casts to INT8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case, tmp_path):
+    build, pattern = REFUSED[case]
+    net = build()
+    path = net.save(tmp_path)
+    (problem,) = check_onnx(path)
+    assert problem.remedy
+    with pytest.raises(UnsupportedModel, match=pattern):
+        import_onnx(path)
+
+
+def test_all_problems_are_listed(tmp_path):
+    net = Net()
+    y = net.op("Conv", "x", net.random(3, 1, 3, 3), group=3, name="first")
+    y = net.op("Tanh", net.conv(y, 3, 4), name="second")
+    y = net.op("Mystery", y, domain="acme", name="third")
+    y = net.op("HardSwish", y, name="fourth")  # behind an operator whose result has no shape
+    y = net.op("Add", y, net.conv("x", 3, 4))
+    net.op("Conv", "x", net.random(3, 1, 1, 1), group=3, name="")  # without a name
+    path = net.save(tmp_path, y, "n7")
+    problems = check_onnx(path)
+    assert [(p.node, p.op) for p in problems] == [
+        ("first", "Conv"), ("second", "Tanh"), ("third", "Mystery"), ("fourth", "HardSwish"),
+        ("n7", "Conv"),
+    ]  # fmt: skip
+    assert all(isinstance(p, Problem) and p.reason and p.remedy for p in problems)
+    message = _refusal(path)
+    assert message.startswith(f"{path}: 5 nodes cannot be imported")
+    assert len(message.splitlines()) == 6
+
+
+def test_good_model_has_no_problems(tmp_path):
+    net = Net()
+    net.conv("x", 3, 4)
+    assert check_onnx(net.save(tmp_path)) == []
+
+
+def test_file_faults(tmp_path):
+    net = Net()
+    net.conv("x", 3, 64, k=5)
+    good = net.save(tmp_path).read_bytes()
+    assert "no such file" in _refusal(tmp_path / "missing.onnx")
+    assert "not a file" in _refusal(tmp_path)
+    path = tmp_path / "bad.onnx"
+    for content in (b"", b"hello, this is text\n" * 9, good[: len(good) // 2], good[:-3]):
+        path.write_bytes(content)
+        message = _refusal(path)
+        assert str(path) in message
+        assert "\n" not in message
+    with pytest.raises(UnsupportedModel):
+        check_onnx(path)
+
+
+def test_inputs(tmp_path):
+    net = Net()
+    net.op("Add", "x", "y")
+    model = net.model("n0")
+    model.graph.input.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3, 9, 11)))
+    onnx.save(model, tmp_path / "two.onnx")
+    assert "exactly one input, it has 'x', 'y'" in _refusal(tmp_path / "two.onnx")
+    for shape, pattern in (
+        ((2, 3, 9, 11), "batch size 2"),
+        ((1, 3, 9), "3 dimensions"),
+        ((1, 3, "h", "w"), "input 'x' leaves its size open; give --input-shape"),
+        ((1, 3, 0, 5), "--input-shape"),
+    ):
+        net = Net(shape)
+        net.op("Relu", "x")
+        assert pattern in _refusal(net.save(tmp_path))
+    model = Net()
+    model.op("Relu", "x")
+    proto = model.model("n0")
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    onnx.save(proto, tmp_path / "bytes.onnx")
+    assert "has type UINT8" in _refusal(tmp_path / "bytes.onnx")
+
+
+def test_open_sizes(tmp_path):
+    net = Net(("n", 3, "h", "w"))
+    net.op("Resize", net.conv("x", 3, 5), "", net.const([1, 1, 2, 2]), mode="linear")
+    path = net.save(tmp_path)
+    for shape in ((3, 6, 7), (1, 3, 6, 7)):
+        graph = assert_like_onnxruntime(path, input_shape=shape)
+        assert graph.host_input.model_shape == (3, 6, 7)
+    assert "(1, '?', '?')" not in _refusal(path)
+    assert "does not fit input 'x'" in _refusal(path, input_shape=(4, 6, 7))
+    assert "does not fit" in _refusal(path, input_shape=(6, 7))
+    assert "does not fit" in _refusal(path, input_shape=(3, 0, 7))
+    net = Net(("n", 3, 6, 7))  # only the batch is open
+    net.conv("x", 3, 5)
+    assert_like_onnxruntime(net.save(tmp_path))
+
+
+def test_opsets(tmp_path):
+    net = Net(opset=6)
+    net.op("Relu", "x")
+    assert "opset 6 is not supported; export with opset 7 to" in _refusal(net.save(tmp_path))
+    model = net.model("n0")
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "new.onnx")
+    assert "opset 99" in _refusal(tmp_path / "new.onnx")
+
+
+def _external(tmp_path, location: str, size: int = 48, **info):
+    """A model whose only weight lies in an external file."""
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4, 3, 1, 1])
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **info}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    net = Net()
+    net.op("Conv", "x", "w")
+    model = net.model("n0")
+    model.graph.initializer.append(tensor)
+    folder = tmp_path / "model"
+    folder.mkdir(exist_ok=True)
+    path = folder / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_external_data(tmp_path):
+    path = _external(tmp_path, "sub/weights.bin", offset=16, length=48)
+    (path.parent / "sub").mkdir()
+    values = np.random.default_rng(0).normal(size=16).astype(np.float32)
+    (path.parent / "sub" / "weights.bin").write_bytes(values.tobytes())
+    (node,) = assert_like_onnxruntime(path).nodes
+    np.testing.assert_array_equal(node.terms[0].weight.reshape(-1), values[4:])
+
+
+def test_external_data_faults(tmp_path):
+    outside = tmp_path / "secret.bin"
+    outside.write_bytes(bytes(4096))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "link.bin").symlink_to(outside)
+    (folder / "linked").symlink_to(tmp_path)
+    (folder / "short.bin").write_bytes(bytes(47))
+    (folder / "full.bin").write_bytes(bytes(48))
+    away = "points outside the model's folder"
+    for location, info, pattern in (
+        ("../secret.bin", {}, away),
+        ("full/../../secret.bin", {}, away),
+        (str(outside), {}, away),
+        ("link.bin", {}, away),
+        ("linked/secret.bin", {}, away),
+        ("", {}, away),
+        ("absent.bin", {}, "'absent.bin' of tensor 'w' is missing"),
+        ("short.bin", {}, "too short"),
+        ("full.bin", {"offset": 8}, "too short"),
+        ("full.bin", {"offset": -8}, "too short"),
+        ("full.bin", {"length": 12}, "wrong size"),
+        ("full.bin", {"offset": "many"}, "malformed"),
+    ):
+        message = _refusal(_external(tmp_path, location, **info))
+        assert pattern in message, location
+        assert "'w'" in message
+        assert "\n" not in message
+
+
+def test_local_functions_are_inlined(tmp_path):
+    net = Net()
+    net.op("Twice", "x", domain="acme")
+    model = net.model("n0")
+    body = [helper.make_node("Add", ["a", "a"], ["b"]), helper.make_node("Relu", ["b"], ["c"])]
+    opsets = [helper.make_opsetid("", 18)]
+    model.functions.append(helper.make_function("acme", "Twice", ["a"], ["c"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("acme", 1))
+    onnx.save(model, tmp_path / "net.onnx")
+    assert_like_onnxruntime(tmp_path / "net.onnx")
+
+
+def test_hostile_constant(tmp_path):
+    net = Net()
+    big = net.op("ConstantOfShape", net.ints(1 << 20, 1 << 20), name="big")
+    net.op("Add", "x", big)
+    assert "makes a constant of" in _refusal(net.save(tmp_path))
+
+
+def test_half_precision_weights(tmp_path):
+    net = Net()
+    weight = net.rng.normal(size=(4, 3, 1, 1)).astype(np.float16)
+    net.constants.append(numpy_helper.from_array(weight, "w"))
+    net.op("Conv", "x", net.op("Cast", "w", to=TensorProto.FLOAT))
+    (node,) = assert_like_onnxruntime(net.save(tmp_path)).nodes
+    np.testing.assert_array_equal(node.terms[0].weight, weight.astype(np.float32))

