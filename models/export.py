@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from models import MODELS
 
 if TYPE_CHECKING:
+    import onnx
     from torch import nn
 
 EXPORTERS = ("dynamo", "torchscript")
@@ -106,4 +107,16 @@ def write_onnx(model: "nn.Module", path: Path, size: int, exporter: str) -> None
                 verbose=False,
             )
         onnx.checker.check_model(str(raw), full_check=True)
+        graph = onnx.load(raw)
+        _drop_traces(graph)
+        onnx.save(graph, raw)
         raw.replace(path)
+
+
+def _drop_traces(model: "onnx.ModelProto") -> None:
+    """Removes source positions and the like, which differ between machines, from an ONNX file."""
+    for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    model.graph.ClearField("metadata_props")
+    model.ClearField("metadata_props")

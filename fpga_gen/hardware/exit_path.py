@@ -28,7 +28,7 @@ from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, SHIFT_BITS
 
 
-META_STAGES = 3  # cycles from a tile step to its word addresses
+META_STAGES = 4  # cycles from a tile step to its word addresses
 PACK_STAGES = 3  # from stored values to the registered write port
 
 
@@ -288,16 +288,23 @@ class ExitPath(wiring.Component):
             m.d.sync += inside[group].eq(
                 (self.index + self.lane + group * p.pixels < limit) & (self.mode >= group)
             )
-        # Stage 2: the pixel of every group.
+        # Stage 2: the low byte plane of a 16-bit map lies elsewhere.
+        plane_pixel = Signal(ADDRESS_BITS, reset_less=True)
+        low = delay(m, Mux(self.low_pass, cfg.out_low, 0), 1, "low")
+        m.d.sync += plane_pixel.eq(add(m, lane_pixel, low, p.banks, "plane_pixel_sum"))
+        # Stage 3: the pixel of every group.
         pixels = []
         for group in range(p.max_mode):
             pixel = Signal(ADDRESS_BITS, name=f"pixel_{group}", reset_less=True)
             m.d.sync += pixel.eq(
-                add(m, lane_pixel, constant(group * p.pixels, p.banks), p.banks, f"pixel_sum_{group}")
+                add(
+                    m, plane_pixel, constant(group * p.pixels, p.banks), p.banks,
+                    f"pixel_sum_{group}",
+                )
             )
             pixels.append(pixel)
-        inside_2 = delay(m, inside, 1, "inside_2")
-        # Stage 3: word addresses of every write slot.
+        inside_late = delay(m, inside, 2, "inside_late")
+        # Stage 4: word addresses of every write slot.
         address = Signal(self.slots * ADDRESS_BITS, reset_less=True)
         enable = Signal(self.slots, reset_less=True)
         for slot in range(self.slots):
@@ -308,7 +315,7 @@ class ExitPath(wiring.Component):
                     with m.If(self.mode == mode - 1):
                         m.d.comb += [
                             base.eq(self.base[source[1]]), pixel.eq(pixels[source[0]]),
-                            used.eq(inside_2[source[0]]),
+                            used.eq(inside_late[source[0]]),
                         ]
             m.d.sync += [
                 address.word_select(slot, ADDRESS_BITS).eq(

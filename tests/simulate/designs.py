@@ -35,7 +35,7 @@ def register_file(folder: Path) -> Path:
 
 
 def readers(folder: Path, ports: int) -> Path:
-    """A top with `ports` readers of copy_engine.v: port k reads PROGRAM_WORDS beats, 1 MiB apart."""
+    """A top with `ports` readers: each reads PROGRAM_WORDS beats, 1 MiB after the one before."""
     pins, body = [], []
     for k in range(ports):
         p = f"m_axi_{k}"

@@ -77,13 +77,15 @@ def test_missing_ports_are_listed(tmp_path: Path) -> None:
     source.write_text(
         "module fpga_gen_top(input clk, output interrupt);\nassign interrupt = clk;\nendmodule\n"
     )
-    with pytest.raises(ToolError, match="lacks the ports m_axi_0_araddr, .*s_axi_rready, rst; add"):
+    with pytest.raises(
+        ToolError, match=r"lacks the ports m_axi_0_araddr, .*s_axi_rready, rst; add"
+    ):
         build_simulator(source, cache=tmp_path)
 
 
 def test_wrong_widths_are_named() -> None:
     narrow = _ports() | {"m_axi_0_rdata": 64}
-    with pytest.raises(ToolError, match="m_axi_0_rdata of top is 64 bits wide; .* needs 128 bits"):
+    with pytest.raises(ToolError, match=r"m_axi_0_rdata of top is 64 bits wide; .* needs 128 bits"):
         pins_header(narrow, "top")
     with pytest.raises(ToolError, match="m_axi_0_araddr of top is 32 bits"):
         pins_header(_ports() | {"m_axi_0_araddr": 32}, "top")
@@ -126,8 +128,8 @@ def test_unconnected_pins_stop_a_build(tmp_path: Path) -> None:
     assert [w for w in lint(source) if "PINMISSING" in w]
 
 
-def test_the_copy_engine_is_lint_clean_except_unused_test_inputs(copy_sources: list[Path]) -> None:
-    assert {w.split(":")[0] for w in lint(copy_sources)} == set()
+def test_waivers_leave_a_sound_design_without_warnings(copy_sources: list[Path]) -> None:
+    assert lint(copy_sources) == []
 
 
 def test_first_error_finds_the_cause() -> None:

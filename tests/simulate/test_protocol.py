@@ -34,7 +34,7 @@ SLOW = replace(IDEAL, jitter=0.5)  # makes every channel wait at times
 def test_broken_rules_are_named(copy_library: Path, mode: str, message: str) -> None:
     with SimulatedDevice(copy_library, ONE_PORT, SLOW) as device:
         start_copy(device, 600, mode=mode)
-        with pytest.raises(SimulationError, match=rf"AXI protocol: cycle \d+: {message}"):
+        with pytest.raises(SimulationError, match=rf"AXI protocol: cycle \d+: .*{message}"):
             device.wait(50_000)
         with pytest.raises(SimulationError, match=message):  # the first error stays
             device.step()
@@ -133,7 +133,7 @@ def test_injected_write_error_hits_the_burst_of_its_beat(copy_library: Path) -> 
         start_copy(device, 64)
         device.wait(5000)
         assert device.read_register("STATUS") == ErrorCode.WRITE_RESPONSE << 8 | 4
-        assert device.layer == 2  # two bursts of 16 were confirmed before
+        assert device.layer == 3  # beat 37 is in the third burst of 16
 
     with SimulatedDevice(copy_library, ONE_PORT, IDEAL) as device:
         device.inject(FaultKind.RESPONSE, beat=37, write=True)
