@@ -9,7 +9,7 @@ DEMO       ?= build/demo
 BOARD      ?= zcu104
 IMAGE      ?= $(DEMO)/phantom.png
 # The demo takes the trained network of this repository; without one it exports random weights.
-DEMO_MODEL ?= $(firstword $(wildcard models/pretrained/*.onnx) $(DEMO)/hardnet-mseg.onnx)
+DEMO_MODEL ?= $(firstword $(wildcard models/pretrained/*mseg*.onnx) $(DEMO)/hardnet-mseg.onnx)
 # Extra options of the demo's build, for example --clock-mhz 250
 BUILD_OPTIONS ?=
 

@@ -11,29 +11,31 @@ from fpga_gen.schedule.layout import words_to_map
 from fpga_gen.schedule.program import Schedule, TracePoint
 from fpga_gen.simulate.device import SimulatedDevice
 
-ALWAYS_WAIT = (Op.VECTOR, Op.LOAD, Op.END)  # whatever their wait flag says
+WALKS = (Op.CONV, Op.POOL)  # wait only where their flag says so; all others always wait
 
 
 class TraceRecorder:
     """Layer hook of the simulated device.
 
-    debug_layer counts dispatched instructions. When one is dispatched that waits, every earlier
-    result is in memory: the maps made since the last such moment are copied. None of them can
-    have been overwritten, because a map's reader waits before it reads.
+    debug_layer counts dispatched instructions; a FETCH is none, it only queues a transfer. When
+    one is dispatched that waits, every earlier result is in memory: the maps made since the last
+    such moment are copied. None of them can have been overwritten, because a map's reader waits
+    before it reads.
     """
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
+        self.dispatched = [i for i, n in enumerate(schedule.instructions) if n.op != Op.FETCH]
         self.pending: list[TracePoint] = sorted(schedule.trace, key=lambda p: p.after)
         self.maps: list[TracedMap] = []
 
     def __call__(self, layer: int, device: SimulatedDevice) -> None:
         """`layer` instructions have been dispatched."""
-        index = layer - 1
-        if not 0 <= index < len(self.schedule.instructions):
+        if not 1 <= layer <= len(self.dispatched):  # 0: the engine is in reset
             return
+        index = self.dispatched[layer - 1]
         instruction = self.schedule.instructions[index]
-        if not (instruction.fields.get("wait") or instruction.op in ALWAYS_WAIT):
+        if instruction.op in WALKS and not instruction.fields["wait"]:
             return
         while self.pending and self.pending[0].after < index:
             self.maps.append(self._copy(self.pending.pop(0), device))

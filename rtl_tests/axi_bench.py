@@ -77,8 +77,15 @@ def beat_value(address: int) -> int:
 class ReadMemory:
     """AXI4 read slave: random ready, latency and gaps; logs bursts as (address, beats)."""
 
-    def __init__(self, pins, rng: random.Random, *, latency: int = 20, gap: float = 0.2,
-                 bad: range = range(0)) -> None:
+    def __init__(
+        self,
+        pins,
+        rng: random.Random,
+        *,
+        latency: int = 20,
+        gap: float = 0.2,
+        bad: range = range(0),
+    ) -> None:
         self.pins, self.rng, self.latency, self.gap, self.bad = pins, rng, latency, gap, bad
         self.bursts: list[tuple[int, int]] = []
         self.outstanding = 0
@@ -100,7 +107,8 @@ class ReadMemory:
             ready = rng.random() >= self.gap
             ctx.set(p.arready, ready)
             *_, valid, address, length, rready = await ctx.tick().sample(
-                p.arvalid, p.araddr, p.arlen, p.rready)
+                p.arvalid, p.araddr, p.arlen, p.rready
+            )
             cycle += 1
             if held:
                 assert (valid, address, length) == held, "AR changed while waiting"
@@ -120,12 +128,20 @@ class ReadMemory:
 class WriteMemory:
     """AXI4 write slave: random ready and response latency; `data` maps byte address to beat."""
 
-    def __init__(self, pins, rng: random.Random, *, latency: int = 20, gap: float = 0.2,
-                 bad: range = range(0)) -> None:
+    def __init__(
+        self,
+        pins,
+        rng: random.Random,
+        *,
+        latency: int = 20,
+        gap: float = 0.2,
+        bad: range = range(0),
+    ) -> None:
         self.pins, self.rng, self.latency, self.gap, self.bad = pins, rng, latency, gap, bad
         self.bursts: list[tuple[int, int]] = []
         self.data: dict[int, int] = {}
         self.unanswered = 0
+        self.silent = False  # hold back all responses
 
     async def run(self, ctx) -> None:
         p, rng = self.pins, self.rng
@@ -135,14 +151,15 @@ class WriteMemory:
         cycle = 0
         held_aw = held_w = None
         while True:
-            answering = bool(responses) and responses[0][0] <= cycle
+            answering = bool(responses) and responses[0][0] <= cycle and not self.silent
             ctx.set(p.bvalid, answering)
             ctx.set(p.bresp, responses[0][1] if answering else 0)
             aw_ready, w_ready = rng.random() >= self.gap, rng.random() >= self.gap
             ctx.set(p.awready, aw_ready)
             ctx.set(p.wready, w_ready)
             *_, aw, address, length, w, word, strobe, last, bready = await ctx.tick().sample(
-                p.awvalid, p.awaddr, p.awlen, p.wvalid, p.wdata, p.wstrb, p.wlast, p.bready)
+                p.awvalid, p.awaddr, p.awlen, p.wvalid, p.wdata, p.wstrb, p.wlast, p.bready
+            )
             cycle += 1
             if held_aw:
                 assert (aw, address, length) == held_aw, "AW changed while waiting"

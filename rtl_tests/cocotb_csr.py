@@ -64,7 +64,8 @@ async def strobes_last_one_cycle(top):
     rng = random.Random(cocotb.RANDOM_SEED + 1)
     dut, master = await set_up(top, rng)
     seen = dict.fromkeys(
-        ("control_start", "control_soft_reset", "status_done_clear", "status_error_clear"), 0)
+        ("control_start", "control_soft_reset", "status_done_clear", "status_error_clear"), 0
+    )
 
     async def count():
         while True:
@@ -80,7 +81,9 @@ async def strobes_last_one_cycle(top):
     await master.write_dword(status, 0b110)
     await master.write_dword(status, 0)
     assert seen == {
-        "control_start": 1, "control_soft_reset": 1,
-        "status_done_clear": 2, "status_error_clear": 1,
+        "control_start": 1,
+        "control_soft_reset": 1,
+        "status_done_clear": 2,
+        "status_error_clear": 1,
     }
     assert await master.read_dword(control) == 0b100

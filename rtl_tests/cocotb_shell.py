@@ -56,16 +56,28 @@ class System:
         dut = self.dut
         await self.memory.write(0, self.image)
         readers = [
-            AxiSlaveRead(AxiReadBus.from_prefix(dut, f"m_axi_{k}"), dut.clk, dut.rst,
-                         target=self.memory)
+            AxiSlaveRead(
+                AxiReadBus.from_prefix(dut, f"m_axi_{k}"), dut.clk, dut.rst, target=self.memory
+            )
             for k in range(PORTS)
         ]
         bus = AxiWriteBus.from_prefix(dut, "m_axi_0")
         writer = AxiSlaveWrite(bus, dut.clk, dut.rst, target=self.memory)
         await start(
-            dut, fetch__valid=0, words__ready=0, store__valid=0, store_data__valid=0, done=0,
-            error=0, progress=0, count_busy=0, count_stall_weights=0, count_stall_drain=0,
-            count_stall_input=0, layer_start=0)
+            dut,
+            fetch__valid=0,
+            words__ready=0,
+            store__valid=0,
+            store_data__valid=0,
+            done=0,
+            error=0,
+            progress=0,
+            count_busy=0,
+            count_stall_weights=0,
+            count_stall_drain=0,
+            count_stall_input=0,
+            layer_start=0,
+        )
         for reader in readers:
             pause_all([reader.ar_channel, reader.r_channel], self.rng, pause)
         pause_all([writer.aw_channel, writer.w_channel, writer.b_channel], self.rng, pause)
@@ -73,9 +85,14 @@ class System:
         self.watches = [AddressWatch(dut, f"m_axi_{k}_ar", whole) for k in range(PORTS)]
         self.watches.append(AddressWatch(dut, "m_axi_0_aw", whole))
         for name, value in {
-            "PROGRAM": PROGRAM, "WEIGHTS": WEIGHTS, "INPUT": INPUT, "OUTPUT": OUTPUT,
-            "WINDOW0_BASE": WINDOW0[0], "WINDOW0_LIMIT": WINDOW0[1],
-            "WINDOW1_BASE": WINDOW1[0], "WINDOW1_LIMIT": WINDOW1[1],
+            "PROGRAM": PROGRAM,
+            "WEIGHTS": WEIGHTS,
+            "INPUT": INPUT,
+            "OUTPUT": OUTPUT,
+            "WINDOW0_BASE": WINDOW0[0],
+            "WINDOW0_LIMIT": WINDOW0[1],
+            "WINDOW1_BASE": WINDOW1[0],
+            "WINDOW1_LIMIT": WINDOW1[1],
         }.items():
             await self.write(f"{name}_LO", value)
             await self.write(f"{name}_HI", 0)
@@ -118,8 +135,7 @@ class System:
         out = []
         for i in range(words):
             beats = [address + (k * words + i) * BYTES for k in range(PORTS)]
-            out.append(int.from_bytes(
-                b"".join(self.image[a : a + BYTES] for a in beats), "little"))
+            out.append(int.from_bytes(b"".join(self.image[a : a + BYTES] for a in beats), "little"))
         return out
 
     def verify(self) -> None:

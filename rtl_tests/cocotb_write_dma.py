@@ -33,9 +33,7 @@ async def set_up(dut, rng, slave, pause: float = 0.4) -> AddressWatch:
 
 async def write(dut, rng, address: int, image: bytes, gap: float = 0.3) -> None:
     """Write `image` and wait until it is answered."""
-    beats = [
-        int.from_bytes(image[i : i + BYTES], "little") for i in range(0, len(image), BYTES)
-    ]
+    beats = [int.from_bytes(image[i : i + BYTES], "little") for i in range(0, len(image), BYTES)]
     cocotb.start_soon(send(dut, "transfer", [transfer(address, len(beats))], rng))
     await send(dut, "data", beats, rng, gap)
     while not dut.idle.value:
@@ -92,8 +90,7 @@ async def error_response_then_good(top):
     rng = random.Random(cocotb.RANDOM_SEED + 2)
     memory = FaultyMemory(MEMORY_SIZE)
     memory.bad = range(WINDOW[0] + 0x500, WINDOW[0] + 0x510)
-    slave = AxiSlaveWrite(
-        AxiWriteBus.from_prefix(top, "write_"), dut.clk, dut.rst, target=memory)
+    slave = AxiSlaveWrite(AxiWriteBus.from_prefix(top, "write_"), dut.clk, dut.rst, target=memory)
     watch = await set_up(dut, rng, slave)
     await write(dut, rng, WINDOW[0], rng.randbytes(100 * BYTES))
     await cycles(dut, 2)

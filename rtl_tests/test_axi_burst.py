@@ -37,7 +37,8 @@ def plan(transfers, windows, seed=0, cycles=None):
             ready = rng.random() < 0.7
             ctx.set(dut.burst.ready, ready)
             *_, valid, address, beats = await ctx.tick().sample(
-                dut.burst.valid, dut.burst.p.address, dut.burst.p.beats)
+                dut.burst.valid, dut.burst.p.address, dut.burst.p.beats
+            )
             if valid and ready:
                 bursts.append((address, beats))
             if not cycles and sum(n for _, n in bursts) >= wanted:

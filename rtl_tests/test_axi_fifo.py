@@ -28,7 +28,8 @@ def test_against_a_queue(write, read):
             ctx.set(dut.read.ready, take)
             assert ctx.get(dut.count) == len(model)
             *_, w_ready, r_valid, r_word = await ctx.tick().sample(
-                dut.write.ready, dut.read.valid, dut.read.payload)
+                dut.write.ready, dut.read.valid, dut.read.payload
+            )
             assert w_ready == (len(model) < 16)
             seen_full.append(not w_ready)
             if r_valid and take:
@@ -38,7 +39,7 @@ def test_against_a_queue(write, read):
                 model.append(word)
 
     simulate(dut, bench)
-    assert any(seen_full) == (write > read)
+    assert any(seen_full) or write <= read
     assert moved > 1490 * min(write, read) * 0.8
 
 

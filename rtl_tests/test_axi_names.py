@@ -7,7 +7,9 @@ import re
 import pytest
 from amaranth import Module
 from amaranth.back import verilog
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
 from fpga_gen.hardware.axi_names import annotate_pins, axi_members, clock_domain, connect_pins
 
@@ -17,12 +19,13 @@ class Pins(wiring.Component):
 
     def __init__(self, ports: int) -> None:
         self.ports = ports
+        self.domain = clock_domain(ports)
         super().__init__(axi_members(ports))
         annotate_pins(self, ports)
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.domains.sync = clock_domain(self.ports)
+        m.domains += self.domain
         m.submodules.inner = inner = Inner(self.ports)
         connect_pins(m, self, inner, self.ports)
         return m
@@ -38,9 +41,20 @@ class Inner(wiring.Component):
         return m
 
 
+def convert(ports: int) -> str:
+    """Verilog with clk and rst as ports."""
+    top = Pins(ports)
+    pins = {"clk": (top.domain.clk, PortDirection.Input)}
+    pins["rst"] = (top.domain.rst, PortDirection.Input)
+    for name, member in axi_members(ports).items():
+        direction = PortDirection.Input if member.flow is In else PortDirection.Output
+        pins[name] = (getattr(top, name), direction)
+    return verilog.convert(top, name="top", ports=pins)
+
+
 @pytest.mark.parametrize("ports", [1, 4])
 def test_verilog_pins(ports):
-    text = verilog.convert(Pins(ports), name="top")
+    text = convert(ports)
     names = set(re.search(r"module top\((.*?)\);", text, re.S)[1].replace("\n", "").split(", "))
     assert {"clk", "rst", "interrupt", "s_axi_awaddr", "s_axi_rready"} <= names
     assert all(f"m_axi_{k}_araddr" in names for k in range(ports))
@@ -54,7 +68,7 @@ def test_verilog_pins(ports):
 
 
 def test_vivado_attributes():
-    text = verilog.convert(Pins(2), name="top")
+    text = convert(2)
     assert 'X_INTERFACE_INFO = "xilinx.com:interface:aximm:1.0 m_axi_1 ARADDR"' in text
     assert 'X_INTERFACE_INFO = "xilinx.com:interface:aximm:1.0 s_axi WDATA"' in text
     assert 'X_INTERFACE_INFO = "xilinx.com:signal:interrupt:1.0 interrupt INTERRUPT"' in text

@@ -15,6 +15,9 @@ from fpga_gen.hardware.stream_dma import StreamDma
 from fpga_gen.hardware.write_dma import WritePort
 from rtl_tests.verilator import run_cocotb
 
+# The first test of a design compiles it, which takes minutes on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 
 class Bench(wiring.Component):
     """Independent blocks side by side, so that one compilation serves all their testbenches."""

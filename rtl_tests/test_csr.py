@@ -23,8 +23,14 @@ async def write(ctx, dut, offset: int, data: int, *, strobe=15, delays=(0, 0, 0)
         ctx.set(dut.s_axi_wvalid, not data_done and cycle >= data_at)
         ctx.set(dut.s_axi_bready, cycle >= response_at)
         *_, aw, awready, w, wready, b, bready, response = await ctx.tick().sample(
-            dut.s_axi_awvalid, dut.s_axi_awready, dut.s_axi_wvalid, dut.s_axi_wready,
-            dut.s_axi_bvalid, dut.s_axi_bready, dut.s_axi_bresp)
+            dut.s_axi_awvalid,
+            dut.s_axi_awready,
+            dut.s_axi_wvalid,
+            dut.s_axi_wready,
+            dut.s_axi_bvalid,
+            dut.s_axi_bready,
+            dut.s_axi_bresp,
+        )
         assert not (b and not (address_done and data_done)), "response before the request"
         address_done |= bool(aw and awready)
         data_done |= bool(w and wready)
@@ -43,8 +49,13 @@ async def read(ctx, dut, offset: int, delay: int = 0) -> tuple[int, int]:
         ctx.set(dut.s_axi_arvalid, not accepted)
         ctx.set(dut.s_axi_rready, cycle >= delay)
         *_, ar, arready, r, rready, data, response = await ctx.tick().sample(
-            dut.s_axi_arvalid, dut.s_axi_arready, dut.s_axi_rvalid, dut.s_axi_rready,
-            dut.s_axi_rdata, dut.s_axi_rresp)
+            dut.s_axi_arvalid,
+            dut.s_axi_arready,
+            dut.s_axi_rvalid,
+            dut.s_axi_rready,
+            dut.s_axi_rdata,
+            dut.s_axi_rresp,
+        )
         accepted |= bool(ar and arready)
         assert held is None or (r and data == held), "R changed while waiting"
         held = data if r else None
@@ -135,5 +146,33 @@ def test_unmapped_addresses(offset):
         for entry in REGISTERS:
             if "rw" in entry.access:
                 assert await read(ctx, dut, entry.offset) == (0, 0), entry.name
+
+    simulate(dut, bench)
+
+
+def test_a_write_waits_for_the_response_before_it():
+    """The next request may arrive while B stalls; no response is lost."""
+    dut = CsrBlock()
+
+    async def bench(ctx):
+        ctx.set(dut.s_axi_awaddr, register("WATCHDOG").offset)
+        ctx.set(dut.s_axi_wstrb, 15)
+        sent = {"aw": 0, "w": 0}
+        answered = 0
+        for cycle in range(120):
+            ctx.set(dut.s_axi_wdata, sent["w"] + 1)
+            ctx.set(dut.s_axi_awvalid, sent["aw"] < 5)
+            ctx.set(dut.s_axi_wvalid, sent["w"] < 5)
+            ctx.set(dut.s_axi_bready, cycle % 20 == 19)
+            *_, awready, wready, bvalid = await ctx.tick().sample(
+                dut.s_axi_awready, dut.s_axi_wready, dut.s_axi_bvalid
+            )
+            sent["aw"] += awready and sent["aw"] < 5
+            sent["w"] += wready and sent["w"] < 5
+            answered += bvalid and cycle % 20 == 19
+            assert ctx.get(dut.watchdog) <= answered + 1
+        assert sent == {"aw": 5, "w": 5}
+        assert answered == 5
+        assert ctx.get(dut.watchdog) == 5
 
     simulate(dut, bench)

@@ -178,7 +178,7 @@ def test_single_slot_tiles():
 
 @pytest.mark.parametrize("params", [DSP_ONLY, SP2_ONLY])
 def test_one_kind_of_column(params):
-    run_tiles(params, [(params.max_mode, 4, 10), (1, 5, 10)], seed=6, gap=0.1)
+    run_tiles(params, [(params.max_mode, 4, 10), (1, 9, 10)], seed=6, gap=0.1)
 
 
 def test_sp2_code_is_a_parameter():

@@ -157,3 +157,23 @@ def test_watchdog_off():
         assert ctx.get(dut.busy)
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize("delay", [1, 2])
+def test_fault_of_the_last_response_is_not_missed(delay):
+    """The write port reports an error in the cycles after it became idle."""
+    dut = RunControl()
+
+    async def bench(ctx):
+        await launch(ctx, dut)
+        ctx.set(dut.writes_done, 0)
+        await pulse(ctx, dut.engine_done)
+        ctx.set(dut.writes_done, 1)
+        await ctx.tick().repeat(delay)
+        ctx.set(dut.fault_code, ErrorCode.WRITE_RESPONSE)
+        await pulse(ctx, dut.fault)
+        await wait_reset(ctx, dut)
+        assert ctx.get(dut.error_code) == ErrorCode.WRITE_RESPONSE
+        assert not ctx.get(dut.done)
+
+    simulate(dut, bench)

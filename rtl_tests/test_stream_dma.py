@@ -33,8 +33,7 @@ def region(address: int, words: int) -> dict[str, int]:
 def expected(descriptors, ports: int) -> list[int]:
     return [
         sum(
-            beat_value((d["address"] + k * d["beats"] + i) * BYTES) << 128 * k
-            for k in range(ports)
+            beat_value((d["address"] + k * d["beats"] + i) * BYTES) << 128 * k for k in range(ports)
         )
         for d in descriptors
         for i in range(d["beats"])

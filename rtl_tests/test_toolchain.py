@@ -14,8 +14,9 @@ from fpga_gen.simulate import toolchain
 def test_verilator_and_make_run(tmp_path):
     environment = toolchain.verilator_environment()
     source = tmp_path / "top.v"
-    source.write_text("module top(input clk, output reg q); always @(posedge clk) q <= ~q; "
-                      "endmodule\n")
+    source.write_text(
+        "module top(input clk, output reg q); always @(posedge clk) q <= ~q; endmodule\n"
+    )
     command = ["verilator", "--cc", str(source), "--Mdir", str(tmp_path / "obj")]
     subprocess.run(command, env=environment, check=True, timeout=60)
     assert (tmp_path / "obj" / "Vtop.mk").exists()

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "fpga_gen"
 STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen", "fpga_gen.errors", "fpga_gen.registers", "fpga_gen.quant.numerics"),
     ("fpga_gen.isa", "fpga_gen.hardware.params", "fpga_gen.graph.ir"),
-    ("fpga_gen.boards", "fpga_gen.images", "fpga_gen.phantom", "fpga_gen.digest"),
+    ("fpga_gen.boards", "fpga_gen.images", "fpga_gen.phantom", "fpga_gen.digest", "fpga_gen.steps"),
     ("fpga_gen.resources",),
     ("fpga_gen.config", "fpga_gen.artifacts"),
     ("fpga_gen.graph",),
@@ -32,7 +32,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.report",),
     ("fpga_gen.layout_file",),
     ("fpga_gen.pipeline",),
-    ("fpga_gen.simulation_flow",),
+    ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace"),
     ("fpga_gen.cli", "fpga_gen.__main__"),
 )
 RANK = {prefix: rank for rank, prefixes in enumerate(STAGES) for prefix in prefixes}

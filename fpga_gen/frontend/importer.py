@@ -123,7 +123,7 @@ def check_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> list[P
 def _import(path: Path, input_shape: tuple[int, ...] | None) -> tuple[Graph | None, list[Problem]]:
     state = _Import(load_model(path, input_shape))
     model, source = state.source.model, state.source
-    state.values.update(initializer_arrays(model))
+    state.values.update(initializer_arrays(state.source))
     _, c, h, w = source.shape
     state.builder.tensor(source.input, (c, h, w))
     state.values[source.input] = Feature(source.input, source.shape)

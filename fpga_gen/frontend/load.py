@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from onnx.inliner import inline_local_functions
 from fpga_gen.errors import UnsupportedModel
 
 MIN_OPSET = 7  # older opsets broadcast by other rules
+MAX_SIZE = 1 << 16  # of a map's axis: larger ones come from damaged files
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
@@ -194,6 +196,11 @@ def _input(
         raise UnsupportedModel(
             f"{path}: input '{name}' has batch size {dims[0]}; export the model with batch size 1"
         )
+    if max(dims) > MAX_SIZE:
+        raise UnsupportedModel(
+            f"{path}: input '{name}' of shape {tuple(dims)} is too large; the limit is {MAX_SIZE} "
+            "per axis"
+        )
     if min(dims) < 1:
         raise UnsupportedModel(
             f"{path}: input '{name}' leaves its size open; give --input-shape C,H,W"
@@ -201,14 +208,29 @@ def _input(
     return name, (dims[0], dims[1], dims[2], dims[3])
 
 
-def initializer_arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+def initializer_arrays(source: LoadedModel) -> dict[str, np.ndarray]:
     """Constant tensors of the graph by name."""
-    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    for sparse in model.graph.sparse_initializer:
-        flat = np.zeros(int(np.prod(sparse.dims)), numpy_helper.to_array(sparse.values).dtype)
-        indices = numpy_helper.to_array(sparse.indices)
-        if indices.ndim == 2:
-            indices = np.ravel_multi_index(tuple(indices.T), tuple(sparse.dims))
-        flat[indices] = numpy_helper.to_array(sparse.values)
-        arrays[sparse.values.name] = flat.reshape(tuple(sparse.dims))
+    name = ""
+    try:
+        arrays = {}
+        for tensor in source.model.graph.initializer:
+            name = tensor.name
+            arrays[name] = numpy_helper.to_array(tensor)
+        for sparse in source.model.graph.sparse_initializer:
+            name = sparse.values.name
+            arrays[name] = _dense_array(sparse)
+    except (ValueError, TypeError, KeyError, IndexError, MemoryError):
+        raise UnsupportedModel(
+            f"{source.path}: the data of tensor '{name}' do not fit its shape and type; export "
+            "or copy the model again"
+        ) from None
     return arrays
+
+
+def _dense_array(sparse: onnx.SparseTensorProto) -> np.ndarray:
+    values, indices = (numpy_helper.to_array(t) for t in (sparse.values, sparse.indices))
+    flat = np.zeros(math.prod(sparse.dims), values.dtype)
+    if indices.ndim == 2:
+        indices = np.ravel_multi_index(tuple(indices.T), tuple(sparse.dims))
+    flat[indices] = values
+    return flat.reshape(tuple(sparse.dims))

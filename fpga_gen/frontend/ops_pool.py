@@ -39,7 +39,11 @@ def _max_pool(call: Call, x: Feature, window: Window, pads: tuple[int, int, int,
 
 def _window(call: Call, x: Feature) -> Window:
     kernel = call.attr("kernel_shape") or []
-    return window_of(call, (x.shape[2], x.shape[3]), kernel, ceil=bool(call.attr("ceil_mode", 0)))
+    size = (x.shape[2], x.shape[3])
+    window = window_of(call, size, kernel, ceil=bool(call.attr("ceil_mode", 0)))
+    if any(pad >= window.reach(i % 2) for i, pad in enumerate(window.pads)):
+        raise Refused("a window lies wholly in the padding", "reduce the padding")
+    return window
 
 
 def _not_negative(call: Call, tensor: str) -> bool:

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from fpga_gen.frontend.call import Call
+from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value
 from fpga_gen.graph.axis import COORDINATE_MODES, NEAREST_MODES, exact_scale, resize_axis
@@ -107,6 +108,8 @@ def _plan(
         full = [_scaled(n, f) for n, f in zip(shape, factors, strict=True)]
         triples = zip(factors, shape, full, strict=True)
         exact = [exact_scale(f, n, m) for f, n, m in triples]
+    if max(full) > MAX_SIZE:
+        raise Refused(f"its result {full} is too large", "export the model again")
     if exact[0] != 1 or exact[1] != 1:
         raise Refused("resizes the batch or channel axis", "resize height and width only")
     if min(full) < 1:

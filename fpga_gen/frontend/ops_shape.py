@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from fpga_gen.frontend.call import FLATTENED, PADDED, Call
-from fpga_gen.frontend.load import FLOAT_TYPES
+from fpga_gen.frontend.load import FLOAT_TYPES, MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value, native_shape
 from fpga_gen.frontend.window import add_pads
@@ -67,6 +67,8 @@ def pad(call: Call) -> list[Value]:
     before, after = [0] * 4, [0] * 4
     for i, axis in enumerate(axes):
         before[axis % 4], after[axis % 4] = amounts[i], amounts[i + len(axes)]
+    if max(*before, *after) > MAX_SIZE:
+        raise Refused("pads by too much", "export the model again")
     if min(*before, *after) < 0:
         raise Refused("crops (negative padding)", "crop by other means")
     if any(before[:2]) or any(after[:2]):
@@ -86,7 +88,7 @@ def expand(call: Call) -> list[Value]:
         shape = np.broadcast_shapes(x.shape, tuple(target))
     except ValueError:
         shape = ()
-    if len(shape) != 4 or shape[0] != 1:
+    if len(shape) != 4 or shape[0] != 1 or max(shape) > MAX_SIZE:
         raise Refused(f"expands to {target}", "expand height and width only")
     tensor = call.builder.expand(x.tensor, (shape[1], shape[2], shape[3]), call.output, call.name)
     return call.result(tensor)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fpga_gen.frontend.constants import MAX_ELEMENTS
+from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.graph.axis import broadcast_axis, identity_axis
 from fpga_gen.graph.ir import Conv, ConvTerm, HostOp, Node, Resample, Tensor
@@ -65,6 +67,8 @@ class Builder:
         """Append a node that computes a new map of `shape`; returns the map's name."""
         if min(shape) < 1:
             raise Refused(f"its result {shape} is empty", "use a larger input")
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise Refused(f"its result {shape} is too large", "export the model again")
         name = _unique(onnx_name or output, self.names)
         self.names.add(name)
         tensor = self.tensor(output, shape)
@@ -119,7 +123,9 @@ def native_shape(builder: Builder, feature: Feature) -> tuple[int, ...]:
 
 def phantom(builder: Builder, output: str, shape: tuple[int, ...] | None) -> Value:
     """Stands for a refused node's result, so that the nodes after it are still looked at."""
-    if not shape or shape[0] != 1 or min(shape) < 1 or len(shape) not in (2, 4):
+    if not shape or shape[0] != 1 or len(shape) not in (2, 4):
+        return Unknown()
+    if min(shape) < 1 or max(shape) > MAX_SIZE:
         return Unknown()
     _, c, h, w = (*shape, 1, 1)[:4]
     assert math.prod(shape) == c * h * w

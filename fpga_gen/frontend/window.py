@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fpga_gen.frontend.call import Call
+from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 
 
@@ -37,6 +38,8 @@ def window_of(call: Call, size: tuple[int, int], kernel: list[int], *, ceil: boo
         raise Refused("is not two-dimensional", "use 2D operators")
     if min(*kernel, *stride, *dilation) < 1:
         raise Refused("has a kernel, stride or dilation below 1", "export the model again")
+    if max(*kernel, *stride, *dilation, *pads) > MAX_SIZE:
+        raise Refused(f"has a window or padding larger than {MAX_SIZE}", "export the model again")
     if min(pads) < 0:
         raise Refused("has negative padding (cropping)", "crop by other means")
     auto = call.attr("auto_pad", "NOTSET")

@@ -7,7 +7,7 @@ from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.mac_dsp import DOT_BITS
-from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.numerics import ACC_BITS
 
@@ -80,7 +80,7 @@ class Accumulators(Leaf):
             late_t[1].eq(late_t[0]),
         ]
         sums = []
-        for dot, psum in zip(fields(self.dots, DOT_BITS), fields(old, ACC_BITS)):
+        for dot, psum in zip(fields(self.dots, DOT_BITS), fields(old, ACC_BITS), strict=True):
             kept = Mux(first, 0, Mux(shift8, psum << 8, psum))[:ACC_BITS]
             sums.append((dot.as_signed() + kept)[:ACC_BITS])
         m.d.sync += new.eq(Cat(sums))
@@ -103,12 +103,15 @@ class Accumulators(Leaf):
         return m
 
 
-def emit(params: EngineParams) -> dict[str, str]:
-    """{module name: Verilog}: one leaf per kind of column."""
+def leaves(params: EngineParams) -> dict[str, Leaf]:
+    """One leaf per kind of column, by module name."""
     return {
-        module_name(columns): emit_leaf(
-            Accumulators(columns, params.tile_groups), module_name(columns)
-        )
+        module_name(columns): Accumulators(columns, params.tile_groups)
         for columns in (params.dsp_columns, params.sp2_columns)
         if columns
     }
+
+
+def emit(params: EngineParams) -> dict[str, str]:
+    """{module name: Verilog} of the leaves."""
+    return emit_leaves(leaves(params))

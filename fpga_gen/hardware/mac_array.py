@@ -14,10 +14,10 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware import accumulators, mac_dsp, mac_sp2, mac_weights
+from fpga_gen.hardware import accumulators, mac_dsp, mac_leaf, mac_sp2, mac_weights
 from fpga_gen.hardware.accumulators import Accumulators
 from fpga_gen.hardware.mac_dsp import DOT_BITS, DspPairChain
-from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields, place
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields, place, read_lane
 from fpga_gen.hardware.mac_sp2 import Sp2Column
 from fpga_gen.hardware.mac_weights import LaneSkew, SubgroupWeights
 from fpga_gen.hardware.params import EngineParams
@@ -112,7 +112,7 @@ class MacArray(Leaf):
             return choices[0]
         out = Signal(len(choices[0]))
         with m.Switch(mode):
-            for number, choice in zip(self.params.modes[1:], choices[1:]):
+            for number, choice in zip(self.params.modes[1:], choices[1:], strict=True):
                 if choice is not choices[0]:
                     with m.Case(number - 1):
                         m.d.comb += out.eq(choice)
@@ -156,8 +156,9 @@ class MacArray(Leaf):
                     },
                     expand=self.expand,
                 )
-            results.append(words)
-        self._drain(m, results)
+            results.append(self._in_order(words))
+        drain = read_lane(m, en, lane, results, Accumulators.read_latency)
+        m.d.comb += self.drain.eq(drain)
 
         done = beats[self.latency]
         m.d.comb += [self.done_valid.eq(done["valid"] & done["last"]), self.done_t.eq(done["t"])]
@@ -183,7 +184,7 @@ class MacArray(Leaf):
             }
             m.d.sync += [late[key].eq(out[-1][key]) for key in late]
             out.append(late)
-        return [{"valid": v, **rest} for v, rest in zip(valid, out)]
+        return [{"valid": v, **rest} for v, rest in zip(valid, out, strict=True)]
 
     def _weights(self, m: Module, mode: Value, capture: Value) -> list[dict[str, Value]]:
         """Active weights per physical subgroup."""
@@ -273,42 +274,46 @@ class MacArray(Leaf):
                 place(m, f"sp2_{j}_{s}_{n}", column, mac_sp2.MODULE, pins, expand=self.expand)
         return Cat(dots), leaf.latency
 
-    def _drain(self, m: Module, results: list[dict[str, Value]]) -> None:
-        """Lane of the request, DSP and SP2 columns put back into physical column order."""
+    def _in_order(self, words: dict[str, Value]) -> Value:
+        """DSP and SP2 sums of one lane in physical column order."""
         p = self.params
-        lane = [self.drain_lane]
-        en = self._delay_line(m, "drain_en", self.drain_en, Accumulators.read_latency)
-        for n in range(1, Accumulators.read_latency + 1):
-            late = Signal.like(self.drain_lane, name=f"drain_lane_{n}", reset_less=True)
-            m.d.sync += late.eq(lane[-1])
-            lane.append(late)
-        drain = Signal(len(self.drain), reset_less=True)
-        with m.If(en[-1]), m.Switch(lane[-1]):
-            for j, words in enumerate(results):
-                with m.Case(j):
-                    sums = {kind: fields(word, ACC_BITS) for kind, word in words.items()}
-                    ordered = []
-                    for s in range(p.subgroups):
-                        ordered += sums["dsp"][s * p.sub_dsp : (s + 1) * p.sub_dsp] if p.sub_dsp else []
-                        ordered += sums["sp2"][s * p.sub_sp2 : (s + 1) * p.sub_sp2] if p.sub_sp2 else []
-                    m.d.sync += drain.eq(Cat(ordered))
-        m.d.comb += self.drain.eq(drain)
+        sums = {kind: fields(word, ACC_BITS) for kind, word in words.items()}
+        ordered: list[Value] = []
+        for s in range(p.subgroups):
+            for kind, count in (("dsp", p.sub_dsp), ("sp2", p.sub_sp2)):
+                if count:
+                    ordered += sums[kind][s * count : (s + 1) * count]
+        return Cat(ordered)
+
+
+def leaves(params: EngineParams) -> dict[str, Leaf]:
+    """The array and all its leaves, by module name."""
+    return {
+        MODULE: MacArray(params),
+        **mac_dsp.leaves(params),
+        **mac_sp2.leaves(params),
+        **mac_weights.leaves(params),
+        **accumulators.leaves(params),
+    }
 
 
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog} of the array and all its leaves."""
-    return {
-        MODULE: emit_leaf(MacArray(params), MODULE),
-        **(mac_dsp.emit(params) if params.dsp_columns else {}),
-        **mac_sp2.emit(params),
-        **mac_weights.emit(params),
-        **accumulators.emit(params),
-    }
+    return emit_leaves(leaves(params))
 
 
-def instantiate(m: Module, array: MacArray, pins: dict[str, ValueLike], label: str = MODULE) -> None:
+def instantiate(
+    m: Module, array: MacArray, pins: dict[str, ValueLike], label: str = MODULE
+) -> None:
     """Place the emitted array in `m` as a black box; `array.expand` places the component itself.
 
     pins: a value for every member of `MacArray` (see its docstring).
     """
     place(m, label, array, MODULE, pins, expand=array.expand)
+
+
+def verilator_config(params: EngineParams) -> str:
+    """Verilator control file for the array's leaves; see `mac_leaf.verilator_config`."""
+    return mac_leaf.verilator_config(
+        {name: leaf for name, leaf in leaves(params).items() if name != MODULE}
+    )

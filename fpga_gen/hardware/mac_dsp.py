@@ -11,7 +11,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields
 from fpga_gen.hardware.params import EngineParams
 
 DOT_BITS = 20
@@ -100,6 +100,11 @@ class DspPairChain(Leaf):
         return m
 
 
+def leaves(params: EngineParams) -> dict[str, Leaf]:
+    """The leaf by module name; empty if the engine has no DSP columns."""
+    return {MODULE: DspPairChain(params.in_channels)} if params.dsp_columns else {}
+
+
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog} of the leaf."""
-    return {MODULE: emit_leaf(DspPairChain(params.in_channels), MODULE)}
+    return emit_leaves(leaves(params))

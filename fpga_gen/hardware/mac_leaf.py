@@ -7,7 +7,7 @@ placed as a black box. For unit tests the same call places the component itself 
 from __future__ import annotations
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value, ValueLike
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -21,6 +21,29 @@ class Leaf(wiring.Component):
 def emit_leaf(component: wiring.Component, name: str) -> str:
     """Verilog of one component as module `name`; ports are its members plus clk and rst."""
     return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+
+
+def emit_leaves(leaves: dict[str, Leaf]) -> dict[str, str]:
+    """{module name: Verilog} of several leaves."""
+    return {name: emit_leaf(component, name) for name, component in leaves.items()}
+
+
+def verilator_config(leaves: dict[str, Leaf]) -> str:
+    """Verilator control file that keeps the leaves apart from each other.
+
+    A leaf that is not inlined and whose inputs are public has code that refers to nothing outside
+    it, so Verilator (with -fno-dfg) emits one C++ function for all its copies: four times as fast
+    and a tenth of the code.
+    """
+    lines = ["`verilator_config"]
+    for name, leaf in leaves.items():
+        lines.append(f'no_inline -module "{name}"')
+        lines += [
+            f'public_flat_rd -module "{name}" -var "{pin}"'
+            for pin, member in leaf.signature.members.items()
+            if member.flow is In
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def place(
@@ -53,3 +76,21 @@ def place(
 def fields(value: Value, width: int) -> list[Value]:
     """`value` cut into parts of `width` bits, least significant first."""
     return [value[at : at + width] for at in range(0, len(value), width)]
+
+
+def read_lane(m: Module, en: Value, lane: Value, words: list[Value], cycles: int) -> Signal:
+    """Registered word of the lane that was asked for `cycles` ago; holds without a request.
+
+    words: one value per lane, valid `cycles` after the request (`en`, `lane`).
+    """
+    for n in range(1, cycles + 1):
+        late_en = Signal(name=f"read_en_{n}", attrs={"max_fanout": 256})
+        late_lane = Signal(len(lane), name=f"read_lane_{n}", reset_less=True)
+        m.d.sync += [late_en.eq(en), late_lane.eq(lane)]
+        en, lane = late_en, late_lane
+    out = Signal(len(words[0]), name="read_word", reset_less=True)
+    with m.If(en), m.Switch(lane):
+        for j, word in enumerate(words):
+            with m.Case(j):
+                m.d.sync += out.eq(word)
+    return out

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.mac_dsp import DOT_BITS
-from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.numerics import Sp2Code
 
@@ -88,7 +88,10 @@ class Sp2Column(Leaf):
                 Cat(Const(0, shift), act, act[-1].replicate(width - 8 - shift)) if v else 0
             )
         for bit in range(len(select)):
-            choices = [Mux(select[bit], high, low) for low, high in zip(choices[::2], choices[1::2])]
+            choices = [
+                Mux(select[bit], high, low)
+                for low, high in zip(choices[::2], choices[1::2], strict=True)
+            ]
         term = Signal(signed(width), name=name)
         m.d.comb += term.eq(choices[0] ^ sign.replicate(width))
         return term
@@ -101,7 +104,9 @@ class Sp2Column(Leaf):
         unit1, unit2 = term_unit(self.code.first), term_unit(self.code.second)
         top = 128 * self.code.max_level + (1 << unit1) + (1 << unit2)
         sums = []
-        for i, (act, word) in enumerate(zip(fields(self.act, 8), fields(codes, self.code.bits))):
+        for i, (act, word) in enumerate(
+            zip(fields(self.act, 8), fields(codes, self.code.bits), strict=True)
+        ):
             (select1, sign1), (select2, sign2) = split_code(self.code, word)
             term1 = self._term(m, f"first{i}", act, self.code.first, select1, sign1)
             term2 = self._term(m, f"second{i}", act, self.code.second, select2, sign2)
@@ -113,13 +118,13 @@ class Sp2Column(Leaf):
             level += 1
             if len(sums) > 1:
                 top *= 2
-                sums = [a + b for a, b in zip(sums[::2], sums[1::2])]
+                sums = [a + b for a, b in zip(sums[::2], sums[1::2], strict=True)]
             named = [
                 Signal(signed(top.bit_length() + 1), name=f"sum{level}_{n}", reset_less=True)
                 for n in range(len(sums))
             ]
             domain = m.d.sync if level % 2 == 0 else m.d.comb
-            domain += [s.eq(v) for s, v in zip(named, sums)]
+            domain += [s.eq(v) for s, v in zip(named, sums, strict=True)]
             sums = named
         dot = Signal(signed(DOT_BITS), reset_less=True)
         m.d.sync += dot.eq(sums[0] + self.correction)
@@ -127,8 +132,11 @@ class Sp2Column(Leaf):
         return m
 
 
+def leaves(params: EngineParams) -> dict[str, Leaf]:
+    """The leaf by module name; empty if the engine has no SP2 columns."""
+    return {MODULE: Sp2Column(params.in_channels, params.sp2)} if params.sp2_columns else {}
+
+
 def emit(params: EngineParams) -> dict[str, str]:
-    """{module name: Verilog} of the leaf; empty if the engine has no SP2 columns."""
-    if not params.sp2_columns:
-        return {}
-    return {MODULE: emit_leaf(Sp2Column(params.in_channels, params.sp2), MODULE)}
+    """{module name: Verilog} of the leaf."""
+    return emit_leaves(leaves(params))

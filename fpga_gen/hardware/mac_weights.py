@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.mac_dsp import pack_weights, packed_bits
-from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields
 from fpga_gen.hardware.mac_sp2 import Sp2Column, correction_bits, split_code, term_unit
 from fpga_gen.hardware.params import EngineParams
 
@@ -66,8 +66,8 @@ class SubgroupWeights(Leaf):
                 m.d.sync += packed.eq(
                     Cat(
                         pack_weights(low, high)
-                        for even, odd in zip(dsp[::2], dsp[1::2])
-                        for low, high in zip(even, odd)
+                        for even, odd in zip(dsp[::2], dsp[1::2], strict=True)
+                        for low, high in zip(even, odd, strict=True)
                     )
                 )
             m.d.comb += self.dsp.eq(packed)
@@ -119,7 +119,11 @@ class LaneSkew(Leaf):
     def __init__(self, in_channels: int) -> None:
         self.in_channels = in_channels
         super().__init__(
-            {"act": In(8 * in_channels), "skewed": Out(8 * in_channels), "delayed": Out(8 * in_channels)}
+            {
+                "act": In(8 * in_channels),
+                "skewed": Out(8 * in_channels),
+                "delayed": Out(8 * in_channels),
+            }
         )
 
     def elaborate(self, platform) -> Module:
@@ -144,9 +148,11 @@ class LaneSkew(Leaf):
         return m
 
 
+def leaves(params: EngineParams) -> dict[str, Leaf]:
+    """Both leaves by module name."""
+    return {WEIGHTS: SubgroupWeights(params), SKEW: LaneSkew(params.in_channels)}
+
+
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog} of both leaves."""
-    return {
-        WEIGHTS: emit_leaf(SubgroupWeights(params), WEIGHTS),
-        SKEW: emit_leaf(LaneSkew(params.in_channels), SKEW),
-    }
+    return emit_leaves(leaves(params))

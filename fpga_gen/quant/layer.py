@@ -71,8 +71,6 @@ def fold(
     options: QuantOptions,
 ) -> FoldedConv:
     """Fold the inputs' scales into the weights and search the best scale of every filter."""
-    if not np.isfinite(node.bias).all() or not all(np.isfinite(t.weight).all() for t in node.terms):
-        raise QuantError(f"layer '{node.name}': weights or bias are not finite numbers")
     wide = any(tensors[s].format.bits == 16 for names in segments for s in names)
     units, bounds = [], []
     for term, names in zip(node.terms, segments, strict=True):

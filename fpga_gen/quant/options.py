@@ -13,6 +13,7 @@ class QuantOptions:
 
     compensate: error-compensated rounding (GPTQ) and bias correction after scale search.
     wide_tensors: tensors forced to 16 bit by name (None: chosen by the SNR budget).
+    wide_input: whether the network input may become 16 bit (twice the bytes of the image).
     activation_target_db: the budget; 8-bit activations alone may cost the network's outputs this
         signal to noise ratio, else the worst tensors become 16 bit.
     wide_mac_share: upper bound for the share of MACs that read 16-bit maps.
@@ -25,6 +26,7 @@ class QuantOptions:
 
     compensate: bool = True
     wide_tensors: tuple[str, ...] | None = None
+    wide_input: bool = True
     activation_target_db: float = 45.0
     wide_mac_share: float = 0.08
     probe_images: int = 2

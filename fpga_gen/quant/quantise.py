@@ -138,6 +138,14 @@ def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOption
             f"scheme 'fixed8' has int8 weights only, but the engine has {params.sp2_columns} SP2 "
             "columns: use scheme 'mixed' or an engine without SP2 columns"
         )
+    for node in graph.nodes:
+        if isinstance(node, Conv):
+            arrays = [node.bias, *(t.weight for t in node.terms)]
+            if not all(np.isfinite(a).all() for a in arrays):
+                raise QuantError(
+                    f"layer '{node.name}': weights or bias are not finite numbers: export a "
+                    "checkpoint that trained without overflow"
+                )
     if options.wide_tensors is not None:
         stored, roots = set(stored_tensors(graph)), pool_roots(graph)
         pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}

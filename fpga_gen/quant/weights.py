@@ -17,7 +17,7 @@ from fpga_gen.quant.numerics import SP2, Sp2Code
 LAZY = 64  # columns rounded before their errors reach the remaining ones in one product
 INT8_MAX = 127
 INT8_SHRINK = np.linspace(1.0, 0.7, 7)
-SP2_SHRINK = np.geomspace(1.1, 0.35, 25)
+SP2_SHRINK = np.append(1.0, np.geomspace(1.1, 0.35, 24))
 SEARCH_BYTES = 1 << 21
 
 

@@ -14,9 +14,10 @@ NOT_ON_HARDWARE = (
 )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; columns after the first are right-aligned."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; columns after the first `left` are right-aligned."""
+    rule = "|" + "---|" * left + "---:|" * (len(head) - left)
+    lines = ["| " + " | ".join(head) + " |", rule]
     lines += ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
@@ -36,7 +37,7 @@ def performance_rows(report: Report) -> list[tuple[str, str, str]]:
     bound = report.estimate.dram_lower_bound_bytes
     return [
         row("cycles", lambda c: f"{c.cycles:,}"),
-        row(f"frames per second at {report.clock_mhz:g} MHz", lambda c: f"{c.fps:.1f}"),
+        row(f"frames per second at {report.clock_mhz:g} MHz", lambda c: f"{c.fps:,.1f}"),
         row("MAC utilisation", lambda c: f"{100 * c.utilisation:.1f} %"),
         row("DRAM bytes read", lambda c: f"{c.dram_read_bytes:,}"),
         row("DRAM bytes written", lambda c: f"{c.dram_write_bytes:,}"),
@@ -94,7 +95,7 @@ def render_markdown(report: Report) -> str:
     ]
     parts = [
         f"# {model.name} on {report.board.name}",
-        table(("fact", "value"), facts),
+        table(("fact", "value"), facts, left=2),
         "## One frame",
         table(("figure", "estimated", "simulated"), performance_rows(report)),
     ]
@@ -116,11 +117,12 @@ def render_markdown(report: Report) -> str:
         f"{report.memory.capacity_bytes:,} bytes used, {report.memory.live_bytes:,} live at once "
         f"in `{report.memory.at}`.",
         "## Quantisation",
-        table(("fact", "value"), _quantisation_rows(report.quantisation)),
+        table(("fact", "value"), _quantisation_rows(report.quantisation), left=2),
         "## Layers (estimated)",
         table(
             ("layer", "op", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes"),
             layer_rows(report),
+            left=3,
         ),
         NOT_ON_HARDWARE,
     ]

@@ -205,11 +205,11 @@ def encode_program(instructions: tuple[Instruction, ...], params: EngineParams) 
             raise ScheduleError(
                 f"layer '{instruction.layer}' does not fit the instruction set: {error}"
             ) from error
+    words += [0] * (-len(words) % (params.stream_bits // 64))
     if len(words) > params.program_words:
         raise ScheduleError(
             f"the program has {len(words)} words, the program memory holds "
             f"{params.program_words}: use a larger program_words"
         )
     raw = np.array(words, "<u8").view(np.uint8)
-    raw = np.pad(raw, (0, -len(raw) % (params.ports * BEAT_BYTES)))
     return stripe(raw.reshape(-1, params.ports * BEAT_BYTES), params.ports)

@@ -92,7 +92,17 @@ def lower_conv(
                     taps=tuple(table.records),
                     layer=node.name,
                 ),
-                _stream(params, plan.mode, weight, bias, mult, shift, (first, last), end - start),
+                _stream(
+                    params,
+                    plan.mode,
+                    weight,
+                    bias,
+                    mult,
+                    shift,
+                    (first, last),
+                    end - start,
+                    node.name,
+                ),
                 reads,
                 (place.span,),
             )
@@ -109,6 +119,7 @@ def _stream(
     shift: np.ndarray,
     window: tuple[int, int],
     groups: int,
+    name: str,
 ) -> np.ndarray:
     """Granules of one run: per group its parameters, then its slots."""
     per_group = params.group_channels(mode)
@@ -119,6 +130,9 @@ def _stream(
 
     full = np.pad(weight, ((0, tail), (0, 0), (0, 0)))
     full = full.reshape(groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
-    slots = pack_slots(full, params, mode).reshape(groups, -1)
+    try:
+        slots = pack_slots(full, params, mode).reshape(groups, -1)
+    except ValueError as error:
+        raise ScheduleError(f"layer '{name}': {error}: quantise it for this engine") from error
     head = pack_params(padded(bias), padded(mult), padded(shift), params.param_granules(mode))
     return np.concatenate([head, slots], axis=1).reshape(-1)

@@ -203,7 +203,7 @@ def run_program(
     random initial memory. Raises ProgramError where the program breaks a rule of the hardware.
     """
     words = unstripe(program, params.ports).reshape(-1).view("<u8")
-    if len(words) > params.program_words + params.stream_bits // 64:
+    if len(words) > params.program_words:
         raise ProgramError(f"program has {len(words)} words, the memory {params.program_words}")
     regions = {Region.WEIGHTS: weights, Region.INPUT: input_bytes}
     engine = _Engine(params, regions, output_bytes, seed)

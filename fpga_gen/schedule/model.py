@@ -13,12 +13,16 @@ from dataclasses import dataclass
 
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import Instruction, Op, VectorOp
+from fpga_gen.schedule.layout import BEAT_BYTES
 from fpga_gen.schedule.timing import Timing, drain_time, slot_time, tile_sizes
+
+ALONE = (Op.VECTOR, Op.LOAD, Op.STORE, Op.END)  # these wait whatever their flag says
+BURST_BEATS = 64  # longest write burst: it leaves once its last beat is there
 
 
 @dataclass(frozen=True)
 class Span:
-    """One instruction. start, end: cycles in which it holds the array or the memory's read side;
+    """One instruction. start: its dispatch; end: when its unit has read its last word;
     stall_weights: cycles it waited for the stream; stall_drain: for the exit path;
     stream_granules, write_bytes: its traffic."""
 
@@ -72,14 +76,25 @@ class _Stream:
 class _Machine:
     def __init__(self, params: EngineParams, timing: Timing, program_words: int) -> None:
         self.params, self.timing = params, timing
-        fetch = -(-program_words * 8 // (params.stream_bits // 8))
-        rate = timing.read_rate(params) / (params.stream_bits / 8)
-        begin = timing.start + timing.dram_latency + fetch / rate
+        boot = max(program_words, program_words * 8 / timing.read_rate(params))
+        begin = timing.start + timing.dram_latency + boot
         self.now = begin
         self.drained = begin  # all results so far are in memory
         self.decoded = begin
+        self.vector_end = begin
+        self.written = begin  # all stores are in DRAM
         self.stream = _Stream(params, timing, begin + timing.dram_latency)
         self.stall_weights = self.stall_drain = 0.0
+
+    def decode(self, i: Instruction, words: int) -> None:
+        """Header and tables, one word per cycle. A VECTOR's tables are single: they wait for the
+        VECTOR before, and its parameters are ordered when it is decoded."""
+        if i.op == Op.VECTOR:
+            p = self.params
+            load = (p.param_granules(1) - 1) / p.stream_granules + 1 + self.timing.slot_load
+            self.decoded = max(self.decoded, self.vector_end) + words + load
+        else:
+            self.decoded += words
 
     def conv(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
@@ -103,7 +118,7 @@ class _Machine:
                         self.stream.free(begin)
                 self._tile(begin, length, size, f)
 
-    def _streamed(self, slots: int, granules: int, length: int, release: bool) -> float:
+    def _streamed(self, slots: int, granules: int, length: float, release: bool) -> float:
         """Start of the last slot of a tile whose weights come straight from the stream."""
         now = self.now
         for k in range(slots):
@@ -117,15 +132,17 @@ class _Machine:
                 now += length
         return now
 
-    def _tile(self, begin: float, length: int, size: int, f: dict[str, int]) -> None:
+    def _tile(self, begin: float, length: float, size: int, f: dict[str, int]) -> None:
         """Last slot of a tile at `begin` or later, and the tile's drain."""
         timing = self.timing
-        if self.drained > begin:
-            self.stall_drain += self.drained - begin
-            begin = self.drained
+        free = self.drained - timing.drain_tail - timing.drain_ahead
+        if free > begin:
+            self.stall_drain += free - begin
+            begin = free
         self.now = begin + length
-        drain = drain_time(self.params, f["lanes"], size, bool(f["out16"]))
-        self.drained = begin + timing.array_latency + max(drain, size) + timing.drain_tail
+        steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]))
+        start = max(begin + timing.array_latency, self.drained - timing.drain_tail)
+        self.drained = start + max(steps, size) + timing.drain_tail
 
     def pool(self, i: Instruction) -> None:
         f = i.fields
@@ -138,7 +155,6 @@ class _Machine:
 
     def vector(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
-        self.now = max(self.now, self.drained + timing.wait_tail)
         ready = self.stream.take(p.param_granules(1))
         self.stall_weights += max(0.0, ready - self.now)
         self.now = max(self.now, ready)
@@ -149,15 +165,17 @@ class _Machine:
         per_pixel = max(reads, 2 if f["out16"] else 1)
         pixels = f["out_h"] * f["out_w"]
         self.now += f["n_blocks"] * (pixels * per_pixel + timing.vector_block)
-        self.drained = self.now + timing.vector_latency
+        self.now += timing.vector_tail
+        self.vector_end = self.now
+        self.drained = self.now - timing.wait_tail  # the unit is busy until its results are written
 
     def load(self, i: Instruction) -> None:
-        self.now = max(self.now, self.drained + self.timing.wait_tail)
         self.stream.align()
         for _ in range(i.fields["words"]):
-            self.now = max(self.now + 1, self.stream.take(self.params.stream_granules))
+            ready = self.stream.take(self.params.stream_granules)
+            self.now = max(self.now + self.timing.load_word, ready)
             self.stream.free(self.now)
-        self.drained = self.now + self.timing.drain_tail
+        self.drained = self.now + self.timing.load_tail
 
 
 def run_model(
@@ -174,19 +192,20 @@ def run_model(
     }
     spans = []
     for instruction, words in zip(instructions, sizes, strict=True):
-        begin = machine.now
-        machine.decoded = machine.decoded + words
+        machine.decode(instruction, words)
         machine.now = max(machine.now + timing.instruction, machine.decoded)
-        if instruction.fields.get("wait"):
+        if instruction.fields.get("wait") or instruction.op in ALONE:
             machine.now = max(machine.now, machine.drained + timing.wait_tail)
+        begin = machine.now
         machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
         stalls, position = (machine.stall_weights, machine.stall_drain), machine.stream.position
         written = 0
         if instruction.op in steps:
             steps[instruction.op](instruction)
         elif instruction.op == Op.STORE:
-            machine.now += instruction.fields["words"] + timing.store_latency
             written = instruction.fields["words"] * params.in_channels
+            machine.now += instruction.fields["words"] + timing.store_latency
+            machine.written = machine.now + min(written // BEAT_BYTES, BURST_BEATS)
         spans.append(
             Span(
                 start=round(begin),
@@ -197,4 +216,4 @@ def run_model(
                 write_bytes=written,
             )
         )
-    return Timeline(tuple(spans), round(max(machine.now, machine.drained)))
+    return Timeline(tuple(spans), round(max(machine.now, machine.written) + timing.end))

@@ -11,29 +11,37 @@ from fpga_gen.hardware.params import PORT_BITS, EngineParams
 class Timing:
     """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
 
-    min_slot: shortest weight slot; slot_load: load time of a slot beyond its words;
+    min_slot: shortest weight slot; slot_load, slot_round: see `slot_time`;
     array_latency: first read of a slot to its first partial sum; drain_tail: last result of a
-    tile to its last memory write; wait_tail: extra cycles of a `wait`; instruction: hand-over
-    between instructions; vector_latency: first read to first write of a VECTOR; vector_block:
-    change of plane; store_latency: end of a STORE; start: start command to the first fetch;
+    tile to its last memory write; drain_ahead: how long before the end of a drain the next tile's
+    last slot may begin; wait_tail: extra cycles of a `wait`; instruction: hand-over
+    between instructions; vector_tail: last read of a VECTOR to its end; vector_block:
+    change of plane; load_word: cycles per stream word of a LOAD; load_tail: its end;
+    store_latency: end of a STORE; end: last write response; start: start command to the first
+    fetch;
     dram_latency: first beat of a FETCH; read_efficiency: used share of the read ports' beats;
     read_limit: bytes per cycle that DRAM can give whatever the ports; weight_margin: words of the
     weight buffer kept free.
     """
 
-    min_slot: int = 10
-    slot_load: int = 1
-    array_latency: int = 30
+    min_slot: int = 8
+    slot_load: float = 5.3
+    slot_round: float = 15.2
+    array_latency: int = 19
     drain_tail: int = 16
-    wait_tail: int = 12
-    instruction: int = 4
-    vector_latency: int = 40
-    vector_block: int = 8
-    store_latency: int = 40
-    start: int = 20
+    drain_ahead: int = 3
+    wait_tail: int = 13
+    instruction: int = 1
+    vector_tail: int = 24
+    vector_block: int = 4
+    load_word: float = 1.5
+    load_tail: int = 31
+    store_latency: int = 11
+    end: int = 23
+    start: int = 24
     dram_latency: int = 60
-    read_efficiency: float = 0.8
-    read_limit: float = 51.2
+    read_efficiency: float = 0.955
+    read_limit: float = 48.6
     weight_margin: int = 64
 
     def read_rate(self, params: EngineParams) -> float:
@@ -44,9 +52,15 @@ class Timing:
 DEFAULT_TIMING = Timing()
 
 
-def slot_time(params: EngineParams, timing: Timing, mode: int, groups: int) -> int:
-    """Cycles of one weight slot over `groups` pixel groups."""
-    load = -(-params.slot_granules(mode) // params.stream_granules) + timing.slot_load
+def slot_time(params: EngineParams, timing: Timing, mode: int, groups: int) -> float:
+    """Mean cycles of one weight slot over `groups` pixel groups, in a long row of slots.
+
+    The loader takes `slot_load` cycles beyond the stream words that a slot touches. It may start
+    on a slot when the array has switched to the slot two places before, so that two slots take at
+    least `slot_round` cycles more than the words.
+    """
+    words = (params.slot_granules(mode) - 1) / params.stream_granules + 1
+    load = max(words + timing.slot_load, (words + timing.slot_round) / 2)
     return max(groups, timing.min_slot, load)
 
 
@@ -71,10 +85,10 @@ def group_cycles(
     out16: bool,
 ) -> int:
     """Steady-state cycles of one output-channel group over all tiles."""
-    total = 0
+    total = 0.0
     for count, size in tile_sizes(*tile_split):
         busy = slots * slot_time(params, timing, mode, size)
         # the last slot of a tile waits for the drain of the tile before it
         held = drain_time(params, lanes, size, out16) + timing.array_latency + timing.drain_tail
         total += count * max(busy, held)
-    return total
+    return round(total)

@@ -120,7 +120,7 @@ def build_simulator(
         *VERILATE, "--top-module", top, "--threads", str(threads),
         *(("--trace-vcd",) if trace else ()), *_parameters(parameters),
     ]  # fmt: skip
-    root = cache or cache_directory()
+    root = (cache or cache_directory()).resolve()
     tools = _tools_digest([threads, trace, optimise], environment)
     target = root / "simulators" / _digest(files, flags, tools)
     library = target / LIBRARY

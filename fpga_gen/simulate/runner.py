@@ -99,7 +99,7 @@ def simulate_frame(
     expected_cycles: int | None = None,
     max_cycles: int | None = None,
     watchdog: int = WATCHDOG_CYCLES,
-    progress: bool = False,
+    progress: bool | Callable[[int], None] = False,
     on_layer: LayerHook | None = None,
     prepare: Callable[[SimulatedDevice], None] | None = None,
     trace: Path | None = None,
@@ -114,7 +114,7 @@ def simulate_frame(
         expected_cycles: of the cycle model, for the progress bar and the default limit.
         max_cycles: give up after so many; default 3 x expected_cycles + watchdog + 1 million.
         watchdog: cycles without progress after which the hardware stops; 0: never.
-        progress: show a progress bar.
+        progress: show a progress bar, or call this with the cycles done every CHUNK cycles.
         on_layer: called whenever debug_layer changes, with its value, between two cycles.
         prepare: called with the device before the start, for example to inject a fault.
         trace: VCD file to write (the library must be built with trace=True).
@@ -130,7 +130,8 @@ def simulate_frame(
             prepare(device)
         before, started = device.cycle, time.perf_counter()
         start_program(device)
-        with _ProgressBar(expected_cycles or limit) if progress else nullcontext() as update:
+        bar = nullcontext(progress if callable(progress) else None)
+        with _ProgressBar(expected_cycles or limit) if progress is True else bar as update:
             device.wait(limit, update, CHUNK, on_layer)
         wall, taken = time.perf_counter() - started, device.cycle - before
         status, counters = finish_program(device)

@@ -10,6 +10,8 @@ import pytest
 
 from fpga_gen import boards
 from fpga_gen.cli import run
+from fpga_gen.images import write_png
+from fpga_gen.phantom import draw_phantom
 from tests.cli.networks import write_model
 
 TINY_BOARD = """
@@ -87,6 +89,21 @@ def built(board_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boards, "_FOLDERS", (board_files,))
         assert run(["build", str(model), "--board", "tiny", "-o", str(folder / "out"), "-q"]) == 0
+    return folder / "out"
+
+
+@pytest.fixture(scope="session")
+def built_fixed8(board_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build of the same network with two outputs, without SP2 columns, calibrated on pictures."""
+    folder = tmp_path_factory.mktemp("fixed8")
+    model = write_model(folder / "net.onnx", outputs=2)
+    for seed in range(3):
+        write_png(folder / "pictures" / f"{seed}.png", draw_phantom(20, 20, seed)[0])
+    options = ["--scheme", "fixed8", "--calibration", str(folder / "pictures"), "-q"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boards, "_FOLDERS", (board_files,))
+        target = str(folder / "out")
+        assert run(["build", str(model), "--board", "tiny", "-o", target, *options]) == 0
     return folder / "out"
 
 

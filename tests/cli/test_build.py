@@ -59,16 +59,16 @@ def test_building_twice_gives_equal_bytes(cli, built: Path, tmp_path: Path):
     assert content(tmp_path / "again") == content(built)
 
 
-def test_calibration_and_scheme_reach_the_weights(cli, built: Path, model: Path, tmp_path: Path):
-    pictures = tmp_path / "pictures"
-    for seed in range(3):
-        write_png(pictures / f"{seed}.png", draw_phantom(20, 20, seed)[0])
-    options = ("--board", "tiny", "--calibration", pictures, "--scheme", "fixed8")
-    assert cli("build", model, *options, "-o", tmp_path / "out").code == 0
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+def test_calibration_and_scheme_reach_the_build(built_fixed8: Path):
+    report = json.loads((built_fixed8 / "report.json").read_text())
     assert report["quantisation"]["calibration_images"] == 3
+    assert report["quantisation"]["sp2_mac_share"] == 0
+    assert report["array"]["out_channels_dsp"] == 8
     assert report["array"]["out_channels_sp2"] == 0
-    assert (tmp_path / "out" / "weights.bin").read_bytes() != (built / "weights.bin").read_bytes()
+    manifest = json.loads((built_fixed8 / "manifest.json").read_text())
+    assert manifest["config"]["scheme"] == "fixed8"
+    assert manifest["config"]["calibration"] == "pictures"
+    assert manifest["calibration_sha256"] is not None
 
 
 @pytest.mark.parametrize("name", ["program.bin", "weights.bin", "rtl/fpga_gen_top.v"])
@@ -159,15 +159,16 @@ def test_simulate_names_the_layer_that_differs(
     assert load_build(build_copy).json("report.json")["simulation"]["bit_exact"] is False
 
 
-def test_overlay_needs_a_one_channel_map(cli, tmp_path: Path, picture: Path):
-    model = write_model(tmp_path / "two.onnx", outputs=2)
-    assert cli("build", model, "--board", "tiny", "-o", tmp_path / "out").code == 0
+def test_overlay_needs_a_one_channel_map(cli, built_fixed8: Path, tmp_path: Path, picture: Path):
     overlay = tmp_path / "overlay.png"
-    result = cli("simulate", tmp_path / "out", "--image", picture, "--overlay", overlay)
+    result = cli("simulate", built_fixed8, "--image", picture, "--overlay", overlay)
     assert result.code == 1
     assert "one-channel" in result.err
-    array = tmp_path / "a.npy"
+
+
+def test_overlay_needs_a_picture(cli, built: Path, tmp_path: Path):
+    array, overlay = tmp_path / "a.npy", tmp_path / "overlay.png"
     np.save(array, np.zeros((3, 12, 12)))
-    result = cli("simulate", tmp_path / "out", "--image", array, "--overlay", overlay)
+    result = cli("simulate", built, "--image", array, "--overlay", overlay)
     assert result.code == 1
     assert "--overlay draws on a picture" in result.err

@@ -90,7 +90,7 @@ def test_spans_are_in_order_and_cover_the_run() -> None:
         times = timeline(schedule)
         assert len(times.spans) == len(schedule.instructions)
         for before, span in zip(times.spans, times.spans[1:], strict=False):
-            assert before.end == span.start <= span.end
+            assert before.end <= span.start <= span.end
         assert times.cycles >= times.spans[-1].end
         assert schedule.estimate.cycles == times.cycles
         granules = sum(s.stream_granules for s in times.spans) * 4

@@ -7,15 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fpga_gen.graph.ir import AxisTable
 from fpga_gen.hardware.params import SMALL, EngineParams
 from fpga_gen.isa import Op, decode_program
 from fpga_gen.quant.interpreter import run_integer
+from fpga_gen.quant.numerics import I16
 from fpga_gen.schedule.compare import compare_maps
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.interpreter import run_schedule
 from fpga_gen.schedule.layout import unstripe
 from fpga_gen.schedule.program import Schedule
-from tests.schedule.graphs import EXAMPLES, THREE_MODES, Example, example, random_example
+from tests.schedule.graphs import (
+    EXAMPLES,
+    THREE_MODES,
+    Builder,
+    Example,
+    example,
+    identity_table,
+    random_example,
+)
 from tests.schedule.hardnet import hardnet_mseg
 
 WIDE_PORTS = replace(THREE_MODES, ports=2)
@@ -114,6 +124,16 @@ def test_output_is_deterministic() -> None:
     assert (one.program, one.weights) == (two.program, two.weights)
     assert one == two
     assert item.graph.nodes[0].name == "conv0"
+
+
+def test_tall_map_splits_the_row_table() -> None:
+    """600 rows x 2 taps exceed one table: two VECTOR instructions write one map."""
+    b = Builder("tall", SMALL)
+    start = tuple(max(0, min(298, (i - 1) // 2)) for i in range(600))
+    table = AxisTable(300, start, tuple((1 + i % 3, 3 - i % 3) for i in range(600)), 4)
+    b.resample(b.input(6, 300, 2), table, identity_table(2), I16)
+    schedule = check(b.example(), SMALL)
+    assert sum(i.op == Op.VECTOR for i in schedule.instructions) == 2
 
 
 def test_hardnet_mseg_small_input() -> None:

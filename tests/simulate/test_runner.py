@@ -43,7 +43,13 @@ def test_a_frame(copy_library: Path, frame: Frame, capsys) -> None:
 
 def test_frames_are_deterministic(copy_library: Path, frame: Frame) -> None:
     dram = DramConfig(jitter=0.2, jitter_latency=9)
-    runs = [simulate_frame(frame, ONE_PORT, copy_library, dram, watchdog=0) for _ in range(2)]
+    seen: list[int] = []
+    runs = [
+        simulate_frame(frame, ONE_PORT, copy_library, dram, watchdog=0, progress=seen.append)
+        for _ in range(2)
+    ]
+    assert len(seen) == 2  # once per run, at its end: shorter than one progress step
+    assert seen[0] == seen[1] <= runs[0].interrupt_cycles
     assert runs[0].cycles == runs[1].cycles
     assert runs[0].ports == runs[1].ports
 

@@ -1,0 +1,79 @@
+"""MaxPool against numpy: signed maximum, random gaps, drain of every lane."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from fpga_gen.hardware.mac_array import MacArray
+from fpga_gen.hardware.maxpool import MaxPool
+from fpga_gen.hardware.params import SMALL
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+def test_tiles(gap):
+    rng = np.random.default_rng(3)
+    p, depth = SMALL, 12
+    pool = MaxPool(p, expand=True)
+    expected, beats = [], []
+    for taps in (9, 4, 1):
+        acts = rng.integers(-128, 128, (taps, depth, p.pixels, p.in_channels))
+        acts[rng.random(acts.shape) < 0.2] = -128
+        expected.append(acts.max(axis=0))
+        beats += [(acts[k, t], t, k == 0, k == taps - 1) for k in range(taps) for t in range(depth)]
+        beats += [None] * (depth * p.pixels + 8)  # the drain ends before the next `last`
+    order = [(tile, t) for tile in range(3) for t in range(depth)]
+    wanted: list[tuple[int, int, int]] = []
+    done = checked = 0
+
+    async def drive(ctx):
+        for beat in beats:
+            while beat and rng.random() < gap:
+                ctx.set(pool.valid, 0)
+                ctx.set(pool.act, int(rng.integers(1 << 60)))
+                await ctx.tick()
+            ctx.set(pool.valid, int(beat is not None))
+            if beat:
+                act, t, first, last = beat
+                ctx.set(pool.act, int.from_bytes(act.astype(np.int8).tobytes(), "little"))
+                ctx.set(pool.t, t)
+                ctx.set(pool.first, int(first))
+                ctx.set(pool.last, int(last))
+            await ctx.tick()
+
+    async def watch(ctx):
+        nonlocal done, checked
+        answers: list = [None] * pool.drain_latency
+        while True:
+            if ctx.get(pool.done_valid):
+                tile, t = order[done]
+                assert ctx.get(pool.done_t) == t
+                wanted.extend((tile, t, lane) for lane in range(p.pixels))
+                done += 1
+            request = wanted.pop(0) if wanted else None
+            ctx.set(pool.drain_en, int(request is not None))
+            if request:
+                ctx.set(pool.drain_t, request[1])
+                ctx.set(pool.drain_lane, request[2])
+            answers.append(request)
+            answer = answers.pop(0)
+            if answer:
+                tile, t, lane = answer
+                want = int.from_bytes(expected[tile][t, lane].astype(np.int8).tobytes(), "little")
+                assert ctx.get(pool.drain) == want, answer
+                checked += 1
+            await ctx.tick()
+
+    sim = Simulator(pool)
+    sim.add_clock(1e-6)
+    sim.add_testbench(drive)
+    sim.add_testbench(watch, background=True)
+    sim.run()
+    assert done == len(order)
+    assert checked == len(order) * p.pixels
+
+
+def test_drains_like_the_array():
+    """The exit path reads both with one schedule."""
+    assert MaxPool(SMALL).drain_latency == MacArray(SMALL).drain_latency

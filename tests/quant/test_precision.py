@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Mul, Tensor
+from fpga_gen.hardware.params import SMALL
+from fpga_gen.quant.numerics import I8
+from fpga_gen.quant.options import QuantOptions
+from fpga_gen.quant.precision import candidates, choose_precision, fake_quantise
+from fpga_gen.quant.quantise import quantise
+from tests.quant.networks import all_nodes, images
+
+
+def product_chain() -> Graph:
+    """An encoder of some work and a product of products, whose range is far beyond its bulk."""
+    rng = np.random.default_rng(1)
+
+    def conv(name: str, source: str, out: str, fan: int, n: int, k: int) -> Conv:
+        weight = rng.standard_normal((n, fan, k, k)) / np.sqrt(fan * k * k)
+        pads = (k // 2,) * 4
+        return Conv(name, (ConvTerm(source, weight.astype(np.float32), pads=pads),),
+                    np.zeros(n, np.float32), out)  # fmt: skip
+
+    nodes = (
+        conv("one", "x", "a", 3, 16, 5),
+        conv("two", "a", "b", 16, 16, 5),
+        conv("three", "b", "c", 16, 8, 3),
+        Mul("square", ("c", "c"), "p"),
+        Mul("cube", ("p", "c"), "q"),
+        Mul("fifth", ("q", "p"), "r"),
+        conv("head", "r", "y", 8, 4, 1),
+    )
+    sizes = {"x": 3, "a": 16, "b": 16, "y": 4}
+    tensors = {n: Tensor(n, sizes.get(n, 8), 12, 12) for n in "xabcpqry"}
+    return Graph("chain", "x", ("y",), tensors, nodes, HostInput((3, 12, 12)))
+
+
+def test_fake_quantise_rounds_and_saturates():
+    values = np.array([-99.0, -0.26, 0.24, 0.26, 99.0], np.float32)
+    assert fake_quantise(values, 0.5, I8).tolist() == [-64.0, -0.5, 0.0, 0.5, 63.5]
+
+
+def test_products_become_wide_and_the_encoder_does_not():
+    graph = product_chain()
+    qgraph = quantise(graph, SMALL, images(4, (3, 12, 12)))
+    wide = set(qgraph.facts["wide_tensors"])
+    assert {"q", "r"} <= wide
+    assert not wide & {"a", "b"}
+    assert qgraph.facts["wide_mac_share"] <= 0.08
+
+
+def test_target_stops_the_choice():
+    graph = product_chain()
+    pictures = images(2, (3, 12, 12))
+    scales = {t: 0.05 for t in graph.tensors}
+    formats = {t: I8 for t in graph.tensors}
+
+    def choose(db: float):
+        return choose_precision(
+            graph, pictures, scales, formats, QuantOptions(activation_target_db=db)
+        )
+
+    strict, loose, none = choose(25.0), choose(10.0), choose(-60.0)
+    assert none.wide == ()
+    assert len(loose.wide) < len(strict.wide)
+    assert strict.wide[: len(loose.wide)] == loose.wide
+    assert none.predicted_db < loose.predicted_db < strict.predicted_db
+    left = sum(d for t, d in strict.damage.items() if t not in strict.wide)
+    assert strict.predicted_db == pytest.approx(-10 * np.log10(left))
+
+
+def test_candidates_respect_pools_budget_and_work():
+    graph = all_nodes()
+    names = {n for n, _ in candidates(graph, QuantOptions(wide_mac_share=1.0))}
+    assert not names & {"a", "b", "bde"}
+    assert {"image", "m", "q", "h", "z"} <= names
+    narrow = {n for n, _ in candidates(graph, QuantOptions(wide_mac_share=0.01))}
+    assert "m" not in narrow
+    assert {"h", "z", "p"} <= narrow
+    cheap = [n for n, _ in candidates(graph, QuantOptions(probe_macs=1.0, wide_input=False))]
+    assert cheap
+    assert set(cheap) <= {"h", "z", "g"}
+    assert "image" not in {n for n, _ in candidates(graph, QuantOptions(wide_input=False))}
