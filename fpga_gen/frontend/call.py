@@ -43,7 +43,7 @@ class Call:
         for attribute in self.node.attribute:
             if attribute.name == name:
                 value = onnx.helper.get_attribute_value(attribute)
-                return value.decode() if isinstance(value, bytes) else value
+                return value.decode(errors="replace") if isinstance(value, bytes) else value
         return default
 
     def has(self, index: int) -> bool:

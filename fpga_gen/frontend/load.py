@@ -60,7 +60,7 @@ def _read(path: Path) -> onnx.ModelProto:
         ) from None
     except OSError as error:
         raise UnsupportedModel(f"{path}: cannot be read: {error.strerror}") from None
-    if not model.ir_version or not model.graph.node:
+    if not (model.ir_version and model.graph.node and model.graph.output):
         raise UnsupportedModel(f"{path}: holds no ONNX graph; export or copy the model again")
     return model
 
@@ -169,7 +169,8 @@ def _input(
         )
     name, tensor = inputs[0].name, inputs[0].type.tensor_type
     if tensor.elem_type not in FLOAT_TYPES:
-        kind = TensorProto.DataType.Name(tensor.elem_type)
+        names = {number: kind for kind, number in TensorProto.DataType.items()}
+        kind = names.get(tensor.elem_type, tensor.elem_type)
         raise UnsupportedModel(
             f"{path}: input '{name}' has type {kind}; export the model with a float32 input"
         )

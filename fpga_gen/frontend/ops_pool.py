@@ -39,6 +39,8 @@ def _max_pool(call: Call, x: Feature, window: Window, pads: tuple[int, int, int,
 
 def _window(call: Call, x: Feature) -> Window:
     kernel = call.attr("kernel_shape") or []
+    if call.attr("ceil_mode", 0) not in (0, 1):
+        raise Refused(f"has ceil_mode {call.attr('ceil_mode')}", "export the model again")
     size = (x.shape[2], x.shape[3])
     window = window_of(call, size, kernel, ceil=bool(call.attr("ceil_mode", 0)))
     if any(pad >= window.reach(i % 2) for i, pad in enumerate(window.pads)):

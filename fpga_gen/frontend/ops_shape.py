@@ -109,11 +109,14 @@ def dropout(call: Call) -> list[Value]:
 
 def cast(call: Call) -> list[Value]:
     target = call.attr("to")
-    kind = TensorProto.DataType.Name(target)
+    names = {number: kind for kind, number in TensorProto.DataType.items()}
     value = call.values[0]
     is_index = isinstance(value, HostValue) and any(s.kind == "argmax" for s in value.steps)
     if target not in FLOAT_TYPES or is_index:
-        raise Refused(f"casts to {kind}", "take the values as they are and cast on the host")
+        raise Refused(
+            f"casts to {names.get(target, target)}",
+            "take the values as they are and cast on the host",
+        )
     return identity(call)
 
 

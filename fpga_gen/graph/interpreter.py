@@ -150,7 +150,12 @@ def run_host_ops(graph: Graph, outputs: dict[str, np.ndarray]) -> dict[str, np.n
 
 
 def run_host_op(op: HostOp, x: np.ndarray) -> np.ndarray:
-    """One host operator on an array that carries the batch axis."""
+    """One host operator on an array that carries the batch axis (first input: (1, C, H, W)).
+
+    Attributes: reshape {shape}; clip {lo, hi; None is open}; softmax {axis}; argmax {axis,
+    keepdims}; resize {size (H, W), scales (y, x), mode, coordinate_transformation_mode,
+    nearest_mode}; sigmoid none. Axes count the batch axis.
+    """
     a = op.attributes
     if op.kind == "reshape":
         return x.reshape(a["shape"])

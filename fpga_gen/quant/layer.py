@@ -97,7 +97,7 @@ def fold(
     )  # fmt: skip
 
 
-def _bounded_scale(
+def _overflow(
     layer: FoldedConv, scale: np.ndarray, levels: np.ndarray, bias: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(over (F,), factor (F,)): filters that break the 32-bit bound and how far they do."""
@@ -154,7 +154,7 @@ def quantise_conv(
     scale = np.maximum(scale, np.abs(bias) / BIAS_LIMIT)
 
     plain = round_nearest(layer.weight, scale, kinds, code)
-    over, factor = _bounded_scale(layer, scale, plain, bias)
+    over, factor = _overflow(layer, scale, plain, bias)
     scale = np.where(over, scale * factor * 1.05, scale)
     levels = _rounded(layer, scale, kinds, moments, code, options)
     mean = (moments.mean / layer.unit)[layer.columns]
@@ -163,7 +163,7 @@ def quantise_conv(
         if options.compensate:
             residue = layer.weight - scale[:, None] * levels
             corrected = bias + (residue * mean).sum(1)
-        over, factor = _bounded_scale(layer, scale, levels, corrected)
+        over, factor = _overflow(layer, scale, levels, corrected)
         if not over.any():
             break
         scale = np.where(over, scale * factor * 1.05, scale)

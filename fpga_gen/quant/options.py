@@ -18,7 +18,7 @@ class QuantOptions:
         signal to noise ratio, else the worst tensors become 16 bit.
     wide_mac_share: upper bound for the share of MACs that read 16-bit maps.
     probe_images: images on which the damage of each tensor is measured.
-    probe_macs: bound on the work of these measurements, MACs per image.
+    probe_work: bound on these measurements per image, in runs of the whole network.
     samples: upper bound for im2col columns sampled per layer for the second moments.
     block: largest number of weights of a filter that are compensated jointly.
     damping: share of the mean diagonal added to the second moments.
@@ -30,7 +30,7 @@ class QuantOptions:
     activation_target_db: float = 45.0
     wide_mac_share: float = 0.08
     probe_images: int = 2
-    probe_macs: float = 60e9
+    probe_work: float = 6.0
     samples: int = 3072
     block: int = 1152
     damping: float = 0.01
@@ -42,6 +42,7 @@ class QuantOptions:
 
         need(0 <= self.wide_mac_share <= 1, "wide_mac_share must lie in 0..1")
         need(self.probe_images >= 1, "probe_images must be at least 1")
+        need(self.probe_work >= 0, "probe_work must not be negative")
         need(self.samples >= 64, "samples must be at least 64")
         need(self.block >= 32, "block must be at least 32")
         need(self.damping > 0, "damping must be positive")

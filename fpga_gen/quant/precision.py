@@ -68,7 +68,7 @@ def fake_quantise(values: np.ndarray, scale: float, fmt: Format) -> np.ndarray:
 
 def candidates(graph: Graph, options: QuantOptions) -> list[tuple[str, list[Node]]]:
     """Tensors that may become 16 bit with the nodes downstream: the network input, then from the
-    outputs backwards as many as `options.probe_macs` allows to measure.
+    outputs backwards as many as `options.probe_work` allows to measure.
 
     No max-pool operands and none whose readers alone exceed the MAC budget.
     """
@@ -84,7 +84,7 @@ def candidates(graph: Graph, options: QuantOptions) -> list[tuple[str, list[Node
             continue
         nodes = _downstream(graph, name)
         work += sum(_node_macs(graph, n) for n in nodes)
-        if work > options.probe_macs:
+        if work > options.probe_work * total:
             break
         found.append((name, nodes))
     return found

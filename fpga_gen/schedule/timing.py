@@ -11,17 +11,16 @@ from fpga_gen.hardware.params import PORT_BITS, EngineParams
 class Timing:
     """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
 
-    min_slot: shortest weight slot; slot_load, slot_round: see `slot_time`;
-    array_latency: first read of a slot to its first partial sum; drain_tail: last result of a
-    tile to its last memory write; drain_ahead: how long before the end of a drain the next tile's
-    last slot may begin; wait_tail: extra cycles of a `wait`; instruction: hand-over
-    between instructions; vector_tail: last read of a VECTOR to its end; vector_block:
-    change of plane; load_word: cycles per stream word of a LOAD; load_tail: its end;
-    store_latency: end of a STORE; end: last write response; start: start command to the first
-    fetch;
-    dram_latency: first beat of a FETCH; read_efficiency: used share of the read ports' beats;
-    read_limit: bytes per cycle that DRAM can give whatever the ports; weight_margin: words of the
-    weight buffer kept free.
+    min_slot: shortest weight slot; slot_load, slot_round: see `slot_time`; array_latency: first
+    read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
+    write; drain_ahead: how long before the end of a drain the next tile's last slot may begin;
+    wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
+    last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
+    word of a LOAD; load_tail: its end; store_latency: end of a STORE; end: last write response;
+    start: start command to the first fetch; dram_latency: first beat of a FETCH;
+    read_efficiency: used share of the read ports' beats (the rest is refresh); read_limit: bytes
+    per cycle that DRAM gives whatever the ports; weight_margin: words of the weight buffer that
+    a replayed group leaves free.
     """
 
     min_slot: int = 8
@@ -29,10 +28,10 @@ class Timing:
     slot_round: float = 15.2
     array_latency: int = 19
     drain_tail: int = 16
-    drain_ahead: int = 3
+    drain_ahead: int = 2
     wait_tail: int = 13
     instruction: int = 1
-    vector_tail: int = 24
+    vector_tail: int = 20
     vector_block: int = 4
     load_word: float = 1.5
     load_tail: int = 31
@@ -89,6 +88,6 @@ def group_cycles(
     for count, size in tile_sizes(*tile_split):
         busy = slots * slot_time(params, timing, mode, size)
         # the last slot of a tile waits for the drain of the tile before it
-        held = drain_time(params, lanes, size, out16) + timing.array_latency + timing.drain_tail
+        held = drain_time(params, lanes, size, out16) + timing.array_latency - timing.drain_ahead
         total += count * max(busy, held)
     return round(total)

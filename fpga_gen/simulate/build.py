@@ -37,7 +37,9 @@ VERILATE = (
     "--output-split", "20000", "--output-split-cfuncs", "2000", "-Wno-fatal",
     *(f"-Werror-{rule}" for rule in FATAL_WARNINGS),
 )  # fmt: skip
-COMPILE = "-fPIC -fvisibility-inlines-hidden -march=native"
+# Several simulators may be loaded side by side: nothing is shared between the libraries.
+COMPILE = "-fPIC -fvisibility-inlines-hidden -fno-gnu-unique -march=native"
+LINK = "-shared -Wl,-Bsymbolic"
 
 
 def cache_directory() -> Path:
@@ -168,7 +170,7 @@ def _compile(
     log = work / "build.log"
     shell = [str(HERE / "exports.vlt"), str(HERE / "shell.cpp")]
     outputs = [
-        "-CFLAGS", f"{COMPILE} -I{HERE}", "-LDFLAGS", "-shared", "--Mdir", str(work), "-o", LIBRARY,
+        "-CFLAGS", f"{COMPILE} -I{HERE}", "-LDFLAGS", LINK, "--Mdir", str(work), "-o", LIBRARY,
     ]  # fmt: skip
     sources = [str(file.resolve()) for file in files]
     _run("verilator", [_verilator(), *flags, *outputs, *shell, *sources], work, log, environment)

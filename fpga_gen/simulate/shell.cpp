@@ -210,6 +210,14 @@ class Shell {
     }
 };
 
+// The shell behind a handle; Verilator's library finds the design's scopes through the thread's
+// current context, so with several designs loaded it has to be set at every entry.
+Shell* enter(void* shell) {
+    Shell* entered = static_cast<Shell*>(shell);
+    Verilated::threadContextp(&entered->context());
+    return entered;
+}
+
 }  // namespace
 
 extern "C" {
@@ -221,39 +229,39 @@ uint32_t fg_config_bytes() { return sizeof(DramConfig); }
 void* fg_create(const DramConfig* config, uint8_t* memory) {
     return new (std::nothrow) Shell(*config, memory);
 }
-void fg_destroy(void* shell) { delete static_cast<Shell*>(shell); }
-void fg_reset(void* shell, int cycles) { static_cast<Shell*>(shell)->reset(cycles); }
+void fg_destroy(void* shell) { delete enter(shell); }
+void fg_reset(void* shell, int cycles) { enter(shell)->reset(cycles); }
 
 int fg_run(void* shell, uint64_t cycles, int until_interrupt, int until_layer) {
-    return static_cast<Shell*>(shell)->run(cycles, until_interrupt, until_layer);
+    return enter(shell)->run(cycles, until_interrupt, until_layer);
 }
-uint64_t fg_cycle(void* shell) { return static_cast<Shell*>(shell)->cycle(); }
-int fg_interrupt(void* shell) { return static_cast<Shell*>(shell)->interrupt(); }
-int fg_layer(void* shell) { return static_cast<Shell*>(shell)->layer(); }
+uint64_t fg_cycle(void* shell) { return enter(shell)->cycle(); }
+int fg_interrupt(void* shell) { return enter(shell)->interrupt(); }
+int fg_layer(void* shell) { return enter(shell)->layer(); }
 const char* fg_error(void* shell) {
-    return static_cast<Shell*>(shell)->dram().monitor.error.c_str();
+    return enter(shell)->dram().monitor.error.c_str();
 }
 int fg_write(void* shell, uint32_t address, uint32_t data, uint32_t limit) {
-    return static_cast<Shell*>(shell)->write_register(address, data, limit);
+    return enter(shell)->write_register(address, data, limit);
 }
 int fg_read(void* shell, uint32_t address, uint32_t* data, uint32_t limit) {
-    return static_cast<Shell*>(shell)->read_register(address, data, limit);
+    return enter(shell)->read_register(address, data, limit);
 }
 void fg_inject(void* shell, const Fault* fault) {
-    static_cast<Shell*>(shell)->dram().fault = *fault;
+    enter(shell)->dram().fault = *fault;
 }
 void fg_stats(void* shell, PortStats* out) {
-    for (int k = 0; k < kReadPorts; k++) out[k] = static_cast<Shell*>(shell)->stats(k);
+    for (int k = 0; k < kReadPorts; k++) out[k] = enter(shell)->stats(k);
 }
 int fg_trace(void* shell, const char* path) {
-    return static_cast<Shell*>(shell)->trace(path);
+    return enter(shell)->trace(path);
 }
 
 // The index-th memory array that the model exports (public_flat_rd), in order of its hierarchical
 // name: fills name (of `room` bytes), rows and bytes per row; null after the last.
 const void* fg_memory(void* shell, uint32_t index, char* name, uint32_t room, uint32_t* rows,
                       uint32_t* row_bytes) {
-    auto& context = static_cast<Shell*>(shell)->context();
+    auto& context = enter(shell)->context();
     for (const auto& scope : *context.scopeNameMap()) {
         if (!scope.second->varsp()) continue;
         for (const auto& item : *scope.second->varsp()) {

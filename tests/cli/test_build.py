@@ -59,6 +59,13 @@ def test_building_twice_gives_equal_bytes(cli, built: Path, tmp_path: Path):
     assert content(tmp_path / "again") == content(built)
 
 
+def test_estimate_is_what_build_reports(cli, built: Path):
+    out = cli("estimate", built.parent / "net.onnx", "--board", "tiny", "--json").out
+    report = json.loads((built / "report.json").read_text())
+    assert json.loads(out)["estimate"] == report["estimate"]
+    assert json.loads(out)["layers"] == report["layers"]
+
+
 def test_calibration_and_scheme_reach_the_build(built_fixed8: Path):
     report = json.loads((built_fixed8 / "report.json").read_text())
     assert report["quantisation"]["calibration_images"] == 3

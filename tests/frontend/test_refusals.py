@@ -158,6 +158,20 @@ REFUSED = {
     "channel resize": (
         lambda: _with(lambda n: n.op("Resize", "x", "", n.const([1, 2, 2, 2]))), "channel axis"
     ),
+    "ceil mode": (lambda: _one_op("MaxPool", kernel_shape=[2, 2], ceil_mode=2), "ceil_mode 2"),
+    "pool padding": (
+        lambda: _one_op("MaxPool", kernel_shape=[2, 2], pads=[2, 0, 0, 0]),
+        "a window lies wholly in the padding",
+    ),
+    "huge padding": (lambda: _conv(pads=[1 << 20, 0, 0, 0]), "larger than 65536"),
+    "huge map": (
+        lambda: _with(lambda n: n.op("Resize", "x", "", "", n.ints(1, 3, 1 << 30, 1 << 30))),
+        "too large",
+    ),
+    "large map": (
+        lambda: _with(lambda n: n.op("Resize", "x", "", "", n.ints(1, 3, 1 << 14, 1 << 14))),
+        "too large",
+    ),
     "average of ceil and padding": (
         lambda: _one_op("AveragePool", kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1,
                         pads=[1, 1, 1, 1], count_include_pad=1),
@@ -224,6 +238,41 @@ def test_file_faults(tmp_path):
         assert "\n" not in message
     with pytest.raises(UnsupportedModel):
         check_onnx(path)
+    model = net.model("n0")
+    model.graph.ClearField("output")
+    path.write_bytes(model.SerializeToString())
+    assert "holds no ONNX graph" in _refusal(path)
+    model = net.model("n0")
+    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-4]
+    path.write_bytes(model.SerializeToString())
+    assert "\n" not in _refusal(path)
+    model.graph.node[0].domain = "acme"  # a foreign operator keeps ONNX's own checker away
+    path.write_bytes(model.SerializeToString())
+    assert "the data of tensor 'c0' do not fit its shape" in _refusal(path)
+
+
+def test_damaged_files_never_escape_as_other_errors(tmp_path):
+    net = Net(opset=13)
+    y = net.op("Relu", net.batch_norm(net.conv("x", 3, 4, strides=[2, 2]), 4))
+    y = net.op("MaxPool", y, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    size = net.op("Concat", net.op("Slice", net.op("Shape", y), net.ints(0), net.ints(2),
+                                   net.ints(0)), net.ints(5, 6), axis=0)  # fmt: skip
+    y = net.op("Resize", y, "", "", size, mode="linear")
+    y = net.op("Flatten", net.op("ReduceMean", y, axes=[2, 3]))
+    net.op("Softmax", net.op("Gemm", y, net.random(4, 3), net.random(3)), axis=1)
+    path = net.save(tmp_path)
+    import_onnx(path)
+    good, outcomes = path.read_bytes(), set()
+    for _ in range(300):
+        damaged = bytearray(good)
+        damaged[int(net.rng.integers(len(good)))] = int(net.rng.integers(256))
+        path.write_bytes(damaged)
+        try:
+            import_onnx(path)
+            outcomes.add("imported")
+        except UnsupportedModel:
+            outcomes.add("refused")
+    assert outcomes == {"imported", "refused"}
 
 
 def test_inputs(tmp_path):

@@ -76,7 +76,7 @@ def test_candidates_respect_pools_budget_and_work():
     narrow = {n for n, _ in candidates(graph, QuantOptions(wide_mac_share=0.01))}
     assert "m" not in narrow
     assert {"h", "z", "p"} <= narrow
-    cheap = [n for n, _ in candidates(graph, QuantOptions(probe_macs=1.0, wide_input=False))]
+    cheap = [n for n, _ in candidates(graph, QuantOptions(probe_work=0.0, wide_input=False))]
     assert cheap
     assert set(cheap) <= {"h", "z", "g"}
     assert "image" not in {n for n, _ in candidates(graph, QuantOptions(wide_input=False))}

@@ -130,6 +130,22 @@ def test_designs_without_banks_say_so(reader_library: Path) -> None:
             device.read_banks(0, 1)
 
 
+def test_two_designs_run_side_by_side(copy_library: Path, reader_library: Path) -> None:
+    with (
+        SimulatedDevice(copy_library, ONE_PORT, IDEAL) as copy,
+        SimulatedDevice(reader_library, FOUR_PORTS, IDEAL) as read,
+        SimulatedDevice(copy_library, ONE_PORT, IDEAL) as second,
+    ):
+        source, target = start_copy(copy, 64)
+        read.step(1000)
+        assert not copy.interrupt
+        copy.wait(1000)
+        np.testing.assert_array_equal(target.array, 255 - source.array)
+        assert len(copy.memories()) == len(second.memories()) == 2
+        assert read.memories() == {}
+        assert second.read_register("STATUS") == 0
+
+
 def test_parameters_must_fit_the_library(copy_library: Path, tmp_path: Path) -> None:
     with pytest.raises(SimulationError, match="has 1 read ports, the engine parameters say 4"):
         SimulatedDevice(copy_library, FOUR_PORTS)
