@@ -93,7 +93,9 @@ def prepare(
             f"of shape {tuple(shape)}"
         )
     if preprocess.fit == "letterbox":
-        top, left, inner_h, inner_w = letterbox_box(picture.shape[:2], (height, width))
+        top, left, inner_h, inner_w = letterbox_box(
+            (picture.shape[0], picture.shape[1]), (height, width)
+        )
         fitted = np.full((height, width, 3), LETTERBOX_GREY, np.uint8)
         inner = _resize(picture, inner_h, inner_w)
         fitted[top : top + inner_h, left : left + inner_w] = inner
@@ -144,11 +146,13 @@ def spread(paths: list[Path], count: int) -> list[Path]:
     return [paths[i * len(paths) // count] for i in range(count)]
 
 
-def uncover_letterbox(mask: np.ndarray, size: tuple[int, int], preprocess: Preprocess):
+def uncover_letterbox(
+    mask: np.ndarray, size: tuple[int, int], preprocess: Preprocess
+) -> np.ndarray:
     """The part of a mask (h, w) that belongs to the picture of `size`, without the bars."""
     if preprocess.fit != "letterbox":
         return mask
-    top, left, height, width = letterbox_box(size, mask.shape)
+    top, left, height, width = letterbox_box(size, (mask.shape[0], mask.shape[1]))
     return mask[top : top + height, left : left + width]
 
 

@@ -70,19 +70,12 @@ def export_model(
 ) -> Path:
     """Calls models.export; every fault of the input becomes an FpgaGenError."""
     from models import MODELS
+    from models.export import export_onnx  # imports torch only when it is called
 
     if name not in MODELS:
         raise FpgaGenError(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
     if checkpoint is not None and not checkpoint.is_file():
         raise FpgaGenError(f"{checkpoint}: no such checkpoint file")
-    try:
-        import torch  # noqa: F401  # only to tell which package is missing
-
-        from models.export import export_onnx
-    except ImportError as error:
-        raise FpgaGenError(
-            f"models export needs the package {error.name!r}: pip install 'fpga-gen[models]'"
-        ) from error
     try:
         return export_onnx(name, path, checkpoint=checkpoint, input_size=input_size, seed=seed)
     except ImportError as error:

@@ -12,7 +12,7 @@ counts as a credit for the walker as soon as it is complete.
 from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import fifo, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
@@ -23,6 +23,7 @@ COMMAND = StructLayout(
     {"kind": 2, "mode": 2, "groups": 12, "tiles": 16, "slots": 14, "words": 24}
 )
 KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
+OUT_QUEUE = 8  # words of PROGRAM and LOAD commands on their way out
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 
@@ -192,28 +193,18 @@ class Loader(wiring.Component):
         m.d.comb += next_position.eq(position + size)
         self.slot_complete = Signal()
         m.d.comb += self.credit_add.eq(self.slot_complete)
-        out_fifo = [Signal(p.stream_bits, name=f"out_{i}", reset_less=True) for i in range(2)]
-        out_count = Signal(range(3))
-        m.d.comb += [
-            self.out_valid.eq(out_count != 0),
-            self.out_data.eq(out_fifo[0]),
-        ]
-        push = Signal()
-        pull = Signal()
-        m.d.comb += pull.eq(self.out_valid & self.out_ready)
-        m.d.sync += out_count.eq(out_count + push - pull)
-        with m.If(pull):
-            m.d.sync += out_fifo[0].eq(out_fifo[1])
-        with m.If(push):
-            with m.If(out_count - pull == 0):
-                m.d.sync += out_fifo[0].eq(self.word)
-            with m.Else():
-                m.d.sync += out_fifo[1].eq(self.word)
+        m.submodules.out_queue = queue = fifo.SyncFIFOBuffered(width=p.stream_bits, depth=OUT_QUEUE)
         pending = Signal(range(4))  # words read from the ring, not yet in the out queue
+        m.d.comb += [
+            self.out_valid.eq(queue.r_rdy),
+            self.out_data.eq(queue.r_data),
+            queue.r_en.eq(self.out_ready),
+            queue.w_data.eq(self.word),
+        ]
         fetch = Signal()
         fetch_1, fetch_2 = Signal(), Signal()
         m.d.sync += [fetch_1.eq(fetch), fetch_2.eq(fetch_1)]
-        m.d.comb += [push.eq(fetch_2), pending.eq(fetch_1 + fetch_2)]
+        m.d.comb += [queue.w_en.eq(fetch_2), pending.eq(fetch_1 + fetch_2)]
 
         def begin(param: int) -> None:
             """Start to fetch one record at `position`."""
@@ -230,7 +221,7 @@ class Loader(wiring.Component):
 
         with m.FSM(name="loader"):
             with m.State("IDLE"):
-                m.d.comb += [self.idle.eq(out_count == 0), self.command_ready.eq(1)]
+                m.d.comb += [self.idle.eq(~queue.r_rdy), self.command_ready.eq(1)]
                 with m.If(self.command_valid):
                     m.d.sync += [
                         command.eq(self.command), group.eq(0), tile.eq(0), slot.eq(0),
@@ -248,7 +239,7 @@ class Loader(wiring.Component):
                 with m.If(words == 0):
                     m.d.sync += position.eq(self.read_pointer << shift)
                     m.next = "IDLE"
-                with m.Elif(self.available & (out_count + pending - pull < 2)):
+                with m.Elif(self.available & (queue.level + pending < OUT_QUEUE)):
                     m.d.comb += fetch.eq(1)
                     m.d.sync += [
                         words.eq(words - 1),

@@ -310,10 +310,3 @@ def instantiate(
     pins: a value for every member of `MacArray` (see its docstring).
     """
     place(m, label, array, MODULE, pins, expand=array.expand)
-
-
-def verilator_config(params: EngineParams) -> str:
-    """Verilator control file for the array's leaves; see `mac_leaf.verilator_config`."""
-    return mac_leaf.verilator_config(
-        {name: leaf for name, leaf in leaves(params).items() if name != MODULE}
-    )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, ValueLike
-from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.mac_array import MacArray
-from fpga_gen.hardware.mac_leaf import emit_leaf, fields, place
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields, place
 from fpga_gen.hardware.params import EngineParams
 
 MODULE = "fpga_gen_maxpool"
 
 
-class MaxPool(wiring.Component):
+class MaxPool(Leaf):
     """max[t] = first ? act : max(max[t], act), for P lanes of CI signed bytes.
 
     One beat per cycle; the same t may come back after two cycles. A beat with `last` also writes

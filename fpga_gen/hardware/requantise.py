@@ -8,10 +8,9 @@ cycle.
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.mac_leaf import emit_leaf
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, SHIFT_BITS
 
@@ -20,7 +19,7 @@ PRODUCT_BITS = ACC_BITS + MULT_BITS
 RESULT_BITS = 18  # saturated before the clip: one bit more than the clip limits and the zero need
 
 
-class RequantLane(wiring.Component):
+class RequantLane(Leaf):
     """See module docstring. acc, bias, mult, shift come together; zero, lo, hi are static."""
 
     latency = 7
@@ -59,13 +58,11 @@ class RequantLane(wiring.Component):
         m.d.comb += amount.eq(Mux(shift == 0, 0, shift - 1))
         coarse = Signal(signed(PRODUCT_BITS + 1), reset_less=True)
         fine_amount = Signal(3, reset_less=True)
-        is_zero = Signal(reset_less=True)
         # With shift 0 the value enters one place higher, so that bit 0 never rounds.
         value = Mux(shift == 0, Cat(0, product_3).as_signed(), product_3)
         m.d.sync += [
             coarse.eq(value >> Cat(0, 0, 0, amount[3:])),
             fine_amount.eq(amount[:3]),
-            is_zero.eq(shift == 0),
         ]
         fine = Signal(signed(PRODUCT_BITS + 1))
         m.d.comb += fine.eq(coarse >> fine_amount)
@@ -81,7 +78,6 @@ class RequantLane(wiring.Component):
         )
         # Clip.
         shifted = Signal(signed(RESULT_BITS), reset_less=True)
-        del is_zero
         m.d.comb += shifted.eq(rounded - (self.zero << 7))
         m.d.sync += self.value.eq(
             Mux(shifted < self.lo, self.lo, Mux(shifted > self.hi, self.hi, shifted))

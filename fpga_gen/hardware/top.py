@@ -19,10 +19,12 @@ from fpga_gen.hardware import (
     vector,
 )
 from fpga_gen.hardware.engine import Engine
+from fpga_gen.hardware.mac_leaf import verilator_config
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.shell import Shell
 
 TOP = "fpga_gen_top"
+CONTROL_FILE = "leaves.vlt"
 
 
 class Top(wiring.Component):
@@ -111,4 +113,16 @@ def generate_verilog(params: EngineParams, design_hash: int = 0) -> dict[str, st
         **maxpool.emit(params),
         **requantise.emit(params),
     }
-    return {f"{name}.v": text for name, text in sorted(modules.items())}
+    files = {f"{name}.v": text for name, text in sorted(modules.items())}
+    return {**files, CONTROL_FILE: verilator_control(params)}
+
+
+def verilator_control(params: EngineParams) -> str:
+    """Verilator control file: every leaf stays one function (see mac_leaf.verilator_config)."""
+    leaves = dict(mac_array.leaves(params))
+    del leaves[mac_array.MODULE]
+    bank = feature_memory.bank_shape(params).signature
+    return verilator_config(
+        {name: leaf.signature for name, leaf in leaves.items()}
+        | {requantise.MODULE: requantise.RequantLane().signature, feature_memory.BANK_MODULE: bank}
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from fpga_gen.boards import Resources
 
@@ -27,7 +28,7 @@ class ModelFacts:
     sha256: str
     macs: int
     weights: int
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int, int, int]
     kind: str = "counted"
 
 
@@ -167,7 +168,7 @@ class Report:
             raise ValueError(f"not a report: {error!r}") from error
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -33,7 +33,7 @@ LIBRARY = "simulator.so"
 # Wrong hardware rather than style: these stop a build, other warnings only the lint.
 FATAL_WARNINGS = ("LATCH", "MULTIDRIVEN", "COMBDLY", "PINMISSING", "PINNOTFOUND", "SELRANGE")
 VERILATE = (
-    "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
+    "--cc", "--exe", "-O3", "-fno-dfg", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
     "--output-split", "20000", "--output-split-cfuncs", "2000", "-Wno-fatal",
     *(f"-Werror-{rule}" for rule in FATAL_WARNINGS),
 )  # fmt: skip
@@ -51,14 +51,14 @@ def cache_directory() -> Path:
 
 
 def verilog_files(source: Path | Sequence[Path]) -> list[Path]:
-    """The .v and .sv files of a folder in order of name, or the given files.
+    """The .v, .sv and .vlt (control) files of a folder in order of name, or the given files.
 
     Raises:
         ToolError: there is no such file, or none in the folder.
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        files = sorted([*path.glob("*.v"), *path.glob("*.sv")]) if path.is_dir() else [path]
+        files = sorted(f for kind in ("*.v", "*.sv", "*.vlt") for f in path.glob(kind)) if path.is_dir() else [path]
     else:
         files = [Path(file) for file in source]
     absent = [file for file in files if not file.is_file()]

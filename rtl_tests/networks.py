@@ -1,0 +1,104 @@
+"""Small networks on the whole simulated accelerator: compiled simulators, noise, comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.registers import constants
+from fpga_gen.schedule.compare import compare_maps
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.schedule.interpreter import TracedMap
+from fpga_gen.schedule.layout import pack_input, unpack_output
+from fpga_gen.schedule.program import Schedule
+from fpga_gen.simulate.build import build_simulator
+from fpga_gen.simulate.device import BANK_NAME, SimulatedDevice
+from fpga_gen.simulate.runner import Frame, finish_program, load_frame, start_program
+from fpga_gen.simulation_trace import TraceRecorder
+from rtl_tests.verilator import CACHE
+from tests.schedule.graphs import Example
+
+BEAT = 16
+CYCLE_LIMIT = 300_000  # of one frame; the longest takes 30,000 with prompt memory
+WATCHDOG = 20_000
+DONE = constants()["STATUS_DONE_MASK"]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """An example graph, compiled, with the bytes of one frame."""
+
+    example: Example
+    schedule: Schedule
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one frame: cycles of the run; bytes read and written as the hardware counted them."""
+
+    cycles: int
+    read_bytes: int
+    write_bytes: int
+
+
+def compile_network(example: Example, params: EngineParams) -> Network:
+    """Schedule and frame of an example."""
+    schedule = compile_schedule(example.graph, params)
+    packed = pack_input(schedule.host_input, example.stored_input)
+    frame = Frame(schedule.program, schedule.weights, packed, schedule.host_output.bytes)
+    return Network(example, schedule, frame)
+
+
+def write_verilog(params: EngineParams, folder: Path, design_hash: int = 0) -> Path:
+    """The generated files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in generate_verilog(params, design_hash).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def accelerator(params: EngineParams, folder: Path) -> Path:
+    """Simulator of the accelerator; compiled anew only when the Verilog has changed."""
+    return build_simulator(write_verilog(params, folder), cache=CACHE / "accelerators")
+
+
+def fill_with_noise(device: SimulatedDevice, output: np.ndarray, seed: int) -> None:
+    """Random bytes in the feature-map memory and the output buffer: nothing may count on zeros."""
+    rng = np.random.default_rng(seed)
+    banks = [a for name, a in device.memories().items() if BANK_NAME.search(name)]
+    assert len(banks) == device.params.banks
+    for array in (*banks, output):
+        array[:] = rng.integers(0, 256, array.shape, np.uint8)
+
+
+def run_network(device: SimulatedDevice, network: Network, *, seed: int = 1) -> Figures:
+    """One frame from noise; AssertionError unless every map and output is right, bit for bit."""
+    example, schedule = network.example, network.schedule
+    output = load_frame(device, network.frame, WATCHDOG)
+    fill_with_noise(device, output.array, seed)
+    recorder = TraceRecorder(schedule)
+    before = device.port_stats()
+    start_program(device)
+    device.wait(CYCLE_LIMIT, on_layer=recorder)
+    after = device.port_stats()
+    status, counters = finish_program(device)
+    assert status == DONE, f"STATUS 0x{status:08x} after instruction {device.layer}"
+
+    stored = unpack_output(schedule.host_output, output.array.tobytes())
+    assert set(stored) == set(example.graph.outputs)
+    outputs = [TracedMap(name, -1, 0, values) for name, values in stored.items()]
+    maps = (*recorder.finish(), *outputs)
+    assert {m.tensor for m in maps} == set(example.values), "a map was not compared"
+    mismatch = compare_maps(example.graph, example.values, maps)
+    assert mismatch is None, str(mismatch)
+
+    reads = [a.read_beats - b.read_beats for a, b in zip(after, before, strict=True)]
+    assert reads == [counters[f"READ_BEATS_{k}"] for k in range(device.ports)]
+    writes = after[0].write_beats - before[0].write_beats
+    assert writes == counters["WRITE_BEATS"]
+    return Figures(counters["CYCLES"], BEAT * sum(reads), BEAT * writes)
