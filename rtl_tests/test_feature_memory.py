@@ -38,7 +38,9 @@ def test_reads_return_what_was_written(params):
             lanes = p.pixels if double else p.lanes
             got = ctx.get(dut.r_data).to_bytes(p.lanes * p.in_channels, "little")
             got = np.frombuffer(got, np.uint8).reshape(p.lanes, p.in_channels)[:lanes]
-            np.testing.assert_array_equal(got, model[start : start + lanes * (1 + double)][:: 1 + double])
+            np.testing.assert_array_equal(
+                got, model[start : start + lanes * (1 + double)][:: 1 + double]
+            )
 
     async def write(ctx, linear, *, full):
         valid = address = data = enables = 0
@@ -52,7 +54,8 @@ def test_reads_return_what_was_written(params):
             enables |= sum(1 << i for i in range(p.in_channels) if mask[i]) << slot * p.in_channels
         for port, value in zip(
             (dut.w_valid, dut.w_address, dut.w_data, dut.w_bytes),
-            (valid, address, data, enables), strict=True,
+            (valid, address, data, enables),
+            strict=True,
         ):
             ctx.set(port, value)
         await ctx.tick()

@@ -7,8 +7,16 @@ from amaranth.sim import Simulator
 from fpga_gen.hardware.lane_masks import LaneMasks
 from fpga_gen.hardware.params import SMALL, EngineParams
 
-THREE = EngineParams(pixels=4, in_channels=4, dsp_columns=12, sp2_columns=6, tile_groups=16,
-                     bank_rows=64, ports=1, weight_words=64)
+THREE = EngineParams(
+    pixels=4,
+    in_channels=4,
+    dsp_columns=12,
+    sp2_columns=6,
+    tile_groups=16,
+    bank_rows=64,
+    ports=1,
+    weight_words=64,
+)
 
 
 @pytest.mark.parametrize("params", [SMALL, THREE], ids=["4 lanes", "12 lanes"])
@@ -32,8 +40,12 @@ def test_masks(params, width, row_mode):
 
     async def bench(ctx):
         for name, value in {
-            "row_mode": row_mode, "in_h": height, "in_w": width, "stride_x": stride_x,
-            "stride_y": stride_y, "step_dy": 0 if row_mode else lanes // width,
+            "row_mode": row_mode,
+            "in_h": height,
+            "in_w": width,
+            "stride_x": stride_x,
+            "stride_y": stride_y,
+            "step_dy": 0 if row_mode else lanes // width,
             "step_dx": lanes * stride_x if row_mode else lanes % width,
         }.items():
             ctx.set(getattr(dut, name), value)

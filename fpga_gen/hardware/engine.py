@@ -1,7 +1,7 @@
 """The compute engine: sequencer, walker, memory, array, max-pool, vector unit, exit path.
 
-Data flow: stream words -> loader -> weights; walker -> feature memory -> lanes -> array -> exit path
--> feature memory. Knows no AXI; see shell.py for the outside and isa.py for the meaning of a program.
+Data flow: stream words -> loader -> weights; walker -> feature memory -> lanes -> array -> exit
+path -> feature memory. Knows no AXI; shell.py is the outside, isa.py the meaning of a program.
 """
 
 from __future__ import annotations
@@ -161,7 +161,15 @@ class Engine(wiring.Component):
         m.d.comb += [
             getattr(masks, name).eq(getattr(fields, name))
             for name in (
-                "row_mode", "y0", "x0", "in_h", "in_w", "step_dy", "step_dx", "stride_x", "stride_y",
+                "row_mode",
+                "y0",
+                "x0",
+                "in_h",
+                "in_w",
+                "step_dy",
+                "step_dx",
+                "stride_x",
+                "stride_y",
             )
         ]
 
@@ -200,9 +208,12 @@ class Engine(wiring.Component):
             name: delay(m, getattr(walker, f"beat_{name}"), lag, f"beat_{name}")
             for name in ("t", "first", "shift", "last", "mode")
         }
-        valid = delay(m, walker.beat_valid & ~walker.beat_pool, lag, "array_valid", reset_less=False)
-        pool_valid = delay(m, walker.beat_valid & walker.beat_pool, lag, "pool_valid",
-                           reset_less=False)
+        valid = delay(
+            m, walker.beat_valid & ~walker.beat_pool, lag, "array_valid", reset_less=False
+        )
+        pool_valid = delay(
+            m, walker.beat_valid & walker.beat_pool, lag, "pool_valid", reset_less=False
+        )
         switch = delay(m, walker.beat_switch, lag, "switch", reset_less=False)
         done, done_t = Signal(), Signal(len(beat["t"]))
         pool_done, pool_done_t = Signal(), Signal(len(beat["t"]))
@@ -212,10 +223,20 @@ class Engine(wiring.Component):
             m,
             array,
             {
-                "act": lanes, "valid": valid, "t": beat["t"], "first": beat["first"],
-                "shift8": beat["shift"], "last": beat["last"], "switch": switch,
-                "mode": beat["mode"], "stage": loader.stage, "done_valid": done, "done_t": done_t,
-                "drain_en": Const(1, 1), "drain_t": exit_.drain_t, "drain_lane": exit_.drain_lane,
+                "act": lanes,
+                "valid": valid,
+                "t": beat["t"],
+                "first": beat["first"],
+                "shift8": beat["shift"],
+                "last": beat["last"],
+                "switch": switch,
+                "mode": beat["mode"],
+                "stage": loader.stage,
+                "done_valid": done,
+                "done_t": done_t,
+                "drain_en": Const(1, 1),
+                "drain_t": exit_.drain_t,
+                "drain_lane": exit_.drain_lane,
                 "drain": sums,
             },
         )
@@ -223,10 +244,16 @@ class Engine(wiring.Component):
             m,
             pool,
             {
-                "act": lanes[: p.pixels * w], "valid": pool_valid, "t": beat["t"],
-                "first": beat["first"], "last": beat["last"],
-                "done_valid": pool_done, "done_t": pool_done_t,
-                "drain_en": Const(1, 1), "drain_t": exit_.drain_t, "drain_lane": exit_.drain_lane,
+                "act": lanes[: p.pixels * w],
+                "valid": pool_valid,
+                "t": beat["t"],
+                "first": beat["first"],
+                "last": beat["last"],
+                "done_valid": pool_done,
+                "done_t": pool_done_t,
+                "drain_en": Const(1, 1),
+                "drain_t": exit_.drain_t,
+                "drain_lane": exit_.drain_lane,
                 "drain": maxima,
             },
         )

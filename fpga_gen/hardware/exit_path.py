@@ -15,18 +15,17 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.hardware import requantise
 from fpga_gen.hardware.address import add, constant, delay
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.feature_memory import write_slots
 from fpga_gen.hardware.loader import PARAM_ENTRIES
-from fpga_gen.hardware.params import PARAM_BITS, EngineParams
-from fpga_gen.hardware import requantise
 from fpga_gen.hardware.mac_leaf import place
+from fpga_gen.hardware.params import PARAM_BITS, EngineParams
 from fpga_gen.hardware.requantise import RequantLane
 from fpga_gen.hardware.walker import TOKEN_FIELDS
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, SHIFT_BITS
-
 
 META_STAGES = 4  # cycles from a tile step to its word addresses
 PACK_STAGES = 3  # from stored values to the registered write port
@@ -43,7 +42,12 @@ class ExitPath(wiring.Component):
     """
 
     def __init__(
-        self, params: EngineParams, *, drain_latency: int, safe_steps: int, write_latency: int,
+        self,
+        params: EngineParams,
+        *,
+        drain_latency: int,
+        safe_steps: int,
+        write_latency: int,
         expand: bool = False,
     ) -> None:
         self.params = params
@@ -134,8 +138,10 @@ class ExitPath(wiring.Component):
 
     def _take_facts(self, m: Module, fields) -> None:
         m.d.sync += [
-            self.zero.eq(fields.zero), self.out16.eq(fields.out16),
-            self.lo.eq(fields.lo), self.hi.eq(fields.hi),
+            self.zero.eq(fields.zero),
+            self.out16.eq(fields.out16),
+            self.lo.eq(fields.lo),
+            self.hi.eq(fields.hi),
         ]
 
     def _sequence(self, m: Module) -> None:
@@ -164,8 +170,9 @@ class ExitPath(wiring.Component):
             Signal(name=n) for n in ("last_lane", "last_pass", "last_step", "row_end", "near_end")
         )
         next_base = add(m, pending_base, plane, p.banks, "next_base")
-        next_pixel = add(m, self.pixel, Mux(row_end, cfg.out_row_step, cfg.out_step), p.banks,
-                         "next_pixel")
+        next_pixel = add(
+            m, self.pixel, Mux(row_end, cfg.out_row_step, cfg.out_step), p.banks, "next_pixel"
+        )
         load_pixel = add(m, self.pixel, constant(1, p.banks), p.banks, "load_pixel")
         margin = self.safe_steps // p.pixels
         lane_lag = self.pre - self.drain_latency
@@ -184,7 +191,8 @@ class ExitPath(wiring.Component):
         def take_params() -> None:
             """Go on to the next group's parameters and free the previous group's."""
             m.d.sync += [
-                self.param.eq(param_next), param_next.eq(param_next + 1),
+                self.param.eq(param_next),
+                param_next.eq(param_next + 1),
                 self.param_held.eq(1),
             ]
             m.d.comb += self.param_release.eq(self.param_held)
@@ -198,10 +206,17 @@ class ExitPath(wiring.Component):
                 with m.If(self.token_valid & ready & (~self.token_new_instruction | self.quiet)):
                     m.d.comb += self.token_ready.eq(1)
                     m.d.sync += [
-                        ready.eq(0), t.eq(0), groups.eq(self.token_groups),
-                        self.header.eq(self.token_header), self.pool.eq(self.token_pool),
-                        self.lane.eq(0), self.low_pass.eq(0), pending_base.eq(self.token_base),
-                        new_group.eq(self.token_new_group), base_index.eq(0), loading.eq(0),
+                        ready.eq(0),
+                        t.eq(0),
+                        groups.eq(self.token_groups),
+                        self.header.eq(self.token_header),
+                        self.pool.eq(self.token_pool),
+                        self.lane.eq(0),
+                        self.low_pass.eq(0),
+                        pending_base.eq(self.token_base),
+                        new_group.eq(self.token_new_group),
+                        base_index.eq(0),
+                        loading.eq(0),
                     ]
                     with m.If(self.token_new_instruction):
                         fields = header_fields(self.token_header, Op.CONV)
@@ -218,8 +233,12 @@ class ExitPath(wiring.Component):
                 with m.Elif(self.load_start):
                     fields = header_fields(self.load_header, Op.LOAD)
                     m.d.sync += [
-                        pending_base.eq(fields.base), plane.eq(fields.stride), base_index.eq(0),
-                        load_left.eq(fields.words), loading.eq(1), new_group.eq(1),
+                        pending_base.eq(fields.base),
+                        plane.eq(fields.stride),
+                        base_index.eq(0),
+                        load_left.eq(fields.words),
+                        loading.eq(1),
+                        new_group.eq(1),
                     ]
                     m.next = "BASES"
             with m.State("BASES"):  # addresses of the planes a step can touch
@@ -246,7 +265,9 @@ class ExitPath(wiring.Component):
                     m.d.sync += self.lane.eq(self.lane + 1)
                     with m.If(last_lane):
                         m.d.sync += [
-                            self.lane.eq(0), t.eq(t + 1), self.pixel.eq(next_pixel),
+                            self.lane.eq(0),
+                            t.eq(t + 1),
+                            self.pixel.eq(next_pixel),
                             self.index.eq(Mux(row_end, 0, self.index + cfg.lanes)),
                             column.eq(Mux(row_end, 0, column + 1)),
                         ]
@@ -298,7 +319,10 @@ class ExitPath(wiring.Component):
             pixel = Signal(ADDRESS_BITS, name=f"pixel_{group}", reset_less=True)
             m.d.sync += pixel.eq(
                 add(
-                    m, plane_pixel, constant(group * p.pixels, p.banks), p.banks,
+                    m,
+                    plane_pixel,
+                    constant(group * p.pixels, p.banks),
+                    p.banks,
                     f"pixel_sum_{group}",
                 )
             )
@@ -314,7 +338,8 @@ class ExitPath(wiring.Component):
                 if source is not None:
                     with m.If(self.mode == mode - 1):
                         m.d.comb += [
-                            base.eq(self.base[source[1]]), pixel.eq(pixels[source[0]]),
+                            base.eq(self.base[source[1]]),
+                            pixel.eq(pixels[source[0]]),
                             used.eq(inside_late[source[0]]),
                         ]
             m.d.sync += [

@@ -122,7 +122,7 @@ class FeatureMemory(wiring.Component):
         return value
 
     def _write(self, m: Module, banks: list) -> None:
-        p, n, w = self.params, self.write_slots, self.params.word_bits
+        n, w = self.write_slots, self.params.word_bits
         row_bits = self.bank.address_bits
         data = Signal(n * w, reset_less=True)
         bytes_ = Signal(n * w // 8, reset_less=True)
@@ -145,9 +145,7 @@ class FeatureMemory(wiring.Component):
                 w_data.eq(_one_hot(hit, data, w, n)),
                 w_bytes.eq(_one_hot(hit, bytes_, w // 8, n)),
             ]
-            m.d.comb += [
-                bank.w_addr.eq(w_row), bank.w_data.eq(w_data), bank.w_en.eq(w_bytes)
-            ]
+            m.d.comb += [bank.w_addr.eq(w_row), bank.w_data.eq(w_data), bank.w_en.eq(w_bytes)]
 
 
 def _one_hot(hit, value, width: int, count: int):

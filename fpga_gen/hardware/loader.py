@@ -19,9 +19,7 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.hardware.params import GRANULE, PARAM_BITS, EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
 
-COMMAND = StructLayout(
-    {"kind": 2, "mode": 2, "groups": 12, "tiles": 16, "slots": 14, "words": 24}
-)
+COMMAND = StructLayout({"kind": 2, "mode": 2, "groups": 12, "tiles": 16, "slots": 14, "words": 24})
 KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
 OUT_QUEUE = 8  # words of PROGRAM and LOAD commands on their way out
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
@@ -39,10 +37,11 @@ class Loader(wiring.Component):
     """See module docstring.
 
     words_*: stream words in (valid/ready). command_*: next command (valid/ready). out_*: words of
-    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from
-    credit until `switch` plus `stage_hold` cycles. credit_add: pulse per complete slot.
-    param_index -> param_data one cycle later; param_release frees the oldest entry; params_ready: there
-    is an entry besides the one the exit path still holds (param_held). underrun: the array switched to an empty stage.
+    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from credit until
+    `switch` plus `stage_hold` cycles. credit_add: pulse per complete slot. param_index ->
+    param_data one cycle later; param_release frees the oldest entry; params_ready: there is an
+    entry besides the one the exit path still holds (param_held). underrun: the array switched to
+    an empty stage.
     """
 
     def __init__(self, params: EngineParams, *, stage_hold: int, expand: bool = False) -> None:
@@ -129,9 +128,12 @@ class Loader(wiring.Component):
         row_1, row_2, row_3 = (Signal(len(row), name=f"row_{i}") for i in (1, 2, 3))
         self.row = row
         m.d.sync += [
-            valid_1.eq(self.read_enable), row_1.eq(row),
-            valid_2.eq(valid_1), row_2.eq(row_1),
-            valid_3.eq(valid_2), row_3.eq(row_2),
+            valid_1.eq(self.read_enable),
+            row_1.eq(row),
+            valid_2.eq(valid_1),
+            row_2.eq(row_1),
+            valid_3.eq(valid_2),
+            row_3.eq(row_2),
         ]
         self.in_flight = Signal()
         m.d.comb += self.in_flight.eq(valid_1 | valid_2 | valid_3)
@@ -224,11 +226,12 @@ class Loader(wiring.Component):
                 m.d.comb += [self.idle.eq(~queue.r_rdy), self.command_ready.eq(1)]
                 with m.If(self.command_valid):
                     m.d.sync += [
-                        command.eq(self.command), group.eq(0), tile.eq(0), slot.eq(0),
+                        command.eq(self.command),
+                        group.eq(0),
+                        tile.eq(0),
+                        slot.eq(0),
                         words.eq(self.command.words),
-                        self.read_pointer.eq(
-                            (position + per_word - 1)[: position_bits] >> shift
-                        ),
+                        self.read_pointer.eq((position + per_word - 1)[:position_bits] >> shift),
                     ]
                     with m.Switch(self.command.kind):
                         with m.Case(KIND_WORDS):

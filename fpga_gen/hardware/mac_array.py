@@ -14,7 +14,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware import accumulators, mac_dsp, mac_leaf, mac_sp2, mac_weights
+from fpga_gen.hardware import accumulators, mac_dsp, mac_sp2, mac_weights
 from fpga_gen.hardware.accumulators import Accumulators
 from fpga_gen.hardware.mac_dsp import DOT_BITS, DspPairChain
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields, place, read_lane

@@ -60,8 +60,12 @@ class MaxPool(Leaf):
         first, last, valid = Signal(reset_less=True), Signal(reset_less=True), Signal()
         m.d.comb += old_port.addr.eq(self.t)
         m.d.sync += [
-            act.eq(self.act), old.eq(old_port.data), t_1.eq(self.t),
-            first.eq(self.first), last.eq(self.last), valid.eq(self.valid),
+            act.eq(self.act),
+            old.eq(old_port.data),
+            t_1.eq(self.t),
+            first.eq(self.first),
+            last.eq(self.last),
+            valid.eq(self.valid),
         ]
         # Stage 2: the maximum goes back, and on to the drain RAM with the last tap.
         best = []
@@ -70,8 +74,12 @@ class MaxPool(Leaf):
             m.d.comb += byte.eq(Mux(first | (new.as_signed() > kept.as_signed()), new, kept))
             best.append(byte)
         m.d.comb += [
-            new_port.addr.eq(t_1), new_port.data.eq(Cat(*best)), new_port.en.eq(valid),
-            done_port.addr.eq(t_1), done_port.data.eq(Cat(*best)), done_port.en.eq(valid & last),
+            new_port.addr.eq(t_1),
+            new_port.data.eq(Cat(*best)),
+            new_port.en.eq(valid),
+            done_port.addr.eq(t_1),
+            done_port.data.eq(Cat(*best)),
+            done_port.en.eq(valid & last),
         ]
         done_2, t_2 = Signal(), Signal(len(self.t), reset_less=True)
         m.d.sync += [done_2.eq(valid & last), t_2.eq(t_1)]

@@ -50,22 +50,30 @@ class EngineParams:
 
         need(self.pixels >= 1, "pixels must be at least 1")
         need(
-            self.in_channels >= 4 and self.in_channels & (self.in_channels - 1) == 0
+            self.in_channels >= 4
+            and self.in_channels & (self.in_channels - 1) == 0
             and self.in_channels <= 16,
             "in_channels must be 4, 8 or 16",
         )
         need(self.columns > 0, "at least one MAC column is needed")
-        need(1 in self.modes and tuple(sorted(set(self.modes))) == self.modes,
-             "modes must be ascending and start with 1")
-        need(self.dsp_columns % (2 * self.subgroups) == 0,
-             f"dsp_columns must be a multiple of {2 * self.subgroups} (pairs in every subgroup)")
-        need(self.sp2_columns % self.subgroups == 0,
-             f"sp2_columns must be a multiple of {self.subgroups}")
-        need(self.tile_groups & (self.tile_groups - 1) == 0 and 16 <= self.tile_groups <= 64,
-             "tile_groups must be 16, 32 or 64")
+        need(
+            1 in self.modes and tuple(sorted(set(self.modes))) == self.modes,
+            "modes must be ascending and start with 1",
+        )
+        need(
+            self.dsp_columns % (2 * self.subgroups) == 0,
+            f"dsp_columns must be a multiple of {2 * self.subgroups} (pairs in every subgroup)",
+        )
+        need(
+            self.sp2_columns % self.subgroups == 0,
+            f"sp2_columns must be a multiple of {self.subgroups}",
+        )
+        need(
+            self.tile_groups & (self.tile_groups - 1) == 0 and 16 <= self.tile_groups <= 64,
+            "tile_groups must be 16, 32 or 64",
+        )
         need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
-        need(self.stream_bits % self.word_bits == 0,
-             "a stream word must hold whole memory words")
+        need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
@@ -169,8 +177,10 @@ class EngineParams:
     def skew(self) -> int:
         """Plane stride modulo banks that makes every write step free of bank conflicts; 0: none."""
         for skew in range(1, self.banks + 1):
-            steps = [[g * self.pixels + j * skew for g in range(m)
-                      for j in range(self.write_words(m))] for m in self.modes]
+            steps = [
+                [g * self.pixels + j * skew for g in range(m) for j in range(self.write_words(m))]
+                for m in self.modes
+            ]
             steps.append([j * skew for j in range(self.load_words)])
             if all(len({s % self.banks for s in step}) == len(step) for step in steps):
                 return skew
@@ -189,6 +199,14 @@ class EngineParams:
 
 
 SMALL = EngineParams(
-    pixels=2, in_channels=4, dsp_columns=4, sp2_columns=4, modes=(1, 2), tile_groups=16,
-    bank_rows=2048, ports=1, weight_words=512, program_words=2048,
+    pixels=2,
+    in_channels=4,
+    dsp_columns=4,
+    sp2_columns=4,
+    modes=(1, 2),
+    tile_groups=16,
+    bank_rows=2048,
+    ports=1,
+    weight_words=512,
+    program_words=2048,
 )  # for tests: the same compiler output path on an array that simulates in moments

@@ -87,8 +87,12 @@ class RamShape:
         )
         values = {"w": self.width - 1, "a": self.address_bits - 1, "e": self.lanes - 1}
         return _TEMPLATE.format(
-            name=name or self.name, style=self.style, last=self.depth - 1, write=write,
-            output=(_OUTPUT_REGISTER if self.registered else _OUTPUT).format(**values), **values,
+            name=name or self.name,
+            style=self.style,
+            last=self.depth - 1,
+            write=write,
+            output=(_OUTPUT_REGISTER if self.registered else _OUTPUT).format(**values),
+            **values,
         )
 
 
@@ -109,8 +113,12 @@ class Ram(wiring.Component):
             data = Signal(self.shape.width, reset_less=True)
             m.d.sync += data.eq(read.data)
         m.d.comb += [
-            read.addr.eq(self.r_addr), read.en.eq(1), self.r_data.eq(data),
-            write.addr.eq(self.w_addr), write.data.eq(self.w_data), write.en.eq(self.w_en),
+            read.addr.eq(self.r_addr),
+            read.en.eq(1),
+            self.r_data.eq(data),
+            write.addr.eq(self.w_addr),
+            write.data.eq(self.w_data),
+            write.en.eq(self.w_en),
         ]
         return m
 
@@ -122,7 +130,12 @@ def place_ram(m: Module, label: str, shape: RamShape, *, expand: bool, name: str
         return ram
     pins = shape.signature.flip().create(path=(label,))
     m.submodules[label] = Instance(
-        name or shape.name, i_clk=ClockSignal(), i_r_addr=pins.r_addr, o_r_data=pins.r_data,
-        i_w_addr=pins.w_addr, i_w_data=pins.w_data, i_w_en=pins.w_en,
+        name or shape.name,
+        i_clk=ClockSignal(),
+        i_r_addr=pins.r_addr,
+        o_r_data=pins.r_data,
+        i_w_addr=pins.w_addr,
+        i_w_data=pins.w_data,
+        i_w_en=pins.w_en,
     )
     return pins

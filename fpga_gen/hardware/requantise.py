@@ -73,9 +73,7 @@ class RequantLane(Leaf):
         limit = (1 << (RESULT_BITS - 1)) - 1
         near = Signal(signed(RESULT_BITS + 1))
         m.d.comb += near.eq((fine[: RESULT_BITS + 1].as_signed() + 1) >> 1)
-        m.d.sync += rounded.eq(
-            Mux(overflow, limit >> 1, Mux(underflow, -(limit >> 1), near))
-        )
+        m.d.sync += rounded.eq(Mux(overflow, limit >> 1, Mux(underflow, -(limit >> 1), near)))
         # Clip.
         shifted = Signal(signed(RESULT_BITS), reset_less=True)
         m.d.comb += shifted.eq(rounded - (self.zero << 7))

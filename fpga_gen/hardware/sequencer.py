@@ -173,14 +173,21 @@ class Sequencer(wiring.Component):
         with m.If(self.take):
             m.d.sync += self.pc.eq(self.pc + 1)
         bad_walk = (
-            (walk.n_blocks == 0) | (walk.n_taps == 0) | (walk.n_tiles == 0)
-            | (walk.tile_groups == 0) | (walk.tile_groups > p.tile_groups)
-            | (walk.n_groups == 0) | (walk.lanes == 0)
+            (walk.n_blocks == 0)
+            | (walk.n_taps == 0)
+            | (walk.n_tiles == 0)
+            | (walk.tile_groups == 0)
+            | (walk.tile_groups > p.tile_groups)
+            | (walk.n_groups == 0)
+            | (walk.lanes == 0)
             | ~Array([m_ + 1 in p.modes for m_ in range(4)])[walk.mode]
         )
         bad_vector = (
-            (vector.n_blocks == 0) | (vector.n_sources == 0) | (vector.n_sources > MAX_SOURCES)
-            | (vector.out_h == 0) | (vector.out_w == 0)
+            (vector.n_blocks == 0)
+            | (vector.n_sources == 0)
+            | (vector.n_sources > MAX_SOURCES)
+            | (vector.out_h == 0)
+            | (vector.out_w == 0)
         )
 
         def fail(code: ErrorCode) -> None:
@@ -303,11 +310,13 @@ class Sequencer(wiring.Component):
                     m.next = "DISPATCH"
             with m.State("DISPATCH"):
                 with m.If(
-                    units_idle & (self.exit_idle | ~alone)
+                    units_idle
+                    & (self.exit_idle | ~alone)
                     & ((walk.op != Op.VECTOR) | self.params_ready)
                 ):
                     m.d.sync += [
-                        self.header.eq(following), self.layer.eq(self.layer + 1),
+                        self.header.eq(following),
+                        self.layer.eq(self.layer + 1),
                     ]
                     m.d.comb += self.layer_start.eq(1)
                     m.next = "START"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from amaranth.back import verilog
-from amaranth.hdl._ir import PortDirection
 from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -81,8 +81,16 @@ class Top(wiring.Component):
             self.debug_layer.eq(engine.layer),
         ]
         for name in (
-            "done", "error", "error_code", "error_info", "progress", "count_busy",
-            "count_stall_weights", "count_stall_drain", "count_stall_input", "layer_start",
+            "done",
+            "error",
+            "error_code",
+            "error_info",
+            "progress",
+            "count_busy",
+            "count_stall_weights",
+            "count_stall_drain",
+            "count_stall_input",
+            "layer_start",
         ):
             m.d.comb += getattr(shell, name).eq(getattr(engine, name))
         axi_names.annotate_pins(self, self.params.ports)

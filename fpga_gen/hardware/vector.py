@@ -43,9 +43,7 @@ class VectorUnit(wiring.Component):
     result_*: to the exit path (no back-pressure there).
     """
 
-    def __init__(
-        self, params: EngineParams, *, read_latency: int, expand: bool = False
-    ) -> None:
+    def __init__(self, params: EngineParams, *, read_latency: int, expand: bool = False) -> None:
         self.params = params
         self.expand = expand
         self.read_latency = read_latency
@@ -144,9 +142,20 @@ class VectorUnit(wiring.Component):
             with m.State("IDLE"):
                 with m.If(self.start):
                     m.d.sync += [
-                        block.eq(0), out_y.eq(0), out_x.eq(0), source.eq(0), y_tap.eq(0),
-                        x_tap.eq(0), low.eq(0), y_row.eq(0), x_row.eq(0), pixel.eq(0),
-                        first_read.eq(1), block_out.eq(cfg.out_base), gap.eq(0), self.busy.eq(1),
+                        block.eq(0),
+                        out_y.eq(0),
+                        out_x.eq(0),
+                        source.eq(0),
+                        y_tap.eq(0),
+                        x_tap.eq(0),
+                        low.eq(0),
+                        y_row.eq(0),
+                        x_row.eq(0),
+                        pixel.eq(0),
+                        first_read.eq(1),
+                        block_out.eq(cfg.out_base),
+                        gap.eq(0),
+                        self.busy.eq(1),
                     ]
                     m.d.sync += [b.eq(f.base) for b, f in zip(block_base, fields, strict=True)]
                     m.next = "READ"
@@ -164,18 +173,26 @@ class VectorUnit(wiring.Component):
                                 m.d.sync += [y_tap.eq(0), source.eq(source + 1)]
                     with m.If(last_read):
                         m.d.sync += [
-                            source.eq(0), pixel.eq(next_pixel), out_x.eq(out_x + 1),
+                            source.eq(0),
+                            pixel.eq(next_pixel),
+                            out_x.eq(out_x + 1),
                             x_row.eq(x_row + cfg.x_taps),
                         ]
                         with m.If(out_x == cfg.out_w - 1):
                             m.d.sync += [
-                                out_x.eq(0), x_row.eq(0), out_y.eq(out_y + 1),
+                                out_x.eq(0),
+                                x_row.eq(0),
+                                out_y.eq(out_y + 1),
                                 y_row.eq(y_row + cfg.y_taps),
                             ]
                         with m.If(last_pixel):
                             m.d.sync += [
-                                out_y.eq(0), y_row.eq(0), pixel.eq(0), block.eq(block + 1),
-                                move.eq(0), draining.eq(16 + self.read_latency),
+                                out_y.eq(0),
+                                y_row.eq(0),
+                                pixel.eq(0),
+                                block.eq(block + 1),
+                                move.eq(0),
+                                draining.eq(16 + self.read_latency),
                             ]
                             m.next = "BLOCK"
             with m.State("BLOCK"):  # move every source to its next plane
@@ -194,11 +211,13 @@ class VectorUnit(wiring.Component):
                 with m.If(draining == 0):
                     m.d.sync += self.busy.eq(0)
                     m.next = "IDLE"
-        self._address(m, run, source, low, pixel, block_base, block_out, fields, last_read,
-                      first_read, wide)
+        self._address(
+            m, run, source, low, pixel, block_base, block_out, fields, last_read, first_read, wide
+        )
 
-    def _address(self, m, run, source, low, pixel, block_base, block_out, fields, last_read,
-                 first_read, wide) -> None:
+    def _address(
+        self, m, run, source, low, pixel, block_base, block_out, fields, last_read, first_read, wide
+    ) -> None:
         """Four stages: table entries, + y, + x, + byte plane."""
         cfg, p = self.cfg, self.params
         base_1 = delay(m, Array(block_base)[source], 1, "base")
@@ -236,9 +255,7 @@ class VectorUnit(wiring.Component):
         self.second = delay(m, (cfg.function == VectorOp.MUL) & (source != 0), lag, "second")
         self.operand = delay(m, (cfg.function == VectorOp.MUL) & (source == 0), lag, "operand")
         self.operand_first = delay(m, ~low, lag, "operand_first")
-        is_first = Mux(
-            cfg.function == VectorOp.MUL, (source != 0) & ~low, first_read
-        )
+        is_first = Mux(cfg.function == VectorOp.MUL, (source != 0) & ~low, first_read)
         self.first = delay(m, is_first, lag, "first")
         self.valid = delay(m, run, lag, "valid", reset_less=False)
         self.last = delay(m, run & last_read, lag, "last", reset_less=False)
@@ -283,9 +300,7 @@ class VectorUnit(wiring.Component):
         )
         for channel, acc in enumerate(sums):
             held = delay(m, acc, 1, f"held_{channel}")  # the next result may be under way
-            m.d.comb += self.result_sums.word_select(channel, ACC_BITS).eq(
-                Mux(low_step, held, acc)
-            )
+            m.d.comb += self.result_sums.word_select(channel, ACC_BITS).eq(Mux(low_step, held, acc))
         m.d.comb += [
             self.result_valid.eq(done | low_step),
             self.result_high.eq(done & cfg.out16),

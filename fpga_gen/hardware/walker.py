@@ -150,16 +150,24 @@ class Walker(wiring.Component):
             with m.State("IDLE"):
                 with m.If(self.start):
                     m.d.sync += [
-                        group.eq(0), tile.eq(0), block_index.eq(0), first_slot.eq(1),
-                        first_tile.eq(1), started.eq(0), base.eq(cfg.out_base),
-                        offset.eq(cfg.byte_offset), left.eq(cfg.channels),
+                        group.eq(0),
+                        tile.eq(0),
+                        block_index.eq(0),
+                        first_slot.eq(1),
+                        first_tile.eq(1),
+                        started.eq(0),
+                        base.eq(cfg.out_base),
+                        offset.eq(cfg.byte_offset),
+                        left.eq(cfg.channels),
                     ]
                     m.next = "BLOCK"
             with m.State("BLOCK"):  # the record arrives in the next cycle
                 m.next = "BLOCK_READ"
             with m.State("BLOCK_READ"):
                 m.d.sync += [
-                    tap_index.eq(block.tap_start), tap_left.eq(block.tap_count), first_tap.eq(1)
+                    tap_index.eq(block.tap_start),
+                    tap_left.eq(block.tap_count),
+                    first_tap.eq(1),
                 ]
                 m.next = "TAP"
             with m.State("TAP"):
@@ -168,17 +176,23 @@ class Walker(wiring.Component):
                 with m.If(~self.rec_valid | self.rec_take):
                     m.d.sync += [
                         self.rec_valid.eq(1),
-                        rec["address"].eq(address), rec["dy"].eq(tap.dy), rec["dx"].eq(tap.dx),
-                        rec["pad"].eq(block.pad), rec["first"].eq(first_slot),
+                        rec["address"].eq(address),
+                        rec["dy"].eq(tap.dy),
+                        rec["dx"].eq(tap.dx),
+                        rec["pad"].eq(block.pad),
+                        rec["first"].eq(first_slot),
                         rec["shift"].eq(block.shift & first_tap),
-                        rec["last"].eq(last_slot), rec["group_end"].eq(last_slot & last_tile),
+                        rec["last"].eq(last_slot),
+                        rec["group_end"].eq(last_slot & last_tile),
                         rec["end"].eq(last_slot & last_tile & last_group),
                         rec["groups"].eq(cfg.tile_groups - (tile >= cfg.long_tiles)),
                         rec["new_instruction"].eq(~started),
                         rec["new_group"].eq(first_tile),
-                        rec["base"].eq(base), rec["byte_offset"].eq(offset),
+                        rec["base"].eq(base),
+                        rec["byte_offset"].eq(offset),
                         rec["channels"].eq(Mux(left < group_channels, left, group_channels)),
-                        first_slot.eq(0), first_tap.eq(0),
+                        first_slot.eq(0),
+                        first_tap.eq(0),
                     ]
                     with m.If(tap_left != 1):
                         m.d.sync += [tap_left.eq(tap_left - 1), tap_index.eq(tap_index + 1)]
@@ -188,14 +202,19 @@ class Walker(wiring.Component):
                         m.next = "BLOCK"
                     with m.Else():
                         m.d.sync += [
-                            block_index.eq(Mux(self.pool, group, 0)), first_slot.eq(1),
-                            started.eq(1), first_tile.eq(0), tile.eq(tile + 1),
+                            block_index.eq(Mux(self.pool, group, 0)),
+                            first_slot.eq(1),
+                            started.eq(1),
+                            first_tile.eq(0),
+                            tile.eq(tile + 1),
                         ]
                         with m.If(~last_tile):
                             m.next = "BLOCK"
                         with m.Elif(~last_group):
                             m.d.sync += [
-                                group.eq(group + 1), tile.eq(0), first_tile.eq(1),
+                                group.eq(group + 1),
+                                tile.eq(0),
+                                first_tile.eq(1),
                                 block_index.eq(Mux(self.pool, group + 1, 0)),
                                 left.eq(left - group_channels),
                                 carry.eq(offset + group_channels),
@@ -217,8 +236,18 @@ class Walker(wiring.Component):
         cfg, p, rec = self.cfg, self.params, self.rec
         slot = {
             k: Signal(len(rec[k]), name=f"slot_{k}", reset_less=True)
-            for k in ("address", "dy", "dx", "pad", "first", "shift", "last", "group_end", "end",
-                      "groups")
+            for k in (
+                "address",
+                "dy",
+                "dx",
+                "pad",
+                "first",
+                "shift",
+                "last",
+                "group_end",
+                "end",
+                "groups",
+            )
         }
         active = Signal()
         running = Signal()  # from start to the last beat
@@ -236,9 +265,7 @@ class Walker(wiring.Component):
             final_beat.eq(active & (t == slot["groups"] - 1)),
             weights_ready.eq(self.pool | (credit != 0)),
             token_blocked.eq(rec["last"] & (~self.drain_free | self.token_valid)),
-            may_start.eq(
-                self.rec_valid & weights_ready & ~token_blocked & self.lanes_ready
-            ),
+            may_start.eq(self.rec_valid & weights_ready & ~token_blocked & self.lanes_ready),
             begin.eq(may_start & old_enough & (final_beat | ~active)),
             self.rec_take.eq(begin),
             self.busy.eq(running),

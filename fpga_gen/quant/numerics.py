@@ -69,7 +69,7 @@ def multiplier(scale: float) -> tuple[int, int]:
     if not (scale > 0 and np.isfinite(scale)):
         raise ValueError(f"scale must be positive and finite, got {scale}")
     mantissa, exponent = np.frexp(scale)  # scale = mantissa * 2^exponent, 0.5 <= mantissa < 1
-    mult = int(round(float(mantissa) * 2**MULT_BITS))
+    mult = round(float(mantissa) * 2**MULT_BITS)
     shift = MULT_BITS - int(exponent)
     if mult == 2**MULT_BITS:
         mult, shift = mult // 2, shift - 1

@@ -14,12 +14,17 @@ SOLVER_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Demand:
-    """`words` of memory for `tensor` during steps [first, last], both inclusive."""
+    """`words` of memory for `tensor` during steps [first, last], both inclusive.
+
+    offset: words from the base of the object; an object of several maps has several demands of
+    one name, which are placed together.
+    """
 
     tensor: str
     words: int
     first: int
     last: int
+    offset: int = 0
 
     def meets(self, other: Demand) -> bool:
         return self.first <= other.last and other.first <= self.last
@@ -27,7 +32,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Allocation:
-    """First word of every map; peak: words in use by the highest map; live: largest sum of live
+    """First word of every map or run; peak: words in use by the highest map; live: largest sum of live
     maps (a lower bound of any allocation)."""
 
     bases: dict[str, int]
@@ -47,17 +52,28 @@ def live_words(demands: list[Demand]) -> tuple[int, int]:
 
 def _greedy(demands: list[Demand]) -> dict[str, int]:
     """Place in the given order, each in the tightest gap between the maps it meets."""
-    placed: list[tuple[Demand, int]] = []
+    objects: dict[str, list[Demand]] = {}
     for demand in demands:
-        taken = sorted((base, base + d.words) for d, base in placed if d.meets(demand))
+        objects.setdefault(demand.tensor, []).append(demand)
+    placed: list[tuple[Demand, int]] = []  # demand, its first word
+    bases: dict[str, int] = {}
+    for name, pieces in objects.items():
+        # bases strictly between these bounds would overlap
+        taken = sorted(
+            (at - piece.offset - piece.words, at + other.words - piece.offset)
+            for piece in pieces
+            for other, at in placed
+            if other.meets(piece)
+        )
         cursor, best, best_gap = 0, None, None
         for start, end in taken:
             gap = start - cursor
-            if gap >= demand.words and (best_gap is None or gap < best_gap):
+            if gap >= 0 and (best_gap is None or gap < best_gap):
                 best, best_gap = cursor, gap
             cursor = max(cursor, end)
-        placed.append((demand, cursor if best is None else best))
-    return {d.tensor: base for d, base in placed}
+        bases[name] = cursor if best is None else best
+        placed += [(piece, bases[name] + piece.offset) for piece in pieces]
+    return bases
 
 
 def _orders(demands: list[Demand]) -> list[list[Demand]]:
@@ -78,10 +94,11 @@ def _solve(demands: list[Demand], capacity: int) -> dict[str, int] | None:
     model = cp_model.CpModel()
     bases, times, spaces = {}, [], []
     for d in demands:
-        base = model.new_int_var(0, capacity - d.words, d.tensor)
-        bases[d.tensor] = base
+        if d.tensor not in bases:
+            size = max(o.offset + o.words for o in demands if o.tensor == d.tensor)
+            bases[d.tensor] = model.new_int_var(0, capacity - size, d.tensor)
         times.append(model.new_fixed_size_interval_var(d.first, d.last - d.first + 1, ""))
-        spaces.append(model.new_fixed_size_interval_var(base, d.words, ""))
+        spaces.append(model.new_fixed_size_interval_var(bases[d.tensor] + d.offset, d.words, ""))
     model.add_no_overlap_2d(times, spaces)
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = SOLVER_SECONDS
@@ -91,6 +108,22 @@ def _solve(demands: list[Demand], capacity: int) -> dict[str, int] | None:
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
     return {name: solver.value(base) for name, base in bases.items()}
+
+
+def _top(demands: list[Demand], bases: dict[str, int]) -> int:
+    return max(bases[d.tensor] + d.offset + d.words for d in demands)
+
+
+def allocate_quickly(demands: list[Demand], capacity: int) -> Allocation | None:
+    """Bases within `capacity` words if a greedy placement finds them."""
+    found = _best_greedy(demands)
+    return found if found.peak <= capacity else None
+
+
+def _best_greedy(demands: list[Demand]) -> Allocation:
+    placements = [_greedy(order) for order in _orders(demands)]
+    best = min(placements, key=lambda bases: _top(demands, bases))
+    return Allocation(best, _top(demands, best), live_words(demands)[0])
 
 
 def allocate(demands: list[Demand], capacity: int, word_bytes: int, steps: list[str]) -> Allocation:
@@ -104,22 +137,14 @@ def allocate(demands: list[Demand], capacity: int, word_bytes: int, steps: list[
             f"feature maps need {live * word_bytes} bytes at layer '{steps[at]}', the memory has "
             f"{capacity * word_bytes}: use a smaller input or a larger board"
         )
-    size = {d.tensor: d.words for d in demands}
-    best: dict[str, int] | None = None
-    best_peak = 0
-    for order in _orders(demands):
-        bases = _greedy(order)
-        peak = max(bases[t] + size[t] for t in bases)
-        if best is None or peak < best_peak:
-            best, best_peak = bases, peak
-    assert best is not None
-    if best_peak > capacity:
+    found = _best_greedy(demands)
+    if found.peak > capacity:
         solved = _solve(demands, capacity)
         if solved is None:
             raise ScheduleError(
                 f"no placement of the feature maps was found in {capacity * word_bytes} bytes: "
                 f"{live * word_bytes} are live at layer '{steps[at]}', the best placement takes "
-                f"{best_peak * word_bytes}: use a smaller input or a larger board"
+                f"{found.peak * word_bytes}: use a smaller input or a larger board"
             )
-        best, best_peak = solved, max(solved[t] + size[t] for t in solved)
-    return Allocation(best, best_peak, live)
+        return Allocation(solved, _top(demands, solved), live)
+    return found

@@ -60,29 +60,28 @@ def lower_conv(
         )
     check_accumulator(node, blocks, bias)
     plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing)
-    walk = walk_fields(params, geometry, plan.mode, node.name)
     reads = tuple(dict.fromkeys(places[i].span for i in node.inputs))
-    per_group = params.group_channels(plan.mode)
     mult, shift = node.mult[order], node.shift[order]
     lowered = []
-    for start, end, used in plan.runs:
-        first, last = start * per_group, min(end * per_group, out.channels)
+    for run in plan.runs:
+        first = run.first
+        last = min(first + run.groups * params.group_channels(run.mode), out.channels)
         byte = place.layout.byte_offset + first
         table = TapTable(params, geometry.in_w, node.name)
-        records = _records(blocks, used, table, params.banks)
+        records = _records(blocks, run.blocks, table, params.banks)
         fields = {
-            **walk,
+            **walk_fields(params, geometry, run.mode, node.name),
             **output_fields(params, out, place, byte // params.in_channels, geometry.rows[0]),
             "n_blocks": len(records),
             "n_taps": len(table.records),
-            "n_groups": end - start,
+            "n_groups": run.groups,
             "slots": sum(r["tap_count"] for r in records),
             "channels": last - first,
             "byte_offset": byte % params.in_channels,
             "lo": node.lo,
             "hi": node.hi,
         }
-        weight = np.concatenate([blocks[i].weight[first:last] for i in used], axis=1)
+        weight = np.concatenate([blocks[i].weight[first:last] for i in run.blocks], axis=1)
         lowered.append(
             Lowered(
                 Instruction(
@@ -94,13 +93,13 @@ def lower_conv(
                 ),
                 _stream(
                     params,
-                    plan.mode,
+                    run.mode,
                     weight,
                     bias,
                     mult,
                     shift,
                     (first, last),
-                    end - start,
+                    run.groups,
                     node.name,
                 ),
                 reads,

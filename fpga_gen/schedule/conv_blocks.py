@@ -20,10 +20,10 @@ from fpga_gen.schedule.walk import Geometry, Tap, live_taps
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One pass over CI input channels of a plane.
+    """One pass over CI input channels of a plane, which may belong to several maps.
 
     weight: int8 (out channels by position, taps, CI); low: a low-byte plane, whose sums count
-    1/256 of those of the blocks before it.
+    1/256 of those of the blocks before it; lanes: bool (CI), bytes that hold channels read here.
     """
 
     address: int
@@ -31,6 +31,7 @@ class Block:
     pad: int
     low: bool
     weight: np.ndarray
+    lanes: np.ndarray
 
 
 def conv_geometry(
@@ -56,7 +57,10 @@ def conv_blocks(
     order: np.ndarray,
     params: EngineParams,
 ) -> tuple[list[Block], np.ndarray]:
-    """Blocks in execution order and the bias by output position, int64."""
+    """Blocks in execution order and the bias by output position, int64.
+
+    A plane that several maps of a term share is one block with the weights of all of them.
+    """
     bias = node.bias.astype(np.int64)[order]
     high: list[Block] = []
     low: list[Block] = []
@@ -68,12 +72,15 @@ def conv_blocks(
         taps = tuple(t for _, t in live) or ((-term.pads[0], -term.pads[1]),)
         weight = term.weight.reshape(*term.weight.shape[:2], -1)[order][:, :, index]
         first = 0
+        own: dict[int, Block] = {}  # by address: the last block of the plane
         for name in term.inputs:
             tensor, place = tensors[name], places[name]
             layout = place.layout
             part = weight[:, first : first + tensor.channels]
             first += tensor.channels
             byte = layout.byte_offset + np.asarray(layout.positions)
+            lanes = np.zeros(layout.planes * params.in_channels, bool)
+            lanes[byte] = True
             slab = np.zeros((len(order), layout.planes * params.in_channels, len(taps)), np.int8)
             slab[:, byte] = part
             sums = part.astype(np.int64).sum((1, 2))
@@ -84,11 +91,21 @@ def conv_blocks(
                 bias -= tensor.format.zero * sums * (256 if node.wide else 1)
             for plane in range(layout.planes):
                 c = plane * params.in_channels
-                own = np.ascontiguousarray(slab[:, c : c + params.in_channels].transpose(0, 2, 1))
+                end = c + params.in_channels
+                values = np.ascontiguousarray(slab[:, c:end].transpose(0, 2, 1))
                 pad = 0 if wide_map else int(tensor.format.zero != 0)
-                high.append(Block(place.address(plane, row), taps, pad, False, own))
+                address = place.address(plane, row)
+                before = own.get(address)
+                if before is not None and not (before.lanes & lanes[c:end]).any():
+                    assert before.pad == pad, f"maps of two formats share a plane of '{name}'"
+                    before.weight[...] += values
+                    before.lanes[...] |= lanes[c:end]
+                    continue
+                own[address] = Block(address, taps, pad, False, values, lanes[c:end].copy())
+                high.append(own[address])
                 if wide_map:
-                    low.append(Block(place.address(plane, row, low=True), taps, 1, True, own))
+                    address = place.address(plane, row, low=True)
+                    low.append(Block(address, taps, 1, True, values, lanes[c:end]))
     return high + low, bias
 
 

@@ -1,7 +1,8 @@
-"""How a convolution uses the array: the mode, and runs of output groups that share their blocks.
+"""How a convolution uses the array: runs of output groups of one mode that share their blocks.
 
-A dense layer is one run. A layer with zero blocks (a grouped convolution) is cut into runs of
-consecutive groups, each with only the blocks it needs.
+A dense layer may mix modes: 34 channels fill 21 + 14 columns better than 42. A layer with zero
+blocks (a grouped convolution) is cut into runs of consecutive groups of one mode, each with only
+the blocks it needs.
 """
 
 from __future__ import annotations
@@ -20,16 +21,80 @@ from fpga_gen.schedule.timing import Timing, group_cycles
 from fpga_gen.schedule.walk import Geometry, lanes_of, modes_of, pixel_groups, tiles
 
 MAX_SLOTS = (1 << 14) - 1
-RUN_CYCLES = 60  # cost of one more instruction when a block-sparse layer is split
+RUN_CYCLES = 60  # cost of one more instruction when a layer is split
+
+Prices = dict[int, Callable[[int], int | None]]  # by mode: cycles of a group of so many slots
+
+
+@dataclass(frozen=True)
+class ConvRun:
+    """`groups` column groups of a mode from output channel `first` on; blocks: indices of the
+    blocks they need."""
+
+    mode: int
+    first: int
+    groups: int
+    blocks: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class ConvPlan:
-    """Mode and runs [first group, end group) with the blocks each run needs."""
+    """Runs in channel order, and their model cycles."""
 
-    mode: int
-    runs: tuple[tuple[int, int, tuple[int, ...]], ...]
+    runs: tuple[ConvRun, ...]
     cycles: int
+
+
+def group_prices(params: EngineParams, timing: Timing, geometry: Geometry, out16: bool) -> Prices:
+    """Cycles of one column group over all tiles, by mode, as functions of the weight slots; None
+    where the slots do not fit the weight buffer."""
+    limit = (params.weight_words - timing.weight_margin) * params.stream_granules
+    prices: Prices = {}
+    for mode in modes_of(params, geometry):
+        lanes = lanes_of(params, geometry, mode)
+        split = tiles(params, pixel_groups(params, geometry, mode))
+        whole = MAX_SLOTS
+        if split[0] > 1:  # replayed for every tile
+            whole = min(MAX_SLOTS, limit // params.slot_granules(mode))
+
+        def price(slots: int, mode=mode, lanes=lanes, split=split, whole=whole) -> int | None:
+            if slots > whole:
+                return None
+            return group_cycles(params, timing, mode, lanes, slots, split, out16)
+
+        prices[mode] = lru_cache(maxsize=None)(price)
+    return prices
+
+
+def mode_mix(
+    params: EngineParams, prices: Prices, channels: int, slots: int
+) -> tuple[tuple[tuple[int, int], ...], int] | None:
+    """Fewest cycles for a dense layer: ((mode, groups), ...) that cover its channels, and the
+    cycles; None if a group fits in no mode."""
+    cost = {m: c for m, price in prices.items() if (c := price(slots)) is not None}
+    best: tuple[tuple[tuple[int, int], ...], int] | None = None
+
+    def extend(modes: tuple[int, ...], rest: int, chosen: tuple, cycles: int) -> None:
+        nonlocal best
+        if best is not None and cycles >= best[1]:
+            return
+        if rest <= 0:
+            best = (chosen, cycles)
+            return
+        if not modes:
+            return
+        mode, size = modes[0], params.group_channels(modes[0])
+        most = -(-rest // size)
+        fewest = 0 if len(modes) > 1 else most
+        for groups in range(most, fewest - 1, -1):
+            run = ((mode, groups),) if groups else ()
+            start = RUN_CYCLES if groups and chosen else 0
+            extend(
+                modes[1:], rest - groups * size, chosen + run, cycles + groups * cost[mode] + start
+            )
+
+    extend(tuple(sorted(cost)), channels, (), 0)
+    return best
 
 
 def _runs(
@@ -40,18 +105,12 @@ def _runs(
     cost(slots) gives the cycles of one group, or None if it does not fit.
     """
     groups = len(needed)
-    price = lru_cache(maxsize=None)(cost)
-
-    if (needed == needed[0]).all():
-        used = tuple(np.flatnonzero(needed[0]).tolist())
-        one = price(int(slots[list(used)].sum()))
-        return None if one is None else ([(0, groups, used)], groups * one)
     best: list[tuple[int, int] | None] = [(0, 0)] + [None] * groups  # (cycles, start of run)
     for end in range(1, groups + 1):
         union = np.zeros(needed.shape[1], bool)
         for start in range(end - 1, -1, -1):
             union |= needed[start]
-            one = price(int(slots[union].sum()))
+            one = cost(int(slots[union].sum()))
             before = best[start]
             if one is None or before is None:
                 continue
@@ -93,29 +152,34 @@ def plan_conv(
     params: EngineParams,
     timing: Timing,
 ) -> ConvPlan:
-    """Mode and split with the fewest model cycles; ScheduleError if none fits the board."""
+    """Runs with the fewest model cycles; ScheduleError if no mode fits the board."""
     slots = np.array([len(b.taps) for b in blocks])
+    channels = len(blocks[0].weight)
+    prices = group_prices(params, timing, geometry, out16)
     best: ConvPlan | None = None
-    smallest = 0
-    limit = (params.weight_words - timing.weight_margin) * params.stream_granules
-    for mode in modes_of(params, geometry):
-        lanes = lanes_of(params, geometry, mode)
-        split = tiles(params, pixel_groups(params, geometry, mode))
-        granules = params.slot_granules(mode)
-        whole = MAX_SLOTS if split[0] == 1 else min(MAX_SLOTS, limit // granules)
-
-        def cost(total: int, mode=mode, lanes=lanes, split=split, whole=whole) -> int | None:
-            if total > whole:
-                return None
-            return group_cycles(params, timing, mode, lanes, total, split, out16)
-
-        found = _runs(_needed(blocks, params.group_channels(mode), node.wide), slots, cost)
-        if found is None:
-            words = -(-int(slots.sum()) * granules // params.stream_granules)
-            smallest = min(smallest or words, words)
-        elif best is None or found[1] < best.cycles:
-            best = ConvPlan(mode, tuple(found[0]), found[1])
+    for mode, price in prices.items():
+        per_group = params.group_channels(mode)
+        needed = _needed(blocks, per_group, node.wide)
+        if (needed == needed[0]).all():
+            used = tuple(np.flatnonzero(needed[0]).tolist())
+            # all modes that see a dense layer find the same mix
+            mix = mode_mix(params, prices, channels, int(slots[list(used)].sum()))
+            runs, first = [], 0
+            for kind, groups in mix[0] if mix else ():
+                runs.append(ConvRun(kind, first, groups, used))
+                first += groups * params.group_channels(kind)
+            found = (runs, mix[1]) if mix else None
+        else:
+            split = _runs(needed, slots, price)
+            found = split and (
+                [ConvRun(mode, a * per_group, b - a, used) for a, b, used in split[0]],
+                split[1],
+            )
+        if found and (best is None or found[1] < best.cycles):
+            best = ConvPlan(tuple(found[0]), found[1])
     if best is None:
+        words = [int(slots.sum()) * params.slot_granules(m) for m in prices]
+        smallest = -(-min(words) // params.stream_granules)
         raise ScheduleError(
             f"layer '{node.name}' is too big for the board: the weights of one group of output "
             f"channels take {smallest} words, the weight buffer holds {params.weight_words}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -72,13 +72,15 @@ class Walk:
 
 @dataclass(frozen=True)
 class _Slot:
-    """Resolved weight slot: offset from a pixel's address, tap, pad byte, shift before it."""
+    """Resolved weight slot: offset from a pixel's address, tap, pad byte, shift before it; lanes:
+    bits of the bytes whose weights are not all zero (None: every byte counts)."""
 
     address: int
     dy: int
     dx: int
     pad: int
     shift: bool
+    lanes: int | None = None
 
 
 def _slots(i: Instruction, block: dict[str, int], banks: int) -> list[_Slot]:
@@ -104,11 +106,11 @@ class _Operands:
         inside = (y >= 0) & (y < f["in_h"]) & (x >= 0) & (x < f["in_w"])
         index = walk.address[part] + slot.address
         if inside.all():
-            out[:] = memory.read(index)
+            out[:] = memory.read(index, slot.lanes)
             return
         pad = np.full(memory.data.shape[1], slot.pad, np.int8).view(memory.word_type)[0]
         out[:] = pad
-        out[inside] = memory.read(index[inside])
+        out[inside] = memory.read(index[inside], slot.lanes)
 
 
 def conv_sums(
@@ -116,6 +118,8 @@ def conv_sums(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """(pixel range, int64 sums (pixels, channels)); weight: int8 (slots, CI, channels)."""
     slots = [s for block in i.blocks for s in _slots(i, block, params.banks)]
+    lanes = weight.any(2) @ (1 << np.arange(params.in_channels))
+    slots = [replace(s, lanes=int(n)) for s, n in zip(slots, lanes, strict=True)]
     cuts = [0] + [k for k, s in enumerate(slots) if s.shift and k] + [len(slots)]
     ci, channels = params.in_channels, weight.shape[2]
     flat = weight.reshape(-1, channels)

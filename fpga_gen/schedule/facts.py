@@ -80,17 +80,19 @@ def layer_facts(
     """Facts of the input, of every node and of the stores, in program order."""
     cycles: dict[tuple[str, Op], int] = defaultdict(int)
     moved: dict[tuple[str, Op], int] = defaultdict(int)
-    first: dict[tuple[str, Op], Instruction] = {}
+    mappings: dict[tuple[str, Op], list[str]] = defaultdict(list)
     last_end = 0
     for item, span in zip(lowered, timeline.spans, strict=True):
         key = (item.instruction.layer, item.instruction.op)
         cycles[key] += span.end - last_end
         last_end = span.end
         moved[key] += span.stream_granules * GRANULE // 8 + span.write_bytes
-        first.setdefault(key, item.instruction)
+        mapping = mapping_text(item.instruction, params)
+        if mapping not in mappings[key]:
+            mappings[key].append(mapping)
     nodes = {n.name: n for n in qgraph.nodes}
     facts = []
-    for key, instruction in first.items():
+    for key in mappings:
         name, op = key
         if op in (Op.FETCH, Op.END):
             continue
@@ -102,7 +104,7 @@ def layer_facts(
                 name=name,
                 onnx_name=node.onnx_name if node else "",
                 op=op.name.lower(),
-                mapping=mapping_text(instruction, params),
+                mapping=" + ".join(mappings[key]),
                 macs=macs,
                 cycles=cycles[key],
                 dram_bytes=moved[key],

@@ -1,4 +1,4 @@
-"""Feature-map memory of the program interpreter, with the life of every word."""
+"""Feature-map memory of the program interpreter, with the life of every byte."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import numpy as np
 from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.params import EngineParams
 
-EMPTY, PENDING, READY = 0, 1, 2  # never written; written but not waited for; readable
-
 
 class ProgramError(ScheduleError):
     """The program breaks a rule of the hardware."""
 
 
 class FeatureMemory:
-    """int8 (words, CI), random at first. A read of a word that is not READY is an error."""
+    """int8 (words, CI), random at first. `ready` and `pending` hold one bit per byte of a word:
+    readable; written, but not waited for. A read that depends on other bytes is an error."""
 
     def __init__(self, params: EngineParams, seed: int) -> None:
         self.words = params.words
@@ -24,15 +23,18 @@ class FeatureMemory:
         # whole words as one item, so that a gather copies words and not bytes
         self.word_type = np.dtype({4: np.int32, 8: np.int64, 16: np.complex128}[params.in_channels])
         self.items = self.data.view(self.word_type)[:, 0]
-        self.state = np.zeros(params.words, np.uint8)
-        self._pending: list[np.ndarray] = []
-        self._reads: list[tuple[int, int]] = []
+        self.ready = np.zeros(params.words, np.uint16)
+        self.pending = np.zeros(params.words, np.uint16)
+        self.all_lanes = (1 << params.in_channels) - 1
+        self._written: list[np.ndarray] = []
+        self._reads: list[tuple[int, int, int]] = []
 
     def drain(self) -> None:
         """All results written so far are in memory."""
-        for index in self._pending:
-            self.state[index] = READY
-        self._pending = []
+        for index in self._written:
+            self.ready[index] |= self.pending[index]
+            self.pending[index] = 0
+        self._written = []
 
     def begin_instruction(self) -> None:
         self._reads = []
@@ -41,24 +43,31 @@ class FeatureMemory:
         if low < 0 or high >= self.words:
             raise ProgramError(f"address {low if low < 0 else high} is outside the memory")
 
-    def read(self, index: np.ndarray) -> np.ndarray:
-        """Words (as items of word_type) at linear addresses."""
-        if index.size == 0:
+    def read(self, index: np.ndarray, lanes: int | None = None) -> np.ndarray:
+        """Words (as items of word_type) at linear addresses. lanes: bits of the bytes that the
+        result depends on; None: whole words, of which bytes of no channel may be unwritten."""
+        if index.size == 0 or lanes == 0:
             return self.items[index]
         low, high = int(index.min()), int(index.max())
         self._in_range(low, high)
-        state = self.state[index]
-        if (state != READY).any():
-            at = int(index.reshape(-1)[int(np.argmax(state.reshape(-1) != READY))])
-            what = "not waited for" if self.state[at] == PENDING else "never written"
-            raise ProgramError(f"read of word {at}, which was {what}")
-        self._reads.append((low, high))
+        ready, pending = self.ready[index], self.pending[index]
+        if lanes is None:
+            bad = (pending != 0) | (ready == 0)
+        else:
+            bad = (ready & lanes) != lanes
+        if bad.any():
+            at = int(index.reshape(-1)[int(np.argmax(bad.reshape(-1)))])
+            late = self.pending[at] & (self.all_lanes if lanes is None else lanes)
+            raise ProgramError(
+                f"read of word {at}, which was {'not waited for' if late else 'never written'}"
+            )
+        self._reads.append((low, high, self.all_lanes if lanes is None else lanes))
         return self.items[index]
 
     def read_run(self, base: int, words: int) -> np.ndarray:
         """int8 (words, CI) copy; gaps between planes may be empty, but nothing may be pending."""
         self._in_range(base, base + words - 1)
-        if (self.state[base : base + words] == PENDING).any():
+        if self.pending[base : base + words].any():
             raise ProgramError(f"read of words from {base}, which were not waited for")
         return self.data[base : base + words].copy()
 
@@ -70,8 +79,10 @@ class FeatureMemory:
         """int8 values (n, k) into bytes [byte, byte + k) of the words at `index`."""
         low, high = int(index.min()), int(index.max())
         self._in_range(low, high)
-        if any(low <= last and first <= high for first, last in self._reads):
+        mask = ((1 << values.shape[1]) - 1) << byte
+        if any(low <= b and a <= high and mask & lanes for a, b, lanes in self._reads):
             raise ProgramError(f"words {low}..{high} are read and written by one instruction")
         self.data[index, byte : byte + values.shape[1]] = values
-        self.state[index] = PENDING
-        self._pending.append(index)
+        self.ready[index] &= ~mask & self.all_lanes
+        self.pending[index] |= mask
+        self._written.append(index)

@@ -63,14 +63,19 @@ def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:
 
 
 def map_layout(
-    tensor: QTensor, params: EngineParams, rows: int | None = None, beats: bool = False
+    tensor: QTensor,
+    params: EngineParams,
+    rows: int | None = None,
+    beats: bool = False,
+    byte_offset: int = 0,
 ) -> MapLayout:
-    """Planes of a map or of `rows` of its rows; `beats` rounds the run up to whole AXI beats."""
+    """Planes of a map or of `rows` of its rows; `beats` rounds the run up to whole AXI beats;
+    byte_offset: of its first channel in its first plane."""
     height = tensor.height if rows is None else rows
     size = height * tensor.width
     word = params.in_channels
     plane = params.plane_words(size)
-    one_byte = (-(-tensor.channels // word) - 1) * plane + size
+    one_byte = (-(-(byte_offset + tensor.channels) // word) - 1) * plane + size
     low = one_byte if tensor.format.bits == 16 else 0
     words = one_byte + low
     if beats:
@@ -85,4 +90,5 @@ def map_layout(
         low=low,
         words=words,
         positions=channel_positions(tensor, params),
+        byte_offset=byte_offset,
     )

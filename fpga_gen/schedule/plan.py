@@ -7,6 +7,7 @@ computed twice.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from fpga_gen.hardware.params import EngineParams
@@ -29,11 +30,26 @@ class Chain:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A map, or the band of its rows [first_row, first_row + layout.height), in memory."""
+    """A map, or the band of its rows [first_row, first_row + layout.height), in memory.
+
+    run: the object that is allocated, named after its first buffer; first_channel: where in the
+    run's channels the map starts (see packing).
+    """
 
     name: str
     layout: MapLayout
     first_row: int = 0
+    run: str = ""
+    first_channel: int = 0
+
+    @property
+    def owner(self) -> str:
+        return self.run or self.name
+
+    @property
+    def offset(self) -> int:
+        """Words from the start of the run to the map's first plane."""
+        return self.first_channel // self.layout.word_channels * self.layout.plane
 
 
 @dataclass(frozen=True)
@@ -133,7 +149,11 @@ def make_plan(
 
 
 def demands(plan: Plan, qgraph: QuantGraph, host_input: InputLayout) -> list[Demand]:
-    """Size and lifetime of every buffer; the outputs live until they are stored."""
+    """Size and lifetime of every buffer; the outputs live until they are stored.
+
+    A run of several maps is one object of several pieces: a plane lives from the first write to
+    the last read of any map in it.
+    """
     first = {qgraph.input: 0}
     last = {qgraph.input: 0}
     for at, step in enumerate(plan.steps):
@@ -143,9 +163,34 @@ def demands(plan: Plan, qgraph: QuantGraph, host_input: InputLayout) -> list[Dem
     for name in qgraph.outputs:
         last[name] = len(plan.steps)
     out = []
+    shared = Counter(buffer.owner for buffer in plan.buffers.values())
+    planes: dict[str, dict[int, Rows]] = {}
     for name, start in first.items():
-        words = plan.buffers[name].layout.words
+        buffer = plan.buffers[name]
+        if shared[buffer.owner] > 1:
+            lives = planes.setdefault(buffer.owner, {})
+            plane = buffer.first_channel // buffer.layout.word_channels
+            for index in range(plane, plane + buffer.layout.planes):
+                a, b = lives.get(index, (start, last[name]))
+                lives[index] = (min(a, start), max(b, last[name]))
+            continue
+        words = buffer.layout.words
         if name == qgraph.input:
             words = max(words, host_input.stream_words * host_input.load_words)
         out.append(Demand(name, words, start, last[name]))
+    for owner, lives in planes.items():
+        out += _pieces(owner, plan.buffers[owner].layout, lives)
     return out
+
+
+def _pieces(owner: str, layout: MapLayout, lives: dict[int, tuple[int, int]]) -> list[Demand]:
+    """Demands of a run: neighbouring planes of equal lifetime in one piece."""
+    pieces: list[Demand] = []
+    for plane, (first, last) in sorted(lives.items()):
+        offset = plane * layout.plane
+        words = layout.height * layout.width
+        if pieces and (pieces[-1].first, pieces[-1].last) == (first, last):
+            before = pieces.pop()
+            offset, words = before.offset, offset + words - before.offset
+        pieces.append(Demand(owner, words, first, last, offset))
+    return pieces

@@ -58,7 +58,11 @@ def verilog_files(source: Path | Sequence[Path]) -> list[Path]:
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        files = sorted(f for kind in ("*.v", "*.sv", "*.vlt") for f in path.glob(kind)) if path.is_dir() else [path]
+        files = (
+            sorted(f for kind in ("*.v", "*.sv", "*.vlt") for f in path.glob(kind))
+            if path.is_dir()
+            else [path]
+        )
     else:
         files = [Path(file) for file in source]
     absent = [file for file in files if not file.is_file()]

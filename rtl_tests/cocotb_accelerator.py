@@ -1,0 +1,356 @@
+"""Networks on the whole accelerator: cocotbext-axi memories and driver, random back-pressure,
+faults. The expected output comes from the integer values of the graph."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiReadBus,
+    AxiSlaveRead,
+    AxiSlaveWrite,
+    AxiWriteBus,
+)
+
+from fpga_gen.hardware.params import SMALL
+from fpga_gen.isa import Op
+from fpga_gen.registers import ErrorCode, constants
+from fpga_gen.schedule.layout import unpack_output
+from rtl_tests.cocotb_common import (
+    BYTES,
+    LIMIT_US,
+    AddressWatch,
+    FaultyMemory,
+    cycles,
+    pause_all,
+    start,
+)
+from rtl_tests.networks import Network, compile_network
+from tests.schedule.graphs import example
+
+R = constants()
+PROGRAM, WEIGHTS, INPUT, OUTPUT, END = 0x1_0000, 0x1_8000, 0x2_0000, 0x3_0000, 0x3_8000
+SIZE = 0x4_0000
+WATCHDOG = 1500
+DONE, BUSY, ERROR, DRAINING = (
+    R[f"STATUS_{name}_MASK"] for name in ("DONE", "BUSY", "ERROR", "DRAINING")
+)
+IRQ_ENABLE = R["CONTROL_IRQ_ENABLE_MASK"]
+SHORT = "unsigned_input"  # a pool and a convolution
+assert SMALL.ports == 1
+
+
+@cache
+def network(name: str) -> Network:
+    return compile_network(example(name, SMALL), SMALL)
+
+
+class System:
+    """The accelerator, its memory of random bytes and its driver."""
+
+    def __init__(self, dut, rng: random.Random) -> None:
+        self.dut, self.rng = dut, rng
+        self.memory = FaultyMemory(SIZE)
+
+    async def set_up(self, pause: float = 0.3) -> None:
+        dut = self.dut
+        self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        reads, writes = (bus.from_prefix(dut, "m_axi_0") for bus in (AxiReadBus, AxiWriteBus))
+        self.reader = AxiSlaveRead(reads, dut.clk, dut.rst, target=self.memory)
+        self.writer = AxiSlaveWrite(writes, dut.clk, dut.rst, target=self.memory)
+        await start(dut)
+        self.back_pressure(pause)
+        self.watches = [
+            AddressWatch(dut, "m_axi_0_ar", (PROGRAM, OUTPUT)),
+            AddressWatch(dut, "m_axi_0_aw", (OUTPUT, END)),
+        ]
+
+    def back_pressure(self, pause: float) -> None:
+        """Every channel of memory and driver pauses at random."""
+        memory = [self.reader.ar_channel, self.reader.r_channel]
+        memory += [self.writer.aw_channel, self.writer.w_channel, self.writer.b_channel]
+        lite = [self.csr.read_if.ar_channel, self.csr.read_if.r_channel]
+        lite += [self.csr.write_if.aw_channel, self.csr.write_if.w_channel]
+        lite += [self.csr.write_if.b_channel]
+        pause_all(memory + lite, self.rng, pause)
+
+    async def write(self, name: str, value: int) -> None:
+        await self.csr.write_dword(R[name], value)
+
+    async def read(self, name: str) -> int:
+        return await self.csr.read_dword(R[name])
+
+    async def load(self, net: Network, **changes: bytes) -> None:
+        """Fill the memory with noise and the frame, and set addresses and windows.
+
+        changes: other contents of program, weights or input.
+        """
+        self.memory.bad = range(0)
+        self.image = bytearray(self.rng.randbytes(SIZE))
+        for base, name in ((PROGRAM, "program"), (WEIGHTS, "weights"), (INPUT, "input")):
+            data = changes.get(name, getattr(net.frame, name))
+            self.image[base : base + len(data)] = data
+        await self.memory.write(0, bytes(self.image))
+        registers = {
+            "PROGRAM": PROGRAM, "WEIGHTS": WEIGHTS, "INPUT": INPUT, "OUTPUT": OUTPUT,
+            "WINDOW0_BASE": PROGRAM, "WINDOW0_LIMIT": OUTPUT,
+            "WINDOW1_BASE": OUTPUT, "WINDOW1_LIMIT": END,
+        }  # fmt: skip
+        for name, value in registers.items():
+            await self.write(f"{name}_LO", value)
+            await self.write(f"{name}_HI", 0)
+        await self.write("PROGRAM_WORDS", len(net.frame.program) // BYTES)
+        await self.write("WATCHDOG", WATCHDOG)
+
+    async def start(self) -> None:
+        await self.write("CONTROL", R["CONTROL_START_MASK"] | IRQ_ENABLE)
+
+    async def interrupt(self) -> int:
+        """STATUS once the interrupt is up."""
+        while not self.dut.interrupt.value:
+            await RisingEdge(self.dut.clk)
+        return await self.read("STATUS")
+
+    async def acknowledge(self) -> None:
+        await self.write("STATUS", DONE | ERROR)
+        await cycles(self.dut, 3)
+        assert self.dut.interrupt.value == 0
+
+    async def good_run(self, name: str = SHORT) -> None:
+        """A whole frame: outputs bit for bit, exact traffic, and no other byte written."""
+        net = network(name)
+        await self.load(net)
+        await self.start()
+        assert await self.interrupt() == DONE
+        await self.check_results(net)
+        await self.acknowledge()
+
+    async def check_results(self, net: Network) -> None:
+        layout, values = net.schedule.host_output, net.example.values
+        after = await self.memory.read(0, SIZE)
+        stored = unpack_output(layout, after[OUTPUT : OUTPUT + layout.bytes])
+        assert set(stored) == set(net.example.graph.outputs)
+        for tensor, got in stored.items():
+            np.testing.assert_array_equal(got, values[tensor], err_msg=tensor)
+        assert after[:OUTPUT] == self.image[:OUTPUT]
+        assert after[OUTPUT + layout.bytes :] == self.image[OUTPUT + layout.bytes :]
+        estimate = net.schedule.estimate
+        assert await self.read("READ_BEATS_0") * BYTES == estimate.read_bytes
+        assert await self.read("WRITE_BEATS") * BYTES == estimate.write_bytes
+
+    async def expect_error(self, code: ErrorCode, info: int | None = None) -> None:
+        """The run ends with this error; after a fault nothing is left: a good run."""
+        status = await self.interrupt()
+        assert status & (ERROR | DONE | BUSY) == ERROR
+        assert ErrorCode(status >> 8 & 0xFF) is code
+        assert info is None or status >> 16 == info, status >> 16
+        await self.settled()
+        assert await self.read("STATUS") & (ERROR | DRAINING) == ERROR  # until acknowledged
+        await self.acknowledge()
+        await self.good_run()
+
+    async def settled(self) -> None:
+        while await self.read("STATUS") & DRAINING:
+            pass
+
+    def verify(self) -> None:
+        for watch in self.watches:
+            watch.verify()
+
+
+def case(function):
+    """A cocotb test on a System that is set up."""
+
+    async def wrapper(dut):
+        system = System(dut, random.Random(f"{cocotb.RANDOM_SEED} {function.__name__}"))
+        await system.set_up()
+        await function(system)
+        system.verify()
+
+    wrapper.__name__ = wrapper.__qualname__ = function.__name__
+    return cocotb.test(timeout_time=LIMIT_US, timeout_unit="us")(wrapper)
+
+
+def fetches(net: Network) -> list[tuple[int, int]]:
+    """(first byte, bytes) in memory of every FETCH."""
+    bases = {1: WEIGHTS, 2: INPUT}
+    fields = [i.fields for i in net.schedule.instructions if i.op == Op.FETCH]
+    return [(bases[f["region"]] + f["offset"] * BYTES, f["words"] * BYTES) for f in fields]
+
+
+@case
+async def identity_and_three_networks(system):
+    assert await system.read("ID") == R["MAGIC"]
+    assert await system.read("VERSION") == R["INTERFACE_VERSION"]
+    assert await system.read("HASH") == 0x5EED_F00D
+    assert await system.read("CONFIG") == SMALL.ports
+    for name, pause in ((SHORT, 0.0), ("wide_terms", 0.2), ("elementwise", 0.5), (SHORT, 0.8)):
+        system.back_pressure(pause)
+        await system.good_run(name)
+
+
+@case
+async def interrupt_is_optional_and_kept(system):
+    """Disabled: polling; enabled later it rises for the run that is over."""
+    net = network(SHORT)
+    await system.load(net)
+    await system.write("CONTROL", R["CONTROL_START_MASK"])
+    while await system.read("STATUS") & BUSY:
+        assert system.dut.interrupt.value == 0
+    await cycles(system.dut, 20)
+    assert system.dut.interrupt.value == 0
+    await system.write("CONTROL", IRQ_ENABLE)
+    assert await system.interrupt() == DONE
+    await system.check_results(net)
+    await system.acknowledge()
+
+
+@case
+async def layer_log(system):
+    """Entry k is the cycle in which instruction k was started."""
+    await system.good_run()
+    started = [i for i in network(SHORT).schedule.instructions if i.op != Op.FETCH]
+    assert await system.read("LAYER_INDEX") == len(started)
+    log = []
+    for index in range(len(started)):
+        await system.write("LAYER_SELECT", index)
+        log.append(await system.read("LAYER_START"))
+    assert log == sorted(set(log))
+    assert 0 < log[0]
+    assert log[-1] < await system.read("CYCLES")
+    busy, pool = await system.read("BUSY"), network(SHORT).schedule.instructions
+    conv = next(i.fields for i in pool if i.op == Op.CONV)
+    tiles, long_tiles = conv["n_tiles"], conv["long_tiles"]
+    groups = long_tiles * conv["tile_groups"] + (tiles - long_tiles) * (conv["tile_groups"] - 1)
+    assert busy == conv["n_groups"] * conv["slots"] * groups
+
+
+@case
+async def read_error(system):
+    """In the middle of the program, the input and the weights."""
+    net = network(SHORT)
+    middles = [(PROGRAM, len(net.frame.program)), *fetches(net)]
+    for base, length in middles:
+        await system.load(net)
+        address = base + length // 2 // BYTES * BYTES
+        system.memory.bad = range(address, address + BYTES)
+        await system.start()
+        await system.expect_error(ErrorCode.READ_RESPONSE, 2 << 4)
+
+
+@case
+async def write_error(system):
+    net = network(SHORT)
+    await system.load(net)
+    system.memory.bad = range(OUTPUT, OUTPUT + BYTES)
+    await system.start()
+    await system.expect_error(ErrorCode.WRITE_RESPONSE, 2 << 4)
+
+
+@case
+async def windows(system):
+    """The last byte of the weights, then of the output, lies outside."""
+    net = network(SHORT)
+    last = max(base + length for base, length in fetches(net))
+    for name, limit, info in (
+        ("WINDOW0_LIMIT_LO", last - BYTES, 0),
+        ("WINDOW1_LIMIT_LO", OUTPUT + net.frame.output_bytes - BYTES, 15),
+    ):
+        await system.load(net)
+        await system.write(name, limit)
+        await system.start()
+        await system.expect_error(ErrorCode.ADDRESS_WINDOW, info)
+        assert all(address + BYTES * beats <= END for w in system.watches for address, beats in w.bursts)
+
+
+@case
+async def watchdog(system):
+    """Memory that stops answering, for reads and for write responses."""
+    for channel in (system.reader.r_channel, system.writer.b_channel):
+        await system.load(network(SHORT))
+        await system.start()
+        await cycles(system.dut, 150)
+        channel.clear_pause_generator()
+        channel.pause = True
+        status = await system.interrupt()
+        assert status & (ERROR | DONE | BUSY | DRAINING) == ERROR | DRAINING
+        assert ErrorCode(status >> 8 & 0xFF) is ErrorCode.WATCHDOG
+        await cycles(system.dut, 300)
+        assert await system.read("STATUS") & DRAINING  # transfers are outstanding
+        await system.start()  # ignored
+        channel.pause = False
+        await system.settled()
+        assert await system.read("STATUS") & (ERROR | BUSY) == ERROR
+        system.back_pressure(0.3)
+        await system.acknowledge()
+        await system.good_run()
+
+
+@case
+async def bad_opcode(system):
+    """In place of the last instruction but one."""
+    net = network(SHORT)
+    words = np.frombuffer(net.frame.program, "<u8").copy()
+    instructions = net.schedule.instructions
+    at = sum(len(i.encode()) for i in instructions[:-2])
+    words[at] = int(words[at]) & ~0xF | 9
+    await system.load(net, program=words.tobytes())
+    await system.start()
+    started = sum(i.op != Op.FETCH for i in instructions[:-2])
+    await system.expect_error(ErrorCode.BAD_INSTRUCTION, started)
+
+
+@case
+async def truncated_program(system):
+    """Without its last instructions."""
+    net = network(SHORT)
+    at = sum(len(i.encode()) for i in net.schedule.instructions[:-2])
+    await system.load(net)
+    await system.write("PROGRAM_WORDS", at // 2)
+    await system.start()
+    await system.expect_error(ErrorCode.PROGRAM_OVERFLOW)
+
+
+@case
+async def empty_program(system):
+    await system.load(network(SHORT))
+    await system.write("PROGRAM_WORDS", 0)
+    await system.start()
+    await system.expect_error(ErrorCode.BAD_INSTRUCTION, 0)
+
+
+@case
+async def soft_reset(system):
+    """While program, input and weights are read, while it computes, while it stores."""
+    for moment in (30, 130, 300, 600, 900):
+        await system.load(network(SHORT))
+        await system.start()
+        await cycles(system.dut, moment)
+        await system.write("CONTROL", R["CONTROL_SOFT_RESET_MASK"] | IRQ_ENABLE)
+        await system.settled()
+        assert await system.read("STATUS") == 0
+        assert system.dut.interrupt.value == 0
+        await system.good_run()
+
+
+@case
+async def start_while_busy(system):
+    """A second start command does nothing."""
+    net = network(SHORT)
+    await system.load(net)
+    await system.start()
+    for _ in range(4):
+        await cycles(system.dut, 60)
+        await system.start()
+        assert await system.read("STATUS") == BUSY
+    assert await system.interrupt() == DONE
+    await system.check_results(net)
+    await system.acknowledge()
+    await cycles(system.dut, 200)
+    assert await system.read("STATUS") == 0

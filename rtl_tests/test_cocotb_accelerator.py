@@ -1,0 +1,17 @@
+"""The whole accelerator between AXI slaves and an AXI4-Lite master: see cocotb_accelerator.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from fpga_gen.hardware.params import SMALL
+from fpga_gen.hardware.top import TOP, generate_verilog
+from rtl_tests.verilator import run_cocotb_on
+
+# The first run compiles the design with every signal public, which takes minutes.
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_accelerator(tmp_path):
+    files = generate_verilog(SMALL, design_hash=0x5EED_F00D)
+    assert run_cocotb_on(files, TOP, "rtl_tests.cocotb_accelerator", tmp_path) == 12
