@@ -37,7 +37,7 @@ class Loader(wiring.Component):
     """See module docstring.
 
     words_*: stream words in (valid/ready). command_*: next command (valid/ready). out_*: words of
-    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from credit until
+    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from credit to
     `switch` plus `stage_hold` cycles. credit_add: pulse per complete slot. param_index ->
     param_data one cycle later; param_release frees the oldest entry; params_ready: there is an
     entry besides the one the exit path still holds (param_held). underrun: the array switched to

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import Instruction, Op, Region, pack_address
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QResample, QuantGraph
-from fpga_gen.schedule.allocate import allocate, live_words
+from fpga_gen.schedule.allocate import Allocation, allocate, allocate_quickly, live_words
 from fpga_gen.schedule.bands import choose_chains
 from fpga_gen.schedule.conv import lower_conv
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
@@ -18,6 +18,7 @@ from fpga_gen.schedule.hazards import with_waits
 from fpga_gen.schedule.layout import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 from fpga_gen.schedule.lowered import NO_STREAM, Lowered
 from fpga_gen.schedule.model import run_model
+from fpga_gen.schedule.packing import find_runs, fit_runs
 from fpga_gen.schedule.placement import Placement, map_layout
 from fpga_gen.schedule.plan import Plan, Step, demands, make_plan
 from fpga_gen.schedule.pool import lower_pool
@@ -29,10 +30,17 @@ OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
 
 
 def compile_schedule(
-    qgraph: QuantGraph, params: EngineParams, timing: Timing = DEFAULT_TIMING
+    qgraph: QuantGraph,
+    params: EngineParams,
+    timing: Timing = DEFAULT_TIMING,
+    *,
+    pack: bool = True,
+    mix: bool = True,
 ) -> Schedule:
     """Compile a quantised network for an engine.
 
+    pack: let maps that are read together share planes, where that saves cycles and fits (see
+    packing); mix: let a layer mix array modes, where the longer program fits (see conv_plan).
     Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine.
     """
     if qgraph.sp2 != params.sp2:
@@ -43,15 +51,55 @@ def compile_schedule(
     layouts = _layouts(qgraph, params)
     host_input = _input_layout(layouts[qgraph.input], params)
     plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
-    memory, places = _place(qgraph, params, plan, host_input)
+    job = _Job(qgraph, params, timing, layouts, host_input, mix)
+    packed: Schedule | None = None
+    if pack:
+        found = fit_runs(plan, qgraph, params, host_input, find_runs(qgraph, params, plan, timing))
+        if found is not None:
+            packed = _generate(job, *found)
+    wanted = demands(plan, qgraph, host_input)
+    if packed is None:
+        names = [step.node.name for step in plan.steps] + ["store"]
+        return _generate(job, plan, allocate(wanted, params.words, params.in_channels, names))
+    allocation = allocate_quickly(wanted, params.words)
+    if allocation is None:
+        return packed
+    apart = _generate(job, plan, allocation)
+    return apart if apart.estimate.cycles < packed.estimate.cycles else packed
 
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What all placements of a network have in common."""
+
+    qgraph: QuantGraph
+    params: EngineParams
+    timing: Timing
+    layouts: dict[str, MapLayout]
+    host_input: InputLayout
+    mix: bool
+
+
+def _generate(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
+    """The schedule of a plan; layers mix modes unless the program gets too long for that."""
+    if job.mix:
+        try:
+            return _schedule(job, plan, allocation, job.mix)
+        except ProgramTooLong:
+            pass
+    return _schedule(job, plan, allocation, False)
+
+
+def _schedule(job: _Job, plan: Plan, allocation: Allocation, mix: bool) -> Schedule:
+    qgraph, params, timing, host_input = job.qgraph, job.params, job.timing, job.host_input
+    memory, places = _place(qgraph, params, plan, host_input, allocation)
     lowered = [_load(host_input, places[qgraph.input], params, qgraph.input)]
     trace = [(0, places[qgraph.input])]
     for step in plan.steps:
         local = {tensor: places[name] for tensor, name in step.buffers.items()}
-        lowered += _lower(step, qgraph, local, params, timing)
+        lowered += _lower(step, qgraph, local, params, timing, mix)
         trace.append((len(lowered) - 1, _written(local[step.node.output], step.rows, params)))
-    host_output = _output_layout(qgraph, layouts)
+    host_output = _output_layout(qgraph, job.layouts)
     lowered += _stores(qgraph, places, host_output, params)
     lowered.append(Lowered(Instruction(Op.END, {}), NO_STREAM, (), ()))
 
@@ -94,17 +142,21 @@ def _input_layout(layout: MapLayout, params: EngineParams) -> InputLayout:
 
 
 def _place(
-    qgraph: QuantGraph, params: EngineParams, plan: Plan, host_input: InputLayout
+    qgraph: QuantGraph,
+    params: EngineParams,
+    plan: Plan,
+    host_input: InputLayout,
+    allocation: Allocation,
 ) -> tuple[MemoryFacts, dict[str, Placement]]:
-    """Allocate every buffer of the plan."""
-    names = [step.node.name for step in plan.steps] + ["store"]
-    wanted = demands(plan, qgraph, host_input)
-    allocation = allocate(wanted, params.words, params.in_channels, names)
+    """Placement of every buffer of the plan."""
     places = {
-        name: Placement(buffer.layout, allocation.bases[name], buffer.first_row)
+        name: Placement(
+            buffer.layout, allocation.bases[buffer.owner] + buffer.offset, buffer.first_row
+        )
         for name, buffer in plan.buffers.items()
     }
-    at = names[live_words(wanted)[1]]
+    names = [step.node.name for step in plan.steps] + ["store"]
+    at = names[live_words(demands(plan, qgraph, host_input))[1]]
     facts = MemoryFacts(params.words, allocation.peak, allocation.live, at, params.in_channels)
     return facts, places
 
@@ -128,10 +180,11 @@ def _lower(
     places: dict[str, Placement],
     params: EngineParams,
     timing: Timing,
+    mix: bool,
 ) -> list[Lowered]:
     match step.node:
         case QConv():
-            return lower_conv(step.node, qgraph.tensors, places, params, timing, step.rows)
+            return lower_conv(step.node, qgraph.tensors, places, params, timing, step.rows, mix)
         case QMaxPool():
             return lower_pool(step.node, qgraph.tensors, places, params, step.rows)
         case QResample() | QAdd() | QMul():
@@ -195,6 +248,10 @@ def _fetches(host_input: InputLayout, weight_words: int, params: EngineParams) -
     ]
 
 
+class ProgramTooLong(ScheduleError):
+    """The program memory does not hold the program."""
+
+
 def encode_program(instructions: tuple[Instruction, ...], params: EngineParams) -> bytes:
     """Program region: 64-bit words, padded to whole stream words and striped."""
     words: list[int] = []
@@ -207,7 +264,7 @@ def encode_program(instructions: tuple[Instruction, ...], params: EngineParams) 
             ) from error
     words += [0] * (-len(words) % (params.stream_bits // 64))
     if len(words) > params.program_words:
-        raise ScheduleError(
+        raise ProgramTooLong(
             f"the program has {len(words)} words, the program memory holds "
             f"{params.program_words}: use a larger program_words"
         )

@@ -45,8 +45,10 @@ def lower_conv(
     params: EngineParams,
     timing: Timing,
     rows: tuple[int, int] | None = None,
+    mix: bool = True,
 ) -> list[Lowered]:
-    """CONV instructions of a layer, or of a window [first, end) of its output rows."""
+    """CONV instructions of a layer, or of a window [first, end) of its output rows; mix: modes may
+    differ within the layer."""
     out, place = tensors[node.output], places[node.output]
     geometry = conv_geometry(node, tensors, rows)
     if node.wide != any(tensors[i].format.bits == 16 for i in node.inputs):
@@ -59,7 +61,7 @@ def lower_conv(
             "instruction: use fewer input channels"
         )
     check_accumulator(node, blocks, bias)
-    plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing)
+    plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix)
     reads = tuple(dict.fromkeys(places[i].span for i in node.inputs))
     mult, shift = node.mult[order], node.shift[order]
     lowered = []

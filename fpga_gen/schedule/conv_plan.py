@@ -151,6 +151,7 @@ def plan_conv(
     out16: bool,
     params: EngineParams,
     timing: Timing,
+    mix: bool = True,
 ) -> ConvPlan:
     """Runs with the fewest model cycles; ScheduleError if no mode fits the board."""
     slots = np.array([len(b.taps) for b in blocks])
@@ -162,13 +163,13 @@ def plan_conv(
         needed = _needed(blocks, per_group, node.wide)
         if (needed == needed[0]).all():
             used = tuple(np.flatnonzero(needed[0]).tolist())
-            # all modes that see a dense layer find the same mix
-            mix = mode_mix(params, prices, channels, int(slots[list(used)].sum()))
+            offered = prices if mix else {mode: price}
+            chosen = mode_mix(params, offered, channels, int(slots[list(used)].sum()))
             runs, first = [], 0
-            for kind, groups in mix[0] if mix else ():
+            for kind, groups in chosen[0] if chosen else ():
                 runs.append(ConvRun(kind, first, groups, used))
                 first += groups * params.group_channels(kind)
-            found = (runs, mix[1]) if mix else None
+            found = (runs, chosen[1]) if chosen else None
         else:
             split = _runs(needed, slots, price)
             found = split and (

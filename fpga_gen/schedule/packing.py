@@ -18,7 +18,7 @@ from fpga_gen.schedule.conv_blocks import conv_geometry
 from fpga_gen.schedule.conv_plan import group_prices, mode_mix
 from fpga_gen.schedule.facts import weight_groups
 from fpga_gen.schedule.layout import InputLayout
-from fpga_gen.schedule.pack_search import Reader, planes_touched, search_runs
+from fpga_gen.schedule.pack_search import Reader, search_runs
 from fpga_gen.schedule.placement import map_layout
 from fpga_gen.schedule.plan import Plan, demands
 from fpga_gen.schedule.timing import Timing
@@ -132,15 +132,15 @@ def fit_runs(
     params: EngineParams,
     host_input: InputLayout,
     runs: Runs,
-) -> tuple[Plan, Allocation, Runs] | None:
-    """Plan, placement and runs kept; runs that take memory where it is short are given up one by
-    one. None if no run is left."""
+) -> tuple[Plan, Allocation] | None:
+    """The packed plan and its allocation; runs that take memory where it is short are given up
+    one by one. None if no run is left."""
     while runs:
         packed = with_runs(plan, qgraph, params, runs)
         wanted = demands(packed, qgraph, host_input)
         allocation = allocate_quickly(wanted, params.words)
         if allocation is not None:
-            return packed, allocation, runs
+            return packed, allocation
 
         def live_without(index: int, runs=runs) -> int:
             rest = with_runs(plan, qgraph, params, runs[:index] + runs[index + 1 :])
@@ -151,6 +151,3 @@ def fit_runs(
         worst = min(range(len(runs)), key=live_without)
         runs = runs[:worst] + runs[worst + 1 :]
     return None
-
-
-__all__ = ["Runs", "find_runs", "fit_runs", "packable", "planes_touched", "with_runs"]

@@ -457,6 +457,19 @@ def _block(b: Builder) -> Example:
     return b.example()
 
 
+def _links(b: Builder) -> Example:
+    """A whole HarDNet block with awkward widths: many maps that are read together."""
+    maps = [b.simple(b.input(3, 9, 10), 9, 3, U8)]
+    for layer, width in ((1, 5), (2, 9), (3, 5), (4, 14), (5, 5), (6, 9), (7, 5), (8, 22)):
+        links = [layer - (1 << n) for n in range(4) if layer % (1 << n) == 0]
+        maps.append(b.simple(tuple(maps[k] for k in links), width, 3, U8, top=60))
+    kept = tuple(maps[k] for k in (1, 3, 5, 7, 8))
+    low = b.simple(kept, 11, 1, I8, top=60)
+    other = b.simple(maps[8], 7, 3, I8)
+    b.simple((other, low, maps[4]), 6, 3, I16, top=60)
+    return b.example("t11", "t2")
+
+
 EXAMPLES: dict[str, Callable[[Builder], Example]] = {
     "conv1x1": _conv1x1,
     "conv3x3": _conv3x3,
@@ -480,6 +493,7 @@ EXAMPLES: dict[str, Callable[[Builder], Example]] = {
     "long_input": _long_input,
     "unsigned_input": _unsigned_input,
     "block": _block,
+    "links": _links,
 }
 
 
