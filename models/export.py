@@ -61,6 +61,7 @@ def export_onnx(
     fold: bool = False,
     exporter: str = "dynamo",
     seed: int = 0,
+    half: bool = False,
 ) -> Path:
     """Writes model `name` as one self-contained ONNX file and returns its path.
 
@@ -68,7 +69,9 @@ def export_onnx(
     deviation; output `logits` ([1, 1000], or [1, 1, S, S] for segmentation). All shapes are static.
 
     fold: fold BatchNorm into the convolutions before the export; either exporter may do so anyway.
-    exporter: "dynamo" (torch.export) or "torchscript" (tracing). Raises as `build_model` does.
+    exporter: "dynamo" (torch.export) or "torchscript" (tracing). half: keep weights as float16,
+    each with a Cast behind it (half the file; every consumer still computes in float32). Raises as
+    `build_model` does.
     """
     if exporter not in EXPORTERS:
         raise ValueError(f"unknown exporter {exporter!r}; known: {', '.join(EXPORTERS)}")
@@ -80,11 +83,13 @@ def export_onnx(
     size = MODELS[name].input_size if input_size is None else input_size
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_onnx(model, path, size, exporter)
+    write_onnx(model, path, size, exporter, half)
     return path
 
 
-def write_onnx(model: "nn.Module", path: Path, size: int, exporter: str) -> None:
+def write_onnx(
+    model: "nn.Module", path: Path, size: int, exporter: str, half: bool = False
+) -> None:
     """Exports `model` (eval mode) for a [1, 3, size, size] input, checked, in one rename."""
     import onnx
     import torch
@@ -109,6 +114,8 @@ def write_onnx(model: "nn.Module", path: Path, size: int, exporter: str) -> None
         onnx.checker.check_model(str(raw), full_check=True)
         graph = onnx.load(raw)
         _drop_traces(graph)
+        if half:
+            _halve_weights(graph)
         onnx.save(graph, raw)
         raw.replace(path)
 
@@ -120,3 +127,23 @@ def _drop_traces(model: "onnx.ModelProto") -> None:
         item.ClearField("doc_string")
     model.graph.ClearField("metadata_props")
     model.ClearField("metadata_props")
+
+
+def _halve_weights(model: "onnx.ModelProto", smallest: int = 1024) -> None:
+    """Stores float32 initialisers of at least `smallest` elements as float16 plus a Cast."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for item in model.graph.initializer:
+        value = numpy_helper.to_array(item)
+        if item.data_type != TensorProto.FLOAT or value.size < smallest:
+            continue
+        name = item.name
+        item.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
+        casts.append(
+            helper.make_node("Cast", [f"{name}.half"], [name], f"cast_{name}", to=TensorProto.FLOAT)
+        )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

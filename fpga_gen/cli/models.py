@@ -48,6 +48,7 @@ def list_models(settings: Settings) -> None:
 )
 @click.option("--input-size", type=click.IntRange(32), help="Height and width in pixels.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random weights.")
+@click.option("--half", is_flag=True, help="Store the weights as float16: half the file.")
 @common_options
 @click.pass_obj
 def export(
@@ -57,16 +58,22 @@ def export(
     checkpoint: Path | None,
     input_size: int | None,
     seed: int,
+    half: bool,
 ) -> None:
     """Export the network NAME as ONNX (needs the extra `models`)."""
-    path = export_model(name, output or Path(f"{name}.onnx"), checkpoint, input_size, seed)
+    path = export_model(name, output or Path(f"{name}.onnx"), checkpoint, input_size, seed, half)
     settings.result({"model": name, "onnx": str(path)})
     weights = "random weights" if checkpoint is None else str(checkpoint)
     settings.say(f"{path}: {name} with {weights}")
 
 
 def export_model(
-    name: str, path: Path, checkpoint: Path | None, input_size: int | None, seed: int
+    name: str,
+    path: Path,
+    checkpoint: Path | None,
+    input_size: int | None,
+    seed: int,
+    half: bool = False,
 ) -> Path:
     """Calls models.export; every fault of the input becomes an FpgaGenError."""
     from models import MODELS
@@ -77,7 +84,9 @@ def export_model(
     if checkpoint is not None and not checkpoint.is_file():
         raise FpgaGenError(f"{checkpoint}: no such checkpoint file")
     try:
-        return export_onnx(name, path, checkpoint=checkpoint, input_size=input_size, seed=seed)
+        return export_onnx(
+            name, path, checkpoint=checkpoint, input_size=input_size, seed=seed, half=half
+        )
     except ImportError as error:
         raise FpgaGenError(
             f"models export needs the package {error.name!r}: pip install 'fpga-gen[models]'"

@@ -16,7 +16,7 @@ from fpga_gen.schedule.conv import lower_conv
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
 from fpga_gen.schedule.hazards import with_waits
 from fpga_gen.schedule.layout import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
-from fpga_gen.schedule.lowered import NO_STREAM, Lowered
+from fpga_gen.schedule.lowered import NO_STREAM, WHOLE, Lowered, whole_words
 from fpga_gen.schedule.model import run_model
 from fpga_gen.schedule.packing import find_runs, fit_runs
 from fpga_gen.schedule.placement import Placement, map_layout
@@ -199,7 +199,8 @@ def _load(layout: InputLayout, place: Placement, params: EngineParams, name: str
         "stride": pack_address(layout.stream_words, params.banks),
     }
     end = place.base + layout.stream_words * layout.load_words
-    return Lowered(Instruction(Op.LOAD, fields, layer=name), NO_STREAM, (), ((place.base, end),))
+    written = ((place.base, end, WHOLE),)
+    return Lowered(Instruction(Op.LOAD, fields, layer=name), NO_STREAM, (), written)
 
 
 def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputLayout:
@@ -223,11 +224,8 @@ def _stores(
             "base": pack_address(place.base, params.banks),
             "offset": offset // BEAT_BYTES,
         }
-        stores.append(
-            Lowered(
-                Instruction(Op.STORE, fields, layer=layout.tensor), NO_STREAM, (place.span,), ()
-            )
-        )
+        instruction = Instruction(Op.STORE, fields, layer=layout.tensor)
+        stores.append(Lowered(instruction, NO_STREAM, whole_words(place), ()))
     return stores
 
 

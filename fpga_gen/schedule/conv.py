@@ -10,7 +10,7 @@ from fpga_gen.isa import MAX_BLOCKS, Instruction, Op, pack_address
 from fpga_gen.quant.ir import QConv, QTensor
 from fpga_gen.schedule.conv_blocks import Block, check_accumulator, conv_blocks, conv_geometry
 from fpga_gen.schedule.conv_plan import plan_conv
-from fpga_gen.schedule.lowered import Lowered, output_fields
+from fpga_gen.schedule.lowered import Lowered, output_fields, own_bytes
 from fpga_gen.schedule.placement import Placement
 from fpga_gen.schedule.timing import Timing
 from fpga_gen.schedule.walk import TapTable, walk_fields
@@ -62,7 +62,7 @@ def lower_conv(
         )
     check_accumulator(node, blocks, bias)
     plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix)
-    reads = tuple(dict.fromkeys(places[i].span for i in node.inputs))
+    reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(places[i])))
     mult, shift = node.mult[order], node.shift[order]
     lowered = []
     for run in plan.runs:
@@ -105,7 +105,7 @@ def lower_conv(
                     node.name,
                 ),
                 reads,
-                (place.span,),
+                own_bytes(place),
             )
         )
     return lowered

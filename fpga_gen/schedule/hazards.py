@@ -2,7 +2,8 @@
 
 Instructions read memory in program order, and results leave through one in-order exit path, so
 a later write can overtake neither an earlier read nor an earlier write. What remains: a read of
-words whose write has not drained.
+bytes whose write has not drained. Maps that share a plane own different bytes of its words; a
+reader ignores the bytes of the others (their weights are 0).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from fpga_gen.schedule.lowered import Lowered, Span
 
 
 def _overlap(a: Span, b: Span) -> bool:
-    return a[0] < b[1] and b[0] < a[1]
+    return a[0] < b[1] and b[0] < a[1] and a[2] & b[2] != 0
 
 
 def with_waits(lowered: list[Lowered]) -> list[Lowered]:

@@ -11,7 +11,8 @@ from fpga_gen.isa import Instruction, pack_address
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.schedule.placement import Placement
 
-Span = tuple[int, int]  # words [first, end) of the feature-map memory
+Span = tuple[int, int, int]  # words [first, end) of the feature-map memory, bits of their bytes
+WHOLE = -1  # all bytes of a word
 NO_STREAM = np.zeros(0, np.uint32)
 
 
@@ -23,6 +24,33 @@ class Lowered:
     stream: np.ndarray
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
+
+
+def whole_words(placement: Placement) -> tuple[Span, ...]:
+    """The words of a map for an instruction that moves whole words."""
+    return ((*placement.span, WHOLE),)
+
+
+def own_bytes(placement: Placement) -> tuple[Span, ...]:
+    """The bytes of a map's own channels: other maps may hold the rest of its first and its last
+    plane."""
+    layout = placement.layout
+    if layout.low:
+        return whole_words(placement)
+    full = (1 << layout.word_channels) - 1
+    size = layout.height * layout.width
+    spans = []
+    for plane in range(layout.planes):
+        start = plane * layout.word_channels
+        first = max(layout.byte_offset - start, 0)
+        end = min(layout.byte_offset + layout.channels - start, layout.word_channels)
+        lanes = full & ((1 << end) - (1 << first))
+        base = placement.base + plane * layout.plane
+        if spans and spans[-1][2] == lanes:
+            spans[-1] = (spans[-1][0], base + size, lanes)
+        else:
+            spans.append((base, base + size, lanes))
+    return tuple(spans)
 
 
 def output_fields(

@@ -34,6 +34,7 @@ class Placement:
 
     @property
     def span(self) -> tuple[int, int]:
+        """Words [first, end) of the map, gaps between its planes included."""
         return self.base, self.base + self.layout.words
 
     def at(self, base: int) -> Placement:

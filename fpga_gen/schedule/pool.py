@@ -6,7 +6,7 @@ from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import MAX_BLOCKS, Instruction, Op, pack_address
 from fpga_gen.quant.ir import QMaxPool, QTensor
-from fpga_gen.schedule.lowered import NO_STREAM, Lowered, output_fields
+from fpga_gen.schedule.lowered import NO_STREAM, Lowered, output_fields, whole_words
 from fpga_gen.schedule.placement import Placement
 from fpga_gen.schedule.walk import Geometry, TapTable, live_taps, walk_fields
 
@@ -60,4 +60,4 @@ def lower_pool(
     instruction = Instruction(
         Op.POOL, fields, blocks=blocks, taps=tuple(table.records), layer=node.name
     )
-    return [Lowered(instruction, NO_STREAM, (source.span,), (place.span,))]
+    return [Lowered(instruction, NO_STREAM, whole_words(source), whole_words(place))]

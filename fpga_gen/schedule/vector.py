@@ -18,7 +18,7 @@ from fpga_gen.isa import (
 )
 from fpga_gen.quant.ir import QAdd, QMul, QResample, QTensor
 from fpga_gen.quant.numerics import ACC_BITS
-from fpga_gen.schedule.lowered import Lowered, output_fields
+from fpga_gen.schedule.lowered import Lowered, output_fields, whole_words
 from fpga_gen.schedule.placement import Placement
 from fpga_gen.schedule.weights import pack_params
 
@@ -120,8 +120,8 @@ def lower_vector(
             "hi": node.hi,
         }
         instruction = Instruction(Op.VECTOR, fields, sources=sources, y=y, x=x, layer=node.name)
-        reads = tuple(dict.fromkeys(places[n].span for n in names))
-        lowered.append(Lowered(instruction, stream, reads, (place.span,)))
+        reads = tuple(dict.fromkeys(s for n in names for s in whole_words(places[n])))
+        lowered.append(Lowered(instruction, stream, reads, whole_words(place)))
     return lowered
 
 

@@ -8,6 +8,7 @@ import pytest
 if find_spec("torch") is None or find_spec("onnxruntime") is None:
     pytest.skip("needs torch and onnxruntime", allow_module_level=True)
 
+import numpy as np
 import onnx
 import onnxruntime
 import torch
@@ -75,3 +76,12 @@ def test_checkpoint_is_exported(tmp_path: Path) -> None:
 def test_unknown_exporter(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="torchscript"):
         export_onnx("hardnet-39ds", tmp_path / "m.onnx", exporter="tensorflow")
+
+
+def test_half_weights_are_half_the_file(tmp_path):
+    whole = export_onnx("hardnet-39ds", tmp_path / "whole.onnx", input_size=64)
+    half = export_onnx("hardnet-39ds", tmp_path / "half.onnx", input_size=64, half=True)
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    image = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
+    runs = [onnxruntime.InferenceSession(p).run(None, {"image": image})[0] for p in (whole, half)]
+    assert np.abs(runs[0] - runs[1]).max() < 0.02 * np.abs(runs[0]).max()
