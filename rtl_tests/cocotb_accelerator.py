@@ -181,7 +181,7 @@ def fetches(net: Network) -> list[tuple[int, int]]:
     """(first byte, bytes) in memory of every FETCH."""
     bases = {1: WEIGHTS, 2: INPUT}
     fields = [i.fields for i in net.schedule.instructions if i.op == Op.FETCH]
-    return [(bases[f["region"]] + f["offset"] * BYTES, f["words"] * BYTES) for f in fields]
+    return [(bases[f["region"]] + f.get("offset", 0) * BYTES, f["words"] * BYTES) for f in fields]
 
 
 @case
@@ -255,18 +255,24 @@ async def write_error(system):
 
 @case
 async def windows(system):
-    """The last byte of the weights, then of the output, lies outside."""
+    """The last beat of the input, then of the output, lies outside."""
     net = network(SHORT)
-    last = max(base + length for base, length in fetches(net))
+    read_end = max(base + length for base, length in fetches(net))
+    stores = [i.fields for i in net.schedule.instructions if i.op == Op.STORE]
+    write_end = OUTPUT + max(
+        f.get("offset", 0) * BYTES + f["words"] * SMALL.in_channels for f in stores
+    )
     for name, limit, info in (
-        ("WINDOW0_LIMIT_LO", last - BYTES, 0),
-        ("WINDOW1_LIMIT_LO", OUTPUT + net.frame.output_bytes - BYTES, 15),
+        ("WINDOW0_LIMIT_LO", read_end - BYTES, 0),
+        ("WINDOW1_LIMIT_LO", write_end - BYTES, 15),
     ):
         await system.load(net)
         await system.write(name, limit)
         await system.start()
         await system.expect_error(ErrorCode.ADDRESS_WINDOW, info)
-        assert all(address + BYTES * beats <= END for w in system.watches for address, beats in w.bursts)
+        assert all(
+            address + BYTES * beats <= END for w in system.watches for address, beats in w.bursts
+        )
 
 
 @case

@@ -45,6 +45,7 @@ def test_reads_old_data_and_writes_lanes(shape):
 def test_template_has_the_twins_ports_and_no_initial_values():
     for shape in SHAPES:
         text = shape.verilog()
-        assert f"module {shape.name} (" in text and "initial" not in text
+        assert f"module {shape.name} (" in text
+        assert "initial" not in text
         assert all(f" {pin}" in text for pin in shape.signature.members)
         assert f'ram_style = "{shape.style}"' in text

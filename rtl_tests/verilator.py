@@ -16,6 +16,8 @@ from fpga_gen.simulate.toolchain import verilator_environment
 
 CACHE = Path(__file__).parent / "build"  # ignored by git; keyed by contents
 
+BUILD_ARGS = ("-Wno-fatal", "-O3", "-CFLAGS", "-O1", "--output-split", "20000")
+
 
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
@@ -54,15 +56,17 @@ def run_cocotb_on(files: dict[str, str], top: str, module: str, out: Path, seed:
         runner = get_runner("verilator")
         if not (build / "complete").exists():
             build.mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
+            pins = f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
+            for name, content in {**files, "pins.vlt": pins}.items():
                 (build / name).write_text(content)
-            controls = [str(build / name) for name in files if name.endswith(".vlt")]
+            controls = [str(path) for path in sorted(build.glob("*.vlt"))]
             runner.build(
                 sources=[build / name for name in files if name.endswith(".v")],
                 hdl_toplevel=top,
                 build_dir=build,
                 timescale=("1ns", "1ps"),
-                build_args=["-Wno-fatal", "-O3", "-CFLAGS", "-O1", *controls],
+                # Of all signals the testbench needs the pins alone: the rest may be optimised.
+                build_args=["--no-public-flat-rw", *controls, *BUILD_ARGS],
                 log_file=out / "build.log",
             )
             (build / "complete").touch()

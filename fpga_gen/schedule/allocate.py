@@ -32,8 +32,8 @@ class Demand:
 
 @dataclass(frozen=True)
 class Allocation:
-    """First word of every map or run; peak: words in use by the highest map; live: largest sum of live
-    maps (a lower bound of any allocation)."""
+    """First word of every map or run of maps; peak: words in use by the highest one; live: largest
+    sum of live maps (a lower bound of any allocation)."""
 
     bases: dict[str, int]
     peak: int

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SEED = 1
-MOVES_PER_MAP = 500  # moves of the annealing per map of a class
+MOVES_PER_MAP = 300  # moves of the annealing per map of a class
 MAX_MOVES = 20_000  # of one class
 HOT, COLD = 2000.0, 20.0  # temperatures at the start and at the end, in cycles
 EPSILON = 1.0  # cycles a neighbour in a run must be worth
@@ -176,9 +176,7 @@ def search_runs(
     map; word: channels of a plane."""
     rng = random.Random(SEED)
     spent = [0] * len(readers)  # slots on all classes, at their present runs
-    states = [
-        _Class(maps, sizes, readers, [r.fixed for r in readers], word) for maps in classes
-    ]
+    states = [_Class(maps, sizes, readers, [r.fixed for r in readers], word) for maps in classes]
     for state in states:
         spent = [a + b for a, b in zip(spent, state.slots, strict=True)]
     runs: list[tuple[int, ...]] = []

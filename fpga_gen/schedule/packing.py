@@ -119,9 +119,7 @@ def with_runs(plan: Plan, qgraph: QuantGraph, params: EngineParams, runs: Runs) 
         for name in run:
             tensor = qgraph.tensors[name]
             layout = map_layout(tensor, params, byte_offset=start % params.in_channels)
-            buffers[name] = replace(
-                buffers[name], layout=layout, run=run[0], first_channel=start
-            )
+            buffers[name] = replace(buffers[name], layout=layout, run=run[0], first_channel=start)
             start += tensor.channels
     return replace(plan, buffers=buffers)
 
