@@ -72,7 +72,7 @@ def lower_conv(
         table = TapTable(params, geometry.in_w, node.name)
         records = _records(blocks, run.blocks, table, params.banks)
         fields = {
-            **walk_fields(params, geometry, run.mode, node.name),
+            **walk_fields(params, geometry, run.mode, node.name, plan.tile_limit),
             **output_fields(params, out, place, byte // params.in_channels, geometry.rows[0]),
             "n_blocks": len(records),
             "n_taps": len(table.records),

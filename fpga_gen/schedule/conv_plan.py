@@ -7,7 +7,7 @@ the blocks it needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.ir import QConv
 from fpga_gen.schedule.conv_blocks import Block
-from fpga_gen.schedule.timing import Timing, group_cycles
+from fpga_gen.schedule.timing import Timing, drain_time, group_cycles, tile_sizes
 from fpga_gen.schedule.walk import Geometry, lanes_of, modes_of, pixel_groups, tiles
 
 MAX_SLOTS = (1 << 14) - 1
@@ -39,20 +39,31 @@ class ConvRun:
 
 @dataclass(frozen=True)
 class ConvPlan:
-    """Runs in channel order, and their model cycles."""
+    """Runs in channel order, their model cycles up to the drain of the last result, and the most
+    pixel groups of a tile."""
 
     runs: tuple[ConvRun, ...]
     cycles: int
+    tile_limit: int
 
 
-def group_prices(params: EngineParams, timing: Timing, geometry: Geometry, out16: bool) -> Prices:
+def tile_limits(params: EngineParams) -> tuple[int, ...]:
+    """Tile sizes to choose from. A smaller tile leaves less to drain at the end of a layer, when
+    the next one waits; a larger one gives more time to load each weight slot."""
+    most = params.tile_groups
+    return most, most * 3 // 4, most // 2
+
+
+def group_prices(
+    params: EngineParams, timing: Timing, geometry: Geometry, out16: bool, tile_limit: int
+) -> Prices:
     """Cycles of one column group over all tiles, by mode, as functions of the weight slots; None
     where the slots do not fit the weight buffer."""
     limit = (params.weight_words - timing.weight_margin) * params.stream_granules
     prices: Prices = {}
     for mode in modes_of(params, geometry):
         lanes = lanes_of(params, geometry, mode)
-        split = tiles(params, pixel_groups(params, geometry, mode))
+        split = tiles(pixel_groups(params, geometry, mode), tile_limit)
         whole = MAX_SLOTS
         if split[0] > 1:  # replayed for every tile
             whole = min(MAX_SLOTS, limit // params.slot_granules(mode))
@@ -144,6 +155,15 @@ def _needed(blocks: list[Block], group: int, wide: bool) -> np.ndarray:
     return needed
 
 
+def last_drain(
+    params: EngineParams, geometry: Geometry, mode: int, out16: bool, tile_limit: int
+) -> int:
+    """Cycles that the exit path takes for the last tile of a layer."""
+    split = tiles(pixel_groups(params, geometry, mode), tile_limit)
+    size = tile_sizes(*split)[-1][1]
+    return drain_time(params, lanes_of(params, geometry, mode), size, out16)
+
+
 def plan_conv(
     node: QConv,
     blocks: list[Block],
@@ -154,10 +174,30 @@ def plan_conv(
     mix: bool = True,
 ) -> ConvPlan:
     """Runs with the fewest model cycles; ScheduleError if no mode fits the board."""
+    best: ConvPlan | None = None
+    for limit in tile_limits(params):
+        prices = group_prices(params, timing, geometry, out16, limit)
+        for runs, cycles in _choices(node, blocks, params, prices, mix):
+            cycles += last_drain(params, geometry, runs[-1].mode, out16, limit)
+            if best is None or cycles < best.cycles:
+                best = ConvPlan(tuple(runs), cycles, limit)
+    if best is None:
+        total = sum(len(b.taps) for b in blocks)
+        words = min(params.slot_granules(m) for m in modes_of(params, geometry)) * total
+        smallest = -(-words // params.stream_granules)
+        raise ScheduleError(
+            f"layer '{node.name}' is too big for the board: the weights of one group of output "
+            f"channels take {smallest} words, the weight buffer holds {params.weight_words}"
+        )
+    return best
+
+
+def _choices(
+    node: QConv, blocks: list[Block], params: EngineParams, prices: Prices, mix: bool
+) -> Iterator[tuple[list[ConvRun], int]]:
+    """(runs, cycles) of the best mix, or of every mode alone."""
     slots = np.array([len(b.taps) for b in blocks])
     channels = len(blocks[0].weight)
-    prices = group_prices(params, timing, geometry, out16)
-    best: ConvPlan | None = None
     for mode, price in prices.items():
         per_group = params.group_channels(mode)
         needed = _needed(blocks, per_group, node.wide)
@@ -169,20 +209,12 @@ def plan_conv(
             for kind, groups in chosen[0] if chosen else ():
                 runs.append(ConvRun(kind, first, groups, used))
                 first += groups * params.group_channels(kind)
-            found = (runs, chosen[1]) if chosen else None
+            if chosen:
+                yield runs, chosen[1]
         else:
             split = _runs(needed, slots, price)
-            found = split and (
-                [ConvRun(mode, a * per_group, b - a, used) for a, b, used in split[0]],
-                split[1],
-            )
-        if found and (best is None or found[1] < best.cycles):
-            best = ConvPlan(tuple(found[0]), found[1])
-    if best is None:
-        words = [int(slots.sum()) * params.slot_granules(m) for m in prices]
-        smallest = -(-min(words) // params.stream_granules)
-        raise ScheduleError(
-            f"layer '{node.name}' is too big for the board: the weights of one group of output "
-            f"channels take {smallest} words, the weight buffer holds {params.weight_words}"
-        )
-    return best
+            if split:
+                yield (
+                    [ConvRun(mode, a * per_group, b - a, used) for a, b, used in split[0]],
+                    split[1],
+                )

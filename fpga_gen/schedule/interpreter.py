@@ -1,7 +1,7 @@
 """Program interpreter: executes the encoded program on a byte-exact feature-map memory.
 
 It sees what the hardware sees: program, weight and input bytes. The memory starts with random
-bytes, and every rule the hardware relies on is checked: words are read only once they were
+bytes, and every rule the hardware relies on is checked: bytes are used only once they were
 written and waited for, write steps are free of bank conflicts, addresses are in range, streams
 are consumed to the last word. A broken rule raises ProgramError with the instruction's index.
 """

@@ -56,7 +56,8 @@ def _readers(
             continue
         geometry = conv_geometry(node, qgraph.tensors)
         out = qgraph.tensors[node.output]
-        prices = group_prices(params, timing, geometry, out.format.bits == 16)
+        wide = out.format.bits == 16
+        prices = group_prices(params, timing, geometry, wide, params.tile_groups)
         parts, fixed = [], 0
         for term in node.terms:
             kernel = term.weight.shape[2:]

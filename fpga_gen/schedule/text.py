@@ -64,7 +64,7 @@ def schedule_text(schedule: Schedule) -> str:
         place, layout = point.placement, point.placement.layout
         lines.append(
             f"map {layout.tensor} after={point.after} base={place.base} plane={layout.plane} "
-            f"low={layout.low} rows={place.first_row}+{layout.height}"
+            f"byte={layout.byte_offset} low={layout.low} rows={place.first_row}+{layout.height}"
         )
     for index, instruction in enumerate(s.instructions):
         lines.append(f"{index}: {instruction_text(instruction, s.params)}")

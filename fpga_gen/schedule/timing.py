@@ -33,7 +33,7 @@ class Timing:
     instruction: int = 1
     vector_tail: int = 20
     vector_block: int = 4
-    load_word: float = 1.5
+    load_word: float = 1.0
     load_tail: int = 31
     store_latency: int = 11
     end: int = 23

@@ -59,19 +59,22 @@ def pixel_groups(params: EngineParams, geometry: Geometry, mode: int) -> int:
     return geometry.n_rows * -(-geometry.out_w // lanes)
 
 
-def tiles(params: EngineParams, groups: int) -> tuple[int, int, int]:
-    """(n_tiles, tile_groups, long_tiles): balanced split into tiles of at most T groups."""
-    n_tiles = -(-groups // params.tile_groups)
+def tiles(groups: int, limit: int) -> tuple[int, int, int]:
+    """(n_tiles, tile_groups, long_tiles): balanced split into tiles of at most `limit` groups."""
+    n_tiles = -(-groups // limit)
     tile_groups = -(-groups // n_tiles)
     return n_tiles, tile_groups, groups - n_tiles * (tile_groups - 1)
 
 
-def walk_fields(params: EngineParams, geometry: Geometry, mode: int, name: str) -> dict[str, int]:
-    """The walk's header fields of a CONV or POOL instruction."""
+def walk_fields(
+    params: EngineParams, geometry: Geometry, mode: int, name: str, tile_limit: int | None = None
+) -> dict[str, int]:
+    """The walk's header fields of a CONV or POOL instruction; tile_limit: most pixel groups of a
+    tile (None: as many as the engine keeps sums for)."""
     g, banks = geometry, params.banks
     lanes = lanes_of(params, g, mode)
     groups = pixel_groups(params, g, mode)
-    n_tiles, tile_groups, long_tiles = tiles(params, groups)
+    n_tiles, tile_groups, long_tiles = tiles(groups, tile_limit or params.tile_groups)
     stride_y, stride_x = g.stride
     if stride_y > 15:
         raise ScheduleError(f"layer '{name}': vertical stride {stride_y} is above 15")
