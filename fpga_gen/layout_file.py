@@ -1,7 +1,7 @@
 """layout.json: all that the host and the simulator need to feed a program and read its results.
 
 It holds the input and output regions, the scales and formats of their maps, the preparation of
-pictures, the operators left to the host, and where every intermediate map can be traced.
+pictures, the operators left to the host, and the names of the program's instructions.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from fpga_gen.images import Preprocess
+from fpga_gen.isa import Op
 from fpga_gen.quant.ir import QTensor, QuantGraph
 from fpga_gen.schedule.layout import to_json as region_to_json
 from fpga_gen.schedule.program import Schedule
@@ -47,4 +48,8 @@ def host_layout(schedule: Schedule, qgraph: QuantGraph, preprocess: Preprocess) 
         "host_input": asdict(qgraph.host_input),
         "host_ops": [asdict(op) for op in qgraph.host_ops],
         "preprocess": preprocess.to_dict(),
+        # (operation, layer) in the order of the hardware's log, which leaves FETCH out.
+        "instructions": [
+            [i.op.name.lower(), i.layer] for i in schedule.instructions if i.op != Op.FETCH
+        ],
     }

@@ -137,7 +137,7 @@ def compile_trace(flow: SimulationFlow) -> None:
 def compile_simulator(flow: SimulationFlow) -> None:
     """Verilog -> simulator; kept in a cache by content."""
     flow.progress.detail("the first time this takes minutes")
-    files = sorted(n for n in flow.build.files if n.startswith("rtl/") and n.endswith(".v"))
+    files = sorted(name for name in flow.build.files if name.startswith("rtl/"))
     flow.library = build_simulator([flow.directory / name for name in files])
 
 

@@ -83,6 +83,7 @@ def make_config(normalise: str, fit: str, **options: Any) -> Any:
 def build(settings: Settings, output: Path | None, **options: Any) -> None:
     """Compile MODEL (ONNX) for a board: quantised weights, schedule, Verilog, report."""
     from fpga_gen import pipeline
+    from fpga_gen.report.markdown import deviation_lines
 
     config = make_config(**options)
     target = output or Path("build") / f"{config.model.stem}-{config.board}"
@@ -91,6 +92,9 @@ def build(settings: Settings, output: Path | None, **options: Any) -> None:
     settings.result(
         {"directory": str(target), "seconds": flow.times, "report": flow.report.to_dict()}
     )
+    if settings.verbose:
+        for line in deviation_lines(flow.report.quantisation):
+            settings.say(f"not as imported: {line}")
     settings.show(frame_table(flow.report))
     settings.say(f"{target}: complete; details in {target / 'report.md'}")
 

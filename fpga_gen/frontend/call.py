@@ -75,6 +75,18 @@ class Call:
             raise Refused(f"{name} holds NaN or infinite values", "repair the weights")
         return array
 
+    def grid(self, index: int, filters: int, axis: int) -> np.ndarray | None:
+        """(filters,) steps of a constant that was quantised along `axis`; None if it was not."""
+        found = self.builder.imported.grids.get(self.node.input[index])
+        if found is None:
+            return None
+        if found.scale.ndim and found.axis != axis:
+            raise Refused(
+                f"weight '{self.node.input[index]}' is quantised along axis {found.axis}",
+                f"quantise it per output channel (axis {axis})",
+            )
+        return np.broadcast_to(found.scale, (filters,)).astype(np.float64)
+
     def feature(self, index: int = 0, *, padded: bool = False) -> Feature:
         """A feature map of any ONNX shape; one with pending zero padding only if `padded`."""
         value = self.values[index] if self.has(index) else None

@@ -9,12 +9,28 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from fpga_gen.frontend import ops_conv, ops_elementwise, ops_host, ops_pool, ops_resize, ops_shape
+from fpga_gen.frontend import (
+    ops_conv,
+    ops_elementwise,
+    ops_host,
+    ops_pool,
+    ops_resize,
+    ops_shape,
+    qdq,
+)
 from fpga_gen.frontend.call import PADDED, Call, on_host
 from fpga_gen.frontend.constants import fold
 from fpga_gen.frontend.load import LoadedModel, initializer_arrays, load_model
 from fpga_gen.frontend.problems import Problem, Refused, problems_error
-from fpga_gen.frontend.values import Builder, Feature, HostValue, Unknown, Value, phantom
+from fpga_gen.frontend.values import (
+    Builder,
+    Feature,
+    HostValue,
+    Quantised,
+    Unknown,
+    Value,
+    phantom,
+)
 from fpga_gen.graph.ir import Graph, HostInput, HostOp
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.verify import verify
@@ -61,8 +77,8 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
 
 # Operators that the host can run on what the engine returns.
 HOST_OPERATORS = frozenset(
-    "ArgMax Cast Clip Dropout Flatten Identity Relu Reshape Resize Sigmoid Softmax Squeeze "
-    "Transpose Unsqueeze Upsample".split()
+    "ArgMax Cast Clip DequantizeLinear Dropout Flatten Identity QuantizeLinear Relu Reshape Resize "
+    "Sigmoid Softmax Squeeze Transpose Unsqueeze Upsample".split()
 )
 
 REMEDIES = {
@@ -74,9 +90,9 @@ REMEDIES = {
     "Elu": "train with Relu or ReLU6 instead",
     "Gelu": "train with Relu or ReLU6 instead",
     "Tanh": "train with Relu or Clip instead",
-    "QuantizeLinear": "export the float model, quantisation is done here",
-    "DequantizeLinear": "export the float model, quantisation is done here",
-    "QLinearConv": "export the float model, quantisation is done here",
+    "ConvInteger": "export the float model, or quantise it in QDQ format",
+    "DynamicQuantizeLinear": "export the float model, or quantise it statically in QDQ format",
+    "QLinearConv": "export the float model, or quantise it in QDQ format",
     "If": "simplify the model first (onnxsim)",
     "Loop": "export without control flow",
     "Scan": "export without control flow",
@@ -178,6 +194,10 @@ def _convert(state: _Import, node: onnx.NodeProto, *, tail: bool, reaches: str) 
     """Values of a node's outputs."""
     inputs = tuple(state.values.get(n, Unknown()) if n else None for n in node.input)
     known = node.domain in ("", "ai.onnx")
+    if qdq.is_qdq(node):
+        if any(isinstance(v, Unknown) for v in inputs):
+            return [Unknown()]
+        return qdq.convert(Call(state.builder, node, state.source.opset, inputs, tail, reaches))
     subgraphs = any(a.g.node or a.graphs for a in node.attribute)
     constant = all(v is None or isinstance(v, np.ndarray) for v in inputs) and not subgraphs
     if known and constant:
@@ -188,6 +208,8 @@ def _convert(state: _Import, node: onnx.NodeProto, *, tail: bool, reaches: str) 
         raise Refused(f"operator {node.op_type}{domain} is not supported", remedy)
     if any(isinstance(v, Unknown) for v in inputs):
         return [Unknown() for _ in node.output]
+    if any(isinstance(v, Quantised) for v in inputs):
+        raise Refused("reads a quantised map", "put DequantizeLinear before it (QDQ format)")
     call = Call(state.builder, node, state.source.opset, inputs, tail, reaches)
     return OPERATORS[node.op_type](call)
 
@@ -196,7 +218,10 @@ def _phantoms(state: _Import, node: onnx.NodeProto) -> list[Value]:
     """Stand-ins for the results of a refused node, shaped by ONNX's own inference."""
     if state.inferred is None:
         state.inferred = _infer_shapes(state.source)
-    return [phantom(state.builder, o, state.inferred.get(o)) for o in node.output]
+    results = [phantom(state.builder, o, state.inferred.get(o)) for o in node.output]
+    if node.op_type == "QuantizeLinear":
+        return [Quantised(r, None) if isinstance(r, Feature) else r for r in results]
+    return results
 
 
 def _infer_shapes(source: LoadedModel) -> dict[str, tuple[int, ...]]:
@@ -230,6 +255,10 @@ def _finish(state: _Import) -> Graph | None:
         if isinstance(value, Feature) and any(value.pads):
             state.problems.append(Problem(info.name, "Output", "is a zero-padded map", PADDED))
             continue
+        if isinstance(value, Quantised):
+            remedy = "end the model with DequantizeLinear"
+            state.problems.append(Problem(info.name, "Output", "is quantised", remedy))
+            continue
         if not isinstance(value, Feature | HostValue):
             reason = "does not depend on the input"
             state.problems.append(Problem(info.name, "Output", reason, "remove this output"))
@@ -252,6 +281,7 @@ def _finish(state: _Import) -> Graph | None:
         host_input=HostInput((c, h, w)),
         host_ops=tuple(host_ops),
         output_names=tuple(o.name for o in state.source.model.graph.output),
+        hints=builder.imported.result(),
     )
     graph = pruned(graph)
     verify(graph)

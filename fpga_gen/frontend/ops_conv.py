@@ -38,7 +38,10 @@ def conv(call: Call) -> list[Value]:
     bias = call.weight(2, "bias") if call.has(2) else np.zeros(weight.shape[0], np.float32)
     if bias.shape != weight.shape[:1]:
         raise Refused(f"its bias has shape {list(bias.shape)}", "export the model again")
-    term = ConvTerm(x.tensor, weight, window.stride, add_pads(window.pads, x.pads), window.dilation)
+    term = ConvTerm(
+        x.tensor, weight, window.stride, add_pads(window.pads, x.pads), window.dilation,
+        grid=call.grid(1, weight.shape[0], 0),
+    )  # fmt: skip
     shape = (weight.shape[0], *window.out)
     return call.result(
         call.builder.add(Conv, call.output, shape, call.name, terms=(term,), bias=bias)
@@ -52,14 +55,18 @@ def gemm(call: Call) -> list[Value]:
     if weight.ndim != 2:
         raise Refused(f"its weight has {weight.ndim} dimensions", "export the model again")
     matrix = weight if call.attr("transB", 0) else weight.T
-    matrix = np.float32(call.attr("alpha", 1.0)) * matrix
+    alpha = np.float32(call.attr("alpha", 1.0))
+    matrix = alpha * matrix
+    grid = call.grid(1, matrix.shape[0], 0 if call.attr("transB", 0) else 1)
+    if grid is not None:
+        grid = grid * abs(alpha) if alpha else None
     bias = np.zeros(matrix.shape[0], np.float32)
     if call.has(2):
         addend = np.float32(call.attr("beta", 1.0)) * call.weight(2, "bias")
         if addend.size not in (1, bias.size) or addend.shape[-1:] not in ((1,), bias.shape, ()):
             raise Refused(f"its bias has shape {list(addend.shape)}", "export the model again")
         bias = np.broadcast_to(addend.reshape(-1), bias.shape).astype(np.float32)
-    return _dense(call, matrix, bias)
+    return _dense(call, matrix, bias, grid)
 
 
 def matmul(call: Call) -> list[Value]:
@@ -71,10 +78,13 @@ def matmul(call: Call) -> list[Value]:
     weight = call.weight(1, "weight")
     if weight.ndim != 2:
         raise Refused(f"its weight has {weight.ndim} dimensions", "use a 2D matrix")
-    return _dense(call, weight.T, np.zeros(weight.shape[1], np.float32))
+    filters = weight.shape[1]
+    return _dense(call, weight.T, np.zeros(filters, np.float32), call.grid(1, filters, 1))
 
 
-def _dense(call: Call, matrix: np.ndarray, bias: np.ndarray) -> list[Value]:
+def _dense(
+    call: Call, matrix: np.ndarray, bias: np.ndarray, grid: np.ndarray | None
+) -> list[Value]:
     """A matrix (outputs, inputs) on a flattened map: a convolution as large as the map."""
     x = call.feature()
     channels, height, width = call.builder.shape(x.tensor)
@@ -89,7 +99,7 @@ def _dense(call: Call, matrix: np.ndarray, bias: np.ndarray) -> list[Value]:
     weight = np.ascontiguousarray(matrix).reshape(-1, channels, height, width)
     tensor = call.builder.add(
         Conv, call.output, (weight.shape[0], 1, 1), call.name,
-        terms=(ConvTerm(x.tensor, weight),), bias=bias,
+        terms=(ConvTerm(x.tensor, weight, grid=grid),), bias=bias,
     )  # fmt: skip
     return call.result(tensor, (1, weight.shape[0]))
 

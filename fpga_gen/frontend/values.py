@@ -11,7 +11,16 @@ from fpga_gen.frontend.constants import MAX_ELEMENTS
 from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.graph.axis import broadcast_axis, identity_axis
-from fpga_gen.graph.ir import Conv, ConvTerm, HostOp, Node, Resample, Tensor
+from fpga_gen.graph.ir import (
+    Conv,
+    ConvTerm,
+    HostOp,
+    Node,
+    QuantHints,
+    Resample,
+    Tensor,
+    TensorHint,
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,44 @@ class Unknown:
     """The result of a refused node whose shape cannot be told."""
 
 
-Value = np.ndarray | Feature | HostValue | Unknown
+@dataclass(frozen=True)
+class Quantised:
+    """What lies between QuantizeLinear and DequantizeLinear: a value rounded to integers.
+
+    hint: None after a refused QuantizeLinear, so that only that one is a problem.
+    """
+
+    value: Feature | HostValue
+    hint: TensorHint | None
+
+
+Value = np.ndarray | Feature | HostValue | Quantised | Unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Steps of a dequantised constant: scale () or (n,) along `axis`."""
+
+    scale: np.ndarray
+    axis: int
+
+
+@dataclass
+class Imported:
+    """Quantisation found in the model. hints, same, notes: as in QuantHints; grids: by ONNX name
+    of the constant; clipped: (tensor, lo, hi) -> the tensor that saturates there."""
+
+    hints: dict[str, TensorHint] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    grids: dict[str, Grid] = field(default_factory=dict)
+    clipped: dict[tuple[str, float, float], str] = field(default_factory=dict)
+
+    def result(self) -> QuantHints | None:
+        """The graph's hints; None if nothing was quantised."""
+        if not (self.hints or self.notes or self.grids):
+            return None
+        return QuantHints(dict(self.hints), dict(self.same), tuple(self.notes))
 
 
 @dataclass
@@ -51,6 +97,7 @@ class Builder:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    imported: Imported = field(default_factory=Imported)
 
     def tensor(self, name: str, shape: tuple[int, int, int]) -> str:
         """Register a new map; the name is made unique if it is taken."""

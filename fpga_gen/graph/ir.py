@@ -39,7 +39,9 @@ class ConvTerm:
     """One convolution that is accumulated into a Conv node (ONNX Conv semantics).
 
     weight: float32 (out_channels, in_channels / groups, kh, kw); pads: (top, left, bottom, right);
-    stride, dilation: (y, x).
+    stride, dilation: (y, x). grid: (out_channels,) real step of each filter of a model that was
+    quantised elsewhere (weight = step * integer); None: no such steps. Whoever uses it checks
+    that the weights still lie on it.
     """
 
     input: str
@@ -48,6 +50,7 @@ class ConvTerm:
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    grid: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +191,35 @@ class HostInput:
     space_to_depth: int = 1
 
 
+@dataclass(frozen=True)
+class TensorHint:
+    """How a model that was quantised elsewhere stores a map: real = scale * (q - zero_point), q an
+    integer of `bits` bits."""
+
+    scale: float
+    zero_point: int
+    signed: bool
+    bits: int = 8
+
+
+@dataclass(frozen=True)
+class QuantHints:
+    """Quantisation that came with the model (the weights' steps are `ConvTerm.grid`).
+
+    tensors: by name of the map; a rewrite that removes a map leaves its entry behind. same: map ->
+    a clipped copy with the same levels, which makes up for the map if that is removed. notes:
+    (name, reason) of what the import could not keep.
+    """
+
+    tensors: dict[str, TensorHint]
+    same: dict[str, str] = field(default_factory=dict)
+    notes: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A whole network. `outputs` are engine tensors, `host_ops` follow on the host."""
+    """A whole network. `outputs` are engine tensors, `host_ops` follow on the host; hints: None
+    for a float model."""
 
     name: str
     input: str
@@ -200,6 +229,7 @@ class Graph:
     host_input: HostInput
     host_ops: tuple[HostOp, ...] = ()
     output_names: tuple[str, ...] = ()
+    hints: QuantHints | None = None
 
     def producers(self) -> dict[str, Node]:
         return {n.output: n for n in self.nodes}

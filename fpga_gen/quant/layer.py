@@ -46,7 +46,8 @@ class FoldedConv:
 
     weight: (F, Kc) compact, real per unit of v; columns: (1 or F, Kc) im2col columns; unit, bound:
     (K,) real value of one unit of an im2col column and the largest |unit count| (see BOUND_8);
-    scales, errors: by column kind, (F,) each.
+    scales, errors: by column kind, (F,) each; fixed: (F,) filters with imported integer weights,
+    which rounding must not compensate.
     """
 
     node: Conv
@@ -59,6 +60,7 @@ class FoldedConv:
     scales: dict[int, np.ndarray]
     errors: dict[int, np.ndarray]
     signal: np.ndarray
+    fixed: np.ndarray | None = None
 
 
 def fold(
@@ -130,6 +132,9 @@ def _rounded(
             code,
             options.damping,
         )
+    if layer.fixed is not None:
+        rows = layer.fixed & (kinds == DSP)
+        levels[rows] = round_nearest(layer.weight[rows], scale[rows], kinds[rows], code)
     return levels
 
 

@@ -7,6 +7,7 @@ the filters among column kinds; round the weights; turn elementwise nodes into i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.calibrate import Calibration, calibrate, synthetic_images
+from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.interpreter import value_bound
 from fpga_gen.quant.ir import (
     QAdd,
@@ -55,6 +57,9 @@ def quantise(
 ) -> QuantGraph:
     """Quantise an optimised graph for an engine.
 
+    A graph with hints keeps the scales and int8 weights that came with it; what cannot be kept is
+    listed in facts["imported"], see quant/imported.py.
+
     Args:
         images: calibration images, float (C, H, W) in the model's layout and normalisation;
             None or empty: seeded synthetic images.
@@ -70,7 +75,16 @@ def quantise(
         images = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
     images = [np.asarray(i, np.float32) for i in images]
     calibration = calibrate(graph, images, seed=seed, options=options, progress=progress)
+    log = None
+    if graph.hints is not None:
+        if graph.hints.tensors and options.wide_tensors is None:
+            # the author of the model chose 8 bits: none become 16 unless an option says so
+            options = replace(options, wide_tensors=())
+        log = ImportLog(import_scales(graph, options.wide_tensors or ()))
     tensors, choice = _tensors(graph, calibration, images, options, progress)
+    if log is not None:
+        for name, (scale, fmt) in log.scales.kept.items():
+            tensors[name] = replace(tensors[name], scale=scale, format=fmt)
     sp2 = params.sp2_columns > 0
 
     segments = segments_of(graph)
@@ -82,6 +96,8 @@ def quantise(
             progress(f"search scales of '{node.name}'")
         names = tuple(segments[t.input] for t in node.terms)
         layer = fold(node, names, tensors, calibration.moments[node.name], params.sp2, sp2, options)
+        if log is not None:
+            layer = log.fold(layer)
         folded[node.name] = layer
         extra = layer.errors[SP2] - layer.errors[DSP] if sp2 else np.zeros_like(layer.signal)
         costs[node.output] = sp2_cost(extra, layer.signal, gains[node.output])
@@ -100,7 +116,10 @@ def quantise(
             layer = folded.pop(node.name)
             moments = calibration.moments.pop(node.name)
             out = tensors[node.output]
-            nodes.append(quantise_conv(layer, out, moments, params.sp2, options))
+            conv = quantise_conv(layer, out, moments, params.sp2, options)
+            nodes.append(conv)
+            if log is not None:
+                log.finish(conv, out)
         else:
             nodes.append(_elementwise(node, tensors))
     facts = {
@@ -115,6 +134,7 @@ def quantise(
         "damage_db": {
             n: -10 * float(np.log10(max(d, 1e-30))) for n, d in sorted(choice.damage.items())
         },
+        **(log.facts() if log is not None else {}),
     }
     return QuantGraph(
         graph.name,

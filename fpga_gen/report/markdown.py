@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from fpga_gen.report.accuracy import SCORE_HEAD, score_rows, summary
 from fpga_gen.report.facts import Performance, Report
 
 NOT_ON_HARDWARE = (
@@ -110,6 +111,12 @@ def render_markdown(report: Report) -> str:
         if sim.counters:
             rows = [(k, f"{v:,}") for k, v in sim.counters.items()]
             parts.append(table(("performance counter (simulated)", "value"), rows))
+    if report.accuracy is not None:
+        parts += [
+            "## Accuracy",
+            table(SCORE_HEAD, score_rows(report.accuracy), left=2),
+            summary(report.accuracy),
+        ]
     parts += [
         f"## Resources ({report.resources.kind})",
         table(("primitive", "used", "available", "share"), resource_rows(report)),
@@ -118,6 +125,7 @@ def render_markdown(report: Report) -> str:
         f"in `{report.memory.at}`.",
         "## Quantisation",
         table(("fact", "value"), _quantisation_rows(report.quantisation), left=2),
+        *_imported_section(report.quantisation),
         "## Layers (estimated)",
         table(
             ("layer", "op", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes"),
@@ -129,11 +137,34 @@ def render_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def deviation_lines(facts: dict, limit: int = 20) -> list[str]:
+    """What a model that came quantised could not keep, one line each, at most `limit` and a count.
+
+    facts: of the quantiser; empty for a float model.
+    """
+    found = facts.get("imported", [])
+    lines = [f"{d['where']}: {d['reason']}" for d in found[:limit]]
+    if len(found) > limit:
+        lines.append(f"and {len(found) - limit} more, all in report.json")
+    return lines
+
+
+def _imported_section(facts: dict) -> list[str]:
+    """Empty for a float model."""
+    if "imported" not in facts:
+        return []
+    lines = [f"- {line}" for line in deviation_lines(facts)]
+    return [
+        "Differences from the quantisation that came with the model:",
+        "\n".join(lines) or "- none",
+    ]
+
+
 def _quantisation_rows(facts: dict) -> list[tuple[str, str]]:
     rows = []
     for key, value in facts.items():
-        if isinstance(value, dict):
-            continue  # long per-tensor tables stay in report.json
+        if isinstance(value, dict) or key == "imported":
+            continue  # long tables stay in report.json, deviations have a list of their own
         if isinstance(value, float):
             text = f"{value:.4g}"
         elif isinstance(value, list):

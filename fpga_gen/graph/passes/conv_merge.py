@@ -70,7 +70,8 @@ def flatten_adds(graph: Graph) -> Graph:
 def merge_pointwise(graph: Graph) -> Graph:
     """conv then 1x1 conv -> one conv, where that takes fewer multiply-accumulates.
 
-    Exact for any padding of the first, as the second has none.
+    Exact for any padding of the first, as the second has none. Weights that were quantised
+    elsewhere are left alone: their product would no longer be 8 bit.
     """
     uses = use_counts(graph)
     nodes: dict[str, Node] = {}
@@ -84,7 +85,7 @@ def merge_pointwise(graph: Graph) -> Graph:
                     and isinstance(first, Conv)
                     and first.clip == Clip()
                     and uses[first.output] == 1
-                    and all(t.groups == 1 for t in first.terms)
+                    and all(t.groups == 1 and t.grid is None for t in first.terms)
                     and _merged_cost(first, term) < _cost(first, term)
                 ):
                     node = _merge(first, node, term)
@@ -100,6 +101,7 @@ def _is_pointwise(term: ConvTerm) -> bool:
         and term.stride == (1, 1)
         and not any(term.pads)
         and term.groups == 1
+        and term.grid is None
     )
 
 

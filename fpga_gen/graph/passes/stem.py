@@ -63,4 +63,4 @@ def _rearranged(term: ConvTerm, source: Tensor, size: tuple[int, ...]) -> ConvTe
             ]
     bottom = size[0] - 1 + rows - source.height // 2 + y0
     right = size[1] - 1 + columns - source.width // 2 + x0
-    return ConvTerm(term.input, weight, (1, 1), (-y0, -x0, bottom, right))
+    return ConvTerm(term.input, weight, (1, 1), (-y0, -x0, bottom, right), grid=term.grid)

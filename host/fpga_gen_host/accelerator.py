@@ -1,0 +1,201 @@
+"""The one class that users need: `Accelerator("deploy/")`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fpga_gen_host.deployment import Deployment, load_deployment
+from fpga_gen_host.device import Device
+from fpga_gen_host.engine import Engine, Slot
+from fpga_gen_host.errors import DeployError, HostError
+from fpga_gen_host.host_ops import HostTail
+from fpga_gen_host.layout import unpack_output
+from fpga_gen_host.power import PowerRecorder, PowerSensor, board_sensor
+from fpga_gen_host.prepare import InputPacker
+from fpga_gen_host.statistics import FrameStatistics, LayerTime, StreamStatistics
+from fpga_gen_host.stream import FrameStream, Pipeline
+
+SLOTS = 3  # one frame being prepared, one computed, one finished
+
+
+class Outputs(dict):
+    """Model outputs by name, numpy arrays in the model's shapes; statistics: of this frame."""
+
+    def __init__(self, values: dict[str, np.ndarray], statistics: FrameStatistics) -> None:
+        super().__init__(values)
+        self.statistics = statistics
+
+
+class Accelerator:
+    """A network on a board.
+
+    Args:
+        folder: the deploy folder: program.bin, weights.bin, layout.json, manifest.json and, for a
+            board, <name>.bit with <name>.hwh.
+        device: what to run on; None: load the bitstream through PYNQ.
+        download: False: the bitstream is in the device already.
+        timeout_s: longest wait for one frame.
+        watchdog: cycles without progress after which the hardware gives a frame up; 0: never.
+        power: sensor to read in `run_many`; None: the one found on the board, if any.
+
+    Frames of several threads are computed one after the other.
+
+    Raises:
+        DeployError, DesignMismatch, DeviceError: see errors.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        device: Device | None = None,
+        download: bool = True,
+        timeout_s: float = 5.0,
+        watchdog: int = 100_000,
+        power: PowerSensor | None = None,
+    ) -> None:
+        self.deployment: Deployment = load_deployment(folder)
+        self._packer = InputPacker(self.deployment)
+        self._tail = HostTail(self.deployment)
+        self._lock = threading.Lock()
+        self._stream: weakref.ref[FrameStream[Outputs]] | None = None
+        self._streaming = False
+        self._engine: Engine | None = None
+        self.power = power or board_sensor()
+        self.stream_statistics: StreamStatistics | None = None
+        self._device = device or _open_board(self.deployment, download)
+        try:
+            self._engine = Engine(
+                self._device, self.deployment, slots=SLOTS, watchdog=watchdog, timeout_s=timeout_s
+            )
+        except BaseException:
+            self._device.close()
+            raise
+
+    # --- life ------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Ends a stream, stops the accelerator and frees its memory."""
+        stream = self._stream and self._stream()
+        if stream:
+            stream.close()
+        with self._lock:
+            engine, self._engine = self._engine, None
+            if engine is None:
+                return
+            try:
+                engine.close()
+            finally:
+                self._device.close()
+
+    def __enter__(self) -> Accelerator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Accelerator:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    # --- frames ----------------------------------------------------------------------------
+    def run(self, array: np.ndarray) -> Outputs:
+        """One frame.
+
+        Args:
+            array: uint8 RGB picture (height, width, 3) of any size, or the model's input
+                (C, H, W), real numbers that are normalised already.
+
+        Raises:
+            InputError: the array fits neither.
+            AcceleratorError, AcceleratorTimeout: the frame failed; the next one may succeed.
+        """
+        with self._lock:
+            slot = self._idle_engine().slots[0]
+            seconds = self._prepare(array, slot)
+            return self._finish(slot, self._compute(slot, seconds))
+
+    def run_many(self, frames: Iterable[np.ndarray]) -> FrameStream[Outputs]:
+        """Results of `frames`, in order, as they come; `for` and `async for` both work.
+
+        Preparing, computing and finishing overlap. `stream_statistics` holds frames per second,
+        power and energy per frame once the stream has ended.
+        """
+        with self._lock:
+            engine = self._idle_engine()
+            pipeline = Pipeline(
+                frames,
+                engine.slots,
+                self._prepare,
+                self._compute,
+                self._finish,
+                PowerRecorder(self.power) if self.power else None,
+                self._stream_ended,
+            )
+            stream = FrameStream(pipeline)
+            self._stream, self._streaming = weakref.ref(stream), True
+            return stream
+
+    async def run_async(self, array: np.ndarray) -> Outputs:
+        """`run` without blocking the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, self.run, array)
+
+    def run_stored(self, stored: np.ndarray) -> dict[str, np.ndarray]:
+        """Stored integers in, stored integers out, by tensor name: for bit-exact comparison."""
+        with self._lock:
+            engine = self._idle_engine()
+            slot = engine.slots[0]
+            self._packer.pack_stored(stored, slot.input)
+            engine.run(slot)
+            return unpack_output(self.deployment.output, slot.output.tobytes())
+
+    def layer_times(self) -> list[LayerTime]:
+        """Times of the instructions of the last frame, from the hardware's log."""
+        with self._lock:
+            return self._idle_engine().layer_times()
+
+    # --- stages ----------------------------------------------------------------------------
+    def _idle_engine(self) -> Engine:
+        """The engine, if it is open and no stream uses it."""
+        if self._engine is None:
+            raise HostError("the accelerator is closed")
+        if self._streaming:
+            raise HostError("run_many is in progress: exhaust or close it first")
+        return self._engine
+
+    def _stream_ended(self, statistics: StreamStatistics) -> None:
+        self.stream_statistics, self._streaming = statistics, False
+
+    def _prepare(self, array: np.ndarray, slot: Slot) -> float:
+        began = time.perf_counter()
+        self._packer.pack(array, slot.input)
+        return time.perf_counter() - began
+
+    def _compute(self, slot: Slot, prepare_s: float) -> FrameStatistics:
+        assert self._engine is not None
+        return replace(self._engine.run(slot), prepare_s=prepare_s)
+
+    def _finish(self, slot: Slot, statistics: FrameStatistics) -> Outputs:
+        began = time.perf_counter()
+        values = self._tail(unpack_output(self.deployment.output, slot.output.tobytes()))
+        return Outputs(values, replace(statistics, finish_s=time.perf_counter() - began))
+
+
+def _open_board(deployment: Deployment, download: bool) -> Device:
+    if deployment.bitstream is None:
+        raise DeployError(
+            f"{deployment.path}: holds no .bit: build the Vivado project and copy .bit and .hwh "
+            "into this folder under one name"
+        )
+    from fpga_gen_host.pynq_device import PynqDevice
+
+    return PynqDevice(deployment.bitstream, download=download)

@@ -1,0 +1,232 @@
+"""The deploy folder: read once, every file checked against the manifest before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fpga_gen_host import registers
+from fpga_gen_host.errors import DeployError
+from fpga_gen_host.layout import InputLayout, OutputLayout, input_from_json, output_from_json
+
+FOLDER_FORMAT = 1  # manifest.json "format"
+LAYOUT_VERSION = 1  # layout.json "version"
+FILES = ("program.bin", "weights.bin", "layout.json")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A stored map: real = scale * (stored - zero), stored within lo..hi, 8 or 16 bits."""
+
+    name: str
+    shape: tuple[int, int, int]
+    scale: float
+    bits: int
+    zero: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes the model's input: real = (value / 255 - mean) / std.
+
+    fit: 'stretch' or 'letterbox'; grey: the value beside a letterboxed picture.
+    """
+
+    fit: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    grey: int
+
+
+@dataclass(frozen=True)
+class HostOperator:
+    """An operator of the network's end that runs here, on the output of tensor `target`."""
+
+    kind: str
+    target: str
+    attributes: dict
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """A verified deploy folder.
+
+    program, weights: bytes of the regions; design_hash: 64 bits; ports: AXI read ports;
+    clock_hz: of the engine; model_shape: (C, H, W) before space-to-depth; instructions:
+    (operation, layer) in the order in which the hardware logs them; bitstream: None if the folder
+    holds none.
+    """
+
+    path: Path
+    program: bytes = field(repr=False)
+    weights: bytes = field(repr=False)
+    design_hash: int
+    ports: int
+    clock_hz: float
+    input: InputLayout
+    output: OutputLayout
+    input_tensor: Tensor
+    output_tensors: tuple[Tensor, ...]
+    output_names: tuple[str, ...]
+    model_shape: tuple[int, int, int]
+    space_to_depth: int
+    host_ops: tuple[HostOperator, ...]
+    preparation: Preparation
+    instructions: tuple[tuple[str, str], ...]
+    bitstream: Path | None
+
+    @property
+    def program_words(self) -> int:
+        """Length of the program in stream words."""
+        return len(self.program) // (16 * self.ports)
+
+    @property
+    def threshold(self) -> float:
+        """Foreground of the first output lies above it: 0.5 of a probability, 0 of a logit."""
+        first = self.output_tensors[0].name
+        return 0.5 if any(o.kind == "sigmoid" and o.target == first for o in self.host_ops) else 0.0
+
+
+def load_deployment(folder: str | Path) -> Deployment:
+    """Reads and checks a deploy folder.
+
+    Raises:
+        DeployError: names the file that is missing, changed or of another version.
+    """
+    path = Path(folder)
+    manifest = _json(path / "manifest.json", _read(path / "manifest.json"))
+    _same(path, "manifest.json", "format", manifest.get("format"), FOLDER_FORMAT)
+    _same(
+        path, "manifest.json", "register_map", manifest.get("register_map"),
+        registers.INTERFACE_VERSION,
+    )  # fmt: skip
+    files = {name: _verified(path, name, manifest) for name in FILES}
+    layout = _json(path / "layout.json", files["layout.json"])
+    _same(path, "layout.json", "version", layout.get("version"), LAYOUT_VERSION)
+    try:
+        deployment = _build(path, manifest, layout, files)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeployError(
+            f"{path}: incomplete ({type(error).__name__}: {error}): build again"
+        ) from error
+    _check_sizes(deployment, layout["regions"])
+    return deployment
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DeployError(
+            f"{path}: cannot be read ({error.strerror}): copy the whole build directory"
+        ) from error
+
+
+def _json(path: Path, data: bytes) -> dict:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise DeployError(f"{path}: not valid JSON ({error}): build again") from error
+    if not isinstance(value, dict):
+        raise DeployError(f"{path}: not a JSON object: build again")
+    return value
+
+
+def _same(path: Path, name: str, what: str, found: object, expected: int) -> None:
+    if found != expected:
+        raise DeployError(
+            f"{path / name}: {what} {found}, this package reads {expected}: "
+            "use the host package of the fpga-gen that built it"
+        )
+
+
+def _verified(path: Path, name: str, manifest: dict) -> bytes:
+    listing = manifest.get("files")
+    entry = listing.get(name) if isinstance(listing, dict) else None
+    if not isinstance(entry, dict):
+        raise DeployError(f"{path / 'manifest.json'}: does not list {name}: build again")
+    data = _read(path / name)
+    if hashlib.sha256(data).hexdigest() != entry.get("sha256"):
+        raise DeployError(
+            f"{path / name}: differs from the manifest: it is damaged or from another build"
+        )
+    return data
+
+
+def _bitstream(path: Path, manifest: dict) -> Path | None:
+    """The only .bit of the folder, with its .hwh."""
+    found = sorted(path.glob("*.bit"))
+    if not found:
+        return None
+    if len(found) > 1:
+        names = ", ".join(f.name for f in found)
+        raise DeployError(f"{path}: several bitstreams ({names}): keep the one of this build")
+    for file in (found[0], found[0].with_suffix(".hwh")):
+        if not file.is_file():
+            raise DeployError(f"{file}: missing: copy it from the Vivado project")
+        if file.name in manifest["files"]:
+            _verified(path, file.name, manifest)
+    return found[0]
+
+
+def _tensor(data: dict) -> Tensor:
+    f = data["format"]
+    channels, height, width = (int(v) for v in data["shape"])
+    return Tensor(
+        data["name"], (channels, height, width), float(data["scale"]),
+        int(f["bits"]), int(f["zero"]), int(f["lo"]), int(f["hi"]),
+    )  # fmt: skip
+
+
+def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) -> Deployment:
+    p, host_input = layout["preprocess"], layout["host_input"]
+    channels, height, width = (int(v) for v in host_input["model_shape"])
+    tensors = tuple(_tensor(t) for t in layout["tensors"]["outputs"])
+    names = layout["output_names"] or [t.name for t in tensors]
+    return Deployment(
+        path=path,
+        program=files["program.bin"],
+        weights=files["weights.bin"],
+        design_hash=int(manifest["design_hash"], 16),
+        ports=int(manifest["parameters"]["ports"]),
+        clock_hz=float(manifest["clock_mhz"]) * 1e6,
+        input=input_from_json(layout["input"]),
+        output=output_from_json(layout["output"]),
+        input_tensor=_tensor(layout["tensors"]["input"]),
+        output_tensors=tensors,
+        output_names=tuple(names),
+        model_shape=(channels, height, width),
+        space_to_depth=int(host_input["space_to_depth"]),
+        host_ops=tuple(
+            HostOperator(o["kind"], o["target"], o["attributes"]) for o in layout["host_ops"]
+        ),
+        preparation=Preparation(p["fit"], tuple(p["mean"]), tuple(p["std"]), int(p["grey"])),
+        instructions=tuple((op, layer) for op, layer in layout.get("instructions", ())),
+        bitstream=_bitstream(path, manifest),
+    )
+
+
+def _check_sizes(deployment: Deployment, regions: dict) -> None:
+    """Program, weights and layouts belong to one engine."""
+    path, sizes = deployment.path, {
+        "program_bytes": len(deployment.program),
+        "weights_bytes": len(deployment.weights),
+        "input_bytes": deployment.input.bytes,
+        "output_bytes": deployment.output.bytes,
+    }  # fmt: skip
+    for name, size in sizes.items():
+        if regions.get(name) != size:
+            raise DeployError(f"{path}: {name} is {size}, layout.json says {regions.get(name)}")
+    if deployment.ports != deployment.input.ports:
+        raise DeployError(
+            f"{path}: manifest.json has {deployment.ports} ports, layout.json "
+            f"{deployment.input.ports}: the files are of different builds"
+        )
+    if not deployment.program or len(deployment.program) % (16 * deployment.ports):
+        raise DeployError(f"{path / 'program.bin'}: not whole stream words: build again")
+    if len(deployment.output_names) != len(deployment.output_tensors):
+        raise DeployError(f"{path / 'layout.json'}: names and outputs differ in number")

@@ -1,0 +1,276 @@
+"""The register sequence of the accelerator: checks, addresses, start, result, recovery."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpga_gen_host import registers as r
+from fpga_gen_host.deployment import Deployment
+from fpga_gen_host.device import Buffer, Device
+from fpga_gen_host.errors import (
+    AcceleratorError,
+    AcceleratorStuck,
+    AcceleratorTimeout,
+    DesignMismatch,
+)
+from fpga_gen_host.statistics import BEAT_BYTES, FrameStatistics, LayerTime
+
+PAGE = 4096  # alignment of the parts of a buffer
+POLL_S = 0.02  # STATUS is read at least this often, should an interrupt be missed
+RESET_S = 1.0  # for outstanding transfers to complete after a soft reset
+ACTIVE = r.STATUS_BUSY_MASK | r.STATUS_DRAINING_MASK
+ENDED = r.STATUS_DONE_MASK | r.STATUS_ERROR_MASK
+WITHHELD: list[Buffer] = []  # memory that an accelerator may still write to
+
+
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """Memory of one frame: input region first, output region on a later page.
+
+    input, output: uint8 views of the two regions.
+    """
+
+    buffer: Buffer
+    input: np.ndarray
+    output: np.ndarray
+    output_address: int
+    end_address: int
+
+
+class Engine:
+    """One accelerator with a program and its weights in memory.
+
+    watchdog: cycles without progress after which the hardware gives up; timeout_s: what the host
+    waits for a frame. Not safe for several threads at once.
+
+    Raises:
+        DesignMismatch: register interface, design hash or ports are not those of the program.
+        AcceleratorStuck: it does not become idle.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        deployment: Deployment,
+        *,
+        slots: int = 3,
+        watchdog: int = 100_000,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self.device, self.deployment = device, deployment
+        self.watchdog, self.timeout_s = watchdog, timeout_s
+        self._buffers: list[Buffer] = []
+        self.slots: tuple[Slot, ...] = ()
+        check_design(device, deployment)
+        try:
+            weights_at = _round_up(len(deployment.program), PAGE)
+            self._static = self._allocate(weights_at + max(len(deployment.weights), 1))
+            _fill(self._static.array, 0, deployment.program)
+            _fill(self._static.array, weights_at, deployment.weights)
+            self._static.flush()
+            self._weights_at = weights_at
+            self.slots = tuple(self._slot() for _ in range(slots))
+            self.recover()
+        except AcceleratorStuck:
+            WITHHELD.extend(self._buffers)
+            raise
+        except BaseException:
+            _free(self._buffers)
+            raise
+
+    def close(self) -> None:
+        """Stops what runs and frees all memory; a second call does nothing.
+
+        Raises:
+            AcceleratorStuck: it does not stop. Its memory then stays allocated until the process
+                ends, as a transfer that is still under way must not hit anybody else's.
+        """
+        buffers, self._buffers, self.slots = self._buffers, [], ()
+        if not buffers:
+            return
+        try:
+            if self.device.read(r.STATUS) & ACTIVE:
+                self.reset()
+        except AcceleratorStuck:
+            WITHHELD.extend(buffers)
+            raise
+        except BaseException:
+            _free(buffers)
+            raise
+        _free(buffers)
+
+    # --- memory ----------------------------------------------------------------------------
+    def _allocate(self, nbytes: int) -> Buffer:
+        buffer = self.device.allocate(_round_up(nbytes, BEAT_BYTES))
+        self._buffers.append(buffer)
+        return buffer
+
+    def _slot(self) -> Slot:
+        size_in, size_out = self.deployment.input.bytes, self.deployment.output.bytes
+        at = _round_up(size_in, PAGE)
+        buffer = self._allocate(at + size_out)
+        array = buffer.array
+        address = buffer.device_address
+        end = address + at + _round_up(size_out, BEAT_BYTES)
+        array[:] = 0
+        return Slot(buffer, array[:size_in], array[at : at + size_out], address + at, end)
+
+    # --- registers -------------------------------------------------------------------------
+    def _address(self, low: int, value: int) -> None:
+        """Writes a pair NAME_LO, NAME_HI."""
+        self.device.write(low, value & 0xFFFFFFFF)
+        self.device.write(low + 4, value >> 32)
+
+    def _window(self, low: int, base: int, end: int) -> None:
+        self._address(low, base)
+        self._address(low + (r.WINDOW0_LIMIT_LO - r.WINDOW0_BASE_LO), end)
+
+    def _configure(self) -> None:
+        """Everything that is the same for all frames."""
+        base = self._static.device_address
+        end = base + _round_up(self._weights_at + len(self.deployment.weights), BEAT_BYTES)
+        self._address(r.PROGRAM_LO, base)
+        self._address(r.WEIGHTS_LO, base + self._weights_at)
+        self._window(r.WINDOW0_BASE_LO, base, end)
+        self.device.write(r.PROGRAM_WORDS, self.deployment.program_words)
+        self.device.write(r.WATCHDOG, self.watchdog)
+
+    def reset(self) -> None:
+        """Aborts what runs and waits until the last outstanding transfer is complete.
+
+        Raises:
+            AcceleratorStuck: it does not become idle.
+        """
+        self.device.write(r.CONTROL, r.CONTROL_SOFT_RESET_MASK)
+        deadline = time.monotonic() + RESET_S
+        while self.device.read(r.STATUS) & ACTIVE:
+            if time.monotonic() > deadline:
+                raise AcceleratorStuck(
+                    "the accelerator does not become idle after a soft reset: "
+                    "load the bitstream again"
+                )
+
+    def recover(self) -> None:
+        """Soft reset, then all settings anew."""
+        self.reset()
+        self._configure()
+
+    # --- frames ----------------------------------------------------------------------------
+    def run(self, slot: Slot) -> FrameStatistics:
+        """One frame from `slot.input` to `slot.output`.
+
+        Raises:
+            AcceleratorError: the hardware reported an error; it has been reset.
+            AcceleratorTimeout: no result within timeout_s; it has been reset.
+            AcceleratorStuck: the reset did not help.
+        """
+        began = time.perf_counter()
+        address = slot.buffer.device_address
+        self._address(r.INPUT_LO, address)
+        self._address(r.OUTPUT_LO, slot.output_address)
+        self._window(r.WINDOW1_BASE_LO, address, slot.end_address)
+        slot.buffer.flush()
+        self.device.write(r.CONTROL, r.CONTROL_START_MASK | r.CONTROL_IRQ_ENABLE_MASK)
+        try:
+            status = self._wait()
+        except BaseException:
+            self.recover()
+            raise
+        statistics = self._statistics()
+        self.device.write(r.STATUS, ENDED)
+        if not status & r.STATUS_DONE_MASK or status & r.STATUS_ERROR_MASK:
+            self.recover()
+            raise AcceleratorError(
+                (status & r.STATUS_ERROR_CODE_MASK) >> r.STATUS_ERROR_CODE_SHIFT,
+                (status & r.STATUS_ERROR_INFO_MASK) >> r.STATUS_ERROR_INFO_SHIFT,
+            )
+        slot.buffer.invalidate()
+        elapsed = time.perf_counter() - began
+        return FrameStatistics(**statistics, engine_s=elapsed)
+
+    def _wait(self) -> int:
+        """STATUS once the run has ended."""
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            status = self.device.read(r.STATUS)
+            if status & ENDED:
+                return status
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise AcceleratorTimeout(
+                    f"no result within {self.timeout_s} s (STATUS 0x{status:08x}, "
+                    f"{self.device.read(r.LAYER_INDEX)} instructions started)"
+                )
+            self.device.wait(min(left, POLL_S))
+
+    def _statistics(self) -> dict:
+        read = self.device.read
+        cycles = read(r.CYCLES)
+        beats = sum(read(r.READ_BEATS_0 + 4 * k) for k in range(self.deployment.ports))
+        return {
+            "cycles": cycles,
+            "busy": read(r.BUSY),
+            "stall_weights": read(r.STALL_WEIGHTS),
+            "stall_drain": read(r.STALL_DRAIN),
+            "stall_input": read(r.STALL_INPUT),
+            "read_bytes": BEAT_BYTES * beats,
+            "write_bytes": BEAT_BYTES * read(r.WRITE_BEATS),
+            "instructions": read(r.LAYER_INDEX),
+            "seconds": cycles / self.deployment.clock_hz,
+        }
+
+    def layer_times(self) -> list[LayerTime]:
+        """Log of the last frame; the hardware keeps the first LAYER_LOG_DEPTH instructions."""
+        started = self.device.read(r.LAYER_INDEX)
+        starts = []
+        for index in range(min(started, r.LAYER_LOG_DEPTH)):
+            self.device.write(r.LAYER_SELECT, index)
+            starts.append(self.device.read(r.LAYER_START))
+        if started <= r.LAYER_LOG_DEPTH:
+            ends = [*starts[1:], self.device.read(r.CYCLES)]
+        else:
+            ends = starts[1:]  # the last logged instruction has no known end
+        names = self.deployment.instructions
+        named = len(names) == started
+        return [
+            LayerTime(
+                index, *(names[index] if named else ("", "")), start, end - start,
+                (end - start) / self.deployment.clock_hz,
+            )
+            for index, (start, end) in enumerate(zip(starts, ends, strict=False))
+        ]  # fmt: skip
+
+
+def _fill(array: np.ndarray, at: int, data: bytes) -> None:
+    array[at : at + len(data)] = np.frombuffer(data, np.uint8)
+
+
+def _free(buffers: list[Buffer]) -> None:
+    for buffer in buffers:
+        buffer.free()
+
+
+def check_design(device: Device, deployment: Deployment) -> None:
+    """DesignMismatch unless the device holds the design that the program was compiled for."""
+    checks = (
+        (r.ID, r.MAGIC, "register ID", "this is no fpga-gen accelerator"),
+        (r.VERSION, r.INTERFACE_VERSION, "register interface", "use the matching host package"),
+        (
+            r.HASH,
+            deployment.design_hash & 0xFFFFFFFF,
+            "design hash",
+            f"bitstream and program are of different builds: build both from {deployment.path}",
+        ),
+        (r.CONFIG, deployment.ports, "number of read ports", "build the bitstream again"),
+    )
+    for offset, expected, what, remedy in checks:
+        found = device.read(offset)
+        if found != expected:
+            raise DesignMismatch(f"{what} is 0x{found:x}, expected 0x{expected:x}: {remedy}")

@@ -1,0 +1,45 @@
+"""What can go wrong on the host, as one tree."""
+
+from __future__ import annotations
+
+from fpga_gen_host.registers import ERRORS
+
+
+class HostError(Exception):
+    """Base of all errors of this package."""
+
+
+class DeployError(HostError):
+    """The deploy folder is incomplete, changed, or of another version."""
+
+
+class DesignMismatch(HostError):
+    """The bitstream in the device is not the one that the program was compiled for."""
+
+
+class InputError(HostError):
+    """A picture or an array does not fit the network."""
+
+
+class DeviceError(HostError):
+    """Board, driver or memory is not available."""
+
+
+class AcceleratorError(HostError):
+    """The accelerator stopped a frame; it has been reset and may be used again.
+
+    code: STATUS.error_code; info: STATUS.error_info.
+    """
+
+    def __init__(self, code: int, info: int) -> None:
+        name, meaning = ERRORS.get(code, (f"error {code}", "unknown to this version"))
+        super().__init__(f"the accelerator stopped with {name} (info {info}): {meaning}")
+        self.code, self.info, self.name = code, info, name
+
+
+class AcceleratorTimeout(HostError):
+    """No result in time; the accelerator has been reset and may be used again."""
+
+
+class AcceleratorStuck(HostError):
+    """A soft reset did not make the accelerator idle: the bitstream must be loaded again."""

@@ -1,0 +1,171 @@
+# Generated from fpga_gen/schedule/layout.py; do not edit.
+"""How stored maps become bytes of the input region and come back from the output region.
+
+Needs numpy alone: the host package carries this file and the JSON form of the layouts.
+A stored map is int8 or int16 (channels, height, width). In the feature-map memory it is a run of
+planes; a plane holds `word_channels` channels, one memory word per pixel. Channel c lies at byte
+`byte_offset + positions[c]` counted through the planes; a 16-bit map is a set of high-byte planes
+and, `low` words further, a set of low-byte planes with value = 256 * high + low + 128.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+BEAT_BYTES = 16  # one AXI beat
+
+
+@dataclass(frozen=True)
+class MapLayout:
+    """Planes of one map, in words from the first word of the map.
+
+    plane: words from one plane to the next; low: words from the high planes to the low planes
+    (0: the map has 8 bits); words: length of the whole run.
+    """
+
+    tensor: str
+    channels: int
+    height: int
+    width: int
+    word_channels: int
+    plane: int
+    low: int
+    words: int
+    positions: tuple[int, ...]
+    byte_offset: int = 0
+
+    @property
+    def bits(self) -> int:
+        return 16 if self.low else 8
+
+    @property
+    def planes(self) -> int:
+        """Planes of one byte of the map."""
+        return -(-(self.byte_offset + self.channels) // self.word_channels)
+
+
+@dataclass(frozen=True)
+class InputLayout:
+    """Input region: `stream_words` words; word i carries `load_words` memory words, number k of
+    them is word k * stream_words + i of the map's run. The region is striped over `ports`."""
+
+    map: MapLayout
+    stream_words: int
+    load_words: int
+    ports: int
+
+    @property
+    def bytes(self) -> int:
+        return self.stream_words * self.ports * BEAT_BYTES
+
+
+@dataclass(frozen=True)
+class OutputLayout:
+    """Output region: map i starts at byte offsets[i]; `bytes` in all."""
+
+    maps: tuple[MapLayout, ...]
+    offsets: tuple[int, ...]
+    bytes: int
+
+
+def _split_bytes(layout: MapLayout, stored: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """(first word, int8 map) of each byte of a stored map."""
+    if not layout.low:
+        return [(0, stored.astype(np.int8))]
+    value = stored.astype(np.int32)
+    return [(0, (value >> 8).astype(np.int8)), (layout.low, ((value & 255) - 128).astype(np.int8))]
+
+
+def _plane_views(layout: MapLayout, run: np.ndarray, first: int) -> np.ndarray:
+    """(planes, height, width, word_channels) copy of the planes that start at word `first`."""
+    size = layout.height * layout.width
+    starts = first + np.arange(layout.planes) * layout.plane
+    words = run[starts[:, None] + np.arange(size)]
+    return words.reshape(layout.planes, layout.height, layout.width, layout.word_channels)
+
+
+def map_to_words(layout: MapLayout, stored: np.ndarray) -> np.ndarray:
+    """int8 (words, word_channels) run of a stored map; bytes of no channel are 0."""
+    shape = (layout.channels, layout.height, layout.width)
+    if stored.shape != shape:
+        raise ValueError(f"tensor '{layout.tensor}' has shape {shape}, got {stored.shape}")
+    run = np.zeros((layout.words, layout.word_channels), np.int8)
+    byte = layout.byte_offset + np.asarray(layout.positions)
+    size = layout.height * layout.width
+    for first, values in _split_bytes(layout, stored):
+        planes = np.zeros((layout.planes * layout.word_channels, size), np.int8)
+        planes[byte] = values.reshape(layout.channels, size)
+        for p in range(layout.planes):
+            start = first + p * layout.plane
+            part = planes[p * layout.word_channels : (p + 1) * layout.word_channels]
+            run[start : start + size] = part.T
+    return run
+
+
+def words_to_map(layout: MapLayout, run: np.ndarray) -> np.ndarray:
+    """Stored map, int8 or int16 (channels, height, width), of an int8 run of words."""
+    byte = layout.byte_offset + np.asarray(layout.positions)
+    parts = []
+    for first in (0, layout.low) if layout.low else (0,):
+        planes = _plane_views(layout, run, first).transpose(0, 3, 1, 2)
+        flat = planes.reshape(-1, layout.height, layout.width)
+        parts.append(flat[byte])
+    if not layout.low:
+        return np.ascontiguousarray(parts[0])
+    high, low = (p.astype(np.int32) for p in parts)
+    return (256 * high + low + 128).astype(np.int16)
+
+
+def stripe(words: np.ndarray, ports: int) -> bytes:
+    """Region bytes of stream words, uint8 (N, ports * 16): port k reads beat k of every word.
+
+    Part k, the N beats of port k, starts at byte k * N * 16.
+    """
+    beats = words.reshape(len(words), ports, BEAT_BYTES)
+    return np.ascontiguousarray(beats.transpose(1, 0, 2)).tobytes()
+
+
+def unstripe(region: bytes, ports: int) -> np.ndarray:
+    """Inverse of `stripe`."""
+    beats = np.frombuffer(region, np.uint8).reshape(ports, -1, BEAT_BYTES)
+    return np.ascontiguousarray(beats.transpose(1, 0, 2)).reshape(-1, ports * BEAT_BYTES)
+
+
+def pack_input(layout: InputLayout, stored: np.ndarray) -> bytes:
+    """Bytes of the input region for a stored input map (channels, height, width)."""
+    run = np.zeros((layout.load_words * layout.stream_words, layout.map.word_channels), np.int8)
+    run[: layout.map.words] = map_to_words(layout.map, stored)
+    words = run.reshape(layout.load_words, layout.stream_words, -1).transpose(1, 0, 2)
+    return stripe(np.ascontiguousarray(words).view(np.uint8), layout.ports)
+
+
+def unpack_output(layout: OutputLayout, region: bytes) -> dict[str, np.ndarray]:
+    """Stored maps, by tensor name, of the output region's bytes."""
+    if len(region) < layout.bytes:
+        raise ValueError(f"output region has {len(region)} bytes, {layout.bytes} are needed")
+    out = {}
+    for item, offset in zip(layout.maps, layout.offsets, strict=True):
+        count = item.words * item.word_channels
+        run = np.frombuffer(region, np.int8, count, offset).reshape(-1, item.word_channels)
+        out[item.tensor] = words_to_map(item, run)
+    return out
+
+
+def to_json(layout: InputLayout | OutputLayout) -> dict:
+    """JSON-able form of a layout."""
+    return asdict(layout)
+
+
+def _map_from_json(data: dict) -> MapLayout:
+    return MapLayout(**{**data, "positions": tuple(data["positions"])})
+
+
+def input_from_json(data: dict) -> InputLayout:
+    return InputLayout(**{**data, "map": _map_from_json(data["map"])})
+
+
+def output_from_json(data: dict) -> OutputLayout:
+    maps = tuple(_map_from_json(m) for m in data["maps"])
+    return OutputLayout(maps, tuple(data["offsets"]), data["bytes"])

@@ -1,0 +1,151 @@
+"""A PYNQ board (PYNQ 3.0 to 4.0) as a `Device`. Not run on hardware."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from functools import cache, reduce
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fpga_gen_host.errors import DeviceError
+
+# As a module reference in a block design, and as packaged IP.
+VLNVS = ("xilinx.com:module_ref:fpga_gen_top:1.0", "fpga-gen:user:fpga_gen_top:1.0")
+INTERRUPT = "interrupt"  # the pin
+POLL_S = 0.0002  # between two looks at STATUS where no interrupt is wired
+OPEN_S = 60.0  # loading a bitstream
+LOOP_S = 1.0  # for the event loop to take notice
+
+
+@cache
+def bind_driver() -> type:
+    """Registers the driver of the accelerator's VLNVs with PYNQ; imports pynq."""
+    try:
+        from pynq import DefaultIP
+    except ImportError as error:
+        raise DeviceError(f"pynq cannot be imported ({error}): run this on a PYNQ board") from error
+
+    class FpgaGenDriver(DefaultIP):
+        """Registers of an fpga-gen accelerator; the sequence is in `Engine`."""
+
+        bindto: ClassVar[list[str]] = list(VLNVS)
+
+    return FpgaGenDriver
+
+
+class PynqBuffer:
+    """Contiguous memory from pynq.allocate, cached by the processor."""
+
+    def __init__(self, nbytes: int) -> None:
+        import pynq
+
+        try:
+            self._raw: Any = pynq.allocate(shape=(nbytes,), dtype=np.uint8)
+        except (MemoryError, RuntimeError, OSError) as error:
+            raise DeviceError(
+                f"cannot allocate {nbytes} bytes of contiguous memory ({error}): close other "
+                "programs that hold some"
+            ) from error
+        self.device_address = int(self._raw.device_address)
+        self.array: np.ndarray = self._raw.view(np.ndarray)
+
+    def flush(self) -> None:
+        self._raw.flush()
+
+    def invalidate(self) -> None:
+        self._raw.invalidate()
+
+    def free(self) -> None:
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.freebuffer()
+
+
+class PynqDevice:
+    """The accelerator of a bitstream.
+
+    PYNQ's interrupts belong to the event loop in which they are created, so overlay and driver are
+    made in a loop of their own thread; `wait` works from any thread. Without an interrupt pin
+    STATUS is polled.
+
+    Args:
+        bitstream: .bit with its .hwh beside it.
+        download: load it into the device.
+        interrupt: use the interrupt if it is wired.
+    """
+
+    def __init__(self, bitstream: Path, *, download: bool = True, interrupt: bool = True) -> None:
+        bind_driver()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pynq", daemon=True)
+        self._thread.start()
+        try:
+            self._ip = self._call(self._open(bitstream, download), OPEN_S)
+        except BaseException:
+            self.close()
+            raise
+        self._interrupt = getattr(self._ip, INTERRUPT, None) if interrupt else None
+
+    @property
+    def uses_interrupt(self) -> bool:
+        return self._interrupt is not None
+
+    async def _open(self, bitstream: Path, download: bool) -> Any:
+        import pynq
+
+        try:
+            self._overlay = overlay = pynq.Overlay(str(bitstream), download=download)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DeviceError(f"{bitstream}: cannot be loaded: {error}") from error
+        kinds = {v.rpartition(":")[0] for v in VLNVS}
+        names = [
+            name
+            for name, entry in overlay.ip_dict.items()
+            if str(entry.get("type", "")).rpartition(":")[0] in kinds
+        ]
+        if len(names) != 1:
+            raise DeviceError(
+                f"{bitstream}: holds {len(names)} fpga-gen accelerators, exactly one is needed"
+            )
+        return reduce(getattr, names[0].split("/"), overlay)
+
+    def _call(self, coroutine: Any, seconds: float) -> Any:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result(seconds)
+        except concurrent.futures.TimeoutError as error:
+            raise DeviceError(f"PYNQ does not answer within {seconds} s") from error
+
+    # --- Device ----------------------------------------------------------------------------
+    def allocate(self, nbytes: int) -> PynqBuffer:
+        return PynqBuffer(nbytes)
+
+    def read(self, offset: int) -> int:
+        return int(self._ip.read(offset))
+
+    def write(self, offset: int, value: int) -> None:
+        self._ip.write(offset, value)
+
+    def wait(self, seconds: float) -> None:
+        if self._interrupt is None:
+            time.sleep(min(seconds, POLL_S))
+            return
+
+        async def pause() -> None:
+            try:
+                await asyncio.wait_for(self._interrupt.wait(), seconds)
+            except asyncio.TimeoutError:
+                pass  # the caller looks at STATUS
+
+        self._call(pause(), seconds + LOOP_S)
+
+    def close(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()

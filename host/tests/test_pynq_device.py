@@ -1,0 +1,173 @@
+"""The PYNQ device against a stand-in of the pynq package; not run on hardware."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host_fakes import FakeDevice, first_bytes, layout_json, write_deploy
+
+from fpga_gen_host import Accelerator, DeviceError
+from fpga_gen_host import pynq_device as module
+from fpga_gen_host import registers as r
+from fpga_gen_host.pynq_device import PynqDevice, bind_driver
+
+VLNV = "xilinx.com:module_ref:fpga_gen_top:1.0"
+
+
+class Raw(np.ndarray):
+    """What pynq.allocate returns: an array that knows its address."""
+
+    def __new__(cls, fake: FakeDevice, nbytes: int) -> Raw:
+        made = np.zeros(nbytes, np.uint8).view(cls)
+        made.fake = fake.allocate(nbytes)
+        made.device_address = made.fake.device_address
+        return made
+
+    def __array_finalize__(self, other: object) -> None:
+        """Views carry no address."""
+
+    def flush(self) -> None:
+        self.fake.array[:] = self
+        self.fake.flush()
+
+    def invalidate(self) -> None:
+        self.fake.invalidate()
+        self[:] = self.fake.array
+
+    def freebuffer(self) -> None:
+        self.fake.free()
+
+
+class Interrupt:
+    """Like pynq's: a coroutine that belongs to the loop in which it was made."""
+
+    def __init__(self, fake: FakeDevice) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.fake, self.waits = fake, 0
+
+    async def wait(self) -> None:
+        assert asyncio.get_running_loop() is self.loop
+        self.waits += 1
+        while not self.fake.read(r.STATUS) & (r.STATUS_DONE_MASK | r.STATUS_ERROR_MASK):
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def fake() -> FakeDevice:
+    return FakeDevice(first_bytes(layout_json()["output"]["bytes"]), seconds=0.02)
+
+
+@pytest.fixture
+def pynq(fake: FakeDevice, monkeypatch):
+    """A module `pynq` with one accelerator in a hierarchy."""
+    fakes = types.SimpleNamespace(types=[VLNV], interrupt=True, loaded=[], bound={})
+
+    class DefaultIP:
+        def __init_subclass__(cls) -> None:
+            fakes.bound.update(dict.fromkeys(cls.bindto, cls))
+
+        def __init__(self) -> None:
+            if fakes.interrupt:
+                self.interrupt = Interrupt(fake)
+
+        def read(self, offset: int) -> int:
+            return fake.read(offset)
+
+        def write(self, offset: int, value: int) -> None:
+            fake.write(offset, value)
+
+    class Overlay:
+        def __init__(self, path: str, download: bool) -> None:
+            if not Path(path).is_file():
+                raise OSError("no such bitstream")
+            fakes.loaded.append((Path(path).name, download))
+            kinds = enumerate(fakes.types)
+            self.ip_dict = {f"shell/engine{k}": {"type": kind} for k, kind in kinds}
+            self.ip_dict["shell/timer"] = {"type": "xilinx.com:ip:axi_timer:2.0"}
+            self.shell = types.SimpleNamespace()
+            for k, kind in enumerate(fakes.types):
+                setattr(self.shell, f"engine{k}", fakes.bound[kind]())
+
+    def allocate(shape: tuple[int, ...], dtype: type) -> Raw:
+        assert dtype is np.uint8
+        return Raw(fake, shape[0])
+
+    stand_in = types.SimpleNamespace(DefaultIP=DefaultIP, Overlay=Overlay, allocate=allocate)
+    monkeypatch.setitem(sys.modules, "pynq", stand_in)
+    bind_driver.cache_clear()
+    yield fakes
+    bind_driver.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = write_deploy(tmp_path / "deploy")
+    (path / "design.bit").write_bytes(b"bits")
+    (path / "design.hwh").write_text("<xml/>")
+    return path
+
+
+@pytest.mark.parametrize("interrupt", [True, False])
+def test_frames_through_pynq(pynq, fake: FakeDevice, folder: Path, interrupt: bool):
+    pynq.interrupt = interrupt
+    picture = np.full((8, 12, 3), 200, np.uint8)
+    with Accelerator(folder) as opened:
+        device = opened._device
+        assert isinstance(device, PynqDevice)
+        assert device.uses_interrupt is interrupt
+        first = opened.run(picture)["mask"]
+        assert np.ptp(first) == 0
+        assert first.max() > 10
+        for outputs in opened.run_many([picture] * 3):
+            assert np.array_equal(outputs["mask"], first)
+        if interrupt:
+            assert device._interrupt.waits >= 4
+    assert pynq.loaded == [("design.bit", True)]
+    assert not fake.live
+    assert not device._thread.is_alive()
+
+
+def test_wait_ends_without_an_interrupt(pynq, fake: FakeDevice, folder: Path):
+    device = PynqDevice(folder / "design.bit")
+    began = time.monotonic()
+    device.wait(0.05)
+    assert 0.04 < time.monotonic() - began < 1
+    device.close()
+    device.close()
+
+
+@pytest.mark.parametrize("kinds", [[], [VLNV, VLNV]])
+def test_not_one_accelerator(pynq, folder: Path, kinds: list[str]):
+    pynq.types = kinds
+    with pytest.raises(DeviceError, match=f"holds {len(kinds)} fpga-gen accelerators"):
+        PynqDevice(folder / "design.bit")
+
+
+def test_bitstream_that_cannot_be_loaded(pynq, tmp_path: Path):
+    with pytest.raises(DeviceError, match=r"none.bit: cannot be loaded"):
+        PynqDevice(tmp_path / "none.bit")
+
+
+def test_no_contiguous_memory(pynq, fake: FakeDevice, folder: Path):
+    fake.memory = 10_000
+    with pytest.raises(DeviceError, match="of contiguous memory"):
+        Accelerator(folder)
+    assert not fake.live
+
+
+def test_all_names_are_bound(pynq):
+    bind_driver()
+    assert set(pynq.bound) == set(module.VLNVS)
+
+
+def test_without_pynq(folder: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynq", None)
+    bind_driver.cache_clear()
+    with pytest.raises(DeviceError, match="pynq cannot be imported"):
+        Accelerator(folder)

@@ -1,0 +1,111 @@
+"""Deploy folders of small networks, and the simulated RTL as a device of the host package."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from fpga_gen_host import registers as r
+
+from fpga_gen.artifacts import to_json, write_build
+from fpga_gen.graph.ir import HostOp
+from fpga_gen.hardware.params import SMALL
+from fpga_gen.images import Preprocess
+from fpga_gen.layout_file import host_layout
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.quant.numerics import I8, U8
+from fpga_gen.registers import INTERFACE_VERSION, REGISTERS
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.simulate.device import Buffer, SimulatedDevice
+from tests.schedule.graphs import Builder
+
+NAMES = {entry.offset: entry.name for entry in REGISTERS}
+CYCLES_PER_WAIT = 500
+RESIZE = {
+    "size": [24, 28],
+    "scales": [2.0, 2.0],
+    "mode": "linear",
+    "coordinate_transformation_mode": "half_pixel",
+    "nearest_mode": "floor",
+}
+
+
+def picture_network() -> QuantGraph:
+    """RGB picture 12 x 14 -> one-channel map, resized and squashed on the host."""
+    b = Builder("picture", SMALL)
+    x = b.simple(b.input(3, 12, 14), 7, 3, U8)
+    x = b.simple(x, 5, 3, U8)
+    b.simple(x, 1, 1, I8)
+    graph = b.graph()
+    tail = (
+        HostOp("resize", graph.outputs[0], RESIZE),
+        HostOp("sigmoid", graph.outputs[0], {}),
+    )
+    return replace(graph, output_names=("mask",), host_ops=tail)
+
+
+def write_deploy(
+    path: Path, graph: QuantGraph, preprocess: Preprocess = Preprocess(), design_hash: int = 0
+) -> Path:
+    """Compiles a network for the small engine into a deploy folder without a bitstream."""
+    schedule = compile_schedule(graph, SMALL)
+    files = {
+        "program.bin": schedule.program,
+        "weights.bin": schedule.weights,
+        "layout.json": to_json(host_layout(schedule, graph, preprocess)),
+    }
+    facts = {
+        "design_hash": f"{design_hash:016x}",
+        "register_map": INTERFACE_VERSION,
+        "clock_mhz": 100.0,
+        "parameters": SMALL.to_dict(),
+    }
+    write_build(path, files, facts)
+    return path
+
+
+class RtlBuffer:
+    """Simulated DRAM; the simulator never reuses it, so freeing only counts."""
+
+    def __init__(self, owner: RtlDevice, buffer: Buffer) -> None:
+        self._owner = owner
+        self.device_address = buffer.address
+        self.array: np.ndarray = buffer.array
+
+    def flush(self) -> None:
+        """The simulated DRAM has no cache."""
+
+    def invalidate(self) -> None:
+        """The simulated DRAM has no cache."""
+
+    def free(self) -> None:
+        self._owner.live.discard(self)
+
+
+class RtlDevice:
+    """`Device` of the host package on a simulated accelerator. live: buffers not freed yet."""
+
+    def __init__(self, simulated: SimulatedDevice) -> None:
+        self.simulated = simulated
+        self.live: set[RtlBuffer] = set()
+        self.starts = 0
+
+    def allocate(self, nbytes: int) -> RtlBuffer:
+        buffer = RtlBuffer(self, self.simulated.allocate(nbytes))
+        self.live.add(buffer)
+        return buffer
+
+    def read(self, offset: int) -> int:
+        return self.simulated.read_register(NAMES[offset])
+
+    def write(self, offset: int, value: int) -> None:
+        self.starts += offset == r.CONTROL and bool(value & r.CONTROL_START_MASK)
+        self.simulated.write_register(NAMES[offset], value)
+
+    def wait(self, seconds: float) -> None:
+        """A piece of simulated time instead of seconds, to the interrupt at most."""
+        self.simulated.run(CYCLES_PER_WAIT)
+
+    def close(self) -> None:
+        """The simulator belongs to the test."""
