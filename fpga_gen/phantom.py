@@ -74,17 +74,22 @@ def draw_phantom(
 
 
 def main() -> None:
-    """`python -m fpga_gen.phantom OUT.png [--seed N]`, or a folder with --count N."""
+    """`python -m fpga_gen.phantom OUT.png [--seed N]`, or a folder with --count N; with --masks
+    FOLDER the mask of each picture too, 0 or 255, under the picture's name."""
     parser = argparse.ArgumentParser(description="draw phantom colonoscopy pictures")
     parser.add_argument("out", type=Path, help="PNG file, or a folder with --count")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--count", type=int, help="draw so many pictures into the folder `out`")
+    parser.add_argument("--masks", type=Path, help="write each picture's mask into this folder")
     parser.add_argument("--size", type=int, default=352, help="height and width in pixels")
     options = parser.parse_args()
     for index in range(options.count or 1):
         seed = options.seed + index
         path = options.out if options.count is None else options.out / f"phantom-{seed:04d}.png"
-        write_png(path, draw_phantom(options.size, options.size, seed)[0])
+        picture, mask = draw_phantom(options.size, options.size, seed)
+        write_png(path, picture)
+        if options.masks is not None:
+            write_png(options.masks / f"{path.stem}.png", mask.astype(np.uint8) * 255)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.layout_file",),
     ("fpga_gen.pipeline",),
     ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace"),
+    ("fpga_gen.evaluate",),
     ("fpga_gen.cli", "fpga_gen.__main__"),
 )
 RANK = {prefix: rank for rank, prefixes in enumerate(STAGES) for prefix in prefixes}

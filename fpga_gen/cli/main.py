@@ -12,6 +12,7 @@ from fpga_gen import __version__
 from fpga_gen.cli.boards import boards
 from fpga_gen.cli.build import build, check, estimate
 from fpga_gen.cli.common import Settings, common_options
+from fpga_gen.cli.evaluate import evaluate
 from fpga_gen.cli.models import models
 from fpga_gen.cli.simulate import simulate
 from fpga_gen.errors import FpgaGenError
@@ -26,7 +27,7 @@ def cli() -> None:
     """Compile a CNN in ONNX into a bit-exact FPGA accelerator."""
 
 
-for command in (build, simulate, estimate, check, boards, models):
+for command in (build, simulate, evaluate, estimate, check, boards, models):
     cli.add_command(command)
 
 

@@ -1,5 +1,6 @@
 """Reports: facts as dataclasses, rendered as JSON, Markdown and terminal tables."""
 
+from fpga_gen.report.accuracy import Accuracy, MaskScores, TensorSqnr
 from fpga_gen.report.facts import (
     ArrayFacts,
     BoardFacts,
@@ -15,15 +16,18 @@ from fpga_gen.report.facts import (
 from fpga_gen.report.markdown import render_markdown
 
 __all__ = [
+    "Accuracy",
     "ArrayFacts",
     "BoardFacts",
     "Estimate",
     "LayerFacts",
+    "MaskScores",
     "MemoryFacts",
     "ModelFacts",
     "Report",
     "ResourceFacts",
     "Simulation",
+    "TensorSqnr",
     "render_markdown",
     "utilisation",
 ]

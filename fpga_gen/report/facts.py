@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fpga_gen.boards import Resources
+from fpga_gen.report.accuracy import Accuracy
 
 SCHEMA = 1
-KINDS = ("counted", "datasheet", "estimated", "simulated", "synthesised", "measured")
+KINDS = (
+    "counted", "datasheet", "estimated", "float", "integer reference", "simulated", "synthesised",
+    "measured",
+)  # fmt: skip
 
 
 def utilisation(macs: int, cycles: int, macs_per_cycle: int) -> float:
@@ -122,7 +126,7 @@ class ResourceFacts:
 @dataclass(frozen=True)
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
-    calibration images)."""
+    calibration images); accuracy: of the last evaluation on a labelled folder."""
 
     model: ModelFacts
     board: BoardFacts
@@ -135,6 +139,7 @@ class Report:
     quantisation: dict
     tool_version: str
     simulation: Simulation | None = None
+    accuracy: Accuracy | None = None
     schema: int = SCHEMA
 
     def to_dict(self) -> dict:
@@ -149,6 +154,7 @@ class Report:
                 raise ValueError(f"schema {data['schema']}, this version reads {SCHEMA}")
             used = data["resources"]
             simulation = data["simulation"]
+            accuracy = data.get("accuracy")
             return Report(
                 model=_load(ModelFacts, data["model"]),
                 board=_load(BoardFacts, data["board"]),
@@ -163,6 +169,7 @@ class Report:
                 quantisation=data["quantisation"],
                 tool_version=data["tool_version"],
                 simulation=None if simulation is None else _load(Simulation, simulation),
+                accuracy=None if accuracy is None else Accuracy.from_dict(accuracy),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a report: {error!r}") from error

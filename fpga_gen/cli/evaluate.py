@@ -1,0 +1,88 @@
+"""`fpga-gen evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+from fpga_gen.report.accuracy import (
+    SCORE_HEAD,
+    TENSOR_HEAD,
+    Accuracy,
+    score_rows,
+    summary,
+    tensor_rows,
+)
+
+
+def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> Table:
+    table = Table(title=title)
+    for number, name in enumerate(head):
+        table.add_column(name, justify="left" if number < left else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def accuracy_tables(accuracy: Accuracy) -> list[Table]:
+    """Scores of the masks and, with a float graph, the tensors of the lowest SQNR."""
+    found = [_table("accuracy of the masks", SCORE_HEAD, score_rows(accuracy), 2)]
+    if accuracy.worst_tensors:
+        rows = tensor_rows(accuracy.worst_tensors)
+        found.append(_table("lowest SQNR, integer against float", TENSOR_HEAD, rows, 3))
+    return found
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--images", required=True, type=click.Path(path_type=Path), help="Folder of pictures."
+)
+@click.option(
+    "--masks",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of their masks: same name up to the suffix, 8 bit, foreground above 127.",
+)
+@click.option(
+    "--rtl",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Number of pictures that also go through the RTL, the worst one first.",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="The ONNX file of this build, for the float column.  [default: no float column]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of evaluation.json, .md and .png.  [default: DIR]",
+)
+@common_options
+@click.pass_obj
+def evaluate(
+    settings: Settings,
+    directory: Path,
+    images: Path,
+    masks: Path,
+    rtl: int,
+    model: Path | None,
+    output: Path | None,
+) -> None:
+    """Accuracy of the build in DIR on a labelled folder: Dice, IoU, agreement, SQNR, pictures."""
+    from fpga_gen.evaluate.flow import evaluate_build
+
+    with ConsoleProgress(settings) as progress:
+        flow = evaluate_build(directory, images, masks, rtl, model, output, progress)
+    settings.result({"directory": str(directory), "evaluation": flow.evaluation.to_dict()})
+    for table in accuracy_tables(flow.evaluation.accuracy):
+        settings.show(table)
+    settings.say(summary(flow.evaluation.accuracy))
+    settings.say(f"{output or directory}: evaluation.json, evaluation.md, evaluation.png")

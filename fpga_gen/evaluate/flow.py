@@ -1,0 +1,321 @@
+"""A labelled folder through a build: float graph, integer reference and, for some, the RTL.
+
+Read `EVALUATE` first: the named steps, run in order and timed. The RTL part is the frame of
+simulation_flow.py, one picture after the other on one compiled simulator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from fpga_gen.artifacts import load_build, to_json, update_files
+from fpga_gen.digest import model_sha256
+from fpga_gen.errors import BuildDirError, SimulationError
+from fpga_gen.evaluate.dataset import THRESHOLD as MASK_THRESHOLD
+from fpga_gen.evaluate.dataset import check_aspect, find_pairs, read_grey, truth_at
+from fpga_gen.evaluate.masks import (
+    PackedMask,
+    Sample,
+    SqnrSums,
+    by_dice,
+    evenly,
+    mask_of,
+    mean_scores,
+    output_size,
+)
+from fpga_gen.evaluate.result import Evaluation, PictureScores, render_evaluation
+from fpga_gen.evaluate.sheet import draw_sheet, png_bytes, sheet_ranks
+from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.graph.interpreter import run_float, run_host_ops
+from fpga_gen.graph.ir import Graph
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.images import PictureError, prepare, read_picture
+from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
+from fpga_gen.quant.report import layer_facts
+from fpga_gen.report import Report, render_markdown
+from fpga_gen.report.accuracy import Accuracy, TensorSqnr
+from fpga_gen.simulation_flow import (
+    SimulationFlow,
+    check_directory,
+    compare_results,
+    compile_simulator,
+    run_frame,
+)
+from fpga_gen.steps import Progress, Silent, run_steps
+
+WORST_TENSORS = 10
+FILES = ("evaluation.json", "evaluation.md", "evaluation.png")
+
+
+@dataclass
+class EvaluationFlow:
+    """What the steps of one evaluation have made so far.
+
+    rtl: number of pictures for the RTL; model: the ONNX file of the build, None: no float column;
+    output: folder of the results, None: the build directory.
+    """
+
+    directory: Path
+    images: Path
+    masks: Path
+    rtl: int = 0
+    model: Path | None = None
+    output: Path | None = None
+    progress: Progress = field(default_factory=Silent)
+    times: dict[str, float] = field(default_factory=dict)
+    simulation: SimulationFlow = field(init=False)
+    size: tuple[int, int] = field(init=False)
+    graph: Graph | None = None
+    samples: list[Sample] = field(default_factory=list)
+    unlabelled: tuple[str, ...] = ()
+    dataset_sha256: str = ""
+    tensors: tuple[TensorSqnr, ...] = ()
+    ranked: list[Sample] = field(default_factory=list)
+    simulated: list[Sample] = field(default_factory=list)
+    evaluation: Evaluation = field(init=False)
+    sheet: bytes = b""
+
+    def input_of(self, sample: Sample) -> np.ndarray:
+        """The model's input, float32 (C, H, W)."""
+        shape = self.simulation.qgraph.host_input.model_shape
+        return prepare(read_picture(sample.pair.image), shape, self.simulation.preprocess)
+
+    def mask(self, sample: Sample, results: dict[str, np.ndarray]) -> np.ndarray:
+        """Predicted mask of the model's results."""
+        sim = self.simulation
+        return mask_of(sim.qgraph, results, sample.picture_size, sim.preprocess)
+
+
+Step = tuple[str, Callable[[EvaluationFlow], None]]
+
+
+# --- the steps ------------------------------------------------------------------------------
+
+
+def check_build(flow: EvaluationFlow) -> None:
+    """Reads and verifies the build directory; its network must give a mask."""
+    flow.simulation = SimulationFlow(flow.directory, flow.images)
+    check_directory(flow.simulation)
+    flow.size = output_size(flow.simulation.qgraph)
+    if flow.output is not None and flow.output.exists() and not flow.output.is_dir():
+        raise BuildDirError(f"{flow.output}: exists and is not a folder; choose another -o")
+
+
+def import_float(flow: EvaluationFlow) -> None:
+    """The float graph, if the model was given; it must be the one that was built."""
+    if flow.model is None:
+        return
+    manifest = flow.simulation.build.manifest
+    shape = manifest["config"]["input_shape"]
+    graph = import_onnx(flow.model, input_shape=None if shape is None else tuple(shape))
+    built = manifest["model"]["sha256"]
+    if model_sha256(flow.model) != built:
+        raise BuildDirError(
+            f"{flow.model}: not the model of {flow.directory} (sha256 {built[:16]}...): give that "
+            "model, or leave --model out"
+        )
+    flow.graph = optimise(graph)
+
+
+def read_labels(flow: EvaluationFlow) -> None:
+    """Every picture and mask once: a bad file is found before the long run."""
+    found = find_pairs(flow.images, flow.masks)
+    flow.unlabelled = found.unlabelled
+    digest, grey = hashlib.sha256(), False
+    for number, pair in enumerate(found.pairs):
+        flow.progress.detail(pair.name, number / len(found.pairs))
+        picture, mask = read_picture(pair.image), read_grey(pair.mask)
+        size = (picture.shape[0], picture.shape[1])
+        check_aspect(pair, size, (mask.shape[0], mask.shape[1]))
+        truth = truth_at(mask > MASK_THRESHOLD, flow.size, size, flow.simulation.preprocess)
+        flow.samples.append(Sample(pair, size, PackedMask.of(truth)))
+        grey = grey or bool(mask.any())
+        for path in (pair.image, pair.mask):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    flow.dataset_sha256 = digest.hexdigest()
+    if grey and not any(s.truth.get().any() for s in flow.samples):
+        raise PictureError(
+            f"{flow.masks}: no mask has a pixel above {MASK_THRESHOLD}, yet not all are black: a "
+            "mask is an 8-bit picture whose foreground is 255"
+        )
+
+
+def run_references(flow: EvaluationFlow) -> None:
+    """Every picture through the integer interpreter and, if there is one, the float graph."""
+    qgraph = flow.simulation.qgraph
+    sums = SqnrSums(qgraph)
+    for number, sample in enumerate(flow.samples):
+        flow.progress.detail(sample.pair.name, number / len(flow.samples))
+        image = flow.input_of(sample)
+        stored = run_integer(qgraph, quantise_input(qgraph, image))
+        real = {n: dequantise(qgraph, n, stored[n]) for n in qgraph.outputs}
+        sample.add("integer", flow.mask(sample, run_host_ops(qgraph, real)))
+        if flow.graph is not None:
+            maps = run_float(flow.graph, image)
+            sample.add("float", flow.mask(sample, run_host_ops(flow.graph, maps)))
+            sums.add(maps, stored)
+    flow.ranked = by_dice(flow.samples)
+    if flow.graph is not None:
+        flow.tensors = sums.tensors()
+
+
+def compile_rtl(flow: EvaluationFlow) -> None:
+    """Verilog -> simulator, if a picture is to go through it."""
+    if flow.rtl:
+        flow.simulation.progress = flow.progress
+        compile_simulator(flow.simulation)
+
+
+def run_rtl(flow: EvaluationFlow) -> None:
+    """The worst picture and others evenly spaced in the ranking, frame by frame."""
+    sim = flow.simulation
+    flow.simulated = [flow.ranked[i] for i in evenly(len(flow.ranked), flow.rtl)]
+    for number, sample in enumerate(flow.simulated):
+        sim.progress = PartProgress(flow.progress, number, len(flow.simulated), sample.pair.name)
+        sim.stored_input = quantise_input(sim.qgraph, flow.input_of(sample))
+        sim.reference = run_integer(sim.qgraph, sim.stored_input)
+        run_frame(sim)
+        compare_results(sim)
+        sample.add("rtl", flow.mask(sample, sim.outputs))
+        sample.cycles = sim.result.cycles
+        sample.mismatch = None if sim.mismatch is None else str(sim.mismatch)
+
+
+def score(flow: EvaluationFlow) -> None:
+    """Masks of all pictures -> Evaluation."""
+    sources = ("float", "integer") if flow.graph is not None else ("integer",)
+    scores = [mean_scores(source, flow.samples) for source in sources]
+    if flow.simulated:
+        again = sources if len(flow.simulated) < len(flow.samples) else ()
+        scores += [mean_scores(source, flow.simulated) for source in (*again, "rtl")]
+    sim, worst = flow.simulation, flow.ranked[0]
+    layers = layer_facts(sim.qgraph)
+    macs = sum(f.macs for f in layers)
+    folder = flow.images.resolve()
+    accuracy = Accuracy(
+        folder=f"{folder.parent.name}/{folder.name}",
+        dataset_sha256=flow.dataset_sha256,
+        images=len(flow.samples),
+        unlabelled=len(flow.unlabelled),
+        size=flow.size,
+        fit=sim.preprocess.fit,
+        scores=tuple(scores),
+        worst_image=worst.pair.name,
+        worst_dice=worst.metrics["integer"].dice,
+        sp2_mac_share=sum(f.macs * f.sp2_share for f in layers) / max(1, macs),
+        worst_tensors=flow.tensors[:WORST_TENSORS],
+        rtl_bit_exact=not any(s.mismatch for s in flow.simulated) if flow.simulated else None,
+    )
+    flow.evaluation = Evaluation(
+        model=sim.report.model.name,
+        model_sha256=sim.report.model.sha256,
+        board=sim.report.board.name,
+        accuracy=accuracy,
+        tensors=flow.tensors,
+        pictures=tuple(PictureScores.of(s) for s in flow.ranked),
+        unlabelled=flow.unlabelled,
+        tool_version=sim.report.tool_version,
+    )
+
+
+def draw(flow: EvaluationFlow) -> None:
+    """The picture sheet: the worst picture, then others down the ranking to the best."""
+    simulated = [flow.ranked.index(s) for s in flow.simulated]
+    ranks = sheet_ranks(len(flow.ranked), simulated)
+    flow.sheet = png_bytes(draw_sheet(flow.ranked, ranks))
+
+
+def write_results(flow: EvaluationFlow) -> None:
+    """evaluation.* and the entry `accuracy` of report.json."""
+    build = load_build(flow.directory)  # once more: it may have been simulated in the meantime
+    old = flow.simulation.build
+    if any(build.files.get(n) != old.files[n] for n in ("program.bin", "weights.bin")):
+        raise BuildDirError(f"{flow.directory}: was rebuilt during the evaluation: evaluate again")
+    report = replace(Report.from_dict(build.json("report.json")), accuracy=flow.evaluation.accuracy)
+    texts = (
+        to_json(flow.evaluation.to_dict()),
+        render_evaluation(flow.evaluation).encode(),
+        flow.sheet,
+    )
+    files = dict(zip(FILES, texts, strict=True))
+    if flow.output is not None:
+        write_folder(flow.output, files)
+        files = {}
+    files |= {
+        "report.json": to_json(report.to_dict()),
+        "report.md": render_markdown(report).encode(),
+    }
+    update_files(build, files)
+
+
+def judge(flow: EvaluationFlow) -> None:
+    """SimulationError names the first picture and element in which RTL and reference differ."""
+    for sample in flow.simulated:
+        if sample.mismatch is not None:
+            raise SimulationError(
+                f"{sample.pair.name}: RTL and integer reference differ: {sample.mismatch}"
+            )
+
+
+EVALUATE: tuple[Step, ...] = (
+    ("check build directory", check_build),
+    ("import float model", import_float),
+    ("read pictures and masks", read_labels),
+    ("references", run_references),
+    ("compile simulator", compile_rtl),
+    ("simulate frames", run_rtl),
+    ("score", score),
+    ("picture sheet", draw),
+    ("write results", write_results),
+    ("verdict", judge),
+)
+
+
+def evaluate_build(
+    directory: Path,
+    images: Path,
+    masks: Path,
+    rtl: int = 0,
+    model: Path | None = None,
+    output: Path | None = None,
+    progress: Progress | None = None,
+) -> EvaluationFlow:
+    """Evaluates a build directory on a labelled folder; SimulationError if RTL and integer
+    reference differ, after the results were written."""
+    flow = EvaluationFlow(directory, images, masks, rtl, model, output, progress or Silent())
+    return run_steps(flow, EVALUATE)
+
+
+# --- helpers --------------------------------------------------------------------------------
+
+
+@dataclass
+class PartProgress(Silent):
+    """Progress of frame number `index` of `count` as a part of the whole."""
+
+    whole: Progress
+    index: int
+    count: int
+    name: str
+
+    def detail(self, text: str, done: float | None = None) -> None:
+        """Cycles of this frame, as a share of all frames."""
+        self.whole.detail(
+            f"{self.index + 1} of {self.count}, {self.name}: {text}",
+            (self.index + (done or 0.0)) / self.count,
+        )
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Files into a folder of the user; BuildDirError if the file system refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise BuildDirError(f"{folder}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,223 @@
+"""VectorUnit against numpy: every operation, byte width and format, several planes and blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from fpga_gen.hardware.params import SMALL, EngineParams
+from fpga_gen.hardware.vector import VectorUnit
+from fpga_gen.isa import (
+    ENTRY,
+    ENTRY_BITS,
+    MAX_SOURCES,
+    SOURCE,
+    Op,
+    VectorOp,
+    encode_fields,
+    unpack_address,
+)
+from fpga_gen.quant.numerics import ACC_BITS
+from rtl_tests.axi_bench import simulate
+from rtl_tests.word_memory import WordMemory, header
+from tests.schedule.graphs import THREE_MODES
+
+READ_LATENCY = 4
+WORDS = 4000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Planes of `size` words at `base`; wide: low bytes `low` words further."""
+
+    base: int
+    plane: int
+    low: int
+    wide: int
+    zero: int
+    factor: int
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One VECTOR instruction. y, x: (first-tap row or column, weights) tables when not direct:
+    address (out, taps) and weight (out, taps)."""
+
+    function: VectorOp
+    direct: int
+    out16: int
+    blocks: int
+    shape: tuple[int, int]
+    sources: tuple[Source, ...]
+    out: tuple[int, int, int]  # base, plane, low
+    y: tuple[np.ndarray, np.ndarray] | None = None
+    x: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def random_job(rng: np.random.Generator, function: VectorOp, direct: int, count: int) -> Job:
+    """Two blocks of a small map; sources of both widths and signs, in distinct places."""
+    shape = tuple(int(v) for v in rng.integers(1, 5, 2))
+    planes = 16
+    sources = []
+    for k in range(count):
+        base, plane = 700 * k + int(rng.integers(0, 50)), planes + int(rng.integers(0, 9))
+        wide, zero = (int(v) for v in rng.integers(0, 2, 2))
+        factor = int(rng.integers(-32768, 32768))
+        sources.append(Source(base, plane, int(rng.integers(200, 300)), wide, zero, factor))
+    y = x = None
+    if not direct:
+        taps = [int(v) for v in rng.integers(1, 4, 2)]
+        y, x = (
+            (rng.integers(0, 60, (n, t)), rng.integers(0, 256, (n, t)))
+            for n, t in zip(shape, taps, strict=True)
+        )
+    out = (int(rng.integers(0, 500)), int(rng.integers(20, 90)), int(rng.integers(300, 500)))
+    blocks, out16 = int(rng.integers(1, 4)), int(rng.integers(0, 2))
+    return Job(function, direct, out16, blocks, shape, tuple(sources), out, y, x)
+
+
+def expected(job: Job, memory: WordMemory) -> list[tuple[int, int, list[int]]]:
+    """(output address, high flag, accumulators) of every result in order."""
+    height, width = job.shape
+    data = memory.data.astype(np.int64)
+
+    def value(source: Source, block: int, offset: int) -> np.ndarray:
+        at = source.base + block * source.plane + offset
+        if source.wide:
+            return 256 * data[at] + data[at + source.low] + 128
+        return data[at] + 128 * source.zero
+
+    results = []
+    for block in range(job.blocks):
+        for pixel in range(height * width):
+            acc = np.zeros(memory.params.in_channels, np.int64)
+            if job.function == VectorOp.MUL:
+                acc = value(job.sources[0], block, pixel) * value(job.sources[1], block, pixel)
+            elif job.direct:
+                for source in job.sources:
+                    acc = acc + source.factor * value(source, block, pixel)
+            else:
+                row, column = divmod(pixel, width)
+                for source in job.sources:
+                    for ya, yw in zip(*(t[row] for t in job.y), strict=True):
+                        for xa, xw in zip(*(t[column] for t in job.x), strict=True):
+                            acc = acc + yw * xw * value(source, block, ya + xa)
+            sums = [int(v) & 0xFFFFFFFF for v in acc]
+            base, plane, low = job.out
+            at = base + block * plane + pixel
+            results.append((at, job.out16, sums))
+            if job.out16:
+                results.append((at + low, 0, sums))
+    return results
+
+
+async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> None:
+    """As the sequencer does it, one 64-bit word per cycle."""
+    for index, source in enumerate(job.sources):
+        fields = {
+            **vars(source),
+            "base": memory.code(source.base),
+            "plane": memory.code(source.plane),
+            "low": memory.code(source.low),
+        }
+        for k, word in enumerate(encode_fields(SOURCE, fields)):
+            ctx.set(dut.source_index, index)
+            ctx.set(dut.source_word, k)
+            ctx.set(dut.write_data, word)
+            ctx.set(dut.source_write, 1)
+            await ctx.tick()
+    ctx.set(dut.source_write, 0)
+    for table, write in ((job.y, dut.y_write), (job.x, dut.x_write)):
+        if table is None:
+            continue
+        entries = [
+            encode_fields(ENTRY, {"address": memory.code(a), "weight": int(w)})[0]
+            for a, w in zip(*(t.reshape(-1) for t in table), strict=True)
+        ]
+        entries += [0] * (len(entries) % 2)
+        for pair in range(len(entries) // 2):
+            ctx.set(dut.table_pair, pair)
+            ctx.set(dut.write_data, entries[2 * pair] | entries[2 * pair + 1] << ENTRY_BITS)
+            ctx.set(write, 1)
+            await ctx.tick()
+        ctx.set(write, 0)
+
+
+def run(params: EngineParams, jobs: list[Job], seed: int) -> None:
+    dut = VectorUnit(params, read_latency=READ_LATENCY, expand=True)
+    memory = WordMemory(params, WORDS, seed)
+    results: list[tuple[int, int, list[int]]] = []
+
+    async def collect(ctx) -> None:
+        while True:
+            *_, valid, sums, address, high = await ctx.tick().sample(
+                dut.result_valid, dut.result_sums, dut.result_address, dut.result_high
+            )
+            if valid:
+                parts = [sums >> ACC_BITS * k & 0xFFFFFFFF for k in range(params.in_channels)]
+                results.append((unpack_address(address, params.banks), high, parts))
+
+    async def bench(ctx) -> None:
+        for job in jobs:
+            await write_tables(ctx, dut, job, memory)
+            base, plane, low = (memory.code(v) for v in job.out)
+            fields = {
+                "function": int(job.function), "direct": job.direct, "out16": job.out16,
+                "n_blocks": job.blocks, "n_sources": len(job.sources),
+                "out_h": job.shape[0], "out_w": job.shape[1],
+                "out_base": base, "out_plane": plane, "out_low": low,
+            }  # fmt: skip
+            if job.y is not None:
+                fields |= {"y_taps": job.y[0].shape[1], "x_taps": job.x[0].shape[1]}
+            ctx.set(dut.header, header(Op.VECTOR, **fields))
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            assert ctx.get(dut.busy)
+            while ctx.get(dut.busy):
+                await ctx.tick()
+            want = expected(job, memory)
+            assert results == want
+            results.clear()
+
+    simulate(dut, bench, background=[memory.reader(dut, READ_LATENCY), collect])
+
+
+CASES = [
+    (VectorOp.LINEAR, 0, 1),
+    (VectorOp.LINEAR, 0, 2),
+    *((VectorOp.LINEAR, 1, n) for n in range(1, MAX_SOURCES + 1)),
+    (VectorOp.MUL, 1, 2),
+]
+
+
+@pytest.mark.parametrize("params", [SMALL, THREE_MODES], ids=["two-modes", "three-modes"])
+def test_operations(params):
+    """Every kind of VECTOR several times, one after the other on one unit."""
+    rng = np.random.default_rng(3)
+    jobs = [random_job(rng, *case) for case in CASES * 8]
+    kinds = {(j.function, j.out16, tuple(s.wide for s in j.sources)) for j in jobs}
+    for out16 in (0, 1):
+        assert (VectorOp.LINEAR, out16, (1,)) in kinds
+        assert (VectorOp.LINEAR, out16, (0,)) in kinds
+    run(params, [jobs[i] for i in rng.permutation(len(jobs))], seed=4)
+
+
+@pytest.mark.parametrize("wide", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_products_of_all_widths(wide):
+    rng = np.random.default_rng(5)
+    for out16 in (0, 1):
+        sources = tuple(
+            Source(600 * k + 7, 31, 250, w, int(rng.integers(0, 2)), 0) for k, w in enumerate(wide)
+        )
+        run(SMALL, [Job(VectorOp.MUL, 1, out16, 2, (3, 3), sources, (100, 40, 400))], seed=6)
+
+
+def test_square_and_extremes():
+    """One map times itself; sums of the largest factors wrap as 32-bit accumulators do."""
+    source = Source(0, 30, 250, 1, 0, -32768)
+    square = Job(VectorOp.MUL, 1, 1, 1, (2, 3), (source, source), (100, 40, 400))
+    total = Job(VectorOp.LINEAR, 1, 0, 1, (2, 3), (source,) * MAX_SOURCES, (100, 40, 400))
+    run(SMALL, [square, total], seed=7)
