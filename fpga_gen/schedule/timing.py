@@ -31,7 +31,7 @@ class Timing:
     drain_ahead: int = 2
     wait_tail: int = 13
     instruction: int = 1
-    vector_tail: int = 20
+    vector_tail: int = 27
     vector_block: int = 4
     load_word: float = 1.0
     load_tail: int = 31
