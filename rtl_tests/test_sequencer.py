@@ -1,267 +1,30 @@
-"""Sequencer: programs with every opcode against their instructions; decode-ahead; bad programs.
-
-The bench plays loader, stream reader and all units with random patience.
-"""
+"""Sequencer: programs with every opcode against their instructions; decode-ahead; bad programs."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from fpga_gen.hardware.loader import KIND_CONV, KIND_VECTOR, KIND_WORDS
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.hardware.sequencer import Sequencer
+from fpga_gen.hardware.params import SMALL
 from fpga_gen.isa import (
-    BLOCK,
-    ENTRY,
     HEADER_WORDS,
     LAYOUTS,
     MAX_BLOCKS,
     MAX_SOURCES,
     MAX_TAPS,
-    SOURCE,
-    TAP,
-    Field,
     Instruction,
     Op,
-    encode_fields,
     words_of,
 )
 from fpga_gen.registers import ErrorCode
-from rtl_tests.axi_bench import simulate
+from rtl_tests.sequencer_bench import Bench, random_instruction, walk
 from tests.schedule.graphs import THREE_MODES
 
 TWO_PORTS = replace(THREE_MODES, ports=2)
-UNITS = {Op.CONV: "walker", Op.POOL: "walker", Op.VECTOR: "vector"}
-UNITS |= {Op.LOAD: "load", Op.STORE: "store"}
 END = Instruction(Op.END, {"wait": 1})
-
-
-def noise(rng: random.Random, layout: tuple[Field, ...], **fixed: int) -> dict[str, int]:
-    """Random values of all fields but the opcode."""
-    values = {}
-    for f in layout:
-        low, high = (-(1 << f.bits - 1), 1 << f.bits - 1) if f.signed else (0, 1 << f.bits)
-        values[f.name] = rng.randrange(low, high)
-    values.pop("op", None)
-    return {**values, **fixed}
-
-
-def random_instruction(rng: random.Random, op: Op) -> Instruction:
-    wait = rng.randint(0, 1)
-    if op in (Op.CONV, Op.POOL):
-        blocks, taps = rng.randint(1, 5), rng.randint(1, 7)
-        return walk(rng, op, blocks, taps, wait)
-    if op == Op.VECTOR:
-        direct, n_sources = rng.randint(0, 1), rng.randint(1, MAX_SOURCES)
-        sizes = {name: rng.randint(1, 5) for name in ("out_h", "out_w", "y_taps", "x_taps")}
-        fields = noise(
-            rng, LAYOUTS[op], wait=wait, direct=direct, n_sources=n_sources,
-            n_blocks=rng.randint(1, 9), **sizes,
-        )  # fmt: skip
-        y, x = (
-            tuple(noise(rng, ENTRY) for _ in range(0 if direct else sizes[a] * sizes[b]))
-            for a, b in (("out_h", "y_taps"), ("out_w", "x_taps"))
-        )
-        sources = tuple(noise(rng, SOURCE) for _ in range(n_sources))
-        return Instruction(op, fields, sources=sources, y=y, x=x)
-    return Instruction(op, noise(rng, LAYOUTS[op], wait=wait))
-
-
-def walk(rng: random.Random, op: Op, blocks: int, taps: int, wait: int) -> Instruction:
-    fields = noise(
-        rng, LAYOUTS[op], wait=wait, n_blocks=blocks, n_taps=taps, tile_groups=rng.randint(1, 16),
-        mode=rng.randint(0, 1), n_tiles=rng.randint(1, 99), n_groups=rng.randint(1, 99),
-        lanes=rng.randint(1, 4),
-    )  # fmt: skip
-    return Instruction(
-        op,
-        fields,
-        blocks=tuple(noise(rng, BLOCK) for _ in range(blocks)),
-        taps=tuple(noise(rng, TAP) for _ in range(taps)),
-    )
-
-
-def as_word(i: Instruction) -> int:
-    """Header words as one number."""
-    words = encode_fields(LAYOUTS[i.op], {**i.fields, "op": int(i.op)})
-    return sum(word << 64 * k for k, word in enumerate(words))
-
-
-@dataclass
-class Bench:
-    """One sequencer, its surroundings, and what was seen."""
-
-    params: EngineParams
-    program: list[Instruction]
-    seed: int
-    patience: float = 0.5  # probability of a ready or a finished unit in a cycle
-    words: list[int] = field(default_factory=list)
-    commands: list[tuple] = field(default_factory=list)
-    fetches: list[tuple] = field(default_factory=list)
-    started: list[Instruction] = field(default_factory=list)
-    errors: list[tuple[int, int]] = field(default_factory=list)
-    done: int = 0
-    layers: int = 0
-    hold: bool = False  # units stay busy
-    cycle: int = 0
-    start_cycles: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.rng = random.Random(self.seed)
-        self.dut = Sequencer(self.params, expand=True)
-        if not self.words:
-            self.words = [word for i in self.program for word in i.encode()]
-        per_word = self.params.stream_bits // 64
-        self.words += [0] * (-len(self.words) % per_word)
-        self.expected = [i for i in self.program if i.op not in (Op.FETCH, Op.END)]
-        self.tables: dict[str, dict[tuple, int]] = {"source": {}, "y": {}, "x": {}}
-
-    async def stream(self, ctx) -> None:
-        """Program words, with gaps."""
-        dut = self.dut
-        per_word = self.params.stream_bits // 64
-        ctx.set(dut.program_words, len(self.words) // per_word)
-        for k in range(0, len(self.words), per_word):
-            value = sum(w << 64 * j for j, w in enumerate(self.words[k : k + per_word]))
-            while self.rng.random() > self.patience:
-                await ctx.tick()
-            ctx.set(dut.boot_data, value)
-            ctx.set(dut.boot_valid, 1)
-            taken = 0
-            while not taken:
-                *_, taken = await ctx.tick().sample(dut.boot_ready)
-            ctx.set(dut.boot_valid, 0)
-
-    async def units(self, ctx) -> None:
-        """Start pulses make units busy for a while; the rules of a start are checked."""
-        dut, rng = self.dut, self.rng
-        names = ("walker", "vector", "load", "store")
-        busy = dict.fromkeys(names, False)
-        calm, before = 0, (False, False, False)  # units idle, exit idle, parameters ready
-        running: int | None = None  # header of the busy unit
-        reads: list[tuple[int, int]] = []  # table reads that are still to be made
-        asked: tuple[int, int] | None = None
-        while True:
-            exit_idle = calm > 3 and rng.random() < 0.7
-            params_ready = rng.random() < self.patience
-            ready = [rng.random() < self.patience for _ in range(2)]
-            ctx.set(dut.exit_idle, exit_idle)
-            ctx.set(dut.params_ready, params_ready)
-            ctx.set(dut.command_ready, ready[0])
-            ctx.set(dut.fetch_ready, ready[1])
-            for name in names:
-                ctx.set(getattr(dut, f"{name}_busy"), busy[name])
-            asked = (rng.choice(reads[:3]) if rng.random() < 0.8 else reads[0]) if reads else None
-            if asked:
-                ctx.set(getattr(dut, ("block_index", "tap_index")[asked[0]]), asked[1])
-            now = (not any(busy.values()), exit_idle, params_ready)
-            (
-                _, _, command_valid, command, fetch_valid, region, offset, words, header,
-                done, error, code, layer, layer_start, *starts,
-            ) = await ctx.tick().sample(
-                dut.command_valid, dut.command, dut.fetch_valid, dut.fetch_region,
-                dut.fetch_offset, dut.fetch_words, dut.header, dut.done, dut.error, dut.error_code,
-                dut.layer, dut.layer_start, *(getattr(dut, f"{name}_start") for name in names),
-            )  # fmt: skip
-            self.cycle += 1
-            if asked:
-                current = self.started[-1]
-                layout, record = (BLOCK, current.blocks) if asked[0] == 0 else (TAP, current.taps)
-                word = ctx.get((dut.block, dut.tap)[asked[0]])
-                assert word == encode_fields(layout, record[asked[1]])[0]
-                reads.remove(asked)
-            if command_valid and ready[0]:
-                self.commands.append(
-                    tuple(
-                        getattr(command, n)
-                        for n in ("kind", "mode", "groups", "tiles", "slots", "words")
-                    )
-                )
-            if fetch_valid and ready[1]:
-                self.fetches.append((region, offset, words))
-            if error:
-                self.errors.append((code, self.cycle))
-            self.layers += layer_start
-            if running is not None and any(busy.values()):
-                assert header == running, "the header changed under a busy unit"
-            assert sum(starts) <= 1
-            for name, pulse in zip(names, starts, strict=True):
-                if not pulse:
-                    continue
-                instruction = self.expected[len(self.started)]
-                self.started.append(instruction)
-                self.start_cycles.append(self.cycle)
-                assert layer == len(self.started)
-                running = header
-                self._check_start(instruction, name, header, before)
-                busy[name] = True
-                if name == "walker":
-                    reads = [(0, k) for k in range(len(instruction.blocks))]
-                    reads += [(1, k) for k in range(len(instruction.taps))]
-            if done:
-                self.done += 1
-                assert len(self.started) == len(self.expected)
-                assert before[0]
-                assert before[1]
-            for name in names:
-                idle = not reads and not self.hold and rng.random() < self.patience / 3
-                if busy[name] and idle and not any(starts):
-                    busy[name] = False
-            calm = 0 if any(busy.values()) else calm + 1
-            before = now
-
-    def _check_start(self, i: Instruction, name: str, header: int, before: tuple) -> None:
-        assert name == UNITS[i.op]
-        mask = (1 << 64 * words_of(LAYOUTS[i.op])) - 1
-        assert header & mask == as_word(i)
-        units_idle, exit_idle, params_ready = before
-        assert units_idle, "started while a unit was busy"
-        if i.fields["wait"] or name != "walker":
-            assert exit_idle, "started before earlier results were in memory"
-        if i.op == Op.VECTOR:
-            assert params_ready
-            sources = [w for s in i.sources for w in encode_fields(SOURCE, s)]
-            got = self.tables["source"]
-            assert [got[divmod(k, 2)] for k in range(len(sources))] == sources
-            for axis, table in (("y", i.y), ("x", i.x)):
-                codes = [encode_fields(ENTRY, e)[0] for e in table]
-                codes += [0] * (len(codes) % 2)
-                pairs = [codes[k] | codes[k + 1] << 32 for k in range(0, len(codes), 2)]
-                assert [self.tables[axis][(k,)] for k in range(len(pairs))] == pairs
-
-    async def vector_tables(self, ctx) -> None:
-        """Keeps what is written into the vector unit; never while that is busy."""
-        dut = self.dut
-        while True:
-            *_, source, y, x, index, word, pair, data, busy = await ctx.tick().sample(
-                dut.source_write, dut.y_write, dut.x_write, dut.source_index, dut.source_word,
-                dut.table_pair, dut.write_data, dut.vector_busy,
-            )  # fmt: skip
-            assert not (busy and (source or y or x)), "tables changed under a busy vector unit"
-            if source:
-                self.tables["source"][index, word] = data
-            if y:
-                self.tables["y"][(pair,)] = data
-            if x:
-                self.tables["x"][(pair,)] = data
-
-    async def start(self, ctx) -> None:
-        ctx.set(self.dut.start, 1)
-        await ctx.tick()
-        ctx.set(self.dut.start, 0)
-
-    async def to_the_end(self, ctx) -> None:
-        await self.start(ctx)
-        while not (self.done or self.errors):
-            await ctx.tick()
-        await ctx.tick().repeat(50)
-
-    def run(self, bench=None, limit: int = 20_000) -> None:
-        background = [self.stream, self.units, self.vector_tables]
-        simulate(self.dut, bench or self.to_the_end, background=background, limit=limit)
 
 
 def command_of(i: Instruction) -> tuple:
