@@ -98,7 +98,6 @@ class ExitPath(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        p = self.params
         self.pre = max(META_STAGES, self.drain_latency)  # cycles from step to requantisation
         self._facts(m)
         self._sequence(m)
@@ -109,7 +108,6 @@ class ExitPath(wiring.Component):
             for k, v in meta.items()
         }
         self._pack(m, values, maxima, late)
-        assert p.word_bits == 8 * p.in_channels
         return m
 
     @property

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 
@@ -161,4 +160,4 @@ DSP, SP2 = 0, 1  # column kinds
 
 def all_codes(code: Sp2Code) -> list[tuple[int, int]]:
     """Every (code word, level) pair, for exhaustive tests."""
-    return [(c, code.decode(c)) for (c,) in product(range(1 << code.bits))]
+    return [(word, code.decode(word)) for word in range(1 << code.bits)]
