@@ -14,7 +14,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware import accumulators, mac_dsp, mac_sp2, mac_weights
+from fpga_gen.hardware import accumulators, dsp48, mac_dsp, mac_sp2, mac_weights
 from fpga_gen.hardware.accumulators import Accumulators
 from fpga_gen.hardware.mac_dsp import DOT_BITS, DspPairChain
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields, place, read_lane
@@ -299,7 +299,10 @@ def leaves(params: EngineParams) -> dict[str, Leaf]:
 
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog} of the array and all its leaves."""
-    return emit_leaves(leaves(params))
+    texts = emit_leaves(leaves(params))
+    if params.dsp_columns and params.family == "xcup":
+        texts[mac_dsp.MODULE] = dsp48.emit_pair(params.in_channels, mac_dsp.MODULE)
+    return texts
 
 
 def instantiate(

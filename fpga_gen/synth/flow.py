@@ -9,6 +9,7 @@ from pathlib import Path
 from fpga_gen.artifacts import BuildDir, load_build, to_json, update_files
 from fpga_gen.boards import Resources
 from fpga_gen.errors import BuildDirError
+from fpga_gen.hardware.params import EngineParams
 from fpga_gen.report import Report, render_markdown
 from fpga_gen.report.facts import ResourceFacts, TimingFacts
 from fpga_gen.steps import Progress, Silent, run_steps
@@ -23,11 +24,6 @@ MAX_LEVELS = 6  # LUT levels of a path meant for 300 MHz
 MAX_FAN_OUT = 64
 
 
-def family(part: str) -> str:
-    """Device family of a part as Yosys names it."""
-    return "xc7" if part.lower().startswith("xc7") else "xcup"
-
-
 @dataclass
 class SynthFlow:
     """What the steps of one synthesis have made so far."""
@@ -37,6 +33,7 @@ class SynthFlow:
     times: dict[str, float] = field(default_factory=dict)
     build: BuildDir = field(init=False)
     report: Report = field(init=False)
+    family: str = field(init=False)
     hierarchy: Hierarchy = field(init=False)
     netlists: dict[str, Netlist] = field(init=False)
     design: MappedDesign = field(init=False)
@@ -49,12 +46,13 @@ def open_build(flow: SynthFlow) -> None:
         flow.report = Report.from_dict(flow.build.json("report.json"))
     except ValueError as error:
         raise BuildDirError(f"{flow.directory / 'report.json'}: {error}: build again") from error
+    flow.family = EngineParams.from_dict(flow.build.manifest["parameters"]).family
     flow.hierarchy = split_modules(flow.build.rtl())
 
 
 def map_verilog(flow: SynthFlow) -> None:
     """Every distinct module through Yosys, once."""
-    flow.netlists = map_modules(flow.hierarchy, family(flow.report.board.part))
+    flow.netlists = map_modules(flow.hierarchy, flow.family)
 
 
 def analyse_netlists(flow: SynthFlow) -> None:

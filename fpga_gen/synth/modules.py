@@ -17,6 +17,7 @@ _NAME = r"(?:\\\S+(?=\s)|[A-Za-z_]\w*)"
 _ATTRIBUTES = r"(?:\(\*.*?\*\)\s*)*"
 _MODULE = re.compile(rf"^{_ATTRIBUTES}module\s+({_NAME})\s*\(.*?^endmodule", re.S | re.M)
 _INSTANCE = re.compile(rf"^\s*({_NAME})\s+{_NAME}\s*\($", re.M)
+_SIMULATION = re.compile(r"^`ifdef VERILATOR$.*?^`else$(.*?)^`endif$", re.S | re.M)
 _NOISE = (  # what differs between equal modules: numbers of the writer, packaging attributes
     (re.compile(r"dump_module\$\d+"), "dump_module"),
     (re.compile(r"\(\* X_INTERFACE_\w+ = \".*?\" \*\)"), ""),
@@ -69,12 +70,13 @@ def _spelling(name: str) -> re.Pattern[str]:
 
 
 def split_modules(files: Mapping[str, str]) -> Hierarchy:
-    """The modules of Verilog files {name: text}; files that are not .v are left out."""
+    """The modules of Verilog files {name: text} as synthesis sees them; files that are not .v are
+    left out."""
     texts = {
         match[1].removeprefix("\\"): match[0]
         for name, text in sorted(files.items())
         if name.endswith(".v")
-        for match in _MODULE.finditer(text)
+        for match in _MODULE.finditer(_SIMULATION.sub(r"\1", text))
     }
     found = {
         name: VerilogModule(
