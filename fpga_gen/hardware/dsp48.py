@@ -33,9 +33,7 @@ class DspPairCascade(DspPairChain):
     """`DspPairChain` out of primitives. DSP48E1 has the same slice with a 25-bit multiplier and
     is there for simulation against its open model, with 7-bit weights."""
 
-    def __init__(
-        self, in_channels: int, weight_bits: int = 8, primitive: str = "DSP48E2"
-    ) -> None:
+    def __init__(self, in_channels: int, weight_bits: int = 8, primitive: str = "DSP48E2") -> None:
         super().__init__(in_channels, weight_bits)
         assert primitive == "DSP48E2" or self.packed_bits <= 25
         self.primitive = primitive

@@ -77,6 +77,10 @@ def _run(hierarchy: Hierarchy, family: str, wanted: Mapping[str, Path]) -> None:
         script = [
             "read_verilog -nooverwrite design.v",
             *(f"blackbox {_selection(name)}" for name in boxes),
+            # Yosys merges equal registers whatever the attributes of their nets: mark the cells.
+            f"hierarchy -top {ALL}",
+            "proc",
+            "setattr -set keep 1 w:* a:keep %i %ci1 t:$dff %i",
             f"synth_xilinx {OPTIONS[family]} -top {ALL} -noiopad -noclkbuf",
             "delete =A:blackbox",
             "write_json mapped.json",
