@@ -85,7 +85,7 @@ class LaneMasks(wiring.Component):
             ]
 
     def _first_group(self, m: Module) -> None:
-        """Coordinates of the first group, one lane a cycle: raster order (flat) or along the row."""
+        """First group's coordinates, one lane a cycle: raster order (flat) or along the row."""
         c = COORDINATE_BITS
         self.turn = Signal(self.lanes + 1)  # one bit walks: lane's turn, then done
         ready = Signal(init=1)
