@@ -152,7 +152,11 @@ def memory_blocks(params: EngineParams) -> tuple[int, int]:
 
 def _bram(width: int, rows: int) -> int:
     """BRAM36 of a simple dual-port memory."""
-    wide = 72 if rows <= 512 else max(w for w in (36, 18, 9, 4, 2, 1) if rows <= BRAM_BITS // w or w == 1)
+    wide = (
+        72
+        if rows <= 512
+        else max(w for w in (36, 18, 9, 4, 2, 1) if rows <= BRAM_BITS // w or w == 1)
+    )
     return -(-width // wide) * max(1, -(-rows // (BRAM_BITS // wide)))
 
 

@@ -83,9 +83,7 @@ class FeatureMemory(wiring.Component):
         m = Module()
         p = self.params
         banks = [
-            place_ram(
-                m, f"bank_{index}", self.bank, expand=self.expand, name=bank_module(p, index)
-            )
+            place_ram(m, f"bank_{index}", self.bank, expand=self.expand, name=bank_module(p, index))
             for index in range(p.banks)
         ]
         self._read(m, banks)

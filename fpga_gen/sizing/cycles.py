@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.ranges import segments_of
 from fpga_gen.schedule.conv_plan import group_prices, last_drain, mode_mix, tile_limits
 from fpga_gen.schedule.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.walk import Geometry, live_taps
@@ -41,11 +42,21 @@ class VectorWork:
 
 @dataclass(frozen=True)
 class Work:
-    """What a frame asks for, in the order of execution. input_words: (pixels, channels)."""
+    """What a frame asks for, in the order of execution. input_map: (pixels, channels); live: the
+    maps (pixels, channels) that are needed at once, by step."""
 
     layers: tuple[ConvWork | VectorWork, ...]
     input_map: tuple[int, int]
     macs: int
+    live: tuple[tuple[tuple[int, int], ...], ...]
+
+    def words(self, params: EngineParams) -> int:
+        """Words of feature memory that the maps take when no layer runs in row bands."""
+        ci = params.in_channels
+        return max(
+            sum(-(-channels // ci) * params.plane_words(pixels) for pixels, channels in maps)
+            for maps in self.live
+        )
 
 
 @dataclass(frozen=True)
@@ -82,9 +93,7 @@ def frame_work(graph: Graph) -> Work:
             for term in node.terms:
                 kernel = term.weight.shape[2:]
                 taps = len(live_taps(geometry, kernel, term.pads[:2], term.dilation)) or 1
-                parts.append(
-                    (taps, term.weight.shape[1], out.channels // term.groups, term.groups)
-                )
+                parts.append((taps, term.weight.shape[1], out.channels // term.groups, term.groups))
                 macs += term.weight.size * pixels
             layers.append(ConvWork(geometry, out.channels, tuple(parts)))
         elif isinstance(node, MaxPool):
@@ -96,7 +105,28 @@ def frame_work(graph: Graph) -> Work:
             assert isinstance(node, Add | Mul)
             layers.append(VectorWork(pixels, out.channels, len(node.inputs), False))
     first = graph.tensors[graph.input]
-    return Work(tuple(layers), (first.height * first.width, first.channels), macs)
+    picture = (first.height * first.width, first.channels)
+    return Work(tuple(layers), picture, macs, live_maps(graph))
+
+
+def live_maps(graph: Graph) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Maps in memory during each node; a concatenation is no map of its own."""
+    segments = segments_of(graph)
+    nodes = [n for n in graph.nodes if not isinstance(n, Concat)]
+    last = {name: len(nodes) for output in graph.outputs for name in segments[output]}
+    for step, node in enumerate(nodes):
+        for name in [part for i in node.inputs for part in segments[i]]:
+            last[name] = max(last.get(name, 0), step)
+    born = {graph.input: -1} | {node.output: step for step, node in enumerate(nodes)}
+    shape = {name: graph.tensors[name] for name in born}
+    return tuple(
+        tuple(
+            (shape[name].height * shape[name].width, shape[name].channels)
+            for name, first in born.items()
+            if first <= step <= last.get(name, first)
+        )
+        for step in range(len(nodes))
+    )
 
 
 def _slots(work: ConvWork, params: EngineParams, mode: int) -> int:
