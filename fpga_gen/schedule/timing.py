@@ -31,8 +31,8 @@ class Timing:
     drain_ahead: int = 2
     wait_tail: int = 13
     instruction: int = 1
-    vector_tail: int = 29
-    vector_block: int = 4
+    vector_tail: int = 28
+    vector_block: int = 5
     load_word: float = 1.0
     load_tail: int = 33
     store_latency: int = 11
