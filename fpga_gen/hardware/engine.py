@@ -88,7 +88,7 @@ class Engine(wiring.Component):
             p,
             drain_latency=array.drain_latency,
             safe_steps=max(
-                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 4, 0
+                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 5, 0
             ),
             write_latency=memory.write_latency,
         )
