@@ -95,4 +95,6 @@ def test_block_memories_and_multipliers_without_output_register_start_late():
 
 def test_a_combinational_loop_is_an_error():
     with pytest.raises(ToolError, match="combinational loop through ring"):
-        analyse(netlist([lut("a", (10,), 11), lut("b", (11,), 10)], names={10: "ring", 11: "ring"}), {})
+        analyse(
+            netlist([lut("a", (10,), 11), lut("b", (11,), 10)], names={10: "ring", 11: "ring"}), {}
+        )

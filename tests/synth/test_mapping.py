@@ -82,3 +82,25 @@ def test_limits_of_the_array():
     """LUTs of an SP2 multiply-accumulate with its share of the adder tree."""
     column = table()["blocks"]["mac_sp2_column"]
     assert column["lut"] / ZCU104.in_channels <= 47
+
+
+def test_a_build_finds_the_engine_only_if_every_block_is_the_same(tmp_path, monkeypatch):
+    from fpga_gen.synth import known
+
+    leaf = "module {name} (a);\n  {text}\nendmodule\n"
+    top = f"module {known.TOP} (a);\n  leaf first (\n    .a(a)\n  );\nendmodule\n"
+    design = {"leaf.v": leaf.format(name="leaf", text="input a;"), "top.v": top}
+    entry = {
+        "blocks": {"leaf": {"digest": split_modules(design).digests["leaf"], "copies": 1}},
+        "total": {"lut": 5, "ff": 6, "dsp": 7, "bram36": 0.5, "uram": 0},
+        "worst": {"levels": 4, "from": "a", "to": "b"},
+        "wide_nets": 3,
+    }
+    file = tmp_path / "costs.json"
+    file.write_text(json.dumps({"references": [entry]}))
+    monkeypatch.setattr(known, "COSTS", file)
+    found = known.known_design(design)
+    assert found is not None
+    assert (found[0].luts, found[0].bram36, found[1].worst_levels) == (5, 1, 4)
+    changed = {**design, "leaf.v": leaf.format(name="leaf", text="input  [1:0] a;")}
+    assert known.known_design(changed) is None
