@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +32,13 @@ from fpga_gen.quant.serialise import save_quant_graph
 from fpga_gen.registers import INTERFACE_VERSION
 from fpga_gen.report import ModelFacts, Report, render_markdown
 from fpga_gen.report.collect import build_report
+from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.sizing.cycles import frame_work
 from fpga_gen.sizing.search import Candidate, find_engines
 from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen.synth.known import known_design
 
 
 @dataclass
@@ -145,10 +147,13 @@ def make_report(flow: Flow) -> None:
 
 
 def generate_rtl(flow: Flow) -> None:
-    """EngineParams -> Verilog."""
+    """EngineParams -> Verilog; its resources are known if it is one of the mapped engines."""
     from fpga_gen.hardware.top import generate_verilog  # amaranth: an estimate does without
 
     flow.verilog = generate_verilog(flow.params, design_hash(flow.params))
+    if known := known_design(flow.verilog):
+        resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
+        flow.report = replace(flow.report, resources=resources, timing=known[1])
 
 
 def write_directory(flow: Flow) -> None:

@@ -25,12 +25,12 @@ class Timing:
 
     min_slot: int = 8
     slot_load: float = 5.3
-    slot_round: float = 15.2
-    array_latency: int = 19
+    slot_round: float = 14.2
+    array_latency: int = 20
     drain_tail: int = 18
     drain_ahead: int = 2
     wait_tail: int = 13
-    instruction: int = 1
+    instruction: int = 3
     vector_tail: int = 28
     vector_block: int = 5
     load_word: float = 1.0
