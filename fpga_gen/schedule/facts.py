@@ -70,7 +70,7 @@ def mapping_text(instruction: Instruction, params: EngineParams) -> str:
     if instruction.op == Op.POOL:
         return f"{f['lanes']} px x {params.in_channels} ch"
     if instruction.op == Op.VECTOR:
-        return f"1 px x {params.in_channels} ch"
+        return f"{f['pair'] + 1} px x {params.in_channels} ch"
     return ""
 
 
