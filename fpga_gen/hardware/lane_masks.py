@@ -7,7 +7,7 @@ and only the mask differs. mask[l] = 0 <= y_l + dy < in_h and 0 <= x_l + dx < in
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +17,8 @@ COORDINATE_BITS = 14
 
 
 class LaneMasks(wiring.Component):
-    """Start: pulse `start`; initial coordinates are ready `lanes` cycles later (`ready`).
+    """Start: pulse `start`; initial coordinates are ready `lanes` cycles later (`ready`), at once
+    if they are those of the walk before, which ended with a `reinit`.
 
     Per beat: `advance` (next pixel group; `row_end` restarts x in row mode), at the last beat of a
     slot instead `restore` (back to the tile start), `commit` (the next group is the new tile
@@ -65,8 +66,12 @@ class LaneMasks(wiring.Component):
             self.ready.eq(count == self.lanes),
             walk_next.eq(walk_x + Mux(self.row_mode, self.stride_x, 1)),
         ]
-        with m.If(self.start):
+        origin = Cat(self.row_mode, self.stride_x, self.in_w, self.y0, self.x0)
+        known = Signal()
+        last_origin = Signal(len(origin), reset_less=True)
+        with m.If(self.start & ~(known & (origin == last_origin))):
             m.d.sync += [count.eq(0), walk_y.eq(self.y0), walk_x.eq(self.x0)]
+            m.d.sync += [known.eq(1), last_origin.eq(origin)]
         with m.Elif(~self.ready):
             m.d.sync += [count.eq(count + 1), walk_x.eq(walk_next)]
             with m.If(~self.row_mode & (walk_next == self.in_w)):
