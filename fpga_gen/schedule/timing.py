@@ -14,7 +14,8 @@ class Timing:
     min_slot: shortest weight slot; slot_load, slot_round: see `load_time`; param_load:
     parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
     read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
-    write; drain_ahead: how long before the end of a drain the next tile's last slot may begin;
+    write; drain_ahead: how long before (< 0: after) the end of a drain the next tile's last slot
+    may begin;
     wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
     word of a LOAD; load_tail: its end; store_latency: end of a STORE; end: last write response;
@@ -30,9 +31,9 @@ class Timing:
     param_load: float = 5.3
     array_latency: int = 19
     drain_tail: int = 16
-    drain_ahead: int = 2
+    drain_ahead: int = -5
     wait_tail: int = 13
-    instruction: int = 1
+    instruction: int = 7
     vector_tail: int = 27
     vector_block: int = 4
     load_word: float = 1.0
