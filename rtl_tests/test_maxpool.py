@@ -12,7 +12,6 @@ from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
 from fpga_gen.hardware.params import SMALL
 
-
 WIDE = replace(SMALL, pixels=4)
 ODD = replace(SMALL, pixels=3)
 

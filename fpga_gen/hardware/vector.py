@@ -1,10 +1,10 @@
 """Vector unit: resampling, elementwise sums and products, one read of the memory per cycle.
 
 A read returns neighbouring words, so a step computes two neighbouring output pixels where the
-instruction says `pair`. For every block and output pixel: LINEAR acc = sum of weight * value over sources and taps (weight
-= wy * wx from the axis tables, or the source's factor when `direct`), MUL acc = value0 * value1.
-A 16-bit source takes two reads (high, low byte plane) per tap. Results go to the exit path as CI
-accumulators; a 16-bit output takes two exit steps.
+instruction says `pair`. For every block and output pixel: LINEAR acc = sum of weight * value over
+sources and taps (weight = wy * wx from the axis tables, or the source's factor when `direct`),
+MUL acc = value0 * value1. A 16-bit source takes two reads (high, low byte plane) per tap. Results
+go to the exit path as CI accumulators per pixel; a 16-bit output takes two exit steps.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def fold(
     heavy = importance[columns]
     scales, errors = {}, {}
     for kind in (DSP, SP2) if need_sp2 else (DSP,):
-        scales[kind], errors[kind] = search_scales(folded, heavy, kind, code, options.fixed_top)
+        scales[kind], errors[kind] = search_scales(folded, heavy, kind, code)
     signal = (np.square(folded, dtype=np.float64) * heavy).sum(1)
     return FoldedConv(
         node, segments, wide, folded, columns, unit, bound, scales, errors, signal
@@ -118,7 +118,7 @@ def _rounded(
 ) -> np.ndarray:
     """Integer weights (F, Kc)."""
     if not options.compensate:
-        return round_nearest(layer.weight, scale, kinds, code, options.fixed_top)
+        return round_nearest(layer.weight, scale, kinds, code)
     levels = np.zeros(layer.weight.shape, np.int8)
     for batch in moments.batches:
         rows = batch.filters[:, :, None]
@@ -131,7 +131,6 @@ def _rounded(
             kinds[batch.filters],
             code,
             options.damping,
-            options.fixed_top,
         )
     if layer.fixed is not None:
         rows = layer.fixed & (kinds == DSP)

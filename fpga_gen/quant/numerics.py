@@ -15,6 +15,9 @@ MULT_BITS = 16
 SHIFT_BITS = 6
 BIAS_BITS = 32
 ACC_BITS = 32
+TOTAL_BITS = 27  # of a sum that is multiplied: one DSP48E2 multiplies 27 by 18 bits
+DROP_SHIFT = 27  # from this shift on, the lowest DROP_BITS of a sum do not matter
+DROP_BITS = ACC_BITS - TOTAL_BITS + 1
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,21 @@ def join16(high: np.ndarray, low: np.ndarray) -> np.ndarray:
 
 
 def requantise(acc, bias, mult, shift, zero: int, lo: int, hi: int) -> np.ndarray:
-    """stored = clip(((acc + bias) * mult + 2^(shift-1)) >> shift) + zero, lo, hi).
+    """stored = clip((total * mult + 2^(shift-1)) >> shift) + zero, lo, hi), total = acc + bias.
+
+    total is first made 27 bits wide: from shift 27 on, total >> 6 goes with shift - 6; below,
+    total saturates. With a `mult` of full 16 bits (see `multiplier`) the former moves a result by
+    less than 1/32 of a step and the latter changes none, since such sums exceed every lo and hi.
 
     acc: integer array; bias, mult, shift broadcast against it. mult is unsigned 16 bit, shift is
     0..63 (no rounding term at 0), acc + bias must fit 32 bits (guaranteed at compile time).
     """
     total = np.asarray(acc, np.int64) + np.asarray(bias, np.int64)
     shift = np.asarray(shift, np.int64)
+    far = shift >= DROP_SHIFT
+    top = 1 << (TOTAL_BITS - 1)
+    total = np.where(far, total >> DROP_BITS, np.clip(total, -top, top - 1))
+    shift = np.where(far, shift - DROP_BITS, shift)
     half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
     return np.clip(((total * np.asarray(mult, np.int64) + half) >> shift) + zero, lo, hi)
 
@@ -156,37 +167,6 @@ SP2_CODES = {c.name: c for c in (TWO_TERM, TWO_TERM_SMALL, SP2_4)}
 INT8_LEVELS = np.arange(-127, 128)  # -128 is excluded: the DSP packing relies on it
 
 DSP, SP2 = 0, 1  # column kinds
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """How the filters of a network are coded.
-
-    fixed, sp2: whether there are filters on DSP and on SP2 columns; sp2_code: None leaves the
-    board's; fixed_bits: bits of the weights on DSP columns, symmetric (the hardware holds 8).
-    """
-
-    name: str
-    fixed: bool = True
-    sp2: bool = True
-    sp2_code: str | None = None
-    fixed_bits: int = 8
-
-    @property
-    def fixed_top(self) -> int:
-        """Largest level of a filter on a DSP column."""
-        return 2 ** (self.fixed_bits - 1) - 1
-
-
-SCHEMES = {
-    s.name: s
-    for s in (
-        Scheme("mixed"),
-        Scheme("fixed8", sp2=False),
-        Scheme("sp2", fixed=False),
-        Scheme("msq4", sp2_code=SP2_4.name, fixed_bits=4),  # the 4-bit mix of the paper
-    )
-}
 
 
 def all_codes(code: Sp2Code) -> list[tuple[int, int]]:

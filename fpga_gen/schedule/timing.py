@@ -30,14 +30,14 @@ class Timing:
     slot_round: float = 7.0
     param_load: float = 5.3
     array_latency: int = 19
-    drain_tail: int = 16
+    drain_tail: int = 18
     drain_ahead: int = -5
     wait_tail: int = 13
     instruction: int = 7
-    vector_tail: int = 27
+    vector_tail: int = 29
     vector_block: int = 4
     load_word: float = 1.0
-    load_tail: int = 31
+    load_tail: int = 33
     store_latency: int = 11
     end: int = 23
     start: int = 24
