@@ -20,14 +20,18 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.params import GRANULE, PARAM_BITS, EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
 
 COMMAND = StructLayout({"kind": 2, "mode": 2, "groups": 12, "tiles": 16, "slots": 14, "words": 24})
 KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
+RING_MARGIN = 4  # words of the ring that stay unused
 OUT_QUEUE = 8  # words of PROGRAM and LOAD commands on their way out
+OUT_MARGIN = 4  # of the out queue: words fetched before its level tells
 READ_CYCLES = 3  # from the read of a ring word to its place in the assembly
-CREDIT_LEAD = READ_CYCLES + 2  # from a slot's credit to the slot in a free stage
+MOVE_CYCLES = 2  # from the decision to move a slot to the stage until every bit has moved
+CREDIT_LEAD = READ_CYCLES + MOVE_CYCLES  # from a slot's credit to its switch, at least
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 
@@ -101,11 +105,14 @@ class Loader(wiring.Component):
         ring = place_ram(m, "ring", ring_shape(p), expand=self.expand)
         self.write_pointer = Signal(self.bits + 1)
         self.free_pointer = Signal(self.bits + 1)  # words before it may be overwritten
-        full = Signal()
+        # Registered, with a margin for the words that come before it falls.
+        room = Signal()
+        filled = Signal(self.bits + 1)
+        m.d.comb += filled.eq(self.write_pointer - self.free_pointer)
+        m.d.sync += room.eq(filled < depth - RING_MARGIN)
         m.d.comb += [
-            full.eq((self.write_pointer - self.free_pointer)[: self.bits + 1] == depth),
-            self.words_ready.eq(~full),
-            ring.w_en.eq(self.words_valid & ~full),
+            self.words_ready.eq(room),
+            ring.w_en.eq(self.words_valid & room),
             ring.w_addr.eq(self.write_pointer[: self.bits]),
             ring.w_data.eq(self.words_data),
         ]
@@ -140,14 +147,21 @@ class Loader(wiring.Component):
         m.d.comb += self.issue["valid"].eq(self.read_enable)
         for before, after in pairwise(steps):
             m.d.sync += [after[k].eq(before[k]) for k in tag]
-        rotating, written = steps[-2:]
+        written = steps[-1]
         rotated = Signal(p.stream_bits, reset_less=True)
         value = self.word
+        # Copies of the offset that goes with `self.word`, one step before `written`.
+        offsets = copies(m, steps[-3]["offset"], per_word, "offset")
         for k in range((per_word - 1).bit_length()):
             amount = GRANULE << k
-            stage = Signal(p.stream_bits, name=f"rotate_{k}")
             turned = Cat(value[amount:], value[:amount])
-            m.d.comb += stage.eq(Mux(rotating["offset"][k], turned, value))
+            stage = Signal(p.stream_bits, name=f"rotate_{k}")
+            m.d.comb += [
+                stage.word_select(c, GRANULE).eq(
+                    Mux(offset[k], turned.word_select(c, GRANULE), value.word_select(c, GRANULE))
+                )
+                for c, offset in enumerate(offsets)
+            ]
             value = stage
         m.d.sync += rotated.eq(value)
         # Granule column c of a word belongs to assembly row w if it lies at or after the offset
@@ -166,13 +180,14 @@ class Loader(wiring.Component):
                     m.d.sync += parts[index * per_word + column].eq(
                         rotated.word_select(column, GRANULE)
                     )
-        # A record is complete in the cycle after its last word was written.
+        # `assembly` holds a whole record in the cycle after its last word was written.
         self.slot_complete, self.param_push = Signal(), Signal()
-        complete = written["valid"] & written["end"]
-        m.d.sync += [
+        complete = Signal()
+        m.d.comb += [
+            complete.eq(written["valid"] & written["end"]),
             self.slot_complete.eq(complete & ~written["is_param"]),
-            self.param_push.eq(complete & written["is_param"]),
         ]
+        m.d.sync += self.param_push.eq(complete & written["is_param"])
 
     def _mode_table(self, m: Module, mode, values: list[int], name: str) -> Signal:
         out = Signal(max(v.bit_length() for v in values) + 1, name=name)
@@ -213,7 +228,7 @@ class Loader(wiring.Component):
             self.credit_add.eq(self.slot_read),
         ]
         m.submodules.out_queue = queue = fifo.SyncFIFOBuffered(width=p.stream_bits, depth=OUT_QUEUE)
-        pending = Signal(range(4))  # words read from the ring, not yet in the out queue
+        out_room = Signal()  # registered, with a margin for the words on their way
         m.d.comb += [
             self.out_valid.eq(queue.r_rdy),
             self.out_data.eq(queue.r_data),
@@ -223,7 +238,8 @@ class Loader(wiring.Component):
         fetch = Signal()
         fetch_1, fetch_2 = Signal(), Signal()
         m.d.sync += [fetch_1.eq(fetch), fetch_2.eq(fetch_1)]
-        m.d.comb += [queue.w_en.eq(fetch_2), pending.eq(fetch_1 + fetch_2)]
+        m.d.comb += [queue.w_en.eq(fetch_2)]
+        m.d.sync += out_room.eq(queue.level < OUT_QUEUE - OUT_MARGIN)
 
         def begin(param: int) -> None:
             """Start to fetch one record at `position`."""
@@ -259,7 +275,7 @@ class Loader(wiring.Component):
                 with m.If(words == 0):
                     m.d.sync += position.eq(self.read_pointer << shift)
                     m.next = "IDLE"
-                with m.Elif(self.available & (queue.level + pending < OUT_QUEUE)):
+                with m.Elif(self.available & out_room):
                     m.d.comb += fetch.eq(1)
                     m.d.sync += [
                         words.eq(words - 1),
@@ -306,10 +322,11 @@ class Loader(wiring.Component):
     def _stage(self, m: Module) -> None:
         """A slot goes from the assembly to the stage as soon as that is free.
 
-        The words of the next record may be read while a slot still waits in the assembly, if it is
-        sure to leave before they arrive: READ_CYCLES later they are written.
+        The words of the next record may be read while a slot still waits in the assembly, if every
+        bit of it is sure to have left before they are written, READ_CYCLES later.
         """
-        assert self.stage_hold + 1 < READ_CYCLES
+        # A free stage may still be held; the move is decided with the last word's write.
+        assert self.stage_hold + MOVE_CYCLES <= READ_CYCLES
         assembled = Signal()  # a complete slot waits in `assembly`
         staged = Signal()  # `stage` holds a slot the array has not switched to
         hold = Signal(range(self.stage_hold + 2))
@@ -320,12 +337,21 @@ class Loader(wiring.Component):
         m.d.comb += [
             present.eq(assembled | self.slot_complete),
             move.eq(present & ~staged & (hold == 0) & ~self.switch),
-            self.may_assemble.eq((waiting == 0) | ((waiting == 1) & (~staged | self.switch))),
+            self.may_assemble.eq((waiting == 0) | ((waiting == 1) & ~staged)),
         ]
         m.d.sync += [assembled.eq(present & ~move), waiting.eq(waiting + self.slot_read - move)]
-        stage = Signal(bits, reset_less=True)
+        moves = copies_for(bits)
+        parts = []
+        for n, enable in enumerate(
+            tree(m, move, [-(-moves // 8), moves], "move", reset_less=False)
+        ):
+            part = Signal(min(LOADS, bits - n * LOADS), name=f"stage_{n}", reset_less=True)
+            with m.If(enable):
+                m.d.sync += part.eq(self.assembly[n * LOADS : n * LOADS + len(part)])
+            parts.append(part)
+        stage = Cat(parts)
         with m.If(move):
-            m.d.sync += [stage.eq(self.assembly[:bits]), staged.eq(1)]
+            m.d.sync += staged.eq(1)
         with m.If(hold != 0):
             m.d.sync += hold.eq(hold - 1)
         with m.If(self.switch):
