@@ -32,7 +32,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.report",),
     ("fpga_gen.layout_file",),
     ("fpga_gen.pipeline",),
-    ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace"),
+    ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace", "fpga_gen.reference_flow"),
     ("fpga_gen.board",),
     ("fpga_gen.evaluate",),
     ("fpga_gen.cli", "fpga_gen.__main__"),

@@ -161,9 +161,7 @@ class BufferService(buffer_pb2_grpc.RemoteBufferServicer):
             np.dtype(request.dtype or "u1")
             buffer = self._memory.allocate(request.size, context.peer())
         except TypeError:
-            context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"no such type: {request.dtype[:40]!r}"
-            )
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no such type: {request.dtype[:40]!r}")
         except FpgaGenError as error:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         return buffer_pb2.AllocateResponse(buffer_id=buffer.name)

@@ -26,7 +26,7 @@ from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import StopReason
 
 T = TypeVar("T")
-SLICE_S = 0.002  # clock moves in slices of about this wall time: the wait of a register access
+SLICE_S = 0.001  # clock moves in slices of about this wall time: the wait of a register access
 AFTER_RUN_S = 0.5  # the clock goes on after a run
 STATUS_S = 0.25  # between two looks at STATUS, for a client that left the interrupt off
 ANSWER_S = 60.0  # for the simulator to serve one access

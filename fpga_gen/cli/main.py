@@ -15,6 +15,7 @@ from fpga_gen.cli.build import build, check, estimate
 from fpga_gen.cli.common import Settings, common_options
 from fpga_gen.cli.evaluate import evaluate
 from fpga_gen.cli.models import models
+from fpga_gen.cli.reference import reference
 from fpga_gen.cli.simulate import simulate
 from fpga_gen.errors import FpgaGenError
 
@@ -28,7 +29,7 @@ def cli() -> None:
     """Compile a CNN in ONNX into a bit-exact FPGA accelerator."""
 
 
-for command in (build, simulate, evaluate, board, estimate, check, boards, models):
+for command in (build, simulate, evaluate, reference, board, estimate, check, boards, models):
     cli.add_command(command)
 
 

@@ -41,9 +41,7 @@ def iopll_mhz() -> float:
 
 def pl_clock(clock_mhz: float) -> PlClock:
     """The divisors whose clock is nearest to `clock_mhz`; BoardError more than 1 % off."""
-    options = [
-        PlClock(a, b) for a in range(1, MAX_DIVISOR + 1) for b in range(1, MAX_DIVISOR + 1)
-    ]
+    options = [PlClock(a, b) for a in range(1, MAX_DIVISOR + 1) for b in range(1, MAX_DIVISOR + 1)]
     best = min(options, key=lambda c: (abs(c.mhz - clock_mhz), c.divisor1))
     if abs(best.mhz - clock_mhz) > 0.01 * clock_mhz:
         raise BoardError(

@@ -42,7 +42,7 @@ class Accelerator:
             board, <name>.bit with <name>.hwh.
         device: what to run on; None: load the bitstream through PYNQ.
         download: False: the bitstream is in the device already.
-        timeout_s: longest wait for one frame.
+        timeout_s: longest wait for one frame, in time of the accelerator's clock.
         watchdog: cycles without progress after which the hardware gives a frame up; 0: never.
         power: sensor to read in `run_many`; None: the one found on the board, if any.
 
@@ -155,7 +155,9 @@ class Accelerator:
             engine = self._idle_engine()
             slot = engine.slots[0]
             self._packer.pack_stored(stored, slot.input)
+            slot.buffer.flush()
             engine.run(slot)
+            slot.buffer.invalidate()
             return unpack_output(self.deployment.output, slot.output.tobytes())
 
     def layer_times(self) -> list[LayerTime]:
@@ -178,6 +180,7 @@ class Accelerator:
     def _prepare(self, array: np.ndarray, slot: Slot) -> float:
         began = time.perf_counter()
         self._packer.pack(array, slot.input)
+        slot.buffer.flush()
         return time.perf_counter() - began
 
     def _compute(self, slot: Slot, prepare_s: float) -> FrameStatistics:
@@ -186,6 +189,7 @@ class Accelerator:
 
     def _finish(self, slot: Slot, statistics: FrameStatistics) -> Outputs:
         began = time.perf_counter()
+        slot.buffer.invalidate()
         values = self._tail(unpack_output(self.deployment.output, slot.output.tobytes()))
         return Outputs(values, replace(statistics, finish_s=time.perf_counter() - began))
 
