@@ -1,0 +1,137 @@
+"""A build directory of a tiny segmentation network for the small engine, and virtual boards of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pynq.remote.mmio_pb2_grpc", reason="needs pynq 4 (extra 'board')")
+
+from fpga_gen.artifacts import to_json, write_build
+from fpga_gen.board.flow import BoardFlow, start_board
+from fpga_gen.board.server import BoardServer
+from fpga_gen.hardware.params import SMALL
+from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.images import Preprocess
+from fpga_gen.layout_file import host_layout
+from fpga_gen.pipeline import quant_graph_bytes
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.registers import INTERFACE_VERSION
+from fpga_gen.schedule.compile import compile_schedule
+from rtl_tests.verilator import CACHE
+from tests.host.deploy import picture_network
+
+ROOT = Path(__file__).resolve().parents[2]
+PREPROCESS = Preprocess("imagenet", "letterbox")
+MEMORY_MB = 8
+COUNT = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def simulator_cache() -> Iterator[None]:
+    """The simulator that other tests compile of the same Verilog."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FPGA_GEN_CACHE", str(CACHE / "accelerators"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def graph() -> QuantGraph:
+    return picture_network()
+
+
+def write_board_build(path: Path, graph: QuantGraph) -> Path:
+    """A build directory as `fpga-gen build` leaves it, reports apart."""
+    schedule = compile_schedule(graph, SMALL)
+    files = {f"rtl/{n}": text.encode() for n, text in generate_verilog(SMALL).items()}
+    files |= {
+        "program.bin": schedule.program,
+        "weights.bin": schedule.weights,
+        "quantised.npz": quant_graph_bytes(graph),
+        "layout.json": to_json(host_layout(schedule, graph, PREPROCESS)),
+    }
+    facts = {
+        "design_hash": f"{0:016x}",
+        "register_map": INTERFACE_VERSION,
+        "clock_mhz": 100.0,
+        "parameters": SMALL.to_dict(),
+        "board": {"name": "zcu104"},
+    }
+    write_build(path, files, facts)
+    return path
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, graph: QuantGraph) -> Path:
+    return write_board_build(tmp_path_factory.mktemp("board") / "deploy", graph)
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """A virtual board that serves at `address`."""
+
+    address: str
+    flow: BoardFlow
+    server: BoardServer
+
+    @property
+    def folder(self) -> Path:
+        return self.flow.directory
+
+    def client(self, code: str, *arguments: object) -> dict:
+        """Runs Python code in a fresh process that sees this board; it prints JSON at the end.
+
+        pynq looks at its environment when it is imported, so every client is a process.
+        """
+        done = run_client(self.address, code, *arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def free_address() -> str:
+    """A loopback address of this test run: pynq's port is the same for all boards."""
+    number = os.getpid() * 16 + next(COUNT)
+    return f"127.{1 + number % 250}.{number // 250 % 250}.{2 + number // 62500 % 250}"
+
+
+def run_client(address: str, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A process with the host package and pynq, told to use the board at `address`."""
+    environment = {
+        **os.environ,
+        "PYNQ_REMOTE_DEVICES": address,
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "host"))),
+        "PYTHONWARNINGS": "ignore",
+    }
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Iterator[Callable[[Path], Running]]:
+    """Starts boards; they are shut down at the end of the session."""
+    running: list[Running] = []
+
+    def start(folder: Path) -> Running:
+        flow = start_board(folder, MEMORY_MB)
+        address = free_address()
+        running.append(Running(address, flow, BoardServer(flow.machine, address)))
+        return running[-1]
+
+    yield start
+    for board in running:
+        board.server.stop()
+        board.flow.machine.close()
+
+
+@pytest.fixture(scope="session")
+def board(start_server: Callable[[Path], Running], built: Path) -> Running:
+    """The virtual board of `built`; it first has to compile the simulator."""
+    return start_server(built)
