@@ -1,4 +1,4 @@
-"""A build directory of a tiny segmentation network for the small engine, and virtual boards of it."""
+"""A build directory of a tiny network for the small engine, and virtual boards of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,17 +21,15 @@ from fpga_gen.board.flow import BoardFlow, start_board
 from fpga_gen.board.server import BoardServer
 from fpga_gen.hardware.params import SMALL
 from fpga_gen.hardware.top import generate_verilog
-from fpga_gen.images import Preprocess
 from fpga_gen.layout_file import host_layout
 from fpga_gen.pipeline import quant_graph_bytes
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.registers import INTERFACE_VERSION
 from fpga_gen.schedule.compile import compile_schedule
 from rtl_tests.verilator import CACHE
-from tests.host.deploy import picture_network
+from tests.board.network import PREPROCESS, segmentation_network
 
 ROOT = Path(__file__).resolve().parents[2]
-PREPROCESS = Preprocess("imagenet", "letterbox")
 MEMORY_MB = 8
 COUNT = itertools.count(1)
 
@@ -44,8 +43,8 @@ def simulator_cache() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def graph() -> QuantGraph:
-    return picture_network()
+def graph(tmp_path_factory: pytest.TempPathFactory) -> QuantGraph:
+    return segmentation_network(tmp_path_factory.mktemp("network"), SMALL)
 
 
 def write_board_build(path: Path, graph: QuantGraph) -> Path:
@@ -86,7 +85,7 @@ class Running:
     def folder(self) -> Path:
         return self.flow.directory
 
-    def client(self, code: str, *arguments: object) -> dict:
+    def client(self, code: str, *arguments: object) -> Any:
         """Runs Python code in a fresh process that sees this board; it prints JSON at the end.
 
         pynq looks at its environment when it is imported, so every client is a process.
@@ -135,3 +134,41 @@ def start_server() -> Iterator[Callable[[Path], Running]]:
 def board(start_server: Callable[[Path], Running], built: Path) -> Running:
     """The virtual board of `built`; it first has to compile the simulator."""
     return start_server(built)
+
+
+@dataclass(frozen=True, eq=False)
+class BoardProcess:
+    """`fpga-gen board` in a process of its own. lines: what it printed until it was up."""
+
+    address: str
+    folder: Path
+    process: subprocess.Popen[str]
+    lines: list[str]
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the process."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def start_process(folder: Path, *options: str) -> BoardProcess:
+    """Starts the command and waits until the board is up."""
+    address = free_address()
+    command = [sys.executable, "-m", "fpga_gen", "board", str(folder), "--address", address]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*command, *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "PYNQ_REMOTE_DEVICES" in line:
+            return BoardProcess(address, folder, process, lines)
+    assert process.stderr is not None
+    raise AssertionError(f"no board: {process.stderr.read()[-2000:]}")

@@ -9,7 +9,8 @@ from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.images import prepare
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
-from tests.board.conftest import PREPROCESS, Running, free_address, run_client
+from tests.board.conftest import Running, free_address, run_client
+from tests.board.network import PREPROCESS
 
 pytestmark = pytest.mark.timeout(900)  # the first test may compile the simulator
 
@@ -43,9 +44,8 @@ overlay = pynq.Overlay(sys.argv[1])
 ip = overlay.fpga_gen_top
 print(json.dumps({
     "version": pynq.__version__, "board": overlay.device.name, "loaded": overlay.is_loaded(),
-    "type": overlay.ip_dict["fpga_gen_top"]["type"], "id": ip.read(0), "map": ip.register_map.ID.value
-    if hasattr(ip.register_map.ID, "value") else int(ip.register_map.ID),
-    "clock": pynq.Clocks.fclk0_mhz,
+    "type": overlay.ip_dict["fpga_gen_top"]["type"], "id": ip.read(0),
+    "map": int(ip.register_map.ID[31:0]), "clock": pynq.Clocks.fclk0_mhz,
 }))
 """,
         board.flow.bitstream,
@@ -59,7 +59,9 @@ print(json.dumps({
 
 
 def test_frames_are_bit_exact(board: Running, graph: QuantGraph):
-    code = PICTURES + """
+    code = (
+        PICTURES
+        + """
 with Accelerator(sys.argv[1]) as accelerator:
     masks = [accelerator.run(p)["mask"].tolist() for p in pictures[:2]]
     masks += [o["mask"].tolist() for o in accelerator.run_many(pictures[2:])]
@@ -69,6 +71,7 @@ with Accelerator(sys.argv[1]) as accelerator:
 print(json.dumps({"masks": masks, "frames": statistics.frames, "layers": layers,
                   "driver": driver}))
 """
+    )
     before = len(board.flow.machine.simulator.frames)
     told = board.client(code, board.folder)
     for picture, mask in zip(pictures(), told["masks"], strict=True):
@@ -85,11 +88,14 @@ def test_stored_outputs_are_bit_exact(board: Running, graph: QuantGraph, tmp_pat
     tensor = graph.tensors[graph.input]
     stored = rng.integers(-128, 128, (tensor.channels, tensor.height, tensor.width), np.int8)
     np.save(tmp_path / "stored.npy", stored)
-    code = PICTURES + """
+    code = (
+        PICTURES
+        + """
 stored = np.load(sys.argv[2])
 with Accelerator(sys.argv[1]) as accelerator:
     print(json.dumps({k: v.tolist() for k, v in accelerator.run_stored(stored).items()}))
 """
+    )
     told = board.client(code, board.folder, tmp_path / "stored.npy")
     values = run_integer(graph, stored)
     assert set(told) == set(graph.outputs)
@@ -99,7 +105,9 @@ with Accelerator(sys.argv[1]) as accelerator:
 
 def test_error_of_the_hardware_and_recovery(board: Running, graph: QuantGraph):
     """A program that ends in nonsense: the error's name, a reset, and the next frame is good."""
-    code = PICTURES + """
+    code = (
+        PICTURES
+        + """
 with Accelerator(sys.argv[1]) as accelerator:
     engine = accelerator._engine
     engine._static.array[: len(accelerator.deployment.program)] = 255
@@ -114,6 +122,7 @@ with Accelerator(sys.argv[1]) as accelerator:
     engine._static.flush()
     print(json.dumps({"error": error, "mask": accelerator.run(pictures[0])["mask"].tolist()}))
 """
+    )
     told = board.client(code, board.folder)
     assert told["error"] == "BAD_INSTRUCTION"
     np.testing.assert_allclose(
@@ -122,7 +131,9 @@ with Accelerator(sys.argv[1]) as accelerator:
 
 
 def test_memory_that_runs_out(board: Running):
-    code = PICTURES + """
+    code = (
+        PICTURES
+        + """
 import pynq
 from fpga_gen_host.pynq_device import PynqDevice
 device = PynqDevice(__import__("pathlib").Path(sys.argv[1]))
@@ -137,6 +148,7 @@ for buffer in kept:
     buffer.free()
 print(json.dumps(errors))
 """
+    )
     errors = board.client(code, board.flow.bitstream)
     assert len(errors) == 2
     assert all("contiguous" in e and "\n" not in e for e in errors)
@@ -145,7 +157,9 @@ print(json.dumps(errors))
 
 def test_a_client_that_died_leaves_nothing(board: Running):
     """Its memory is freed when the next client loads the bitstream."""
-    code = PICTURES + """
+    code = (
+        PICTURES
+        + """
 import os
 accelerator = Accelerator(sys.argv[1])
 accelerator.run(pictures[0])
@@ -153,6 +167,7 @@ accelerator._device.write(0x10, 1)
 print("{}", flush=True)
 os._exit(0)
 """
+    )
     board.client(code, board.folder)
     assert board.flow.machine.memory.used > 0
     board.client(
@@ -169,7 +184,9 @@ def test_another_bitstream_is_refused(board: Running, tmp_path):
     other = bytearray((tmp_path / "other.bit").read_bytes())
     other[-1] ^= 1
     (tmp_path / "other.bit").write_bytes(other)
-    code = PICTURES + """
+    code = (
+        PICTURES
+        + """
 from pathlib import Path
 from fpga_gen_host.pynq_device import PynqDevice
 try:
@@ -178,18 +195,51 @@ try:
 except DeviceError as error:
     print(json.dumps(str(error)))
 """
+    )
     message = board.client(code, tmp_path / "other.bit")
     assert "of another build than the virtual board" in message
     assert "\n" not in message
 
 
 def test_no_board_at_the_address(board: Running):
-    code = PICTURES + """
+    code = (
+        PICTURES
+        + """
 try:
     Accelerator(sys.argv[1])
 except DeviceError as error:
     print(json.dumps(str(error)))
 """
+    )
     done = run_client(free_address(), code, board.folder)
     assert "cannot be loaded" in done.stdout
     assert "PYNQ_REMOTE_DEVICES" in done.stdout
+
+
+def test_polyps_are_found(board: Running, tmp_path):
+    """The masks agree with the drawn polyps: picture, accelerator and overlay fit together."""
+    from fpga_gen.phantom import draw_phantom
+
+    drawn = [draw_phantom(300, 352, seed) for seed in (200, 201, 202)]
+    np.savez(tmp_path / "pictures.npz", *(p for p, _ in drawn))
+    code = (
+        PICTURES
+        + """
+from fpga_gen_host.polyp import full_mask, mask_of, overlay
+given = list(np.load(sys.argv[2]).values())
+masks, changed = [], []
+with Accelerator(sys.argv[1]) as a:
+    for picture, outputs in zip(given, a.run_many(given)):
+        mask = mask_of(outputs, a.deployment)
+        full = full_mask(mask, picture.shape[:2], a.deployment)
+        changed.append(bool((overlay(picture, mask, a.deployment) != picture).any()))
+        masks.append(full)
+np.savez(sys.argv[3], *masks)
+print(json.dumps(changed))
+"""
+    )
+    changed = board.client(code, board.folder, tmp_path / "pictures.npz", tmp_path / "masks.npz")
+    masks = list(np.load(tmp_path / "masks.npz").values())
+    assert changed == [True] * 3
+    for (_, truth), mask in zip(drawn, masks, strict=True):
+        assert (truth & mask).sum() / (truth | mask).sum() > 0.6

@@ -76,7 +76,7 @@ def test_folder_with_progress(executed):
     assert "3/3" in text
     shares = [float(v) for v in re.findall(r"picture \d: ([\d.]+)%", text)]
     assert len(shares) == 3
-    assert any(0 < v < 100 for v in shares)
+    assert all(2 < v < 15 for v in shares)  # the phantoms have one polyp each, 6 % of the pixels
 
 
 def test_rates_and_energy(executed):
