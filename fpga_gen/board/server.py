@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +24,7 @@ THREADS = MAX_STREAMS + 16  # streams never take the last ones
 MAX_CALLS = 256  # at once; more are refused
 MAX_MESSAGE = 4 << 20  # bytes; the client sends chunks of 2 MiB
 STOP_S = 1.0
+M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3  # malloc.h
 
 
 class BoardServer:
@@ -68,6 +70,18 @@ class BoardServer:
     def stop(self) -> None:
         """Ends all calls."""
         self._server.stop(STOP_S).wait()
+
+
+def keep_memory_steady() -> None:
+    """Tells glibc to give large blocks back to the system and to share its pools among threads.
+
+    Messages of megabytes, handled by many threads, otherwise leave a pool per thread behind that
+    only grows. Of the whole process, so for the command, not for the library.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_ARENA_MAX, 2)
+        library.mallopt(M_MMAP_THRESHOLD, 1 << 17)
 
 
 def check_loopback(address: str) -> None:

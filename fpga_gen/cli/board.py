@@ -33,9 +33,10 @@ def board(settings: Settings, directory: Path, address: str, memory: int) -> Non
     from fpga_gen.board.flow import need_pynq, start_board
 
     need_pynq()
-    from fpga_gen.board.server import BoardServer, check_loopback
+    from fpga_gen.board.server import BoardServer, check_loopback, keep_memory_steady
 
     check_loopback(address)
+    keep_memory_steady()
     with ConsoleProgress(settings) as progress:
         flow = start_board(directory, memory, lambda frame: _frame_line(settings, frame), progress)
     ended = threading.Event()

@@ -101,7 +101,9 @@ def free_address() -> str:
     return f"127.{1 + number % 250}.{number // 250 % 250}.{2 + number // 62500 % 250}"
 
 
-def run_client(address: str, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run_client(
+    address: str, code: str, *arguments: object, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
     """A process with the host package and pynq, told to use the board at `address`."""
     environment = {
         **os.environ,
@@ -110,7 +112,7 @@ def run_client(address: str, code: str, *arguments: object) -> subprocess.Comple
         "PYTHONWARNINGS": "ignore",
     }
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
 
 
 @pytest.fixture(scope="session")
