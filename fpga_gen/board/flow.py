@@ -14,9 +14,9 @@ from fpga_gen.artifacts import BuildDir, load_build
 from fpga_gen.board.machine import Machine
 from fpga_gen.board.simulator import FrameRecord
 from fpga_gen.boards import Board, load_board
-from fpga_gen.deploy.bitfile import stand_in_bitstream
+from fpga_gen.deploy.bitfile import is_stand_in, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
-from fpga_gen.deploy.processor import IP_NAME
+from fpga_gen.deploy.processor import DESIGN
 from fpga_gen.errors import BoardError, BuildDirError, ToolError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.simulate.build import build_simulator
@@ -70,24 +70,24 @@ def check_directory(flow: BoardFlow) -> None:
             f"at most {((1 << 31) - MEMORY_BASE) >> 20} MiB can be had"
         )
     flow.dram = board_dram(flow.clock_mhz, size, base=MEMORY_BASE)
-    write_overlay_files(flow, design_hash)
+    overlay_files(flow, design_hash)
 
 
-def write_overlay_files(flow: BoardFlow, design_hash: int) -> None:
-    """The .bit and .hwh that a client loads: those of the directory, or stand-ins beside it."""
+def overlay_files(flow: BoardFlow, design_hash: int) -> None:
+    """The .bit and .hwh that a client loads: Vivado's if the directory holds them, or stand-ins."""
     found = sorted(flow.directory.glob("*.bit"))
     if len(found) > 1:
         names = ", ".join(f.name for f in found)
         raise BuildDirError(f"{flow.directory}: several bitstreams ({names}): keep one")
-    name = f"{IP_NAME}.bit"
-    handoff = hardware_handoff(flow.params, flow.board, flow.clock_mhz)
-    data = stand_in_bitstream(IP_NAME, flow.board.part, design_hash, handoff)
-    flow.bitstream = found[0] if found else flow.directory / name
-    flow.stand_in = not found or found[0].read_bytes() == data
-    if found:
+    if found and not is_stand_in(found[0].read_bytes()):
+        flow.bitstream = found[0]
         if not found[0].with_suffix(".hwh").is_file():
             raise BuildDirError(f"{found[0].with_suffix('.hwh')}: missing: copy it from Vivado")
         return
+    flow.stand_in = True
+    flow.bitstream = found[0] if found else flow.directory / f"{DESIGN}.bit"
+    handoff = hardware_handoff(flow.params, flow.board, flow.clock_mhz)
+    data = stand_in_bitstream(DESIGN, flow.board.part, design_hash, handoff)
     try:
         flow.bitstream.with_suffix(".hwh").write_text(handoff)
         flow.bitstream.write_bytes(data)

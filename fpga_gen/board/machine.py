@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fpga_gen.board.interrupts import InterruptController
 from fpga_gen.board.memory import BoardMemory
 from fpga_gen.board.simulator import FrameRecord, SimulatorThread
 from fpga_gen.deploy import processor as ps
 from fpga_gen.errors import BoardError
 from fpga_gen.hardware.params import EngineParams
-from fpga_gen.registers import ADDRESS_BITS
 from fpga_gen.simulate.dram import DramConfig
 
 FIRMWARE = "/lib/firmware/"
@@ -31,6 +31,10 @@ PS_WINDOWS = {
     0xFF419000: 0x4,  # LPD_SLCR.AFI_FS: width of M_AXI_HPM0_LPD
     **{0xFD360000 + 0x10000 * k: 0x18 for k in range(6)},  # AFIFM0..5: width of the slave ports
     0xFF9B0000: 0x18,  # AFIFM6
+}
+LOGIC_WINDOWS = {
+    ps.CONTROL_BASE: ps.CONTROL_BYTES,
+    ps.INTERRUPT_BASE: ps.INTERRUPT_BYTES,
 }
 PLL = ps.IOPLL_MULTIPLIER << 8 | ps.IOPLL_HALVES << 16
 PS_RESET = {0xFF5E0020: PLL, 0xFF5E0030: PLL, 0xFD1A0020: PLL, 0xFD1A002C: PLL, 0xFD1A0038: PLL}
@@ -67,6 +71,7 @@ class Machine:
         self._bitstream = bitstream
         self.simulator = SimulatorThread(library, params, dram, on_frame)
         self.memory = BoardMemory(dram.base, self.simulator.memory)
+        self._interrupts = InterruptController(self.simulator.interrupt)
         self._lock = threading.Lock()  # of the fields below
         self._ps = dict(PS_RESET)
         self._firmware: tuple[str, bytes] | None = None
@@ -138,11 +143,12 @@ class Machine:
             self._state = b"operating\n"
         self.memory.free_others(client)
         self.simulator.reload()
+        self._interrupts.reset()
 
     # --- registers -------------------------------------------------------------------------
     def region(self, base: int, length: int) -> Region:
         """Maps addresses; BoardError unless all of them are registers of this board."""
-        windows = {ps.REGISTER_BASE: ps.REGISTER_RANGE, **PS_WINDOWS}
+        windows = {**LOGIC_WINDOWS, **PS_WINDOWS}
         inside = any(w <= base and base + length <= w + n for w, n in windows.items())
         if length <= 0 or base % WORD or not inside:
             raise BoardError(f"no registers at 0x{base:x}, length {length}")
@@ -169,26 +175,27 @@ class Machine:
             raise BoardError(f"offset 0x{offset:x} is not in the {region.length} bytes mapped")
         return region.base + offset
 
-    def _accelerator(self, address: int) -> int | None:
-        """Byte offset of an accelerator register; its block repeats through its window."""
-        at = address - ps.REGISTER_BASE
-        if not 0 <= at < ps.REGISTER_RANGE:
-            return None
-        if not self.loaded:
-            raise BoardError("no bitstream is loaded: these registers do not exist yet")
-        return at % (1 << ADDRESS_BITS)
+    def _logic(self, address: int) -> tuple[SimulatorThread | InterruptController, int] | None:
+        """Block of the programmable logic and offset in it; None: a register of the processor."""
+        blocks = {ps.CONTROL_BASE: self.simulator, ps.INTERRUPT_BASE: self._interrupts}
+        for base, size in LOGIC_WINDOWS.items():
+            if base <= address < base + size:
+                if not self.loaded:
+                    raise BoardError("no bitstream is loaded: these registers do not exist yet")
+                return blocks[base], address - base
+        return None
 
     def _word(self, address: int) -> int:
-        offset = self._accelerator(address)
-        if offset is not None:
-            return self.simulator.read(offset)
+        if found := self._logic(address):
+            block, offset = found
+            return block.read(offset)
         with self._lock:
             return self._ps.get(address, 0)
 
     def _set_word(self, address: int, value: int) -> None:
-        offset = self._accelerator(address)
-        if offset is not None:
-            self.simulator.write(offset, value)
+        if found := self._logic(address):
+            block, offset = found
+            block.write(offset, value)
             return
         with self._lock:
             self._ps[address] = value

@@ -91,6 +91,10 @@ class SimulatorThread:
         """Writes the register at a byte offset; an unused offset ignores it."""
         self._call(lambda: self._write(offset, value))
 
+    def interrupt(self) -> bool:
+        """The interrupt pin."""
+        return self._call(lambda: self._device.interrupt)
+
     def reload(self) -> None:
         """The design anew, as after loading a bitstream; the DRAM keeps its contents."""
         self._call(self._reload, even_if_failed=True)

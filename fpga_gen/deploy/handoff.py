@@ -16,7 +16,7 @@ from fpga_gen.hardware.axi_names import axi_members
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
 from fpga_gen.registers import REGISTERS, Field, Register
 
-PS, RESET = "zynq_ultra_ps_e_0", "rst_pl_clk0"
+PS, RESET, INTERRUPTS = "processor", "reset", "interrupts"  # instances
 ACCESS = {"ro": "read-only", "rw": "read-write", "w1c": "read-write", "pulse": "write-only"}
 REGISTER_BITS = 32
 Pins = dict[str, tuple[int, str]]  # name -> width, direction ('I', 'O')
@@ -36,14 +36,19 @@ def hardware_handoff(params: EngineParams, board: Board, clock_mhz: float) -> st
     device, _, package = board.part.partition("-")
     Xml.SubElement(
         root, "SYSTEMINFO", ARCH="zynquplus", BOARD=board.vivado_board, DEVICE=device,
-        NAME=f"{ps.IP_NAME}_virtual", PACKAGE=package, SPEEDGRADE="",
+        NAME=ps.DESIGN, PACKAGE=package, SPEEDGRADE="",
     )  # fmt: skip
     Xml.SubElement(root, "EXTERNALPORTS")
     Xml.SubElement(root, "EXTERNALINTERFACES")
     modules = Xml.SubElement(root, "MODULES")
     hertz = str(round(clock.mhz * 1e6))
     modules.extend(
-        (_accelerator(params, hertz), _reset(hertz), _processor(params, board, clock, hertz))
+        (
+            _accelerator(params, hertz),
+            _interrupts(hertz),
+            _reset(hertz),
+            _processor(params, board, clock, hertz),
+        )
     )
     Xml.indent(root)
     text = Xml.tostring(root, encoding="unicode")
@@ -62,17 +67,19 @@ def _module(name: str, vlnv: str, **more: str) -> Xml.Element:
 
 
 def _accelerator(params: EngineParams, hertz: str) -> Xml.Element:
-    module = _module(ps.IP_NAME, ps.VLNV)
+    module = _module(ps.CELL, ps.VLNV)
     blocks = Xml.SubElement(module, "ADDRESSBLOCKS")
     block = Xml.SubElement(
-        blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE="s_axi", NAME="reg0",
-        RANGE=str(ps.REGISTER_RANGE), USAGE="register",
+        blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE="s_axi", NAME="Reg",
+        RANGE=str(ps.CONTROL_BYTES), USAGE="register",
     )  # fmt: skip
     Xml.SubElement(block, "REGISTERS").extend(_register(r) for r in REGISTERS)
-    _parameters(module, {"C_S_AXI_BASEADDR": f"0x{ps.REGISTER_BASE:08X}"})
+    _parameters(module, {"C_S_AXI_BASEADDR": f"0x{ps.CONTROL_BASE:08X}"})
     _port(module, "clk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
     _port(module, "rst", "I", (RESET, "peripheral_reset"), SIGIS="rst")
-    _port(module, "interrupt", "O", (PS, "pl_ps_irq0"), SIGIS="INTERRUPT", SENSITIVITY="LEVEL_HIGH")
+    _port(
+        module, "interrupt", "O", (INTERRUPTS, "intr"), SIGIS="INTERRUPT", SENSITIVITY="LEVEL_HIGH"
+    )
     interfaces = Xml.SubElement(module, "BUSINTERFACES")
     for bus, pins in _buses(params).items():
         for name, (width, direction) in pins.items():
@@ -95,13 +102,24 @@ def _accelerator(params: EngineParams, hertz: str) -> Xml.Element:
     return module
 
 
+def _interrupts(hertz: str) -> Xml.Element:
+    """AXI interrupt controller: PYNQ only knows interrupts behind one. Its bus is left open."""
+    module = _module(INTERRUPTS, "xilinx.com:ip:axi_intc:4.1")
+    _parameters(module, {"C_NUM_INTR_INPUTS": "1", "C_IRQ_IS_LEVEL": "1"})
+    _port(module, "s_axi_aclk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
+    _port(module, "intr", "I", (ps.CELL, "interrupt"), SIGIS="INTERRUPT")
+    _port(module, "irq", "O", (PS, "pl_ps_irq0"), SIGIS="INTERRUPT", SENSITIVITY="LEVEL_HIGH")
+    _interface(Xml.SubElement(module, "BUSINTERFACES"), "s_axi", "SLAVE", {})
+    return module
+
+
 def _reset(hertz: str) -> Xml.Element:
     """Processor System Reset: active-low reset of the processor to the active-high one of the IP.
     Its active-high output is synchronous to the clock."""
     module = _module(RESET, "xilinx.com:ip:proc_sys_reset:5.0")
     _port(module, "slowest_sync_clk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
     _port(module, "ext_reset_in", "I", (PS, "pl_resetn0"), SIGIS="rst")
-    _port(module, "peripheral_reset", "O", (ps.IP_NAME, "rst"), SIGIS="rst")
+    _port(module, "peripheral_reset", "O", (ps.CELL, "rst"), SIGIS="rst")
     Xml.SubElement(module, "BUSINTERFACES")
     return module
 
@@ -119,27 +137,35 @@ def _processor(params: EngineParams, board: Board, clock: ps.PlClock, hertz: str
     values["PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ"] = f"{clock.mhz:.6f}"
     values["PSU__DDR_HIGH_ADDRESS_GUI_ENABLE"] = str(int(board.dram_bytes > ps.DDR_LOW))
     _parameters(module, values)
-    pl_clock = [(ps.IP_NAME, "clk"), (RESET, "slowest_sync_clk")]
+    pl_clock = [(ps.CELL, "clk"), (RESET, "slowest_sync_clk"), (INTERRUPTS, "s_axi_aclk")]
     _port(module, "pl_clk0", "O", *pl_clock, SIGIS="clk", CLKFREQUENCY=hertz)
     _port(module, "pl_resetn0", "O", (RESET, "ext_reset_in"), SIGIS="rst")
-    _port(module, "pl_ps_irq0", "I", (ps.IP_NAME, "interrupt"), SIGIS="INTERRUPT")
+    _port(module, "pl_ps_irq0", "I", (INTERRUPTS, "irq"), SIGIS="INTERRUPT")
     interfaces = Xml.SubElement(module, "BUSINTERFACES")
     for bus, pins in _buses(params).items():
         prefix = _ps_prefix(bus)
         for name, (width, direction) in pins.items():
             turned = "O" if direction == "I" else "I"
-            partner = (ps.IP_NAME, f"{bus}_{name}")
+            partner = (ps.CELL, f"{bus}_{name}")
             _port(module, f"{prefix}_{name}", turned, partner, width=width)
         kind = "MASTER" if bus == "s_axi" else "SLAVE"
         _interface(interfaces, _ps_bus(bus), kind, {n: f"{prefix}_{n}" for n in pins})
-    end = ps.REGISTER_BASE + ps.REGISTER_RANGE - 1
-    registers = dict(
-        ADDRESSBLOCK="reg0", BASENAME="C_BASEADDR", BASEVALUE=f"0x{ps.REGISTER_BASE:08X}",
-        HIGHNAME="C_HIGHADDR", HIGHVALUE=f"0x{end:08X}", INSTANCE=ps.IP_NAME, IS_DATA="TRUE",
-        IS_INSTRUCTION="FALSE", MASTERBUSINTERFACE="M_AXI_HPM0_FPD", MEMTYPE="REGISTER",
-        SLAVEBUSINTERFACE="s_axi",
+    windows = (
+        (ps.CELL, ps.CONTROL_BASE, ps.CONTROL_BYTES),
+        (INTERRUPTS, ps.INTERRUPT_BASE, ps.INTERRUPT_BYTES),
+    )
+    _memory_map(
+        module,
+        (
+            dict(
+                ADDRESSBLOCK="Reg", BASENAME="C_BASEADDR", BASEVALUE=f"0x{base:08X}",
+                HIGHNAME="C_HIGHADDR", HIGHVALUE=f"0x{base + size - 1:08X}", INSTANCE=instance,
+                IS_DATA="TRUE", IS_INSTRUCTION="FALSE", MASTERBUSINTERFACE="M_AXI_HPM0_FPD",
+                MEMTYPE="REGISTER", SLAVEBUSINTERFACE="s_axi",
+            )
+            for instance, base, size in windows
+        ),
     )  # fmt: skip
-    _memory_map(module, (registers,))
     return module
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from fpga_gen.boards import Board
 from fpga_gen.errors import BoardError
 
-IP_NAME = "fpga_gen_top"  # of the instance in a block design
+CELL = "accelerator"  # instance of the accelerator in the block design
+DESIGN = "fpga_gen"  # block design; stem of the .bit and the .hwh
 VLNV = "fpga-gen:user:fpga_gen_top:1.0"  # of the packaged IP; the host's driver binds to it
-REGISTER_BASE = 0xA000_0000  # first address of M_AXI_HPM0_FPD, UG1085 "System addresses"
-REGISTER_RANGE = 0x1_0000  # smallest segment that the address editor hands out by default
+CONTROL_BASE = 0xA000_0000  # first address of M_AXI_HPM0_FPD, UG1085 "System addresses"
+CONTROL_BYTES = 0x1000
+INTERRUPT_BASE, INTERRUPT_BYTES = CONTROL_BASE + 0x1_0000, 0x1_0000  # AXI interrupt controller
 DDR_LOW = 0x8000_0000  # bytes of DDR below 2 GiB, all that an HP port reaches there
 
 REFERENCE_MHZ = 33.333  # PS_REF_CLK of the boards

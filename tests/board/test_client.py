@@ -41,10 +41,10 @@ def test_pynq_finds_the_accelerator(board: Running):
         """
 import json, sys, pynq
 overlay = pynq.Overlay(sys.argv[1])
-ip = overlay.fpga_gen_top
+ip = overlay.accelerator
 print(json.dumps({
     "version": pynq.__version__, "board": overlay.device.name, "loaded": overlay.is_loaded(),
-    "type": overlay.ip_dict["fpga_gen_top"]["type"], "id": ip.read(0),
+    "type": overlay.ip_dict["accelerator"]["type"], "id": ip.read(0),
     "map": int(ip.register_map.ID[31:0]), "clock": pynq.Clocks.fclk0_mhz,
 }))
 """,
@@ -68,8 +68,9 @@ with Accelerator(sys.argv[1]) as accelerator:
     statistics = accelerator.stream_statistics
     layers = [t.layer for t in accelerator.layer_times()]
     driver = type(accelerator._device._ip).__name__
+    waits = accelerator._device.uses_interrupt
 print(json.dumps({"masks": masks, "frames": statistics.frames, "layers": layers,
-                  "driver": driver}))
+                  "driver": driver, "waits": waits}))
 """
     )
     before = len(board.flow.machine.simulator.frames)
@@ -78,6 +79,7 @@ print(json.dumps({"masks": masks, "frames": statistics.frames, "layers": layers,
         np.testing.assert_allclose(np.array(mask), reference(graph, picture)[1], atol=1e-6)
     assert told["frames"] == 4
     assert told["driver"] == "FpgaGenDriver"
+    assert not told["waits"]  # the handoff has an interrupt, but PYNQ.remote does not pass it on
     assert {n.name for n in graph.nodes} <= set(told["layers"])
     assert len(board.flow.machine.simulator.frames) == before + 6
     assert board.flow.machine.memory.used == 0

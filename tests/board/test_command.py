@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fpga_gen.board.flow import start_board
 from fpga_gen.board.server import BoardServer
 from fpga_gen.cli import run
+from fpga_gen.deploy.bitfile import NOTE
 from fpga_gen.errors import BoardError
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
@@ -26,7 +28,7 @@ def folder(board: Running, tmp_path: Path) -> Path:
     """A fresh copy of the build directory, without a bitstream."""
     path = tmp_path / "deploy"
     shutil.copytree(board.folder, path)
-    for file in path.glob("fpga_gen_top.*"):
+    for file in path.glob("fpga_gen.*"):
         file.unlink()
     return path
 
@@ -42,8 +44,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_from_start_to_end(folder: Path):
     board = start_process(folder, "--memory", "8")
     try:
-        assert (folder / "fpga_gen_top.bit").is_file()
-        assert (folder / "fpga_gen_top.hwh").is_file()
+        assert (folder / "fpga_gen.bit").is_file()
+        assert (folder / "fpga_gen.hwh").is_file()
         assert any("stand-in bitstream" in line for line in board.lines)
         code = """
 import sys, numpy as np
@@ -64,6 +66,30 @@ with Accelerator(sys.argv[1]) as accelerator:
     assert err == ""
 
 
+def test_stand_ins_are_made_anew(folder: Path, board: Running):
+    """Those of another version, or damaged ones, are no obstacle; a real bitstream is kept."""
+    stand_in = board.flow.bitstream.read_bytes()
+    (folder / "mine.bit").write_bytes(stand_in + b"damaged")
+    flow = start_board(folder, 8)
+    flow.machine.close()
+    assert flow.stand_in
+    assert (folder / "mine.bit").read_bytes() == stand_in
+    assert (folder / "mine.hwh").read_text() == board.flow.bitstream.with_suffix(".hwh").read_text()
+
+
+def test_a_real_bitstream_is_taken_as_it_is(folder: Path, board: Running):
+    data = bytearray(board.flow.bitstream.read_bytes())
+    at = data.index(NOTE)
+    data[at : at + 8] = b"\xaa\x99\x55\x66" * 2
+    (folder / "design.bit").write_bytes(data)
+    (folder / "design.hwh").write_text("from Vivado")
+    flow = start_board(folder, 8)
+    flow.machine.close()
+    assert not flow.stand_in
+    assert (folder / "design.bit").read_bytes() == data
+    assert (folder / "design.hwh").read_text() == "from Vivado"
+
+
 def test_a_second_board_at_the_same_address(board: Running):
     with pytest.raises(BoardError, match=r"is another board running there\? --address"):
         BoardServer(board.flow.machine, board.address)
@@ -73,7 +99,7 @@ def test_a_second_board_at_the_same_address(board: Running):
 def test_only_loopback(folder: Path, capsys, address: str):
     line = refusal(capsys, "board", folder, "--address", address)
     assert "127.0.0" in line
-    assert not (folder / "fpga_gen_top.bit").exists()
+    assert not (folder / "fpga_gen.bit").exists()
 
 
 def test_no_build_directory(tmp_path: Path, capsys):

@@ -34,10 +34,12 @@ def test_pynq_4_reads_it(params, tmp_path):
     path = tmp_path / "design.hwh"
     path.write_text(hardware_handoff(params, BOARD, 300.0))
     found = RuntimeMetadataParser(Metadata(input=path))
-    ip = found.ip_dict["fpga_gen_top"]
+    ip = found.ip_dict["accelerator"]
     assert ip["type"] == "fpga-gen:user:fpga_gen_top:1.0"
-    assert (ip["phys_addr"], ip["addr_range"]) == (0xA0000000, 0x10000)
-    assert found.ps_name == "zynq_ultra_ps_e_0"
+    assert (ip["phys_addr"], ip["addr_range"]) == (0xA0000000, 0x1000)
+    assert found.ps_name == "processor"
+    assert found.interrupt_pins["accelerator/interrupt"]["controller"] == "interrupts"
+    assert found.ip_dict["interrupts"]["phys_addr"] == 0xA0010000
     widths = found.ip_dict[found.ps_name]["parameters"]
     assert [widths[f"C_SAXIGP{2 + k}_DATA_WIDTH"] for k in range(params.ports)] == (
         ["128"] * params.ports
@@ -51,7 +53,7 @@ def test_pynq_4_reads_it(params, tmp_path):
 def test_registers_are_those_of_the_table(params, tmp_path):
     path = tmp_path / "design.hwh"
     path.write_text(hardware_handoff(params, BOARD, 300.0))
-    registers = RuntimeMetadataParser(Metadata(input=path)).ip_dict["fpga_gen_top"]["registers"]
+    registers = RuntimeMetadataParser(Metadata(input=path)).ip_dict["accelerator"]["registers"]
     assert {n: r["address_offset"] for n, r in registers.items()} == {
         r.name: r.offset for r in REGISTERS
     }
@@ -64,17 +66,18 @@ def test_registers_are_those_of_the_table(params, tmp_path):
 def test_pynq_3_reads_it(params):
     """PYNQ 3 on a board has a parser of its own, which follows the names of nets."""
     found = _HWHUltrascale(hwh_data=hardware_handoff(params, BOARD, 300.0))
-    ip = found.ip_dict["fpga_gen_top"]
+    ip = found.ip_dict["accelerator"]
     assert ip["type"] == "fpga-gen:user:fpga_gen_top:1.0"
-    assert (ip["phys_addr"], ip["addr_range"]) == (0xA0000000, 0x10000)
-    assert found.interrupt_pins["fpga_gen_top/interrupt"]["raw_irq"] == 121
+    assert (ip["phys_addr"], ip["addr_range"]) == (0xA0000000, 0x1000)
+    assert found.interrupt_pins["accelerator/interrupt"]["controller"] == "interrupts"
+    assert found.interrupt_controllers["interrupts"]["raw_irq"] == 121
     assert found.clock_dict[0]["divisor0"] * found.clock_dict[0]["divisor1"] == 5
 
 
 def test_pins_and_nets_are_those_of_the_hardware(params):
     root = ElementTree.fromstring(hardware_handoff(params, BOARD, 300.0))
     modules = {m.get("INSTANCE"): m for m in root.iter("MODULE")}
-    pins = {p.get("NAME"): p for p in modules["fpga_gen_top"].iter("PORT")}
+    pins = {p.get("NAME"): p for p in modules["accelerator"].iter("PORT")}
     top = Top(params)
     top._MustUse__silence = True  # only its pins are looked at
     real = top.ports()
@@ -104,7 +107,7 @@ def test_pins_and_nets_are_those_of_the_hardware(params):
 
 def test_every_port_reaches_the_memory(params):
     root = ElementTree.fromstring(hardware_handoff(params, BOARD, 300.0))
-    (module,) = [m for m in root.iter("MODULE") if m.get("INSTANCE") == "fpga_gen_top"]
+    (module,) = [m for m in root.iter("MODULE") if m.get("INSTANCE") == "accelerator"]
     ranges = {r.get("MASTERBUSINTERFACE"): r for r in module.iter("MEMRANGE")}
     assert set(ranges) == {f"m_axi_{k}" for k in range(params.ports)}
     for k in range(params.ports):
@@ -134,9 +137,9 @@ def test_zynq_7000_is_refused():
 
 
 def test_stand_in_is_a_bit_file_without_configuration():
-    data = stand_in_bitstream("fpga_gen_top", BOARD.part, 0x1234, "<hwh/>")
+    data = stand_in_bitstream("fpga_gen", BOARD.part, 0x1234, "<hwh/>")
     header = parse_bit_header(data)
-    assert header["design"] == "fpga_gen_top"
+    assert header["design"] == "fpga_gen"
     assert header["part"] == BOARD.part
     assert NOTE in data
     assert bytes.fromhex("aa995566") not in data  # the synchronisation word of a bitstream

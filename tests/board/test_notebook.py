@@ -64,7 +64,7 @@ def test_no_cell_fails(executed):
 
 
 def test_one_picture(executed):
-    assert "fpga_gen_top.bit" in text_of(executed, "Accelerator(DEPLOY)")
+    assert "fpga_gen.bit" in text_of(executed, "Accelerator(DEPLOY)")
     text = text_of(executed, "next(frames(PICTURES))")
     cycles = int(re.search(r"([\d,]+) cycles", text)[1].replace(",", ""))
     assert 1000 < cycles < 100_000
