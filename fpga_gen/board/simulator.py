@@ -1,7 +1,8 @@
 """The simulated accelerator with a running clock, in a thread of its own.
 
 The clock runs while a frame is computed and for a while after it, so that the pause before the
-next frame shows in clock cycles; then it stands still, and only register accesses move it.
+next frame shows in clock cycles; then it stands still, and only register accesses move it. It also
+stands still when nobody has looked for a minute: a client that died in a frame costs nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SLICE_S = 0.001  # clock moves in slices of about this wall time: the wait of a 
 AFTER_RUN_S = 0.5  # the clock goes on after a run
 STATUS_S = 0.25  # between two looks at STATUS, for a client that left the interrupt off
 ANSWER_S = 60.0  # for the simulator to serve one access
+ABANDONED_S = 60.0  # without an access: nobody waits for the frame
 MAX_FRAMES = 1000  # of the log
 START, CONTROL = constants()["CONTROL_START_MASK"], constants()["CONTROL"]
 ACTIVE = constants()["STATUS_BUSY_MASK"] | constants()["STATUS_DRAINING_MASK"]
@@ -74,7 +76,8 @@ class SimulatorThread:
         self._started: tuple[int, float] | None = None  # cycle and time of the running frame
         self._rests_at = 0.0  # when the clock stops
         self._last_end: int | None = None  # cycle; None: the clock has stood still since
-        self._look = 0.0
+        self._look = 0.0  # when STATUS is read next
+        self._touched = 0.0  # last access
         self._slice = 64  # cycles
         self._thread = threading.Thread(target=self._serve, name="simulator", daemon=True)
         self._thread.start()
@@ -112,7 +115,10 @@ class SimulatorThread:
             raise SimulationError("the virtual board has been shut down")
         future: Future = Future()
         self._tasks.put((work, future))
-        return future.result(ANSWER_S)
+        try:
+            return future.result(ANSWER_S)
+        except TimeoutError as error:
+            raise SimulationError(f"the simulator does not answer within {ANSWER_S} s") from error
 
     # --- in the thread ---------------------------------------------------------------------
     def _serve(self) -> None:
@@ -127,6 +133,7 @@ class SimulatorThread:
             if task is None:
                 self._device.close()
                 return
+            self._touched = time.monotonic()
             work, future = task
             try:
                 future.set_result(work())
@@ -134,7 +141,9 @@ class SimulatorThread:
                 future.set_exception(error)
 
     def _clock_runs(self) -> bool:
-        return self._started is not None or time.monotonic() < self._rests_at
+        now = time.monotonic()
+        watched = now < self._touched + ABANDONED_S
+        return (self._started is not None and watched) or now < self._rests_at
 
     def _advance(self) -> None:
         """One slice of time; its length follows the simulator's speed."""

@@ -44,7 +44,8 @@ class Accelerator:
         download: False: the bitstream is in the device already.
         timeout_s: longest wait for one frame, in time of the accelerator's clock.
         watchdog: cycles without progress after which the hardware gives a frame up; 0: never.
-        power: sensor to read in `run_many`; None: the one found on the board, if any.
+        power: sensor to read in `run_many`; None: the one found on the board, if any and if the
+            board is not a remote one.
 
     Frames of several threads are computed one after the other.
 
@@ -69,9 +70,11 @@ class Accelerator:
         self._stream: weakref.ref[FrameStream[Outputs]] | None = None
         self._streaming = False
         self._engine: Engine | None = None
-        self.power = power or board_sensor()
         self.stream_statistics: StreamStatistics | None = None
         self._device = device or _open_board(self.deployment, download)
+        # The sensors here are not those of a board elsewhere.
+        here = not getattr(self._device, "remote", False)
+        self.power = power or (board_sensor() if here else None)
         try:
             self._engine = Engine(
                 self._device, self.deployment, slots=SLOTS, watchdog=watchdog, timeout_s=timeout_s

@@ -12,7 +12,7 @@ from fpga_gen_host.errors import DeployError
 
 KINDS = ("reshape", "clip", "sigmoid", "softmax", "argmax", "resize")
 HALF = Fraction(1, 2)
-SINGLE_THREAD_MACS = 1 << 19  # OpenBLAS divides a product from 2**20 on
+SINGLE_THREAD_MACS = 1 << 18  # what OpenBLAS computes in one thread (interface/gemm.c)
 
 
 class HostTail:

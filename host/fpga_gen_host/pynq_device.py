@@ -96,6 +96,8 @@ class PynqDevice:
     made in a loop of their own thread; `wait` works from any thread. Without an interrupt pin, and
     on a remote board, whose interrupts PYNQ does not pass on, STATUS is polled.
 
+    remote: whether the board is another machine.
+
     Args:
         bitstream: .bit with its .hwh beside it.
         download: load it into the device.
@@ -113,8 +115,9 @@ class PynqDevice:
             self.close()
             raise
         board = getattr(self._ip, "device", None)
-        remote = board is not None and board.has_capability("REMOTE")
-        self._interrupt = getattr(self._ip, INTERRUPT, None) if interrupt and not remote else None
+        self.remote = board is not None and board.has_capability("REMOTE")
+        wired = interrupt and not self.remote
+        self._interrupt = getattr(self._ip, INTERRUPT, None) if wired else None
         self._commanded = time.monotonic()
 
     @property

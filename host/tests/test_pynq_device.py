@@ -13,8 +13,10 @@ import pytest
 from host_fakes import FakeDevice, first_bytes, layout_json, write_deploy
 
 from fpga_gen_host import Accelerator, DeviceError
+from fpga_gen_host import accelerator as accelerator_module
 from fpga_gen_host import pynq_device as module
 from fpga_gen_host import registers as r
+from fpga_gen_host.power import PowerSensor
 from fpga_gen_host.pynq_device import PynqDevice, bind_driver
 
 VLNV = "xilinx.com:module_ref:fpga_gen_top:1.0"
@@ -137,11 +139,17 @@ def test_frames_through_pynq(pynq, fake: FakeDevice, folder: Path, interrupt: bo
     assert not device._thread.is_alive()
 
 
-def test_interrupts_do_not_reach_a_remote_board(pynq, fake: FakeDevice, folder: Path):
-    """PYNQ.remote gives an object for the pin whose `wait` only raises."""
+def test_a_remote_board(pynq, fake: FakeDevice, folder: Path, monkeypatch):
+    """PYNQ.remote gives an object for the pin whose `wait` only raises. Sensors of this machine are
+    not the board's."""
+    sensor = PowerSensor("battery", "battery", folder)
+    monkeypatch.setattr(accelerator_module, "board_sensor", lambda: sensor)
+    with Accelerator(folder) as opened:
+        assert opened.power is sensor
     pynq.remote = True
     with Accelerator(folder) as opened:
         assert not opened._device.uses_interrupt
+        assert opened.power is None
         opened.run(np.zeros((8, 12, 3), np.uint8))
         assert opened._device._ip.interrupt.waits == 0
 
