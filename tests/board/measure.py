@@ -28,7 +28,7 @@ from fpga_gen.schedule.layout import input_from_json, output_from_json, pack_inp
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.runner import Frame, simulate_frame
 from fpga_gen.simulation_flow import dram_config
-from tests.board.conftest import run_client, start_process
+from tests.board.running import run_client, start_process
 
 CLIENT = """
 import json, sys, time

@@ -9,8 +9,8 @@ from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.images import prepare
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
-from tests.board.conftest import Running, free_address, run_client
 from tests.board.network import PREPROCESS
+from tests.board.running import Running, free_address, run_client
 
 pytestmark = pytest.mark.timeout(900)  # the first test may compile the simulator
 

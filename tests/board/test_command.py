@@ -18,7 +18,7 @@ from fpga_gen.errors import BoardError
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.interpreter import run_integer
-from tests.board.conftest import Running, run_client, start_process
+from tests.board.running import Running, run_client, start_process
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -18,7 +18,7 @@ from pynq.remote.remote_device_pb2_grpc import RemoteDeviceStub
 
 from fpga_gen.board.server import PORT
 from fpga_gen.board.services import MAX_STREAMS
-from tests.board.conftest import BoardProcess, Running, run_client, start_process
+from tests.board.running import BoardProcess, Running, run_client, start_process
 
 pytestmark = pytest.mark.timeout(900)
 REQUESTS = 1000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.board.conftest import ROOT, Running
+from tests.board.running import ROOT, Running
 
 nbclient = pytest.importorskip("nbclient", reason="needs nbclient (extra 'test')")
 nbformat = pytest.importorskip("nbformat", reason="needs nbformat (extra 'test')")

@@ -12,7 +12,7 @@ from fpga_gen.board.simulator import SimulatorThread
 from fpga_gen.errors import SimulationError
 from fpga_gen.registers import MAGIC, REGISTERS, constants
 from fpga_gen.simulate.native import FaultKind
-from tests.board.conftest import Running
+from tests.board.running import Running
 
 pytestmark = pytest.mark.timeout(900)
 C = constants()
