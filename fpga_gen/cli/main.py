@@ -17,6 +17,7 @@ from fpga_gen.cli.evaluate import evaluate
 from fpga_gen.cli.models import models
 from fpga_gen.cli.reference import reference
 from fpga_gen.cli.simulate import simulate
+from fpga_gen.cli.synth import synth
 from fpga_gen.errors import FpgaGenError
 
 OK, INPUT_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -29,7 +30,8 @@ def cli() -> None:
     """Compile a CNN in ONNX into a bit-exact FPGA accelerator."""
 
 
-for command in (build, simulate, evaluate, reference, board, estimate, check, boards, models):
+COMMANDS = (build, simulate, synth, evaluate, reference, board, estimate, check, boards, models)
+for command in COMMANDS:
     cli.add_command(command)
 
 
