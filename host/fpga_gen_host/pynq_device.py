@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, reduce
@@ -127,6 +128,8 @@ class PynqDevice:
     async def _open(self, bitstream: Path, download: bool) -> Any:
         import pynq
 
+        # PYNQ.remote says so for every pin; STATUS is polled then.
+        warnings.filterwarnings("ignore", "Interrupts are not yet implemented for remote devices")
         with _told(f"{bitstream}: cannot be loaded", REMEDY):
             self._overlay = overlay = pynq.Overlay(str(bitstream), download=download)
         kinds = {v.rpartition(":")[0] for v in VLNVS}
