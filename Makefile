@@ -1,4 +1,4 @@
-# Targets: demo, test, test-full, clean. Everything is installed into .venv from PyPI.
+# Targets: demo, test, test-full, bench-host, clean. Everything is installed into .venv from PyPI.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
 
@@ -13,7 +13,7 @@ DEMO_MODEL ?= $(firstword $(wildcard models/pretrained/*mseg*.onnx) $(DEMO)/hard
 # Extra options of the demo's build, for example --clock-mhz 250
 BUILD_OPTIONS ?=
 
-.PHONY: demo test test-full lint clean
+.PHONY: demo test test-full lint clean bench-host
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -52,6 +52,13 @@ demo: $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
 	  --calibration $(DEMO)/calibration $(BUILD_OPTIONS)
 	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --overlay $(DEMO)/overlay.png
 	@echo "report: $(DEMO)/$(BOARD)/report.md   mask: $(DEMO)/overlay.png"
+
+# What a 352x352 frame costs the processor before and after the engine, on one core.
+bench-host: $(VENV)/.base $(DEMO)/$(BOARD)/manifest.json
+	PYTHONPATH=host $(BIN)/python -m fpga_gen_host.benchmark $(DEMO)/$(BOARD)
+
+$(DEMO)/$(BOARD)/manifest.json: | $(DEMO_MODEL) $(VENV)/.base
+	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(@D) $(BUILD_OPTIONS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -36,7 +36,7 @@ from fpga_gen.schedule.layout import (
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
-from fpga_gen.simulate.dram import DramConfig
+from fpga_gen.simulate.dram import DEFAULT, DramConfig
 from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
 from fpga_gen.simulation_trace import TraceRecorder
 from fpga_gen.steps import Progress, Silent, run_steps
@@ -261,8 +261,14 @@ def dram_config(clock_mhz: float, frame: Frame) -> DramConfig:
     """The boards' DDR4-2400 (19.2 GB/s) as an engine at `clock_mhz` sees it."""
     size = sum(len(part) for part in (frame.program, frame.weights, frame.input))
     size += frame.output_bytes
+    return board_dram(clock_mhz, max(16 << 20, -(-2 * size // 4096) * 4096))
+
+
+def board_dram(clock_mhz: float, size: int, base: int = DEFAULT.base) -> DramConfig:
+    """`size` bytes of it from bus address `base`."""
     return DramConfig(
-        size=max(16 << 20, -(-2 * size // 4096) * 4096),
+        base=base,
+        size=size,
         bytes_per_cycle=min(MAX_BYTES_PER_CYCLE, int(19_200 / clock_mhz)),
         refresh_interval=round(REFRESH_US * clock_mhz),
         refresh_length=round(REFRESH_LENGTH_US * clock_mhz),
