@@ -34,12 +34,14 @@ from fpga_gen.report import ModelFacts, Report, render_markdown
 from fpga_gen.report.collect import build_report
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
+from fpga_gen.schedule.timing import board_timing
 from fpga_gen.steps import Progress, Silent, run_steps
 
 
 @dataclass
 class Flow:
-    """What the steps of one build have made so far. times: seconds by step."""
+    """What the steps of one build have made so far. times: seconds by step; memory_rate: bytes per
+    cycle that the board's ports and DRAM sustain."""
 
     config: BuildConfig
     target: Path | None = None
@@ -48,6 +50,7 @@ class Flow:
     board: Board = field(init=False)
     params: EngineParams = field(init=False)
     clock_mhz: float = field(init=False)
+    memory_rate: float = field(init=False)
     graph: Graph = field(init=False)
     model: ModelFacts = field(init=False)
     images: list[np.ndarray] | None = None
@@ -57,6 +60,7 @@ class Flow:
     schedule: Schedule = field(init=False)
     report: Report = field(init=False)
     verilog: dict[str, str] = field(init=False)
+    vivado: dict[str, bytes] = field(init=False)
 
 
 Step = tuple[str, Callable[[Flow], None]]
@@ -72,6 +76,7 @@ def check_options(flow: Flow) -> None:
     flow.board = flow.config.load_board()
     flow.params = flow.config.resolve_params(flow.board)
     flow.clock_mhz = flow.config.resolve_clock(flow.board)
+    flow.memory_rate = flow.board.read_bytes_per_cycle(flow.params.ports, flow.clock_mhz)
 
 
 def import_model(flow: Flow) -> None:
@@ -122,7 +127,7 @@ def quantise_graph(flow: Flow) -> None:
 
 def schedule_network(flow: Flow) -> None:
     """QuantGraph -> Schedule: program, weight stream, memory map, cycle model."""
-    flow.schedule = compile_schedule(flow.qgraph, flow.params)
+    flow.schedule = compile_schedule(flow.qgraph, flow.params, board_timing(flow.memory_rate))
 
 
 def make_report(flow: Flow) -> None:
@@ -139,10 +144,18 @@ def generate_rtl(flow: Flow) -> None:
     flow.verilog = generate_verilog(flow.params, design_hash(flow.params))
 
 
+def vivado_project(flow: Flow) -> None:
+    """Board, engine and clock -> the folder vivado/ for `fpga-gen bitstream`."""
+    from fpga_gen.deploy.vivado_project import vivado_files  # imports amaranth, as above
+
+    flow.vivado = vivado_files(flow.board, flow.params, flow.clock_mhz, flow.verilog)
+
+
 def write_directory(flow: Flow) -> None:
     """Everything -> build directory, whole or not at all."""
     assert flow.target is not None
     files = {f"rtl/{name}": text.encode() for name, text in flow.verilog.items()}
+    files |= flow.vivado
     files |= {
         "program.bin": flow.schedule.program,
         "weights.bin": flow.schedule.weights,
@@ -169,6 +182,7 @@ ESTIMATE: tuple[Step, ...] = (
 BUILD: tuple[Step, ...] = (
     *ESTIMATE,
     ("generate Verilog", generate_rtl),
+    ("Vivado project", vivado_project),
     ("write build directory", write_directory),
 )
 
@@ -219,6 +233,7 @@ def manifest_facts(flow: Flow) -> dict:
         "config": flow.config.to_dict(),
         "calibration_sha256": flow.calibration_sha256,
         "clock_mhz": flow.clock_mhz,
+        "memory_bytes_per_cycle": flow.memory_rate,
         "parameters": flow.params.to_dict(),
         "design_hash": f"{design_hash(flow.params):016x}",
         "register_map": INTERFACE_VERSION,

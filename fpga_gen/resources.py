@@ -16,15 +16,17 @@ PARTIAL_LUTS = 72  # per accumulator: 32 bit, up to 32 entries of distributed RA
 BANK_LUTS = 6  # per bit of a bank word: rotation and lane selection
 EXIT_LUTS = 7_000  # requantisation, activation, write-back
 CONTROL_LUTS = 10_000  # DMA, decoder, registers
-EXIT_DSPS = 160  # requantisation and vector multipliers
+REQUANT_DSPS = 2  # per column: 32 x 16 bit multiplier of its requantisation lane
+VECTOR_DSPS = 5  # per input channel: multipliers of the vector unit, rounded up
 MAX_LUT_SHARE = 0.90  # above this, placement is not expected to succeed at the target clock
 FF_PER_LUT = 1.2  # register stages wherever fan-out is large
 URAM_ROWS, URAM_BITS = 4096, 72
 BRAM_ROWS, BRAM_BITS = 512, 72
+BANK_BRAM_ROWS, BANK_BRAM_BITS = 1024, 32  # with byte enables the parity bits stay unused
 
 
-def estimate_resources(params: EngineParams) -> Resources:
-    """Primitives of the generated engine (estimated)."""
+def estimate_resources(params: EngineParams, macs_per_dsp: int = 2) -> Resources:
+    """Primitives of the generated engine (estimated). macs_per_dsp: see `Board`."""
     lanes = params.pixels * params.in_channels
     accumulators = params.pixels * params.columns
     deep = max(1, params.tile_groups // 32)
@@ -36,26 +38,30 @@ def estimate_resources(params: EngineParams) -> Resources:
         + EXIT_LUTS
         + CONTROL_LUTS
     )
-    uram_wide = -(-params.word_bits // URAM_BITS)
+    in_uram = params.bank_style == "ultra"
+    uram = -(-params.word_bits // URAM_BITS) * -(-params.bank_rows // URAM_ROWS)
+    bram = -(-params.word_bits // BANK_BRAM_BITS) * -(-params.bank_rows // BANK_BRAM_ROWS)
     weights = -(-params.stream_bits // BRAM_BITS) * -(-params.weight_words // BRAM_ROWS)
     program = -(-64 // BRAM_BITS) * -(-params.program_words // BRAM_ROWS)
     return Resources(
         luts=luts,
         flip_flops=int(FF_PER_LUT * luts),
-        dsps=lanes * params.dsp_columns // 2 + EXIT_DSPS,
-        bram36=weights + program,
-        uram=params.banks * uram_wide * -(-params.bank_rows // URAM_ROWS),
+        dsps=lanes * params.dsp_columns // macs_per_dsp
+        + REQUANT_DSPS * params.columns
+        + VECTOR_DSPS * params.in_channels,
+        bram36=weights + program + (0 if in_uram else params.banks * bram),
+        uram=params.banks * uram if in_uram else 0,
     )
 
 
 def check_fit(board: Board, params: EngineParams) -> None:
     """ScheduleError with every resource that the array would exceed, and what to change."""
-    need, have = estimate_resources(params), board.resources
+    need, have = estimate_resources(params, board.macs_per_dsp), board.resources
     rows = (
         ("LUTs", need.luts, int(MAX_LUT_SHARE * have.luts), "fewer SP2 columns"),
         ("flip-flops", need.flip_flops, have.flip_flops, "fewer columns"),
         ("DSPs", need.dsps, have.dsps, "fewer DSP columns"),
-        ("BRAM36", need.bram36, have.bram36, "a smaller weight buffer"),
+        ("BRAM36", need.bram36, have.bram36, "fewer pixels or a smaller weight buffer"),
         ("URAM", need.uram, have.uram, "fewer pixels"),
         ("HP ports", params.ports, board.hp_ports, "fewer ports"),
     )

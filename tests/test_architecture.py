@@ -28,11 +28,12 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.schedule",),
     ("fpga_gen.hardware",),
     ("fpga_gen.simulate",),
-    ("fpga_gen.deploy",),
     ("fpga_gen.report",),
+    ("fpga_gen.deploy",),
     ("fpga_gen.layout_file",),
     ("fpga_gen.pipeline",),
     ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace"),
+    ("fpga_gen.bitstream_flow",),
     ("fpga_gen.evaluate",),
     ("fpga_gen.cli", "fpga_gen.__main__"),
 )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from fpga_gen import __version__
+from fpga_gen.cli.bitstream import bitstream
 from fpga_gen.cli.boards import boards
 from fpga_gen.cli.build import build, check, estimate
 from fpga_gen.cli.common import Settings, common_options
@@ -27,7 +28,7 @@ def cli() -> None:
     """Compile a CNN in ONNX into a bit-exact FPGA accelerator."""
 
 
-for command in (build, simulate, evaluate, estimate, check, boards, models):
+for command in (build, simulate, evaluate, bitstream, estimate, check, boards, models):
     cli.add_command(command)
 
 

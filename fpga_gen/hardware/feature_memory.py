@@ -23,7 +23,7 @@ BANK_MODULE = "fpga_gen_bank"
 
 def bank_shape(params: EngineParams) -> RamShape:
     """One bank: CI-byte rows, byte enables, two-cycle read (array and output register)."""
-    return RamShape(params.word_bits, params.bank_rows, "ultra", params.in_channels, True)
+    return RamShape(params.word_bits, params.bank_rows, params.bank_style, params.in_channels, True)
 
 
 def emit_bank(params: EngineParams) -> dict[str, str]:

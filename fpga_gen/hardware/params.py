@@ -14,6 +14,7 @@ from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, 
 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
 PORT_BITS = 128  # width of one AXI master
+BANK_STYLES = ("ultra", "block")
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
 
 assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
@@ -26,9 +27,9 @@ class EngineParams:
     pixels: P, pixel lanes of one column group; in_channels: CI, channels of a memory word and
     inputs of a MAC column; dsp_columns, sp2_columns: output columns of each kind; modes: m for
     which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
-    partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
-    weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
-    program memory.
+    partial sums are kept; bank_rows: depth of a feature-map bank; bank_style: primitive of the
+    banks, 'ultra' (URAM) or 'block' (BRAM); ports: AXI read masters; weight_words: depth of the
+    weight buffer in stream words; program_words: 64-bit words of program memory.
     """
 
     pixels: int = 8
@@ -42,6 +43,7 @@ class EngineParams:
     weight_words: int = 4096
     program_words: int = 8192
     sp2_code: str = "two-term-6"
+    bank_style: str = "ultra"
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -75,6 +77,7 @@ class EngineParams:
         need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
         need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
+        need(self.bank_style in BANK_STYLES, f"bank_style must be one of {BANK_STYLES}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
     # --- array -----------------------------------------------------------------------------

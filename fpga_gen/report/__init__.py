@@ -13,6 +13,7 @@ from fpga_gen.report.facts import (
     Simulation,
     utilisation,
 )
+from fpga_gen.report.implementation import Implementation, TimingFacts
 from fpga_gen.report.markdown import render_markdown
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ArrayFacts",
     "BoardFacts",
     "Estimate",
+    "Implementation",
     "LayerFacts",
     "MaskScores",
     "MemoryFacts",
@@ -28,6 +30,7 @@ __all__ = [
     "ResourceFacts",
     "Simulation",
     "TensorSqnr",
+    "TimingFacts",
     "render_markdown",
     "utilisation",
 ]

@@ -9,11 +9,12 @@ from typing import Any
 
 from fpga_gen.boards import Resources
 from fpga_gen.report.accuracy import Accuracy
+from fpga_gen.report.implementation import Implementation
 
 SCHEMA = 1
 KINDS = (
     "counted", "datasheet", "estimated", "float", "integer reference", "simulated", "synthesised",
-    "measured",
+    "implemented", "measured",
 )  # fmt: skip
 
 
@@ -126,7 +127,8 @@ class ResourceFacts:
 @dataclass(frozen=True)
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
-    calibration images); accuracy: of the last evaluation on a labelled folder."""
+    calibration images); accuracy: of the last evaluation on a labelled folder; implementation: of
+    the bitstream."""
 
     model: ModelFacts
     board: BoardFacts
@@ -140,6 +142,7 @@ class Report:
     tool_version: str
     simulation: Simulation | None = None
     accuracy: Accuracy | None = None
+    implementation: Implementation | None = None
     schema: int = SCHEMA
 
     def to_dict(self) -> dict:
@@ -155,6 +158,7 @@ class Report:
             used = data["resources"]
             simulation = data["simulation"]
             accuracy = data.get("accuracy")
+            implementation = data.get("implementation")
             return Report(
                 model=_load(ModelFacts, data["model"]),
                 board=_load(BoardFacts, data["board"]),
@@ -170,6 +174,9 @@ class Report:
                 tool_version=data["tool_version"],
                 simulation=None if simulation is None else _load(Simulation, simulation),
                 accuracy=None if accuracy is None else Accuracy.from_dict(accuracy),
+                implementation=None
+                if implementation is None
+                else Implementation.from_dict(implementation),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a report: {error!r}") from error

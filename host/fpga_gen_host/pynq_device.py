@@ -13,10 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fpga_gen_host.errors import DeviceError
+from fpga_gen_host.identity import INTERRUPT, VLNVS
 
-# As a module reference in a block design, and as packaged IP.
-VLNVS = ("xilinx.com:module_ref:fpga_gen_top:1.0", "fpga-gen:user:fpga_gen_top:1.0")
-INTERRUPT = "interrupt"  # the pin
 POLL_S = 0.0002  # between two looks at STATUS where no interrupt is wired
 OPEN_S = 60.0  # loading a bitstream
 LOOP_S = 1.0  # for the event loop to take notice

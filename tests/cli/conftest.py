@@ -20,6 +20,7 @@ title = "array for tests"
 part = "none"
 vivado_board = "none"
 status = "not run on hardware"
+macs_per_dsp = 2
 [resources]
 luts = 230400
 flip_flops = 460800
@@ -31,9 +32,13 @@ bytes = 2147483648
 bits = 64
 mega_transfers = 2400
 peak_bytes_per_second = 19200000000
+sustained_bytes_per_second = 15360000000
 [ports]
 hp = 4
 hp_bits = 128
+[vivado]
+processor = "zynq_ultra_ps_e"
+hp_order = [0, 1, 2, 3]
 [clock]
 default_mhz = 300
 max_mhz = 400
