@@ -89,10 +89,10 @@ returning ipx::current_core {return core}
 returning ipx::get_ports {return $::env(PORTS)}
 returning ipx::get_memory_maps {return s_axi}
 returning ipx::get_address_spaces {return m_axi_0}
-foreach name {add_bus_interface add_port_map add_bus_parameter add_address_space add_memory_map
-        add_address_block} {
+foreach name {add_bus_interface add_port_map add_bus_parameter add_memory_map add_address_block} {
     returning ipx::$name {return [lindex $args 1]/[lindex $args 0]}
 }
+returning ipx::add_address_space {return [lindex $args 1]/space:[lindex $args 0]}
 
 set argv [list $env(RUN) 3]
 source $env(SCRIPT)
