@@ -129,3 +129,17 @@ def test_clock_default_and_choice():
     board = load_board("zcu104")
     assert config().resolve_clock(board) == 300.0
     assert config(clock_mhz=250).resolve_clock(board) == 250.0
+
+
+def test_memory_and_ports_bound_the_stream():
+    zcu104, pynq = load_board("zcu104"), load_board("pynq-z2")
+    assert zcu104.read_bytes_per_cycle(4, 300.0) == pytest.approx(51.2)
+    assert zcu104.read_bytes_per_cycle(2, 300.0) == 32.0  # two ports of 16 bytes
+    assert pynq.read_bytes_per_cycle(2, 100.0) == 16.0  # two ports of 8 bytes
+    assert pynq.read_bytes_per_cycle(4, 100.0) == pytest.approx(16.8)  # DDR3
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_devices_without_uram_use_block_ram(name: str):
+    board = load_board(name)
+    assert (board.array.bank_style == "block") == (board.resources.uram == 0)
