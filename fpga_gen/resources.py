@@ -38,7 +38,7 @@ def estimate_resources(params: EngineParams, macs_per_dsp: int = 2) -> Resources
         + EXIT_LUTS
         + CONTROL_LUTS
     )
-    in_uram = params.bank_style == "ultra"
+    in_uram = params.bank_memory == "ultra"
     uram = -(-params.word_bits // URAM_BITS) * -(-params.bank_rows // URAM_ROWS)
     bram = -(-params.word_bits // BANK_BRAM_BITS) * -(-params.bank_rows // BANK_BRAM_ROWS)
     weights = -(-params.stream_bits // BRAM_BITS) * -(-params.weight_words // BRAM_ROWS)

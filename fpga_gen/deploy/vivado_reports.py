@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fpga_gen.boards import Resources
 from fpga_gen.errors import ToolError
-from fpga_gen.report.implementation import Implementation, TimingFacts
+from fpga_gen.report.implementation import Implementation, SlackFacts
 
 UTILISATION, TIMING, POWER, FACTS = "utilisation.rpt", "timing.rpt", "power.rpt", "facts.txt"
 REPORTS = (UTILISATION, TIMING, POWER, FACTS)
@@ -60,7 +60,7 @@ def parse_utilisation(path: Path) -> tuple[Resources, Resources]:
     return Resources(**used), Resources(**available)
 
 
-def parse_timing(path: Path) -> TimingFacts:
+def parse_timing(path: Path) -> SlackFacts:
     """Worst setup and hold slack of the design timing summary."""
     text = path.read_text()
     match = TIMING_HEAD.search(text)
@@ -71,7 +71,7 @@ def parse_timing(path: Path) -> TimingFacts:
     values = lines[2].split()
     found = dict(zip(names, values, strict=False))
     try:
-        return TimingFacts(
+        return SlackFacts(
             setup_slack_ns=float(found["WNS(ns)"]),
             setup_total_ns=float(found["TNS(ns)"]),
             failing_endpoints=int(found["TNS Failing Endpoints"]),

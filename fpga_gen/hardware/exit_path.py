@@ -22,7 +22,7 @@ from fpga_gen.hardware.feature_memory import write_slots
 from fpga_gen.hardware.loader import PARAM_ENTRIES
 from fpga_gen.hardware.mac_leaf import place
 from fpga_gen.hardware.params import PARAM_BITS, EngineParams
-from fpga_gen.hardware.requantise import RequantLane
+from fpga_gen.hardware.requantise import LIMIT_BITS, RequantLane
 from fpga_gen.hardware.walker import TOKEN_FIELDS
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, SHIFT_BITS
@@ -123,8 +123,8 @@ class ExitPath(wiring.Component):
         self.mode = Signal(2, reset_less=True)
         self.zero = Signal(reset_less=True)
         self.out16 = Signal(reset_less=True)
-        self.lo = Signal(signed(16), reset_less=True)
-        self.hi = Signal(signed(16), reset_less=True)
+        self.lo = Signal(signed(LIMIT_BITS), reset_less=True)
+        self.hi = Signal(signed(LIMIT_BITS), reset_less=True)
         self.step = Signal()
         depth = self.pre + self.requant_latency + PACK_STAGES + self.write_latency + 2
         in_flight = Signal(range(depth + 1))
@@ -136,12 +136,10 @@ class ExitPath(wiring.Component):
         m.d.comb += self.quiet.eq(in_flight == 0)
 
     def _take_facts(self, m: Module, fields) -> None:
-        m.d.sync += [
-            self.zero.eq(fields.zero),
-            self.out16.eq(fields.out16),
-            self.lo.eq(fields.lo),
-            self.hi.eq(fields.hi),
-        ]
+        m.d.sync += [self.zero.eq(fields.zero), self.out16.eq(fields.out16)]
+        for limit, stored in ((self.lo, fields.lo), (self.hi, fields.hi)):
+            byte = Cat(stored[:7], ~stored[7])  # stored + 128
+            m.d.sync += limit.eq(Mux(fields.zero, byte, stored.as_signed()))
 
     def _sequence(self, m: Module) -> None:
         """Walk through tiles: pixel group, lane, byte plane."""

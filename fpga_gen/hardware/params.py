@@ -13,6 +13,7 @@ from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, SP2_CODES, Sp2Code
 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
+FAMILIES = ("xcup", "xc7")  # as Yosys names them
 PORT_BITS = 128  # width of one AXI master
 BANK_STYLES = ("ultra", "block")
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
@@ -28,8 +29,9 @@ class EngineParams:
     inputs of a MAC column; dsp_columns, sp2_columns: output columns of each kind; modes: m for
     which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
     partial sums are kept; bank_rows: depth of a feature-map bank; bank_style: primitive of the
-    banks, 'ultra' (URAM) or 'block' (BRAM); ports: AXI read masters; weight_words: depth of the
-    weight buffer in stream words; program_words: 64-bit words of program memory.
+    banks where the family has a choice, 'ultra' (URAM) or 'block' (BRAM); ports: AXI read masters;
+    weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
+    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7".
     """
 
     pixels: int = 8
@@ -43,6 +45,7 @@ class EngineParams:
     weight_words: int = 4096
     program_words: int = 8192
     sp2_code: str = "two-term-6"
+    family: str = "xcup"
     bank_style: str = "ultra"
 
     def __post_init__(self) -> None:
@@ -78,6 +81,7 @@ class EngineParams:
         need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
         need(self.bank_style in BANK_STYLES, f"bank_style must be one of {BANK_STYLES}")
+        need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
     # --- array -----------------------------------------------------------------------------
@@ -163,6 +167,11 @@ class EngineParams:
     @property
     def banks(self) -> int:
         return self.lanes
+
+    @property
+    def bank_memory(self) -> str:
+        """Primitive of the banks: 7 series has no URAM."""
+        return self.bank_style if self.family == "xcup" else "block"
 
     @property
     def word_bits(self) -> int:

@@ -13,7 +13,7 @@ from fpga_gen.report.facts import (
     Simulation,
     utilisation,
 )
-from fpga_gen.report.implementation import Implementation, TimingFacts
+from fpga_gen.report.implementation import Implementation, SlackFacts
 from fpga_gen.report.markdown import render_markdown
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "Report",
     "ResourceFacts",
     "Simulation",
+    "SlackFacts",
     "TensorSqnr",
-    "TimingFacts",
     "render_markdown",
     "utilisation",
 ]

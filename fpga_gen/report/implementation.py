@@ -12,7 +12,7 @@ SITE_TITLES = {
 
 
 @dataclass(frozen=True)
-class TimingFacts:
+class SlackFacts:
     """Worst slacks in ns, negative if a constraint is missed; setup_total_ns: sum over all
     endpoints that miss it, failing_endpoints: their number."""
 
@@ -38,7 +38,7 @@ class Implementation:
     clock_mhz: float
     used: Resources
     available: Resources
-    timing: TimingFacts
+    timing: SlackFacts
     total_w: float
     dynamic_w: float
     static_w: float
@@ -52,7 +52,7 @@ class Implementation:
                 **data,
                 "used": Resources(**data["used"]),
                 "available": Resources(**data["available"]),
-                "timing": TimingFacts(**data["timing"]),
+                "timing": SlackFacts(**data["timing"]),
             }
         )
 

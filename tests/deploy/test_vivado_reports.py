@@ -19,7 +19,7 @@ from fpga_gen.deploy.vivado_reports import (
 from fpga_gen.errors import ToolError
 from fpga_gen.report.implementation import (
     Implementation,
-    TimingFacts,
+    SlackFacts,
     implementation_rows,
     implementation_summary,
 )
@@ -53,10 +53,10 @@ def test_seven_series_has_no_uram_and_other_names():
 
 def test_timing_met_and_violated():
     met = parse_timing(REPORTS / "timing_met.rpt")
-    assert met == TimingFacts(0.041, 0.0, 0, 0.010)
+    assert met == SlackFacts(0.041, 0.0, 0, 0.010)
     assert met.met
     violated = parse_timing(REPORTS / "timing_violated.rpt")
-    assert violated == TimingFacts(-0.250, -105.125, 1_875, 0.010)
+    assert violated == SlackFacts(-0.250, -105.125, 1_875, 0.010)
     assert not violated.met
 
 
