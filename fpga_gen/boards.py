@@ -48,8 +48,8 @@ class Board:
     """Facts of one board.
 
     clock_mhz, max_clock_mhz: MHz; dram_peak, dram_sustained: bytes per second; hp_bits: width of
-    an HP port; macs_per_dsp: int8 multiply-accumulates that a DSP packs (2 in a DSP48E2, 1 in a
-    DSP48E1); array: default engine of the `mixed` scheme, fixed8: of the `fixed8` scheme.
+    an HP port; array: default engine of the `mixed` scheme, fixed8: of the `fixed8` scheme;
+    search: False where the array above is the only one to use.
     """
 
     name: str
@@ -63,12 +63,12 @@ class Board:
     dram_sustained: int
     hp_ports: int
     hp_bits: int
-    macs_per_dsp: int
     vivado: Vivado
     clock_mhz: float
     max_clock_mhz: float
     array: EngineParams
     fixed8: EngineParams
+    search: bool = True
 
     def default_array(self, scheme: str) -> EngineParams:
         """Engine parameters of a quantisation scheme, one of `SCHEMES`."""
@@ -115,6 +115,7 @@ def read_board(path: Path) -> Board:
         dram, ports, clock = data["dram"], data["ports"], data["clock"]
         array = dict(data["array"])
         changes = array.pop("fixed8")
+        search = array.pop("search", True)
         array["modes"] = tuple(array["modes"])
         array["family"] = "xc7" if data["part"].startswith("xc7") else "xcup"
         mixed = EngineParams(**array)
@@ -130,12 +131,12 @@ def read_board(path: Path) -> Board:
             dram_sustained=dram["sustained_bytes_per_second"],
             hp_ports=ports["hp"],
             hp_bits=ports["hp_bits"],
-            macs_per_dsp=data["macs_per_dsp"],
             vivado=_vivado(data["vivado"]),
             clock_mhz=float(clock["default_mhz"]),
             max_clock_mhz=float(clock["max_mhz"]),
             array=mixed,
             fixed8=dataclasses.replace(mixed, **changes),
+            search=search,
         )
         peak = dram["bits"] // 8 * dram["mega_transfers"] * 1_000_000
     except KeyError as error:
@@ -167,7 +168,6 @@ def _check(path: Path, board: Board) -> None:
             0 < board.dram_sustained <= board.dram_peak,
             "sustained_bytes_per_second must lie between 1 and the peak",
         ),
-        (board.macs_per_dsp in (1, 2), "macs_per_dsp must be 1 or 2"),
         (
             board.vivado.processor in PROCESSORS,
             f"processor must be one of {', '.join(PROCESSORS)}",

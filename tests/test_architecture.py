@@ -26,6 +26,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.frontend",),
     ("fpga_gen.quant",),
     ("fpga_gen.schedule",),
+    ("fpga_gen.sizing",),
     ("fpga_gen.hardware",),
     ("fpga_gen.simulate",),
     ("fpga_gen.report",),

@@ -15,7 +15,6 @@ from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
 FAMILIES = ("xcup", "xc7")  # as Yosys names them
 PORT_BITS = 128  # width of one AXI master
-BANK_STYLES = ("ultra", "block")
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
 
 assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
@@ -28,10 +27,10 @@ class EngineParams:
     pixels: P, pixel lanes of one column group; in_channels: CI, channels of a memory word and
     inputs of a MAC column; dsp_columns, sp2_columns: output columns of each kind; modes: m for
     which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
-    partial sums are kept; bank_rows: depth of a feature-map bank; bank_style: primitive of the
-    banks where the family has a choice, 'ultra' (URAM) or 'block' (BRAM); ports: AXI read masters;
+    partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
     weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
-    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7".
+    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7";
+    bram_banks: feature-map banks made of block RAM although the family has UltraRAM.
     """
 
     pixels: int = 8
@@ -46,7 +45,7 @@ class EngineParams:
     program_words: int = 8192
     sp2_code: str = "two-term-6"
     family: str = "xcup"
-    bank_style: str = "ultra"
+    bram_banks: int = 0
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -80,7 +79,7 @@ class EngineParams:
         need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
         need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
-        need(self.bank_style in BANK_STYLES, f"bank_style must be one of {BANK_STYLES}")
+        need(0 <= self.bram_banks <= self.banks, "bram_banks must be at most the number of banks")
         need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
@@ -167,11 +166,6 @@ class EngineParams:
     @property
     def banks(self) -> int:
         return self.lanes
-
-    @property
-    def bank_memory(self) -> str:
-        """Primitive of the banks: 7 series has no URAM."""
-        return self.bank_style if self.family == "xcup" else "block"
 
     @property
     def word_bits(self) -> int:

@@ -62,7 +62,7 @@ def build_report(
             live_bytes=memory.live_words * memory.word_bytes,
             at=memory.at,
         ),
-        resources=ResourceFacts(estimate_resources(params, board.macs_per_dsp), board.resources),
+        resources=ResourceFacts(estimate_resources(params), board.resources),
         layers=tuple(
             LayerFacts(
                 name=layer.name,

@@ -20,7 +20,6 @@ title = "array for tests"
 part = "none"
 vivado_board = "none"
 status = "not run on hardware"
-macs_per_dsp = 2
 [resources]
 luts = 230400
 flip_flops = 460800
@@ -43,6 +42,7 @@ hp_order = [0, 1, 2, 3]
 default_mhz = 300
 max_mhz = 400
 [array]
+search = false
 pixels = 2
 in_channels = 4
 dsp_columns = 4
@@ -61,8 +61,7 @@ sp2_columns = 0
 # Zynq-7000: banks of block RAM with a depth that is no power of two, a slow and narrow memory.
 TINY_ZYNQ7 = (
     TINY_BOARD.replace('"tiny"', '"tiny7"')
-    .replace("bank_rows = 2048", 'bank_rows = 1536\nbank_style = "block"')
-    .replace("macs_per_dsp = 2", "macs_per_dsp = 1")
+    .replace("bank_rows = 2048", "bank_rows = 1536\nbram_banks = 4")
     .replace("zynq_ultra_ps_e", "processing_system7")
     .replace("hp_bits = 128", "hp_bits = 64")
     .replace("uram = 96", "uram = 0")
