@@ -51,7 +51,7 @@ demo: $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
 	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(DEMO)/$(BOARD) \
 	  --calibration $(DEMO)/calibration $(BUILD_OPTIONS)
 	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --overlay $(DEMO)/overlay.png
-	@echo "report: $(DEMO)/$(BOARD)/report.md   mask: $(DEMO)/overlay.png"
+	@echo "report: $(DEMO)/$(BOARD)/report.html   mask: $(DEMO)/overlay.png"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -96,7 +96,7 @@ def build(settings: Settings, output: Path | None, **options: Any) -> None:
         for line in deviation_lines(flow.report.quantisation):
             settings.say(f"not as imported: {line}")
     settings.show(frame_table(flow.report))
-    settings.say(f"{target}: complete; details in {target / 'report.md'}")
+    settings.say(f"{target}: complete; details in {target / 'report.html'}")
 
 
 @click.command()

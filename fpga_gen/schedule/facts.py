@@ -56,9 +56,13 @@ def lower_bound_bytes(qgraph: QuantGraph) -> int:
     """Bytes that any schedule must move: weights, image and results once, without padding."""
     bits = sum(weight_bits(n, qgraph) for n in qgraph.nodes if isinstance(n, QConv))
     for name in (qgraph.input, *dict.fromkeys(qgraph.outputs)):
-        tensor = qgraph.tensors[name]
-        bits += tensor.channels * tensor.height * tensor.width * tensor.format.bits
+        bits += _tensor_bits(name, qgraph)
     return -(-bits // 8)
+
+
+def _tensor_bits(name: str, qgraph: QuantGraph) -> int:
+    tensor = qgraph.tensors[name]
+    return tensor.channels * tensor.height * tensor.width * tensor.format.bits
 
 
 def mapping_text(instruction: Instruction, params: EngineParams) -> str:
@@ -108,10 +112,18 @@ def layer_facts(
                 macs=macs,
                 cycles=cycles[key],
                 dram_bytes=moved[key],
+                dram_bound_bytes=_layer_bound(node, name, op, qgraph),
                 utilisation=macs / peak if peak else 0.0,
             )
         )
     return tuple(facts)
+
+
+def _layer_bound(node: QNode | None, name: str, op: Op, qgraph: QuantGraph) -> int:
+    """Bytes that a layer must move: its weights, or the image or result it loads or stores."""
+    if op in (Op.LOAD, Op.STORE):
+        return -(-_tensor_bits(name, qgraph) // 8)
+    return -(-weight_bits(node, qgraph) // 8) if isinstance(node, QConv) else 0
 
 
 def estimate_facts(
