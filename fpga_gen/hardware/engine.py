@@ -184,7 +184,7 @@ class Engine(wiring.Component):
                 )
             ),
             memory.r_double.eq(walker.beat_valid & walker.beat_double),
-            vector.read_data.eq(memory.r_data[:w]),
+            vector.read_data.eq(memory.r_data[: len(vector.read_data)]),
             store.read_data.eq(memory.r_data[:w]),
             memory.w_valid.eq(exit_.write_valid),
             memory.w_address.eq(exit_.write_address),
@@ -277,6 +277,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             exit_.vector_valid.eq(vector.result_valid),
             exit_.vector_sums.eq(vector.result_sums),
+            exit_.vector_both.eq(vector.result_both),
             exit_.vector_address.eq(vector.result_address),
             exit_.vector_high.eq(vector.result_high),
             self.fetch_valid.eq(sequencer.fetch_valid),

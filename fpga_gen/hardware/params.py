@@ -125,6 +125,16 @@ class EngineParams:
         """Largest number of pixels read per cycle."""
         return self.pixels * self.max_mode
 
+    @property
+    def vector_pixels(self) -> int:
+        """Pixels per step of the vector unit: its results share the requantisation columns."""
+        return 2 if self.columns >= 2 * self.in_channels and self.lanes >= 2 else 1
+
+    @property
+    def pool_pixels(self) -> int:
+        """Pixels of a max-pool tile that leave in one exit step."""
+        return 2 if self.pixels % 2 == 0 and self.write_words(1) >= 2 else 1
+
     # --- weights ---------------------------------------------------------------------------
     @property
     def sub_weight_bits(self) -> int:

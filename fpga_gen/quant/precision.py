@@ -78,7 +78,8 @@ def candidates(graph: Graph, options: QuantOptions) -> list[tuple[str, list[Node
     stored = stored_tensors(graph)
     work, found = 0.0, []
     for name in [stored[0], *reversed(stored[1:])]:
-        if name in pooled or (name == graph.input and not options.wide_input):
+        exact = graph.host_input.gain or not options.wide_input
+        if name in pooled or (name == graph.input and exact):
             continue
         if sum(_node_macs(graph, n) for n in readers[name]) > options.wide_mac_share * total:
             continue

@@ -61,8 +61,12 @@ def lower_bound_bytes(qgraph: QuantGraph) -> int:
 
 
 def _tensor_bits(name: str, qgraph: QuantGraph) -> int:
+    """Of the network's input those of the picture: stored, it may have channels of its own."""
     tensor = qgraph.tensors[name]
-    return tensor.channels * tensor.height * tensor.width * tensor.format.bits
+    shape = (tensor.channels, tensor.height, tensor.width)
+    if name == qgraph.input:
+        shape = qgraph.host_input.model_shape
+    return math.prod(shape) * tensor.format.bits
 
 
 def mapping_text(instruction: Instruction, params: EngineParams) -> str:
@@ -74,7 +78,7 @@ def mapping_text(instruction: Instruction, params: EngineParams) -> str:
     if instruction.op == Op.POOL:
         return f"{f['lanes']} px x {params.in_channels} ch"
     if instruction.op == Op.VECTOR:
-        return f"1 px x {params.in_channels} ch"
+        return f"{f['pair'] + 1} px x {params.in_channels} ch"
     return ""
 
 

@@ -63,9 +63,12 @@ def slot_time(params: EngineParams, timing: Timing, mode: int, groups: int) -> f
     return max(groups, timing.min_slot, load)
 
 
-def drain_time(params: EngineParams, lanes: int, groups: int, out16: bool) -> int:
+def drain_time(
+    params: EngineParams, lanes: int, groups: int, out16: bool, pool: bool = False
+) -> int:
     """Cycles in which the exit path is busy with the results of one tile."""
-    return groups * min(params.pixels, lanes) * (2 if out16 else 1)
+    steps = min(params.pixels, lanes) * (2 if out16 else 1)
+    return groups * (-(-steps // params.pool_pixels) if pool else steps)
 
 
 def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:
