@@ -34,7 +34,8 @@ class Resources:
 @dataclass(frozen=True)
 class Board:
     """Facts of one board. clock_mhz, max_clock_mhz: MHz; dram_peak: bytes per second;
-    array: default engine of the `mixed` scheme, fixed8: of the `fixed8` scheme."""
+    array: default engine of the `mixed` scheme, fixed8: of the `fixed8` scheme;
+    search: False where the array above is the only one to use."""
 
     name: str
     title: str
@@ -49,6 +50,7 @@ class Board:
     max_clock_mhz: float
     array: EngineParams
     fixed8: EngineParams
+    search: bool = True
 
     def default_array(self, scheme: str) -> EngineParams:
         """Engine parameters of a quantisation scheme, one of `SCHEMES`."""
@@ -91,7 +93,9 @@ def read_board(path: Path) -> Board:
         dram, ports, clock = data["dram"], data["ports"], data["clock"]
         array = dict(data["array"])
         changes = array.pop("fixed8")
+        search = array.pop("search", True)
         array["modes"] = tuple(array["modes"])
+        array["family"] = "xc7" if data["part"].startswith("xc7") else "xcup"
         mixed = EngineParams(**array)
         board = Board(
             name=data["name"],
@@ -107,6 +111,7 @@ def read_board(path: Path) -> Board:
             max_clock_mhz=float(clock["max_mhz"]),
             array=mixed,
             fixed8=dataclasses.replace(mixed, **changes),
+            search=search,
         )
         peak = dram["bits"] // 8 * dram["mega_transfers"] * 1_000_000
         hp_bits = ports["hp_bits"]

@@ -35,6 +35,8 @@ from fpga_gen.report.collect import build_report
 from fpga_gen.report.render import report_files
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
+from fpga_gen.sizing.cycles import frame_work
+from fpga_gen.sizing.search import Candidate, find_engines
 from fpga_gen.steps import Progress, Silent, run_steps
 
 
@@ -48,6 +50,7 @@ class Flow:
     times: dict[str, float] = field(default_factory=dict)
     board: Board = field(init=False)
     params: EngineParams = field(init=False)
+    candidates: tuple[Candidate, ...] = ()
     clock_mhz: float = field(init=False)
     graph: Graph = field(init=False)
     model: ModelFacts = field(init=False)
@@ -71,7 +74,8 @@ def check_options(flow: Flow) -> None:
     if flow.target is not None:
         check_target(flow.target)
     flow.board = flow.config.load_board()
-    flow.params = flow.config.resolve_params(flow.board)
+    if not flow.config.searches(flow.board):
+        flow.params = flow.config.resolve_params(flow.board)
     flow.clock_mhz = flow.config.resolve_clock(flow.board)
 
 
@@ -92,6 +96,14 @@ def import_model(flow: Flow) -> None:
 def optimise_graph(flow: Flow) -> None:
     """Exact rewrites: Graph -> Graph."""
     flow.graph = optimise(flow.graph, NORMALISATIONS[flow.config.preprocess.normalise])
+
+
+def choose_engine(flow: Flow) -> None:
+    """The best engine for this network on this board, unless an array was given."""
+    if flow.config.searches(flow.board):
+        work = frame_work(flow.graph)
+        flow.candidates = find_engines(work, flow.board, flow.config.scheme)
+        flow.params = flow.candidates[0].params
 
 
 def read_calibration(flow: Flow) -> None:
@@ -160,6 +172,7 @@ ESTIMATE: tuple[Step, ...] = (
     ("check options", check_options),
     ("import model", import_model),
     ("optimise graph", optimise_graph),
+    ("choose engine", choose_engine),
     ("read calibration pictures", read_calibration),
     ("quantise", quantise_graph),
     ("schedule", schedule_network),

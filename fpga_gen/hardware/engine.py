@@ -14,6 +14,7 @@ from fpga_gen.hardware import mac_array, maxpool
 from fpga_gen.hardware.address import delay
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.exit_path import ExitPath
+from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
 from fpga_gen.hardware.loader import Loader
@@ -87,7 +88,7 @@ class Engine(wiring.Component):
             p,
             drain_latency=array.drain_latency,
             safe_steps=max(
-                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 4, 0
+                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 5, 0
             ),
             write_latency=memory.write_latency,
         )
@@ -195,18 +196,25 @@ class Engine(wiring.Component):
     def _array(self, m, memory, walker, masks, loader, exit_, array, pool) -> None:
         p, w = self.params, self.params.word_bits
         lag = memory.read_latency
-        mask = delay(m, masks.mask, lag + 1 - masks.mask_latency, "mask")
-        pad = delay(m, walker.beat_pad, lag, "pad")
+        # Masked lanes show the padding; mask and padding bit in as many copies as they need.
+        masked = delay(m, masks.mask, lag - masks.mask_latency, "mask")
+        pads = tree(m, walker.beat_pad, [1] * (lag - 2) + [1, copies_for(p.lanes * p.in_channels)],
+                    "pad")  # fmt: skip
         lanes = Signal(p.lanes * w, reset_less=True)
         for lane in range(p.lanes):
+            pad = pads[lane * p.in_channels // LOADS]
             pad_word = Cat(*([Const(0, 7), pad] * p.in_channels))
-            m.d.sync += lanes.word_select(lane, w).eq(
-                Mux(mask[lane], memory.r_data.word_select(lane, w), pad_word)
-            )
+            word = memory.r_data.word_select(lane, w)
+            inside = copies(m, masked[lane], copies_for(w), f"inside_{lane}")
+            for part, mask in enumerate(inside):
+                bits = slice(part * LOADS, min((part + 1) * LOADS, w))
+                m.d.sync += lanes[lane * w + bits.start : lane * w + bits.stop].eq(
+                    Mux(mask, word[bits], pad_word[bits])
+                )
         lag += MASK_STAGE
         beat = {
             name: delay(m, getattr(walker, f"beat_{name}"), lag, f"beat_{name}")
-            for name in ("t", "first", "shift", "last", "mode")
+            for name in ("t", "first", "shift", "last")
         }
         valid = delay(
             m, walker.beat_valid & ~walker.beat_pool, lag, "array_valid", reset_less=False
@@ -214,7 +222,9 @@ class Engine(wiring.Component):
         pool_valid = delay(
             m, walker.beat_valid & walker.beat_pool, lag, "pool_valid", reset_less=False
         )
-        switch = delay(m, walker.beat_switch, lag, "switch", reset_less=False)
+        early = lag - array.lead
+        switch = delay(m, walker.beat_switch, early, "switch", reset_less=False)
+        mode = delay(m, walker.beat_mode, early, "beat_mode")
         done, done_t = Signal(), Signal(len(beat["t"]))
         pool_done, pool_done_t = Signal(), Signal(len(beat["t"]))
         sums = Signal(len(exit_.drain_sums))
@@ -230,7 +240,7 @@ class Engine(wiring.Component):
                 "shift8": beat["shift"],
                 "last": beat["last"],
                 "switch": switch,
-                "mode": beat["mode"],
+                "mode": mode,
                 "stage": loader.stage,
                 "done_valid": done,
                 "done_t": done_t,
@@ -258,7 +268,7 @@ class Engine(wiring.Component):
             },
         )
         m.d.comb += [
-            loader.switch.eq(switch),
+            loader.switch.eq(delay(m, switch, array.lead, "switched", reset_less=False)),
             exit_.token_valid.eq(walker.token_valid),
             walker.token_ready.eq(exit_.token_ready),
             exit_.token_header.eq(walker.token_header),

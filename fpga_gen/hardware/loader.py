@@ -16,12 +16,15 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.params import GRANULE, PARAM_BITS, EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
 
 COMMAND = StructLayout({"kind": 2, "mode": 2, "groups": 12, "tiles": 16, "slots": 14, "words": 24})
 KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
+RING_MARGIN = 4  # words of the ring that stay unused
 OUT_QUEUE = 8  # words of PROGRAM and LOAD commands on their way out
+OUT_MARGIN = 4  # of the out queue: words fetched before its level tells
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 
@@ -95,11 +98,14 @@ class Loader(wiring.Component):
         ring = place_ram(m, "ring", ring_shape(p), expand=self.expand)
         self.write_pointer = Signal(self.bits + 1)
         self.free_pointer = Signal(self.bits + 1)  # words before it may be overwritten
-        full = Signal()
+        # Registered, with a margin for the words that come before it falls.
+        room = Signal()
+        filled = Signal(self.bits + 1)
+        m.d.comb += filled.eq(self.write_pointer - self.free_pointer)
+        m.d.sync += room.eq(filled < depth - RING_MARGIN)
         m.d.comb += [
-            full.eq((self.write_pointer - self.free_pointer)[: self.bits + 1] == depth),
-            self.words_ready.eq(~full),
-            ring.w_en.eq(self.words_valid & ~full),
+            self.words_ready.eq(room),
+            ring.w_en.eq(self.words_valid & room),
             ring.w_addr.eq(self.write_pointer[: self.bits]),
             ring.w_data.eq(self.words_data),
         ]
@@ -139,10 +145,18 @@ class Loader(wiring.Component):
         m.d.comb += self.in_flight.eq(valid_1 | valid_2 | valid_3)
         rotated = Signal(p.stream_bits, reset_less=True)
         value = self.word
+        # The offset stands from `begin` on, long before the record's first word.
+        offsets = copies(m, self.offset, per_word, "offset")
         for k in range((per_word - 1).bit_length()):
             amount = GRANULE << k
+            turned = Cat(value[amount:], value[:amount])
             stage = Signal(p.stream_bits, name=f"rotate_{k}")
-            m.d.comb += stage.eq(Mux(self.offset[k], Cat(value[amount:], value[:amount]), value))
+            m.d.comb += [
+                stage.word_select(c, GRANULE).eq(
+                    Mux(offset[k], turned.word_select(c, GRANULE), value.word_select(c, GRANULE))
+                )
+                for c, offset in enumerate(offsets)
+            ]
             value = stage
         m.d.sync += rotated.eq(value)
         # Granule column c of a word belongs to assembly row w if it lies at or after the offset
@@ -196,7 +210,7 @@ class Loader(wiring.Component):
         self.slot_complete = Signal()
         m.d.comb += self.credit_add.eq(self.slot_complete)
         m.submodules.out_queue = queue = fifo.SyncFIFOBuffered(width=p.stream_bits, depth=OUT_QUEUE)
-        pending = Signal(range(4))  # words read from the ring, not yet in the out queue
+        out_room = Signal()  # registered, with a margin for the words on their way
         m.d.comb += [
             self.out_valid.eq(queue.r_rdy),
             self.out_data.eq(queue.r_data),
@@ -206,7 +220,8 @@ class Loader(wiring.Component):
         fetch = Signal()
         fetch_1, fetch_2 = Signal(), Signal()
         m.d.sync += [fetch_1.eq(fetch), fetch_2.eq(fetch_1)]
-        m.d.comb += [queue.w_en.eq(fetch_2), pending.eq(fetch_1 + fetch_2)]
+        m.d.comb += [queue.w_en.eq(fetch_2)]
+        m.d.sync += out_room.eq(queue.level < OUT_QUEUE - OUT_MARGIN)
 
         def begin(param: int) -> None:
             """Start to fetch one record at `position`."""
@@ -242,7 +257,7 @@ class Loader(wiring.Component):
                 with m.If(words == 0):
                     m.d.sync += position.eq(self.read_pointer << shift)
                     m.next = "IDLE"
-                with m.Elif(self.available & (queue.level + pending < OUT_QUEUE)):
+                with m.Elif(self.available & out_room):
                     m.d.comb += fetch.eq(1)
                     m.d.sync += [
                         words.eq(words - 1),
@@ -300,9 +315,19 @@ class Loader(wiring.Component):
         bits = len(self.stage)
         move = Signal()
         m.d.comb += move.eq(self.assembled & free & ~self.switch)
-        stage = Signal(bits, reset_less=True)
+        # The move takes two more cycles to reach every bit; `assembly` stands for four.
+        moves = copies_for(bits)
+        parts = []
+        for n, enable in enumerate(
+            tree(m, move, [-(-moves // 8), moves], "move", reset_less=False)
+        ):
+            part = Signal(min(LOADS, bits - n * LOADS), name=f"stage_{n}", reset_less=True)
+            with m.If(enable):
+                m.d.sync += part.eq(self.assembly[n * LOADS : n * LOADS + len(part)])
+            parts.append(part)
+        stage = Cat(parts)
         with m.If(move):
-            m.d.sync += [stage.eq(self.assembly[:bits]), staged.eq(1), self.assembled.eq(0)]
+            m.d.sync += [staged.eq(1), self.assembled.eq(0)]
         with m.If(self.slot_complete):
             m.d.sync += self.assembled.eq(1)
         with m.If(hold != 0):

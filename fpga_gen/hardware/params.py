@@ -13,6 +13,7 @@ from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, SP2_CODES, Sp2Code
 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
+FAMILIES = ("xcup", "xc7")  # as Yosys names them
 PORT_BITS = 128  # width of one AXI master
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
 
@@ -28,7 +29,8 @@ class EngineParams:
     which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
     partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
     weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
-    program memory.
+    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7";
+    bram_banks: feature-map banks made of block RAM although the family has UltraRAM.
     """
 
     pixels: int = 8
@@ -42,6 +44,8 @@ class EngineParams:
     weight_words: int = 4096
     program_words: int = 8192
     sp2_code: str = "two-term-6"
+    family: str = "xcup"
+    bram_banks: int = 0
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -75,6 +79,8 @@ class EngineParams:
         need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
         need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
+        need(0 <= self.bram_banks <= self.banks, "bram_banks must be at most the number of banks")
+        need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
     # --- array -----------------------------------------------------------------------------

@@ -57,14 +57,13 @@ class ReadPort(wiring.Component):
         # Address channel. Credits: beats of FIFO space not promised to a burst.
         credits = Signal(range(self.depth + 1), init=self.depth)
         issue = Signal()
-        pop = Signal()
+        pop = Signal()  # one cycle late
         enough = Signal()
         address = Signal.like(planner.burst.p.address, reset_less=True)
         m.d.comb += [
             enough.eq(credits >= MAX_BURST),
             planner.burst.ready.eq((~self.arvalid | self.arready) & enough & ~self.flush),
             issue.eq(planner.burst.valid & planner.burst.ready),
-            pop.eq(fifo.read.valid & fifo.read.ready),
             self.araddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
         ]
         with m.If(issue):
@@ -75,6 +74,7 @@ class ReadPort(wiring.Component):
             ]
         with m.Elif(self.arready):
             m.d.sync += self.arvalid.eq(0)
+        m.d.sync += pop.eq(fifo.read.valid & fifo.read.ready)
         m.d.sync += credits.eq(credits + pop - Mux(issue, planner.burst.p.beats, 0))
 
         # Data channel, registered once before the FIFO.

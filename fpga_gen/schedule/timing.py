@@ -27,14 +27,14 @@ class Timing:
     slot_load: float = 5.3
     slot_round: float = 15.2
     array_latency: int = 19
-    drain_tail: int = 16
+    drain_tail: int = 18
     drain_ahead: int = 2
     wait_tail: int = 13
     instruction: int = 1
-    vector_tail: int = 27
+    vector_tail: int = 29
     vector_block: int = 4
     load_word: float = 1.0
-    load_tail: int = 31
+    load_tail: int = 33
     store_latency: int = 11
     end: int = 23
     start: int = 24

@@ -38,6 +38,7 @@ hp_bits = 128
 default_mhz = 300
 max_mhz = 400
 [array]
+search = false
 pixels = 2
 in_channels = 4
 dsp_columns = 4
