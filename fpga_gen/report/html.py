@@ -6,7 +6,7 @@ lets the browser load nothing. Without scripts the tables still hold every figur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,8 +30,10 @@ from fpga_gen.report.markdown import (
     performance_rows,
     quantisation_rows,
     resource_rows,
+    timing_line,
 )
 from fpga_gen.report.timeline import bottleneck, breakdown, simulated_cycles
+from fpga_gen.resources import LIMITS, NAMES
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -71,6 +73,9 @@ def render_html(report: Report) -> str:
         shares=breakdown(report),
         performance=performance_rows(report),
         resources=_resources(report),
+        limits=LIMITS,
+        names=NAMES,
+        timing=timing_line(report).replace("`", ""),
         charts=all_charts(report),
         layers=_layers(report),
         accuracy_text=None if accuracy is None else summary(accuracy),
@@ -87,25 +92,33 @@ def render_html(report: Report) -> str:
     )
 
 
-def fits(report: Report) -> tuple[str, ...]:
-    """Names of the resources that the engine exceeds; empty if it fits."""
-    over = [row[0] for row in _resources(report) if row[-1] > 1]
+def exceeded(report: Report, limits: dict[str, float] | None = None) -> list[str]:
+    """Names of the resources of which the engine takes more than there is, or than the given
+    share."""
+    used, available = asdict(report.resources.used), asdict(report.resources.available)
+    most = {name: (limits or {}).get(name, 1.0) * available[name] for name in used}
+    over = [NAMES[name] for name in used if available[name] and used[name] > most[name]]
     if report.memory.peak_bytes > report.memory.capacity_bytes:
         over.append("feature-map memory")
-    return tuple(over)
+    return over
+
+
+def _fit_card(report: Report) -> Card:
+    if over := exceeded(report):
+        return Card("Fits", "no", "too little: " + ", ".join(over), "bad")
+    if tight := exceeded(report, LIMITS):
+        return Card("Fits", "tightly", "above the recommended share: " + ", ".join(tight))
+    return Card("Fits", "yes", f"{report.board.name}, {report.resources.kind}", "good")
 
 
 def cards(report: Report) -> list[Card]:
     """The headline of the page."""
     cost, sim = report.estimate, report.simulation
     best = cost if sim is None else sim
-    over = fits(report)
     moved = best.dram_read_bytes + best.dram_write_bytes
     bound = max(1, cost.dram_lower_bound_bytes)
     made = [
-        Card("Fits", "no", "too little: " + ", ".join(over), "bad")
-        if over
-        else Card("Fits", "yes", f"{report.board.name}, {report.resources.kind}", "good"),
+        _fit_card(report),
         Card(
             "Frames per second",
             f"{best.fps:,.1f}",

@@ -14,6 +14,7 @@ import vl_convert
 from fpga_gen.report import Report
 from fpga_gen.report.chart_parts import VEGA_LITE
 from fpga_gen.report.charts import all_charts
+from fpga_gen.report.facts import TimingFacts
 from fpga_gen.report.html import render_html, vega_bundle
 from fpga_gen.report.timeline import breakdown
 from tests.report.conftest import HOSTILE
@@ -109,9 +110,9 @@ def test_figures_equal_report_json(compiled: Report):
         )
         for a in facts["timeline"]["activities"]
     ]  # fmt: skip
-    used, available = facts["resources"]["used"], facts["resources"]["available"]
-    primitives = [tuple(map(number, r[1:3])) for r in page.rows["resources"][1:]]
-    assert primitives == [(used[k], available[k]) for k in used if available[k]]
+    primitives = sorted(tuple(map(number, r[1:3])) for r in page.rows["resources"][1:])
+    entries = [v for v in facts["resources"].values() if isinstance(v, dict)]
+    assert primitives == sorted((v["used"], v["available"]) for v in entries if v["available"])
     shares = [number(r[1]) for r in page.rows["breakdown"][1:]]
     assert shares == [s.cycles for s in breakdown(compiled)]
 
@@ -212,8 +213,23 @@ def test_simulation_and_evaluation_show(evaluated: Report):
     assert "DIFFERENT FROM" in Page(render_html(broken)).texts["frame"]
 
 
-def test_too_large_an_engine_does_not_fit(report: Report):
-    used = replace(report.resources.used, dsps=report.resources.available.dsps + 1)
-    over = replace(report, resources=replace(report.resources, used=used))
-    assert "too little: DSP48" in Page(render_html(over)).texts["summary"]
-    assert "Fits yes" in " ".join(Page(render_html(report)).texts["summary"].split())
+def test_fit_is_told(report: Report):
+    def card(**shares: float) -> str:
+        available = report.resources.available
+        used = replace(
+            report.resources.used, **{k: int(v * getattr(available, k)) for k, v in shares.items()}
+        )
+        changed = replace(report, resources=replace(report.resources, used=used))
+        return " ".join(Page(render_html(changed)).texts["summary"].split())
+
+    room = {"luts": 0.7, "flip_flops": 0.3, "dsps": 0.9, "bram36": 0.5, "uram": 0.9}
+    assert "Fits yes" in card(**room)
+    assert "Fits tightly above the recommended share: DSPs" in card(**{**room, "dsps": 0.98})
+    assert "Fits no too little: LUTs" in card(**{**room, "luts": 1.2})
+
+
+def test_depth_of_the_logic_is_told(report: Report):
+    assert "fpga-gen synth" in Page(render_html(report)).texts["resources"]
+    timing = TimingFacts(6, "array.slot", "array.sum", 3, 64)
+    text = Page(render_html(replace(report, timing=timing))).texts["resources"]
+    assert "6 levels from array.slot to array.sum" in text
