@@ -30,9 +30,10 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import save_quant_graph
 from fpga_gen.registers import INTERFACE_VERSION
-from fpga_gen.report import ModelFacts, Report, render_markdown
+from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
 from fpga_gen.report.facts import ResourceFacts
+from fpga_gen.report.render import report_files
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.schedule.timing import board_timing
@@ -180,8 +181,7 @@ def write_directory(flow: Flow) -> None:
         "weights.bin": flow.schedule.weights,
         "quantised.npz": quant_graph_bytes(flow.qgraph),
         "layout.json": to_json(host_layout(flow.schedule, flow.qgraph, flow.config.preprocess)),
-        "report.json": to_json(flow.report.to_dict()),
-        "report.md": render_markdown(flow.report).encode(),
+        **report_files(flow.report),
     }
     write_build(flow.target, files, manifest_facts(flow))
 

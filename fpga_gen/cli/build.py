@@ -119,7 +119,7 @@ def build(settings: Settings, output: Path | None, explain: bool, **options: Any
         for line in deviation_lines(flow.report.quantisation):
             settings.say(f"not as imported: {line}")
     settings.show(frame_table(flow.report))
-    settings.say(f"{target}: complete; details in {target / 'report.md'}")
+    settings.say(f"{target}: complete; details in {target / 'report.html'}")
 
 
 @click.command()
