@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fpga_gen.errors import BoardError, ScheduleError
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
+from fpga_gen.quant.numerics import SCHEMES
 
-SCHEMES = ("mixed", "fixed8")
 _PACKAGE = Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "_boards", _PACKAGE.parent / "boards")
 
@@ -51,8 +51,14 @@ class Board:
     fixed8: EngineParams
 
     def default_array(self, scheme: str) -> EngineParams:
-        """Engine parameters of a quantisation scheme, one of `SCHEMES`."""
-        return self.fixed8 if scheme == "fixed8" else self.array
+        """Engine parameters of a quantisation scheme, a key of `numerics.SCHEMES`."""
+        chosen = SCHEMES[scheme]
+        params = self.array if chosen.sp2 else self.fixed8
+        if not chosen.fixed:
+            params = dataclasses.replace(params, dsp_columns=0)
+        if chosen.sp2_code is not None:
+            params = dataclasses.replace(params, sp2_code=chosen.sp2_code)
+        return params
 
     def to_dict(self) -> dict:
         """JSON-able facts, for `--json` and for the hash in the manifest."""

@@ -92,7 +92,7 @@ def fold(
     heavy = importance[columns]
     scales, errors = {}, {}
     for kind in (DSP, SP2) if need_sp2 else (DSP,):
-        scales[kind], errors[kind] = search_scales(folded, heavy, kind, code)
+        scales[kind], errors[kind] = search_scales(folded, heavy, kind, code, options.fixed_top)
     signal = (np.square(folded, dtype=np.float64) * heavy).sum(1)
     return FoldedConv(
         node, segments, wide, folded, columns, unit, bound, scales, errors, signal
@@ -118,7 +118,7 @@ def _rounded(
 ) -> np.ndarray:
     """Integer weights (F, Kc)."""
     if not options.compensate:
-        return round_nearest(layer.weight, scale, kinds, code)
+        return round_nearest(layer.weight, scale, kinds, code, options.fixed_top)
     levels = np.zeros(layer.weight.shape, np.int8)
     for batch in moments.batches:
         rows = batch.filters[:, :, None]
@@ -131,6 +131,7 @@ def _rounded(
             kinds[batch.filters],
             code,
             options.damping,
+            options.fixed_top,
         )
     if layer.fixed is not None:
         rows = layer.fixed & (kinds == DSP)
@@ -158,7 +159,7 @@ def quantise_conv(
     scale = np.where(scale > 0, scale, out.scale / 256)
     scale = np.maximum(scale, np.abs(bias) / BIAS_LIMIT)
 
-    plain = round_nearest(layer.weight, scale, kinds, code)
+    plain = round_nearest(layer.weight, scale, kinds, code, options.fixed_top)
     over, factor = _overflow(layer, scale, plain, bias)
     scale = np.where(over, scale * factor * 1.05, scale)
     levels = _rounded(layer, scale, kinds, moments, code, options)
@@ -172,7 +173,9 @@ def quantise_conv(
         if not over.any():
             break
         scale = np.where(over, scale * factor * 1.05, scale)
-        levels[over] = round_nearest(layer.weight[over], scale[over], kinds[over], code)
+        levels[over] = round_nearest(
+            layer.weight[over], scale[over], kinds[over], code, options.fixed_top
+        )
     else:
         raise QuantError(
             f"layer '{node.name}': filter {int(np.flatnonzero(over)[0])} cannot be kept within "

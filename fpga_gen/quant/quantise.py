@@ -29,7 +29,7 @@ from fpga_gen.quant.ir import (
 )
 from fpga_gen.quant.kinds import assign_kinds, channel_gains, sp2_cost
 from fpga_gen.quant.layer import ACC_LIMIT, exact_multiplier, fold, quantise_conv, stored_clip
-from fpga_gen.quant.numerics import DSP, SP2, Format
+from fpga_gen.quant.numerics import DSP, SCHEMES, SP2, Format
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
@@ -40,7 +40,6 @@ from fpga_gen.quant.ranges import (
     tensor_formats,
 )
 
-SCHEMES = ("mixed", "fixed8")
 FACTOR_LIMIT = 2**15 - 1
 SYNTHETIC_IMAGES = 8
 
@@ -63,14 +62,15 @@ def quantise(
     Args:
         images: calibration images, float (C, H, W) in the model's layout and normalisation;
             None or empty: seeded synthetic images.
-        scheme: 'mixed' divides filters among DSP and SP2 columns in the ratio of `params`;
-            'fixed8' has int8 weights only and needs `params.sp2_columns` = 0.
+        scheme: a key of `numerics.SCHEMES`, which `params` must suit: filters are divided among
+            DSP and SP2 columns in the ratio of `params`.
         progress: called with one line of text per step.
 
     Raises:
         QuantError: bad options, non-finite values, or a layer that 32 bits cannot hold.
     """
     _check(graph, params, scheme, options)
+    options = replace(options, fixed_top=SCHEMES[scheme].fixed_top)
     if not images:
         images = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
     images = [np.asarray(i, np.float32) for i in images]
@@ -153,10 +153,20 @@ def quantise(
 def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOptions) -> None:
     if scheme not in SCHEMES:
         raise QuantError(f"unknown scheme '{scheme}': use one of {', '.join(SCHEMES)}")
-    if scheme == "fixed8" and params.sp2_columns:
+    chosen = SCHEMES[scheme]
+    for allowed, columns, kind in (
+        (chosen.sp2, params.sp2_columns, "SP2"),
+        (chosen.fixed, params.dsp_columns, "DSP"),
+    ):
+        if columns and not allowed:
+            raise QuantError(
+                f"scheme '{scheme}' has no filters for {kind} columns, but the engine has "
+                f"{columns}: use scheme 'mixed' or an engine without {kind} columns"
+            )
+    if chosen.sp2_code not in (None, params.sp2_code):
         raise QuantError(
-            f"scheme 'fixed8' has int8 weights only, but the engine has {params.sp2_columns} SP2 "
-            "columns: use scheme 'mixed' or an engine without SP2 columns"
+            f"scheme '{scheme}' needs the SP2 code {chosen.sp2_code}, the engine has "
+            f"{params.sp2_code}: change sp2_code of the engine"
         )
     for node in graph.nodes:
         if isinstance(node, Conv):
