@@ -63,16 +63,10 @@ class FoldedConv:
     fixed: np.ndarray | None = None
 
 
-def fold(
-    node: Conv,
-    segments: tuple[tuple[str, ...], ...],
-    tensors: dict[str, QTensor],
-    moments: LayerMoments,
-    code: Sp2Code,
-    need_sp2: bool,
-    options: QuantOptions,
-) -> FoldedConv:
-    """Fold the inputs' scales into the weights and search the best scale of every filter."""
+def input_units(
+    node: Conv, segments: tuple[tuple[str, ...], ...], tensors: dict[str, QTensor]
+) -> tuple[bool, np.ndarray, np.ndarray]:
+    """(wide, unit (K,), bound (K,)) of a convolution's im2col columns, see `FoldedConv`."""
     wide = any(tensors[s].format.bits == 16 for names in segments for s in names)
     units, bounds = [], []
     for term, names in zip(node.terms, segments, strict=True):
@@ -83,7 +77,20 @@ def fold(
             units.append(np.full(count, tensor.scale / (256 if narrow else 1)))
             bound = BOUND_16 if tensor.format.bits == 16 else BOUND_8 * (256 if narrow else 1)
             bounds.append(np.full(count, float(bound)))
-    unit, bound = np.concatenate(units), np.concatenate(bounds)
+    return wide, np.concatenate(units), np.concatenate(bounds)
+
+
+def fold(
+    node: Conv,
+    segments: tuple[tuple[str, ...], ...],
+    tensors: dict[str, QTensor],
+    moments: LayerMoments,
+    code: Sp2Code,
+    need_sp2: bool,
+    options: QuantOptions,
+) -> FoldedConv:
+    """Fold the inputs' scales into the weights and search the best scale of every filter."""
+    wide, unit, bound = input_units(node, segments, tensors)
     weight, columns = compact_weight(node)
     folded = (weight * unit[columns]).astype(np.float32)
     power = moments.variance + (0 if options.compensate else np.square(moments.mean))

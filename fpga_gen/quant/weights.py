@@ -22,7 +22,7 @@ SEARCH_BYTES = 1 << 21
 
 
 @cache
-def _half_step_table(code: Sp2Code) -> np.ndarray:
+def half_step_table(code: Sp2Code) -> np.ndarray:
     """Nearest level for x in [j/2, (j+1)/2), j from -2*max_level: midpoints are half integers."""
     top = code.max_level
     centres = (np.arange(-2 * top, 2 * top) + 0.5) / 2
@@ -31,7 +31,7 @@ def _half_step_table(code: Sp2Code) -> np.ndarray:
 
 def nearest_sp2(x: np.ndarray, code: Sp2Code) -> np.ndarray:
     """Nearest SP2 level of every element, float32."""
-    table = _half_step_table(code)
+    table = half_step_table(code)
     index = np.floor(2 * x).astype(np.int32) + 2 * code.max_level
     return table[np.clip(index, 0, table.size - 1)]
 

@@ -1,0 +1,1 @@
+def write_graph(*a): raise NotImplementedError
