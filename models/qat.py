@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -87,7 +86,7 @@ class QatTrainer(Trainer):
         """Writes model.onnx, then metrics.json of the same weights, before and after training."""
         model = self.evaluated_model()
         assert isinstance(model, QuantNet)
-        graph, qgraph, _ = self.source
+        qgraph = self.source[1]
         model = model.cpu()
         write_atomically(
             self.out / "model.onnx", lambda path: write_graph(model.float_graph(), qgraph, path)

@@ -46,8 +46,8 @@ class FoldedConv:
 
     weight: (F, Kc) compact, real per unit of v; columns: (1 or F, Kc) im2col columns; unit, bound:
     (K,) real value of one unit of an im2col column and the largest |unit count| (see BOUND_8);
-    scales, errors: by column kind, (F,) each; fixed: (F,) filters with imported integer weights,
-    which rounding must not compensate.
+    scales, errors: by column kind, (F,) each; fixed: by kind, (F,) filters with imported integer
+    weights, which rounding must not compensate.
     """
 
     node: Conv
@@ -60,7 +60,7 @@ class FoldedConv:
     scales: dict[int, np.ndarray]
     errors: dict[int, np.ndarray]
     signal: np.ndarray
-    fixed: np.ndarray | None = None
+    fixed: dict[int, np.ndarray] | None = None
 
 
 def input_units(
@@ -141,7 +141,9 @@ def _rounded(
             options.fixed_top,
         )
     if layer.fixed is not None:
-        rows = layer.fixed & (kinds == DSP)
+        rows = np.zeros(kinds.shape, bool)
+        for kind, fixed in layer.fixed.items():
+            rows |= fixed & (kinds == kind)
         levels[rows] = round_nearest(layer.weight[rows], scale[rows], kinds[rows], code)
     return levels
 

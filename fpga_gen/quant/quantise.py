@@ -80,7 +80,8 @@ def quantise(
         if graph.hints.tensors and options.wide_tensors is None:
             # the author of the model chose 8 bits: none become 16 unless an option says so
             options = replace(options, wide_tensors=())
-        log = ImportLog(import_scales(graph, options.wide_tensors or ()))
+        scales = import_scales(graph, options.wide_tensors or ())
+        log = ImportLog(scales, params.sp2, options.fixed_top)
     tensors, choice = _tensors(graph, calibration, images, options, progress)
     if log is not None:
         for name, (scale, fmt) in log.scales.kept.items():
