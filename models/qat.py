@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,6 +26,7 @@ from fpga_gen.boards import load_board
 from fpga_gen.config import BuildConfig
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.quant.ir import QuantGraph
@@ -55,8 +57,13 @@ def quantise_network(
     config = BuildConfig(model, board, scheme=scheme)
     graph = optimise(import_onnx(model))
     channels, height, width = graph.host_input.model_shape
-    if channels != 3 or height != width or len(graph.outputs) != 1:
-        raise ValueError(f"{model}: needs one square input of three channels and one output")
+    zeros = {o: np.zeros(graph.tensors[o].shape) for o in graph.outputs}
+    shapes = [value.shape for value in run_host_ops(graph, zeros).values()]
+    if channels != 3 or height != width or shapes != [(1, 1, height, width)]:
+        raise ValueError(
+            f"{model}: needs one square input of three channels and one mask of its size, not "
+            f"{channels} x {height} x {width} and {shapes}"
+        )
     images = normalise(CachedPairs.load(pairs, height).images).numpy()
     params = config.resolve_params(load_board(board))
     return graph, quantise(graph, params, list(images), scheme=scheme, seed=config.seed)
