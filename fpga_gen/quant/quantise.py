@@ -82,7 +82,7 @@ def quantise(
             options = replace(options, wide_tensors=())
         scales = import_scales(graph, options.wide_tensors or ())
         log = ImportLog(scales, params.sp2, options.fixed_top)
-    tensors, choice = _tensors(graph, calibration, images, options, progress)
+    tensors, choice = _tensors(graph, calibration, images, options, seed, progress)
     if log is not None:
         for name, (scale, fmt) in log.scales.kept.items():
             tensors[name] = replace(tensors[name], scale=scale, format=fmt)
@@ -192,6 +192,7 @@ def _tensors(
     calibration: Calibration,
     images: list[np.ndarray],
     options: QuantOptions,
+    seed: int,
     progress: Callable[[str], None] | None,
 ) -> tuple[dict[str, QTensor], PrecisionChoice]:
     """Formats and scales of all stored tensors (kinds still None)."""
@@ -205,7 +206,9 @@ def _tensors(
 
     formats = tensor_formats(graph, set())
     if options.wide_tensors is None:
-        choice = choose_precision(graph, images, scales_in(formats), formats, options, progress)
+        choice = choose_precision(
+            graph, images, scales_in(formats), formats, options, seed, progress
+        )
     else:
         choice = PrecisionChoice({}, options.wide_tensors, None, None)
     formats = tensor_formats(graph, set(choice.wide))
