@@ -16,7 +16,8 @@ class QuantOptions:
     wide_input: whether the network input may become 16 bit (twice the bytes of the image).
     activation_target_db: the budget; 8-bit activations alone may cost the network's outputs this
         signal to noise ratio, else the worst tensors become 16 bit.
-    wide_mac_share: upper bound for the share of MACs that read 16-bit maps.
+    wide_mac_share: upper bound for the share of the work (MACs, elementwise results at what the
+        array does meanwhile) that reads 16-bit maps.
     probe_images: images on which the damage of each tensor is measured.
     wide_worth: a 16-bit map must take away at least this times the share of the noise that it
         adds to the MACs.
@@ -29,7 +30,7 @@ class QuantOptions:
     compensate: bool = True
     wide_tensors: tuple[str, ...] | None = None
     wide_input: bool = True
-    activation_target_db: float = 41.0
+    activation_target_db: float = 40.0
     wide_mac_share: float = 0.08
     probe_images: int = 2
     wide_worth: float = 8.0

@@ -19,19 +19,20 @@ import numpy as np
 
 from fpga_gen.graph.gradient import gradients
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Conv, Graph, MaxPool, Node
+from fpga_gen.graph.ir import Concat, Conv, Graph, MaxPool, Node
 from fpga_gen.quant.numerics import Format
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.ranges import pool_roots, segments_of, stored_tensors
 
 DRAWS = 2  # backward passes for each image and output
+ELEMENT_MACS = 336  # per element of an elementwise result: 5376 MACs a cycle, 16 elements a cycle
 
 
 @dataclass(frozen=True)
 class PrecisionChoice:
     """damage: relative output noise power by tensor at 8 bits, max-pools with their inputs; wide:
     tensors with 16 bits; predicted_db: output SQNR of 8/16-bit activations alone; wide_macs: share
-    of MACs. None: not measured, since the choice was given."""
+    of the work (`_node_macs`) that reads them. None: not measured, since the choice was given."""
 
     damage: dict[str, float]
     wide: tuple[str, ...]
@@ -40,18 +41,21 @@ class PrecisionChoice:
 
 
 def _node_macs(graph: Graph, node: Node) -> int:
-    if not isinstance(node, Conv):
-        return 0
+    """Multiply-accumulates of a node, or what the array could do while the vector unit works."""
     out = graph.tensors[node.output]
-    return sum(t.weight.size for t in node.terms) * out.height * out.width
+    if isinstance(node, Conv):
+        return sum(t.weight.size for t in node.terms) * out.height * out.width
+    if isinstance(node, Concat | MaxPool):
+        return 0
+    return ELEMENT_MACS * out.channels * out.height * out.width
 
 
-def _readers(graph: Graph) -> dict[str, list[Conv]]:
-    """stored tensor -> convolutions that read it, also through concats."""
+def _readers(graph: Graph) -> dict[str, list[Node]]:
+    """stored tensor -> nodes that read it, also through concats."""
     segments = segments_of(graph)
-    table: dict[str, list[Conv]] = {t: [] for t in graph.tensors}
+    table: dict[str, list[Node]] = {t: [] for t in graph.tensors}
     for node in graph.nodes:
-        if isinstance(node, Conv):
+        if not isinstance(node, Concat | MaxPool):
             for name in {s for i in node.inputs for s in segments[i]}:
                 table[name].append(node)
     return table
