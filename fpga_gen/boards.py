@@ -98,6 +98,7 @@ def read_board(path: Path) -> Board:
         array = dict(data["array"])
         changes = array.pop("fixed8")
         array["modes"] = tuple(array["modes"])
+        array["family"] = "xc7" if data["part"].startswith("xc7") else "xcup"
         mixed = EngineParams(**array)
         board = Board(
             name=data["name"],

@@ -23,6 +23,9 @@ POOL. The same walk with group g = block g, running maximum over the taps; lanes
 
 VECTOR. For every block, every output pixel: LINEAR: sum over sources (at most MAX_SOURCES), y taps,
 x taps of wy * wx * value, or of factor * value when `direct`; MUL: product of two sources (direct).
+`pair` = 1: two neighbouring pixels per step (the last of an odd row alone). The x table holds two
+entries per step and tap; the second pixel's address counts words from the first's (0..MAX_SKIP).
+y_words, x_words: 64-bit words of the tables.
 Parameters come from the weight stream (one block of mode-1 parameters). `direct` = 1: no tables,
 source pixel = output pixel. A VECTOR or LOAD starts when all earlier results are in memory.
 
@@ -43,6 +46,7 @@ MAX_BLOCKS = 255
 MAX_TAPS = 255
 MAX_SOURCES = 4
 MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
+MAX_SKIP = 3  # words between the taps of the two pixels of a VECTOR step
 HEADER_WORDS = 8  # longest header
 
 
@@ -112,10 +116,10 @@ LAYOUTS: dict[Op, tuple[Field, ...]] = {
     Op.CONV: _layout(*_MAP_WALK),
     Op.POOL: _layout(*_MAP_WALK),
     Op.VECTOR: _layout(
-        "op:4 wait:1 function:2 direct:1 n_blocks:8 n_sources:3 out16:1 zero:1 y_taps:7 x_taps:7 "
-        "out_h:13 out_w:13",
+        "op:4 wait:1 function:2 direct:1 pair:1 n_blocks:8 n_sources:3 out16:1 zero:1 y_taps:7 "
+        "x_taps:7 out_h:13 out_w:13",
         f"lo:-16 hi:-16 out_base:{ADDRESS_BITS}",
-        f"out_plane:{ADDRESS_BITS} out_low:{ADDRESS_BITS}",
+        f"out_plane:{ADDRESS_BITS} out_low:{ADDRESS_BITS} y_words:10 x_words:10",
     ),
     Op.STORE: _layout("op:4 wait:1 words:24", f"base:{ADDRESS_BITS} offset:32"),
 }
@@ -179,7 +183,8 @@ def unpack_address(code: int, banks: int) -> int:
 class Instruction:
     """One instruction: header fields by name, and its tables of field dictionaries.
 
-    Tables: CONV and POOL: blocks, taps. VECTOR: sources, y (out_h * y_taps entries) and x.
+    Tables: CONV and POOL: blocks, taps. VECTOR: sources, y and x (both empty when direct; an even
+    number of entries).
     """
 
     op: Op
@@ -198,7 +203,6 @@ class Instruction:
                 words += encode_fields(layout, values)
         for table in (self.y, self.x):
             codes = [encode_fields(ENTRY, values)[0] for values in table]
-            codes += [0] * (len(codes) % 2)
             words += [codes[i] | codes[i + 1] << ENTRY_BITS for i in range(0, len(codes), 2)]
         return words
 
@@ -218,15 +222,14 @@ def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
         at += size * count
         return out
 
-    def entries(count: int) -> tuple[dict[str, int], ...]:
+    def entries(size: int) -> tuple[dict[str, int], ...]:
         nonlocal at
-        size = (count + 1) // 2
         if at + size > len(words):
             raise ValueError(f"program truncated at word {at}")
         mask = (1 << ENTRY_BITS) - 1
         codes = [c for w in words[at : at + size] for c in (w & mask, w >> ENTRY_BITS)]
         at += size
-        return tuple(decode_fields(ENTRY, [c]) for c in codes[:count])
+        return tuple(decode_fields(ENTRY, [c]) for c in codes)
 
     while True:
         if at >= len(words):
@@ -244,8 +247,7 @@ def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
             sources = take(SOURCE, fields["n_sources"])
             y = x = ()
             if not fields["direct"]:
-                y = entries(fields["out_h"] * fields["y_taps"])
-                x = entries(fields["out_w"] * fields["x_taps"])
+                y, x = entries(fields["y_words"]), entries(fields["x_words"])
             yield Instruction(op, fields, sources=sources, y=y, x=x)
         else:
             yield Instruction(op, fields)

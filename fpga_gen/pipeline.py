@@ -23,7 +23,7 @@ from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Conv, Graph, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.hardware.params import EngineParams
-from fpga_gen.images import find_pictures, read_input, spread
+from fpga_gen.images import NORMALISATIONS, find_pictures, read_input, spread
 from fpga_gen.layout_file import host_layout
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.options import QuantOptions
@@ -90,7 +90,7 @@ def import_model(flow: Flow) -> None:
 
 def optimise_graph(flow: Flow) -> None:
     """Exact rewrites: Graph -> Graph."""
-    flow.graph = optimise(flow.graph)
+    flow.graph = optimise(flow.graph, NORMALISATIONS[flow.config.preprocess.normalise])
 
 
 def read_calibration(flow: Flow) -> None:

@@ -45,13 +45,14 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
     if op == Op.VECTOR:
         direct, n_sources = rng.randint(0, 1), rng.randint(1, MAX_SOURCES)
         sizes = {name: rng.randint(1, 5) for name in ("out_h", "out_w", "y_taps", "x_taps")}
+        words = {name: 0 if direct else rng.randint(1, 9) for name in ("y_words", "x_words")}
         fields = noise(
             rng, LAYOUTS[op], wait=wait, direct=direct, n_sources=n_sources,
-            n_blocks=rng.randint(1, 9), **sizes,
+            n_blocks=rng.randint(1, 9), **sizes, **words,
         )  # fmt: skip
         y, x = (
-            tuple(noise(rng, ENTRY) for _ in range(0 if direct else sizes[a] * sizes[b]))
-            for a, b in (("out_h", "y_taps"), ("out_w", "x_taps"))
+            tuple(noise(rng, ENTRY) for _ in range(2 * words[name]))
+            for name in ("y_words", "x_words")
         )
         sources = tuple(noise(rng, SOURCE) for _ in range(n_sources))
         return Instruction(op, fields, sources=sources, y=y, x=x)
@@ -216,7 +217,6 @@ class Bench:
             assert [got[divmod(k, 2)] for k in range(len(sources))] == sources
             for axis, table in (("y", i.y), ("x", i.x)):
                 codes = [encode_fields(ENTRY, e)[0] for e in table]
-                codes += [0] * (len(codes) % 2)
                 pairs = [codes[k] | codes[k + 1] << 32 for k in range(0, len(codes), 2)]
                 assert [self.tables[axis][(k,)] for k in range(len(pairs))] == pairs
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from fpga_gen.hardware.exit_path import ExitPath
 from fpga_gen.hardware.loader import PARAM_ENTRIES
 from fpga_gen.hardware.params import PARAM_BITS, SMALL, EngineParams
-from fpga_gen.isa import Op
+from fpga_gen.isa import ADDRESS_BITS, Op
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, requantise, split16
 from rtl_tests.axi_bench import simulate
 from rtl_tests.word_memory import WordMemory, header
@@ -24,6 +24,7 @@ from tests.schedule.graphs import THREE_MODES
 
 DRAIN_LATENCY, WRITE_LATENCY = 3, 3
 REQUEST_LAG = 1  # from a step to its drain request
+NARROW = replace(SMALL, dsp_columns=4, sp2_columns=2)  # one vector pixel, two of max-pooling
 VECTOR_LATENCY = 12  # the vector unit's first result comes at least so long after its start
 WORDS = 2400
 
@@ -119,7 +120,7 @@ class Bench:
             waiting.append(
                 (
                     self._pack(self._at(self.sums, t, lane, p.columns), ACC_BITS),
-                    self._pack(self._at(self.maxima, t, lane, p.in_channels), 8),
+                    self._pack(self._maxima(t, lane), 8),
                 )
             )
             sums, maxima = waiting.popleft()
@@ -134,6 +135,12 @@ class Bench:
         held = [values for since, values in versions[t] if since <= self.cycle]
         noise = self.rng.integers(-128, 128, width)
         return held[-1][lane] if held and lane < self.params.pixels else noise
+
+    def _maxima(self, t: int, lane: int) -> np.ndarray:
+        """The lanes of one max-pool step from `lane` on."""
+        p = self.params
+        lanes = range(lane, lane + p.pool_pixels)
+        return np.concatenate([self._at(self.maxima, t, k, p.in_channels) for k in lanes])
 
     @staticmethod
     def _pack(values: np.ndarray, bits: int) -> int:
@@ -273,15 +280,20 @@ class Bench:
         await ctx.tick()
         ctx.set(dut.vector_start, 0)
         await ctx.tick().repeat(VECTOR_LATENCY)
+        together = p.vector_pixels
         for _ in range(12):
-            acc = rng.integers(-(2**28), 2**28, p.in_channels)
-            at, low = (int(v) for v in rng.integers(0, WORDS // 2, 2))
+            acc = rng.integers(-(2**28), 2**28, together * p.in_channels)
+            at, low = (int(v) for v in rng.integers(0, WORDS // 2 - 1, 2))
+            pixels = int(rng.integers(1, together + 1))
             for shift, values in zip((0, low), stored(acc, group, fmt), strict=False):
+                codes = [self.memory.code(at + shift + k) for k in range(together)]
                 ctx.set(dut.vector_sums, self._pack(acc, ACC_BITS))
-                ctx.set(dut.vector_address, self.memory.code(at + shift))
+                ctx.set(dut.vector_address, self._pack(codes, ADDRESS_BITS))
+                ctx.set(dut.vector_both, pixels - 1)
                 ctx.set(dut.vector_high, int(fmt["out16"] and shift == 0))
                 ctx.set(dut.vector_valid, 1)
-                self.want[at + shift] = values
+                for k in range(pixels):
+                    self.want[at + shift + k] = values[k * p.in_channels :][: p.in_channels]
                 await ctx.tick()
             ctx.set(dut.vector_valid, 0)
             while self.dice.random() > self.pace:
@@ -339,7 +351,9 @@ class Bench:
 
 @pytest.mark.parametrize("safe_steps", [0, 4, 7])
 @pytest.mark.parametrize("pace", [1.0, 0.3])
-@pytest.mark.parametrize("params", [SMALL, THREE_MODES], ids=["two-modes", "three-modes"])
+@pytest.mark.parametrize(
+    "params", [SMALL, THREE_MODES, NARROW], ids=["two-modes", "three-modes", "narrow"]
+)
 def test_programs(params, pace, safe_steps):
     bench = Bench(params, safe_steps, seed=17 + safe_steps, pace=pace)
     background = [bench.drain_memory, bench.memory.writer(bench.dut)]

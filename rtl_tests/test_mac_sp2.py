@@ -33,12 +33,14 @@ def run(code: Sp2Code, ci: int, acts: np.ndarray, words: list[np.ndarray], slots
 
     async def bench(ctx):
         nonlocal seen
-        for cycle in range(total + dut.latency):
+        latency = dut.latency + 1
+        for cycle in range(total + latency):
             n = cycle
             starts = n < total and (n == 0 or slots[n] != slots[n - 1])
             ctx.set(dut.switch, int(starts))
             word = 0  # noise-free zero when no switch: the register must hold
-            if starts:
+            n = cycle - 1
+            if 0 <= n < total and (n == 0 or slots[n] != slots[n - 1]):
                 for i, c in enumerate(words[slots[n]]):
                     word |= int(c) << (code.bits * i)
             ctx.set(dut.weights, word)
@@ -49,7 +51,7 @@ def run(code: Sp2Code, ci: int, acts: np.ndarray, words: list[np.ndarray], slots
             if 0 <= n < total:
                 ctx.set(dut.correction, correction(code, words[slots[n]]))
             await ctx.tick()
-            n = cycle + 1 - dut.latency
+            n = cycle + 1 - latency
             if 0 <= n < total:
                 want = int(acts[n] @ levels[words[slots[n]]])
                 assert ctx.get(dut.dot.as_signed()) == want, f"row {n}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
@@ -10,11 +12,15 @@ from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
 from fpga_gen.hardware.params import SMALL
 
+WIDE = replace(SMALL, pixels=4)
+ODD = replace(SMALL, pixels=3)
+
 
 @pytest.mark.parametrize("gap", [0.0, 0.3])
-def test_tiles(gap):
+@pytest.mark.parametrize("params", [SMALL, WIDE, ODD], ids=["two", "four", "three"])
+def test_tiles(params, gap):
     rng = np.random.default_rng(3)
-    p, depth = SMALL, 12
+    p, depth = params, 12
     pool = MaxPool(p, expand=True)
     expected, beats = [], []
     for taps in (9, 4, 1):
@@ -49,7 +55,7 @@ def test_tiles(gap):
             if ctx.get(pool.done_valid):
                 tile, t = order[done]
                 assert ctx.get(pool.done_t) == t
-                wanted.extend((tile, t, lane) for lane in range(p.pixels))
+                wanted.extend((tile, t, lane) for lane in range(0, p.pixels, p.pool_pixels))
                 done += 1
             request = wanted.pop(0) if wanted else None
             ctx.set(pool.drain_en, int(request is not None))
@@ -60,9 +66,12 @@ def test_tiles(gap):
             answer = answers.pop(0)
             if answer:
                 tile, t, lane = answer
-                want = int.from_bytes(expected[tile][t, lane].astype(np.int8).tobytes(), "little")
+                want = int.from_bytes(
+                    expected[tile][t, lane : lane + p.pool_pixels].astype(np.int8).tobytes(),
+                    "little",
+                )
                 assert ctx.get(pool.drain) == want, answer
-                checked += 1
+                checked += p.pool_pixels
             await ctx.tick()
 
     sim = Simulator(pool)

@@ -13,11 +13,18 @@ def cases(rng):
         acc = int(rng.integers(-(2 ** int(rng.integers(1, 31))), 2 ** int(rng.integers(1, 31))))
         bias = int(rng.integers(-(2**20), 2**20))
         if abs(acc + bias) <= top:
-            yield acc, bias, int(rng.integers(0, 65536)), int(rng.integers(0, 48))
+            yield acc, bias, int(rng.integers(0, 65536)), int(rng.integers(0, 64))
     for acc in (-top - 1, top, -1, 0, 1, -2, 3, -3, 128, -128):
         for mult in (0, 1, 2, 32768, 65535):
-            for shift in (0, 1, 2, 3, 8, 16, 31, 47):
+            for shift in (0, 1, 2, 3, 8, 16, 26, 27, 31, 47, 63):
                 yield acc, 0, mult, shift
+    # Near the clip limits at every shift: results around 0, +-128, 255, +-32768.
+    for shift in range(64):
+        for result in (0, 1, -1, 127, 128, -128, -129, 255, 256, 32767, 32768, -32768, -32769):
+            mult = int(rng.integers(32768, 65536))
+            total = (result << shift) // mult + int(rng.integers(-2, 3))
+            if abs(total) < top:
+                yield total, 0, mult, shift
 
 
 def test_lane_equals_definition():
@@ -28,7 +35,8 @@ def test_lane_equals_definition():
 
     async def bench(ctx):
         for zero, lo, hi in facts:
-            for name, value in (("zero", zero), ("lo", lo), ("hi", hi)):
+            offset = 128 * zero
+            for name, value in (("zero", zero), ("lo", lo + offset), ("hi", hi + offset)):
                 ctx.set(getattr(dut, name), value)
             await ctx.tick().repeat(dut.latency)
             for step in range(len(items) + dut.latency):
@@ -46,4 +54,4 @@ def test_lane_equals_definition():
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
-    simulator.run_until(2e-2)
+    simulator.run_until(4e-2)

@@ -14,6 +14,7 @@ from fpga_gen.isa import (
     LAYOUTS,
     MAX_BLOCKS,
     MAX_SOURCES,
+    MAX_TABLE,
     MAX_TAPS,
     Instruction,
     Op,
@@ -147,6 +148,8 @@ def test_unknown_opcode(opcode):
         (Op.POOL, {"mode": 3}),
         *((Op.VECTOR, {name: 0}) for name in ("n_blocks", "n_sources", "out_h", "out_w")),
         (Op.VECTOR, {"n_sources": MAX_SOURCES + 1}),
+        *((Op.VECTOR, {"direct": 0, name: value})
+          for name in ("y_words", "x_words") for value in (0, MAX_TABLE // 2 + 1)),
     ],
     ids=str,
 )  # fmt: skip

@@ -209,7 +209,7 @@ def monitor(dut: Walker, watch: Watch, free: list[int]):
                         watch.begun += 1
                         assert watch.begun <= given, "a slot began without its weights"
                     if values["last"]:
-                        assert free[-3], "the last slot began while the drain memory was in use"
+                        assert free[-4], "the last slot began while the drain memory was in use"
             if taken:
                 values = rest[5 + len(FLAGS) :]
                 current = (head, *values)

@@ -36,18 +36,24 @@ class WordMemory:
         assert 0 <= address < len(self.data), f"address {address} is outside"
         return address
 
-    def read(self, code: int) -> int:
-        return int.from_bytes(self.data[self.linear(code)].tobytes(), "little")
+    def read(self, code: int, words: int = 1) -> int:
+        """`words` neighbouring words, noise beyond the end."""
+        at = self.linear(code)
+        data = self.data[at : at + words].tobytes()
+        missing = words * self.params.in_channels - len(data)
+        return int.from_bytes(data + self.rng.bytes(missing), "little")
 
     def reader(self, unit, latency: int):
-        """Testbench: answers unit.read_address with unit.read_data, `latency` cycles later."""
+        """Testbench: answers unit.read_address with unit.read_data (as many words as it has),
+        `latency` cycles later."""
+        words = len(unit.read_data) // self.params.word_bits
 
         async def serve(ctx) -> None:
             on_the_way: deque[int] = deque([0] * (latency - 1))
             while True:
                 *_, valid, code = await ctx.tick().sample(unit.read_valid, unit.read_address)
-                noise = int.from_bytes(self.rng.bytes(self.params.in_channels), "little")
-                on_the_way.append(self.read(code) if valid else noise)
+                noise = int.from_bytes(self.rng.bytes(words * self.params.in_channels), "little")
+                on_the_way.append(self.read(code, words) if valid else noise)
                 ctx.set(unit.read_data, on_the_way.popleft())
 
         return serve

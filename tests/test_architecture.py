@@ -31,6 +31,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.deploy",),
     ("fpga_gen.report",),
     ("fpga_gen.layout_file",),
+    ("fpga_gen.synth",),
     ("fpga_gen.pipeline",),
     ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace"),
     ("fpga_gen.evaluate",),

@@ -15,6 +15,7 @@ from fpga_gen.cli.common import Settings, common_options
 from fpga_gen.cli.evaluate import evaluate
 from fpga_gen.cli.models import models
 from fpga_gen.cli.simulate import simulate
+from fpga_gen.cli.synth import synth
 from fpga_gen.errors import FpgaGenError
 
 OK, INPUT_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -27,7 +28,7 @@ def cli() -> None:
     """Compile a CNN in ONNX into a bit-exact FPGA accelerator."""
 
 
-for command in (build, simulate, evaluate, estimate, check, boards, models):
+for command in (build, simulate, synth, evaluate, estimate, check, boards, models):
     cli.add_command(command)
 
 

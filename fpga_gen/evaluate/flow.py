@@ -34,7 +34,7 @@ from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_float, run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.images import PictureError, prepare, read_picture
+from fpga_gen.images import NORMALISATIONS, PictureError, prepare, read_picture
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.report import layer_facts
 from fpga_gen.report import Report, render_markdown
@@ -119,7 +119,8 @@ def import_float(flow: EvaluationFlow) -> None:
             f"{flow.model}: not the model of {flow.directory} (sha256 {built[:16]}...): give that "
             "model, or leave --model out"
         )
-    flow.graph = optimise(graph)
+    normalise = flow.simulation.preprocess.normalise
+    flow.graph = optimise(graph, NORMALISATIONS[normalise])
 
 
 def read_labels(flow: EvaluationFlow) -> None:

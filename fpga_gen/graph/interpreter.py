@@ -27,11 +27,17 @@ COLUMN_BUDGET = 8 << 20  # elements of one im2col block, bounds the memory of la
 
 
 def prepare_input(host_input: HostInput, image: np.ndarray) -> np.ndarray:
-    """Engine input of a model input: (C, H, W) -> (b*b*C, H/b, W/b), see `HostInput`."""
+    """Engine input of a model input: (C, H, W) -> (b*b*C, H'/b, W'/b), see `HostInput`."""
     if image.shape != host_input.model_shape:
         raise FpgaGenError(
             f"image has shape {tuple(image.shape)}, the model takes {host_input.model_shape}"
         )
+    top, left, bottom, right = host_input.pads
+    if any(host_input.pads):
+        image = np.pad(image, ((0, 0), (top, bottom), (left, right)))
+    if host_input.gain:
+        gain, offset = (np.array(v, image.dtype) for v in (host_input.gain, host_input.offset))
+        image = image * gain[:, None, None] + offset[:, None, None]
     b = host_input.space_to_depth
     if b == 1:
         return image

@@ -181,14 +181,25 @@ class HostOp:
 
 @dataclass(frozen=True)
 class HostInput:
-    """How the host turns the model's input (3, H, W) into the engine's input tensor.
+    """How the host turns the model's input (C, H, W) into the engine's input tensor.
 
+    In this order: pads (top, left, bottom, right) zeros around the image; value * gain[c] +
+    offset[c] (empty: as it is; else the engine reads pixel values 0..255);
     space_to_depth = b: engine channel (py * b + px) * C + c at (y, x) holds model channel c at
-    (y*b + py, x*b + px). b = 1 leaves the image as it is.
+    (y*b + py, x*b + px) of the padded image. b = 1 leaves it as it is.
     """
 
     model_shape: tuple[int, int, int]
     space_to_depth: int = 1
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    gain: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
+
+    @property
+    def padded_shape(self) -> tuple[int, int, int]:
+        c, h, w = self.model_shape
+        top, left, bottom, right = self.pads
+        return c, h + top + bottom, w + left + right
 
 
 @dataclass(frozen=True)

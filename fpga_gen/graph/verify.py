@@ -66,7 +66,9 @@ def _verify_interface(graph: Graph) -> None:
         _rule(key == tensor.name, f"tensor '{tensor.name}' is filed under '{key}'")
         _rule(min(tensor.shape) > 0, f"tensor '{key}' is empty: {tensor.shape}")
     _rule(graph.input in graph.tensors, f"input '{graph.input}' has no tensor")
-    c, h, w = graph.host_input.model_shape
+    c, h, w = graph.host_input.padded_shape
+    for values in (graph.host_input.gain, graph.host_input.offset):
+        _rule(len(values) in (0, c), f"host_input has {len(values)} factors for {c} channels")
     b = graph.host_input.space_to_depth
     _rule(
         graph.tensors[graph.input].shape == (c * b * b, h // b, w // b) and not (h % b or w % b),

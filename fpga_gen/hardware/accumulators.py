@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.hardware.fan_out import copies
 from fpga_gen.hardware.mac_dsp import DOT_BITS
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.numerics import ACC_BITS
+
+RAM_COLUMNS = 3  # 96 bits fill seven RAM32M16, whose address pins are 56 loads
 
 
 def module_name(columns: int) -> str:
@@ -29,7 +32,7 @@ class Accumulators(Leaf):
         drain: Out(32 * columns), `read_latency` cycles after the request; holds without one.
     """
 
-    control_lead = 1
+    control_lead = 2
     recurrence = 3
     write_latency = 1  # cycles after the dot products from which a request sees the sums
     read_latency = 2
@@ -52,55 +55,69 @@ class Accumulators(Leaf):
             }
         )
 
-    def _ram(self, m: Module, label: str):
-        """(write port, asynchronous read port) of a T-deep RAM."""
-        shape = ACC_BITS * self.columns
-        m.submodules[label] = ram = memory.Memory(shape=shape, depth=self.depth, init=[])
-        return ram.write_port(), ram.read_port(domain="comb")
-
     def elaborate(self, platform) -> Module:
         m = Module()
-        write, read = self._ram(m, "partial")
-        drain_write, drain_read = self._ram(m, "drained")
-
-        old = Signal(ACC_BITS * self.columns, reset_less=True)
-        new = Signal(ACC_BITS * self.columns, reset_less=True)
-        first = Signal(reset_less=True, attrs={"max_fanout": 64})
-        shift8 = Signal(reset_less=True, attrs={"max_fanout": 64})
         late = [Signal(2, name=f"late{n}", reset_less=True) for n in (1, 2)]  # valid, last
         late_t = [Signal.like(self.t, name=f"late_t{n}", reset_less=True) for n in (1, 2)]
-        m.d.comb += read.addr.eq(self.t)
         m.d.sync += [
-            old.eq(read.data),
-            first.eq(self.first),
-            shift8.eq(self.shift8),
             late[0].eq(Cat(self.valid, self.valid & self.last)),
             late_t[0].eq(self.t),
             late[1].eq(late[0]),
             late_t[1].eq(late_t[0]),
         ]
+        dots, out = fields(self.dots, DOT_BITS), []
+        for start in range(0, self.columns, RAM_COLUMNS):
+            out += self._group(m, start // RAM_COLUMNS, dots[start : start + RAM_COLUMNS], late,
+                               late_t)  # fmt: skip
+        m.d.comb += self.drain.eq(Cat(out))
+        return m
+
+    def _group(self, m: Module, number: int, dots: list, late: list, late_t: list) -> list:
+        """A few columns with their own copies of the controls; returns their drain registers."""
+        count = len(dots)
+
+        def ram(label: str):
+            """(write port, asynchronous read port) of a T-deep RAM."""
+            m.submodules[f"{label}_{number}"] = memory_ = memory.Memory(
+                shape=ACC_BITS * count, depth=self.depth, init=[]
+            )
+            return memory_.write_port(), memory_.read_port(domain="comb")
+
+        def late_copy(value: Value, name: str) -> Signal:
+            return copies(m, value, 1, f"{name}_{number}")[0]
+
+        write, read = ram("partial")
+        drain_write, drain_read = ram("drained")
+        t, write_t = late_copy(self.t, "t"), late_copy(late_t[1], "write_t")
+        enables = late_copy(late[1], "write_en")
+        first = copies(m, late_copy(self.first, "first"), count, f"first_{number}")
+        shift8 = copies(m, late_copy(self.shift8, "shift8"), count, f"shift8_{number}")
+        m.d.comb += read.addr.eq(t)
+        old = Signal(ACC_BITS * count, name=f"old_{number}", reset_less=True)
+        new = Signal(ACC_BITS * count, name=f"new_{number}", reset_less=True)
+        m.d.sync += old.eq(read.data)
         sums = []
-        for dot, psum in zip(fields(self.dots, DOT_BITS), fields(old, ACC_BITS), strict=True):
-            kept = Mux(first, 0, Mux(shift8, psum << 8, psum))[:ACC_BITS]
-            sums.append((dot.as_signed() + kept)[:ACC_BITS])
+        for column, psum in enumerate(fields(old, ACC_BITS)):
+            kept = Mux(first[column], 0, Mux(shift8[column], psum << 8, psum))[:ACC_BITS]
+            sums.append((dots[column].as_signed() + kept)[:ACC_BITS])
         m.d.sync += new.eq(Cat(sums))
         m.d.comb += [
-            write.addr.eq(late_t[1]),
+            write.addr.eq(write_t),
             write.data.eq(new),
-            write.en.eq(late[1][0]),
-            drain_write.addr.eq(late_t[1]),
+            write.en.eq(enables[0]),
+            drain_write.addr.eq(write_t),
             drain_write.data.eq(new),
-            drain_write.en.eq(late[1][1]),
+            drain_write.en.eq(enables[1]),
+            drain_read.addr.eq(late_copy(self.drain_t, "drain_t")),
         ]
-
-        drain_en = Signal(reset_less=True, attrs={"max_fanout": 64})
-        drain_t = Signal.like(self.drain_t, reset_less=True)
-        drain = Signal(ACC_BITS * self.columns, reset_less=True)
-        m.d.sync += [drain_en.eq(self.drain_en), drain_t.eq(self.drain_t)]
-        m.d.comb += [drain_read.addr.eq(drain_t), self.drain.eq(drain)]
-        with m.If(drain_en):
-            m.d.sync += drain.eq(drain_read.data)
-        return m
+        out = []
+        words = fields(drain_read.data, ACC_BITS)
+        for column, en in enumerate(copies(m, self.drain_en, count, f"drain_en_{number}")):
+            drain = Signal(ACC_BITS, name=f"drain_{number}_{column}", reset_less=True)
+            with m.If(en):
+                m.d.sync += drain.eq(words[column])
+            out.append(drain)
+        return out
 
 
 def leaves(params: EngineParams) -> dict[str, Leaf]:

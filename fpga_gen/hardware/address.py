@@ -6,7 +6,7 @@ adding two addresses is one short carry from bank to row.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from fpga_gen.isa import ADDRESS_BITS, BANK_BITS, ROW_BITS
 
@@ -20,15 +20,20 @@ def row_of(address: Value) -> Value:
 
 
 def add(m: Module, a: Value, b: Value, banks: int, name: str) -> Signal:
-    """a + b as an address (combinational; about four LUT levels). Rows wrap modulo 2^14."""
+    """a + b as an address (combinational, five levels). Rows wrap modulo 2^14.
+
+    Both row sums are there when the bank tells which one it is."""
     bank = Signal(BANK_BITS + 1, name=f"{name}_bank")
     wrap = Signal(name=f"{name}_wrap")
     total = Signal(ADDRESS_BITS, name=name)
+    row, following = Signal(ROW_BITS, name=f"{name}_row"), Signal(ROW_BITS, name=f"{name}_next")
     m.d.comb += [
         bank.eq(bank_of(a) + bank_of(b)),
         wrap.eq(bank >= banks),
+        row.eq(row_of(a) + row_of(b)),
+        following.eq(row_of(a) + row_of(b) + 1),
         bank_of(total).eq(bank - _banks_if(wrap, banks)),
-        row_of(total).eq(row_of(a) + row_of(b) + wrap),
+        row_of(total).eq(Mux(wrap, following, row)),
     ]
     return total
 

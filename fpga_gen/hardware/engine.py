@@ -14,6 +14,7 @@ from fpga_gen.hardware import mac_array, maxpool
 from fpga_gen.hardware.address import delay
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.exit_path import ExitPath
+from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
 from fpga_gen.hardware.loader import Loader
@@ -184,7 +185,7 @@ class Engine(wiring.Component):
                 )
             ),
             memory.r_double.eq(walker.beat_valid & walker.beat_double),
-            vector.read_data.eq(memory.r_data[:w]),
+            vector.read_data.eq(memory.r_data[: len(vector.read_data)]),
             store.read_data.eq(memory.r_data[:w]),
             memory.w_valid.eq(exit_.write_valid),
             memory.w_address.eq(exit_.write_address),
@@ -195,18 +196,24 @@ class Engine(wiring.Component):
     def _array(self, m, memory, walker, masks, loader, exit_, array, pool) -> None:
         p, w = self.params, self.params.word_bits
         lag = memory.read_latency
-        mask = delay(m, masks.mask, lag + 1 - masks.mask_latency, "mask")
-        pad = delay(m, walker.beat_pad, lag, "pad")
+        # Masked lanes show the padding; mask and padding bit in as many copies as they need.
+        early = delay(m, masks.mask, lag - masks.mask_latency, "mask")
+        pads = tree(m, walker.beat_pad, [1] * (lag - 2) + [1, copies_for(p.lanes * p.in_channels)],
+                    "pad")  # fmt: skip
         lanes = Signal(p.lanes * w, reset_less=True)
         for lane in range(p.lanes):
+            pad = pads[lane * p.in_channels // LOADS]
             pad_word = Cat(*([Const(0, 7), pad] * p.in_channels))
-            m.d.sync += lanes.word_select(lane, w).eq(
-                Mux(mask[lane], memory.r_data.word_select(lane, w), pad_word)
-            )
-        lag += MASK_STAGE
+            word = memory.r_data.word_select(lane, w)
+            inside = copies(m, early[lane], copies_for(w), f"inside_{lane}")
+            for part, mask in enumerate(inside):
+                bits = slice(part * LOADS, min((part + 1) * LOADS, w))
+                m.d.sync += lanes[lane * w + bits.start : lane * w + bits.stop].eq(
+                    Mux(mask, word[bits], pad_word[bits])
+                )
         beat = {
             name: delay(m, getattr(walker, f"beat_{name}"), lag, f"beat_{name}")
-            for name in ("t", "first", "shift", "last", "mode")
+            for name in ("t", "first", "shift", "last")
         }
         valid = delay(
             m, walker.beat_valid & ~walker.beat_pool, lag, "array_valid", reset_less=False
@@ -214,7 +221,9 @@ class Engine(wiring.Component):
         pool_valid = delay(
             m, walker.beat_valid & walker.beat_pool, lag, "pool_valid", reset_less=False
         )
-        switch = delay(m, walker.beat_switch, lag, "switch", reset_less=False)
+        early = lag - array.lead
+        switch = delay(m, walker.beat_switch, early, "switch", reset_less=False)
+        mode = delay(m, walker.beat_mode, early, "beat_mode")
         done, done_t = Signal(), Signal(len(beat["t"]))
         pool_done, pool_done_t = Signal(), Signal(len(beat["t"]))
         sums = Signal(len(exit_.drain_sums))
@@ -230,7 +239,7 @@ class Engine(wiring.Component):
                 "shift8": beat["shift"],
                 "last": beat["last"],
                 "switch": switch,
-                "mode": beat["mode"],
+                "mode": mode,
                 "stage": loader.stage,
                 "done_valid": done,
                 "done_t": done_t,
@@ -258,7 +267,7 @@ class Engine(wiring.Component):
             },
         )
         m.d.comb += [
-            loader.switch.eq(switch),
+            loader.switch.eq(delay(m, switch, array.lead, "switched", reset_less=False)),
             exit_.token_valid.eq(walker.token_valid),
             walker.token_ready.eq(exit_.token_ready),
             exit_.token_header.eq(walker.token_header),
@@ -277,6 +286,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             exit_.vector_valid.eq(vector.result_valid),
             exit_.vector_sums.eq(vector.result_sums),
+            exit_.vector_both.eq(vector.result_both),
             exit_.vector_address.eq(vector.result_address),
             exit_.vector_high.eq(vector.result_high),
             self.fetch_valid.eq(sequencer.fetch_valid),

@@ -22,7 +22,7 @@ from fpga_gen.hardware.feature_memory import write_slots
 from fpga_gen.hardware.loader import PARAM_ENTRIES
 from fpga_gen.hardware.mac_leaf import place
 from fpga_gen.hardware.params import PARAM_BITS, EngineParams
-from fpga_gen.hardware.requantise import RequantLane
+from fpga_gen.hardware.requantise import LIMIT_BITS, RequantLane
 from fpga_gen.hardware.walker import TOKEN_FIELDS
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, SHIFT_BITS
@@ -70,7 +70,7 @@ class ExitPath(wiring.Component):
             "drain_t": Out(t_bits),
             "drain_lane": Out(lane_bits),
             "drain_sums": In(p.columns * ACC_BITS),
-            "drain_maxima": In(p.word_bits),
+            "drain_maxima": In(p.pool_pixels * p.word_bits),
             "param_index": Out(range(PARAM_ENTRIES)),
             "param_data": In(p.columns * PARAM_BITS),
             "param_release": Out(1),
@@ -78,8 +78,9 @@ class ExitPath(wiring.Component):
             "vector_valid": In(1),
             "vector_start": In(1),
             "vector_header": In(64 * HEADER_WORDS),
-            "vector_sums": In(p.in_channels * ACC_BITS),
-            "vector_address": In(a),
+            "vector_both": In(1),
+            "vector_sums": In(p.vector_pixels * p.in_channels * ACC_BITS),
+            "vector_address": In(p.vector_pixels * a),
             "vector_high": In(1),
             "load_start": In(1),
             "load_header": In(64 * HEADER_WORDS),
@@ -122,8 +123,8 @@ class ExitPath(wiring.Component):
         self.mode = Signal(2, reset_less=True)
         self.zero = Signal(reset_less=True)
         self.out16 = Signal(reset_less=True)
-        self.lo = Signal(signed(16), reset_less=True)
-        self.hi = Signal(signed(16), reset_less=True)
+        self.lo = Signal(signed(LIMIT_BITS), reset_less=True)
+        self.hi = Signal(signed(LIMIT_BITS), reset_less=True)
         self.step = Signal()
         depth = self.pre + self.requant_latency + PACK_STAGES + self.write_latency + 2
         in_flight = Signal(range(depth + 1))
@@ -135,12 +136,10 @@ class ExitPath(wiring.Component):
         m.d.comb += self.quiet.eq(in_flight == 0)
 
     def _take_facts(self, m: Module, fields) -> None:
-        m.d.sync += [
-            self.zero.eq(fields.zero),
-            self.out16.eq(fields.out16),
-            self.lo.eq(fields.lo),
-            self.hi.eq(fields.hi),
-        ]
+        m.d.sync += [self.zero.eq(fields.zero), self.out16.eq(fields.out16)]
+        for limit, stored in ((self.lo, fields.lo), (self.hi, fields.hi)):
+            byte = Cat(stored[:7], ~stored[7])  # stored + 128
+            m.d.sync += limit.eq(Mux(fields.zero, byte, stored.as_signed()))
 
     def _sequence(self, m: Module) -> None:
         """Walk through tiles: pixel group, lane, byte plane."""
@@ -167,6 +166,7 @@ class ExitPath(wiring.Component):
         last_lane, last_pass, last_step, row_end, near_end = (
             Signal(name=n) for n in ("last_lane", "last_pass", "last_step", "row_end", "near_end")
         )
+        together = Signal(range(3))  # pixels per step
         next_base = add(m, pending_base, plane, p.banks, "next_base")
         next_pixel = add(
             m, self.pixel, Mux(row_end, cfg.out_row_step, cfg.out_step), p.banks, "next_pixel"
@@ -176,7 +176,8 @@ class ExitPath(wiring.Component):
         lane_lag = self.pre - self.drain_latency
         m.d.comb += [
             row_end.eq(cfg.row_mode & (column == cfg.groups_per_row - 1)),
-            last_lane.eq((self.lane == p.pixels - 1) | (self.lane + 1 == cfg.lanes)),
+            together.eq(Mux(self.pool, p.pool_pixels, 1)),
+            last_lane.eq((self.lane + together == p.pixels) | (self.lane + together >= cfg.lanes)),
             last_pass.eq(~self.out16 | self.low_pass),
             last_step.eq(last_lane & last_pass & (t == groups - 1)),
             near_end.eq(t + Mux(self.out16, margin // 2, margin) >= groups),
@@ -260,7 +261,7 @@ class ExitPath(wiring.Component):
                 m.d.comb += [self.step.eq(1), self.drain_free.eq(near_end)]
                 m.d.sync += self.low_pass.eq(~last_pass)
                 with m.If(last_pass):
-                    m.d.sync += self.lane.eq(self.lane + 1)
+                    m.d.sync += self.lane.eq(self.lane + together)
                     with m.If(last_lane):
                         m.d.sync += [
                             self.lane.eq(0),
@@ -307,6 +308,12 @@ class ExitPath(wiring.Component):
             m.d.sync += inside[group].eq(
                 (self.index + self.lane + group * p.pixels < limit) & (self.mode >= group)
             )
+        second_inside = Signal(reset_less=True)  # the second pixel of a max-pool step
+        if p.pool_pixels == 2:
+            last = self.lane + 1
+            m.d.sync += second_inside.eq(
+                self.pool & (self.index + last < limit) & (last < cfg.lanes)
+            )
         # Stage 2: the low byte plane of a 16-bit map lies elsewhere.
         plane_pixel = Signal(ADDRESS_BITS, reset_less=True)
         low = delay(m, Mux(self.low_pass, cfg.out_low, 0), 1, "low")
@@ -325,7 +332,12 @@ class ExitPath(wiring.Component):
                 )
             )
             pixels.append(pixel)
+        second_pixel = Signal(ADDRESS_BITS, reset_less=True)
+        m.d.sync += second_pixel.eq(
+            add(m, plane_pixel, constant(1, p.banks), p.banks, "second_pixel_sum")
+        )
         inside_late = delay(m, inside, 2, "inside_late")
+        second_late = delay(m, second_inside, 2, "second_late")
         # Stage 4: word addresses of every write slot.
         address = Signal(self.slots * ADDRESS_BITS, reset_less=True)
         enable = Signal(self.slots, reset_less=True)
@@ -340,6 +352,13 @@ class ExitPath(wiring.Component):
                             pixel.eq(pixels[source[0]]),
                             used.eq(inside_late[source[0]]),
                         ]
+            if slot == 1 and p.pool_pixels == 2:
+                with m.If(self.pool):
+                    m.d.comb += [
+                        base.eq(self.base[0]),
+                        pixel.eq(second_pixel),
+                        used.eq(second_late),
+                    ]
             m.d.sync += [
                 address.word_select(slot, ADDRESS_BITS).eq(
                     add(m, base, pixel, p.banks, f"slot_address_{slot}")
@@ -351,7 +370,12 @@ class ExitPath(wiring.Component):
             "address": address,
             "enable": enable,
             "offset": delay(m, self.byte_offset, META_STAGES, "offset"),
-            "channels": delay(m, self.channels, META_STAGES, "channels"),
+            "channels": delay(
+                m,
+                Mux(self.pool, p.pool_pixels * p.in_channels, self.channels),
+                META_STAGES,
+                "channels",
+            ),
             "high": delay(m, self.out16 & ~self.low_pass, META_STAGES, "high"),
         }
         # The parameter memory and the mode selection take two cycles.
@@ -371,9 +395,9 @@ class ExitPath(wiring.Component):
         return {
             "valid": meta["valid"] | v,
             "address": Mux(v, self.vector_address, meta["address"]),
-            "enable": Mux(v, 1, meta["enable"]),
+            "enable": Mux(v, Cat(1, self.vector_both), meta["enable"]),
             "offset": Mux(v, 0, meta["offset"]),
-            "channels": Mux(v, p.in_channels, meta["channels"]),
+            "channels": Mux(v, p.vector_pixels * p.in_channels, meta["channels"]),
             "high": Mux(v, self.vector_high, meta["high"]),
         }
 
@@ -390,7 +414,7 @@ class ExitPath(wiring.Component):
         values = []
         for column in range(p.columns):
             sums = self.drain_sums.word_select(column, ACC_BITS)
-            if column < p.in_channels:
+            if column < p.vector_pixels * p.in_channels:
                 sums = Mux(self.from_vector, self.vector_sums.word_select(column, ACC_BITS), sums)
             acc = Signal(signed(ACC_BITS), name=f"acc_{column}", reset_less=True)
             value = Signal(signed(16), name=f"value_{column}")
@@ -420,11 +444,14 @@ class ExitPath(wiring.Component):
     def _pack(self, m: Module, values: list[Signal], maxima, late: dict) -> None:
         p, ci = self.params, self.params.in_channels
         # Stage 1: one byte per channel. Low bytes are stored minus 128.
-        bytes_ = Signal(p.columns * 8, reset_less=True)
-        for column, value in enumerate(values):
-            low = value[:8] ^ Mux(self.out16, 0x80, 0)
-            byte = Mux(late["high"], value[8:], low)
-            if column < ci:
+        pooled = p.pool_pixels * ci
+        bytes_ = Signal(max(p.columns, pooled) * 8, reset_less=True)
+        for column in range(max(p.columns, pooled)):
+            byte = Const(0, 8)
+            if column < p.columns:
+                low = values[column][:8] ^ Mux(self.out16, 0x80, 0)
+                byte = Mux(late["high"], values[column][8:], low)
+            if column < pooled:
                 byte = Mux(self.pool, maxima.word_select(column, 8), byte)
             m.d.sync += bytes_.word_select(column, 8).eq(byte)
         late = {k: delay(m, v, 1, f"pack_{k}", reset_less=k != "valid") for k, v in late.items()}
@@ -436,6 +463,8 @@ class ExitPath(wiring.Component):
             for mode in p.modes:
                 if mode > group:
                     width = p.group_channels(mode) * 8
+                    if mode == 1:
+                        width = len(bytes_)
                     with m.If(self.mode == mode - 1):
                         m.d.comb += source.eq(bytes_[group * width : (group + 1) * width])
             window = Signal(words * p.word_bits, name=f"window_{group}", reset_less=True)

@@ -9,21 +9,23 @@ it), with byte enables. Throughput one read and one write step per cycle, no flo
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.address import bank_of, delay, row_of
+from fpga_gen.hardware.address import bank_of, row_of
+from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
-from fpga_gen.isa import ADDRESS_BITS
+from fpga_gen.isa import ADDRESS_BITS, BANK_BITS
 
 BANK_MODULE = "fpga_gen_bank"
 
 
 def bank_shape(params: EngineParams) -> RamShape:
     """One bank: CI-byte rows, byte enables, two-cycle read (array and output register)."""
-    return RamShape(params.word_bits, params.bank_rows, "ultra", params.in_channels, True)
+    style = "ultra" if params.family == "xcup" else "block"
+    return RamShape(params.word_bits, params.bank_rows, style, params.in_channels, True, True)
 
 
 def emit_bank(params: EngineParams) -> dict[str, str]:
@@ -58,8 +60,8 @@ class FeatureMemory(wiring.Component):
 
     @property
     def read_latency(self) -> int:
-        """Cycles from r_address to r_data."""
-        return 1 + self.bank.read_latency + 2
+        """Cycles from r_address to r_data: address, row, bank, two steps of the rotation."""
+        return 2 + self.bank.read_latency + 2
 
     @property
     def write_latency(self) -> int:
@@ -78,48 +80,77 @@ class FeatureMemory(wiring.Component):
         return m
 
     def _read(self, m: Module, banks: list) -> None:
-        p, w = self.params, self.params.word_bits
         row_bits = self.bank.address_bits
-        start = bank_of(self.r_address)
-        row = Signal(row_bits)
-        following = Signal(row_bits)
-        m.d.comb += [row.eq(row_of(self.r_address)), following.eq(row + 1)]
+        start = Signal(BANK_BITS, reset_less=True)
+        double = Signal(reset_less=True)
+        row = Signal(row_bits, reset_less=True)
+        following = Signal(row_bits, reset_less=True)
+        m.d.sync += [
+            start.eq(bank_of(self.r_address)),
+            double.eq(self.r_double),
+            row.eq(row_of(self.r_address)),
+            following.eq(row_of(self.r_address) + 1),
+        ]
         for index, bank in enumerate(banks):
             selected = Signal(row_bits, name=f"row_{index}", reset_less=True)
             m.d.sync += selected.eq(Mux(start > index, following, row))
             m.d.comb += bank.r_addr.eq(selected)
-        # Rotate right by `start` words: coarse stages, a register, fine stages, a register.
-        steps = (p.banks - 1).bit_length()
-        control = delay(m, Cat(start[: max(steps, 1)], self.r_double), 3, "rotate")
-        control_fine = delay(m, control, 1, "rotate_fine")
-        words = Signal(p.banks * w)
-        m.d.comb += words.eq(Cat(*(b.r_data for b in banks)))
-        coarse_steps = [k for k in range(steps) if k >= steps // 2]
-        fine_steps = [k for k in range(steps) if k < steps // 2]
-        value = self._rotate(m, words, control, coarse_steps, "coarse")
-        middle = Signal(p.banks * w, reset_less=True)
-        m.d.sync += middle.eq(value)
-        value = self._rotate(m, middle, control_fine, fine_steps, "fine")
-        doubled = Cat(
-            *(
-                value[2 * i * w : (2 * i + 1) * w]
-                if i < p.pixels and 2 * i < p.banks
-                else value[i * w : (i + 1) * w]
-                for i in range(p.lanes)
-            )
+        self._rotate(m, [bank.r_data for bank in banks], start, double)
+
+    def _rotate(self, m: Module, words: list, start: Value, double: Value) -> None:
+        """Lane i gets word i + start: by eights and twos, a register, by one and `double`, a
+        register. A digit of up to four values and its multiplexer are one LUT6 per bit."""
+        p, w, n = self.params, self.params.word_bits, self.params.banks
+        per_lane = copies_for(w)
+
+        def pieces(values: list, control: list[Signal], choose) -> list:
+            """choose(lane, piece of lane, its control) for every lane, joined again."""
+            cut = -(-w // per_lane)
+            return [
+                Cat(
+                    choose(
+                        lane, slice(at * cut, min((at + 1) * cut, w)), control[lane * per_lane + at]
+                    )
+                    for at in range(per_lane)
+                )
+                for lane in range(len(values))
+            ]
+
+        coarse = tree(m, start[1:], self._spread_counts(1), "rotate")
+        fine = tree(m, Cat(start[0], double), self._spread_counts(2), "rotate_fine")
+        by_eight = pieces(
+            words,
+            coarse,
+            lambda lane, at, c: _choose(
+                [words[(lane + 8 * k) % n][at] for k in range(-(-n // 8))], c[2:]
+            ),
         )
+        by_two = pieces(
+            words,
+            coarse,
+            lambda lane, at, c: _choose(
+                [by_eight[(lane + 2 * k) % n][at] for k in range(4)], c[:2]
+            ),
+        )
+        middle = [Signal(w, name=f"middle_{lane}", reset_less=True) for lane in range(n)]
+        m.d.sync += [register.eq(value) for register, value in zip(middle, by_two, strict=True)]
         out = Signal(p.lanes * w, reset_less=True)
-        m.d.sync += out.eq(Mux(control_fine[-1], doubled, value[: p.lanes * w]))
+
+        def last(lane: int, at: slice, c: Value) -> Value:
+            plain = Mux(c[0], middle[(lane + 1) % n][at], middle[lane][at])
+            if lane >= p.pixels or 2 * lane >= n:
+                return plain
+            twice = Mux(c[0], middle[(2 * lane + 1) % n][at], middle[2 * lane][at])
+            return Mux(c[1], twice, plain)
+
+        m.d.sync += out.eq(Cat(pieces(middle[: p.lanes], fine, last)))
         m.d.comb += self.r_data.eq(out)
 
-    def _rotate(self, m: Module, value, control, steps: list[int], name: str):
-        w, total = self.params.word_bits, self.params.banks * self.params.word_bits
-        for k in steps:
-            amount = (1 << k) * w % total
-            stage = Signal(total, name=f"{name}_{k}")
-            m.d.comb += stage.eq(Mux(control[k], Cat(value[amount:], value[:amount]), value))
-            value = stage
-        return value
+    def _spread_counts(self, step: int) -> list[int]:
+        """Levels of the tree that brings a control to every lane when its data get there."""
+        lanes = self.params.banks * copies_for(self.params.word_bits)
+        levels = 1 + self.bank.read_latency + step - 1
+        return [1] * (levels - 2) + [-(-lanes // 8), lanes]
 
     def _write(self, m: Module, banks: list) -> None:
         n, w = self.write_slots, self.params.word_bits
@@ -133,27 +164,47 @@ class FeatureMemory(wiring.Component):
             bytes_.eq(self.w_bytes),
             rows.eq(Cat(*(row_of(a)[:row_bits] for a in address))),
         ]
+        cut = LOADS - LOADS % 8
         for index, bank in enumerate(banks):
-            hit = Signal(n, name=f"hit_{index}")
-            for k in range(n):
-                m.d.sync += hit[k].eq(self.w_valid[k] & (bank_of(address[k]) == index))
+            hits = Signal(n, name=f"hits_{index}")
+            m.d.comb += [
+                hits[k].eq(self.w_valid[k] & (bank_of(address[k]) == index)) for k in range(n)
+            ]
+            number = [
+                Cat(hits[k] for k in range(n) if k >> bit & 1).any()
+                for bit in range(max(1, (n - 1).bit_length()))
+            ]
+            chosen = copies(m, Cat(number), 1 + copies_for(w, cut), f"chosen_{index}")
+            hit = Signal(name=f"hit_{index}", reset_less=True)
             w_row = Signal(row_bits, name=f"w_row_{index}", reset_less=True)
             w_data = Signal(w, name=f"w_data_{index}", reset_less=True)
             w_bytes = Signal(w // 8, name=f"w_bytes_{index}")
+
+            def slot(value: Value, width: int, at: int, end: int, number: Value) -> Value:
+                return _choose([value[k * width + at : k * width + end] for k in range(n)], number)
+
             m.d.sync += [
-                w_row.eq(_one_hot(hit, rows, row_bits, n)),
-                w_data.eq(_one_hot(hit, data, w, n)),
-                w_bytes.eq(_one_hot(hit, bytes_, w // 8, n)),
+                hit.eq(hits.any()),
+                w_row.eq(slot(rows, row_bits, 0, row_bits, chosen[-1])),
+                w_bytes.eq(slot(bytes_, w // 8, 0, w // 8, chosen[-1]) & hit.replicate(w // 8)),
+                w_data.eq(
+                    Cat(
+                        slot(data, w, at, min(at + cut, w), chosen[at // cut])
+                        for at in range(0, w, cut)
+                    )
+                ),
             ]
             m.d.comb += [bank.w_addr.eq(w_row), bank.w_data.eq(w_data), bank.w_en.eq(w_bytes)]
 
 
-def _one_hot(hit, value, width: int, count: int):
-    """OR of the fields whose hit bit is set."""
-    total = Const(0, width)
-    for k in range(count):
-        total = total | Mux(hit[k], value[k * width : (k + 1) * width], Const(0, width))
-    return total
+def _choose(values: list, number: Value) -> Value:
+    """values[number], a tree of multiplexers; past the end the last one."""
+    for bit in range(len(number)):
+        values = [
+            values[k] if k + 1 == len(values) else Mux(number[bit], values[k + 1], values[k])
+            for k in range(0, len(values), 2)
+        ]
+    return values[0]
 
 
 def write_slots(params: EngineParams) -> int:

@@ -7,13 +7,15 @@ and only the mask differs. mask[l] = 0 <= y_l + dy < in_h and 0 <= x_l + dx < in
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.params import EngineParams
 
 COORDINATE_BITS = 14
+CONTROL_DELAY = 2  # cycles in which a beat reaches the lanes
 
 
 class LaneMasks(wiring.Component):
@@ -24,7 +26,7 @@ class LaneMasks(wiring.Component):
     start) or `reinit` (back to the first pixel).
     """
 
-    mask_latency = 2
+    mask_latency = CONTROL_DELAY + 2
 
     def __init__(self, params: EngineParams) -> None:
         self.lanes = params.lanes
@@ -55,73 +57,134 @@ class LaneMasks(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        c = COORDINATE_BITS
-        # Initial coordinates, one lane a cycle: raster order (flat) or along the row.
-        count = Signal(range(self.lanes + 1), init=self.lanes)
-        walk_y = Signal(signed(c), reset_less=True)
-        walk_x = Signal(signed(c), reset_less=True)
-        walk_next = Signal(signed(c))
-        m.d.comb += [
-            self.ready.eq(count == self.lanes),
-            walk_next.eq(walk_x + Mux(self.row_mode, self.stride_x, 1)),
-        ]
-        with m.If(self.start):
-            m.d.sync += [count.eq(0), walk_y.eq(self.y0), walk_x.eq(self.x0)]
-        with m.Elif(~self.ready):
-            m.d.sync += [count.eq(count + 1), walk_x.eq(walk_next)]
-            with m.If(~self.row_mode & (walk_next == self.in_w)):
-                m.d.sync += [walk_x.eq(0), walk_y.eq(walk_y + 1)]
+        self._settings(m)
+        self._first_group(m)
+        self._controls(m)
         for lane in range(self.lanes):
-            self._lane(m, lane, count, walk_y, walk_x)
+            self._lane(m, lane)
         return m
 
-    def _lane(self, m: Module, lane: int, count, walk_y, walk_x) -> None:
+    def _settings(self, m: Module) -> None:
+        """Addends of the walk, worked out once: they change one cycle after `start`, when the last
+        beat of the instruction before has passed (CONTROL_DELAY)."""
         c = COORDINATE_BITS
+        started = Signal()
+        self.in_h_now, self.in_w_now = Signal(c, reset_less=True), Signal(c, reset_less=True)
+        self.plus_x = Signal(14, reset_less=True)  # x + plus_x, or where that is outside
+        self.minus_x = Signal(signed(c + 1), reset_less=True)  # x + minus_x on the next row
+        self.row_mode_now = Signal(reset_less=True)
+        m.d.sync += started.eq(self.start)
+        with m.If(started):
+            m.d.sync += [
+                self.in_h_now.eq(self.in_h),
+                self.in_w_now.eq(self.in_w),
+                self.plus_x.eq(self.step_dx),
+                self.row_mode_now.eq(self.row_mode),
+                # In row mode the row ends by `row_end`: the sum is never inside.
+                self.minus_x.eq(Mux(self.row_mode, -(1 << c), self.step_dx - self.in_w)),
+            ]
 
-        def register(name: str) -> tuple[Signal, Signal]:
-            return (
-                Signal(signed(c), name=f"{name}_y_{lane}", reset_less=True),
-                Signal(signed(c), name=f"{name}_x_{lane}", reset_less=True),
-            )
-
-        init, tile, now = register("init"), register("tile"), register("now")
-        step_x = Signal(signed(c + 1), name=f"step_x_{lane}")
-        wrap = Signal(name=f"wrap_{lane}")
-        next_y = Signal(signed(c), name=f"next_y_{lane}")
-        next_x = Signal(signed(c), name=f"next_x_{lane}")
-        m.d.comb += [
-            step_x.eq(now[1] + self.step_dx),
-            wrap.eq(~self.row_mode & (step_x >= self.in_w)),
-        ]
-        with m.If(self.row_mode):
-            m.d.comb += [
-                next_x.eq(Mux(self.row_end, init[1], step_x)),
-                next_y.eq(Mux(self.row_end, now[0] + self.stride_y, now[0])),
+    def _first_group(self, m: Module) -> None:
+        """First group's coordinates, one lane a cycle: raster order (flat) or along the row."""
+        c = COORDINATE_BITS
+        self.turn = Signal(self.lanes + 1)  # one bit walks: lane's turn, then done
+        ready = Signal(init=1)
+        self.walk_y = Signal(signed(c), reset_less=True)
+        self.walk_x = Signal(signed(c), reset_less=True)
+        left = Signal(signed(c + 1), reset_less=True)  # columns to the end of the row, negative
+        wrap = Signal()
+        m.d.comb += [self.ready.eq(ready), wrap.eq(~self.row_mode & (left == 0))]
+        m.d.sync += self.turn.eq(Cat(self.start, self.turn))
+        with m.If(self.start):
+            m.d.sync += [
+                ready.eq(0),
+                self.walk_y.eq(self.y0),
+                self.walk_x.eq(self.x0),
+                left.eq(self.x0 - self.in_w + 1),
             ]
         with m.Else():
-            m.d.comb += [
-                next_x.eq(Mux(wrap, step_x - self.in_w, step_x)),
-                next_y.eq(now[0] + self.step_dy + wrap),
+            m.d.sync += [
+                self.walk_x.eq(self.walk_x + Mux(self.row_mode, self.stride_x, 1)),
+                left.eq(left + 1),
             ]
-        with m.If(~self.ready & (count == lane)):
-            for registers in (init, tile, now):
-                m.d.sync += [registers[0].eq(walk_y), registers[1].eq(walk_x)]
-        with m.If(self.reinit):
-            for registers in (tile, now):
-                m.d.sync += [registers[0].eq(init[0]), registers[1].eq(init[1])]
-        with m.Elif(self.restore):
-            m.d.sync += [now[0].eq(tile[0]), now[1].eq(tile[1])]
-        with m.Elif(self.commit | self.advance):
-            m.d.sync += [now[0].eq(next_y), now[1].eq(next_x)]
-            with m.If(self.commit):
-                m.d.sync += [tile[0].eq(next_y), tile[1].eq(next_x)]
-        tap_y = Signal(signed(c + 1), name=f"tap_y_{lane}", reset_less=True)
-        tap_x = Signal(signed(c + 1), name=f"tap_x_{lane}", reset_less=True)
-        inside = Signal(name=f"inside_{lane}", reset_less=True)
+            with m.If(wrap):
+                m.d.sync += [
+                    self.walk_x.eq(0),
+                    self.walk_y.eq(self.walk_y + 1),
+                    left.eq(1 - self.in_w),
+                ]
+        with m.If(self.turn[self.lanes - 1]):
+            m.d.sync += ready.eq(1)
+
+    def _controls(self, m: Module) -> None:
+        """Step one of the delay: the beat registered; step two is in every lane."""
+        c = COORDINATE_BITS
+        names = ("advance", "restore", "commit", "reinit", "row_end")
+        self.beat = {name: Signal(name=f"{name}_1") for name in names}
+        m.d.sync += [self.beat[name].eq(getattr(self, name)) for name in names]
+        offset = [Signal(signed(12), name=f"d{axis}_1", reset_less=True) for axis in "yx"]
+        m.d.sync += [offset[0].eq(self.dy), offset[1].eq(self.dx)]
+        self.offset = []  # of the tap, sign bits as registers of their own
+        for axis, value in zip("yx", offset, strict=True):
+            wide = Signal(signed(c + 1), name=f"d{axis}_2", reset_less=True, attrs=KEEP)
+            m.d.sync += wide.eq(value)
+            self.offset.append(wide)
+        # y + plus_y[wrap]: in row mode a row below at its end.
+        self.plus_y = [Signal(9, name=f"plus_y_{wrap}", reset_less=True) for wrap in (0, 1)]
+        row_step = Mux(self.beat["row_end"], self.stride_y, 0)
         m.d.sync += [
-            tap_y.eq(now[0] + self.dy),
-            tap_x.eq(now[1] + self.dx),
-            # Compared as unsigned, a negative coordinate is larger than any height or width.
-            inside.eq((tap_y.as_unsigned() < self.in_h) & (tap_x.as_unsigned() < self.in_w)),
+            plus.eq(Mux(self.row_mode_now, row_step, self.step_dy + wrap))
+            for wrap, plus in enumerate(self.plus_y)
         ]
+
+    def _lane(self, m: Module, lane: int) -> None:
+        c = COORDINATE_BITS
+        beat, taken = self.beat, self.turn[lane]
+        copied = self.turn[lane + 1]  # the first group's coordinates are in `init`
+        taps, steps = [], []
+        after = Signal(signed(c + 2), name=f"after_{lane}")  # x on the next row, if not negative
+        for axis, walk in (("y", self.walk_y), ("x", self.walk_x)):
+
+            def register(name: str, shape=signed(c), axis=axis, **attributes) -> Signal:
+                return Signal(shape, name=f"{name}_{axis}_{lane}", reset_less=True, **attributes)
+
+            init, tile, now = register("init"), register("tile"), register("now")
+            follow = Signal(signed(c), name=f"next_{axis}_{lane}")
+            # Controls of this lane and axis, step two of the delay.
+            forward = beat["commit"] | beat["advance"]
+            to_init = beat["reinit"] | copied
+            row_end = beat["row_end"] & self.row_mode_now if axis == "x" else 0
+            now_en, tile_en = register("now_en", 1, attrs=KEEP), register("tile_en", 1, attrs=KEEP)
+            use_init, use_tile = (register(n, 1, attrs=KEEP) for n in ("use_init", "use_tile"))
+            tile_init = register("tile_init", 1, attrs=KEEP)
+            m.d.sync += [
+                now_en.eq(to_init | beat["restore"] | forward),
+                use_init.eq(to_init | (row_end & ~beat["restore"])),
+                use_tile.eq(beat["restore"] & ~to_init),
+                tile_en.eq(to_init | (beat["commit"] & ~beat["restore"])),
+                tile_init.eq(to_init | row_end),
+            ]
+            with m.If(taken):
+                m.d.sync += init.eq(walk)
+            with m.If(now_en):
+                m.d.sync += now.eq(Mux(use_init, init, Mux(use_tile, tile, follow)))
+            with m.If(tile_en):
+                m.d.sync += tile.eq(Mux(tile_init, init, follow))
+            if axis == "x":
+                m.d.comb += after.eq(now + self.minus_x)
+            steps.append((now, follow))
+            tap = register("tap", signed(c + 1))
+            m.d.sync += tap.eq(now + self.offset["yx".index(axis)])
+            taps.append(tap)
+        (now_y, next_y), (now_x, next_x) = steps
+        stay = after[-1]
+        m.d.comb += [
+            next_x.eq(Mux(stay, now_x + self.plus_x, after)),
+            next_y.eq(Mux(stay, now_y + self.plus_y[0], now_y + self.plus_y[1])),
+        ]
+        inside = Signal(name=f"inside_{lane}", reset_less=True)
+        m.d.sync += inside.eq(
+            # Compared as unsigned, a negative coordinate is larger than any height or width.
+            (taps[0].as_unsigned() < self.in_h_now) & (taps[1].as_unsigned() < self.in_w_now)
+        )
         m.d.comb += self.mask[lane].eq(inside)

@@ -1,6 +1,7 @@
 """MAC array: P*m pixels x CI inputs x CO/m channels per cycle, with its partial sums.
 
 Pipeline (cycle of the beat = 0):
+    -2    `switch` and `mode` come in: they have far to go
     1     inputs registered; the weight stage is read (`stage_hold`)
     2     activations selected by mode; columns see `switch`
     ...   DSP pairs or SP2 columns, each `latency` cycles
@@ -11,11 +12,14 @@ delayed for each kind by its own latency, so neither waits for the other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware import accumulators, mac_dsp, mac_sp2, mac_weights
+from fpga_gen.hardware import accumulators, dsp48, mac_dsp, mac_sp2, mac_weights
 from fpga_gen.hardware.accumulators import Accumulators
+from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.mac_dsp import DOT_BITS, DspPairChain
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields, place, read_lane
 from fpga_gen.hardware.mac_sp2 import Sp2Column
@@ -37,8 +41,9 @@ class MacArray(Leaf):
     Members (all registered or registered first inside):
         act: In(8 * CI * lanes), signed bytes, lane-major, channel 0 lowest, with the beat.
         valid, t, first, shift8, last: In, the beat; see `Accumulators`.
-        switch: In(1), with a valid beat: from this beat on the weights in `stage` are used.
-        mode: In(2), m - 1.
+        switch: In(1), `lead` cycles before a valid beat: from this beat on the weights in `stage`
+            are used. Never without such a beat.
+        mode: In(2), m - 1, `lead` cycles before the beat.
         stage: In(S * sub_weight_bits), logical subgroups, 0 lowest; in each, for every input the
             DSP bytes, then the SP2 code words, lowest first. Must be valid `stage_hold` cycles
             after the switch beat (read in that one cycle only).
@@ -54,9 +59,10 @@ class MacArray(Leaf):
     least `slot_min` cycles.
     """
 
+    lead = 2
     stage_hold = 1
     recurrence = Accumulators.recurrence
-    drain_latency = Accumulators.read_latency + 1
+    drain_latency = 1 + Accumulators.read_latency + 1  # copies of the request, RAM, lane
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
         self.params = params
@@ -94,61 +100,85 @@ class MacArray(Leaf):
     @property
     def latency(self) -> int:
         """Cycles from a `last` beat to `done`."""
-        return SELECT_CYCLES + max(self._kind_latencies) + Accumulators.write_latency
+        return SELECT_CYCLES + max(self._kind_latencies) + Accumulators.write_latency - 1
 
     @property
     def overwrite_latency(self) -> int:
         """A drain request up to this many cycles after a new `last` beat still reads the old t."""
-        return SELECT_CYCLES + min(self._kind_latencies) + Accumulators.write_latency - 1
+        return SELECT_CYCLES + min(self._kind_latencies) + Accumulators.write_latency - 2
 
     @property
     def slot_min(self) -> int:
         """Smallest distance of two switches: the packed weights wait for the last chain stage."""
         return max(self.params.in_channels // 2, Sp2Column.correction_delay)
 
-    def _by_mode(self, m: Module, mode: Value, choices: list[Value]) -> Value:
-        """choices[i] for modes[i]; a plain wire where every mode takes the same one."""
+    @property
+    def _selectors(self) -> int:
+        """Number of mode multiplexers of up to `LOADS` bits."""
+        s_count, modes = self.params.subgroups, self.params.modes
+        lanes = {tuple(s // (s_count // k) for k in modes) for s in range(s_count)}
+        weights = [tuple(s % (s_count // k) for k in modes) for s in range(s_count)]
+        words = self.params.pixels * copies_for(self.params.word_bits)
+        return words * sum(len(set(x)) > 1 for x in lanes) + copies_for(
+            self.params.sub_weight_bits
+        ) * sum(len(set(x)) > 1 for x in weights)
+
+    def _by_mode(self, m: Module, modes: Iterator[Value], choices: list[Value]) -> Value:
+        """choices[i] for modes[i], by the next copies of the mode; a plain wire where every mode
+        takes the same one."""
         if all(c is choices[0] for c in choices):
             return choices[0]
-        out = Signal(len(choices[0]))
-        with m.Switch(mode):
-            for number, choice in zip(self.params.modes[1:], choices[1:], strict=True):
-                if choice is not choices[0]:
+        parts = []
+        for at in range(0, len(choices[0]), LOADS):
+            cut = [c[at : at + LOADS] for c in choices]
+            part = Signal(len(cut[0]))
+            with m.Switch(next(modes)):
+                for number, choice in zip(self.params.modes[1:], cut[1:], strict=True):
                     with m.Case(number - 1):
-                        m.d.comb += out.eq(choice)
-            with m.Default():
-                m.d.comb += out.eq(choices[0])
-        return out
+                        m.d.comb += part.eq(choice)
+                with m.Default():
+                    m.d.comb += part.eq(cut[0])
+            parts.append(part)
+        return Cat(parts)
 
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.params
         act = Signal(len(self.act), reset_less=True)
-        mode = Signal(2, reset_less=True, attrs={"max_fanout": 256})
-        m.d.sync += [act.eq(self.act), mode.eq(self.mode)]
-        switches = self._delay_line(m, "switch", self.valid & self.switch, p.in_channels // 2 + 1)
+        m.d.sync += act.eq(self.act)
+        # Beat at cycle 0: copies of `switch` for subgroups at 0 and for lanes at 1, of `mode` at 1.
+        at_minus_1 = tree(m, self.switch, [2], "switch_early", reset_less=False)
+        captures = tree(m, at_minus_1[0], [p.subgroups], "capture", reset_less=False)
+        lane_switches = tree(m, at_minus_1[1], [2, p.pixels], "lane_switch", reset_less=False)
+        selectors = self._selectors
+        modes = iter(tree(m, self.mode, [2, -(-selectors // 8), selectors], "mode"))
 
-        weights = self._weights(m, mode, switches[1])
-        lanes = self._lanes(m, mode, fields(act, p.word_bits))
+        weights = self._weights(m, modes, captures)
+        lanes = self._lanes(m, modes, fields(act, p.word_bits))
         beats = self._beats(m)
-        en, t, lane = self.drain_en, self.drain_t, self.drain_lane
+        requests = copies(m, Cat(self.drain_en, self.drain_t, self.drain_lane), p.pixels, "drain")
         results = []
         for j in range(p.pixels):
             words = {}
+            en, t, lane = (
+                requests[j][0],
+                requests[j][1 : 1 + self.t_bits],
+                requests[j][1 + self.t_bits :],
+            )
             for kind, columns in (("dsp", p.dsp_columns), ("sp2", p.sp2_columns)):
                 if not columns:
                     continue
                 place_columns = self._dsp_columns if kind == "dsp" else self._sp2_columns
-                dots, latency = place_columns(m, j, lanes, weights, switches)
+                dots, latency = place_columns(m, j, lanes, weights, lane_switches[j])
                 words[kind] = Signal(ACC_BITS * columns, name=f"{kind}_drain_{j}")
-                beat = beats[SELECT_CYCLES + latency - Accumulators.control_lead]
+                at = SELECT_CYCLES + latency - Accumulators.control_lead
                 place(
                     m,
                     f"{kind}_sums_{j}",
                     Accumulators(columns, p.tile_groups),
                     accumulators.module_name(columns),
                     {
-                        **beat,
+                        **self._copied(m, beats[at - 1], f"{kind}_{j}"),
                         "dots": dots,
                         "drain_en": en & (lane == j),
                         "drain_t": t,
@@ -157,12 +187,19 @@ class MacArray(Leaf):
                     expand=self.expand,
                 )
             results.append(self._in_order(words))
-        drain = read_lane(m, en, lane, results, Accumulators.read_latency)
-        m.d.comb += self.drain.eq(drain)
-
+        m.d.comb += self.drain.eq(
+            read_lane(m, self.drain_en, self.drain_lane, results, self.drain_latency - 1)
+        )
         done = beats[self.latency]
         m.d.comb += [self.done_valid.eq(done["valid"] & done["last"]), self.done_t.eq(done["t"])]
         return m
+
+    def _copied(self, m: Module, beat: dict[str, Value], label: str) -> dict[str, Value]:
+        """The beat one cycle later, in registers for one block of accumulators."""
+        return {
+            key: copies(m, value, 1, f"{key}_{label}", reset_less=key != "valid")[0]
+            for key, value in beat.items()
+        }
 
     def _delay_line(self, m: Module, name: str, value: Value, cycles: int) -> list[Value]:
         """[value, one cycle late, ...], cycles + 1 entries, reset to 0."""
@@ -186,15 +223,15 @@ class MacArray(Leaf):
             out.append(late)
         return [{"valid": v, **rest} for v, rest in zip(valid, out, strict=True)]
 
-    def _weights(self, m: Module, mode: Value, capture: Value) -> list[dict[str, Value]]:
+    def _weights(self, m: Module, modes, captures: list[Signal]) -> list[dict[str, Value]]:
         """Active weights per physical subgroup."""
         p = self.params
         logical = fields(self.stage, p.sub_weight_bits)
         out = []
         for s in range(p.subgroups):
-            raw = self._by_mode(m, mode, [logical[s % (p.subgroups // k)] for k in p.modes])
+            raw = self._by_mode(m, modes, [logical[s % (p.subgroups // k)] for k in p.modes])
             leaf = SubgroupWeights(p)
-            pins: dict[str, ValueLike] = {"raw": raw, "capture": capture}
+            pins: dict[str, ValueLike] = {"raw": raw, "capture": captures[s]}
             for pin in leaf.signature.members:
                 if pin not in pins:
                     pins[pin] = Signal(len(getattr(leaf, pin)), name=f"{pin}_weights_{s}")
@@ -202,7 +239,7 @@ class MacArray(Leaf):
             out.append(pins)
         return out
 
-    def _lanes(self, m: Module, mode: Value, act: list[Value]) -> list[list[dict[str, Value]]]:
+    def _lanes(self, m: Module, modes, act: list[Value]) -> list[list[dict[str, Value]]]:
         """Activations of [physical subgroup][lane]; subgroups with the same source share them."""
         p = self.params
         sources: dict[tuple[int, ...], list[dict[str, Value]]] = {}
@@ -215,7 +252,7 @@ class MacArray(Leaf):
                 for j in range(p.pixels):
                     chosen = Signal(p.word_bits, name=f"act_{label}_{j}", reset_less=True)
                     m.d.sync += chosen.eq(
-                        self._by_mode(m, mode, [act[g * p.pixels + j] for g in groups])
+                        self._by_mode(m, modes, [act[g * p.pixels + j] for g in groups])
                     )
                     pins = {
                         pin: Signal(p.word_bits, name=f"{pin}_{label}_{j}")
@@ -233,12 +270,13 @@ class MacArray(Leaf):
             out.append(sources[groups])
         return out
 
-    def _dsp_columns(self, m: Module, j: int, lanes, weights, switches) -> tuple[Value, int]:
+    def _dsp_columns(self, m: Module, j: int, lanes, weights, lane_switch) -> tuple[Value, int]:
         """(dot products of lane j, latency) of all DSP columns."""
         p = self.params
         leaf = DspPairChain(p.in_channels)
         switch = Signal(leaf.stages, name=f"dsp_switch_{j}")
-        m.d.comb += switch.eq(Cat(switches[SELECT_CYCLES : SELECT_CYCLES + leaf.stages]))
+        late = self._delay_line(m, f"dsp_switch_{j}", lane_switch, leaf.stages)
+        m.d.comb += switch.eq(Cat(late[1:]))
         dots = []
         for s in range(p.subgroups):
             for n, packed in enumerate(fields(weights[s]["dsp"], len(leaf.weights))):
@@ -254,7 +292,7 @@ class MacArray(Leaf):
                 place(m, f"dsp_{j}_{s}_{n}", column, mac_dsp.MODULE, pins, expand=self.expand)
         return Cat(dots), leaf.latency
 
-    def _sp2_columns(self, m: Module, j: int, lanes, weights, switches) -> tuple[Value, int]:
+    def _sp2_columns(self, m: Module, j: int, lanes, weights, lane_switch) -> tuple[Value, int]:
         """(dot products of lane j, latency) of all SP2 columns."""
         p = self.params
         leaf = Sp2Column(p.in_channels, p.sp2)
@@ -267,7 +305,7 @@ class MacArray(Leaf):
                     "act": lanes[s][j]["delayed"],
                     "weights": codes,
                     "correction": corrections[n],
-                    "switch": switches[SELECT_CYCLES],
+                    "switch": lane_switch,
                     "dot": dots[-1],
                 }
                 column = Sp2Column(p.in_channels, p.sp2)
@@ -299,7 +337,10 @@ def leaves(params: EngineParams) -> dict[str, Leaf]:
 
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog} of the array and all its leaves."""
-    return emit_leaves(leaves(params))
+    texts = emit_leaves(leaves(params))
+    if params.dsp_columns and params.family == "xcup":
+        texts[mac_dsp.MODULE] = dsp48.emit_pair(params.in_channels, mac_dsp.MODULE)
+    return texts
 
 
 def instantiate(

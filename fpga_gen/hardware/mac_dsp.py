@@ -87,17 +87,22 @@ class DspPairChain(Leaf):
                 ]
                 total = partial
             ends.append(total)
-        low = Signal(FIELD + 1, reset_less=True)  # dot0 + 2^18
-        high = Signal(signed(FIELD + 1), reset_less=True)
-        m.d.sync += [
-            low.eq(ends[0][:FIELD] + ends[1][:FIELD]),
-            high.eq(ends[0][FIELD:].as_signed() + ends[1][FIELD:].as_signed()),
-        ]
-        m.d.comb += [
-            self.dot0.eq(Cat(low[:FIELD], ~low[FIELD]).as_signed()),
-            self.dot1.eq(high),
-        ]
+        add_chains(m, self, ends)
         return m
+
+
+def add_chains(m: Module, pair: DspPairChain, ends: list[Value]) -> None:
+    """The two fields of both chains' last sums, added and registered."""
+    low = Signal(FIELD + 1, reset_less=True)  # dot0 + 2^18
+    high = Signal(signed(FIELD + 1), reset_less=True)
+    m.d.sync += [
+        low.eq(ends[0][:FIELD] + ends[1][:FIELD]),
+        high.eq(ends[0][FIELD:].as_signed() + ends[1][FIELD:].as_signed()),
+    ]
+    m.d.comb += [
+        pair.dot0.eq(Cat(low[:FIELD], ~low[FIELD]).as_signed()),
+        pair.dot1.eq(high),
+    ]
 
 
 def leaves(params: EngineParams) -> dict[str, Leaf]:

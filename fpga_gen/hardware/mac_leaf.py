@@ -7,9 +7,11 @@ placed as a black box. For unit tests the same call places the component itself 
 from __future__ import annotations
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value, ValueLike
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+
+from fpga_gen.hardware.fan_out import LOADS, tree
 
 
 class Leaf(wiring.Component):
@@ -78,19 +80,21 @@ def fields(value: Value, width: int) -> list[Value]:
     return [value[at : at + width] for at in range(0, len(value), width)]
 
 
-def read_lane(m: Module, en: Value, lane: Value, words: list[Value], cycles: int) -> Signal:
+def read_lane(m: Module, en: Value, lane: Value, words: list[Value], cycles: int) -> Value:
     """Registered word of the lane that was asked for `cycles` ago; holds without a request.
 
     words: one value per lane, valid `cycles` after the request (`en`, `lane`).
     """
-    for n in range(1, cycles + 1):
-        late_en = Signal(name=f"read_en_{n}", attrs={"max_fanout": 256})
-        late_lane = Signal(len(lane), name=f"read_lane_{n}", reset_less=True)
-        m.d.sync += [late_en.eq(en), late_lane.eq(lane)]
-        en, lane = late_en, late_lane
-    out = Signal(len(words[0]), name="read_word", reset_less=True)
-    with m.If(en), m.Switch(lane):
-        for j, word in enumerate(words):
-            with m.Case(j):
-                m.d.sync += out.eq(word)
-    return out
+    piece = LOADS // 2
+    count = -(-len(words[0]) // piece)
+    levels = ([1] * cycles + [-(-count // 8), count])[-cycles:]
+    controls = tree(m, Cat(en, lane), levels, "read_lane", reset_less=False)
+    out = []
+    for n, control in enumerate(controls):
+        part = Signal(min(piece, len(words[0]) - n * piece), name=f"read_{n}", reset_less=True)
+        with m.If(control[0]), m.Switch(control[1:]):
+            for j, word in enumerate(words):
+                with m.Case(j):
+                    m.d.sync += part.eq(word[n * piece : n * piece + len(part)])
+        out.append(part)
+    return Cat(out)

@@ -11,12 +11,14 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.errors import ScheduleError
+from fpga_gen.hardware.fan_out import copies
 from fpga_gen.hardware.mac_dsp import DOT_BITS
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.numerics import Sp2Code
 
 MODULE = "mac_sp2_column"
+CODE_BITS = 48  # code bits of one copy of `switch`
 
 
 def term_unit(magnitudes: tuple[int, ...]) -> int:
@@ -44,19 +46,19 @@ def correction_bits(code: Sp2Code, in_channels: int) -> int:
 class Sp2Column(Leaf):
     """dot = sum over i of act[i] * level(code[i]); one result per cycle.
 
-    With `switch` the code words are taken from `weights`; they apply to the activations of the
-    next cycle (`act_delay`). `correction` must be there `correction_delay` cycles after `switch`.
+    One cycle after `switch` the code words are taken from `weights`; they apply to the activations
+    of the cycle after that. `correction` must be there `correction_delay` cycles after `switch`.
 
     Members:
         act: In(8 * CI), signed bytes, input 0 lowest, not skewed.
         weights: In(code.bits * CI), code words, input 0 lowest.
         correction: In(correction_bits), unsigned.
         switch: In(1).
-        dot: Out(20), signed, `latency` cycles after the `switch` that goes with the activations.
+        dot: Out(20), signed, `latency` + 1 cycles after the `switch` of the activations.
     """
 
-    act_delay = 1
-    correction_delay = 4
+    act_delay = 2  # cycles from `switch` to the activations it applies to
+    correction_delay = 5
 
     def __init__(self, in_channels: int, code: Sp2Code) -> None:
         self.in_channels = in_channels
@@ -98,9 +100,13 @@ class Sp2Column(Leaf):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        codes = Signal(self.code.bits * self.in_channels, reset_less=True)
-        with m.If(self.switch):
-            m.d.sync += codes.eq(self.weights)
+        parts = []
+        for number, part in enumerate(fields(self.weights, CODE_BITS)):
+            code = Signal(len(part), name=f"codes{number}", reset_less=True)
+            with m.If(copies(m, self.switch, 1, f"switch{number}", reset_less=False)[0]):
+                m.d.sync += code.eq(part)
+            parts.append(code)
+        codes = Cat(parts)
         unit1, unit2 = term_unit(self.code.first), term_unit(self.code.second)
         top = 128 * self.code.max_level + (1 << unit1) + (1 << unit2)
         sums = []

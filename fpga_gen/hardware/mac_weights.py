@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.hardware.fan_out import KEEP, LOADS, copies
 from fpga_gen.hardware.mac_dsp import pack_weights, packed_bits
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields
 from fpga_gen.hardware.mac_sp2 import Sp2Column, correction_bits, split_code, term_unit
@@ -35,8 +36,9 @@ def subgroup_columns(params: EngineParams, raw: Value) -> tuple[list, list]:
 class SubgroupWeights(Leaf):
     """Holds the weights of the current slot in the form the columns take.
 
-    With `capture` the raw slice is taken; `dsp` and `sp2` follow one cycle later, `correction`
-    `correction_delay` cycles after the columns' switch, which comes one cycle after `capture`.
+    One cycle after `capture` the raw slice is taken; `dsp` and `sp2` follow in the cycle after that,
+    `correction` `correction_delay` cycles after the SP2 columns' switch, which comes one cycle after
+    `capture`.
 
     Members:
         raw: In(sub_weight_bits), one subgroup of the weight stage.
@@ -61,32 +63,36 @@ class SubgroupWeights(Leaf):
         m = Module()
         dsp, sp2 = subgroup_columns(self.params, self.raw)
         if dsp:
-            packed = Signal(len(self.dsp), reset_less=True)
-            with m.If(self.capture):
-                m.d.sync += packed.eq(
-                    Cat(
-                        pack_weights(low, high)
-                        for even, odd in zip(dsp[::2], dsp[1::2], strict=True)
-                        for low, high in zip(even, odd, strict=True)
-                    )
-                )
-            m.d.comb += self.dsp.eq(packed)
+            word = Cat(
+                pack_weights(low, high)
+                for even, odd in zip(dsp[::2], dsp[1::2], strict=True)
+                for low, high in zip(even, odd, strict=True)
+            )
+            m.d.comb += self.dsp.eq(self._captured(m, word, "packed"))
         if sp2:
-            codes = Signal(len(self.sp2), reset_less=True)
-            with m.If(self.capture):
-                m.d.sync += codes.eq(Cat(Cat(column) for column in sp2))
+            codes = self._captured(m, Cat(Cat(column) for column in sp2), "codes")
             m.d.comb += self.sp2.eq(codes)
             self._correction(m, codes)
         return m
+
+    def _captured(self, m: Module, word: Value, name: str) -> Value:
+        """`word` held since `capture`, in parts with an enable each."""
+        parts = []
+        for number, at in enumerate(range(0, len(word), LOADS)):
+            part = Signal(min(LOADS, len(word) - at), name=f"{name}_{number}", reset_less=True)
+            with m.If(copies(m, self.capture, 1, f"{name}_en_{number}")[0]):
+                m.d.sync += part.eq(word[at : at + LOADS])
+            parts.append(part)
+        return Cat(parts)
 
     def _correction(self, m: Module, codes: Value) -> None:
         """Units missing from the inverted terms: a sum of sign bits in two pipeline steps."""
         code, ci = self.params.sp2, self.params.in_channels
         width = correction_bits(code, ci)
-        step = Signal(Sp2Column.correction_delay, reset_less=True)
-        m.d.sync += step.eq(Cat(self.capture, step))
         totals = []
         for n, column in enumerate(fields(codes, code.bits * ci)):
+            step = Signal(Sp2Column.correction_delay, name=f"step{n}", reset_less=True, attrs=KEEP)
+            m.d.sync += step.eq(Cat(self.capture, step))
             quarters = []
             for q, words in enumerate(fields(column, code.bits * ci // 4)):
                 units = []
@@ -94,17 +100,17 @@ class SubgroupWeights(Leaf):
                     (_, sign1), (_, sign2) = split_code(code, word)
                     units += [sign1 << term_unit(code.first), sign2 << term_unit(code.second)]
                 quarter = Signal(width, name=f"quarter{n}_{q}", reset_less=True)
-                with m.If(step[0]):
+                with m.If(step[1]):
                     m.d.sync += quarter.eq(sum(units))
                 quarters.append(quarter)
             total = Signal(width, name=f"total{n}", reset_less=True)
-            with m.If(step[1]):
+            with m.If(step[2]):
                 m.d.sync += total.eq(sum(quarters))
-            totals.append(total)
-        active = Signal(len(self.correction), reset_less=True)
-        with m.If(step[Sp2Column.correction_delay - 1]):
-            m.d.sync += active.eq(Cat(totals))
-        m.d.comb += self.correction.eq(active)
+            active = Signal(width, name=f"active{n}", reset_less=True)
+            with m.If(step[Sp2Column.correction_delay - 1]):
+                m.d.sync += active.eq(total)
+            totals.append(active)
+        m.d.comb += self.correction.eq(Cat(totals))
 
 
 class LaneSkew(Leaf):

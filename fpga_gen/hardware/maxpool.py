@@ -17,8 +17,9 @@ class MaxPool(Leaf):
     """max[t] = first ? act : max(max[t], act), for P lanes of CI signed bytes.
 
     One beat per cycle; the same t may come back after two cycles. A beat with `last` also writes
-    the drain RAM. Reads: `drain` is lane drain_lane of row drain_t, `drain_latency` cycles later
-    (the array's, so that the exit path treats both alike). done: a `last` beat is readable.
+    the drain RAM. Reads: `drain` is row drain_t from lane drain_lane on (a multiple of
+    `pool_pixels` lanes), `drain_latency` cycles later (the array's, so that the exit path treats
+    both alike). done: a `last` beat is readable.
     """
 
     latency = 3
@@ -41,7 +42,7 @@ class MaxPool(Leaf):
                 "drain_en": In(1),
                 "drain_t": In(t_bits),
                 "drain_lane": In(range(max(params.pixels, 2))),
-                "drain": Out(params.word_bits),
+                "drain": Out(params.pool_pixels * params.word_bits),
             }
         )
 
@@ -86,13 +87,14 @@ class MaxPool(Leaf):
         m.d.sync += [self.done_valid.eq(done_2), self.done_t.eq(t_2)]
         # Drain.
         row = Signal(width, reset_less=True)
-        lane = Signal(len(self.drain_lane), reset_less=True)
+        together = p.pool_pixels
+        lane = Signal(range(max(p.pixels // together, 2)), reset_less=True)
         m.d.comb += out_port.addr.eq(self.drain_t)
         with m.If(self.drain_en):
-            m.d.sync += [row.eq(out_port.data), lane.eq(self.drain_lane)]
-        value = row.word_select(lane, p.word_bits)
+            m.d.sync += [row.eq(out_port.data), lane.eq(self.drain_lane >> (together - 1))]
+        value = row.word_select(lane, together * p.word_bits)
         for index in range(self.drain_latency - 1):
-            stage = Signal(p.word_bits, name=f"drain_{index}", reset_less=True)
+            stage = Signal(len(value), name=f"drain_{index}", reset_less=True)
             m.d.sync += stage.eq(value)
             value = stage
         m.d.comb += self.drain.eq(value)

@@ -13,6 +13,7 @@ from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, SP2_CODES, Sp2Code
 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
+FAMILIES = ("xcup", "xc7")  # as Yosys names them
 PORT_BITS = 128  # width of one AXI master
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
 
@@ -28,7 +29,7 @@ class EngineParams:
     which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
     partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
     weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
-    program memory.
+    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7".
     """
 
     pixels: int = 8
@@ -42,6 +43,7 @@ class EngineParams:
     weight_words: int = 4096
     program_words: int = 8192
     sp2_code: str = "two-term-6"
+    family: str = "xcup"
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -75,6 +77,7 @@ class EngineParams:
         need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
         need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
+        need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
     # --- array -----------------------------------------------------------------------------
@@ -124,6 +127,16 @@ class EngineParams:
     def lanes(self) -> int:
         """Largest number of pixels read per cycle."""
         return self.pixels * self.max_mode
+
+    @property
+    def vector_pixels(self) -> int:
+        """Pixels per step of the vector unit: its results share the requantisation columns."""
+        return 2 if self.columns >= 2 * self.in_channels and self.lanes >= 2 else 1
+
+    @property
+    def pool_pixels(self) -> int:
+        """Pixels of a max-pool tile that leave in one exit step."""
+        return 2 if self.pixels % 2 == 0 and self.write_words(1) >= 2 else 1
 
     # --- weights ---------------------------------------------------------------------------
     @property

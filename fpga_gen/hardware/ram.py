@@ -23,7 +23,7 @@ module {name} (
     input  wire [{w}:0] w_data,
     input  wire [{e}:0] w_en
 );
-    (* ram_style = "{style}" *)
+    (* ram_style = "{style}"{unchecked} *)
     reg [{w}:0] mem [0:{last}];
     reg [{w}:0] read;
     always @(posedge clk) read <= mem[r_addr];
@@ -43,13 +43,15 @@ _OUTPUT_REGISTER = """\
 @dataclass(frozen=True)
 class RamShape:
     """width bits x depth rows; lanes: independently written parts (bytes); style: block,
-    distributed or ultra; registered: second read register (as URAM and BRAM have)."""
+    distributed or ultra; registered: second read register (as URAM and BRAM have); unchecked: its
+    user never relies on a row that is read while it is written."""
 
     width: int
     depth: int
     style: str
     lanes: int = 1
     registered: bool = False
+    unchecked: bool = False
 
     @property
     def name(self) -> str:
@@ -89,6 +91,7 @@ class RamShape:
         return _TEMPLATE.format(
             name=name or self.name,
             style=self.style,
+            unchecked=", no_rw_check" if self.unchecked else "",
             last=self.depth - 1,
             write=write,
             output=(_OUTPUT_REGISTER if self.registered else _OUTPUT).format(**values),

@@ -188,6 +188,10 @@ class Sequencer(wiring.Component):
             | (vector.n_sources > MAX_SOURCES)
             | (vector.out_h == 0)
             | (vector.out_w == 0)
+            | (vector.pair & (p.vector_pixels == 1))
+            | (~vector.direct & ((vector.y_words == 0) | (vector.x_words == 0)))
+            | (vector.y_words > MAX_TABLE // 2)
+            | (vector.x_words > MAX_TABLE // 2)
         )
 
         def fail(code: ErrorCode) -> None:
@@ -276,7 +280,7 @@ class Sequencer(wiring.Component):
                 with m.If(self.table_index == (vector.n_sources << 1) - 1):
                     m.d.sync += [
                         self.table_index.eq(0),
-                        pairs.eq((vector.out_h * vector.y_taps + 1) >> 1),
+                        pairs.eq(vector.y_words),
                     ]
                     m.next = "COMMAND"
                     with m.If(~vector.direct):
@@ -287,7 +291,7 @@ class Sequencer(wiring.Component):
                 with m.If(self.table_index == pairs - 1):
                     m.d.sync += [
                         self.table_index.eq(0),
-                        pairs.eq((vector.out_w * vector.x_taps + 1) >> 1),
+                        pairs.eq(vector.x_words),
                     ]
                     m.next = "X_TABLE"
             table("X_TABLE", self.x_write, pairs, "COMMAND")

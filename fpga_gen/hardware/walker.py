@@ -8,12 +8,13 @@ The first slot's beats carry first = 1, the last slot's last = 1 (see isa.py for
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add
 from fpga_gen.hardware.config_view import Fields, header_fields
+from fpga_gen.hardware.fan_out import LOADS, copies
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import ADDRESS_BITS, BLOCK, HEADER_WORDS, TAP, Op
 
@@ -103,6 +104,8 @@ class Walker(wiring.Component):
             "last": 1,  # last slot of its tile
             "group_end": 1,  # last slot of its output group
             "end": 1,  # last slot of the instruction
+            "final": 7,  # index of its last pixel group
+            "single": 1,  # it is the first one
             **{k: v for k, v in TOKEN_FIELDS.items() if k != "pool"},
         }
         self.rec = {k: Signal(v, name=f"rec_{k}", reset_less=True) for k, v in shapes.items()}
@@ -133,16 +136,36 @@ class Walker(wiring.Component):
             m.d.comb += group_channels.eq(p.in_channels)
         tap_index = Signal(8)
         m.d.comb += [self.block_index.eq(block_index), self.tap_index.eq(tap_index)]
-        address = add(m, block.address, tap.address, p.banks, "slot_address")
+        # What a state needs is registered a state before: nothing waits for a comparison.
+        last_of = {
+            name: Signal(len(value), name=f"last_{name}", reset_less=True)
+            for name, value in (("block", block_index), ("tile", tile), ("group", group))
+        }
+        with m.If(self.start):
+            m.d.sync += [
+                last_of["block"].eq(cfg.n_blocks - 1),
+                last_of["tile"].eq(cfg.n_tiles - 1),
+                last_of["group"].eq(cfg.n_groups - 1),
+            ]
+        last_block, last_tile, last_group = (
+            Signal(reset_less=True, name=f"at_last_{n}") for n in last_of
+        )
+        last_slot = Signal(reset_less=True)
+        tile_final = Signal(7, reset_less=True)
+        channels = Signal(7, reset_less=True)
+        offset_address = Signal(ADDRESS_BITS, reset_less=True)
+        block_address = Signal(ADDRESS_BITS, reset_less=True)
+        address = add(m, block_address, tap.address, p.banks, "slot_address")
         next_base = add(m, base, cfg.out_plane, p.banks, "next_base")
-        last_block = self.pool | (block_index == cfg.n_blocks - 1)
-        last_slot = Signal()
-        last_tile = Signal()
-        last_group = Signal()
-        m.d.comb += [
+        m.d.sync += [
+            last_block.eq(self.pool | (block_index == last_of["block"])),
+            last_tile.eq(tile == last_of["tile"]),
+            last_group.eq(group == last_of["group"]),
             last_slot.eq(last_block & (tap_left == 1)),
-            last_tile.eq(tile == cfg.n_tiles - 1),
-            last_group.eq(group == cfg.n_groups - 1),
+            tile_final.eq(cfg.tile_groups - 1 - (tile >= cfg.long_tiles)),
+            channels.eq(Mux(left < group_channels, left, group_channels)),
+            block_address.eq(block.address),
+            offset_address.eq(address),
         ]
         carry = Signal(8)  # channels still to skip when moving to the next group
         rec = self.rec
@@ -171,12 +194,14 @@ class Walker(wiring.Component):
                 ]
                 m.next = "TAP"
             with m.State("TAP"):
+                m.next = "TAP_READ"
+            with m.State("TAP_READ"):  # its address is added to the block's
                 m.next = "PUSH"
             with m.State("PUSH"):
-                with m.If(~self.rec_valid | self.rec_take):
+                with m.If(~self.rec_valid):
                     m.d.sync += [
                         self.rec_valid.eq(1),
-                        rec["address"].eq(address),
+                        rec["address"].eq(offset_address),
                         rec["dy"].eq(tap.dy),
                         rec["dx"].eq(tap.dx),
                         rec["pad"].eq(block.pad),
@@ -185,12 +210,14 @@ class Walker(wiring.Component):
                         rec["last"].eq(last_slot),
                         rec["group_end"].eq(last_slot & last_tile),
                         rec["end"].eq(last_slot & last_tile & last_group),
-                        rec["groups"].eq(cfg.tile_groups - (tile >= cfg.long_tiles)),
+                        rec["final"].eq(tile_final),
+                        rec["single"].eq(tile_final == 0),
+                        rec["groups"].eq(tile_final + 1),
                         rec["new_instruction"].eq(~started),
                         rec["new_group"].eq(first_tile),
                         rec["base"].eq(base),
                         rec["byte_offset"].eq(offset),
-                        rec["channels"].eq(Mux(left < group_channels, left, group_channels)),
+                        rec["channels"].eq(channels),
                         first_slot.eq(0),
                         first_tap.eq(0),
                     ]
@@ -246,87 +273,112 @@ class Walker(wiring.Component):
                 "last",
                 "group_end",
                 "end",
-                "groups",
             )
         }
         active = Signal()
         running = Signal()  # from start to the last beat
         t = Signal(7)
+        left = Signal(7, reset_less=True)  # beats after this one
+        final = Signal()  # this is the slot's last beat
         age = Signal(range(self.slot_minimum + 1))  # beats since the slot began, saturating
         credit = Signal(3)
         old_enough = Signal()
-        final_beat = Signal()
         may_start = Signal()
         begin = Signal()
         token_blocked = Signal()
         weights_ready = Signal()
+        idle = Signal()
+        drain_free = Signal()
+        push = Signal()  # a token is on its way
+        token_taken = Signal()
+        m.d.sync += [
+            drain_free.eq(self.drain_free),
+            token_taken.eq(self.token_valid),
+            push.eq(begin & rec["last"]),
+        ]
         m.d.comb += [
             old_enough.eq(age >= self.slot_minimum - 1),
-            final_beat.eq(active & (t == slot["groups"] - 1)),
+            idle.eq(final | ~active),
             weights_ready.eq(self.pool | (credit != 0)),
-            token_blocked.eq(rec["last"] & (~self.drain_free | self.token_valid)),
+            # One cycle more than the token: `drain_free` is that old.
+            token_blocked.eq(rec["last"] & (~drain_free | self.token_valid | token_taken | push)),
             may_start.eq(self.rec_valid & weights_ready & ~token_blocked & self.lanes_ready),
-            begin.eq(may_start & old_enough & (final_beat | ~active)),
+            begin.eq(may_start & old_enough & idle),
             self.rec_take.eq(begin),
             self.busy.eq(running),
-            self.stall_weights.eq(self.rec_valid & ~weights_ready & (final_beat | ~active)),
-            self.stall_drain.eq(
-                self.rec_valid & weights_ready & token_blocked & (final_beat | ~active)
-            ),
+            self.stall_weights.eq(self.rec_valid & ~weights_ready & idle),
+            self.stall_drain.eq(self.rec_valid & weights_ready & token_blocked & idle),
         ]
         m.d.sync += credit.eq(credit + self.credit_add - (begin & ~self.pool))
         with m.If(self.start):
             m.d.sync += [running.eq(1), age.eq(self.slot_minimum)]
-        with m.Elif(final_beat & slot["end"]):
+        with m.Elif(final & slot["end"]):
             m.d.sync += running.eq(0)
         with m.If(age != self.slot_minimum):
             m.d.sync += age.eq(age + 1)
         with m.If(active):
-            m.d.sync += t.eq(t + 1)
-        with m.If(final_beat):
+            m.d.sync += [t.eq(t + 1), left.eq(left - 1), final.eq(left == 1)]
+        with m.If(final):
             m.d.sync += active.eq(0)
         with m.If(begin):
-            m.d.sync += [active.eq(1), t.eq(0), age.eq(0)]
-            m.d.sync += [slot[k].eq(rec[k]) for k in slot]
-        # Tile token.
-        with m.If(self.token_valid & self.token_ready):
-            m.d.sync += self.token_valid.eq(0)
-        with m.If(begin & rec["last"]):
-            m.d.sync += [self.token_valid.eq(1), self.token_header.eq(self.header)]
-            m.d.sync += self.token_pool.eq(self.pool)
             m.d.sync += [
-                getattr(self, f"token_{k}").eq(rec[k]) for k in TOKEN_FIELDS if k != "pool"
+                active.eq(1),
+                t.eq(0),
+                age.eq(0),
+                left.eq(rec["final"]),
+                final.eq(rec["single"]),
             ]
+            m.d.sync += [slot[k].eq(rec[k]) for k in slot]
+        self._token(m, push)
         # Pixel address, relative to the block, of the group that is being issued.
         pixel = Signal(ADDRESS_BITS)
         tile_pixel = Signal(ADDRESS_BITS)
         column = Signal(13)
         tile_column = Signal(13)
         next_column = Signal(13)
-        row_end = Signal()
         step = Signal(ADDRESS_BITS)
+        # `row_end` goes with `column`, `tile_row_end` with `tile_column`.
+        row_end, tile_row_end, next_row_end = Signal(), Signal(), Signal()
+        single_group = Signal(reset_less=True)  # rows of one group
+        before_last = Signal(13, reset_less=True)  # column of the group before the last
+        with m.If(self.start):
+            m.d.sync += [
+                before_last.eq(cfg.groups_per_row - 2),
+                single_group.eq(cfg.row_mode & (cfg.groups_per_row == 1)),
+            ]
         m.d.comb += [
-            row_end.eq(cfg.row_mode & (column == cfg.groups_per_row - 1)),
             step.eq(Mux(row_end, cfg.row_step, cfg.pixel_step)),
             next_column.eq(Mux(row_end, 0, column + 1)),
+            next_row_end.eq(Mux(row_end, single_group, cfg.row_mode & (column == before_last))),
         ]
         next_pixel = add(m, pixel, step, p.banks, "next_pixel")
-        with m.If(self.start):
-            m.d.sync += [pixel.eq(0), tile_pixel.eq(0), column.eq(0), tile_column.eq(0)]
-        with m.Elif(final_beat & ~slot["last"]):
-            m.d.sync += [pixel.eq(tile_pixel), column.eq(tile_column)]
-        with m.Elif(final_beat & slot["group_end"]):
-            m.d.sync += [pixel.eq(0), tile_pixel.eq(0), column.eq(0), tile_column.eq(0)]
+        started = Signal()
+        m.d.sync += started.eq(self.start)
+        with m.If(started | (final & slot["group_end"])):
+            m.d.sync += [
+                pixel.eq(0),
+                tile_pixel.eq(0),
+                column.eq(0),
+                tile_column.eq(0),
+                row_end.eq(single_group),
+                tile_row_end.eq(single_group),
+            ]
+        with m.Elif(final & ~slot["last"]):
+            m.d.sync += [pixel.eq(tile_pixel), column.eq(tile_column), row_end.eq(tile_row_end)]
         with m.Elif(active):
-            m.d.sync += [pixel.eq(next_pixel), column.eq(next_column)]
-            with m.If(final_beat):
-                m.d.sync += [tile_pixel.eq(next_pixel), tile_column.eq(next_column)]
+            m.d.sync += [pixel.eq(next_pixel), column.eq(next_column), row_end.eq(next_row_end)]
+            with m.If(final):
+                m.d.sync += [
+                    tile_pixel.eq(next_pixel),
+                    tile_column.eq(next_column),
+                    tile_row_end.eq(next_row_end),
+                ]
         m.d.comb += [
             self.row_end.eq(row_end),
-            self.advance.eq(active & ~final_beat),
-            self.restore.eq(final_beat & ~slot["last"]),
-            self.commit.eq(final_beat & slot["last"] & ~slot["group_end"]),
-            self.reinit.eq(final_beat & slot["group_end"]),
+            self.advance.eq(active & ~final),
+            self.restore.eq(final & ~slot["last"]),
+            self.commit.eq(final & slot["last"] & ~slot["group_end"]),
+            self.reinit.eq(final & slot["group_end"]),
             self.beat_dy.eq(slot["dy"]),
             self.beat_dx.eq(slot["dx"]),
         ]
@@ -343,3 +395,20 @@ class Walker(wiring.Component):
             self.beat_mode.eq(cfg.mode),
             self.beat_double.eq(cfg.row_mode & (cfg.stride_x == 2)),
         ]
+
+    def _token(self, m: Module, push: Value) -> None:
+        """The tile's token, one cycle after its last slot began; the record still stands."""
+        with m.If(self.token_valid & self.token_ready):
+            m.d.sync += self.token_valid.eq(0)
+        with m.If(push):
+            m.d.sync += [self.token_valid.eq(1), self.token_pool.eq(self.pool)]
+            m.d.sync += [
+                getattr(self, f"token_{k}").eq(self.rec[k]) for k in TOKEN_FIELDS if k != "pool"
+            ]
+        bits = len(self.header)
+        for n, enable in enumerate(
+            copies(m, self.rec_take & self.rec["last"], bits // LOADS, "push", reset_less=False)
+        ):
+            part = slice(n * LOADS, (n + 1) * LOADS)
+            with m.If(enable):
+                m.d.sync += self.token_header[part].eq(self.header[part])

@@ -15,6 +15,9 @@ MULT_BITS = 16
 SHIFT_BITS = 6
 BIAS_BITS = 32
 ACC_BITS = 32
+TOTAL_BITS = 27  # of a sum that is multiplied: one DSP48E2 multiplies 27 by 18 bits
+DROP_SHIFT = 27  # from this shift on, the lowest DROP_BITS of a sum do not matter
+DROP_BITS = ACC_BITS - TOTAL_BITS + 1
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,21 @@ def join16(high: np.ndarray, low: np.ndarray) -> np.ndarray:
 
 
 def requantise(acc, bias, mult, shift, zero: int, lo: int, hi: int) -> np.ndarray:
-    """stored = clip(((acc + bias) * mult + 2^(shift-1)) >> shift) + zero, lo, hi).
+    """stored = clip((total * mult + 2^(shift-1)) >> shift) + zero, lo, hi), total = acc + bias.
+
+    total is first made 27 bits wide: from shift 27 on, total >> 6 goes with shift - 6; below,
+    total saturates. With a `mult` of full 16 bits (see `multiplier`) the former moves a result by
+    less than 1/32 of a step and the latter changes none, since such sums exceed every lo and hi.
 
     acc: integer array; bias, mult, shift broadcast against it. mult is unsigned 16 bit, shift is
     0..63 (no rounding term at 0), acc + bias must fit 32 bits (guaranteed at compile time).
     """
     total = np.asarray(acc, np.int64) + np.asarray(bias, np.int64)
     shift = np.asarray(shift, np.int64)
+    far = shift >= DROP_SHIFT
+    top = 1 << (TOTAL_BITS - 1)
+    total = np.where(far, total >> DROP_BITS, np.clip(total, -top, top - 1))
+    shift = np.where(far, shift - DROP_BITS, shift)
     half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
     return np.clip(((total * np.asarray(mult, np.int64) + half) >> shift) + zero, lo, hi)
 

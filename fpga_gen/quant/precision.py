@@ -74,11 +74,12 @@ def candidates(graph: Graph, options: QuantOptions) -> list[str]:
     total = sum(_node_macs(graph, n) for n in graph.nodes)
     readers = _readers(graph)
     pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+    wide_input = options.wide_input and not graph.host_input.gain  # pixels lose nothing in 8 bits
     return [
         name
         for name in stored_tensors(graph)
         if name not in pooled
-        and (name != graph.input or options.wide_input)
+        and (name != graph.input or wide_input)
         and sum(_node_macs(graph, n) for n in readers[name]) <= options.wide_mac_share * total
     ]
 

@@ -183,6 +183,8 @@ def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOption
         for name in options.wide_tensors:
             if name not in stored:
                 raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
+            if name == graph.input and graph.host_input.gain:
+                raise QuantError(f"wide_tensors: '{name}' is a picture of 8-bit pixels")
             if name in pooled or roots[name] != name:
                 raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
 
@@ -202,7 +204,10 @@ def _tensors(
     limits = clip_limits(graph)
 
     def scales_in(formats: dict[str, Format]) -> dict[str, float]:
-        return {n: calibration.histograms[roots[n]].scale(formats[n], limits[n]) for n in names}
+        scales = {n: calibration.histograms[roots[n]].scale(formats[n], limits[n]) for n in names}
+        if graph.host_input.gain:
+            scales[graph.input] = 1.0  # pixels are stored as they are
+        return scales
 
     formats = tensor_formats(graph, set())
     if options.wide_tensors is None:

@@ -72,8 +72,8 @@ class Histogram:
 
 
 def non_negative_tensors(graph: Graph) -> set[str]:
-    """Tensors that cannot be negative by construction (ReLU and what follows from it)."""
-    sure: set[str] = set()
+    """Tensors that cannot be negative by construction (pixels, ReLU and what follows)."""
+    sure: set[str] = {graph.input} if graph.host_input.gain else set()
     for node in graph.nodes:
         match node:
             case Conv():

@@ -16,6 +16,10 @@ KINDS = (
     "measured",
 )  # fmt: skip
 
+PRIMITIVES = {  # name in report.json: field of `Resources`
+    "lut": "luts", "ff": "flip_flops", "dsp": "dsps", "bram36": "bram36", "uram": "uram",
+}  # fmt: skip
+
 
 def utilisation(macs: int, cycles: int, macs_per_cycle: int) -> float:
     """Useful share of the array: MACs of the float network per MAC slot. Nothing padded, and no
@@ -124,6 +128,19 @@ class ResourceFacts:
 
 
 @dataclass(frozen=True)
+class TimingFacts:
+    """Deepest path between two registers of the mapped netlist, in levels: a LUT is one, a carry
+    chain of up to 16 bits two. wide_nets: nets with more than `fan_out_limit` loads."""
+
+    worst_levels: int
+    start: str
+    end: str
+    wide_nets: int
+    fan_out_limit: int
+    kind: str = "synthesised"
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
     calibration images); accuracy: of the last evaluation on a labelled folder."""
@@ -140,11 +157,21 @@ class Report:
     tool_version: str
     simulation: Simulation | None = None
     accuracy: Accuracy | None = None
+    timing: TimingFacts | None = None
     schema: int = SCHEMA
 
     def to_dict(self) -> dict:
         """JSON-able form, lists for tuples."""
-        return _plain(asdict(self))
+        data = _plain(asdict(self))
+        used, available = data["resources"]["used"], data["resources"]["available"]
+        data["resources"] = {
+            name: {"used": used[key], "available": available[key]}
+            for name, key in PRIMITIVES.items()
+        } | {"kind": self.resources.kind}
+        if self.timing is not None:
+            timing = data["timing"]
+            data["timing"] = {"from": timing.pop("start"), "to": timing.pop("end"), **timing}
+        return data
 
     @staticmethod
     def from_dict(data: dict) -> Report:
@@ -152,8 +179,8 @@ class Report:
         try:
             if data["schema"] != SCHEMA:
                 raise ValueError(f"schema {data['schema']}, this version reads {SCHEMA}")
-            used = data["resources"]
             simulation = data["simulation"]
+            timing = data.get("timing")
             accuracy = data.get("accuracy")
             return Report(
                 model=_load(ModelFacts, data["model"]),
@@ -162,17 +189,26 @@ class Report:
                 array=_load(ArrayFacts, data["array"]),
                 estimate=_load(Estimate, data["estimate"]),
                 memory=_load(MemoryFacts, data["memory"]),
-                resources=ResourceFacts(
-                    Resources(**used["used"]), Resources(**used["available"]), used["kind"]
-                ),
+                resources=_resources(data["resources"]),
                 layers=tuple(_load(LayerFacts, layer) for layer in data["layers"]),
                 quantisation=data["quantisation"],
                 tool_version=data["tool_version"],
                 simulation=None if simulation is None else _load(Simulation, simulation),
                 accuracy=None if accuracy is None else Accuracy.from_dict(accuracy),
+                timing=None
+                if timing is None
+                else _load(TimingFacts, {**timing, "start": timing["from"], "end": timing["to"]}),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a report: {error!r}") from error
+
+
+def _resources(data: dict) -> ResourceFacts:
+    used, available = (
+        Resources(**{key: data[name][side] for name, key in PRIMITIVES.items()})
+        for side in ("used", "available")
+    )
+    return ResourceFacts(used, available, data["kind"])
 
 
 def _plain(value: Any) -> Any:

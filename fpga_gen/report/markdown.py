@@ -62,6 +62,17 @@ def resource_rows(report: Report) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def timing_line(report: Report) -> str:
+    """Depth of the mapped netlist in one sentence."""
+    timing = report.timing
+    if timing is None:
+        return "Logic depth is not known yet: `fpga-gen synth DIR`."
+    return (
+        f"Deepest path ({timing.kind}): {timing.worst_levels} levels from `{timing.start}` to "
+        f"`{timing.end}`; {timing.wide_nets} nets with more than {timing.fan_out_limit} loads."
+    )
+
+
 def layer_rows(report: Report) -> list[tuple[str, ...]]:
     """One row of text for each layer."""
     return [
@@ -120,6 +131,7 @@ def render_markdown(report: Report) -> str:
     parts += [
         f"## Resources ({report.resources.kind})",
         table(("primitive", "used", "available", "share"), resource_rows(report)),
+        timing_line(report),
         f"Feature-map memory ({report.memory.kind}): {report.memory.peak_bytes:,} of "
         f"{report.memory.capacity_bytes:,} bytes used, {report.memory.live_bytes:,} live at once "
         f"in `{report.memory.at}`.",

@@ -24,6 +24,18 @@ def _values(
     return plane(0) + (128 if source["zero"] else 0)
 
 
+def _columns(i: Instruction, banks: int) -> tuple[np.ndarray, ...]:
+    """(addresses, weights) of the output columns, each (out_w, taps)."""
+    f, taps = i.fields, i.fields["x_taps"]
+    address, weight = (v.reshape(-1, taps, 2) for v in _axis(i.x, 2 * taps, banks))
+    if f["pair"]:
+        address[:, :, 1] += address[:, :, 0]
+        address, weight = (v.transpose(0, 2, 1).reshape(-1, taps) for v in (address, weight))
+    else:
+        address, weight = address[:, :, 0], weight[:, :, 0]
+    return address[: f["out_w"]], weight[: f["out_w"]]
+
+
 def _axis(table: tuple[dict[str, int], ...], taps: int, banks: int) -> tuple[np.ndarray, ...]:
     """(addresses, weights), each (outputs, taps)."""
     address = np.array([unpack_address(e["address"], banks) for e in table]).reshape(-1, taps)
@@ -59,8 +71,8 @@ def vector_sums(
         return _wrap(sum(s["factor"] * t for s, t in zip(i.sources, terms, strict=True)))
     if f["function"] == VectorOp.MUL or max(len(i.y), len(i.x)) > MAX_TABLE:
         raise ProgramError("a product cannot resample, and tables have a limited length")
-    y_address, y_weight = _axis(i.y, f["y_taps"], banks)
-    x_address, x_weight = _axis(i.x, f["x_taps"], banks)
+    y_address, y_weight = _axis(i.y[: f["out_h"] * f["y_taps"]], f["y_taps"], banks)
+    x_address, x_weight = _columns(i, banks)
     total = np.zeros((pixels, params.in_channels), np.int64)
     for source, first in zip(i.sources, base, strict=True):
         for ky in range(f["y_taps"]):

@@ -57,7 +57,10 @@ def lower_bound_bytes(qgraph: QuantGraph) -> int:
     bits = sum(weight_bits(n, qgraph) for n in qgraph.nodes if isinstance(n, QConv))
     for name in (qgraph.input, *dict.fromkeys(qgraph.outputs)):
         tensor = qgraph.tensors[name]
-        bits += tensor.channels * tensor.height * tensor.width * tensor.format.bits
+        shape = (tensor.channels, tensor.height, tensor.width)
+        if name == qgraph.input:
+            shape = qgraph.host_input.model_shape
+        bits += math.prod(shape) * tensor.format.bits
     return -(-bits // 8)
 
 
@@ -70,7 +73,7 @@ def mapping_text(instruction: Instruction, params: EngineParams) -> str:
     if instruction.op == Op.POOL:
         return f"{f['lanes']} px x {params.in_channels} ch"
     if instruction.op == Op.VECTOR:
-        return f"1 px x {params.in_channels} ch"
+        return f"{f['pair'] + 1} px x {params.in_channels} ch"
     return ""
 
 

@@ -132,7 +132,9 @@ class _Machine:
                 now += length
         return now
 
-    def _tile(self, begin: float, length: float, size: int, f: dict[str, int]) -> None:
+    def _tile(
+        self, begin: float, length: float, size: int, f: dict[str, int], pool: bool = False
+    ) -> None:
         """Last slot of a tile at `begin` or later, and the tile's drain."""
         timing = self.timing
         free = self.drained - timing.drain_tail - timing.drain_ahead
@@ -140,7 +142,7 @@ class _Machine:
             self.stall_drain += free - begin
             begin = free
         self.now = begin + length
-        steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]))
+        steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]), pool)
         start = max(begin + timing.array_latency, self.drained - timing.drain_tail)
         self.drained = start + max(steps, size) + timing.drain_tail
 
@@ -151,7 +153,8 @@ class _Machine:
             for count, size in sizes:
                 length = max(size, self.timing.min_slot)
                 for _ in range(count):
-                    self._tile(self.now + (f["slots"] - 1) * length, length, size, f)
+                    begin = self.now + (f["slots"] - 1) * length
+                    self._tile(begin, length, size, f, pool=True)
 
     def vector(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
@@ -162,9 +165,9 @@ class _Machine:
         reads = sum(1 + s["wide"] for s in i.sources)
         if f["function"] == VectorOp.LINEAR:
             reads *= f["y_taps"] * f["x_taps"]
-        per_pixel = max(reads, 2 if f["out16"] else 1)
-        pixels = f["out_h"] * f["out_w"]
-        self.now += f["n_blocks"] * (pixels * per_pixel + timing.vector_block)
+        per_step = max(reads, 2 if f["out16"] else 1)
+        steps = f["out_h"] * -(-f["out_w"] // (1 + f["pair"]))
+        self.now += f["n_blocks"] * (steps * per_step + timing.vector_block)
         self.now += timing.vector_tail
         self.vector_end = self.now
         self.drained = self.now - timing.wait_tail  # the unit is busy until its results are written

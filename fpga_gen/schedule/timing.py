@@ -27,14 +27,14 @@ class Timing:
     slot_load: float = 5.3
     slot_round: float = 15.2
     array_latency: int = 19
-    drain_tail: int = 16
+    drain_tail: int = 18
     drain_ahead: int = 2
     wait_tail: int = 13
     instruction: int = 1
-    vector_tail: int = 27
+    vector_tail: int = 29
     vector_block: int = 4
     load_word: float = 1.0
-    load_tail: int = 31
+    load_tail: int = 33
     store_latency: int = 11
     end: int = 23
     start: int = 24
@@ -63,9 +63,12 @@ def slot_time(params: EngineParams, timing: Timing, mode: int, groups: int) -> f
     return max(groups, timing.min_slot, load)
 
 
-def drain_time(params: EngineParams, lanes: int, groups: int, out16: bool) -> int:
+def drain_time(
+    params: EngineParams, lanes: int, groups: int, out16: bool, pool: bool = False
+) -> int:
     """Cycles in which the exit path is busy with the results of one tile."""
-    return groups * min(params.pixels, lanes) * (2 if out16 else 1)
+    steps = min(params.pixels, lanes) * (2 if out16 else 1)
+    return groups * (-(-steps // params.pool_pixels) if pool else steps)
 
 
 def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from fpga_gen.graph.ir import AxisTable
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import (
     MAX_BLOCKS,
+    MAX_SKIP,
     MAX_SOURCES,
     MAX_TABLE,
     Instruction,
@@ -23,6 +24,8 @@ from fpga_gen.schedule.placement import Placement
 from fpga_gen.schedule.weights import pack_params
 
 MAX_AXIS_TAPS = 127
+MAX_ROW = (1 << 13) - 1  # longest row of a VECTOR instruction
+NO_ENTRY = {"address": 0, "weight": 0}
 
 
 def _identity(table: AxisTable) -> bool:
@@ -33,25 +36,52 @@ def _identity(table: AxisTable) -> bool:
     )
 
 
-def _entries(
-    node: QResample, table: AxisTable, pitch: int, window: tuple[int, int], banks: int
-) -> tuple[dict[str, int], ...]:
-    """Table entries of outputs [first, end): address = input index * pitch, in words."""
-    if any(not 0 <= w <= 255 for row in table.weights for w in row):
+def _check_weights(node: QResample) -> None:
+    if any(not 0 <= w <= 255 for table in (node.y, node.x) for row in table.weights for w in row):
         raise ScheduleError(
             f"layer '{node.name}': interpolation weights must be 0..255 (a cubic resize is not "
             "supported)"
         )
-    return tuple(
+
+
+def _y_entries(
+    table: AxisTable, pitch: int, window: tuple[int, int], banks: int
+) -> tuple[dict[str, int], ...]:
+    """Entries of output rows [first, end): address = input row * pitch, in words."""
+    entries = [
         {"address": pack_address((table.start[i] + k) * pitch, banks), "weight": weight}
         for i in range(*window)
         for k, weight in enumerate(table.weights[i])
-    )
+    ]
+    return (*entries, *[NO_ENTRY] * (len(entries) % 2))
 
 
-def _row_windows(node: QResample, out: QTensor) -> list[tuple[int, int]]:
+def _pairs(params: EngineParams, table: AxisTable | None) -> bool:
+    """Whether two neighbouring outputs fit one step: one read serves both. None: no table."""
+    if params.vector_pixels == 1 or table is None:
+        return params.vector_pixels == 2
+    limit = min(MAX_SKIP, params.lanes - 1)
+    pairs = zip(table.start[::2], table.start[1::2], strict=False)
+    return all(0 <= second - first <= limit for first, second in pairs)
+
+
+def _x_entries(table: AxisTable, pair: bool, banks: int) -> tuple[dict[str, int], ...]:
+    """Two entries per step and tap: the first pixel's; the second's, relative to it."""
+    entries = []
+    for i in range(0, table.out_size, 2 if pair else 1):
+        both = pair and i + 1 < table.out_size
+        skip = pack_address(table.start[i + 1] - table.start[i], banks) if both else 0
+        for k, weight in enumerate(table.weights[i]):
+            entries.append({"address": pack_address(table.start[i] + k, banks), "weight": weight})
+            second = {"address": skip, "weight": table.weights[i + 1][k]} if both else NO_ENTRY
+            entries.append(second)
+    return tuple(entries)
+
+
+def _row_windows(node: QResample, out: QTensor, pair: bool) -> list[tuple[int, int]]:
     """Windows of output rows whose y table fits one instruction."""
-    if max(node.y.taps, node.x.taps) > MAX_AXIS_TAPS or out.width * node.x.taps > MAX_TABLE:
+    columns = -(-out.width // 2) * 2 if pair else 2 * out.width
+    if max(node.y.taps, node.x.taps) > MAX_AXIS_TAPS or columns * node.x.taps > MAX_TABLE:
         raise ScheduleError(
             f"layer '{node.name}': {node.y.taps} x {node.x.taps} interpolation taps for a width "
             f"of {out.width} exceed the tables ({MAX_TABLE} entries, {MAX_AXIS_TAPS} taps): "
@@ -83,10 +113,12 @@ def lower_vector(
     factors = node.factors if isinstance(node, QAdd) else (1,) * len(names)
     _check_bound(node, [tensors[n] for n in names], factors)
     direct = not isinstance(node, QResample) or (_identity(node.y) and _identity(node.x))
+    pair = _pairs(params, None if direct else node.x)
     windows = [(0, out.height)]
     if not direct:
         assert isinstance(node, QResample)
-        windows = _row_windows(node, out)
+        _check_weights(node)
+        windows = _row_windows(node, out, pair)
     sources = tuple(
         {
             "base": pack_address(places[n].address(0, 0), params.banks),
@@ -104,18 +136,24 @@ def lower_vector(
         y = x = ()
         if not direct:
             width = places[names[0]].layout.width
-            y = _entries(node, node.y, width, window, params.banks)
-            x = _entries(node, node.x, 1, (0, out.width), params.banks)
+            y = _y_entries(node.y, width, window, params.banks)
+            x = _x_entries(node.x, pair, params.banks)
+        rows, columns = window[1] - window[0], out.width
+        if direct and rows * columns <= MAX_ROW:  # one long row: no odd pixel in every row
+            rows, columns = 1, rows * columns
         fields = {
             "function": int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
             "direct": int(direct),
+            "pair": int(pair),
             "n_blocks": planes,
             "n_sources": len(sources),
             **output_fields(params, out, place, 0, window[0]),
             "y_taps": 1 if direct else node.y.taps,
             "x_taps": 1 if direct else node.x.taps,
-            "out_h": window[1] - window[0],
-            "out_w": out.width,
+            "out_h": rows,
+            "out_w": columns,
+            "y_words": len(y) // 2,
+            "x_words": len(x) // 2,
             "lo": node.lo,
             "hi": node.hi,
         }

@@ -51,6 +51,17 @@ class HostOperator:
     attributes: dict
 
 
+@dataclass(frozen=True)
+class HostInput:
+    """From the model's input to the engine's, in this order: `pads` (top, left, bottom, right)
+    zeros around it, value * gain[c] + offset[c] (empty: as it is), space to depth."""
+
+    space_to_depth: int
+    pads: tuple[int, ...]
+    gain: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Deployment:
     """A verified deploy folder.
@@ -73,7 +84,7 @@ class Deployment:
     output_tensors: tuple[Tensor, ...]
     output_names: tuple[str, ...]
     model_shape: tuple[int, int, int]
-    space_to_depth: int
+    host_input: HostInput
     host_ops: tuple[HostOperator, ...]
     preparation: Preparation
     instructions: tuple[tuple[str, str], ...]
@@ -200,7 +211,12 @@ def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) ->
         output_tensors=tensors,
         output_names=tuple(names),
         model_shape=(channels, height, width),
-        space_to_depth=int(host_input["space_to_depth"]),
+        host_input=HostInput(
+            space_to_depth=int(host_input["space_to_depth"]),
+            pads=tuple(int(v) for v in host_input["pads"]),
+            gain=tuple(float(v) for v in host_input["gain"]),
+            offset=tuple(float(v) for v in host_input["offset"]),
+        ),
         host_ops=tuple(
             HostOperator(o["kind"], o["target"], o["attributes"]) for o in layout["host_ops"]
         ),

@@ -62,10 +62,12 @@ class InputPacker:
         self._layout = deployment.input
         self._tensor = deployment.input_tensor
         self._shape = deployment.model_shape
-        self._block = deployment.space_to_depth
+        self._host = deployment.host_input
+        self._block = self._host.space_to_depth
         self._how = deployment.preparation
         self._table = self._pixel_table() if self._shape[0] in (1, 3) else None
         self._pairs = self._pair_tables() if self._is_direct() else None
+        self._frame: np.ndarray | None = None
 
     def pack(self, array: np.ndarray, region: np.ndarray) -> None:
         """Writes one frame.
@@ -92,7 +94,9 @@ class InputPacker:
         real = np.asarray(array, np.float64)
         if not np.isfinite(real).all():
             raise InputError("the array holds values that are not finite")
-        self.pack_stored(self._quantise(space_to_depth(real, self._block)), region)
+        top, left, bottom, right = self._host.pads
+        stored = self._quantise(np.pad(real, ((0, 0), (top, bottom), (left, right))))
+        self.pack_stored(space_to_depth(stored, self._block), region)
 
     def pack_stored(self, stored: np.ndarray, region: np.ndarray) -> None:
         """Writes stored integers (C, H, W) of the engine's input tensor."""
@@ -105,7 +109,14 @@ class InputPacker:
         region[:] = np.frombuffer(pack_input(self._layout, stored), np.uint8)
 
     def _quantise(self, real: np.ndarray) -> np.ndarray:
+        """Stored integers of real numbers (C, ...), float64, of the model's input."""
         t = self._tensor
+        if self._host.gain:
+            gain, offset = (
+                np.reshape(v, (-1,) + (1,) * (real.ndim - 1))
+                for v in (self._host.gain, self._host.offset)
+            )
+            real = real * gain + offset
         stored = np.clip(np.rint(real / t.scale) + t.zero, t.lo, t.hi)
         return stored.astype(np.int16 if t.bits == 16 else np.int8)
 
@@ -113,10 +124,22 @@ class InputPacker:
     def _pixel_table(self) -> np.ndarray:
         """(channels, 256): stored integer of each pixel value."""
         channels = self._shape[0]
-        mean, std = (np.array(v[:channels]) for v in (self._how.mean, self._how.std))
-        values = np.arange(256)[:, None] / 255.0
+        mean, std = (np.array(v[:channels])[:, None] for v in (self._how.mean, self._how.std))
+        values = np.arange(256) / 255.0
         real = ((values - mean) / std).astype(np.float32)  # the model's input is float32
-        return np.ascontiguousarray(self._quantise(real.astype(np.float64)).T)
+        return self._quantise(real.astype(np.float64))
+
+    def _framed(self, fitted: np.ndarray) -> np.ndarray:
+        """The picture inside the padding, whose pixels stand for the model's 0."""
+        if not any(self._host.pads):
+            return fitted
+        c, h, w = self._shape
+        top, left, bottom, right = self._host.pads
+        if self._frame is None:
+            self._frame = np.empty((h + top + bottom, w + left + right, c), np.uint8)
+            self._frame[:] = np.rint(self._host.offset).astype(np.uint8)
+        self._frame[top : top + h, left : left + w] = fitted
+        return self._frame
 
     def _pack_picture(self, picture: np.ndarray, region: np.ndarray) -> None:
         if self._table is None:
@@ -125,11 +148,12 @@ class InputPacker:
                 f"array of shape {self._shape}"
             )
         fitted = fit_picture(picture, self._shape[1:], self._how)
+        if self._shape[0] == 1:
+            fitted = np.asarray(Image.fromarray(fitted).convert("L"))[..., None]
+        fitted = self._framed(fitted)
         if self._pairs is not None:
             self._pack_direct(np.ascontiguousarray(fitted), region)
             return
-        if self._shape[0] == 1:
-            fitted = np.asarray(Image.fromarray(fitted).convert("L"))[..., None]
         stored = np.stack([self._table[c][fitted[..., c]] for c in range(self._shape[0])])
         self.pack_stored(space_to_depth(stored, self._block), region)
 
@@ -138,7 +162,7 @@ class InputPacker:
         m = self._layout.map
         return (
             self._shape[0] == 3
-            and self._shape[1] * self._shape[2] % 2 == 0
+            and m.height * m.width * self._block**2 % 2 == 0
             and m.word_channels == BEAT_BYTES
             and m.positions == tuple(range(m.channels))
             and m.byte_offset + m.channels <= m.word_channels

@@ -50,11 +50,16 @@ def layout_json(
     channels: int = 3,
     positions: list[int] | None = None,
     fit: str = "stretch",
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    pixels: bool = False,
     host_ops: list[dict] | None = None,
 ) -> dict:
     """A network whose output is one 8-bit map of half the picture's size."""
     height, width = size
-    shape = (channels * block * block, height // block, width // block)
+    rows, columns = height + pads[0] + pads[2], width + pads[1] + pads[3]
+    shape = (channels * block * block, rows // block, columns // block)
+    gain = [255 * v for v in STD[:channels]] if pixels else []
+    offset = [255 * v for v in MEAN[:channels]] if pixels else []
     image = map_json("image", shape, bits, word, positions)
     load = PORTS * 16 // word
     stream = -(-image["words"] // load)
@@ -74,15 +79,19 @@ def layout_json(
         "output": {"maps": [out], "offsets": [0], "bytes": out_bytes},
         "tensors": {
             "input": {
-                "name": "image", "shape": list(shape), "scale": 0.02 / 2 ** (bits - 8),
-                "format": format_json(bits),
+                "name": "image", "shape": list(shape),
+                "scale": 1.0 if pixels else 0.02 / 2 ** (bits - 8),
+                "format": format_json(bits, -128 if pixels else 0),
             },
             "outputs": [
                 {"name": "out", "shape": list(out_shape), "scale": 0.5, "format": format_json()}
             ],
         },
         "output_names": ["mask"],
-        "host_input": {"model_shape": [channels, height, width], "space_to_depth": block},
+        "host_input": {
+            "model_shape": [channels, height, width], "space_to_depth": block,
+            "pads": list(pads), "gain": list(gain), "offset": list(offset),
+        },
         "host_ops": host_ops or [],
         "preprocess": {"normalise": "imagenet", "fit": fit, "mean": MEAN, "std": STD, "grey": 114},
         "instructions": [["load", "image"], ["conv", "first"], ["end", ""]],

@@ -1,8 +1,7 @@
-"""Pictures into the region: the table path equals the plain arithmetic and is fast."""
+"""Pictures into the region: the table path equals the plain arithmetic."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,8 @@ LAYOUTS = {
     "narrow-words": {"word": 4, "bits": 16},
     "permuted": {"positions": [0, 2, 1, 3, 4, 5, 6, 7, 8, 9, 11, 10]},
     "grey": {"channels": 1},
+    "direct-pixels": {"pixels": True, "pads": (1, 1, 1, 1)},
+    "grey-pixels": {"pixels": True, "pads": (1, 1, 1, 1), "channels": 1},
 }
 
 
@@ -56,9 +57,16 @@ def test_table_equals_arithmetic(case):
     region = region_of(d, packer, picture)
     assert np.array_equal(region, region_of(d, packer, real))
 
-    t = d.input_tensor
-    stored = np.rint(space_to_depth(real, d.space_to_depth).astype(np.float64) / t.scale)
-    stored = np.clip(stored, t.lo, t.hi).astype(np.int16)
+    t, host = d.input_tensor, d.host_input
+    if host.gain:  # pixels are stored as they are, minus 128
+        means = np.rint(np.array(host.offset)).astype(int)
+        framed = np.empty((t.shape[1] * 2, t.shape[2] * 2, channels), int)
+        framed[:] = means
+        framed[1:-1, 1:-1] = fitted
+        engine = space_to_depth(framed.transpose(2, 0, 1), 2) - 128
+    else:
+        engine = np.rint(space_to_depth(real, host.space_to_depth).astype(np.float64) / t.scale)
+    stored = np.clip(engine, t.lo, t.hi).astype(np.int16)
     assert len(np.unique(stored)) > 20
     words = unstripe(region.tobytes(), d.ports).view(np.int8)
     words = words.reshape(d.input.stream_words, d.input.load_words, -1).transpose(1, 0, 2)
@@ -93,17 +101,3 @@ def test_picture_for_a_network_without_colours(tmp_path: Path):
     d = load_deployment(write_deploy(tmp_path, layout_json(channels=2)))
     with pytest.raises(InputError, match="has 2 channels"):
         region_of(d, InputPacker(d), random_picture(8, 12))
-
-
-@pytest.mark.parametrize("bits", [8, 16])
-def test_a_352_picture_takes_less_than_a_millisecond(tmp_path: Path, bits: int):
-    """Measured 0.3 and 0.6 ms on a desktop core; the fastest of many runs, for a busy machine."""
-    d = load_deployment(write_deploy(tmp_path, layout_json((352, 352), bits=bits)))
-    packer, picture = InputPacker(d), random_picture(352, 352)
-    region = np.zeros(d.input.bytes, np.uint8)
-    fastest = 1.0
-    for _ in range(60):
-        began = time.perf_counter()
-        packer.pack(picture, region)
-        fastest = min(fastest, time.perf_counter() - began)
-    assert fastest < 1e-3

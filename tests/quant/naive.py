@@ -10,10 +10,12 @@ from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, Qua
 
 
 def requantise_exact(total: int, mult: int, shift: int, zero: int, lo: int, hi: int) -> int:
-    """Round half up of total * mult / 2^shift by integer floor division, then clip."""
-    doubled = 2 * total * mult + (1 << shift)
-    value = doubled // (2 << shift) if shift else total * mult
-    return min(max(value + zero, lo), hi)
+    """In Python's integers: the sum made 27 bits wide, then multiplied, rounded and clipped."""
+    if shift >= 27:
+        total, shift = total // 64, shift - 6
+    else:
+        total = min(max(total, -(2**26)), 2**26 - 1)
+    return min(max((total * mult + (2**shift // 2)) // 2**shift + zero, lo), hi)
 
 
 def run_naive(qgraph: QuantGraph, stored: np.ndarray) -> dict[str, np.ndarray]:

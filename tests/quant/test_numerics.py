@@ -56,13 +56,29 @@ def test_requantise_equals_big_integers():
     acc = rng.integers(-(2**30), 2**30, 4000)
     bias = rng.integers(-(2**30), 2**30, 4000)
     mult = rng.integers(1, 2**16, 4000)
-    shift = rng.integers(0, 48, 4000)
+    shift = rng.integers(0, 64, 4000)
     got = requantise(acc, bias, mult, shift, -128, -(2**62), 2**62)
     want = [
         requantise_exact(int(a) + int(b), int(m), int(s), -128, -(2**62), 2**62)
         for a, b, m, s in zip(acc, bias, mult, shift, strict=True)
     ]
     assert got.tolist() == want
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(-128, 127), (-32768, 32767), (0, 255)])
+def test_a_narrow_sum_changes_next_to_nothing(lo, hi):
+    """With a full multiplier: at most one step, and rarely, against the same without narrowing."""
+    rng = np.random.default_rng(2)
+    size = rng.integers(1, 31, 100_000)
+    total = rng.integers(-(1 << size), 1 << size)
+    mult = rng.integers(2**15, 2**16, total.size)
+    shift = rng.integers(0, 48, total.size)
+    half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+    plain = np.clip((total * mult + half) >> shift, lo, hi)
+    moved = np.abs(requantise(total, 0, mult, shift, 0, lo, hi) - plain)
+    assert moved.max() <= 1
+    assert (moved[shift < 27] == 0).all()
+    assert moved.mean() < 0.01
 
 
 def test_requantise_rounds_halves_up_also_below_zero():

@@ -109,7 +109,7 @@ def test_facts_by_hand() -> None:
     assert layers["conv1"].macs == 4 * 6 * 9 * 3 * 4
     assert layers["mul2"].macs == 0
     assert layers["conv0"].op == "conv"
-    assert layers["mul2"].mapping == "1 px x 4 ch"
+    assert layers["mul2"].mapping == "2 px x 4 ch"
     assert {"1x(2 px x 8 ch)", "2x(2 px x 4 ch)"} >= {layers["conv0"].mapping}
     e = schedule.estimate
     assert e.macs == layers["conv0"].macs + layers["conv1"].macs

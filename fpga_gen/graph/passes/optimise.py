@@ -15,6 +15,7 @@ from fpga_gen.graph.passes.affine import (
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
+from fpga_gen.graph.passes.picture import raw_picture
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.passes.stem import space_to_depth
 from fpga_gen.graph.verify import GraphRuleError, verify
@@ -41,8 +42,12 @@ LOWER: tuple[Pass, ...] = (materialise_concat, expand_groups, space_to_depth)  #
 MAX_ROUNDS = 100
 
 
-def optimise(graph: Graph) -> Graph:
+def optimise(
+    graph: Graph, picture: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+) -> Graph:
     """The graph in the form that the quantiser takes (`verify(lowered=True)`).
+
+    picture: (mean, std) of the normalisation if the input is a picture, see `raw_picture`.
 
     Every pass is exact up to float rounding. GraphRuleError names the pass that broke a rule.
     """
@@ -55,14 +60,16 @@ def optimise(graph: Graph) -> Graph:
             break
     else:
         raise GraphRuleError(f"passes did not settle in {MAX_ROUNDS} rounds")
+    if picture is not None:
+        graph = _run(raw_picture, graph, *picture)
     for step in LOWER:
         graph = _run(step, graph)
     verify(graph, lowered=True)
     return graph
 
 
-def _run(step: Pass, graph: Graph) -> Graph:
-    result = step(graph)
+def _run(step: Callable[..., Graph], graph: Graph, *arguments: object) -> Graph:
+    result = step(graph, *arguments)
     if result is not graph:
         try:
             verify(result)

