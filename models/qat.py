@@ -29,6 +29,7 @@ from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.images import NORMALISATIONS
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.numerics import SCHEMES
 from fpga_gen.quant.quantise import quantise
@@ -55,7 +56,7 @@ def quantise_network(
 ) -> tuple[Graph, QuantGraph]:
     """The compiler's float graph of an ONNX file and its quantised form, calibrated on `pairs`."""
     config = BuildConfig(model, board, scheme=scheme)
-    graph = optimise(import_onnx(model))
+    graph = optimise(import_onnx(model), NORMALISATIONS[config.preprocess.normalise])
     channels, height, width = graph.host_input.model_shape
     zeros = {o: np.zeros(graph.tensors[o].shape) for o in graph.outputs}
     shapes = [value.shape for value in run_host_ops(graph, zeros).values()]

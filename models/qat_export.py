@@ -44,7 +44,7 @@ class _Writer:
     """Nodes and initialisers of the file; `value` maps a graph tensor to the name of its value."""
 
     def __init__(self, graph: Graph, tensors: dict[str, QTensor]) -> None:
-        self.graph, self.tensors = graph, tensors
+        self.graph, self.tensors, self.host_input = graph, tensors, graph.host_input
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.value: dict[str, str] = {}
@@ -82,12 +82,22 @@ class _Writer:
         )
 
     def conv(self, node: Conv) -> str:
-        parts = []
+        parts, bias = [], node.bias.astype(np.float64)
         for number, term in enumerate(node.terms):
             weight, stride, pads = self._geometry(term)
-            names = [self.value[term.input], self.constant(f"{node.name}.weight{number}", weight)]
-            if not number:
-                names.append(self.constant(f"{node.name}.bias", node.bias.astype(np.float32)))
+            if (
+                term.input == self.graph.input and self.host_input.gain
+            ):  # the file takes no raw pixels
+                gain, offset = (
+                    np.array(v)[:, None, None]
+                    for v in (self.host_input.gain, self.host_input.offset)
+                )
+                bias = bias + (weight * offset).sum((1, 2, 3))
+                weight = weight * gain
+            kernel = self.constant(f"{node.name}.weight{number}", weight.astype(np.float32))
+            names = [self.value[term.input], kernel]
+            if number == len(node.terms) - 1:
+                names.append(self.constant(f"{node.name}.bias", bias.astype(np.float32)))
             parts.append(
                 self.node(
                     "Conv", names, f"{node.output}.term{number}",
@@ -102,23 +112,23 @@ class _Writer:
 
     def _geometry(self, term: ConvTerm) -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]:
         """(weight, stride, pads) on the model's input where the term reads a rearranged one."""
-        b = self.graph.host_input.space_to_depth
-        if term.input != self.graph.input or b == 1:
-            return term.weight.astype(np.float32), term.stride, term.pads
+        if term.input != self.graph.input:
+            return term.weight, term.stride, term.pads
+        b = self.host_input.space_to_depth
         out, deep, kh, kw = term.weight.shape
         blocks = term.weight.reshape(out, b, b, deep // (b * b), kh, kw)
         weight = blocks.transpose(0, 3, 4, 1, 5, 2).reshape(out, -1, b * kh, b * kw)
-        pads = [b * p for p in term.pads]
+        pads = [b * p + q for p, q in zip(term.pads, self.host_input.pads, strict=True)]
         for axis, (before, after) in enumerate(((0, 2), (1, 3))):  # zeros that only padded
             used = np.flatnonzero(weight.any((0, 1, 3 - axis)))
-            first = min(int(used[0]) if used.size else 0, pads[before])
-            last = int(used[-1]) if used.size else 0
-            size = weight.shape[2 + axis]
-            cut = size - 1 - last
-            weight = weight.take(np.arange(first, last + 1), 2 + axis)
+            size = weight.shape[2 + axis] if b > 1 else 0
+            first = min(int(used[0]), pads[before]) if size and used.size else 0
+            cut = min(size - 1 - int(used[-1]), pads[after]) if size and used.size else 0
+            weight = weight.take(np.arange(first, weight.shape[2 + axis] - cut), 2 + axis)
             pads[before] -= first
             pads[after] -= cut
-        return np.ascontiguousarray(weight, np.float32), (b, b), tuple(pads)
+        stride = (b * term.stride[0], b * term.stride[1])
+        return np.ascontiguousarray(weight), stride, tuple(pads)
 
     def resample(self, node: Resample) -> str:
         source = self.value[node.input]
@@ -184,7 +194,9 @@ def write_graph(graph: Graph, qgraph: QuantGraph, path: Path) -> None:
     ValueError names a node that ONNX cannot express.
     """
     writer = _Writer(graph, qgraph.tensors)
-    writer.quantised("image", graph.input)
+    writer.value[graph.input] = "image"
+    if not graph.host_input.gain:  # pixels are 8-bit integers already
+        writer.quantised("image", graph.input)
     for node in graph.nodes:
         inputs = [writer.value[i] for i in node.inputs]
         match node:

@@ -16,7 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fpga_gen.graph.axis import exact_scale, resize_rows
-from fpga_gen.graph.ir import Add, AxisTable, Clip, Concat, Conv, Graph, HostOp, MaxPool, Mul
+from fpga_gen.graph.ir import (
+    Add,
+    AxisTable,
+    Clip,
+    Concat,
+    Conv,
+    Graph,
+    HostInput,
+    HostOp,
+    MaxPool,
+    Mul,
+)
 from fpga_gen.quant.calibrate import compact_weight
 from fpga_gen.quant.ir import QConv, QTensor, QuantGraph
 from fpga_gen.quant.layer import input_units
@@ -229,11 +240,7 @@ class QuantNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         graph, tensors = self.graph, self.tensors
-        b = graph.host_input.space_to_depth
-        n, c, h, w = images.shape
-        x = images.view(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4)
-        x = x.reshape(n, b * b * c, h // b, w // b)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = _prepared(images, graph.host_input)
         values = {graph.input: self._stored(graph.input, x, Clip())}
 
         def real(name: str) -> Tensor:
@@ -268,6 +275,19 @@ class QuantNet(nn.Module):
             for n in self.graph.nodes
         )
         return replace(self.graph, nodes=nodes)
+
+
+def _prepared(images: Tensor, host: HostInput) -> Tensor:
+    """Engine input of a batch, as `graph.interpreter.prepare_input` makes it of one picture."""
+    top, left, bottom, right = host.pads
+    x = F.pad(images, (left, right, top, bottom))
+    if host.gain:
+        gain, offset = (torch.tensor(v).to(x).view(1, -1, 1, 1) for v in (host.gain, host.offset))
+        x = x * gain + offset
+    b = host.space_to_depth
+    n, c, h, w = x.shape
+    x = x.view(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4)
+    return x.reshape(n, b * b * c, h // b, w // b).contiguous(memory_format=torch.channels_last)
 
 
 def _max_pool(x: Tensor, node: MaxPool) -> Tensor:

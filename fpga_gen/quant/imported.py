@@ -105,7 +105,8 @@ def import_scales(graph: Graph, wide: Sequence[str]) -> ImportedScales:
             kept[root] = (hint.scale, fmt)
     kept = {name: kept[roots[name]] for name in stored if roots[name] in kept}
     for name in stored:
-        if hints and roots[name] not in leaders:
+        pixels = name == graph.input and graph.host_input.gain
+        if hints and roots[name] not in leaders and not pixels:
             deviations.append(Deviation(name, "came without a scale: calibrated"))
     deviations += _vanished(graph, set(stored), kept)
     hinted = tuple(n for n in stored if n in hints)

