@@ -28,7 +28,8 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from models.qat import main
 from models.qat_export import write_graph
-from models.qat_graph import QuantNet, start_latent
+from models.qat_graph import QuantNet
+from models.qat_layers import start_latent
 from tests.cli.conftest import board_files, cli, tiny_board
 from tests.frontend.onnx_models import Net
 
