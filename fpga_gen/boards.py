@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fpga_gen.errors import BoardError, ScheduleError
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.numerics import SCHEMES
 
-SCHEMES = ("mixed", "fixed8")
 HP_BITS = (64, 128)  # SmartConnect brings the engine's 128-bit ports down to 64 on Zynq-7000
 PROCESSORS = ("zynq_ultra_ps_e", "processing_system7")
 _PACKAGE = Path(__file__).resolve().parent
@@ -71,8 +71,14 @@ class Board:
     search: bool = True
 
     def default_array(self, scheme: str) -> EngineParams:
-        """Engine parameters of a quantisation scheme, one of `SCHEMES`."""
-        return self.fixed8 if scheme == "fixed8" else self.array
+        """Engine parameters of a quantisation scheme, a key of `numerics.SCHEMES`."""
+        chosen = SCHEMES[scheme]
+        params = self.array if chosen.sp2 else self.fixed8
+        if not chosen.fixed:
+            params = dataclasses.replace(params, dsp_columns=0)
+        if chosen.sp2_code is not None:
+            params = dataclasses.replace(params, sp2_code=chosen.sp2_code)
+        return params
 
     def read_bytes_per_cycle(self, ports: int, clock_mhz: float) -> float:
         """What DRAM and `ports` HP ports sustain, in bytes per cycle of the engine."""

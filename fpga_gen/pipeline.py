@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +30,17 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import save_quant_graph
 from fpga_gen.registers import INTERFACE_VERSION
-from fpga_gen.report import ModelFacts, Report, render_markdown
+from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
+from fpga_gen.report.facts import ResourceFacts
+from fpga_gen.report.render import report_files
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.schedule.timing import board_timing
 from fpga_gen.sizing.cycles import frame_work
 from fpga_gen.sizing.search import Candidate, find_engines
 from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen.synth.known import known_design
 
 
 @dataclass
@@ -152,10 +155,13 @@ def make_report(flow: Flow) -> None:
 
 
 def generate_rtl(flow: Flow) -> None:
-    """EngineParams -> Verilog."""
+    """EngineParams -> Verilog; its resources are known if it is one of the mapped engines."""
     from fpga_gen.hardware.top import generate_verilog  # amaranth: an estimate does without
 
     flow.verilog = generate_verilog(flow.params, design_hash(flow.params))
+    if known := known_design(flow.verilog):
+        resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
+        flow.report = replace(flow.report, resources=resources, timing=known[1])
 
 
 def vivado_project(flow: Flow) -> None:
@@ -175,8 +181,7 @@ def write_directory(flow: Flow) -> None:
         "weights.bin": flow.schedule.weights,
         "quantised.npz": quant_graph_bytes(flow.qgraph),
         "layout.json": to_json(host_layout(flow.schedule, flow.qgraph, flow.config.preprocess)),
-        "report.json": to_json(flow.report.to_dict()),
-        "report.md": render_markdown(flow.report).encode(),
+        **report_files(flow.report),
     }
     write_build(flow.target, files, manifest_facts(flow))
 

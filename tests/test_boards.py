@@ -9,6 +9,7 @@ import pytest
 from fpga_gen.boards import board_names, boards_folder, load_board, read_board
 from fpga_gen.config import BuildConfig
 from fpga_gen.errors import BoardError, ScheduleError
+from fpga_gen.quant.numerics import SCHEMES
 from fpga_gen.resources import MAX_LUT_SHARE, estimate_resources
 
 
@@ -45,7 +46,7 @@ def test_kv260_is_the_datasheet():
 
 
 @pytest.mark.parametrize("name", board_names())
-@pytest.mark.parametrize("scheme", ["mixed", "fixed8"])
+@pytest.mark.parametrize("scheme", list(SCHEMES))
 def test_default_arrays_fit(name: str, scheme: str):
     board = load_board(name)
     params = config(board=name, scheme=scheme).resolve_params(board)
@@ -116,6 +117,16 @@ def test_array_is_honoured():
 def test_fixed8_refuses_sp2_columns():
     with pytest.raises(BoardError, match="fixed8 has no SP2 columns"):
         config(scheme="fixed8", array=(8, 16, 24, 18)).resolve_params(load_board("zcu104"))
+
+
+def test_schemes_choose_the_columns_and_the_code():
+    board = load_board("zcu104")
+    sp2 = config(scheme="sp2").resolve_params(board)
+    assert (sp2.dsp_columns, sp2.sp2_columns) == (0, board.array.sp2_columns)
+    msq4 = config(scheme="msq4", array=(8, 16, 24, 12)).resolve_params(board)
+    assert (msq4.dsp_columns, msq4.sp2_columns, msq4.sp2_code) == (24, 12, "sp2-4")
+    with pytest.raises(BoardError, match="sp2 has no DSP columns, --array asks for 24"):
+        config(scheme="sp2", array=(8, 16, 24, 18)).resolve_params(board)
 
 
 @pytest.mark.parametrize("clock", [0.0, -5.0, 1000.0, float("nan")])

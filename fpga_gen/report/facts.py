@@ -10,8 +10,9 @@ from typing import Any
 from fpga_gen.boards import Resources
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
+from fpga_gen.report.timeline import Timeline
 
-SCHEMA = 1
+SCHEMA = 2
 KINDS = (
     "counted", "datasheet", "estimated", "float", "integer reference", "simulated", "synthesised",
     "implemented", "measured",
@@ -72,29 +73,34 @@ class Performance:
 
 @dataclass(frozen=True)
 class Estimate(Performance):
-    """dram_lower_bound_bytes: weights and input once, outputs once."""
+    """dram_lower_bound_bytes: weights and input once, outputs once; read_bytes_per_cycle: what
+    DRAM is taken to give."""
 
     dram_lower_bound_bytes: int = 0
+    read_bytes_per_cycle: float = 0.0
     kind: str = "estimated"
 
 
 @dataclass(frozen=True)
 class Simulation(Performance):
     """One frame through the generated RTL. tensors_compared: maps equal to the integer reference
-    in every element; wall_seconds: run time of the simulation."""
+    in every element; wall_seconds: run time of the simulation; starts: cycle at which each
+    instruction of the report's timeline was dispatched."""
 
     bit_exact: bool = False
     tensors_compared: int = 0
     wall_seconds: float = 0.0
     image: str = ""
     counters: dict[str, int] = field(default_factory=dict)
+    starts: tuple[int, ...] = ()
     kind: str = "simulated"
 
 
 @dataclass(frozen=True)
 class LayerFacts:
     """One layer of the schedule. mapping: how the array is used; macs: of the float layer;
-    utilisation: 0..1; dram_bytes: read and written for this layer."""
+    utilisation: 0..1; dram_bytes: read and written for this layer; dram_bound_bytes: what it
+    must move at least (counted)."""
 
     name: str
     op: str
@@ -104,6 +110,7 @@ class LayerFacts:
     utilisation: float
     dram_bytes: int
     onnx_name: str = ""
+    dram_bound_bytes: int = 0
     kind: str = "estimated"
 
 
@@ -155,6 +162,7 @@ class Report:
     memory: MemoryFacts
     resources: ResourceFacts
     layers: tuple[LayerFacts, ...]
+    timeline: Timeline
     quantisation: dict
     tool_version: str
     simulation: Simulation | None = None
@@ -195,6 +203,7 @@ class Report:
                 memory=_load(MemoryFacts, data["memory"]),
                 resources=_resources(data["resources"]),
                 layers=tuple(_load(LayerFacts, layer) for layer in data["layers"]),
+                timeline=Timeline.from_dict(data["timeline"]),
                 quantisation=data["quantisation"],
                 tool_version=data["tool_version"],
                 simulation=None if simulation is None else _load(Simulation, simulation),

@@ -152,7 +152,7 @@ def render_markdown(report: Report) -> str:
         f"{report.memory.capacity_bytes:,} bytes used, {report.memory.live_bytes:,} live at once "
         f"in `{report.memory.at}`.",
         "## Quantisation",
-        table(("fact", "value"), _quantisation_rows(report.quantisation), left=2),
+        table(("fact", "value"), quantisation_rows(report.quantisation), left=2),
         *_imported_section(report.quantisation),
         "## Layers (estimated)",
         table(
@@ -188,7 +188,8 @@ def _imported_section(facts: dict) -> list[str]:
     ]
 
 
-def _quantisation_rows(facts: dict) -> list[tuple[str, str]]:
+def quantisation_rows(facts: dict) -> list[tuple[str, str]]:
+    """(fact, value) of the quantiser."""
     rows = []
     for key, value in facts.items():
         if isinstance(value, dict) or key == "imported":
