@@ -69,7 +69,8 @@ def check_directory(flow: BoardFlow) -> None:
             f"--memory {flow.memory_mb}: program and weights take {sum(sizes) >> 20} MiB, "
             f"at most {((1 << 31) - MEMORY_BASE) >> 20} MiB can be had"
         )
-    flow.dram = board_dram(flow.clock_mhz, size, base=MEMORY_BASE)
+    rate = float(build.manifest["memory_bytes_per_cycle"])
+    flow.dram = board_dram(flow.clock_mhz, size, base=MEMORY_BASE, rate=rate)
     overlay_files(flow, design_hash)
 
 

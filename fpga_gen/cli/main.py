@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from fpga_gen import __version__
+from fpga_gen.cli.bitstream import bitstream
 from fpga_gen.cli.board import board
 from fpga_gen.cli.boards import boards
 from fpga_gen.cli.build import build, check, estimate
@@ -30,7 +31,10 @@ def cli() -> None:
     """Compile a CNN in ONNX into a bit-exact FPGA accelerator."""
 
 
-COMMANDS = (build, simulate, synth, evaluate, reference, board, estimate, check, boards, models)
+COMMANDS = (
+    *(build, simulate, synth, evaluate, bitstream, reference, board, estimate, check, boards),
+    models,
+)
 for command in COMMANDS:
     cli.add_command(command)
 

@@ -19,10 +19,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fpga_gen_host.errors import DeviceError
+from fpga_gen_host.identity import INTERRUPT, VLNVS
 
-# As packaged IP, and as a module reference in a block design of one's own.
-VLNVS = ("fpga-gen:user:fpga_gen_top:1.0", "xilinx.com:module_ref:fpga_gen_top:1.0")
-INTERRUPT = "interrupt"  # the pin
 POLL_S = 0.0002  # between two looks at STATUS where no interrupt reaches this program
 POLL_SHARE = 0.02  # longer, if that is less than this share of the time since the last command
 OPEN_S = 60.0  # loading a bitstream
