@@ -19,7 +19,7 @@ from fpga_gen.resources import LIMITS, NAMES, estimate_resources, memory_blocks
 from fpga_gen.sizing.cycles import FrameCycles, Work, frame_cycles
 
 PIXELS = (1, 2, 4, 8, 16)
-MODES = ((1, 2, 3), (1, 2), (1,))
+MODES = ((1, 2, 3), (1, 2), (1, 3), (1,))
 PORTS = (4, 2, 1)
 WEIGHT_WORDS = (4096, 2048, 1024, 512)
 DEPTHS = (4096, 8192, 12288, 16384)  # rows of a bank, in whole URAMs
