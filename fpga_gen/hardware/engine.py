@@ -17,7 +17,7 @@ from fpga_gen.hardware.exit_path import ExitPath
 from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
-from fpga_gen.hardware.loader import Loader
+from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
 from fpga_gen.hardware.params import EngineParams
@@ -222,6 +222,8 @@ class Engine(wiring.Component):
         pool_valid = delay(
             m, walker.beat_valid & walker.beat_pool, lag, "pool_valid", reset_less=False
         )
+        assert walker.credit_latency + lag >= CREDIT_LEAD
+        assert walker.slot_minimum >= CREDIT_LEAD
         early = lag - array.lead
         switch = delay(m, walker.beat_switch, early, "switch", reset_less=False)
         mode = delay(m, walker.beat_mode, early, "beat_mode")
