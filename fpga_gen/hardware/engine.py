@@ -270,7 +270,8 @@ class Engine(wiring.Component):
             },
         )
         m.d.comb += [
-            loader.switch.eq(delay(m, switch, array.lead, "switched", reset_less=False)),
+            # The loader's next slot needs two cycles to `stage`: it may hear of the switch early.
+            loader.switch.eq(switch),
             exit_.token_valid.eq(walker.token_valid),
             walker.token_ready.eq(exit_.token_ready),
             exit_.token_header.eq(walker.token_header),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
 
@@ -29,13 +29,13 @@ class Timing:
     slot_load: float = 1.0
     slot_round: float = 7.0
     param_load: float = 5.3
-    array_latency: int = 19
+    array_latency: int = 20
     drain_tail: int = 18
     drain_ahead: int = -5
     wait_tail: int = 13
     instruction: int = 7
-    vector_tail: int = 29
-    vector_block: int = 4
+    vector_tail: int = 28
+    vector_block: int = 5
     load_word: float = 1.0
     load_tail: int = 33
     store_latency: int = 11
@@ -52,6 +52,16 @@ class Timing:
 
 
 DEFAULT_TIMING = Timing()
+SUSTAINED = 51.2  # bytes per cycle that the DRAM model behind DEFAULT_TIMING gives, bursts apart
+
+
+def board_timing(bytes_per_cycle: float) -> Timing:
+    """Timing on a board whose ports and DRAM sustain `bytes_per_cycle`.
+
+    Faster memories count as SUSTAINED: nothing faster was compared with the RTL.
+    """
+    share = min(1.0, round(bytes_per_cycle / SUSTAINED, 3))
+    return replace(DEFAULT_TIMING, read_limit=round(DEFAULT_TIMING.read_limit * share, 2))
 
 
 def record_words(params: EngineParams, granules: int) -> float:
