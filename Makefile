@@ -1,6 +1,7 @@
-# Targets: demo, test, test-full, clean. Everything is installed into .venv from PyPI.
+# Targets: demo, test, test-full, bench, bench-host, clean. All is installed into .venv from PyPI.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
+#   make bench BENCH_OPTIONS=--rtl
 
 PYTHON     ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p))))
 VENV       ?= .venv
@@ -13,7 +14,11 @@ DEMO_MODEL ?= $(firstword $(wildcard models/pretrained/*mseg*.onnx) $(DEMO)/hard
 # Extra options of the demo's build, for example --clock-mhz 250
 BUILD_OPTIONS ?=
 
-.PHONY: demo test test-full lint clean
+BENCH      ?= build/bench
+# --rtl simulates the whole networks as well; --only TEXT runs some works
+BENCH_OPTIONS ?=
+
+.PHONY: demo test test-full bench bench-host lint clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -51,7 +56,14 @@ demo: $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
 	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(DEMO)/$(BOARD) \
 	  --calibration $(DEMO)/calibration $(BUILD_OPTIONS)
 	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --overlay $(DEMO)/overlay.png
-	@echo "report: $(DEMO)/$(BOARD)/report.md   mask: $(DEMO)/overlay.png"
+	@echo "report: $(DEMO)/$(BOARD)/report.html   mask: $(DEMO)/overlay.png"
+
+# What a 352x352 frame costs the processor before and after the engine, on one core.
+bench-host: $(VENV)/.base $(DEMO)/$(BOARD)/manifest.json
+	PYTHONPATH=host $(BIN)/python -m fpga_gen_host.benchmark $(DEMO)/$(BOARD)
+
+$(DEMO)/$(BOARD)/manifest.json: | $(DEMO_MODEL) $(VENV)/.base
+	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(@D) $(BUILD_OPTIONS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -62,6 +74,17 @@ test: lint
 
 test-full: lint
 	$(BIN)/python -m pytest -q
+
+# NNgen in an environment of its own: its packages are no concern of ours.
+$(BENCH)/nngen/.installed: bench/nngen-requirements.txt | $(BIN)/python
+	rm -rf $(BENCH)/nngen
+	$(BIN)/python -m venv $(BENCH)/nngen
+	$(BENCH)/nngen/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+# About 10 minutes on two cores, 25 with --rtl; docs/benchmark.md and .json are rewritten.
+bench: $(VENV)/.models $(BENCH)/nngen/.installed
+	$(BIN)/python -m bench --nngen $(BENCH)/nngen/bin/python --folder $(BENCH) $(BENCH_OPTIONS)
 
 clean:
 	rm -rf build dist $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -21,7 +21,7 @@ class BuildConfig:
     """Options of `fpga-gen build` and `estimate`.
 
     input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
-    in_channels, dsp_columns, sp2_columns, None for the board's default; clock_mhz: None for the
+    in_channels, dsp_columns, sp2_columns, None for the best one; clock_mhz: None for the
     board's default; calibration: a folder of pictures, None for seeded synthetic ones.
     """
 
@@ -52,6 +52,10 @@ class BuildConfig:
                 f"{board.name}"
             )
         return float(self.clock_mhz)
+
+    def searches(self, board: Board) -> bool:
+        """Whether the engine is to be found for the model, not given by the user or the board."""
+        return self.array is None and board.search
 
     def resolve_params(self, board: Board) -> EngineParams:
         """Engine parameters; ScheduleError tells why an array cannot be had on this board."""

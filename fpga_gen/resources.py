@@ -1,69 +1,187 @@
-"""Estimate of the logic an engine takes, and the check that it fits the board.
+"""What an engine takes of a board, from blocks that Yosys mapped, and the check that it fits.
 
-The coefficients come from mapping single blocks with Yosys (Zynq UltraScale+ family); they are
-estimates, not results of place-and-route.
+costs.json holds, for a few reference engines, the primitives of every class of block (written by
+`python -m fpga_gen.synth.table`). Another engine's class costs as much as the nearest reference's
+times the ratio of their sizes; URAM and block RAM follow from the shapes of the memories. Nothing
+here is a result of place-and-route.
 """
 
 from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 
 from fpga_gen.boards import Board, Resources
 from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.params import EngineParams
 
-SP2_LUTS = {"two-term-6": 47, "two-term-6s": 43, "sp2-4": 34}  # per MAC, adder tree included
-DSP_LUTS = 4  # per MAC: splitting the packed products and joining the cascades
-PARTIAL_LUTS = 72  # per accumulator: 32 bit, up to 32 entries of distributed RAM, adder
-BANK_LUTS = 6  # per bit of a bank word: rotation and lane selection
-EXIT_LUTS = 7_000  # requantisation, activation, write-back
-CONTROL_LUTS = 10_000  # DMA, decoder, registers
-EXIT_DSPS = 160  # requantisation and vector multipliers
+COSTS = Path(__file__).with_name("costs.json")
+LIMITS = {"luts": 0.80, "flip_flops": 0.80, "dsps": 0.95, "bram36": 0.95, "uram": 0.95}  # automatic
 MAX_LUT_SHARE = 0.90  # above this, placement is not expected to succeed at the target clock
-FF_PER_LUT = 1.2  # register stages wherever fan-out is large
+ASKED = {"luts": MAX_LUT_SHARE, "flip_flops": 1.0, "dsps": 1.0, "bram36": 1.0, "uram": 1.0}
 URAM_ROWS, URAM_BITS = 4096, 72
-BRAM_ROWS, BRAM_BITS = 512, 72
+BRAM_BITS = 36 * 1024
+BANK_BITS, BANK_ROWS = 16, 1024  # of half a block RAM with byte enables, its parity bits unused
+# DSP48E1 for each DSP48E2, whose multiplier is two bits wider (both mapped by Yosys).
+DSP48E1_FACTOR = {"dsp columns": 2, "requantise": 2}
+NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "dsps": "DSPs", "bram36": "BRAM36",
+         "uram": "URAM"}  # fmt: skip
+REMEDIES = {"luts": "fewer SP2 columns", "flip_flops": "fewer columns", "dsps": "fewer DSP columns",
+            "bram36": "a smaller weight buffer", "uram": "fewer pixels"}  # fmt: skip
+
+
+def lane_sources(params: EngineParams) -> int:
+    """Different choices of pixel groups among the subgroups of the array."""
+    s = params.subgroups
+    return len({tuple(n // (s // m) for m in params.modes) for n in range(s)})
+
+
+def _mode_muxes(p: EngineParams) -> float:
+    """LUTs of the array's own multiplexers: activations, weights, drained lanes."""
+    weights = p.sub_weight_bits * (p.subgroups - 1)
+    return p.pixels * ((lane_sources(p) - 1) * p.word_bits + 8 * p.columns) + weights + 1
+
+
+# Size of a class of blocks, to which its cost is proportional.
+SIZES: dict[str, Callable[[EngineParams], float]] = {
+    "dsp columns": lambda p: p.pixels * p.dsp_columns * p.in_channels,
+    "sp2 columns": lambda p: p.pixels * p.sp2_columns * p.in_channels,
+    "lane skew": lambda p: p.pixels * lane_sources(p) * p.in_channels,
+    "active weights": lambda p: p.sub_weight_bits * p.subgroups,
+    "accumulators": lambda p: p.pixels * p.columns * max(1, p.tile_groups // 32),
+    "array": _mode_muxes,
+    "requantise": lambda p: p.columns,
+    "exit path": lambda p: p.columns,
+    "feature banks": lambda p: p.banks * p.word_bits,
+    "feature memory": lambda p: p.banks * p.word_bits,
+    "max-pool": lambda p: p.pixels * p.word_bits,
+    "vector unit": lambda p: p.vector_pixels * p.word_bits,
+    "lane masks": lambda p: p.lanes,
+    "loader": lambda p: p.sub_weight_bits * p.subgroups + 2 * p.stream_bits,
+    "parameter memory": lambda p: p.columns,
+    "read ports": lambda p: p.ports,
+    "control": lambda p: 1,
+}
+_MODULES = (  # beginning or end of a module's name: class
+    ("mac_dsp_pair", "dsp columns"),
+    ("mac_sp2_column", "sp2 columns"),
+    ("mac_skew", "lane skew"),
+    ("mac_weights", "active weights"),
+    ("accumulators_", "accumulators"),
+    ("mac_array", "array"),
+    ("fpga_gen_requantise", "requantise"),
+    ("fpga_gen_bank", "feature banks"),
+    ("fpga_gen_maxpool", "max-pool"),
+    ("fpga_gen_ram_distributed", "parameter memory"),
+    ("fpga_gen_top.engine.exit", "exit path"),
+    ("fpga_gen_top.engine.memory", "feature memory"),
+    ("fpga_gen_top.engine.vector", "vector unit"),
+    ("fpga_gen_top.engine.masks", "lane masks"),
+    ("fpga_gen_top.engine.loader", "loader"),
+    ("fpga_gen_top.shell.read.", "read ports"),
+)
+
+
+def class_of(module: str) -> str:
+    """Class of a module of the generated Verilog."""
+    return next((name for start, name in _MODULES if module.startswith(start)), "control")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A mapped engine: (LUTs, flip-flops, DSPs) of all blocks of each class."""
+
+    params: EngineParams
+    classes: dict[str, tuple[float, float, float]]
+
+
+@cache
+def references() -> tuple[Reference, ...]:
+    """Reference engines of costs.json."""
+    data = json.loads(COSTS.read_text("utf-8"))
+    return tuple(
+        Reference(
+            EngineParams.from_dict(entry["params"]),
+            {name: tuple(cost) for name, cost in entry["classes"].items()},
+        )
+        for entry in data["references"]
+    )
 
 
 def estimate_resources(params: EngineParams) -> Resources:
-    """Primitives of the generated engine (estimated)."""
-    lanes = params.pixels * params.in_channels
-    accumulators = params.pixels * params.columns
-    deep = max(1, params.tile_groups // 32)
-    luts = (
-        SP2_LUTS[params.sp2_code] * lanes * params.sp2_columns
-        + DSP_LUTS * lanes * params.dsp_columns
-        + PARTIAL_LUTS * deep * accumulators
-        + BANK_LUTS * params.word_bits * params.banks
-        + EXIT_LUTS
-        + CONTROL_LUTS
+    """Primitives of the generated engine (estimated from mapped blocks)."""
+    total = [0.0, 0.0, 0.0]
+    for name, size in SIZES.items():
+        wanted = size(params)
+        if not wanted:
+            continue
+        known = [r for r in _comparable(params) if r.classes.get(name) and size(r.params)]
+        if not known:
+            continue
+        nearest = min(known, key=lambda r: abs(math.log(wanted / size(r.params))))
+        ratio = wanted / size(nearest.params)
+        luts, flip_flops, dsps = nearest.classes[name]
+        if params.family != nearest.params.family:
+            dsps *= DSP48E1_FACTOR.get(name, 1)
+        cost = (luts, flip_flops, dsps)
+        total = [t + ratio * c for t, c in zip(total, cost, strict=True)]
+    uram, bram = memory_blocks(params)
+    return Resources(math.ceil(total[0]), math.ceil(total[1]), math.ceil(total[2]), bram, uram)
+
+
+def _comparable(params: EngineParams) -> list[Reference]:
+    """References of the same family and SP2 code, or all of them if there is none."""
+    same = [
+        r
+        for r in references()
+        if r.params.family == params.family and r.params.sp2_code == params.sp2_code
+    ]
+    return same or list(references())
+
+
+def memory_blocks(params: EngineParams) -> tuple[int, int]:
+    """(URAM, BRAM36) of the feature banks, the weight ring, program, tables and FIFOs."""
+    ultra = params.banks - params.bram_banks if params.family == "xcup" else 0
+    uram = ultra * -(-params.word_bits // URAM_BITS) * -(-params.bank_rows // URAM_ROWS)
+    bank = -(-params.word_bits // BANK_BITS) * -(-params.bank_rows // BANK_ROWS) / 2
+    ring = _bram(params.stream_bits, params.weight_words)
+    program = _bram(64, params.program_words)
+    tables = 4 * _bram(64, 512) + 1  # block, tap and axis tables; layer log
+    fifos = 2 * (params.ports + 1)
+    blocks = (params.banks - ultra) * bank + ring + program + tables + fifos
+    return uram, math.ceil(blocks)
+
+
+def _bram(width: int, rows: int) -> int:
+    """BRAM36 of a simple dual-port memory."""
+    wide = (
+        72
+        if rows <= 512
+        else max(w for w in (36, 18, 9, 4, 2, 1) if rows <= BRAM_BITS // w or w == 1)
     )
-    uram_wide = -(-params.word_bits // URAM_BITS)
-    weights = -(-params.stream_bits // BRAM_BITS) * -(-params.weight_words // BRAM_ROWS)
-    program = -(-64 // BRAM_BITS) * -(-params.program_words // BRAM_ROWS)
-    return Resources(
-        luts=luts,
-        flip_flops=int(FF_PER_LUT * luts),
-        dsps=lanes * params.dsp_columns // 2 + EXIT_DSPS,
-        bram36=weights + program,
-        uram=params.banks * uram_wide * -(-params.bank_rows // URAM_ROWS),
-    )
+    return -(-width // wide) * max(1, -(-rows // (BRAM_BITS // wide)))
+
+
+def excess(board: Board, params: EngineParams, limits: dict[str, float]) -> list[str]:
+    """What an engine needs beyond these shares of the board, with what to change; empty: fits."""
+    need, have = asdict(estimate_resources(params)), asdict(board.resources)
+    over = [
+        f"{NAMES[key]} {need[key]:,} of {int(share * have[key]):,} usable ({REMEDIES[key]})"
+        for key, share in limits.items()
+        if need[key] > share * have[key]
+    ]
+    if params.ports > board.hp_ports:
+        over.append(f"HP ports {params.ports} of {board.hp_ports} usable (fewer ports)")
+    return over
 
 
 def check_fit(board: Board, params: EngineParams) -> None:
     """ScheduleError with every resource that the array would exceed, and what to change."""
-    need, have = estimate_resources(params), board.resources
-    rows = (
-        ("LUTs", need.luts, int(MAX_LUT_SHARE * have.luts), "fewer SP2 columns"),
-        ("flip-flops", need.flip_flops, have.flip_flops, "fewer columns"),
-        ("DSPs", need.dsps, have.dsps, "fewer DSP columns"),
-        ("BRAM36", need.bram36, have.bram36, "a smaller weight buffer"),
-        ("URAM", need.uram, have.uram, "fewer pixels"),
-        ("HP ports", params.ports, board.hp_ports, "fewer ports"),
-    )
-    over = [
-        f"{name} {wanted:,} of {limit:,} usable ({remedy})"
-        for name, wanted, limit, remedy in rows
-        if wanted > limit
-    ]
+    over = excess(board, params, ASKED)
     if over:
         raise ScheduleError(
             f"the array {params.pixels},{params.in_channels},{params.dsp_columns},"

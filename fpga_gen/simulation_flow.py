@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.artifacts import BuildDir, load_build, to_json, update_files
+from fpga_gen.artifacts import BuildDir, load_build, update_files
 from fpga_gen.errors import BuildDirError, FpgaGenError, ScheduleError, SimulationError
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.hardware.params import EngineParams
@@ -21,7 +21,8 @@ from fpga_gen.images import Preprocess, overlay_mask, read_input, read_picture, 
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import load_quant_graph
-from fpga_gen.report import Report, Simulation, render_markdown, utilisation
+from fpga_gen.report import Report, Simulation, utilisation
+from fpga_gen.report.render import report_files
 from fpga_gen.schedule.compare import Mismatch, compare_maps
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.interpreter import TracedMap
@@ -34,11 +35,12 @@ from fpga_gen.schedule.layout import (
     unpack_output,
 )
 from fpga_gen.schedule.program import Schedule
+from fpga_gen.schedule.timing import SUSTAINED, board_timing
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
-from fpga_gen.simulate.dram import DramConfig
+from fpga_gen.simulate.dram import DEFAULT, DramConfig
 from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
-from fpga_gen.simulation_trace import TraceRecorder
+from fpga_gen.simulation_trace import DispatchClock, TraceRecorder
 from fpga_gen.steps import Progress, Silent, run_steps
 
 BAR_CYCLES = 10_000  # between two updates of the progress bar
@@ -60,6 +62,7 @@ class SimulationFlow:
     build: BuildDir = field(init=False)
     report: Report = field(init=False)
     params: EngineParams = field(init=False)
+    memory_rate: float = field(init=False)
     qgraph: QuantGraph = field(init=False)
     preprocess: Preprocess = field(init=False)
     input_layout: InputLayout = field(init=False)
@@ -70,6 +73,7 @@ class SimulationFlow:
     schedule: Schedule | None = None
     library: Path = field(init=False)
     result: SimulationResult = field(init=False)
+    starts: tuple[int, ...] = ()
     maps: tuple[TracedMap, ...] = ()
     mismatch: Mismatch | None = None
     outputs: dict[str, np.ndarray] = field(init=False)
@@ -87,6 +91,7 @@ def check_directory(flow: SimulationFlow) -> None:
     try:
         flow.report = Report.from_dict(build.json("report.json"))
         flow.params = EngineParams.from_dict(build.manifest["parameters"])
+        flow.memory_rate = float(build.manifest["memory_bytes_per_cycle"])
         layout = build.json("layout.json")
         flow.input_layout = input_from_json(layout["input"])
         flow.output_layout = output_from_json(layout["output"])
@@ -123,7 +128,7 @@ def compile_trace(flow: SimulationFlow) -> None:
     """The schedule, for the places of intermediate maps; only for tensor tracing."""
     if not flow.trace:
         return
-    flow.schedule = compile_schedule(flow.qgraph, flow.params)
+    flow.schedule = compile_schedule(flow.qgraph, flow.params, board_timing(flow.memory_rate))
     for name, data in (
         ("program.bin", flow.schedule.program),
         ("weights.bin", flow.schedule.weights),
@@ -145,10 +150,12 @@ def run_frame(flow: SimulationFlow) -> None:
     """One frame, cycle by cycle."""
     expected = flow.report.estimate.cycles
     recorder = TraceRecorder(flow.schedule) if flow.schedule else None
+    clock = DispatchClock(len(flow.report.timeline.activities))
     shown = 0
 
     def on_layer(layer: int, device: SimulatedDevice) -> None:
         nonlocal shown
+        clock(layer, device)
         if recorder:
             recorder(layer, device)
         if device.cycle >= shown + BAR_CYCLES:
@@ -166,10 +173,12 @@ def run_frame(flow: SimulationFlow) -> None:
         frame,
         flow.params,
         flow.library,
-        dram_config(flow.report.clock_mhz, frame),
+        dram_config(flow.report.clock_mhz, frame, flow.memory_rate),
         expected_cycles=expected,
         on_layer=on_layer,
+        prepare=clock.prepare,
     ).check()
+    flow.starts = clock.finish(flow.result)
     if recorder:
         flow.maps = recorder.finish()
 
@@ -185,7 +194,7 @@ def compare_results(flow: SimulationFlow) -> None:
 
 
 def update_report(flow: SimulationFlow) -> None:
-    """The simulation's figures -> report.json, report.md."""
+    """The simulation's figures -> report.json and what is rendered from it."""
     result, report = flow.result, flow.report
     simulation = Simulation(
         cycles=result.cycles,
@@ -202,13 +211,10 @@ def update_report(flow: SimulationFlow) -> None:
             for name, value in result.counters.items()
             if name in ("BUSY", "STALL_WEIGHTS", "STALL_DRAIN", "STALL_INPUT")
         },
+        starts=flow.starts,
     )
     flow.report = replace(report, simulation=simulation)
-    files = {
-        "report.json": to_json(flow.report.to_dict()),
-        "report.md": render_markdown(flow.report).encode(),
-    }
-    flow.build = update_files(flow.build, files)
+    flow.build = update_files(flow.build, report_files(flow.report))
 
 
 def judge(flow: SimulationFlow) -> None:
@@ -257,13 +263,24 @@ def simulate_build(
 # --- helpers --------------------------------------------------------------------------------
 
 
-def dram_config(clock_mhz: float, frame: Frame) -> DramConfig:
-    """The boards' DDR4-2400 (19.2 GB/s) as an engine at `clock_mhz` sees it."""
+def dram_config(clock_mhz: float, frame: Frame, rate: float = SUSTAINED) -> DramConfig:
+    """DDR4-2400 (19.2 GB/s) as an engine at `clock_mhz` sees it, held to the `rate` in bytes per
+    cycle that the board's memory and ports sustain."""
     size = sum(len(part) for part in (frame.program, frame.weights, frame.input))
     size += frame.output_bytes
+    return board_dram(clock_mhz, max(16 << 20, -(-2 * size // 4096) * 4096), rate=rate)
+
+
+def board_dram(
+    clock_mhz: float, size: int, base: int = DEFAULT.base, rate: float = SUSTAINED
+) -> DramConfig:
+    """`size` bytes of it from bus address `base`."""
+    peak = min(MAX_BYTES_PER_CYCLE, int(19_200 / clock_mhz))
     return DramConfig(
-        size=max(16 << 20, -(-2 * size // 4096) * 4096),
-        bytes_per_cycle=min(MAX_BYTES_PER_CYCLE, int(19_200 / clock_mhz)),
+        base=base,
+        size=size,
+        bytes_per_cycle=peak,
+        sustained=min(DramConfig.sustained, rate / peak),
         refresh_interval=round(REFRESH_US * clock_mhz),
         refresh_length=round(REFRESH_LENGTH_US * clock_mhz),
         read_latency=max(2, round(LATENCY_NS * clock_mhz / 1000)),

@@ -1,4 +1,4 @@
-"""Copies intermediate maps out of the simulated feature-map memory while a program runs."""
+"""Layer hooks of the simulated device: intermediate maps, and when each instruction began."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fpga_gen.schedule.interpreter import TracedMap
 from fpga_gen.schedule.layout import words_to_map
 from fpga_gen.schedule.program import Schedule, TracePoint
 from fpga_gen.simulate.device import SimulatedDevice
+from fpga_gen.simulate.runner import SimulationResult
 
 WALKS = (Op.CONV, Op.POOL)  # wait only where their flag says so; all others always wait
 
@@ -59,3 +60,32 @@ class TraceRecorder:
                 f"{len(self.pending)} maps were not traced, first '{self.pending[0].tensor}'"
             )
         return tuple(self.maps)
+
+
+class DispatchClock:
+    """Layer hook of the simulated device that notes when each of `count` instructions is
+    dispatched."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._before = 0
+        self._seen: dict[int, int] = {}
+
+    def prepare(self, device: SimulatedDevice) -> None:
+        """Called just before the start command."""
+        self._before = device.cycle
+
+    def __call__(self, layer: int, device: SimulatedDevice) -> None:
+        """`layer` instructions have been dispatched."""
+        if layer:
+            self._seen[layer] = device.cycle
+
+    def finish(self, result: SimulationResult) -> tuple[int, ...]:
+        """Cycles of the hardware's own counter; SimulationError if instructions are missing."""
+        if sorted(self._seen) != list(range(1, self.count + 1)):
+            raise SimulationError(
+                f"{len(self._seen)} instructions were dispatched, the program has {self.count}"
+            )
+        # The counter starts with the command and stops with the interrupt.
+        zero = self._before + result.interrupt_cycles - result.cycles
+        return tuple(self._seen[k] - zero for k in range(1, self.count + 1))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from fpga_gen.hardware.exit_path import ExitPath
+from fpga_gen.hardware.exit_path import META_STAGES, ExitPath
 from fpga_gen.hardware.loader import PARAM_ENTRIES
 from fpga_gen.hardware.params import PARAM_BITS, SMALL, EngineParams
 from fpga_gen.isa import ADDRESS_BITS, Op
@@ -23,7 +23,7 @@ from rtl_tests.word_memory import WordMemory, header
 from tests.schedule.graphs import THREE_MODES
 
 DRAIN_LATENCY, WRITE_LATENCY = 3, 3
-REQUEST_LAG = 1  # from a step to its drain request
+REQUEST_LAG = META_STAGES - DRAIN_LATENCY  # from a step to its drain request
 NARROW = replace(SMALL, dsp_columns=4, sp2_columns=2)  # one vector pixel, two of max-pooling
 VECTOR_LATENCY = 12  # the vector unit's first result comes at least so long after its start
 WORDS = 2400

@@ -26,19 +26,21 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.frontend",),
     ("fpga_gen.quant",),
     ("fpga_gen.schedule",),
+    ("fpga_gen.sizing",),
     ("fpga_gen.hardware",),
     ("fpga_gen.simulate",),
-    ("fpga_gen.deploy",),
     ("fpga_gen.report",),
+    ("fpga_gen.deploy",),
     ("fpga_gen.layout_file",),
     ("fpga_gen.synth",),
     ("fpga_gen.pipeline",),
-    ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace"),
+    ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace", "fpga_gen.reference_flow"),
+    ("fpga_gen.board", "fpga_gen.bitstream_flow"),
     ("fpga_gen.evaluate",),
     ("fpga_gen.cli", "fpga_gen.__main__"),
 )
 RANK = {prefix: rank for rank, prefixes in enumerate(STAGES) for prefix in prefixes}
-OPTIONAL = {"torch", "pynq"}  # imported inside functions, behind a readable error
+OPTIONAL = {"torch", "pynq", "grpc"}  # behind a readable error
 
 
 def module_name(path: Path) -> str:
@@ -119,7 +121,8 @@ def test_no_circular_imports():
 def declared_packages() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[^A-Za-z0-9_-]", d)[0].lower() for d in project["dependencies"]}
-    return {{"pillow": "PIL"}.get(n, n).replace("-", "_") for n in names}
+    modules = {"pillow": "PIL", "vl-convert-python": "vl_convert"}
+    return {modules.get(n, n).replace("-", "_") for n in names}
 
 
 def test_every_imported_package_is_declared_and_used():

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
-from fpga_gen.cli.render import frame_table, layer_table
+from fpga_gen.cli.render import engine_table, frame_table, layer_table
 from fpga_gen.images import FITS, NORMALISATIONS, Preprocess
 from fpga_gen.quant.numerics import SCHEMES
 
@@ -32,7 +32,7 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--array",
             type=ARRAY,
-            help="Pixels, inputs, DSP columns, SP2 columns: 8,16,24,18.  [default: board's]",
+            help="Pixels, inputs, DSP columns, SP2 columns: 8,16,24,18.  [default: the best]",
         ),
         click.option(
             "--scheme",
@@ -57,6 +57,7 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="How pictures of another size become the model's input.",
         ),
+        click.option("--explain", is_flag=True, help="Show the ten best engines and their limits."),
         click.option("--seed", type=int, default=0, show_default=True, help="Of the quantiser."),
     )
     for option in reversed(options):
@@ -71,6 +72,27 @@ def make_config(normalise: str, fit: str, **options: Any) -> Any:
     return BuildConfig(preprocess=Preprocess(normalise, fit), **options)
 
 
+def engines(settings: Settings, flow: Any, explain: bool) -> dict[str, Any]:
+    """Shows the engines that were compared, with --explain; the same for --json."""
+    if not explain:
+        return {}
+    if not flow.candidates:
+        settings.say("the array was given: no other engine was considered")
+        return {"engines": []}
+    settings.show(engine_table(flow.candidates, flow.board))
+    return {
+        "engines": [
+            {
+                "parameters": c.params.to_dict(),
+                "cycles": c.cycles.total,
+                "shares": c.shares(flow.board),
+                "limit": c.limit(flow.board),
+            }
+            for c in flow.candidates
+        ]
+    }
+
+
 @click.command()
 @compile_options
 @click.option(
@@ -81,7 +103,7 @@ def make_config(normalise: str, fit: str, **options: Any) -> Any:
 )
 @common_options
 @click.pass_obj
-def build(settings: Settings, output: Path | None, **options: Any) -> None:
+def build(settings: Settings, output: Path | None, explain: bool, **options: Any) -> None:
     """Compile MODEL (ONNX) for a board: quantised weights, schedule, Verilog, report."""
     from fpga_gen import pipeline
     from fpga_gen.report.markdown import deviation_lines
@@ -92,25 +114,26 @@ def build(settings: Settings, output: Path | None, **options: Any) -> None:
         flow = pipeline.build(config, target, progress)
     settings.result(
         {"directory": str(target), "seconds": flow.times, "report": flow.report.to_dict()}
+        | engines(settings, flow, explain)
     )
     if settings.verbose:
         for line in deviation_lines(flow.report.quantisation):
             settings.say(f"not as imported: {line}")
     settings.show(frame_table(flow.report))
-    settings.say(f"{target}: complete; details in {target / 'report.md'}")
+    settings.say(f"{target}: complete; details in {target / 'report.html'}")
 
 
 @click.command()
 @compile_options
 @common_options
 @click.pass_obj
-def estimate(settings: Settings, **options: Any) -> None:
+def estimate(settings: Settings, explain: bool, **options: Any) -> None:
     """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing."""
     from fpga_gen import pipeline
 
     with ConsoleProgress(settings) as progress:
         flow = pipeline.estimate(make_config(**options), progress)
-    settings.result(flow.report.to_dict())
+    settings.result(flow.report.to_dict() | engines(settings, flow, explain))
     if settings.verbose:
         settings.show(layer_table(flow.report))
     settings.show(frame_table(flow.report))

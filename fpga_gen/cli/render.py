@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from fpga_gen.boards import Board
 from fpga_gen.report import Report
 from fpga_gen.report.markdown import layer_rows, performance_rows
+from fpga_gen.sizing.search import Candidate
 
 
 def frame_table(report: Report) -> Table:
@@ -26,4 +28,25 @@ def layer_table(report: Report) -> Table:
         table.add_column(head, justify="left" if left else "right")
     for row in layer_rows(report):
         table.add_row(*row)
+    return table
+
+
+def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
+    """The engines that were compared, best first, and what limits each."""
+    table = Table(title=f"best engines for {board.name} (estimated)")
+    heads = ("array", "modes", "cycles", "LUT", "FF", "DSP", "BRAM36", "URAM", "limit")
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("array", "limit") else "right")
+    for candidate in candidates:
+        p, shares = candidate.params, candidate.shares(board)
+        table.add_row(
+            f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}",
+            ",".join(map(str, p.modes)),
+            f"{candidate.cycles.total:,}",
+            *(
+                f"{100 * shares[key]:.0f} %" if key in shares else "-"
+                for key in ("luts", "flip_flops", "dsps", "bram36", "uram")
+            ),
+            candidate.limit(board),
+        )
     return table

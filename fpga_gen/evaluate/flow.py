@@ -37,8 +37,9 @@ from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS, PictureError, prepare, read_picture
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.report import layer_facts
-from fpga_gen.report import Report, render_markdown
+from fpga_gen.report import Report
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr
+from fpga_gen.report.render import report_files
 from fpga_gen.simulation_flow import (
     SimulationFlow,
     check_directory,
@@ -247,11 +248,7 @@ def write_results(flow: EvaluationFlow) -> None:
     if flow.output is not None:
         write_folder(flow.output, files)
         files = {}
-    files |= {
-        "report.json": to_json(report.to_dict()),
-        "report.md": render_markdown(report).encode(),
-    }
-    update_files(build, files)
+    update_files(build, {**files, **report_files(report)})
 
 
 def judge(flow: EvaluationFlow) -> None:

@@ -11,8 +11,9 @@ class BlockFifo(wiring.Component):
     """First in, first out; `depth` (power of two) words of `width` bits in block RAM.
 
     Latency 3 cycles from `write` to `read`, one word per cycle. `count` is the number of words
-    written and not yet read; `write` is ready while count < depth. Two words beyond the memory
-    sit in the output pipeline, so a writer that keeps its own credits need not look at ready.
+    written and not yet read, reads counted one cycle late; `write` is ready while count < depth.
+    Two words beyond the memory sit in the output pipeline, so a writer that keeps its own credits
+    need not look at ready.
 
     Members: write: In stream(width). read: Out stream(width), driven by registers.
     count: Out, 0..depth.
@@ -46,7 +47,8 @@ class BlockFifo(wiring.Component):
         ]
         write_at = Signal(range(2 * self.depth))
         read_at = Signal(range(2 * self.depth))
-        m.d.sync += self.count.eq(self.count + push - pop)
+        popped = Signal()  # counted one cycle late: who waits for room waits for registers only
+        m.d.sync += [popped.eq(pop), self.count.eq(self.count + push - popped)]
         m.d.comb += [
             write_port.en.eq(push),
             write_port.addr.eq(write_at),

@@ -17,7 +17,7 @@ from fpga_gen.hardware.exit_path import ExitPath
 from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
-from fpga_gen.hardware.loader import Loader
+from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
 from fpga_gen.hardware.params import EngineParams
@@ -88,7 +88,7 @@ class Engine(wiring.Component):
             p,
             drain_latency=array.drain_latency,
             safe_steps=max(
-                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 4, 0
+                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 5, 0
             ),
             write_latency=memory.write_latency,
         )
@@ -197,7 +197,7 @@ class Engine(wiring.Component):
         p, w = self.params, self.params.word_bits
         lag = memory.read_latency
         # Masked lanes show the padding; mask and padding bit in as many copies as they need.
-        early = delay(m, masks.mask, lag - masks.mask_latency, "mask")
+        masked = delay(m, masks.mask, lag - masks.mask_latency, "mask")
         pads = tree(m, walker.beat_pad, [1] * (lag - 2) + [1, copies_for(p.lanes * p.in_channels)],
                     "pad")  # fmt: skip
         lanes = Signal(p.lanes * w, reset_less=True)
@@ -205,12 +205,13 @@ class Engine(wiring.Component):
             pad = pads[lane * p.in_channels // LOADS]
             pad_word = Cat(*([Const(0, 7), pad] * p.in_channels))
             word = memory.r_data.word_select(lane, w)
-            inside = copies(m, early[lane], copies_for(w), f"inside_{lane}")
+            inside = copies(m, masked[lane], copies_for(w), f"inside_{lane}")
             for part, mask in enumerate(inside):
                 bits = slice(part * LOADS, min((part + 1) * LOADS, w))
                 m.d.sync += lanes[lane * w + bits.start : lane * w + bits.stop].eq(
                     Mux(mask, word[bits], pad_word[bits])
                 )
+        lag += MASK_STAGE
         beat = {
             name: delay(m, getattr(walker, f"beat_{name}"), lag, f"beat_{name}")
             for name in ("t", "first", "shift", "last")
@@ -221,6 +222,8 @@ class Engine(wiring.Component):
         pool_valid = delay(
             m, walker.beat_valid & walker.beat_pool, lag, "pool_valid", reset_less=False
         )
+        assert walker.credit_latency + lag >= CREDIT_LEAD
+        assert walker.slot_minimum >= CREDIT_LEAD
         early = lag - array.lead
         switch = delay(m, walker.beat_switch, early, "switch", reset_less=False)
         mode = delay(m, walker.beat_mode, early, "beat_mode")
@@ -267,7 +270,8 @@ class Engine(wiring.Component):
             },
         )
         m.d.comb += [
-            loader.switch.eq(delay(m, switch, array.lead, "switched", reset_less=False)),
+            # The loader's next slot needs two cycles to `stage`: it may hear of the switch early.
+            loader.switch.eq(switch),
             exit_.token_valid.eq(walker.token_valid),
             walker.token_ready.eq(exit_.token_ready),
             exit_.token_header.eq(walker.token_header),

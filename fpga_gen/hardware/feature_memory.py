@@ -22,15 +22,26 @@ from fpga_gen.isa import ADDRESS_BITS, BANK_BITS
 BANK_MODULE = "fpga_gen_bank"
 
 
-def bank_shape(params: EngineParams) -> RamShape:
-    """One bank: CI-byte rows, byte enables, two-cycle read (array and output register)."""
-    style = "ultra" if params.family == "xcup" else "block"
+def bank_shape(params: EngineParams, index: int = 0) -> RamShape:
+    """Bank `index`: CI-byte rows, byte enables, two-cycle read (array and output register)."""
+    ultra = params.family == "xcup" and index < params.banks - params.bram_banks
+    style = "ultra" if ultra else "block"
     return RamShape(params.word_bits, params.bank_rows, style, params.in_channels, True, True)
 
 
+def bank_module(params: EngineParams, index: int) -> str:
+    """Name of the module of bank `index`."""
+    plain = bank_shape(params, index) == bank_shape(params)
+    return BANK_MODULE if plain else f"{BANK_MODULE}_block"
+
+
 def emit_bank(params: EngineParams) -> dict[str, str]:
-    """Verilog of the one bank module that all banks instantiate."""
-    return {BANK_MODULE: bank_shape(params).verilog(BANK_MODULE)}
+    """Verilog of the bank modules that all banks instantiate."""
+    out = {}
+    for index in range(params.banks):
+        name = bank_module(params, index)
+        out[name] = bank_shape(params, index).verilog(name)
+    return out
 
 
 class FeatureMemory(wiring.Component):
@@ -72,7 +83,7 @@ class FeatureMemory(wiring.Component):
         m = Module()
         p = self.params
         banks = [
-            place_ram(m, f"bank_{index}", self.bank, expand=self.expand, name=BANK_MODULE)
+            place_ram(m, f"bank_{index}", self.bank, expand=self.expand, name=bank_module(p, index))
             for index in range(p.banks)
         ]
         self._read(m, banks)

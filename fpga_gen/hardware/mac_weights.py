@@ -36,9 +36,9 @@ def subgroup_columns(params: EngineParams, raw: Value) -> tuple[list, list]:
 class SubgroupWeights(Leaf):
     """Holds the weights of the current slot in the form the columns take.
 
-    One cycle after `capture` the raw slice is taken; `dsp` and `sp2` follow in the cycle after that,
-    `correction` `correction_delay` cycles after the SP2 columns' switch, which comes one cycle after
-    `capture`.
+    One cycle after `capture` the raw slice is taken; `dsp` and `sp2` follow in the next cycle,
+    `correction` `correction_delay` cycles after the SP2 columns' switch, which comes one cycle
+    after `capture`.
 
     Members:
         raw: In(sub_weight_bits), one subgroup of the weight stage.

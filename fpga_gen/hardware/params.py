@@ -29,7 +29,8 @@ class EngineParams:
     which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
     partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
     weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
-    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7".
+    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7";
+    bram_banks: feature-map banks made of block RAM although the family has UltraRAM.
     """
 
     pixels: int = 8
@@ -44,6 +45,7 @@ class EngineParams:
     program_words: int = 8192
     sp2_code: str = "two-term-6"
     family: str = "xcup"
+    bram_banks: int = 0
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -77,6 +79,7 @@ class EngineParams:
         need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
         need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
+        need(0 <= self.bram_banks <= self.banks, "bram_banks must be at most the number of banks")
         need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
@@ -111,8 +114,10 @@ class EngineParams:
     def sub_columns(self) -> int:
         return self.sub_dsp + self.sub_sp2
 
-    def column_kind(self, position: int) -> int:
-        """Kind of the column that computes output channel `position` of a layer (any mode)."""
+    def column_kind(self, position: int, period: int = 0) -> int:
+        """Kind of the column that computes output channel `position` of a layer (any mode) whose
+        columns begin anew every `period` channels (0: never)."""
+        position = position % period if period else position
         return DSP if position % self.sub_columns < self.sub_dsp else SP2
 
     def group_channels(self, mode: int) -> int:

@@ -11,6 +11,8 @@ from fpga_gen.hardware.axi_fifo import BlockFifo
 from fpga_gen.hardware.axi_names import BEAT_SHIFT, MAX_BURST, READ, SIDEBAND
 from fpga_gen.hardware.params import PORT_BITS
 
+READ_DEPTH = 512  # beats of buffer per port: so much may be in flight
+
 
 class ReadPort(wiring.Component):
     """Reads transfers {beat address, beats} and streams their beats in order.
@@ -28,7 +30,7 @@ class ReadPort(wiring.Component):
     received: Out, strobe per beat.
     """
 
-    def __init__(self, *, depth: int = 512) -> None:
+    def __init__(self, *, depth: int = READ_DEPTH) -> None:
         self.depth = depth
         super().__init__(
             {
@@ -57,14 +59,13 @@ class ReadPort(wiring.Component):
         # Address channel. Credits: beats of FIFO space not promised to a burst.
         credits = Signal(range(self.depth + 1), init=self.depth)
         issue = Signal()
-        pop = Signal()
+        pop = Signal()  # one cycle late
         enough = Signal()
         address = Signal.like(planner.burst.p.address, reset_less=True)
         m.d.comb += [
             enough.eq(credits >= MAX_BURST),
             planner.burst.ready.eq((~self.arvalid | self.arready) & enough & ~self.flush),
             issue.eq(planner.burst.valid & planner.burst.ready),
-            pop.eq(fifo.read.valid & fifo.read.ready),
             self.araddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
         ]
         with m.If(issue):
@@ -75,6 +76,7 @@ class ReadPort(wiring.Component):
             ]
         with m.Elif(self.arready):
             m.d.sync += self.arvalid.eq(0)
+        m.d.sync += pop.eq(fifo.read.valid & fifo.read.ready)
         m.d.sync += credits.eq(credits + pop - Mux(issue, planner.burst.p.beats, 0))
 
         # Data channel, registered once before the FIFO.

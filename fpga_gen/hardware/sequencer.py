@@ -152,6 +152,8 @@ class Sequencer(wiring.Component):
             length.eq(Array(lengths)[op]),
         ]
         words_left = Signal(24)
+        none_left = Signal()  # words_left is 0, one cycle late
+        wrong_walk, wrong_vector = Signal(), Signal()  # one cycle late
         per_word = p.stream_bits // 64
         part = Signal(range(max(per_word, 2)))
         end = Signal(len(self.pc))  # program words written
@@ -193,6 +195,11 @@ class Sequencer(wiring.Component):
             | (vector.y_words > MAX_TABLE // 2)
             | (vector.x_words > MAX_TABLE // 2)
         )
+        m.d.sync += [
+            none_left.eq(words_left == 0),
+            wrong_walk.eq(bad_walk),
+            wrong_vector.eq(bad_vector),
+        ]
 
         def fail(code: ErrorCode) -> None:
             m.d.comb += [self.error.eq(1), self.error_code.eq(code)]
@@ -221,7 +228,7 @@ class Sequencer(wiring.Component):
                     m.next = "BOOT"
             with m.State("BOOT"):
                 m.d.comb += self.boot.eq(1)
-                with m.If(words_left == 0):
+                with m.If(none_left):
                     m.d.sync += [self.pc.eq(0), at.eq(0)]
                     m.next = "REFILL"
                 with m.Elif(self.boot_valid):
@@ -242,21 +249,23 @@ class Sequencer(wiring.Component):
                         m.d.sync += word.eq(self.word)
                 with m.If(at == length - 1):
                     m.d.sync += [at.eq(0), self.table_index.eq(0)]
-                    m.next = "CHECK"
+                    m.next = "COMPARE"
                 with m.If(self.pc >= end):
                     fail(ErrorCode.PROGRAM_OVERFLOW)
                 with m.Elif(op > max(Op)):
                     fail(ErrorCode.BAD_INSTRUCTION)
+            with m.State("COMPARE"):
+                m.next = "CHECK"
             with m.State("CHECK"):
                 with m.Switch(walk.op):
                     with m.Case(Op.CONV, Op.POOL):
                         m.next = "BLOCKS"
-                        with m.If(bad_walk):
+                        with m.If(wrong_walk):
                             fail(ErrorCode.BAD_INSTRUCTION)
                     with m.Case(Op.VECTOR):
                         with m.If(~self.vector_busy):
                             m.next = "SOURCES"
-                        with m.If(bad_vector):
+                        with m.If(wrong_vector):
                             fail(ErrorCode.BAD_INSTRUCTION)
                     with m.Case(Op.FETCH):
                         m.d.comb += self.fetch_valid.eq(1)

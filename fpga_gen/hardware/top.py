@@ -132,5 +132,6 @@ def verilator_control(params: EngineParams) -> str:
     bank = feature_memory.bank_shape(params).signature
     return verilator_config(
         {name: leaf.signature for name, leaf in leaves.items()}
-        | {requantise.MODULE: requantise.RequantLane().signature, feature_memory.BANK_MODULE: bank}
+        | {requantise.MODULE: requantise.RequantLane().signature}
+        | {name: bank for name in feature_memory.emit_bank(params)}
     )

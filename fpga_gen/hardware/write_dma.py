@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,8 +74,10 @@ class WritePort(wiring.Component):
             self.data.ready.eq(beats.write.ready & ~self.flush),
             push.eq(self.data.valid & self.data.ready),
         ]
+        change = Signal(signed(2))  # one cycle late: a burst waits for a beat a cycle longer
         m.d.sync += [
-            available.eq(available + push - discard - Mux(issue, size, 0)),
+            change.eq(push - discard),
+            available.eq(available + change - Mux(issue, size, 0)),
             unanswered.eq(unanswered + issue - self.bvalid),
         ]
 
@@ -100,19 +102,23 @@ class WritePort(wiring.Component):
 
         # Data channel: the beats of one burst after the other, through an output register.
         left = Signal.like(size)  # beats of the current burst not yet in the output register
-        last, load = Signal(), Signal()
+        some, last = Signal(), Signal()  # left is not 0; left is 1
+        load = Signal()
         m.d.comb += [
-            last.eq(left == 1),
-            load.eq(left.any() & beats.read.valid & (~self.wvalid | self.wready)),
-            bursts.r_en.eq(~left.any() | (load & last)),
-            discard.eq(self.flush & ~left.any() & ~bursts.r_rdy & beats.read.valid),
+            load.eq(some & beats.read.valid & (~self.wvalid | self.wready)),
+            bursts.r_en.eq(~some | (load & last)),
+            discard.eq(self.flush & ~some & ~bursts.r_rdy & beats.read.valid),
             beats.read.ready.eq(load | discard),
             self.wstrb.eq((1 << BEAT_BYTES) - 1),
         ]
         with m.If(bursts.r_en):
-            m.d.sync += left.eq(Mux(bursts.r_rdy, bursts.r_data, 0))
+            m.d.sync += [
+                left.eq(bursts.r_data),
+                some.eq(bursts.r_rdy),
+                last.eq(bursts.r_rdy & (bursts.r_data == 1)),
+            ]
         with m.Elif(load):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
         word = Signal(PORT_BITS, reset_less=True)
         m.d.comb += self.wdata.eq(word)
         with m.If(load):

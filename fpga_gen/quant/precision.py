@@ -27,6 +27,9 @@ from fpga_gen.quant.ranges import pool_roots, segments_of, stored_tensors
 DRAWS = 2  # backward passes for each image and output
 ELEMENT_MACS = 336  # per element of an elementwise result: 5376 MACs a cycle, 16 elements a cycle
 
+WEIGHT_MACS = 100  # per weight: 5376 MACs a cycle, 54 weights a cycle from DRAM
+GROUPED_MACS = 21  # per MAC: 5376 MACs a cycle, a depthwise layer does 256
+
 
 @dataclass(frozen=True)
 class PrecisionChoice:
@@ -41,10 +44,14 @@ class PrecisionChoice:
 
 
 def _node_macs(graph: Graph, node: Node) -> int:
-    """Multiply-accumulates of a node, or what the array could do while the vector unit works."""
+    """Multiply-accumulates that the array could do in the time that a node takes it: a layer of
+    few pixels takes as long as its weights, a grouped one uses few of the columns, the vector
+    unit keeps the array waiting."""
     out = graph.tensors[node.output]
     if isinstance(node, Conv):
-        return sum(t.weight.size for t in node.terms) * out.height * out.width
+        pixels = max(out.height * out.width, WEIGHT_MACS)
+        work = (t.weight.size * (GROUPED_MACS if t.groups > 1 else 1) for t in node.terms)
+        return sum(work) * pixels
     if isinstance(node, Concat | MaxPool):
         return 0
     return ELEMENT_MACS * out.channels * out.height * out.width

@@ -27,7 +27,7 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
-from fpga_gen.quant.kinds import assign_kinds, channel_gains, sp2_cost
+from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, sp2_cost
 from fpga_gen.quant.layer import ACC_LIMIT, exact_multiplier, fold, quantise_conv, stored_clip
 from fpga_gen.quant.numerics import DSP, SCHEMES, SP2, Format
 from fpga_gen.quant.options import QuantOptions
@@ -103,8 +103,9 @@ def quantise(
         extra = layer.errors[SP2] - layer.errors[DSP] if sp2 else np.zeros_like(layer.signal)
         costs[node.output] = sp2_cost(extra, layer.signal, gains[node.output])
     kinds = assign_kinds(graph, params, costs)
+    periods = column_periods(graph, params)
     tensors = {
-        n: QTensor(n, t.channels, t.height, t.width, t.scale, t.format, kinds[n])
+        n: QTensor(n, t.channels, t.height, t.width, t.scale, t.format, kinds[n], periods[n])
         for n, t in tensors.items()
     }
     nodes: list[QNode] = []

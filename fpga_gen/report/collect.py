@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fpga_gen import __version__
 from fpga_gen.boards import Board
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.params import GRANULE, EngineParams
+from fpga_gen.isa import Op
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.facts import (
     ArrayFacts,
@@ -17,6 +18,7 @@ from fpga_gen.report.facts import (
     ResourceFacts,
     utilisation,
 )
+from fpga_gen.report.timeline import Activity, MapFacts, Timeline
 from fpga_gen.resources import estimate_resources
 from fpga_gen.schedule.program import Schedule
 
@@ -30,6 +32,38 @@ def array_facts(params: EngineParams) -> ArrayFacts:
         out_channels_sp2=params.sp2_columns,
         macs_per_cycle=params.macs_per_cycle,
         modes=params.modes,
+    )
+
+
+def timeline_facts(schedule: Schedule) -> Timeline:
+    """Every instruction but FETCH, which only queues a transfer; every map in bytes."""
+    pairs = zip(schedule.instructions, schedule.timeline.spans, strict=True)
+    word = schedule.memory.word_bytes
+    return Timeline(
+        activities=tuple(
+            Activity(
+                layer=instruction.layer,
+                op=instruction.op.name.lower(),
+                start=span.start,
+                end=span.end,
+                stall_weights=span.stall_weights,
+                stall_drain=span.stall_drain,
+                read_bytes=span.stream_granules * GRANULE // 8,
+                write_bytes=span.write_bytes,
+            )
+            for instruction, span in pairs
+            if instruction.op != Op.FETCH
+        ),
+        maps=tuple(
+            MapFacts(
+                name=" + ".join(life.maps),
+                first_byte=life.base * word,
+                bytes=life.words * word,
+                start=life.start,
+                end=life.end,
+            )
+            for life in schedule.lives
+        ),
     )
 
 
@@ -55,6 +89,7 @@ def build_report(
             dram_read_bytes=cost.read_bytes,
             dram_write_bytes=cost.write_bytes,
             dram_lower_bound_bytes=cost.lower_bound_bytes,
+            read_bytes_per_cycle=schedule.read_rate,
         ),
         memory=MemoryFacts(
             capacity_bytes=memory.capacity_words * memory.word_bytes,
@@ -73,9 +108,11 @@ def build_report(
                 utilisation=layer.utilisation,
                 dram_bytes=layer.dram_bytes,
                 onnx_name=layer.onnx_name,
+                dram_bound_bytes=layer.dram_bound_bytes,
             )
             for layer in schedule.layers
         ),
+        timeline=timeline_facts(schedule),
         quantisation=qgraph.facts,
         tool_version=__version__,
     )

@@ -9,11 +9,13 @@ from typing import Any
 
 from fpga_gen.boards import Resources
 from fpga_gen.report.accuracy import Accuracy
+from fpga_gen.report.implementation import Implementation
+from fpga_gen.report.timeline import Timeline
 
-SCHEMA = 1
+SCHEMA = 2
 KINDS = (
     "counted", "datasheet", "estimated", "float", "integer reference", "simulated", "synthesised",
-    "measured",
+    "implemented", "measured",
 )  # fmt: skip
 
 PRIMITIVES = {  # name in report.json: field of `Resources`
@@ -71,29 +73,34 @@ class Performance:
 
 @dataclass(frozen=True)
 class Estimate(Performance):
-    """dram_lower_bound_bytes: weights and input once, outputs once."""
+    """dram_lower_bound_bytes: weights and input once, outputs once; read_bytes_per_cycle: what
+    DRAM is taken to give."""
 
     dram_lower_bound_bytes: int = 0
+    read_bytes_per_cycle: float = 0.0
     kind: str = "estimated"
 
 
 @dataclass(frozen=True)
 class Simulation(Performance):
     """One frame through the generated RTL. tensors_compared: maps equal to the integer reference
-    in every element; wall_seconds: run time of the simulation."""
+    in every element; wall_seconds: run time of the simulation; starts: cycle at which each
+    instruction of the report's timeline was dispatched."""
 
     bit_exact: bool = False
     tensors_compared: int = 0
     wall_seconds: float = 0.0
     image: str = ""
     counters: dict[str, int] = field(default_factory=dict)
+    starts: tuple[int, ...] = ()
     kind: str = "simulated"
 
 
 @dataclass(frozen=True)
 class LayerFacts:
     """One layer of the schedule. mapping: how the array is used; macs: of the float layer;
-    utilisation: 0..1; dram_bytes: read and written for this layer."""
+    utilisation: 0..1; dram_bytes: read and written for this layer; dram_bound_bytes: what it
+    must move at least (counted)."""
 
     name: str
     op: str
@@ -103,6 +110,7 @@ class LayerFacts:
     utilisation: float
     dram_bytes: int
     onnx_name: str = ""
+    dram_bound_bytes: int = 0
     kind: str = "estimated"
 
 
@@ -143,7 +151,8 @@ class TimingFacts:
 @dataclass(frozen=True)
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
-    calibration images); accuracy: of the last evaluation on a labelled folder."""
+    calibration images); accuracy: of the last evaluation on a labelled folder; implementation: of
+    the bitstream."""
 
     model: ModelFacts
     board: BoardFacts
@@ -153,10 +162,12 @@ class Report:
     memory: MemoryFacts
     resources: ResourceFacts
     layers: tuple[LayerFacts, ...]
+    timeline: Timeline
     quantisation: dict
     tool_version: str
     simulation: Simulation | None = None
     accuracy: Accuracy | None = None
+    implementation: Implementation | None = None
     timing: TimingFacts | None = None
     schema: int = SCHEMA
 
@@ -182,6 +193,7 @@ class Report:
             simulation = data["simulation"]
             timing = data.get("timing")
             accuracy = data.get("accuracy")
+            implementation = data.get("implementation")
             return Report(
                 model=_load(ModelFacts, data["model"]),
                 board=_load(BoardFacts, data["board"]),
@@ -191,10 +203,14 @@ class Report:
                 memory=_load(MemoryFacts, data["memory"]),
                 resources=_resources(data["resources"]),
                 layers=tuple(_load(LayerFacts, layer) for layer in data["layers"]),
+                timeline=Timeline.from_dict(data["timeline"]),
                 quantisation=data["quantisation"],
                 tool_version=data["tool_version"],
                 simulation=None if simulation is None else _load(Simulation, simulation),
                 accuracy=None if accuracy is None else Accuracy.from_dict(accuracy),
+                implementation=None
+                if implementation is None
+                else Implementation.from_dict(implementation),
                 timing=None
                 if timing is None
                 else _load(TimingFacts, {**timing, "start": timing["from"], "end": timing["to"]}),

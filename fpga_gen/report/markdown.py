@@ -7,11 +7,16 @@ from dataclasses import asdict
 
 from fpga_gen.report.accuracy import SCORE_HEAD, score_rows, summary
 from fpga_gen.report.facts import Performance, Report
+from fpga_gen.report.implementation import (
+    SITE_TITLES,
+    implementation_rows,
+    implementation_summary,
+)
 
 NOT_ON_HARDWARE = (
     "Estimated figures come from the cycle model, simulated ones from the generated RTL in "
-    "Verilator with a DRAM model. Nothing here was measured on a board or proven by "
-    "place-and-route."
+    "Verilator with a DRAM model. Nothing here was measured on a board, and nothing but what is "
+    "called implemented was proven by place-and-route."
 )
 
 
@@ -52,11 +57,13 @@ def performance_rows(report: Report) -> list[tuple[str, str, str]]:
 def resource_rows(report: Report) -> list[tuple[str, str, str, str]]:
     """(primitive, used, available, share) of the programmable logic."""
     used, available = asdict(report.resources.used), asdict(report.resources.available)
-    names = {
-        "luts": "LUT", "flip_flops": "FF", "dsps": "DSP48", "bram36": "BRAM36", "uram": "URAM",
-    }  # fmt: skip
     return [
-        (names[k], f"{used[k]:,}", f"{available[k]:,}", f"{100 * used[k] / available[k]:.0f} %")
+        (
+            SITE_TITLES[k],
+            f"{used[k]:,}",
+            f"{available[k]:,}",
+            f"{100 * used[k] / available[k]:.0f} %",
+        )
         for k in used
         if available[k]
     ]
@@ -128,6 +135,15 @@ def render_markdown(report: Report) -> str:
             table(SCORE_HEAD, score_rows(report.accuracy), left=2),
             summary(report.accuracy),
         ]
+    if report.implementation is not None:
+        parts += [
+            "## Bitstream (implemented)",
+            table(
+                ("primitive", "used", "available", "share"),
+                implementation_rows(report.implementation),
+            ),
+            implementation_summary(report.implementation),
+        ]
     parts += [
         f"## Resources ({report.resources.kind})",
         table(("primitive", "used", "available", "share"), resource_rows(report)),
@@ -136,7 +152,7 @@ def render_markdown(report: Report) -> str:
         f"{report.memory.capacity_bytes:,} bytes used, {report.memory.live_bytes:,} live at once "
         f"in `{report.memory.at}`.",
         "## Quantisation",
-        table(("fact", "value"), _quantisation_rows(report.quantisation), left=2),
+        table(("fact", "value"), quantisation_rows(report.quantisation), left=2),
         *_imported_section(report.quantisation),
         "## Layers (estimated)",
         table(
@@ -172,7 +188,8 @@ def _imported_section(facts: dict) -> list[str]:
     ]
 
 
-def _quantisation_rows(facts: dict) -> list[tuple[str, str]]:
+def quantisation_rows(facts: dict) -> list[tuple[str, str]]:
+    """(fact, value) of the quantiser."""
     rows = []
     for key, value in facts.items():
         if isinstance(value, dict) or key == "imported":

@@ -16,6 +16,7 @@ from fpga_gen.schedule.conv import lower_conv
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
 from fpga_gen.schedule.hazards import with_waits
 from fpga_gen.schedule.layout import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
+from fpga_gen.schedule.lifetimes import map_lives
 from fpga_gen.schedule.lowered import NO_STREAM, WHOLE, Lowered, whole_words
 from fpga_gen.schedule.model import run_model
 from fpga_gen.schedule.packing import find_runs, fit_runs
@@ -124,6 +125,16 @@ def _schedule(job: _Job, plan: Plan, allocation: Allocation, mix: bool) -> Sched
         estimate=estimate_facts(qgraph, params, lowered, timeline, read_bytes),
         memory=memory,
         trace=trace_points,
+        timeline=timeline,
+        lives=map_lives(
+            plan,
+            qgraph.input,
+            demands(plan, qgraph, host_input),
+            allocation.bases,
+            [point.after for point in trace_points],
+            timeline,
+        ),
+        read_rate=timing.read_rate(params),
     )
 
 

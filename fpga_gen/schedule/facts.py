@@ -56,12 +56,17 @@ def lower_bound_bytes(qgraph: QuantGraph) -> int:
     """Bytes that any schedule must move: weights, image and results once, without padding."""
     bits = sum(weight_bits(n, qgraph) for n in qgraph.nodes if isinstance(n, QConv))
     for name in (qgraph.input, *dict.fromkeys(qgraph.outputs)):
-        tensor = qgraph.tensors[name]
-        shape = (tensor.channels, tensor.height, tensor.width)
-        if name == qgraph.input:
-            shape = qgraph.host_input.model_shape
-        bits += math.prod(shape) * tensor.format.bits
+        bits += _tensor_bits(name, qgraph)
     return -(-bits // 8)
+
+
+def _tensor_bits(name: str, qgraph: QuantGraph) -> int:
+    """Of the network's input those of the picture: stored, it may have channels of its own."""
+    tensor = qgraph.tensors[name]
+    shape = (tensor.channels, tensor.height, tensor.width)
+    if name == qgraph.input:
+        shape = qgraph.host_input.model_shape
+    return math.prod(shape) * tensor.format.bits
 
 
 def mapping_text(instruction: Instruction, params: EngineParams) -> str:
@@ -111,10 +116,18 @@ def layer_facts(
                 macs=macs,
                 cycles=cycles[key],
                 dram_bytes=moved[key],
+                dram_bound_bytes=_layer_bound(node, name, op, qgraph),
                 utilisation=macs / peak if peak else 0.0,
             )
         )
     return tuple(facts)
+
+
+def _layer_bound(node: QNode | None, name: str, op: Op, qgraph: QuantGraph) -> int:
+    """Bytes that a layer must move: its weights, or the image or result it loads or stores."""
+    if op in (Op.LOAD, Op.STORE):
+        return -(-_tensor_bits(name, qgraph) // 8)
+    return -(-weight_bits(node, qgraph) // 8) if isinstance(node, QConv) else 0
 
 
 def estimate_facts(

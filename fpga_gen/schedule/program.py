@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import Instruction
 from fpga_gen.schedule.layout import InputLayout, OutputLayout
+from fpga_gen.schedule.lifetimes import MapLife
+from fpga_gen.schedule.model import Timeline
 from fpga_gen.schedule.placement import Placement
 
 
@@ -14,7 +16,8 @@ from fpga_gen.schedule.placement import Placement
 class LayerFacts:
     """One layer. mapping: pixels x channels of the array; macs: unpadded multiply-accumulates;
     cycles: model, from the first to the last cycle that the layer holds the array; dram_bytes:
-    stream bytes it takes (weights or input) or writes; utilisation: macs / (cycles x peak)."""
+    stream bytes it takes (weights or input) or writes; dram_bound_bytes: the same without any
+    padding; utilisation: macs / (cycles x peak)."""
 
     name: str
     onnx_name: str
@@ -23,6 +26,7 @@ class LayerFacts:
     macs: int
     cycles: int
     dram_bytes: int
+    dram_bound_bytes: int
     utilisation: float
 
 
@@ -73,7 +77,9 @@ class Schedule:
     """Everything the engine and the host need for one network.
 
     program, weights: DRAM regions of whole stream words, striped over the read ports (see
-    layout.stripe); program: 64-bit little-endian words. trace: in program order.
+    layout.stripe); program: 64-bit little-endian words. trace: in program order. timeline: one
+    span for each instruction; lives: of the maps on chip; read_rate: bytes per cycle that the
+    cycle model lets the stream read.
     """
 
     name: str
@@ -87,3 +93,6 @@ class Schedule:
     estimate: Estimate
     memory: MemoryFacts
     trace: tuple[TracePoint, ...]
+    timeline: Timeline
+    lives: tuple[MapLife, ...]
+    read_rate: float

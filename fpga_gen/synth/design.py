@@ -30,6 +30,11 @@ class MappedDesign:
     top: str
     blocks: Mapping[str, Block]
 
+    @property
+    def digest(self) -> str:
+        """Of the whole design's Verilog."""
+        return self.blocks[self.top].digest
+
     @cached_property
     def cost(self) -> Cost:
         """Primitives of the whole design."""

@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fpga_gen.artifacts import BuildDir, load_build, to_json, update_files
+from fpga_gen.artifacts import BuildDir, load_build, update_files
 from fpga_gen.boards import Resources
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.params import EngineParams
-from fpga_gen.report import Report, render_markdown
+from fpga_gen.report import Report
 from fpga_gen.report.facts import ResourceFacts, TimingFacts
+from fpga_gen.report.render import report_files
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.design import MappedDesign, analyse_design
@@ -61,7 +62,7 @@ def analyse_netlists(flow: SynthFlow) -> None:
 
 
 def update_report(flow: SynthFlow) -> None:
-    """The figures go into report.json and report.md of the build directory."""
+    """The figures go into report.json and what is rendered from it."""
     resources = ResourceFacts(
         to_resources(flow.design.cost), flow.report.resources.available, "synthesised"
     )
@@ -74,11 +75,7 @@ def update_report(flow: SynthFlow) -> None:
         MAX_FAN_OUT,
     )
     flow.report = replace(flow.report, resources=resources, timing=timing)
-    files = {
-        "report.json": to_json(flow.report.to_dict()),
-        "report.md": render_markdown(flow.report).encode(),
-    }
-    flow.build = update_files(flow.build, files)
+    flow.build = update_files(flow.build, report_files(flow.report))
 
 
 SYNTHESISE = (

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fpga_gen.errors import ToolError
@@ -21,6 +21,7 @@ from fpga_gen.synth.netlist import Netlist, parse_netlist
 FAMILIES = ("xcup", "xc7")  # UltraScale+, 7 series
 ALL = "fpga_gen_synth_all"
 FORMAT = 1  # of a cached netlist
+BATCH_BYTES = 60_000  # of Verilog; a run needs some seconds for Yosys' own libraries
 OPTIONS = {"xcup": "-family xcup -uram", "xc7": "-family xc7"}
 
 
@@ -52,9 +53,23 @@ def map_modules(
         for name in names
     }
     missing = {path: name for name, path in entries.items() if not path.is_file()}
-    if missing:
-        _run(hierarchy, family, {name: path for path, name in missing.items()})
+    for batch in _batches(hierarchy, {name: path for path, name in missing.items()}):
+        _run(hierarchy, family, batch)
     return {name: parse_netlist(name, _read(path)) for name, path in entries.items()}
+
+
+def _batches(hierarchy: Hierarchy, wanted: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """Modules to map in one run each: some work is kept when a long mapping is broken off."""
+    batch: dict[str, Path] = {}
+    size = 0
+    for name, path in wanted.items():
+        batch[name] = path
+        size += len(hierarchy.modules[name].text)
+        if size > BATCH_BYTES:
+            yield batch
+            batch, size = {}, 0
+    if batch:
+        yield batch
 
 
 def _read(path: Path) -> dict:

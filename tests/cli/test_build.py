@@ -35,7 +35,7 @@ def test_directory_holds_what_is_promised(built: Path):
     names = set(content(built))
     assert {
         "rtl/fpga_gen_top.v", "program.bin", "weights.bin", "manifest.json", "report.json",
-        "report.md", "quantised.npz", "layout.json",
+        "report.md", "report.html", "trace.json", "quantised.npz", "layout.json",
     } <= names  # fmt: skip
     manifest = json.loads((built / "manifest.json").read_text())
     assert set(manifest["files"]) == names - {"manifest.json"}
@@ -141,6 +141,15 @@ def test_simulate_is_bit_exact_and_updates_the_report(
     assert simulation["utilisation"] == pytest.approx(macs / (simulation["cycles"] * peak))
     assert simulation["dram_read_bytes"] == report["estimate"]["dram_read_bytes"]
     assert "equal to the integer reference" in (build_copy / "report.md").read_text()
+    assert "equal to the integer reference" in (build_copy / "report.html").read_text()
+    starts, activities = simulation["starts"], report["timeline"]["activities"]
+    assert len(starts) == len(activities)
+    assert sorted(set(starts)) == starts
+    assert 0 < starts[0] < starts[-1] < simulation["cycles"]
+    # the cycle model's dispatches are the hardware's, within what the model promises for cycles
+    off = [abs(s - a["start"]) for s, a in zip(starts, activities, strict=True)]
+    assert max(off) <= 0.05 * simulation["cycles"]
+    assert f"{simulation['cycles']:,} cycles" in (build_copy / "trace.json").read_text()
     assert read_picture(overlay).shape == read_picture(picture).shape
 
 

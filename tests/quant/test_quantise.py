@@ -48,7 +48,7 @@ def output_db(graph, qgraph, pictures) -> float:
 
 def test_mixed_network_is_close_to_float(graph, mixed):
     unseen = images(3, seed=99)
-    assert output_db(graph, mixed, unseen) > 16
+    assert output_db(graph, mixed, unseen) > 14  # SP2 columns in every four channels, see kinds
     real = run_float(graph, unseen[0])
     stored = run_integer(mixed, quantise_input(mixed, unseen[0]))
     decibel = compare(mixed, real, stored)

@@ -1,0 +1,162 @@
+"""report.html: the report as one self-contained page.
+
+The page needs no network: the charts' library (Vega) stands in it, and its content security policy
+lets the browser load nothing. Without scripts the tables still hold every figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import vl_convert
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fpga_gen.report.accuracy import (
+    SCORE_HEAD,
+    TENSOR_HEAD,
+    score_rows,
+    summary,
+    tensor_rows,
+)
+from fpga_gen.report.chart_parts import VEGA_LITE
+from fpga_gen.report.charts import all_charts
+from fpga_gen.report.facts import Report
+from fpga_gen.report.markdown import (
+    NOT_ON_HARDWARE,
+    deviation_lines,
+    layer_rows,
+    performance_rows,
+    quantisation_rows,
+    resource_rows,
+    timing_line,
+)
+from fpga_gen.report.timeline import bottleneck, breakdown, simulated_cycles
+from fpga_gen.resources import LIMITS, NAMES
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline figure. tone: 'good', 'bad' or ''."""
+
+    title: str
+    value: str
+    note: str
+    tone: str = ""
+
+
+@lru_cache(maxsize=1)
+def vega_bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, ready to stand in a page."""
+    script = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def render_html(report: Report) -> str:
+    """The whole page."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    accuracy = report.accuracy
+    deviations = deviation_lines(report.quantisation) if "imported" in report.quantisation else None
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        cards=cards(report),
+        bottleneck=bottleneck(report),
+        shares=breakdown(report),
+        performance=performance_rows(report),
+        resources=_resources(report),
+        limits=LIMITS,
+        names=NAMES,
+        timing=timing_line(report).replace("`", ""),
+        charts=all_charts(report),
+        layers=_layers(report),
+        accuracy_text=None if accuracy is None else summary(accuracy),
+        score_head=SCORE_HEAD,
+        scores=[] if accuracy is None else score_rows(accuracy),
+        tensor_head=TENSOR_HEAD,
+        tensors=[] if accuracy is None else tensor_rows(accuracy.worst_tensors),
+        quantisation=quantisation_rows(report.quantisation),
+        deviations=deviations,
+        disclaimer=NOT_ON_HARDWARE,
+        style=(TEMPLATES / "report.css").read_text(),
+        script=(TEMPLATES / "report.js").read_text(),
+        vega=vega_bundle(),
+    )
+
+
+def exceeded(report: Report, limits: dict[str, float] | None = None) -> list[str]:
+    """Names of the resources of which the engine takes more than there is, or than the given
+    share."""
+    used, available = asdict(report.resources.used), asdict(report.resources.available)
+    most = {name: (limits or {}).get(name, 1.0) * available[name] for name in used}
+    over = [NAMES[name] for name in used if available[name] and used[name] > most[name]]
+    if report.memory.peak_bytes > report.memory.capacity_bytes:
+        over.append("feature-map memory")
+    return over
+
+
+def _fit_card(report: Report) -> Card:
+    if over := exceeded(report):
+        return Card("Fits", "no", "too little: " + ", ".join(over), "bad")
+    if tight := exceeded(report, LIMITS):
+        return Card("Fits", "tightly", "above the recommended share: " + ", ".join(tight))
+    return Card("Fits", "yes", f"{report.board.name}, {report.resources.kind}", "good")
+
+
+def cards(report: Report) -> list[Card]:
+    """The headline of the page."""
+    cost, sim = report.estimate, report.simulation
+    best = cost if sim is None else sim
+    moved = best.dram_read_bytes + best.dram_write_bytes
+    bound = max(1, cost.dram_lower_bound_bytes)
+    made = [
+        _fit_card(report),
+        Card(
+            "Frames per second",
+            f"{best.fps:,.1f}",
+            f"{best.cycles:,} cycles at {report.clock_mhz:g} MHz, {best.kind}",
+        ),
+        Card("MAC utilisation", f"{100 * best.utilisation:.1f} %", best.kind),
+        Card(
+            "DRAM per frame",
+            f"{moved / 1e6:,.2f} MB",
+            f"{moved / bound:.2f} x the lower bound, {best.kind}",
+        ),
+    ]
+    if sim is None:
+        made.append(Card("Simulated", "no", "fpga-gen simulate DIR --image FILE"))
+    elif sim.bit_exact:
+        made.append(Card("Bit-exact", "yes", f"{sim.tensors_compared} maps compared", "good"))
+    else:
+        made.append(Card("Bit-exact", "no", "RTL and integer reference differ", "bad"))
+    if report.accuracy is not None:
+        score = next(s for s in report.accuracy.scores if s.source == "integer")
+        made.append(Card("mDice", f"{score.dice:.4f}", f"{score.images} pictures, {score.kind}"))
+    return made
+
+
+def _resources(report: Report) -> list[tuple]:
+    """Text of the table and the share as a number, 1 for all of the board."""
+    return [
+        (*row, int(row[1].replace(",", "")) / int(row[2].replace(",", "")))
+        for row in resource_rows(report)
+    ]
+
+
+def _layers(report: Report) -> list[tuple[str, ...]]:
+    """Rows of the layer table: those of report.md, the bound and the simulated cycles."""
+    simulated = simulated_cycles(report)
+    rows = []
+    for row, layer in zip(layer_rows(report), report.layers, strict=True):
+        cycles = simulated.get((layer.name, layer.op))
+        text = "-" if cycles is None else f"{cycles:,}"
+        rows.append((*row, f"{layer.dram_bound_bytes:,}", text))
+    return rows

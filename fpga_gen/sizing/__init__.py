@@ -1,0 +1,1 @@
+"""Choice of the engine for a model and a board, before quantisation."""

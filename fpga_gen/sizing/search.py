@@ -1,0 +1,177 @@
+"""Search for the engine with the fewest cycles that fits a board.
+
+Candidates are all shapes of the array (pixels, modes, DSP and SP2 columns) whose memories fill the
+board's. Each is priced with the costs of mapped blocks and ranked with the quick cycle model; the
+first one wins. Cycles fall with every column more, so of one shape only the largest engines matter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+
+from fpga_gen.boards import Board, Resources
+from fpga_gen.errors import ScheduleError
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.resources import LIMITS, NAMES, estimate_resources, memory_blocks
+from fpga_gen.schedule.timing import board_timing
+from fpga_gen.sizing.cycles import FrameCycles, Work, frame_cycles
+
+PIXELS = (1, 2, 4, 8, 16)
+MODES = ((1, 2, 3), (1, 2), (1,))
+PORTS = (4, 2, 1)
+WEIGHT_WORDS = (4096, 2048, 1024, 512)
+DEPTHS = (4096, 8192, 12288, 16384)  # rows of a bank, in whole URAMs
+SHOWN = 10
+FULL_MEMORY = 0.95  # of the largest feature memory: enough where every engine needs row bands
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An engine that fits, with its figures."""
+
+    params: EngineParams
+    cycles: FrameCycles
+    resources: Resources
+
+    def shares(self, board: Board) -> dict[str, float]:
+        """Share of the board by primitive; what the board lacks is left out."""
+        need, have = asdict(self.resources), asdict(board.resources)
+        return {key: need[key] / have[key] for key in need if have[key]}
+
+    def limit(self, board: Board) -> str:
+        """What keeps the engine from being faster: the resource that is nearest to its limit, or
+        the weight stream."""
+        if self.cycles.weights > 0.1 * self.cycles.total:
+            return "DRAM: waits for weights"
+        shares = self.shares(board)
+        key = max(("luts", "dsps"), key=lambda k: shares.get(k, 0.0) / LIMITS[k])
+        return f"{NAMES[key]} {100 * shares[key]:.0f} % of {100 * LIMITS[key]:.0f} %"
+
+
+def find_engines(
+    work: Work,
+    board: Board,
+    scheme: str,
+    count: int = SHOWN,
+    *,
+    clock_mhz: float | None = None,
+) -> tuple[Candidate, ...]:
+    """The `count` best engines for a network on a board, best first.
+
+    An engine whose memory holds all maps goes before one that needs row bands. scheme: as in
+    `Board.default_array`; clock_mhz: of the engine, None for the board's; it decides how many
+    bytes of DRAM there are per cycle.
+
+    Raises:
+        ScheduleError: not even the smallest engine fits.
+    """
+    engines = list(_engines(board, scheme))
+    if not engines:
+        raise ScheduleError(
+            f"no engine fits {board.name}: its {board.resources.luts:,} LUTs and "
+            f"{board.resources.dsps:,} DSPs are too few for the smallest array"
+        )
+    roomy = [p for p in engines if work.words(p) <= p.words]
+    if not roomy:
+        most = max(p.words * p.in_channels for p in engines)
+        roomy = [p for p in engines if p.words * p.in_channels >= FULL_MEMORY * most]
+    best: list[Candidate] = []
+    for params in sorted(roomy, key=lambda p: -p.macs_per_cycle):
+        # Even a full array could not reach the list; nor can any engine after this one.
+        if len(best) == count and work.macs / params.macs_per_cycle > best[-1].cycles.total:
+            break
+        rate = board.read_bytes_per_cycle(params.ports, clock_mhz or board.clock_mhz)
+        cycles = frame_cycles(work, params, board_timing(rate))
+        best.append(Candidate(params, cycles, estimate_resources(params)))
+        best.sort(key=lambda c: (c.cycles.total, c.resources.luts))
+        del best[count:]
+    return tuple(best)
+
+
+def _engines(board: Board, scheme: str) -> Iterator[EngineParams]:
+    """Engines within the limits; of one shape and number of DSP columns the most SP2 columns and
+    somewhat fewer, which may suit the layers better."""
+    kinds = board.default_array(scheme)
+    for pixels in PIXELS:
+        for modes in MODES:
+            base = _memories(board, scheme, pixels, modes)
+            if base is None:
+                continue
+            step, previous = base.subgroups, -1
+            most = _most(board, base, "dsp_columns", 2 * step) if kinds.dsp_columns else 0
+            for dsp in range(most, -1, -2 * step):
+                start = replace_columns(base, dsp, 0 if dsp else step)
+                sp2 = _most(board, start, "sp2_columns", step) if kinds.sp2_columns else 0
+                if sp2 <= previous:
+                    continue
+                previous = sp2
+                for columns in range(sp2, max(-1, sp2 - 3 * step), -step):
+                    engine = replace_columns(base, dsp, columns)
+                    if engine is not None and _fits(board, engine):
+                        yield engine
+
+
+def replace_columns(base: EngineParams, dsp: int, sp2: int) -> EngineParams | None:
+    """The engine with other columns; None if the rules of `EngineParams` forbid them."""
+    try:
+        return replace(base, dsp_columns=dsp, sp2_columns=sp2)
+    except ScheduleError:
+        return None
+
+
+def _most(board: Board, base: EngineParams | None, name: str, step: int) -> int:
+    """Most columns of a kind that fit beside the others of `base`, a multiple of `step`."""
+    if base is None:
+        return 0
+
+    def fits(number: int) -> bool:
+        try:
+            return _fits(board, replace(base, **{name: number * step}))
+        except ScheduleError:
+            return False
+
+    low, high = 0, 1
+    while fits(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low * step
+
+
+def _fits(board: Board, params: EngineParams) -> bool:
+    need, have = asdict(estimate_resources(params)), asdict(board.resources)
+    return all(need[key] <= share * have[key] for key, share in LIMITS.items())
+
+
+def _memories(
+    board: Board, scheme: str, pixels: int, modes: tuple[int, ...]
+) -> EngineParams | None:
+    """An engine of this shape with the fewest columns, its memories filling the board's: as many
+    rows as fit, and as few banks in block RAM as keep within the limit on URAM."""
+    template, step = board.default_array(scheme), math.lcm(*modes)
+    columns = {
+        "dsp_columns": 2 * step if template.dsp_columns else 0,
+        "sp2_columns": 0 if template.dsp_columns else step,
+    }
+    shapes = itertools.product(
+        [p for p in PORTS if p <= board.hp_ports], WEIGHT_WORDS, DEPTHS[::-1]
+    )
+    for ports, words, rows in shapes:
+        try:
+            base = replace(
+                template, **columns, pixels=pixels, modes=modes, ports=ports, bram_banks=0,
+                weight_words=words, bank_rows=rows,
+            )  # fmt: skip
+        except ScheduleError:
+            continue
+        for banks in range(base.banks + 1):
+            uram, bram = memory_blocks(replace(base, bram_banks=banks))
+            if bram > LIMITS["bram36"] * board.resources.bram36:
+                break
+            if uram <= LIMITS["uram"] * board.resources.uram:
+                return replace(base, bram_banks=banks)
+    return None
