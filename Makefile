@@ -1,4 +1,4 @@
-# Targets: demo, test, test-full, bench, clean. Everything is installed into .venv from PyPI.
+# Targets: demo, test, test-full, bench, bench-host, clean. All is installed into .venv from PyPI.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
 #   make bench BENCH_OPTIONS=--rtl
@@ -18,7 +18,7 @@ BENCH      ?= build/bench
 # --rtl simulates the whole networks as well; --only TEXT runs some works
 BENCH_OPTIONS ?=
 
-.PHONY: demo test test-full bench lint clean
+.PHONY: demo test test-full bench bench-host lint clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -57,6 +57,13 @@ demo: $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
 	  --calibration $(DEMO)/calibration $(BUILD_OPTIONS)
 	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --overlay $(DEMO)/overlay.png
 	@echo "report: $(DEMO)/$(BOARD)/report.html   mask: $(DEMO)/overlay.png"
+
+# What a 352x352 frame costs the processor before and after the engine, on one core.
+bench-host: $(VENV)/.base $(DEMO)/$(BOARD)/manifest.json
+	PYTHONPATH=host $(BIN)/python -m fpga_gen_host.benchmark $(DEMO)/$(BOARD)
+
+$(DEMO)/$(BOARD)/manifest.json: | $(DEMO_MODEL) $(VENV)/.base
+	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(@D) $(BUILD_OPTIONS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

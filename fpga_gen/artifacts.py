@@ -166,6 +166,7 @@ def update_files(build: BuildDir, changed: dict[str, bytes]) -> BuildDir:
     manifest = _manifest(facts, files)
     try:
         for name, data in {**changed, MANIFEST: to_json(manifest)}.items():
+            (build.path / name).parent.mkdir(exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=build.path, prefix=".", delete=False) as stream:
                 stream.write(data)
             os.chmod(stream.name, 0o644)

@@ -13,9 +13,11 @@ from functools import cache
 from pathlib import Path
 
 from fpga_gen.errors import BoardError, ScheduleError
-from fpga_gen.hardware.params import PORT_BITS, EngineParams
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.numerics import SCHEMES
 
-SCHEMES = ("mixed", "fixed8")
+HP_BITS = (64, 128)  # SmartConnect brings the engine's 128-bit ports down to 64 on Zynq-7000
+PROCESSORS = ("zynq_ultra_ps_e", "processing_system7")
 _PACKAGE = Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "_boards", _PACKAGE.parent / "boards")
 
@@ -32,10 +34,23 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Vivado:
+    """What the Vivado project needs. processor: IP of the processing system; hp_order: HP port
+    of master k of the accelerator; board_connections: carrier card of a module, or empty."""
+
+    processor: str
+    hp_order: tuple[int, ...]
+    board_connections: str = ""
+
+
+@dataclass(frozen=True)
 class Board:
-    """Facts of one board. clock_mhz, max_clock_mhz: MHz; dram_peak: bytes per second;
-    array: default engine of the `mixed` scheme, fixed8: of the `fixed8` scheme;
-    search: False where the array above is the only one to use."""
+    """Facts of one board.
+
+    clock_mhz, max_clock_mhz: MHz; dram_peak, dram_sustained: bytes per second; hp_bits: width of
+    an HP port; array: default engine of the `mixed` scheme, fixed8: of the `fixed8` scheme;
+    search: False where the array above is the only one to use.
+    """
 
     name: str
     title: str
@@ -45,7 +60,10 @@ class Board:
     resources: Resources
     dram_bytes: int
     dram_peak: int
+    dram_sustained: int
     hp_ports: int
+    hp_bits: int
+    vivado: Vivado
     clock_mhz: float
     max_clock_mhz: float
     array: EngineParams
@@ -53,8 +71,18 @@ class Board:
     search: bool = True
 
     def default_array(self, scheme: str) -> EngineParams:
-        """Engine parameters of a quantisation scheme, one of `SCHEMES`."""
-        return self.fixed8 if scheme == "fixed8" else self.array
+        """Engine parameters of a quantisation scheme, a key of `numerics.SCHEMES`."""
+        chosen = SCHEMES[scheme]
+        params = self.array if chosen.sp2 else self.fixed8
+        if not chosen.fixed:
+            params = dataclasses.replace(params, dsp_columns=0)
+        if chosen.sp2_code is not None:
+            params = dataclasses.replace(params, sp2_code=chosen.sp2_code)
+        return params
+
+    def read_bytes_per_cycle(self, ports: int, clock_mhz: float) -> float:
+        """What DRAM and `ports` HP ports sustain, in bytes per cycle of the engine."""
+        return min(self.dram_sustained / (clock_mhz * 1e6), ports * self.hp_bits / 8)
 
     def to_dict(self) -> dict:
         """JSON-able facts, for `--json` and for the hash in the manifest."""
@@ -106,7 +134,10 @@ def read_board(path: Path) -> Board:
             resources=Resources(**data["resources"]),
             dram_bytes=dram["bytes"],
             dram_peak=dram["peak_bytes_per_second"],
+            dram_sustained=dram["sustained_bytes_per_second"],
             hp_ports=ports["hp"],
+            hp_bits=ports["hp_bits"],
+            vivado=_vivado(data["vivado"]),
             clock_mhz=float(clock["default_mhz"]),
             max_clock_mhz=float(clock["max_mhz"]),
             array=mixed,
@@ -114,7 +145,6 @@ def read_board(path: Path) -> Board:
             search=search,
         )
         peak = dram["bits"] // 8 * dram["mega_transfers"] * 1_000_000
-        hp_bits = ports["hp_bits"]
     except KeyError as error:
         raise BoardError(f"{path}: field {error} is missing") from error
     except (TypeError, ValueError) as error:
@@ -125,6 +155,34 @@ def read_board(path: Path) -> Board:
         raise BoardError(f"{path}: name {board.name!r} differs from the folder's")
     if peak != board.dram_peak:
         raise BoardError(f"{path}: peak_bytes_per_second should be {peak} (bits x transfers)")
-    if hp_bits != PORT_BITS:
-        raise BoardError(f"{path}: hp_bits must be {PORT_BITS}, the width of the engine's ports")
+    _check(path, board)
     return board
+
+
+def _vivado(data: dict) -> Vivado:
+    return Vivado(data["processor"], tuple(data["hp_order"]), data.get("board_connections", ""))
+
+
+def _check(path: Path, board: Board) -> None:
+    """BoardError for figures that contradict each other or cannot be built."""
+    rules = (
+        (
+            board.hp_bits in HP_BITS,
+            f"hp_bits must be one of {', '.join(map(str, HP_BITS))}",
+        ),
+        (
+            0 < board.dram_sustained <= board.dram_peak,
+            "sustained_bytes_per_second must lie between 1 and the peak",
+        ),
+        (
+            board.vivado.processor in PROCESSORS,
+            f"processor must be one of {', '.join(PROCESSORS)}",
+        ),
+        (
+            sorted(board.vivado.hp_order) == list(range(board.hp_ports)),
+            f"hp_order must name each of the {board.hp_ports} ports once",
+        ),
+    )
+    for ok, rule in rules:
+        if not ok:
+            raise BoardError(f"{path}: {rule}")

@@ -6,10 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from fpga_gen.boards import SCHEMES, Board, load_board
+from fpga_gen.boards import Board, load_board
 from fpga_gen.errors import BoardError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.images import Preprocess
+from fpga_gen.quant.numerics import SCHEMES
 from fpga_gen.resources import check_fit
 
 MAX_CALIBRATION_IMAGES = 32
@@ -61,10 +62,16 @@ class BuildConfig:
         params = board.default_array(self.scheme)
         if self.array is not None:
             pixels, in_channels, dsp_columns, sp2_columns = self.array
-            if self.scheme == "fixed8" and sp2_columns:
+            scheme = SCHEMES[self.scheme]
+            if not scheme.sp2 and sp2_columns:
                 raise BoardError(
-                    f"--scheme fixed8 has no SP2 columns, --array asks for {sp2_columns}: "
+                    f"--scheme {scheme.name} has no SP2 columns, --array asks for {sp2_columns}: "
                     "make the last figure 0 or use --scheme mixed"
+                )
+            if not scheme.fixed and dsp_columns:
+                raise BoardError(
+                    f"--scheme {scheme.name} has no DSP columns, --array asks for {dsp_columns}: "
+                    "make the third figure 0 or use --scheme mixed"
                 )
             params = dataclasses.replace(
                 params,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +32,21 @@ from fpga_gen.quant.serialise import save_quant_graph
 from fpga_gen.registers import INTERFACE_VERSION
 from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
+from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.report.render import report_files
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
+from fpga_gen.schedule.timing import board_timing
 from fpga_gen.sizing.cycles import frame_work
 from fpga_gen.sizing.search import Candidate, find_engines
 from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen.synth.known import known_design
 
 
 @dataclass
 class Flow:
-    """What the steps of one build have made so far. times: seconds by step."""
+    """What the steps of one build have made so far. times: seconds by step; memory_rate: bytes per
+    cycle that the board's ports and DRAM sustain."""
 
     config: BuildConfig
     target: Path | None = None
@@ -52,6 +56,7 @@ class Flow:
     params: EngineParams = field(init=False)
     candidates: tuple[Candidate, ...] = ()
     clock_mhz: float = field(init=False)
+    memory_rate: float = field(init=False)
     graph: Graph = field(init=False)
     model: ModelFacts = field(init=False)
     images: list[np.ndarray] | None = None
@@ -61,6 +66,7 @@ class Flow:
     schedule: Schedule = field(init=False)
     report: Report = field(init=False)
     verilog: dict[str, str] = field(init=False)
+    vivado: dict[str, bytes] = field(init=False)
 
 
 Step = tuple[str, Callable[[Flow], None]]
@@ -102,8 +108,11 @@ def choose_engine(flow: Flow) -> None:
     """The best engine for this network on this board, unless an array was given."""
     if flow.config.searches(flow.board):
         work = frame_work(flow.graph)
-        flow.candidates = find_engines(work, flow.board, flow.config.scheme)
+        flow.candidates = find_engines(
+            work, flow.board, flow.config.scheme, clock_mhz=flow.clock_mhz
+        )
         flow.params = flow.candidates[0].params
+    flow.memory_rate = flow.board.read_bytes_per_cycle(flow.params.ports, flow.clock_mhz)
 
 
 def read_calibration(flow: Flow) -> None:
@@ -135,7 +144,7 @@ def quantise_graph(flow: Flow) -> None:
 
 def schedule_network(flow: Flow) -> None:
     """QuantGraph -> Schedule: program, weight stream, memory map, cycle model."""
-    flow.schedule = compile_schedule(flow.qgraph, flow.params)
+    flow.schedule = compile_schedule(flow.qgraph, flow.params, board_timing(flow.memory_rate))
 
 
 def make_report(flow: Flow) -> None:
@@ -146,16 +155,27 @@ def make_report(flow: Flow) -> None:
 
 
 def generate_rtl(flow: Flow) -> None:
-    """EngineParams -> Verilog."""
+    """EngineParams -> Verilog; its resources are known if it is one of the mapped engines."""
     from fpga_gen.hardware.top import generate_verilog  # amaranth: an estimate does without
 
     flow.verilog = generate_verilog(flow.params, design_hash(flow.params))
+    if known := known_design(flow.verilog):
+        resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
+        flow.report = replace(flow.report, resources=resources, timing=known[1])
+
+
+def vivado_project(flow: Flow) -> None:
+    """Board, engine and clock -> the folder vivado/ for `fpga-gen bitstream`."""
+    from fpga_gen.deploy.vivado_project import vivado_files  # imports amaranth, as above
+
+    flow.vivado = vivado_files(flow.board, flow.params, flow.clock_mhz, flow.verilog)
 
 
 def write_directory(flow: Flow) -> None:
     """Everything -> build directory, whole or not at all."""
     assert flow.target is not None
     files = {f"rtl/{name}": text.encode() for name, text in flow.verilog.items()}
+    files |= flow.vivado
     files |= {
         "program.bin": flow.schedule.program,
         "weights.bin": flow.schedule.weights,
@@ -182,6 +202,7 @@ ESTIMATE: tuple[Step, ...] = (
 BUILD: tuple[Step, ...] = (
     *ESTIMATE,
     ("generate Verilog", generate_rtl),
+    ("Vivado project", vivado_project),
     ("write build directory", write_directory),
 )
 
@@ -232,6 +253,7 @@ def manifest_facts(flow: Flow) -> dict:
         "config": flow.config.to_dict(),
         "calibration_sha256": flow.calibration_sha256,
         "clock_mhz": flow.clock_mhz,
+        "memory_bytes_per_cycle": flow.memory_rate,
         "parameters": flow.params.to_dict(),
         "design_hash": f"{design_hash(flow.params):016x}",
         "register_map": INTERFACE_VERSION,

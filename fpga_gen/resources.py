@@ -25,7 +25,9 @@ MAX_LUT_SHARE = 0.90  # above this, placement is not expected to succeed at the 
 ASKED = {"luts": MAX_LUT_SHARE, "flip_flops": 1.0, "dsps": 1.0, "bram36": 1.0, "uram": 1.0}
 URAM_ROWS, URAM_BITS = 4096, 72
 BRAM_BITS = 36 * 1024
-BRAM_BYTE_ROWS = 4096  # rows of a block RAM that is one byte (of nine bits) wide
+BANK_BITS, BANK_ROWS = 16, 1024  # of half a block RAM with byte enables, its parity bits unused
+# DSP48E1 for each DSP48E2, whose multiplier is two bits wider (both mapped by Yosys).
+DSP48E1_FACTOR = {"dsp columns": 2, "requantise": 2}
 NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "dsps": "DSPs", "bram36": "BRAM36",
          "uram": "URAM"}  # fmt: skip
 REMEDIES = {"luts": "fewer SP2 columns", "flip_flops": "fewer columns", "dsps": "fewer DSP columns",
@@ -122,7 +124,11 @@ def estimate_resources(params: EngineParams) -> Resources:
             continue
         nearest = min(known, key=lambda r: abs(math.log(wanted / size(r.params))))
         ratio = wanted / size(nearest.params)
-        total = [t + ratio * c for t, c in zip(total, nearest.classes[name], strict=True)]
+        luts, flip_flops, dsps = nearest.classes[name]
+        if params.family != nearest.params.family:
+            dsps *= DSP48E1_FACTOR.get(name, 1)
+        cost = (luts, flip_flops, dsps)
+        total = [t + ratio * c for t, c in zip(total, cost, strict=True)]
     uram, bram = memory_blocks(params)
     return Resources(math.ceil(total[0]), math.ceil(total[1]), math.ceil(total[2]), bram, uram)
 
@@ -141,7 +147,7 @@ def memory_blocks(params: EngineParams) -> tuple[int, int]:
     """(URAM, BRAM36) of the feature banks, the weight ring, program, tables and FIFOs."""
     ultra = params.banks - params.bram_banks if params.family == "xcup" else 0
     uram = ultra * -(-params.word_bits // URAM_BITS) * -(-params.bank_rows // URAM_ROWS)
-    bank = params.in_channels * max(0.5, math.ceil(params.bank_rows / BRAM_BYTE_ROWS * 2) / 2)
+    bank = -(-params.word_bits // BANK_BITS) * -(-params.bank_rows // BANK_ROWS) / 2
     ring = _bram(params.stream_bits, params.weight_words)
     program = _bram(64, params.program_words)
     tables = 4 * _bram(64, 512) + 1  # block, tap and axis tables; layer log

@@ -35,9 +35,10 @@ from fpga_gen.schedule.layout import (
     unpack_output,
 )
 from fpga_gen.schedule.program import Schedule
+from fpga_gen.schedule.timing import SUSTAINED, board_timing
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
-from fpga_gen.simulate.dram import DramConfig
+from fpga_gen.simulate.dram import DEFAULT, DramConfig
 from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
 from fpga_gen.simulation_trace import DispatchClock, TraceRecorder
 from fpga_gen.steps import Progress, Silent, run_steps
@@ -61,6 +62,7 @@ class SimulationFlow:
     build: BuildDir = field(init=False)
     report: Report = field(init=False)
     params: EngineParams = field(init=False)
+    memory_rate: float = field(init=False)
     qgraph: QuantGraph = field(init=False)
     preprocess: Preprocess = field(init=False)
     input_layout: InputLayout = field(init=False)
@@ -89,6 +91,7 @@ def check_directory(flow: SimulationFlow) -> None:
     try:
         flow.report = Report.from_dict(build.json("report.json"))
         flow.params = EngineParams.from_dict(build.manifest["parameters"])
+        flow.memory_rate = float(build.manifest["memory_bytes_per_cycle"])
         layout = build.json("layout.json")
         flow.input_layout = input_from_json(layout["input"])
         flow.output_layout = output_from_json(layout["output"])
@@ -125,7 +128,7 @@ def compile_trace(flow: SimulationFlow) -> None:
     """The schedule, for the places of intermediate maps; only for tensor tracing."""
     if not flow.trace:
         return
-    flow.schedule = compile_schedule(flow.qgraph, flow.params)
+    flow.schedule = compile_schedule(flow.qgraph, flow.params, board_timing(flow.memory_rate))
     for name, data in (
         ("program.bin", flow.schedule.program),
         ("weights.bin", flow.schedule.weights),
@@ -170,7 +173,7 @@ def run_frame(flow: SimulationFlow) -> None:
         frame,
         flow.params,
         flow.library,
-        dram_config(flow.report.clock_mhz, frame),
+        dram_config(flow.report.clock_mhz, frame, flow.memory_rate),
         expected_cycles=expected,
         on_layer=on_layer,
         prepare=clock.prepare,
@@ -260,13 +263,24 @@ def simulate_build(
 # --- helpers --------------------------------------------------------------------------------
 
 
-def dram_config(clock_mhz: float, frame: Frame) -> DramConfig:
-    """The boards' DDR4-2400 (19.2 GB/s) as an engine at `clock_mhz` sees it."""
+def dram_config(clock_mhz: float, frame: Frame, rate: float = SUSTAINED) -> DramConfig:
+    """DDR4-2400 (19.2 GB/s) as an engine at `clock_mhz` sees it, held to the `rate` in bytes per
+    cycle that the board's memory and ports sustain."""
     size = sum(len(part) for part in (frame.program, frame.weights, frame.input))
     size += frame.output_bytes
+    return board_dram(clock_mhz, max(16 << 20, -(-2 * size // 4096) * 4096), rate=rate)
+
+
+def board_dram(
+    clock_mhz: float, size: int, base: int = DEFAULT.base, rate: float = SUSTAINED
+) -> DramConfig:
+    """`size` bytes of it from bus address `base`."""
+    peak = min(MAX_BYTES_PER_CYCLE, int(19_200 / clock_mhz))
     return DramConfig(
-        size=max(16 << 20, -(-2 * size // 4096) * 4096),
-        bytes_per_cycle=min(MAX_BYTES_PER_CYCLE, int(19_200 / clock_mhz)),
+        base=base,
+        size=size,
+        bytes_per_cycle=peak,
+        sustained=min(DramConfig.sustained, rate / peak),
         refresh_interval=round(REFRESH_US * clock_mhz),
         refresh_length=round(REFRESH_LENGTH_US * clock_mhz),
         read_latency=max(2, round(LATENCY_NS * clock_mhz / 1000)),

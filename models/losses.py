@@ -13,7 +13,10 @@ def structure_loss(logits: Tensor, masks: Tensor) -> Tensor:
     logits, masks: [N, 1, H, W]; masks in [0, 1]. Computed in float32.
     """
     logits, masks = logits.float(), masks.float()
-    weight = 1 + 5 * (F.avg_pool2d(masks, 31, stride=1, padding=15) - masks).abs()
+    # 31x31 mean as two 1-D means: the same sum, fifteen times less work
+    around = F.avg_pool2d(masks, (31, 1), stride=1, padding=(15, 0))
+    around = F.avg_pool2d(around, (1, 31), stride=1, padding=(0, 15))
+    weight = 1 + 5 * (around - masks).abs()
     entropy = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     entropy = (weight * entropy).sum((2, 3)) / weight.sum((2, 3))
 

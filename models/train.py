@@ -8,6 +8,7 @@ ema.pth (weights, half precision), and at the end final.pth and metrics.json.
 """
 
 import argparse
+import copy
 import json
 import logging
 import math
@@ -106,7 +107,7 @@ class Trainer:
         self.device = pick_device(config.device)
         self.schedule = Schedule(config.rate, config.steps, config.minutes)
         torch.manual_seed(config.seed)
-        self.model = place(HarDNetMSEG(), self.device)
+        self.model = place(self.new_model(), self.device)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -120,6 +121,10 @@ class Trainer:
         self.clock = Clock()
         log.info("%d pictures to train on, %d held out", len(training), len(self.validation))
         self.data = CachedPairs.load(training, config.cache_size)
+
+    def new_model(self) -> nn.Module:
+        """The network with its first weights; called once, after the seed was set."""
+        return HarDNetMSEG()
 
     def start(self, init: Path | None, resume: bool) -> None:
         """Loads the starting weights, or the state of an earlier run in `out`."""
@@ -172,7 +177,7 @@ class Trainer:
 
     def evaluated_model(self) -> nn.Module:
         """A model with `weights()`, in eval mode."""
-        model = HarDNetMSEG()
+        model = copy.deepcopy(self.model)
         model.load_state_dict(self.weights())
         return place(model, self.device).eval()
 
@@ -245,11 +250,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--init", type=Path, help="checkpoint to start from")
+    add_run_options(parser, TrainConfig())
+    return parser.parse_args(argv)
+
+
+def add_run_options(parser: argparse.ArgumentParser, defaults: TrainConfig) -> None:
+    """Data, output folder and an option for every field of `TrainConfig`."""
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="data set folders")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--init", type=Path, help="checkpoint to start from")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    for name, default in asdict(TrainConfig()).items():
+    for name, default in asdict(defaults).items():
         option = "--" + name.replace("_", "-")
         if name == "scales":
             parser.add_argument(option, type=float, nargs="+", default=default)
@@ -257,18 +268,22 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.add_argument(option, choices=("bf16", "fp32"), default=default)
         else:
             parser.add_argument(option, type=type(default), default=default, help=f"({default})")
-    return parser.parse_args(argv)
+
+
+def run_config(args: argparse.Namespace) -> TrainConfig:
+    """The settings of a parsed command line."""
+    fields = {name: getattr(args, name) for name in asdict(TrainConfig())}
+    return TrainConfig(**{**fields, "scales": tuple(args.scales)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a training. Returns 0, or 1 if the input is at fault."""
     args = parse_arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    fields = {name: getattr(args, name) for name in asdict(TrainConfig())}
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
-        config = TrainConfig(**{**fields, "scales": tuple(args.scales)})
+        config = run_config(args)
         pairs = [pair for folder in args.data for pair in find_pairs(folder)]
         args.out.mkdir(parents=True, exist_ok=True)
         trainer = Trainer(config, pairs, args.out)

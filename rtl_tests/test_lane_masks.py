@@ -38,6 +38,17 @@ def test_masks(params, width, row_mode):
             return np.full(lanes, row * stride_y), (column * lanes + lane) * stride_x
         return (group * lanes + lane) // width, (group * lanes + lane) % width
 
+    async def start(ctx, in_w, cycles):
+        """Start a walk over a map `in_w` wide; its coordinates take so many cycles."""
+        ctx.set(dut.in_w, in_w)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for _ in range(cycles):
+            assert not ctx.get(dut.ready)
+            await ctx.tick()
+        assert ctx.get(dut.ready)
+
     async def bench(ctx):
         for name, value in {
             "row_mode": row_mode,
@@ -49,10 +60,9 @@ def test_masks(params, width, row_mode):
             "step_dx": lanes * stride_x if row_mode else lanes % width,
         }.items():
             ctx.set(getattr(dut, name), value)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        await ctx.tick().until(dut.ready)
+        await start(ctx, width + 1, lanes)
+        await start(ctx, width, lanes)  # another width: anew
+        await start(ctx, width, 0)
         tile_start, group, expected = 0, 0, []
         for step in range(60):
             dy, dx = (int(v) for v in rng.integers(-3, 4, 2))

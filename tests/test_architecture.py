@@ -29,17 +29,18 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.sizing",),
     ("fpga_gen.hardware",),
     ("fpga_gen.simulate",),
-    ("fpga_gen.deploy",),
     ("fpga_gen.report",),
+    ("fpga_gen.deploy",),
     ("fpga_gen.layout_file",),
     ("fpga_gen.synth",),
     ("fpga_gen.pipeline",),
-    ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace"),
+    ("fpga_gen.simulation_flow", "fpga_gen.simulation_trace", "fpga_gen.reference_flow"),
+    ("fpga_gen.board", "fpga_gen.bitstream_flow"),
     ("fpga_gen.evaluate",),
     ("fpga_gen.cli", "fpga_gen.__main__"),
 )
 RANK = {prefix: rank for rank, prefixes in enumerate(STAGES) for prefix in prefixes}
-OPTIONAL = {"torch", "pynq"}  # imported inside functions, behind a readable error
+OPTIONAL = {"torch", "pynq", "grpc"}  # behind a readable error
 
 
 def module_name(path: Path) -> str:

@@ -9,6 +9,7 @@ import pytest
 from fpga_gen.boards import board_names, boards_folder, load_board, read_board
 from fpga_gen.config import BuildConfig
 from fpga_gen.errors import BoardError, ScheduleError
+from fpga_gen.quant.numerics import SCHEMES
 from fpga_gen.resources import MAX_LUT_SHARE, estimate_resources
 
 
@@ -26,7 +27,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 
 
 def test_known_boards():
-    assert board_names() == ["kv260", "zcu104"]
+    assert board_names() == ["kv260", "pynq-z2", "ultra96v2", "zc706", "zcu102", "zcu104"]
 
 
 def test_zcu104_is_the_datasheet_and_the_default_array_fills_its_uram():
@@ -44,8 +45,8 @@ def test_kv260_is_the_datasheet():
     assert (have.luts, have.dsps, have.bram36, have.uram) == (117_120, 1_248, 144, 64)
 
 
-@pytest.mark.parametrize("name", ["kv260", "zcu104"])
-@pytest.mark.parametrize("scheme", ["mixed", "fixed8"])
+@pytest.mark.parametrize("name", board_names())
+@pytest.mark.parametrize("scheme", list(SCHEMES))
 def test_default_arrays_fit(name: str, scheme: str):
     board = load_board(name)
     params = config(board=name, scheme=scheme).resolve_params(board)
@@ -69,7 +70,7 @@ def test_every_figure_names_its_source():
 
 
 def test_unknown_board_lists_the_known():
-    with pytest.raises(BoardError, match=r"unknown board 'zcu111'; known boards: kv260, zcu104"):
+    with pytest.raises(BoardError, match=r"unknown board 'zcu111'; known boards: kv260, pynq-z2"):
         load_board("zcu111")
 
 
@@ -78,8 +79,11 @@ def test_unknown_board_lists_the_known():
     [
         ("dsps = 1728", "", "dsps"),
         ('name = "zcu104"', 'name = "zcu105"', "differs"),
-        ("mega_transfers = 2400", "mega_transfers = 2133", "17064000000"),
-        ("hp_bits = 128", "hp_bits = 64", "hp_bits must be 128"),
+        ("mega_transfers = 2133", "mega_transfers = 2400", "19200000000"),
+        ("hp_bits = 128", "hp_bits = 32", "hp_bits must be one of 64, 128"),
+        ("= 15360000000", "= 17064000001", "sustained_bytes_per_second must lie"),
+        ('"zynq_ultra_ps_e"', '"microblaze"', "processor must be one of zynq_ultra_ps_e"),
+        ("[1, 3, 0, 2]", "[1, 3, 0]", "hp_order must name each of the 4 ports once"),
         ("dsp_columns = 24\nsp2_columns = 18", "dsp_columns = 23\nsp2_columns = 18", "multiple"),
         ("[resources]", "[resources", "cannot be read"),
         ("[clock]", "[clocks]", "'clock' is missing"),
@@ -115,6 +119,16 @@ def test_fixed8_refuses_sp2_columns():
         config(scheme="fixed8", array=(8, 16, 24, 18)).resolve_params(load_board("zcu104"))
 
 
+def test_schemes_choose_the_columns_and_the_code():
+    board = load_board("zcu104")
+    sp2 = config(scheme="sp2").resolve_params(board)
+    assert (sp2.dsp_columns, sp2.sp2_columns) == (0, board.array.sp2_columns)
+    msq4 = config(scheme="msq4", array=(8, 16, 24, 12)).resolve_params(board)
+    assert (msq4.dsp_columns, msq4.sp2_columns, msq4.sp2_code) == (24, 12, "sp2-4")
+    with pytest.raises(BoardError, match="sp2 has no DSP columns, --array asks for 24"):
+        config(scheme="sp2", array=(8, 16, 24, 18)).resolve_params(board)
+
+
 @pytest.mark.parametrize("clock", [0.0, -5.0, 1000.0, float("nan")])
 def test_clock_outside_the_board_is_refused(clock: float):
     with pytest.raises(BoardError, match="--clock-mhz"):
@@ -125,3 +139,18 @@ def test_clock_default_and_choice():
     board = load_board("zcu104")
     assert config().resolve_clock(board) == 300.0
     assert config(clock_mhz=250).resolve_clock(board) == 250.0
+
+
+def test_memory_and_ports_bound_the_stream():
+    zcu104, pynq = load_board("zcu104"), load_board("pynq-z2")
+    assert zcu104.read_bytes_per_cycle(4, 300.0) == pytest.approx(51.2)
+    assert zcu104.read_bytes_per_cycle(2, 300.0) == 32.0  # two ports of 16 bytes
+    assert pynq.read_bytes_per_cycle(2, 100.0) == 16.0  # two ports of 8 bytes
+    assert pynq.read_bytes_per_cycle(4, 100.0) == pytest.approx(16.8)  # DDR3
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_devices_without_uram_use_block_ram(name: str):
+    board = load_board(name)
+    if board.resources.uram == 0:
+        assert board.array.family == "xc7" or board.array.bram_banks == board.array.banks

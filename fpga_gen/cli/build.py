@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from fpga_gen.boards import SCHEMES
 from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
 from fpga_gen.cli.render import engine_table, frame_table, layer_table
 from fpga_gen.images import FITS, NORMALISATIONS, Preprocess
+from fpga_gen.quant.numerics import SCHEMES
 
 INPUT_SHAPE = click.option(
     "--input-shape", type=SHAPE, help="Input shape of a model that leaves it open: 1,3,352,352."
@@ -36,10 +36,11 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--scheme",
-            type=click.Choice(SCHEMES),
+            type=click.Choice(list(SCHEMES)),
             default="mixed",
             show_default=True,
-            help="mixed: int8 and SP2 filters; fixed8: int8 alone, no SP2 columns.",
+            help="mixed: int8 and SP2 filters; fixed8: int8 alone; sp2: SP2 alone; msq4: int4 and "
+            "4-bit SP2 (made for weights of `python -m models.qat`).",
         ),
         INPUT_SHAPE,
         click.option(

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 import click
 
 from fpga_gen import __version__
+from fpga_gen.cli.bitstream import bitstream
+from fpga_gen.cli.board import board
 from fpga_gen.cli.boards import boards
 from fpga_gen.cli.build import build, check, estimate
 from fpga_gen.cli.common import Settings, common_options
 from fpga_gen.cli.evaluate import evaluate
 from fpga_gen.cli.models import models
+from fpga_gen.cli.reference import reference
 from fpga_gen.cli.simulate import simulate
 from fpga_gen.cli.synth import synth
 from fpga_gen.errors import FpgaGenError
@@ -28,7 +31,11 @@ def cli() -> None:
     """Compile a CNN in ONNX into a bit-exact FPGA accelerator."""
 
 
-for command in (build, simulate, synth, evaluate, estimate, check, boards, models):
+COMMANDS = (
+    *(build, simulate, synth, evaluate, bitstream, reference, board, estimate, check, boards),
+    models,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

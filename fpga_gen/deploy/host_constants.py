@@ -1,4 +1,4 @@
-"""Files of the host package that follow from this package: register constants, region layouts.
+"""Files of the host package that follow from this package: registers, region layouts, identity.
 
 `python -m fpga_gen.deploy.host_constants host/fpga_gen_host` writes them. The host package imports
 nothing from here, so it carries copies; a test keeps them equal.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fpga_gen.deploy import identity
 from fpga_gen.registers import ERROR_DOCS, constants
 from fpga_gen.schedule import layout
 
@@ -47,9 +48,31 @@ def layout_source() -> str:
     return LAYOUT_HEADER + Path(layout.__file__).read_text()
 
 
+def identity_source() -> str:
+    """Python source of the names under which a bitstream holds the accelerator."""
+    lines = [
+        '"""Names in a bitstream. Generated from fpga_gen/deploy/identity.py; do not edit.',
+        "",
+        "VLNVS: as RTL module in a block design, and as packaged IP; CELL: its instance in the",
+        "generated block design; DESIGN: stem of the .bit and the .hwh; INTERRUPT: the pin.",
+        '"""',
+        "",
+    ]
+    for name, value in identity.host_constants().items():
+        if isinstance(value, tuple):
+            lines += [f"{name} = (", *(f'    "{item}",' for item in value), ")"]
+        else:
+            lines.append(f'{name} = "{value}"')
+    return "\n".join([*lines, ""])
+
+
 def generated_files() -> dict[str, str]:
     """Text by file name in the package folder of the host package."""
-    return {"registers.py": registers_source(), "layout.py": layout_source()}
+    return {
+        "registers.py": registers_source(),
+        "layout.py": layout_source(),
+        "identity.py": identity_source(),
+    }
 
 
 def main(arguments: list[str]) -> int:

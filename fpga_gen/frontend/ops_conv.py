@@ -17,15 +17,16 @@ def conv(call: Call) -> list[Value]:
     group = call.attr("group", 1)
     if weight.ndim != 4:
         raise Refused(f"its kernel has {weight.ndim - 2} dimensions", "use 2D convolutions")
-    if group != 1:
-        kind = "depthwise" if group == x.shape[1] else "grouped"
+    if group < 1 or x.shape[1] % group or weight.shape[0] % group:
         raise Refused(
-            f"is a {kind} convolution (group = {group})",
-            "grouped convolutions are not supported yet, use a variant of the network without them",
+            f"has group = {group}, which does not divide {x.shape[1]} input channels and "
+            f"{weight.shape[0]} filters",
+            "export the model again",
         )
-    if weight.shape[1] != x.shape[1]:
+    if weight.shape[1] * group != x.shape[1]:
+        each = f" in each of {group} groups" if group > 1 else ""
         raise Refused(
-            f"its weight takes {weight.shape[1]} channels, its input has {x.shape[1]}",
+            f"its weight takes {weight.shape[1]} channels{each}, its input has {x.shape[1]}",
             "export the model again",
         )
     kernel = call.attr("kernel_shape") or list(weight.shape[2:])
@@ -39,7 +40,7 @@ def conv(call: Call) -> list[Value]:
     if bias.shape != weight.shape[:1]:
         raise Refused(f"its bias has shape {list(bias.shape)}", "export the model again")
     term = ConvTerm(
-        x.tensor, weight, window.stride, add_pads(window.pads, x.pads), window.dilation,
+        x.tensor, weight, window.stride, add_pads(window.pads, x.pads), window.dilation, group,
         grid=call.grid(1, weight.shape[0], 0),
     )  # fmt: skip
     shape = (weight.shape[0], *window.out)

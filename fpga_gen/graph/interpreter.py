@@ -82,6 +82,22 @@ def _clip(x: np.ndarray, clip: Clip) -> np.ndarray:
     return x if clip == Clip() else np.clip(x, np.float32(clip.lo), np.float32(clip.hi))
 
 
+def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
+    """A convolution of one input channel per filter on a padded map, tap by tap."""
+    out, _, kh, kw = term.weight.shape
+    (sy, sx), (dy, dx) = term.stride, term.dilation
+    height = (x.shape[1] - (kh - 1) * dy - 1) // sy + 1
+    width = (x.shape[2] - (kw - 1) * dx - 1) // sx + 1
+    x = np.repeat(x, out // x.shape[0], axis=0)
+    y = np.zeros((out, height, width), np.float32)
+    for ky in range(kh):
+        rows = slice(ky * dy, ky * dy + (height - 1) * sy + 1, sy)
+        for kx in range(kw):
+            columns = slice(kx * dx, kx * dx + (width - 1) * sx + 1, sx)
+            y += x[:, rows, columns] * term.weight[:, :, ky, kx, None]
+    return y
+
+
 def _conv_term(x: np.ndarray, term: ConvTerm) -> np.ndarray:
     """One convolution without bias, (O, OH, OW)."""
     top, left, bottom, right = term.pads
@@ -89,8 +105,8 @@ def _conv_term(x: np.ndarray, term: ConvTerm) -> np.ndarray:
         x = np.pad(x, ((0, 0), (top, bottom), (left, right)))
     out, per_group, kh, kw = term.weight.shape
     (sy, sx), (dy, dx) = term.stride, term.dilation
-    if term.groups == out == x.shape[0] and kh == kw == 1:
-        return x[:, ::sy, ::sx] * term.weight[:, 0]
+    if per_group == 1 and term.groups > 1:
+        return _depthwise(x, term)
     if term.groups > 1:
         step = out // term.groups
         parts = [

@@ -38,7 +38,7 @@ def window_shape(
 def verify(graph: Graph, *, lowered: bool = False) -> None:
     """Raise GraphRuleError at the first broken rule.
 
-    lowered: also the rules that hold after `optimise`: no groups, only Conv nodes read a Concat,
+    lowered: also the rules that hold after `optimise`: only Conv nodes read a Concat,
     a Concat reads no Concat and is no output.
     """
     _verify_interface(graph)
@@ -138,9 +138,7 @@ def _verify_axis(node: Node, table: AxisTable, size: int) -> None:
 def _verify_lowered(graph: Graph) -> None:
     concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
     for node in graph.nodes:
-        if isinstance(node, Conv):
-            _need(all(t.groups == 1 for t in node.terms), node, "groups must be resolved")
-        else:
+        if not isinstance(node, Conv):
             read = sorted(concats & set(node.inputs))
             _need(not read, node, f"only Conv may read a Concat, this reads {read}")
     for name in graph.outputs:

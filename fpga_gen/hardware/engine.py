@@ -17,7 +17,7 @@ from fpga_gen.hardware.exit_path import ExitPath
 from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
-from fpga_gen.hardware.loader import Loader
+from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
 from fpga_gen.hardware.params import EngineParams
@@ -222,6 +222,8 @@ class Engine(wiring.Component):
         pool_valid = delay(
             m, walker.beat_valid & walker.beat_pool, lag, "pool_valid", reset_less=False
         )
+        assert walker.credit_latency + lag >= CREDIT_LEAD
+        assert walker.slot_minimum >= CREDIT_LEAD
         early = lag - array.lead
         switch = delay(m, walker.beat_switch, early, "switch", reset_less=False)
         mode = delay(m, walker.beat_mode, early, "beat_mode")
@@ -268,7 +270,8 @@ class Engine(wiring.Component):
             },
         )
         m.d.comb += [
-            loader.switch.eq(delay(m, switch, array.lead, "switched", reset_less=False)),
+            # The loader's next slot needs two cycles to `stage`: it may hear of the switch early.
+            loader.switch.eq(switch),
             exit_.token_valid.eq(walker.token_valid),
             walker.token_ready.eq(exit_.token_ready),
             exit_.token_header.eq(walker.token_header),

@@ -19,7 +19,8 @@ CONTROL_DELAY = 2  # cycles in which a beat reaches the lanes
 
 
 class LaneMasks(wiring.Component):
-    """Start: pulse `start`; initial coordinates are ready `lanes` cycles later (`ready`).
+    """Start: pulse `start`; initial coordinates are ready `lanes` cycles later (`ready`), at once
+    if they are those of the walk before, which ended with a `reinit`.
 
     Per beat: `advance` (next pixel group; `row_end` restarts x in row mode), at the last beat of a
     slot instead `restore` (back to the tile start), `commit` (the next group is the new tile
@@ -94,9 +95,16 @@ class LaneMasks(wiring.Component):
         left = Signal(signed(c + 1), reset_less=True)  # columns to the end of the row, negative
         wrap = Signal()
         m.d.comb += [self.ready.eq(ready), wrap.eq(~self.row_mode & (left == 0))]
-        m.d.sync += self.turn.eq(Cat(self.start, self.turn))
-        with m.If(self.start):
+        origin = Cat(self.row_mode, self.stride_x, self.in_w, self.y0, self.x0)
+        known = Signal()  # `init` holds the coordinates of `last_origin`
+        last_origin = Signal(len(origin), reset_less=True)
+        anew = Signal()
+        m.d.comb += anew.eq(self.start & ~(known & (origin == last_origin)))
+        m.d.sync += self.turn.eq(Cat(anew, self.turn))
+        with m.If(anew):
             m.d.sync += [
+                known.eq(1),
+                last_origin.eq(origin),
                 ready.eq(0),
                 self.walk_y.eq(self.y0),
                 self.walk_x.eq(self.x0),

@@ -5,11 +5,15 @@ commands in program order: PROGRAM and LOAD hand whole words on; CONV and VECTOR
 weight slots out of the stream at 32-bit granules. A CONV's slots are replayed for every pixel tile
 and freed with the last one, so every weight crosses the DRAM interface once.
 
-A slot is assembled in `assembly`, moves to `stage` when the array has taken the slot before, and
-counts as a credit for the walker as soon as it is complete.
+A slot is assembled in `assembly` and moves to `stage` when the array has taken the slot before.
+Its credit for the walker is given with the read of its last word, CREDIT_LEAD cycles before it is
+staged at the latest, because the array's switch follows a credit later than that. Records follow
+each other without a pause: a slot takes one cycle more than the stream words it touches.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import fifo, wiring
@@ -25,6 +29,9 @@ KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
 RING_MARGIN = 4  # words of the ring that stay unused
 OUT_QUEUE = 8  # words of PROGRAM and LOAD commands on their way out
 OUT_MARGIN = 4  # of the out queue: words fetched before its level tells
+READ_CYCLES = 3  # from the read of a ring word to its place in the assembly
+MOVE_CYCLES = 2  # from the decision to move a slot to the stage until every bit has moved
+CREDIT_LEAD = READ_CYCLES + MOVE_CYCLES  # from a slot's credit to its switch, at least
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 
@@ -40,11 +47,11 @@ class Loader(wiring.Component):
     """See module docstring.
 
     words_*: stream words in (valid/ready). command_*: next command (valid/ready). out_*: words of
-    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from credit to
-    `switch` plus `stage_hold` cycles. credit_add: pulse per complete slot. param_index ->
-    param_data one cycle later; param_release frees the oldest entry; params_ready: there is an
-    entry besides the one the exit path still holds (param_held). underrun: the array switched to
-    an empty stage.
+    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from CREDIT_LEAD
+    cycles after the credit to `switch` plus `stage_hold` cycles, if the switch before was at least
+    CREDIT_LEAD cycles earlier. credit_add: pulse per slot. param_index -> param_data one cycle
+    later; param_release frees the oldest entry; params_ready: there is an entry besides the one
+    the exit path still holds (param_held). underrun: the array switched to an empty stage.
     """
 
     def __init__(self, params: EngineParams, *, stage_hold: int, expand: bool = False) -> None:
@@ -113,6 +120,7 @@ class Loader(wiring.Component):
             m.d.sync += self.write_pointer.eq(self.write_pointer + 1)
         self.read_pointer = Signal(self.bits + 1)
         self.read_enable = Signal()
+        self.may_assemble = Signal()
         self.available = Signal()
         # A word written in this cycle is readable in the next: compare with registered pointers.
         m.d.comb += [
@@ -128,25 +136,22 @@ class Loader(wiring.Component):
         per_word = p.stream_granules
         rows = -(-self.block_granules // per_word)
         bits = max((per_word - 1).bit_length(), 1)
-        self.offset = Signal(bits)  # granule offset of the record in its first word
-        row = Signal(range(rows + 2))
-        valid_1, valid_2, valid_3 = Signal(), Signal(), Signal()
-        row_1, row_2, row_3 = (Signal(len(row), name=f"row_{i}") for i in (1, 2, 3))
-        self.row = row
-        m.d.sync += [
-            valid_1.eq(self.read_enable),
-            row_1.eq(row),
-            valid_2.eq(valid_1),
-            row_2.eq(row_1),
-            valid_3.eq(valid_2),
-            row_3.eq(row_2),
+        # What travels with a word from the cycle in which it is read; offset: granule offset of
+        # the record in its first word; end: last word of the record.
+        tag = {"valid": 1, "row": (rows + 1).bit_length(), "offset": bits, "end": 1, "is_param": 1}
+        steps = [
+            {k: Signal(width, name=f"{k}_{i}") for k, width in tag.items()}
+            for i in range(READ_CYCLES + 1)
         ]
-        self.in_flight = Signal()
-        m.d.comb += self.in_flight.eq(valid_1 | valid_2 | valid_3)
+        self.issue = steps[0]
+        m.d.comb += self.issue["valid"].eq(self.read_enable)
+        for before, after in pairwise(steps):
+            m.d.sync += [after[k].eq(before[k]) for k in tag]
+        written = steps[-1]
         rotated = Signal(p.stream_bits, reset_less=True)
         value = self.word
-        # The offset stands from `begin` on, long before the record's first word.
-        offsets = copies(m, self.offset, per_word, "offset")
+        # Copies of the offset that goes with `self.word`, one step before `written`.
+        offsets = copies(m, steps[-3]["offset"], per_word, "offset")
         for k in range((per_word - 1).bit_length()):
             amount = GRANULE << k
             turned = Cat(value[amount:], value[:amount])
@@ -165,16 +170,24 @@ class Loader(wiring.Component):
         self.assembly = Cat(*parts)
         for column in range(per_word):
             late = Signal(name=f"late_{column}")
-            target = Signal(len(row), name=f"target_{column}")
+            target = Signal(len(written["row"]), name=f"target_{column}")
             m.d.comb += [
-                late.eq(column + self.offset >= per_word),
-                target.eq(row_3 - late),
+                late.eq(column + written["offset"] >= per_word),
+                target.eq(written["row"] - late),
             ]
             for index in range(rows):
-                with m.If(valid_3 & (target == index)):
+                with m.If(written["valid"] & (target == index)):
                     m.d.sync += parts[index * per_word + column].eq(
                         rotated.word_select(column, GRANULE)
                     )
+        # `assembly` holds a whole record in the cycle after its last word was written.
+        self.slot_complete, self.param_push = Signal(), Signal()
+        complete = Signal()
+        m.d.comb += [
+            complete.eq(written["valid"] & written["end"]),
+            self.slot_complete.eq(complete & ~written["is_param"]),
+        ]
+        m.d.sync += self.param_push.eq(complete & written["is_param"])
 
     def _mode_table(self, m: Module, mode, values: list[int], name: str) -> Signal:
         out = Signal(max(v.bit_length() for v in values) + 1, name=name)
@@ -200,15 +213,20 @@ class Loader(wiring.Component):
         words = Signal(24)
         size = Signal(len(slot_size))
         words_left = Signal(range(-(-self.block_granules // per_word) + 3))
-        is_param = Signal()
+        is_param = self.issue["is_param"]
         replayed = Signal()  # this record will be read again: keep it in the ring
-        self.assembled = Signal()  # a complete slot waits in `assembly`
-        self.param_push = Signal()
         self.param_level = Signal(range(PARAM_ENTRIES + 1))
+        param_taken = Signal(range(PARAM_ENTRIES + 1))  # entries full or about to be
+        self.take_param = Signal()
+        m.d.sync += param_taken.eq(param_taken + self.take_param - self.param_release)
         next_position = Signal(position_bits)
-        m.d.comb += next_position.eq(position + size)
-        self.slot_complete = Signal()
-        m.d.comb += self.credit_add.eq(self.slot_complete)
+        self.slot_read = Signal()  # the last word of a slot is being read
+        m.d.comb += [
+            next_position.eq(position + size),
+            self.issue["end"].eq(words_left == 1),
+            self.slot_read.eq(self.read_enable & self.issue["end"] & ~is_param),
+            self.credit_add.eq(self.slot_read),
+        ]
         m.submodules.out_queue = queue = fifo.SyncFIFOBuffered(width=p.stream_bits, depth=OUT_QUEUE)
         out_room = Signal()  # registered, with a margin for the words on their way
         m.d.comb += [
@@ -229,9 +247,9 @@ class Loader(wiring.Component):
             m.d.sync += [
                 is_param.eq(param),
                 size.eq(length),
-                self.offset.eq(position[:shift] if shift else 0),
+                self.issue["offset"].eq(position[:shift] if shift else 0),
                 self.read_pointer.eq(position[shift:]),
-                self.row.eq(0),
+                self.issue["row"].eq(0),
                 words_left.eq((position[:shift] + length + per_word - 1) >> shift),
             ]
             m.next = "FETCH"
@@ -266,56 +284,62 @@ class Loader(wiring.Component):
                     ]
             with m.State("PARAMS"):
                 m.d.sync += replayed.eq(0)
-                with m.If(self.param_level != PARAM_ENTRIES - 1):
+                with m.If(param_taken != PARAM_ENTRIES - 1):
+                    m.d.comb += self.take_param.eq(1)
                     begin(1)
             with m.State("SLOT"):
                 m.d.sync += replayed.eq(tile != command.tiles - 1)
                 begin(0)
             with m.State("FETCH"):
-                with m.If(words_left == 0):
-                    m.next = "SETTLE"
-                with m.Elif(self.available & ~self.assembled):
+                with m.If(self.available & ((self.issue["row"] != 0) | self.may_assemble)):
                     m.d.comb += self.read_enable.eq(1)
                     m.d.sync += [
-                        self.row.eq(self.row + 1),
+                        self.issue["row"].eq(self.issue["row"] + 1),
                         words_left.eq(words_left - 1),
                         self.read_pointer.eq(self.read_pointer + 1),
                     ]
-            with m.State("SETTLE"):  # the last word is on its way through the rotation
-                with m.If(~self.in_flight):
-                    m.d.sync += position.eq(next_position)
-                    with m.If(~replayed):
-                        m.d.sync += self.free_pointer.eq(next_position >> shift)
-                    with m.If(is_param):
-                        m.d.comb += self.param_push.eq(1)
-                        m.d.sync += group_start.eq(next_position)
-                        with m.If(command.kind == KIND_VECTOR):
-                            m.next = "IDLE"
-                        with m.Else():
-                            m.next = "SLOT"
-                    with m.Else():
-                        m.d.comb += self.slot_complete.eq(1)
-                        m.d.sync += slot.eq(slot + 1)
+                    with m.If(self.issue["end"]):
+                        m.d.sync += position.eq(next_position)
+                        with m.If(~replayed):
+                            m.d.sync += self.free_pointer.eq(next_position >> shift)
                         m.next = "SLOT"
-                        with m.If(slot == command.slots - 1):
-                            m.d.sync += [slot.eq(0), tile.eq(tile + 1)]
-                            with m.If(tile != command.tiles - 1):
-                                m.d.sync += position.eq(group_start)
-                            with m.Else():
-                                m.d.sync += [tile.eq(0), group.eq(group + 1)]
-                                m.next = "PARAMS"
-                                with m.If(group == command.groups - 1):
-                                    m.next = "IDLE"
+                        with m.If(is_param):
+                            m.d.sync += group_start.eq(next_position)
+                            with m.If(command.kind == KIND_VECTOR):
+                                m.next = "IDLE"
+                        with m.Else():
+                            m.d.sync += slot.eq(slot + 1)
+                            with m.If(slot == command.slots - 1):
+                                m.d.sync += [slot.eq(0), tile.eq(tile + 1)]
+                                with m.If(tile != command.tiles - 1):
+                                    m.d.sync += position.eq(group_start)
+                                with m.Else():
+                                    m.d.sync += [tile.eq(0), group.eq(group + 1)]
+                                    m.next = "PARAMS"
+                                    with m.If(group == command.groups - 1):
+                                        m.next = "IDLE"
 
     def _stage(self, m: Module) -> None:
+        """A slot goes from the assembly to the stage as soon as that is free.
+
+        The words of the next record may be read while a slot still waits in the assembly, if every
+        bit of it is sure to have left before they are written, READ_CYCLES later.
+        """
+        # A free stage may still be held; the move is decided with the last word's write.
+        assert self.stage_hold + MOVE_CYCLES <= READ_CYCLES
+        assembled = Signal()  # a complete slot waits in `assembly`
         staged = Signal()  # `stage` holds a slot the array has not switched to
         hold = Signal(range(self.stage_hold + 2))
-        free = Signal()
-        m.d.comb += free.eq(~staged & (hold == 0))
+        waiting = Signal(range(READ_CYCLES + 1))  # slots read, but not in the stage
         bits = len(self.stage)
         move = Signal()
-        m.d.comb += move.eq(self.assembled & free & ~self.switch)
-        # The move takes two more cycles to reach every bit; `assembly` stands for four.
+        present = Signal()
+        m.d.comb += [
+            present.eq(assembled | self.slot_complete),
+            move.eq(present & ~staged & (hold == 0) & ~self.switch),
+            self.may_assemble.eq((waiting == 0) | ((waiting == 1) & ~staged)),
+        ]
+        m.d.sync += [assembled.eq(present & ~move), waiting.eq(waiting + self.slot_read - move)]
         moves = copies_for(bits)
         parts = []
         for n, enable in enumerate(
@@ -327,9 +351,7 @@ class Loader(wiring.Component):
             parts.append(part)
         stage = Cat(parts)
         with m.If(move):
-            m.d.sync += [staged.eq(1), self.assembled.eq(0)]
-        with m.If(self.slot_complete):
-            m.d.sync += self.assembled.eq(1)
+            m.d.sync += staged.eq(1)
         with m.If(hold != 0):
             m.d.sync += hold.eq(hold - 1)
         with m.If(self.switch):

@@ -114,8 +114,10 @@ class EngineParams:
     def sub_columns(self) -> int:
         return self.sub_dsp + self.sub_sp2
 
-    def column_kind(self, position: int) -> int:
-        """Kind of the column that computes output channel `position` of a layer (any mode)."""
+    def column_kind(self, position: int, period: int = 0) -> int:
+        """Kind of the column that computes output channel `position` of a layer (any mode) whose
+        columns begin anew every `period` channels (0: never)."""
+        position = position % period if period else position
         return DSP if position % self.sub_columns < self.sub_dsp else SP2
 
     def group_channels(self, mode: int) -> int:

@@ -11,6 +11,8 @@ from fpga_gen.hardware.axi_fifo import BlockFifo
 from fpga_gen.hardware.axi_names import BEAT_SHIFT, MAX_BURST, READ, SIDEBAND
 from fpga_gen.hardware.params import PORT_BITS
 
+READ_DEPTH = 512  # beats of buffer per port: so much may be in flight
+
 
 class ReadPort(wiring.Component):
     """Reads transfers {beat address, beats} and streams their beats in order.
@@ -28,7 +30,7 @@ class ReadPort(wiring.Component):
     received: Out, strobe per beat.
     """
 
-    def __init__(self, *, depth: int = 512) -> None:
+    def __init__(self, *, depth: int = READ_DEPTH) -> None:
         self.depth = depth
         super().__init__(
             {

@@ -9,12 +9,13 @@ go to the exit path as CI accumulators per pixel; a 16-bit output takes two exit
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add, constant, delay
 from fpga_gen.hardware.config_view import Fields, header_fields
+from fpga_gen.hardware.fan_out import copies_for, tree
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
 from fpga_gen.isa import (
@@ -34,6 +35,9 @@ from fpga_gen.quant.numerics import ACC_BITS
 
 SOURCE_BITS = 64 * words_of(SOURCE)
 TABLE_SHAPE = RamShape(64, MAX_TABLE // 2, "block")
+ADDRESS_STAGES = 5  # from the issue of a read to its address
+DRAIN_CYCLES = 17  # and the memory's latency: from the last read to its result
+CHANNELS_PER_COPY = 2  # channels that share one copy of their controls
 VALUE_BITS = 18
 WEIGHT_BITS = 18
 
@@ -111,10 +115,38 @@ class VectorUnit(wiring.Component):
         self.y_entry = Fields(Mux(odd, words[0][1], words[0][0]), ENTRY)
         self.x_entries = [Fields(word, ENTRY) for word in words[1]]
 
+    def _take_facts(self, m: Module) -> None:
+        """Facts of an instruction as registers, taken with `start`."""
+        cfg = self.cfg
+        self.x_top, self.y_top, self.source_top = Signal(7), Signal(7), Signal(2)
+        self.direct, self.pair, self.out16, self.product = Signal(), Signal(), Signal(), Signal()
+        self.single_column, self.first_both, self.single_row = Signal(), Signal(), Signal()
+        self.columns, self.rows = Signal(13), Signal(13)
+        self.out_plane, self.out_low = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        with m.If(self.start):
+            m.d.sync += [
+                self.x_top.eq(cfg.x_taps - 1),
+                self.y_top.eq(cfg.y_taps - 1),
+                self.source_top.eq(cfg.n_sources - 1),
+                self.direct.eq(cfg.direct),
+                self.pair.eq(cfg.pair),
+                self.out16.eq(cfg.out16),
+                self.product.eq(cfg.function == VectorOp.MUL),
+                self.columns.eq(cfg.out_w),
+                self.rows.eq(cfg.out_h),
+                self.single_column.eq((cfg.out_w == 1) | (cfg.pair & (cfg.out_w == 2))),
+                self.first_both.eq(cfg.pair & (cfg.out_w != 1)),
+                self.single_row.eq(cfg.out_h == 1),
+                self.out_plane.eq(cfg.out_plane),
+                self.out_low.eq(cfg.out_low),
+            ]
+
     def _issue(self, m: Module) -> None:
         cfg, p = self.cfg, self.params
-        block, rows_left, columns_left = Signal(8), Signal(13), Signal(13)
-        source, y_tap, x_tap, low = Signal(3), Signal(7), Signal(7), Signal()
+        self._take_facts(m)
+        blocks_left, rows_left, columns_left = Signal(8), Signal(13), Signal(13)
+        last_column, both, last_row = Signal(), Signal(), Signal()  # of the current step
+        source, y_tap, x_tap, low = Signal(2), Signal(7), Signal(7), Signal()
         y_row, x_row = Signal(range(MAX_TABLE)), Signal(range(MAX_TABLE // 2))
         pixel = Signal(ADDRESS_BITS)  # output pixel, linear from 0
         block_out = Signal(ADDRESS_BITS)
@@ -123,44 +155,47 @@ class VectorUnit(wiring.Component):
         run = Signal()
         fields = [Fields(raw, SOURCE) for raw in self.raw]
         wide = Array(f.wide for f in fields)[source]
-        last_plane = ~wide | low
-        last_x_tap = cfg.direct | (x_tap == cfg.x_taps - 1)
-        last_y_tap = cfg.direct | (y_tap == cfg.y_taps - 1)
-        last_source = source == cfg.n_sources - 1
-        last_read, last_pixel = Signal(name="last_read"), Signal(name="last_pixel")
-        last_column, both = Signal(), Signal()
+        last_plane, last_x_tap, last_y_tap, last_read = (
+            Signal(name=n) for n in ("last_plane", "last_x_tap", "last_y_tap", "last_read")
+        )
         first_read = Signal(init=1)
         single = Signal()  # one read per result, but two exit steps: leave a gap
         draining = Signal(range(32))
         m.d.comb += [
-            last_read.eq(last_plane & last_x_tap & last_y_tap & last_source),
-            both.eq(cfg.pair & (columns_left != 1)),
-            last_column.eq((columns_left == 1) | (both & (columns_left == 2))),
-            last_pixel.eq(last_column & (rows_left == 1)),
-            single.eq(first_read & last_read & cfg.out16),
+            last_plane.eq(~wide | low),
+            last_x_tap.eq(self.direct | (x_tap == self.x_top)),
+            last_y_tap.eq(self.direct | (y_tap == self.y_top)),
+            last_read.eq(last_plane & last_x_tap & last_y_tap & (source == self.source_top)),
+            single.eq(first_read & last_read & self.out16),
             self.y_index.eq(y_row + y_tap),
             self.x_index.eq(x_row + x_tap),
         ]
         advance = Mux(both, constant(2, p.banks), constant(1, p.banks))
         next_pixel = add(m, pixel, advance, p.banks, "vector_next_pixel")
-        next_out = add(m, block_out, cfg.out_plane, p.banks, "vector_next_out")
+        next_out = add(m, block_out, self.out_plane, p.banks, "vector_next_out")
         move = Signal(range(MAX_SOURCES + 1))
-        move_sum = add(
-            m, Array(block_base)[move], Array(f.plane for f in fields)[move], p.banks, "vector_move"
-        )
+        move_base, move_plane = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        m.d.sync += [
+            move_base.eq(Array(block_base)[move[:2]]),
+            move_plane.eq(Array(f.plane for f in fields)[move[:2]]),
+        ]
+        move_sum = add(m, move_base, move_plane, p.banks, "vector_move")
+        to_row_start = [
+            columns_left.eq(self.columns),
+            both.eq(self.first_both),
+            last_column.eq(self.single_column),
+            x_row.eq(0),
+        ]
+        to_map_start = [rows_left.eq(self.rows), last_row.eq(self.single_row), y_row.eq(0)]
         with m.FSM(name="vector"):
             with m.State("IDLE"):
                 with m.If(self.start):
                     m.d.sync += [
-                        block.eq(0),
-                        rows_left.eq(cfg.out_h),
-                        columns_left.eq(cfg.out_w),
+                        blocks_left.eq(cfg.n_blocks),
                         source.eq(0),
                         y_tap.eq(0),
                         x_tap.eq(0),
                         low.eq(0),
-                        y_row.eq(0),
-                        x_row.eq(0),
                         pixel.eq(0),
                         first_read.eq(1),
                         block_out.eq(cfg.out_base),
@@ -168,7 +203,10 @@ class VectorUnit(wiring.Component):
                         self.busy.eq(1),
                     ]
                     m.d.sync += [b.eq(f.base) for b, f in zip(block_base, fields, strict=True)]
-                    m.next = "READ"
+                    m.next = "SETUP"
+            with m.State("SETUP"):
+                m.d.sync += [*to_row_start, *to_map_start]
+                m.next = "READ"
             with m.State("READ"):
                 with m.If(single & ~gap):
                     m.d.sync += gap.eq(1)
@@ -186,148 +224,168 @@ class VectorUnit(wiring.Component):
                             source.eq(0),
                             pixel.eq(next_pixel),
                             columns_left.eq(columns_left - Mux(both, 2, 1)),
-                            x_row.eq(x_row + cfg.x_taps),
+                            both.eq(self.pair & (columns_left != Mux(both, 3, 2))),
+                            last_column.eq(
+                                (columns_left == Mux(both, 3, 2))
+                                | (self.pair & (columns_left == Mux(both, 4, 3)))
+                            ),
+                            x_row.eq(x_row + self.x_top + 1),
                         ]
                         with m.If(last_column):
                             m.d.sync += [
-                                columns_left.eq(cfg.out_w),
-                                x_row.eq(0),
+                                *to_row_start,
                                 rows_left.eq(rows_left - 1),
-                                y_row.eq(y_row + cfg.y_taps),
+                                last_row.eq(rows_left == 2),
+                                y_row.eq(y_row + self.y_top + 1),
                             ]
-                        with m.If(last_pixel):
-                            m.d.sync += [
-                                rows_left.eq(cfg.out_h),
-                                y_row.eq(0),
-                                pixel.eq(0),
-                                block.eq(block + 1),
-                                move.eq(0),
-                                draining.eq(16 + self.read_latency),
-                            ]
-                            m.next = "BLOCK"
+                            with m.If(last_row):
+                                m.d.sync += [
+                                    *to_map_start,
+                                    pixel.eq(0),
+                                    blocks_left.eq(blocks_left - 1),
+                                    move.eq(0),
+                                    draining.eq(DRAIN_CYCLES + self.read_latency),
+                                ]
+                                m.next = "BLOCK"
+                                with m.If(blocks_left == 1):
+                                    m.next = "DRAIN"
             with m.State("BLOCK"):  # move every source to its next plane
-                with m.If(block == cfg.n_blocks):  # already counted up
-                    m.next = "DRAIN"
-                with m.Else():
-                    for index, base in enumerate(block_base):
-                        with m.If(move == index):
-                            m.d.sync += base.eq(move_sum)
-                    m.d.sync += move.eq(move + 1)
-                    with m.If(move == MAX_SOURCES - 1):
-                        m.d.sync += block_out.eq(next_out)
-                        m.next = "READ"
+                for index, base in enumerate(block_base):
+                    with m.If(move == index + 1):
+                        m.d.sync += base.eq(move_sum)
+                m.d.sync += move.eq(move + 1)
+                with m.If(move == MAX_SOURCES):
+                    m.d.sync += block_out.eq(next_out)
+                    m.next = "READ"
             with m.State("DRAIN"):
                 m.d.sync += draining.eq(draining - 1)
                 with m.If(draining == 0):
                     m.d.sync += self.busy.eq(0)
                     m.next = "IDLE"
-        lag = 4 + self.read_latency  # from issue to the word
-        self.both = delay(m, both, lag, "both")
-        self._address(
-            m, run, source, low, pixel, block_base, block_out, fields, last_read, first_read, wide
-        )
+        self.run, self.low, self.wide, self.source = run, low, wide, source
+        self.first_read, self.last_read, self.both_now = first_read, last_read, both
+        self._address(m, pixel, block_base, block_out, fields)
 
-    def _address(
-        self, m, run, source, low, pixel, block_base, block_out, fields, last_read, first_read, wide
-    ) -> None:
-        """Four stages: table entries, + y, + x, + byte plane."""
-        cfg, p = self.cfg, self.params
-        base_1 = delay(m, Array(block_base)[source], 1, "base")
-        pixel_1 = delay(m, pixel, 1, "pixel")
-        low_1 = delay(m, Mux(low, Array(f.low for f in fields)[source], 0), 3, "low")
-        sum_2 = Signal(ADDRESS_BITS, reset_less=True)
-        x_2 = Signal(ADDRESS_BITS, reset_less=True)
+    def _address(self, m: Module, pixel, block_base, block_out, fields) -> None:
+        """Five stages: table words, entries, + y, + x, + byte plane."""
+        p, source, low, wide = self.params, self.source, self.low, self.wide
+        base = delay(m, Array(block_base)[source], 2, "base")
+        pixel_2 = delay(m, pixel, 2, "pixel")
+        low_4 = delay(m, Mux(low, Array(f.low for f in fields)[source], 0), 4, "low")
+        y_address = Signal(ADDRESS_BITS, reset_less=True)
+        x_address = Signal(ADDRESS_BITS, reset_less=True)
+        y_weight = Signal(8, reset_less=True)
         sum_3 = Signal(ADDRESS_BITS, reset_less=True)
         sum_4 = Signal(ADDRESS_BITS, reset_less=True)
-        y_address = Mux(cfg.direct, 0, self.y_entry.address)
+        sum_5 = Signal(ADDRESS_BITS, reset_less=True)
         m.d.sync += [
-            sum_2.eq(add(m, base_1, y_address, p.banks, "vector_y")),
-            x_2.eq(Mux(cfg.direct, pixel_1, self.x_entries[0].address)),
-            sum_3.eq(add(m, sum_2, x_2, p.banks, "vector_x")),
-            sum_4.eq(add(m, sum_3, low_1, p.banks, "vector_low")),
+            y_address.eq(Mux(self.direct, 0, self.y_entry.address)),
+            x_address.eq(self.x_entries[0].address),
+            y_weight.eq(self.y_entry.weight),
+            sum_3.eq(add(m, base, y_address, p.banks, "vector_y")),
+            sum_5.eq(add(m, sum_4, low_4, p.banks, "vector_low")),
         ]
+        x_3 = delay(m, Mux(self.direct, pixel_2, x_address), 1, "x_address")
+        m.d.sync += sum_4.eq(add(m, sum_3, x_3, p.banks, "vector_x"))
         m.d.comb += [
-            self.read_address.eq(sum_4),
-            self.read_valid.eq(delay(m, run, 4, "read_valid", reset_less=False)),
+            self.read_address.eq(sum_5),
+            self.read_valid.eq(delay(m, self.run, ADDRESS_STAGES, "read_valid", reset_less=False)),
         ]
-        lag = 4 + self.read_latency
-        factor = Array(f.factor for f in fields)[source]
-        factor_1 = delay(m, factor, 1, "factor").as_signed()
+        lag = ADDRESS_STAGES + self.read_latency  # from issue to the word
+        factor = delay(m, Array(f.factor for f in fields)[source], 3, "factor").as_signed()
         self.weights = []
         for index in range(p.vector_pixels):
-            weight_2 = Signal(signed(WEIGHT_BITS), name=f"weight_2_{index}", reset_less=True)
-            table = self.y_entry.weight * self.x_entries[index].weight
-            m.d.sync += weight_2.eq(Mux(cfg.direct, factor_1, table))
-            self.weights.append(delay(m, weight_2, lag - 2, f"weight_{index}").as_signed())
-        skip = Mux(cfg.direct, 1, self.x_entries[1].address[: MAX_SKIP.bit_length()])
-        self.skip = delay(m, skip, lag - 1, "skip")
-        self.high_plane = delay(m, wide & ~low, lag, "high_plane")
+            x_weight = delay(m, self.x_entries[index].weight, 1, f"x_weight_{index}")
+            table = delay(m, y_weight * x_weight, 1, f"weight_{index}")
+            weight = Mux(self.direct, factor, table)
+            self.weights.append(delay(m, weight, lag - 3, f"weights_{index}").as_signed())
+        skip = Mux(self.direct, 1, self.x_entries[1].address[: MAX_SKIP.bit_length()])
+        self.skip = delay(m, skip, lag - 2, "skip")
+        # Controls come one stage early: the last one is a register per few channels.
+        early = lag - 1
+        self.high_plane = delay(m, wide & ~low, early, "high_plane")
         plus = Mux(wide, low, Array(f.zero for f in fields)[source])
-        self.plus = delay(m, plus, lag, "plus")
-        self.second = delay(m, (cfg.function == VectorOp.MUL) & (source != 0), lag, "second")
-        self.operand = delay(m, (cfg.function == VectorOp.MUL) & (source == 0), lag, "operand")
+        self.plus = delay(m, plus, early, "plus")
+        self.second = delay(m, self.product & (source != 0), lag, "second")
+        self.operand = delay(m, self.product & (source == 0), lag, "operand")
         self.operand_first = delay(m, ~low, lag, "operand_first")
-        is_first = Mux(cfg.function == VectorOp.MUL, (source != 0) & ~low, first_read)
+        is_first = Mux(self.product, (source != 0) & ~low, self.first_read)
         self.first = delay(m, is_first, lag, "first")
-        self.valid = delay(m, run, lag, "valid", reset_less=False)
-        self.last = delay(m, run & last_read, lag, "last", reset_less=False)
+        self.valid = delay(m, self.run, lag, "valid", reset_less=False)
+        self.last = delay(m, self.run & self.last_read, lag, "last", reset_less=False)
+        self.both = delay(m, self.both_now, lag, "both")
         out_address = Signal(ADDRESS_BITS, reset_less=True)
         m.d.sync += out_address.eq(add(m, block_out, pixel, p.banks, "vector_out"))
         self.out_address = delay(m, out_address, lag - 1, "out_address")
 
     def _datapath(self, m: Module) -> None:
-        cfg, p = self.cfg, self.params
-        # Value stage.
-        stage = {
-            k: delay(m, getattr(self, k), 1, f"value_{k}", reset_less=k not in ("valid", "last"))
-            for k in ("second", "operand", "operand_first", "first", "valid", "last", "out_address")
-        }
+        """Word, value, product and sum registers; their controls in copies, see fan_out."""
+        p = self.params
+        channels = p.vector_pixels * p.in_channels
+        groups = -(-channels // CHANNELS_PER_COPY)
+
+        def copied(value, name: str, reset_less: bool = True) -> list:
+            return tree(m, value, [groups], name, reset_less=reset_less)
+
+        high_plane, plus = copied(self.high_plane, "high_copy"), copied(self.plus, "plus_copy")
+        skip = tree(m, self.skip, [copies_for(p.word_bits)], "skip_copy")
+        operand_now = self.valid & self.operand
+        sum_now = self.valid & ~self.operand
+        second = copied(self.second, "second_copy")
+        take = copied(operand_now, "operand_copy", False)
+        take_first = copied(self.operand_first, "operand_first_copy")
+        add_up = [
+            delay(m, v, 1, f"sum_now_{k}") for k, v in enumerate(copied(sum_now, "sum", False))
+        ]
+        first = [delay(m, v, 1, f"first_{k}") for k, v in enumerate(copied(self.first, "first"))]
         weights = [
             delay(m, weight, 1, f"value_weight_{index}").as_signed()
             for index, weight in enumerate(self.weights)
         ]
-        # Product stage.
-        product_stage = {
-            k: delay(m, stage[k], 1, f"product_{k}", reset_less=k not in ("valid", "last"))
-            for k in ("operand", "first", "valid", "last", "out_address")
-        }
-        bytes_ = self.read_data[: p.word_bits]
+        word = [self.read_data[8 * k : 8 * k + 8] for k in range(p.in_channels)]
         if p.vector_pixels == 2:
-            bytes_ = Cat(bytes_, self.read_data.word_select(self.skip, p.word_bits))
+            for k in range(p.in_channels):
+                options = [
+                    self.read_data[n * p.word_bits + 8 * k :][:8] for n in range(self.window)
+                ]
+                word.append(Array(options)[skip[k * len(skip) // p.in_channels]])
         sums = []
-        for channel in range(p.vector_pixels * p.in_channels):
-            byte = bytes_[8 * channel : 8 * channel + 8].as_signed()
+        for channel, byte in enumerate(word):
+            copy = channel // CHANNELS_PER_COPY
+            byte = byte.as_signed()
             value = Signal(signed(VALUE_BITS), name=f"value_{channel}", reset_less=True)
             operand = Signal(signed(VALUE_BITS), name=f"operand_{channel}", reset_less=True)
             product = Signal(signed(ACC_BITS), name=f"product_{channel}", reset_less=True)
             acc = Signal(signed(ACC_BITS), name=f"sum_{channel}", reset_less=True)
             weight = weights[channel // p.in_channels]
             m.d.sync += [
-                value.eq(Mux(self.high_plane, byte << 8, byte + Mux(self.plus, 128, 0))),
-                product.eq(value * Mux(stage["second"], operand, weight)),
+                value.eq(Mux(high_plane[copy], byte << 8, byte + Mux(plus[copy], 128, 0))),
+                product.eq(value * Mux(second[copy], operand, weight)),
             ]
-            with m.If(stage["valid"] & stage["operand"]):
-                m.d.sync += operand.eq(Mux(stage["operand_first"], value, operand + value))
-            with m.If(product_stage["valid"] & ~product_stage["operand"]):
-                m.d.sync += acc.eq(Mux(product_stage["first"], product, acc + product))
+            with m.If(take[copy]):
+                m.d.sync += operand.eq(Mux(take_first[copy], value, operand + value))
+            with m.If(add_up[copy]):
+                m.d.sync += acc.eq(Mux(first[copy], product, acc + product))
             sums.append(acc)
-        done = delay(m, product_stage["last"], 1, "done", reset_less=False)
-        low_step = delay(m, done & cfg.out16, 1, "low_step", reset_less=False)
+        done = delay(m, self.last, 3, "done", reset_less=False)
+        low_step = delay(m, done & self.out16, 1, "low_step", reset_less=False)
+        low_steps = tree(m, done & self.out16, [copies_for(channels * ACC_BITS)], "low_copy")
         both = delay(m, self.both, 3, "done_both")
         for channel, acc in enumerate(sums):
             held = delay(m, acc, 1, f"held_{channel}")  # the next result may be under way
-            m.d.comb += self.result_sums.word_select(channel, ACC_BITS).eq(Mux(low_step, held, acc))
+            low = low_steps[channel * len(low_steps) // channels]
+            m.d.comb += self.result_sums.word_select(channel, ACC_BITS).eq(Mux(low, held, acc))
         m.d.comb += [
             self.result_valid.eq(done | low_step),
-            self.result_high.eq(done & cfg.out16),
+            self.result_high.eq(done & self.out16),
             self.result_both.eq(Mux(low_step, delay(m, both, 1, "low_both"), both)),
         ]
         for index in range(p.vector_pixels):
-            address = product_stage["out_address"]
+            address = delay(m, self.out_address, 2, f"product_address_{index}")
             if index:
                 address = add(m, address, constant(index, p.banks), p.banks, f"pixel_{index}")
             address = delay(m, address, 1, f"done_address_{index}")
-            low_sum = add(m, address, cfg.out_low, p.banks, f"vector_low_{index}")
+            low_sum = add(m, address, self.out_low, p.banks, f"vector_low_{index}")
             low_address = delay(m, low_sum, 1, f"low_address_{index}")
             m.d.comb += self.result_address.word_select(index, ADDRESS_BITS).eq(
                 Mux(low_step, low_address, address)

@@ -38,6 +38,8 @@ class Walker(wiring.Component):
     Beat outputs are registered: beat_valid, t, first, shift, last, switch, pad, address, mode.
     """
 
+    credit_latency = 3  # least distance of a slot's credit_add and its beat_switch
+
     def __init__(self, params: EngineParams, *, slot_minimum: int) -> None:
         self.params = params
         self.slot_minimum = slot_minimum

@@ -1,8 +1,10 @@
 """Models that were quantised elsewhere: which scales and weights the engine can take over.
 
 A map keeps its imported scale if it has 8 bits and its zero point is the middle or the lower end
-of its integer range ('i8' and 'u8'). A filter keeps its int8 weights if it runs on a DSP column
-and all its inputs have one scale. Whatever is not kept becomes a `Deviation`.
+of its integer range ('i8' and 'u8'), or if it has 16 bits, signed and symmetric. A filter keeps its
+int8 weights if its column can hold them and all its inputs have one scale. Float weights of such a
+model are kept where they lie on the grid of a column once the scales of the inputs are folded in
+(models.qat writes them so). Whatever is not kept becomes a `Deviation`.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from fpga_gen.graph.ir import Concat, Graph, TensorHint
+from fpga_gen.graph.ir import Concat, Graph, MaxPool, TensorHint
+from fpga_gen.quant.grids import grid_levels, row_grid
 from fpga_gen.quant.ir import QConv, QTensor
 from fpga_gen.quant.layer import FoldedConv
-from fpga_gen.quant.numerics import DSP, I8, SP2, U8, Format
+from fpga_gen.quant.numerics import DSP, I8, I16, SP2, U8, Format, Sp2Code
 from fpga_gen.quant.ranges import pool_roots, segments_of, stored_tensors
+from fpga_gen.quant.weights import INT8_MAX
 
 LEVEL_TOLERANCE = 0.01  # of a step: float32 weights are within 1e-5, rewritten ones anywhere
 SCALE_TOLERANCE = 1e-6
@@ -43,16 +47,18 @@ class ImportedScales:
 
 @dataclass(frozen=True, eq=False)
 class ImportedWeights:
-    """Integer weights of one layer as they came. levels: (F, Kc); fixed: (F,) filters whose
-    scale the engine can keep; reason: why others cannot ('' if all can)."""
+    """Integer weights of one layer as they came, by column kind. levels: (F, Kc); fixed: (F,)
+    filters that such a column can keep; reason: why others cannot ('' if all can)."""
 
-    levels: np.ndarray
-    fixed: np.ndarray
+    levels: dict[int, np.ndarray]
+    fixed: dict[int, np.ndarray]
     reason: str
 
 
 def stored_format(hint: TensorHint) -> Format | None:
     """The engine's format with the same levels and the same scale; None if there is none."""
+    if hint.bits == 16:
+        return I16 if hint.signed and hint.zero_point == 0 else None
     if hint.bits != 8:
         return None
     middle, least = (0, -128) if hint.signed else (128, 0)
@@ -72,6 +78,7 @@ def import_scales(graph: Graph, wide: Sequence[str]) -> ImportedScales:
     kept: dict[str, tuple[float, Format]] = {}
     leaders: dict[str, TensorHint] = {}
     wide_roots = {roots[name] for name in wide}
+    pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
     for name in stored:
         hint, root = hints.get(name), roots[name]
         if hint is None:
@@ -84,6 +91,8 @@ def import_scales(graph: Graph, wide: Sequence[str]) -> ImportedScales:
         fmt = stored_format(hint)
         if root in wide_roots:
             deviations.append(Deviation(name, "made 16 bit by an option: scale calibrated anew"))
+        elif fmt is I16 and root in pooled:
+            deviations.append(Deviation(name, "meets a max-pool, which is 8 bit only: calibrated"))
         elif fmt is None:
             deviations.append(
                 Deviation(
@@ -96,7 +105,8 @@ def import_scales(graph: Graph, wide: Sequence[str]) -> ImportedScales:
             kept[root] = (hint.scale, fmt)
     kept = {name: kept[roots[name]] for name in stored if roots[name] in kept}
     for name in stored:
-        if hints and roots[name] not in leaders:
+        pixels = name == graph.input and graph.host_input.gain
+        if hints and roots[name] not in leaders and not pixels:
             deviations.append(Deviation(name, "came without a scale: calibrated"))
     deviations += _vanished(graph, set(stored), kept)
     hinted = tuple(n for n in stored if n in hints)
@@ -128,14 +138,17 @@ def _alike(a: float, b: float) -> bool:
     return abs(a - b) <= SCALE_TOLERANCE * b
 
 
-def import_weights(layer: FoldedConv) -> tuple[FoldedConv, ImportedWeights | str]:
+def import_weights(
+    layer: FoldedConv, code: Sp2Code, top: int
+) -> tuple[FoldedConv, ImportedWeights | str]:
     """The layer with imported scales for the filters that can have them, and their integers.
 
-    The second result is the reason if the layer has no imported weights (any more).
+    top: largest level on DSP columns. The second result is the reason if the layer has no imported
+    weights (any more).
     """
     terms = layer.node.terms
     if any(t.grid is None for t in terms):
-        return layer, "weights did not come as 8-bit integers: quantised here"
+        return _on_grids(layer, code, top)
     steps = np.concatenate(
         [np.repeat(np.asarray(t.grid)[:, None], t.weight[0].size, 1) for t in terms], 1
     )
@@ -154,12 +167,38 @@ def import_weights(layer: FoldedConv) -> tuple[FoldedConv, ImportedWeights | str
     empty = ~used.any(1)
     scale = np.where(empty, folded[:, 0], high)
     fixed = empty | (high - low <= SCALE_TOLERANCE * high)
-    scales, errors = dict(layer.scales), dict(layer.errors)
-    scales[DSP] = np.where(fixed, scale, scales[DSP])
-    errors[DSP] = np.where(fixed, 0.0, errors[DSP])
     reason = "" if fixed.all() else "inputs have different scales: weights folded and rounded again"
-    imported = ImportedWeights(levels.astype(np.int16), fixed, reason)
-    return replace(layer, scales=scales, errors=errors, fixed=fixed), imported
+    found = {DSP: fixed}
+    if top < INT8_MAX:
+        found[DSP] = fixed & (np.abs(levels).max(1) <= top)
+        reason = reason or f"weights exceed the {top} steps of the scheme: quantised here"
+    if SP2 in layer.scales:
+        found[SP2] = fixed & np.isin(levels, code.levels).all(1)
+    same = levels.astype(np.int16)
+    imported = ImportedWeights(dict.fromkeys(found, same), found, reason)
+    return _with_scales(layer, dict.fromkeys(found, scale), found), imported
+
+
+def _on_grids(
+    layer: FoldedConv, code: Sp2Code, top: int
+) -> tuple[FoldedConv, ImportedWeights | str]:
+    """Float weights whose rows are found on the grids of the columns."""
+    grids = {kind: row_grid(layer.weight, grid_levels(kind, code, top)) for kind in layer.scales}
+    found = {kind: grid.found for kind, grid in grids.items()}
+    on_one = np.logical_or.reduce(list(found.values()))
+    if not (on_one & layer.weight.any(1)).any():
+        return layer, "weights did not come as 8-bit integers: quantised here"
+    reason = "" if on_one.all() else "weights lie on no grid of the columns: quantised here"
+    imported = ImportedWeights({k: g.levels for k, g in grids.items()}, found, reason)
+    return _with_scales(layer, {k: g.scale for k, g in grids.items()}, found), imported
+
+
+def _with_scales(
+    layer: FoldedConv, scale: dict[int, np.ndarray], found: dict[int, np.ndarray]
+) -> FoldedConv:
+    scales = {k: np.where(found[k], scale[k], s) for k, s in layer.scales.items()}
+    errors = {k: np.where(found[k], 0.0, e) for k, e in layer.errors.items()}
+    return replace(layer, scales=scales, errors=errors, fixed=found)
 
 
 def compare_weights(
@@ -168,18 +207,22 @@ def compare_weights(
     """(filters that kept their integers, what became of the others) of a finished layer."""
     got = np.concatenate([t.weight.reshape(t.weight.shape[0], -1) for t in node.terms], 1)
     kinds = np.asarray(out.kinds)
-    equal = (got == imported.levels).all(1) & imported.fixed & (kinds == DSP)
-    low = (imported.levels == -128) & (imported.fixed & (kinds == DSP))[:, None]
-    clipped = low.any(1) & (np.where(low, -127, imported.levels) == got).all(1)
+    levels, fixed = imported.levels[DSP], imported.fixed[DSP]
+    if SP2 in imported.levels:
+        levels = np.where((kinds == SP2)[:, None], imported.levels[SP2], levels)
+        fixed = np.where(kinds == SP2, imported.fixed[SP2], fixed)
+    equal = (got == levels).all(1) & fixed
+    low = (levels == -128) & fixed[:, None]
+    clipped = low.any(1) & (np.where(low, -127, levels) == got).all(1)
     total, found = len(kinds), []
     if imported.reason:
-        count = int((~imported.fixed & (kinds == DSP)).sum())
+        count = int((~fixed & (kinds == DSP)).sum())
         found.append((count, f"{imported.reason} ({count} of {total} filters)"))
-    count = int((kinds == SP2).sum())
+    count = int((~fixed & (kinds == SP2)).sum())
     found.append((count, f"{count} of {total} filters run on SP2 columns: rounded again"))
     count = int(low[clipped].sum())
     found.append((count, f"{count} weights of -128 became -127"))
-    count = int(((kinds == DSP) & imported.fixed & ~equal & ~clipped).sum())
+    count = int((fixed & ~equal & ~clipped).sum())
     found.append((count, f"{count} of {total} filters rescaled to keep 32-bit accumulators"))
     return int(equal.sum()), [Deviation(node.name, reason) for n, reason in found if n]
 
@@ -187,15 +230,15 @@ def compare_weights(
 class ImportLog:
     """Collects what one run of the quantiser keeps of an imported quantisation."""
 
-    def __init__(self, scales: ImportedScales) -> None:
-        self.scales = scales
+    def __init__(self, scales: ImportedScales, code: Sp2Code, top: int) -> None:
+        self.scales, self.code, self.top = scales, code, top
         self.deviations = list(scales.deviations)
         self.weights: dict[str, ImportedWeights] = {}
         self.kept = self.filters = 0
 
     def fold(self, layer: FoldedConv) -> FoldedConv:
         """The folded layer with its imported weights, if it has some."""
-        layer, found = import_weights(layer)
+        layer, found = import_weights(layer, self.code, self.top)
         if isinstance(found, str):
             self.deviations.append(Deviation(layer.node.name, found))
         else:

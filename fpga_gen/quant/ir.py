@@ -18,7 +18,8 @@ from fpga_gen.quant.numerics import Format, Sp2Code
 @dataclass(frozen=True)
 class QTensor:
     """A quantised feature map. kinds[c] is the column kind (DSP or SP2) that computes channel c;
-    tensors tied by elementwise nodes have equal kinds. None: network input (all orders equal)."""
+    tensors tied by elementwise nodes have equal kinds. None: network input (all orders equal).
+    period: the columns begin anew after so many channels (0: they never do), see quant/kinds.py."""
 
     name: str
     channels: int
@@ -27,6 +28,7 @@ class QTensor:
     scale: float
     format: Format
     kinds: tuple[int, ...] | None = None
+    period: int = 0
 
 
 @dataclass(frozen=True, eq=False)

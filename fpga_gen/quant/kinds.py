@@ -9,6 +9,11 @@ Cost of putting a filter on an SP2 column: the extra noise power of its rounding
 weighted with the variance of its inputs), times the gain of the layers that read the channel
 (sum of their squared weights), relative to the same figure for the signal of the whole tensor.
 Costs of tied channels add; the cheapest channels become SP2.
+
+A grouped convolution wastes the array unless the channels that belong together lie together: its
+filters are computed CI at a time from the CI-channel planes that they read. So its columns begin
+anew every CI channels (the period of its output), and the choice is made within each block of CI
+channels for its output and its inputs: then every channel stays in the plane of its number.
 """
 
 from __future__ import annotations
@@ -69,6 +74,35 @@ def sp2_cost(error: np.ndarray, signal: np.ndarray, gain: np.ndarray) -> np.ndar
     return error * gain / max(float((signal * gain).sum()), 1e-30)
 
 
+def _narrow(node: Conv, word: int) -> bool:
+    """Whether `word` consecutive filters read but a part of the inputs, in every term."""
+    return all(t.groups > 1 and t.weight.shape[0] // t.groups <= word for t in node.terms)
+
+
+def column_periods(graph: Graph, params: EngineParams) -> dict[str, int]:
+    """tensor -> its period (QTensor): CI if all convolutions that write its class are grouped."""
+    word, classes = params.in_channels, tied_classes(graph)
+    writers: dict[str, list[Conv]] = {}
+    for node in graph.nodes:
+        if isinstance(node, Conv):
+            writers.setdefault(classes[node.output], []).append(node)
+    whole = {
+        root: graph.tensors[root].channels > word and all(_narrow(n, word) for n in nodes)
+        for root, nodes in writers.items()
+    }
+    return {t: word if whole.get(root, False) else 0 for t, root in classes.items()}
+
+
+def _local_classes(graph: Graph, classes: dict[str, str], periods: dict[str, int]) -> set[str]:
+    """Classes whose channels keep their block of CI channels."""
+    segments = segments_of(graph)
+    local = {classes[t] for t, period in periods.items() if period}
+    for node in graph.nodes:
+        if isinstance(node, Conv) and periods[node.output]:
+            local |= {classes[s] for t in node.terms for s in segments[t.input]}
+    return local
+
+
 def assign_kinds(
     graph: Graph, params: EngineParams, costs: dict[str, np.ndarray]
 ) -> dict[str, tuple[int, ...] | None]:
@@ -83,16 +117,22 @@ def assign_kinds(
         if isinstance(node, Conv):
             root = classes[node.output]
             total[root] = total.get(root, 0.0) + costs[node.output]
+    periods = column_periods(graph, params)
+    local = _local_classes(graph, classes, periods)
     chosen: dict[str, tuple[int, ...]] = {}
     for root in set(classes.values()):
         channels = graph.tensors[root].channels
-        positions = np.array([params.column_kind(j) for j in range(channels)])
+        period = periods[root]
+        positions = np.array([params.column_kind(j, period) for j in range(channels)])
         if root == classes[graph.input] or root not in total:
             chosen[root] = tuple(int(k) for k in positions)
             continue
         kinds = np.full(channels, 1 - SP2)
-        order = np.argsort(total[root], kind="stable")
-        kinds[order[: int((positions == SP2).sum())]] = SP2
+        block = params.in_channels if root in local else channels
+        for first in range(0, channels, block):
+            wanted = int((positions[first : first + block] == SP2).sum())
+            order = np.argsort(total[root][first : first + block], kind="stable")
+            kinds[first + order[:wanted]] = SP2
         chosen[root] = tuple(int(k) for k in kinds)
     concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
     return {

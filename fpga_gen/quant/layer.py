@@ -46,8 +46,8 @@ class FoldedConv:
 
     weight: (F, Kc) compact, real per unit of v; columns: (1 or F, Kc) im2col columns; unit, bound:
     (K,) real value of one unit of an im2col column and the largest |unit count| (see BOUND_8);
-    scales, errors: by column kind, (F,) each; fixed: (F,) filters with imported integer weights,
-    which rounding must not compensate.
+    scales, errors: by column kind, (F,) each; fixed: by kind, (F,) filters with imported integer
+    weights, which rounding must not compensate.
     """
 
     node: Conv
@@ -60,7 +60,24 @@ class FoldedConv:
     scales: dict[int, np.ndarray]
     errors: dict[int, np.ndarray]
     signal: np.ndarray
-    fixed: np.ndarray | None = None
+    fixed: dict[int, np.ndarray] | None = None
+
+
+def input_units(
+    node: Conv, segments: tuple[tuple[str, ...], ...], tensors: dict[str, QTensor]
+) -> tuple[bool, np.ndarray, np.ndarray]:
+    """(wide, unit (K,), bound (K,)) of a convolution's im2col columns, see `FoldedConv`."""
+    wide = any(tensors[s].format.bits == 16 for names in segments for s in names)
+    units, bounds = [], []
+    for term, names in zip(node.terms, segments, strict=True):
+        taps = term.weight.shape[2] * term.weight.shape[3]
+        for tensor in (tensors[n] for n in names):
+            narrow = wide and tensor.format.bits == 8
+            count = tensor.channels * taps
+            units.append(np.full(count, tensor.scale / (256 if narrow else 1)))
+            bound = BOUND_16 if tensor.format.bits == 16 else BOUND_8 * (256 if narrow else 1)
+            bounds.append(np.full(count, float(bound)))
+    return wide, np.concatenate(units), np.concatenate(bounds)
 
 
 def fold(
@@ -73,17 +90,7 @@ def fold(
     options: QuantOptions,
 ) -> FoldedConv:
     """Fold the inputs' scales into the weights and search the best scale of every filter."""
-    wide = any(tensors[s].format.bits == 16 for names in segments for s in names)
-    units, bounds = [], []
-    for term, names in zip(node.terms, segments, strict=True):
-        taps = term.weight.shape[2] * term.weight.shape[3]
-        for tensor in (tensors[n] for n in names):
-            narrow = wide and tensor.format.bits == 8
-            count = tensor.channels * taps
-            units.append(np.full(count, tensor.scale / (256 if narrow else 1)))
-            bound = BOUND_16 if tensor.format.bits == 16 else BOUND_8 * (256 if narrow else 1)
-            bounds.append(np.full(count, float(bound)))
-    unit, bound = np.concatenate(units), np.concatenate(bounds)
+    wide, unit, bound = input_units(node, segments, tensors)
     weight, columns = compact_weight(node)
     folded = (weight * unit[columns]).astype(np.float32)
     power = moments.variance + (0 if options.compensate else np.square(moments.mean))
@@ -92,7 +99,7 @@ def fold(
     heavy = importance[columns]
     scales, errors = {}, {}
     for kind in (DSP, SP2) if need_sp2 else (DSP,):
-        scales[kind], errors[kind] = search_scales(folded, heavy, kind, code)
+        scales[kind], errors[kind] = search_scales(folded, heavy, kind, code, options.fixed_top)
     signal = (np.square(folded, dtype=np.float64) * heavy).sum(1)
     return FoldedConv(
         node, segments, wide, folded, columns, unit, bound, scales, errors, signal
@@ -118,7 +125,7 @@ def _rounded(
 ) -> np.ndarray:
     """Integer weights (F, Kc)."""
     if not options.compensate:
-        return round_nearest(layer.weight, scale, kinds, code)
+        return round_nearest(layer.weight, scale, kinds, code, options.fixed_top)
     levels = np.zeros(layer.weight.shape, np.int8)
     for batch in moments.batches:
         rows = batch.filters[:, :, None]
@@ -131,9 +138,12 @@ def _rounded(
             kinds[batch.filters],
             code,
             options.damping,
+            options.fixed_top,
         )
     if layer.fixed is not None:
-        rows = layer.fixed & (kinds == DSP)
+        rows = np.zeros(kinds.shape, bool)
+        for kind, fixed in layer.fixed.items():
+            rows |= fixed & (kinds == kind)
         levels[rows] = round_nearest(layer.weight[rows], scale[rows], kinds[rows], code)
     return levels
 
@@ -158,7 +168,7 @@ def quantise_conv(
     scale = np.where(scale > 0, scale, out.scale / 256)
     scale = np.maximum(scale, np.abs(bias) / BIAS_LIMIT)
 
-    plain = round_nearest(layer.weight, scale, kinds, code)
+    plain = round_nearest(layer.weight, scale, kinds, code, options.fixed_top)
     over, factor = _overflow(layer, scale, plain, bias)
     scale = np.where(over, scale * factor * 1.05, scale)
     levels = _rounded(layer, scale, kinds, moments, code, options)
@@ -172,7 +182,9 @@ def quantise_conv(
         if not over.any():
             break
         scale = np.where(over, scale * factor * 1.05, scale)
-        levels[over] = round_nearest(layer.weight[over], scale[over], kinds[over], code)
+        levels[over] = round_nearest(
+            layer.weight[over], scale[over], kinds[over], code, options.fixed_top
+        )
     else:
         raise QuantError(
             f"layer '{node.name}': filter {int(np.flatnonzero(over)[0])} cannot be kept within "

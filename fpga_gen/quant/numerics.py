@@ -169,6 +169,37 @@ INT8_LEVELS = np.arange(-127, 128)  # -128 is excluded: the DSP packing relies o
 DSP, SP2 = 0, 1  # column kinds
 
 
+@dataclass(frozen=True)
+class Scheme:
+    """How the filters of a network are coded.
+
+    fixed, sp2: whether there are filters on DSP and on SP2 columns; sp2_code: None leaves the
+    board's; fixed_bits: bits of the weights on DSP columns, symmetric (the hardware holds 8).
+    """
+
+    name: str
+    fixed: bool = True
+    sp2: bool = True
+    sp2_code: str | None = None
+    fixed_bits: int = 8
+
+    @property
+    def fixed_top(self) -> int:
+        """Largest level of a filter on a DSP column."""
+        return 2 ** (self.fixed_bits - 1) - 1
+
+
+SCHEMES = {
+    s.name: s
+    for s in (
+        Scheme("mixed"),
+        Scheme("fixed8", sp2=False),
+        Scheme("sp2", fixed=False),
+        Scheme("msq4", sp2_code=SP2_4.name, fixed_bits=4),  # the 4-bit mix of the paper
+    )
+}
+
+
 def all_codes(code: Sp2Code) -> list[tuple[int, int]]:
     """Every (code word, level) pair, for exhaustive tests."""
     return [(word, code.decode(word)) for word in range(1 << code.bits)]

@@ -16,24 +16,28 @@ class QuantOptions:
     wide_input: whether the network input may become 16 bit (twice the bytes of the image).
     activation_target_db: the budget; 8-bit activations alone may cost the network's outputs this
         signal to noise ratio, else the worst tensors become 16 bit.
-    wide_mac_share: upper bound for the share of MACs that read 16-bit maps.
+    wide_mac_share: upper bound for the share of the work (MACs, elementwise results at what the
+        array does meanwhile) that reads 16-bit maps.
     probe_images: images on which the damage of each tensor is measured.
-    probe_work: bound on these measurements per image, in runs of the whole network.
+    wide_worth: a 16-bit map must take away at least this times the share of the noise that it
+        adds to the MACs.
     samples: upper bound for im2col columns sampled per layer for the second moments.
     block: largest number of weights of a filter that are compensated jointly.
     damping: share of the mean diagonal added to the second moments.
+    fixed_top: largest level of a weight on a DSP column; `quantise` takes it from the scheme.
     """
 
     compensate: bool = True
     wide_tensors: tuple[str, ...] | None = None
     wide_input: bool = True
-    activation_target_db: float = 45.0
+    activation_target_db: float = 40.0
     wide_mac_share: float = 0.08
     probe_images: int = 2
-    probe_work: float = 6.0
+    wide_worth: float = 8.0
     samples: int = 3072
     block: int = 1152
     damping: float = 0.01
+    fixed_top: int = 127
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -42,7 +46,8 @@ class QuantOptions:
 
         need(0 <= self.wide_mac_share <= 1, "wide_mac_share must lie in 0..1")
         need(self.probe_images >= 1, "probe_images must be at least 1")
-        need(self.probe_work >= 0, "probe_work must not be negative")
+        need(self.wide_worth >= 0, "wide_worth must not be negative")
         need(self.samples >= 64, "samples must be at least 64")
         need(self.block >= 32, "block must be at least 32")
         need(self.damping > 0, "damping must be positive")
+        need(1 <= self.fixed_top <= 127, "fixed_top must lie in 1..127")

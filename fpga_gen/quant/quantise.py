@@ -27,9 +27,9 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
-from fpga_gen.quant.kinds import assign_kinds, channel_gains, sp2_cost
+from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, sp2_cost
 from fpga_gen.quant.layer import ACC_LIMIT, exact_multiplier, fold, quantise_conv, stored_clip
-from fpga_gen.quant.numerics import DSP, SP2, Format
+from fpga_gen.quant.numerics import DSP, SCHEMES, SP2, Format
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
@@ -40,7 +40,6 @@ from fpga_gen.quant.ranges import (
     tensor_formats,
 )
 
-SCHEMES = ("mixed", "fixed8")
 FACTOR_LIMIT = 2**15 - 1
 SYNTHETIC_IMAGES = 8
 
@@ -63,14 +62,15 @@ def quantise(
     Args:
         images: calibration images, float (C, H, W) in the model's layout and normalisation;
             None or empty: seeded synthetic images.
-        scheme: 'mixed' divides filters among DSP and SP2 columns in the ratio of `params`;
-            'fixed8' has int8 weights only and needs `params.sp2_columns` = 0.
+        scheme: a key of `numerics.SCHEMES`, which `params` must suit: filters are divided among
+            DSP and SP2 columns in the ratio of `params`.
         progress: called with one line of text per step.
 
     Raises:
         QuantError: bad options, non-finite values, or a layer that 32 bits cannot hold.
     """
     _check(graph, params, scheme, options)
+    options = replace(options, fixed_top=SCHEMES[scheme].fixed_top)
     if not images:
         images = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
     images = [np.asarray(i, np.float32) for i in images]
@@ -80,8 +80,9 @@ def quantise(
         if graph.hints.tensors and options.wide_tensors is None:
             # the author of the model chose 8 bits: none become 16 unless an option says so
             options = replace(options, wide_tensors=())
-        log = ImportLog(import_scales(graph, options.wide_tensors or ()))
-    tensors, choice = _tensors(graph, calibration, images, options, progress)
+        scales = import_scales(graph, options.wide_tensors or ())
+        log = ImportLog(scales, params.sp2, options.fixed_top)
+    tensors, choice = _tensors(graph, calibration, images, options, seed, progress)
     if log is not None:
         for name, (scale, fmt) in log.scales.kept.items():
             tensors[name] = replace(tensors[name], scale=scale, format=fmt)
@@ -102,8 +103,9 @@ def quantise(
         extra = layer.errors[SP2] - layer.errors[DSP] if sp2 else np.zeros_like(layer.signal)
         costs[node.output] = sp2_cost(extra, layer.signal, gains[node.output])
     kinds = assign_kinds(graph, params, costs)
+    periods = column_periods(graph, params)
     tensors = {
-        n: QTensor(n, t.channels, t.height, t.width, t.scale, t.format, kinds[n])
+        n: QTensor(n, t.channels, t.height, t.width, t.scale, t.format, kinds[n], periods[n])
         for n, t in tensors.items()
     }
     nodes: list[QNode] = []
@@ -153,10 +155,20 @@ def quantise(
 def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOptions) -> None:
     if scheme not in SCHEMES:
         raise QuantError(f"unknown scheme '{scheme}': use one of {', '.join(SCHEMES)}")
-    if scheme == "fixed8" and params.sp2_columns:
+    chosen = SCHEMES[scheme]
+    for allowed, columns, kind in (
+        (chosen.sp2, params.sp2_columns, "SP2"),
+        (chosen.fixed, params.dsp_columns, "DSP"),
+    ):
+        if columns and not allowed:
+            raise QuantError(
+                f"scheme '{scheme}' has no filters for {kind} columns, but the engine has "
+                f"{columns}: use scheme 'mixed' or an engine without {kind} columns"
+            )
+    if chosen.sp2_code not in (None, params.sp2_code):
         raise QuantError(
-            f"scheme 'fixed8' has int8 weights only, but the engine has {params.sp2_columns} SP2 "
-            "columns: use scheme 'mixed' or an engine without SP2 columns"
+            f"scheme '{scheme}' needs the SP2 code {chosen.sp2_code}, the engine has "
+            f"{params.sp2_code}: change sp2_code of the engine"
         )
     for node in graph.nodes:
         if isinstance(node, Conv):
@@ -183,6 +195,7 @@ def _tensors(
     calibration: Calibration,
     images: list[np.ndarray],
     options: QuantOptions,
+    seed: int,
     progress: Callable[[str], None] | None,
 ) -> tuple[dict[str, QTensor], PrecisionChoice]:
     """Formats and scales of all stored tensors (kinds still None)."""
@@ -199,7 +212,9 @@ def _tensors(
 
     formats = tensor_formats(graph, set())
     if options.wide_tensors is None:
-        choice = choose_precision(graph, images, scales_in(formats), formats, options, progress)
+        choice = choose_precision(
+            graph, images, scales_in(formats), formats, options, seed, progress
+        )
     else:
         choice = PrecisionChoice({}, options.wide_tensors, None, None)
     formats = tensor_formats(graph, set(choice.wide))

@@ -12,17 +12,17 @@ from functools import cache
 import numpy as np
 from scipy.linalg import lapack
 
-from fpga_gen.quant.numerics import SP2, Sp2Code
+from fpga_gen.quant.numerics import DSP, SP2, Sp2Code
 
 LAZY = 64  # columns rounded before their errors reach the remaining ones in one product
 INT8_MAX = 127
 INT8_SHRINK = np.linspace(1.0, 0.7, 7)
-SP2_SHRINK = np.append(1.0, np.geomspace(1.1, 0.35, 24))
+COARSE_SHRINK = np.append(1.0, np.geomspace(1.1, 0.35, 24))  # SP2 and fewer than 8 bits
 SEARCH_BYTES = 1 << 21
 
 
 @cache
-def _half_step_table(code: Sp2Code) -> np.ndarray:
+def half_step_table(code: Sp2Code) -> np.ndarray:
     """Nearest level for x in [j/2, (j+1)/2), j from -2*max_level: midpoints are half integers."""
     top = code.max_level
     centres = (np.arange(-2 * top, 2 * top) + 0.5) / 2
@@ -31,30 +31,31 @@ def _half_step_table(code: Sp2Code) -> np.ndarray:
 
 def nearest_sp2(x: np.ndarray, code: Sp2Code) -> np.ndarray:
     """Nearest SP2 level of every element, float32."""
-    table = _half_step_table(code)
+    table = half_step_table(code)
     index = np.floor(2 * x).astype(np.int32) + 2 * code.max_level
     return table[np.clip(index, 0, table.size - 1)]
 
 
-def nearest_int8(x: np.ndarray) -> np.ndarray:
-    """Nearest int8 level (-127..127) of every element, in x's dtype."""
-    return np.clip(np.rint(x), -INT8_MAX, INT8_MAX)
+def nearest_fixed(x: np.ndarray, top: int = INT8_MAX) -> np.ndarray:
+    """Nearest integer level (-top..top) of every element, in x's dtype."""
+    return np.clip(np.rint(x), -top, top)
 
 
-def nearest(x: np.ndarray, kind: int, code: Sp2Code) -> np.ndarray:
-    """Nearest level of the grid that a column kind offers."""
-    return nearest_sp2(x, code) if kind == SP2 else nearest_int8(x)
+def nearest(x: np.ndarray, kind: int, code: Sp2Code, top: int = INT8_MAX) -> np.ndarray:
+    """Nearest level of the grid that a column kind offers; top: of the fixed-point grid."""
+    return nearest_sp2(x, code) if kind == SP2 else nearest_fixed(x, top)
 
 
 def search_scales(
-    weight: np.ndarray, importance: np.ndarray, kind: int, code: Sp2Code
+    weight: np.ndarray, importance: np.ndarray, kind: int, code: Sp2Code, top: int = INT8_MAX
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per-filter scale with the least importance-weighted squared rounding error.
 
     weight: (F, K) folded weights; importance: (F or 1, K) diagonal of the second moments.
     Returns (scale (F,), error (F,)); the scale is 0 for a filter without weights.
     """
-    steps, top = (SP2_SHRINK, code.max_level) if kind == SP2 else (INT8_SHRINK, INT8_MAX)
+    steps = INT8_SHRINK if kind == DSP and top == INT8_MAX else COARSE_SHRINK
+    reach = code.max_level if kind == SP2 else top
     filters, depth = weight.shape
     scale = np.zeros(filters)
     error = np.zeros(filters)
@@ -63,13 +64,13 @@ def search_scales(
         part = np.ascontiguousarray(weight[first : first + rows], np.float32)
         heavy = importance if importance.shape[0] == 1 else importance[first : first + rows]
         heavy = heavy.astype(np.float32)
-        largest = np.abs(part).max(1).astype(np.float64) / top
+        largest = np.abs(part).max(1).astype(np.float64) / reach
         safe = np.where(largest > 0, largest, 1.0)
         best = np.full(part.shape[0], np.inf)
         chosen = safe.copy()
         for step in steps:
             trial = (safe * step)[:, None].astype(np.float32)
-            residue = part - trial * nearest(part / trial, kind, code)
+            residue = part - trial * nearest(part / trial, kind, code, top)
             cost = (residue * residue * heavy).sum(1, dtype=np.float64)
             better = cost < best
             best[better] = cost[better]
@@ -80,11 +81,15 @@ def search_scales(
 
 
 def round_nearest(
-    weight: np.ndarray, scale: np.ndarray, kinds: np.ndarray, code: Sp2Code
+    weight: np.ndarray,
+    scale: np.ndarray,
+    kinds: np.ndarray,
+    code: Sp2Code,
+    top: int = INT8_MAX,
 ) -> np.ndarray:
     """Integer weights (int8) of (..., F, K) with scales and kinds (..., F), nearest level."""
     x = weight / np.where(scale > 0, scale, 1.0)[..., None]
-    out = nearest_int8(x)
+    out = nearest_fixed(x, top)
     sp2 = np.broadcast_to(kinds == SP2, x.shape[:-1])
     if sp2.any():
         out[sp2] = nearest_sp2(x[sp2], code)
@@ -134,6 +139,7 @@ def compensated(
     kinds: np.ndarray,
     code: Sp2Code,
     damping: float,
+    top: int = INT8_MAX,
 ) -> np.ndarray:
     """Integer weights (int8) with compensated rounding errors; never worse than to nearest.
 
@@ -142,7 +148,7 @@ def compensated(
     """
     blocks, filters, depth = weight.shape
     moments = damped(moments.astype(np.float32), damping)
-    plain = round_nearest(weight, scale, kinds, code)
+    plain = round_nearest(weight, scale, kinds, code, top)
     order = np.argsort(-np.einsum("bkk->bk", moments), axis=1, kind="stable")
     sorted_moments = np.take_along_axis(
         np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2
@@ -163,7 +169,7 @@ def compensated(
             if all_sp2:
                 level = nearest_sp2(now, code)
             else:
-                level = nearest_int8(now)
+                level = nearest_fixed(now, top)
                 if any_sp2:
                     level = np.where(sp2, nearest_sp2(now, code), level)
             chosen[:, k] = level

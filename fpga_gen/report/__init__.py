@@ -13,6 +13,7 @@ from fpga_gen.report.facts import (
     Simulation,
     utilisation,
 )
+from fpga_gen.report.implementation import Implementation, SlackFacts
 from fpga_gen.report.markdown import render_markdown
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ArrayFacts",
     "BoardFacts",
     "Estimate",
+    "Implementation",
     "LayerFacts",
     "MaskScores",
     "MemoryFacts",
@@ -27,6 +29,7 @@ __all__ = [
     "Report",
     "ResourceFacts",
     "Simulation",
+    "SlackFacts",
     "TensorSqnr",
     "render_markdown",
     "utilisation",

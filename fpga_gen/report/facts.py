@@ -9,12 +9,13 @@ from typing import Any
 
 from fpga_gen.boards import Resources
 from fpga_gen.report.accuracy import Accuracy
+from fpga_gen.report.implementation import Implementation
 from fpga_gen.report.timeline import Timeline
 
 SCHEMA = 2
 KINDS = (
     "counted", "datasheet", "estimated", "float", "integer reference", "simulated", "synthesised",
-    "measured",
+    "implemented", "measured",
 )  # fmt: skip
 
 PRIMITIVES = {  # name in report.json: field of `Resources`
@@ -150,7 +151,8 @@ class TimingFacts:
 @dataclass(frozen=True)
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
-    calibration images); accuracy: of the last evaluation on a labelled folder."""
+    calibration images); accuracy: of the last evaluation on a labelled folder; implementation: of
+    the bitstream."""
 
     model: ModelFacts
     board: BoardFacts
@@ -165,6 +167,7 @@ class Report:
     tool_version: str
     simulation: Simulation | None = None
     accuracy: Accuracy | None = None
+    implementation: Implementation | None = None
     timing: TimingFacts | None = None
     schema: int = SCHEMA
 
@@ -190,6 +193,7 @@ class Report:
             simulation = data["simulation"]
             timing = data.get("timing")
             accuracy = data.get("accuracy")
+            implementation = data.get("implementation")
             return Report(
                 model=_load(ModelFacts, data["model"]),
                 board=_load(BoardFacts, data["board"]),
@@ -204,6 +208,9 @@ class Report:
                 tool_version=data["tool_version"],
                 simulation=None if simulation is None else _load(Simulation, simulation),
                 accuracy=None if accuracy is None else Accuracy.from_dict(accuracy),
+                implementation=None
+                if implementation is None
+                else Implementation.from_dict(implementation),
                 timing=None
                 if timing is None
                 else _load(TimingFacts, {**timing, "start": timing["from"], "end": timing["to"]}),

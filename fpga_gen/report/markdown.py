@@ -7,11 +7,16 @@ from dataclasses import asdict
 
 from fpga_gen.report.accuracy import SCORE_HEAD, score_rows, summary
 from fpga_gen.report.facts import Performance, Report
+from fpga_gen.report.implementation import (
+    SITE_TITLES,
+    implementation_rows,
+    implementation_summary,
+)
 
 NOT_ON_HARDWARE = (
     "Estimated figures come from the cycle model, simulated ones from the generated RTL in "
-    "Verilator with a DRAM model. Nothing here was measured on a board or proven by "
-    "place-and-route."
+    "Verilator with a DRAM model. Nothing here was measured on a board, and nothing but what is "
+    "called implemented was proven by place-and-route."
 )
 
 
@@ -52,11 +57,13 @@ def performance_rows(report: Report) -> list[tuple[str, str, str]]:
 def resource_rows(report: Report) -> list[tuple[str, str, str, str]]:
     """(primitive, used, available, share) of the programmable logic."""
     used, available = asdict(report.resources.used), asdict(report.resources.available)
-    names = {
-        "luts": "LUT", "flip_flops": "FF", "dsps": "DSP48", "bram36": "BRAM36", "uram": "URAM",
-    }  # fmt: skip
     return [
-        (names[k], f"{used[k]:,}", f"{available[k]:,}", f"{100 * used[k] / available[k]:.0f} %")
+        (
+            SITE_TITLES[k],
+            f"{used[k]:,}",
+            f"{available[k]:,}",
+            f"{100 * used[k] / available[k]:.0f} %",
+        )
         for k in used
         if available[k]
     ]
@@ -127,6 +134,15 @@ def render_markdown(report: Report) -> str:
             "## Accuracy",
             table(SCORE_HEAD, score_rows(report.accuracy), left=2),
             summary(report.accuracy),
+        ]
+    if report.implementation is not None:
+        parts += [
+            "## Bitstream (implemented)",
+            table(
+                ("primitive", "used", "available", "share"),
+                implementation_rows(report.implementation),
+            ),
+            implementation_summary(report.implementation),
         ]
     parts += [
         f"## Resources ({report.resources.kind})",

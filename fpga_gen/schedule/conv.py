@@ -61,13 +61,13 @@ def lower_conv(
             "instruction: use fewer input channels"
         )
     check_accumulator(node, blocks, bias)
-    plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix)
+    plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix, out.period)
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(places[i])))
     mult, shift = node.mult[order], node.shift[order]
     lowered = []
     for run in plan.runs:
         first = run.first
-        last = min(first + run.groups * params.group_channels(run.mode), out.channels)
+        last = first + run.channels
         byte = place.layout.byte_offset + first
         table = TapTable(params, geometry.in_w, node.name)
         records = _records(blocks, run.blocks, table, params.banks)

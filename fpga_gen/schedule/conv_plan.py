@@ -1,8 +1,9 @@
 """How a convolution uses the array: runs of output groups of one mode that share their blocks.
 
-A dense layer may mix modes: 34 channels fill 21 + 14 columns better than 42. A layer with zero
-blocks (a grouped convolution) is cut into runs of consecutive groups of one mode, each with only
-the blocks it needs.
+A dense layer may mix modes: 34 channels fill 21 + 14 columns better than 42. A grouped convolution
+has many blocks of zeros. Where its columns begin anew every CI channels (see quant/kinds.py), each
+CI channels are planned as a layer of their own with only the blocks they need, one for a depthwise
+layer; other layers with zero blocks are cut into runs of consecutive groups of one mode.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ Prices = dict[int, Callable[[int], int | None]]  # by mode: cycles of a group of
 
 @dataclass(frozen=True)
 class ConvRun:
-    """`groups` column groups of a mode from output channel `first` on; blocks: indices of the
-    blocks they need."""
+    """`groups` column groups of a mode for `channels` output channels from `first` on; blocks:
+    indices of the blocks they need."""
 
     mode: int
     first: int
     groups: int
+    channels: int
     blocks: tuple[int, ...]
 
 
@@ -108,6 +110,44 @@ def mode_mix(
     return best
 
 
+def _mixed_runs(
+    params: EngineParams,
+    mix: tuple[tuple[int, int], ...],
+    window: tuple[int, int],
+    used: tuple[int, ...],
+) -> list[ConvRun]:
+    """Runs of a `mode_mix` for the output channels [first, end)."""
+    runs, (first, end) = [], window
+    for mode, groups in mix:
+        channels = min(groups * params.group_channels(mode), end - first)
+        runs.append(ConvRun(mode, first, groups, channels, used))
+        first += channels
+    return runs
+
+
+def _period_runs(
+    node: QConv, blocks: list[Block], params: EngineParams, prices: Prices, mix: bool, period: int
+) -> tuple[list[ConvRun], int] | None:
+    """The best runs of a layer whose columns begin anew every `period` channels, and their cycles;
+    mix: several modes for one period."""
+    slots = np.array([len(b.taps) for b in blocks])
+    channels = len(blocks[0].weight)
+    runs: list[ConvRun] = []
+    cycles = 0
+    for index, needed in enumerate(_needed(blocks, period, node.wide)):
+        used = tuple(np.flatnonzero(needed).tolist())
+        first = index * period
+        end = min(first + period, channels)
+        offers = [prices] if mix else [{m: price} for m, price in prices.items()]
+        found = [mode_mix(params, o, end - first, int(slots[list(used)].sum())) for o in offers]
+        best = min((f for f in found if f), key=lambda f: f[1], default=None)
+        if best is None:
+            return None
+        runs += _mixed_runs(params, best[0], (first, end), used)
+        cycles += best[1] + RUN_CYCLES
+    return runs, cycles
+
+
 def _runs(
     needed: np.ndarray, slots: np.ndarray, cost: Callable[[int], int | None]
 ) -> tuple[list[tuple[int, int, tuple[int, ...]]], int] | None:
@@ -172,12 +212,16 @@ def plan_conv(
     params: EngineParams,
     timing: Timing,
     mix: bool = True,
+    period: int = 0,
 ) -> ConvPlan:
-    """Runs with the fewest model cycles; ScheduleError if no mode fits the board."""
+    """Runs with the fewest model cycles; ScheduleError if no mode fits the board.
+
+    mix: modes may differ within the layer; period: of the output tensor.
+    """
     best: ConvPlan | None = None
     for limit in tile_limits(params):
         prices = group_prices(params, timing, geometry, out16, limit)
-        for runs, cycles in _choices(node, blocks, params, prices, mix):
+        for runs, cycles in _choices(node, blocks, params, prices, mix, period):
             cycles += last_drain(params, geometry, runs[-1].mode, out16, limit)
             if best is None or cycles < best.cycles:
                 best = ConvPlan(tuple(runs), cycles, limit)
@@ -193,9 +237,14 @@ def plan_conv(
 
 
 def _choices(
-    node: QConv, blocks: list[Block], params: EngineParams, prices: Prices, mix: bool
+    node: QConv, blocks: list[Block], params: EngineParams, prices: Prices, mix: bool, period: int
 ) -> Iterator[tuple[list[ConvRun], int]]:
     """(runs, cycles) of the best mix, or of every mode alone."""
+    if period:
+        found = _period_runs(node, blocks, params, prices, mix, period)
+        if found:
+            yield found
+        return
     slots = np.array([len(b.taps) for b in blocks])
     channels = len(blocks[0].weight)
     for mode, price in prices.items():
@@ -205,16 +254,13 @@ def _choices(
             used = tuple(np.flatnonzero(needed[0]).tolist())
             offered = prices if mix else {mode: price}
             chosen = mode_mix(params, offered, channels, int(slots[list(used)].sum()))
-            runs, first = [], 0
-            for kind, groups in chosen[0] if chosen else ():
-                runs.append(ConvRun(kind, first, groups, used))
-                first += groups * params.group_channels(kind)
             if chosen:
-                yield runs, chosen[1]
+                yield _mixed_runs(params, chosen[0], (0, channels), used), chosen[1]
         else:
             split = _runs(needed, slots, price)
             if split:
-                yield (
-                    [ConvRun(mode, a * per_group, b - a, used) for a, b, used in split[0]],
-                    split[1],
-                )
+                runs = []
+                for first, end, used in split[0]:
+                    window = (first * per_group, min(end * per_group, channels))
+                    runs += _mixed_runs(params, ((mode, end - first),), window, used)
+                yield runs, split[1]

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import Instruction, Op, VectorOp
 from fpga_gen.schedule.layout import BEAT_BYTES
-from fpga_gen.schedule.timing import Timing, drain_time, slot_time, tile_sizes
+from fpga_gen.schedule.timing import (
+    Timing,
+    drain_time,
+    param_time,
+    record_words,
+    slot_time,
+    tile_sizes,
+)
 
 ALONE = (Op.VECTOR, Op.LOAD, Op.STORE, Op.END)  # these wait whatever their flag says
 BURST_BEATS = 64  # longest write burst: it leaves once its last beat is there
@@ -91,7 +98,7 @@ class _Machine:
         VECTOR before, and its parameters are ordered when it is decoded."""
         if i.op == Op.VECTOR:
             p = self.params
-            load = (p.param_granules(1) - 1) / p.stream_granules + 1 + self.timing.slot_load
+            load = record_words(p, p.param_granules(1)) + self.timing.param_load
             self.decoded = max(self.decoded, self.vector_end) + words + load
         else:
             self.decoded += words
@@ -108,6 +115,7 @@ class _Machine:
         granules = p.slot_granules(mode)
         for _ in range(f["n_groups"]):
             self.stream.take(p.param_granules(mode))
+            self.now += param_time(p, timing, mode, slots, sizes[0])
             for index, size in enumerate(sizes):
                 length = times[size]
                 if index == 0:

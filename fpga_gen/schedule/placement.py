@@ -44,14 +44,15 @@ class Placement:
 def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:
     """Position in memory of every logical channel.
 
-    Position j of a layer is computed by a column of kind params.column_kind(j); the channels of
-    each kind keep their order. Raises ScheduleError if the kinds do not fit the columns.
+    Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period); the
+    channels of each kind keep their order. Raises ScheduleError if the kinds do not fit the
+    columns.
     """
     if tensor.kinds is None:
         return tuple(range(tensor.channels))
     free = {DSP: [], SP2: []}
     for position in range(tensor.channels):
-        free[params.column_kind(position)].append(position)
+        free[params.column_kind(position, tensor.period)].append(position)
     wanted = {kind: sum(k == kind for k in tensor.kinds) for kind in free}
     if len(tensor.kinds) != tensor.channels or any(len(free[k]) != wanted[k] for k in free):
         raise ScheduleError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
 
@@ -11,9 +11,11 @@ from fpga_gen.hardware.params import PORT_BITS, EngineParams
 class Timing:
     """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
 
-    min_slot: shortest weight slot; slot_load, slot_round: see `slot_time`; array_latency: first
+    min_slot: shortest weight slot; slot_load, slot_round: see `load_time`; param_load:
+    parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
     read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
-    write; drain_ahead: how long before the end of a drain the next tile's last slot may begin;
+    write; drain_ahead: how long before (< 0: after) the end of a drain the next tile's last slot
+    may begin;
     wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
     word of a LOAD; load_tail: its end; store_latency: end of a STORE; end: last write response;
@@ -24,15 +26,16 @@ class Timing:
     """
 
     min_slot: int = 8
-    slot_load: float = 5.3
-    slot_round: float = 15.2
-    array_latency: int = 19
+    slot_load: float = 1.0
+    slot_round: float = 7.0
+    param_load: float = 5.3
+    array_latency: int = 20
     drain_tail: int = 18
-    drain_ahead: int = 2
+    drain_ahead: int = -5
     wait_tail: int = 13
-    instruction: int = 1
-    vector_tail: int = 29
-    vector_block: int = 4
+    instruction: int = 7
+    vector_tail: int = 28
+    vector_block: int = 5
     load_word: float = 1.0
     load_tail: int = 33
     store_latency: int = 11
@@ -49,18 +52,45 @@ class Timing:
 
 
 DEFAULT_TIMING = Timing()
+SUSTAINED = 51.2  # bytes per cycle that the DRAM model behind DEFAULT_TIMING gives, bursts apart
+
+
+def board_timing(bytes_per_cycle: float) -> Timing:
+    """Timing on a board whose ports and DRAM sustain `bytes_per_cycle`.
+
+    Faster memories count as SUSTAINED: nothing faster was compared with the RTL.
+    """
+    share = min(1.0, round(bytes_per_cycle / SUSTAINED, 3))
+    return replace(DEFAULT_TIMING, read_limit=round(DEFAULT_TIMING.read_limit * share, 2))
+
+
+def record_words(params: EngineParams, granules: int) -> float:
+    """Mean number of stream words that a record of so many granules touches."""
+    return (granules - 1) / params.stream_granules + 1
+
+
+def load_time(params: EngineParams, timing: Timing, mode: int) -> float:
+    """Mean cycles of the loader for one weight slot, in a long row of slots.
+
+    It takes `slot_load` cycles beyond the stream words that a record touches. It may start on a
+    slot when the array has switched to the slot two places before, so that two slots take at
+    least `slot_round` cycles more than the words.
+    """
+    words = record_words(params, params.slot_granules(mode))
+    return max(words + timing.slot_load, (words + timing.slot_round) / 2)
 
 
 def slot_time(params: EngineParams, timing: Timing, mode: int, groups: int) -> float:
-    """Mean cycles of one weight slot over `groups` pixel groups, in a long row of slots.
+    """Mean cycles of one weight slot over `groups` pixel groups, in a long row of slots."""
+    return max(groups, timing.min_slot, load_time(params, timing, mode))
 
-    The loader takes `slot_load` cycles beyond the stream words that a slot touches. It may start
-    on a slot when the array has switched to the slot two places before, so that two slots take at
-    least `slot_round` cycles more than the words.
-    """
-    words = (params.slot_granules(mode) - 1) / params.stream_granules + 1
-    load = max(words + timing.slot_load, (words + timing.slot_round) / 2)
-    return max(groups, timing.min_slot, load)
+
+def param_time(params: EngineParams, timing: Timing, mode: int, slots: int, groups: int) -> float:
+    """Cycles that the array waits for the parameters of an output-channel group: those that the
+    loader does not win back with its slots."""
+    load = record_words(params, params.param_granules(mode)) + timing.slot_load
+    spare = max(groups, timing.min_slot) - load_time(params, timing, mode)
+    return max(0.0, load - slots * max(0.0, spare))
 
 
 def drain_time(
@@ -87,8 +117,9 @@ def group_cycles(
     out16: bool,
 ) -> int:
     """Steady-state cycles of one output-channel group over all tiles."""
-    total = 0.0
-    for count, size in tile_sizes(*tile_split):
+    sizes = tile_sizes(*tile_split)
+    total = param_time(params, timing, mode, slots, sizes[0][1])
+    for count, size in sizes:
         busy = slots * slot_time(params, timing, mode, size)
         # the last slot of a tile waits for the drain of the tile before it
         held = drain_time(params, lanes, size, out16) + timing.array_latency - timing.drain_ahead

@@ -49,6 +49,7 @@ class SimulatedDevice:
         params: of the engine; its number of ports must be that of the library.
         dram: behaviour of the memory.
         trace: VCD file to write; the library must be built with trace=True.
+        memory: contents of the DRAM, uint8 (dram.size,), used in place; None: zeros.
 
     Raises:
         SimulationError: library and parameters do not fit.
@@ -61,6 +62,7 @@ class SimulatedDevice:
         dram: DramConfig = DEFAULT,
         *,
         trace: Path | None = None,
+        memory: np.ndarray | None = None,
     ) -> None:
         self._library = load_library(library)
         self.params = params
@@ -70,7 +72,10 @@ class SimulatedDevice:
             raise SimulationError(
                 f"{library} has {self.ports} read ports, the engine parameters say {params.ports}"
             )
-        self.memory = np.zeros(dram.size, np.uint8)  # pages are taken when touched
+        if memory is not None and (memory.shape != (dram.size,) or memory.dtype != np.uint8):
+            raise SimulationError(f"memory {memory.dtype} {memory.shape} is not {dram.size} bytes")
+        # Pages of fresh zeros are taken when touched.
+        self.memory = np.zeros(dram.size, np.uint8) if memory is None else memory
         self._next = 0
         config = NativeConfig.of(dram)
         self._shell = self._library.fg_create(ctypes.byref(config), self.memory.ctypes.data)

@@ -16,6 +16,7 @@ from fpga_gen.boards import Board, Resources
 from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.resources import LIMITS, NAMES, estimate_resources, memory_blocks
+from fpga_gen.schedule.timing import board_timing
 from fpga_gen.sizing.cycles import FrameCycles, Work, frame_cycles
 
 PIXELS = (1, 2, 4, 8, 16)
@@ -51,12 +52,18 @@ class Candidate:
 
 
 def find_engines(
-    work: Work, board: Board, scheme: str, count: int = SHOWN
+    work: Work,
+    board: Board,
+    scheme: str,
+    count: int = SHOWN,
+    *,
+    clock_mhz: float | None = None,
 ) -> tuple[Candidate, ...]:
     """The `count` best engines for a network on a board, best first.
 
     An engine whose memory holds all maps goes before one that needs row bands. scheme: as in
-    `Board.default_array`.
+    `Board.default_array`; clock_mhz: of the engine, None for the board's; it decides how many
+    bytes of DRAM there are per cycle.
 
     Raises:
         ScheduleError: not even the smallest engine fits.
@@ -76,7 +83,8 @@ def find_engines(
         # Even a full array could not reach the list; nor can any engine after this one.
         if len(best) == count and work.macs / params.macs_per_cycle > best[-1].cycles.total:
             break
-        cycles = frame_cycles(work, params)
+        rate = board.read_bytes_per_cycle(params.ports, clock_mhz or board.clock_mhz)
+        cycles = frame_cycles(work, params, board_timing(rate))
         best.append(Candidate(params, cycles, estimate_resources(params)))
         best.sort(key=lambda c: (c.cycles.total, c.resources.luts))
         del best[count:]

@@ -22,6 +22,7 @@ _NOISE = (  # what differs between equal modules: numbers of the writer, packagi
     (re.compile(r"dump_module\$\d+"), "dump_module"),
     (re.compile(r"\(\* X_INTERFACE_\w+ = \".*?\" \*\)"), ""),
     (re.compile(r"/\*.*?\*/", re.S), ""),
+    (re.compile(r"@self\s+"), "@self "),  # an escaped name ends with a blank
 )
 
 

@@ -42,9 +42,10 @@ class Accelerator:
             board, <name>.bit with <name>.hwh.
         device: what to run on; None: load the bitstream through PYNQ.
         download: False: the bitstream is in the device already.
-        timeout_s: longest wait for one frame.
+        timeout_s: longest wait for one frame, in time of the accelerator's clock.
         watchdog: cycles without progress after which the hardware gives a frame up; 0: never.
-        power: sensor to read in `run_many`; None: the one found on the board, if any.
+        power: sensor to read in `run_many`; None: the one found on the board, if any and if the
+            board is not a remote one.
 
     Frames of several threads are computed one after the other.
 
@@ -69,9 +70,11 @@ class Accelerator:
         self._stream: weakref.ref[FrameStream[Outputs]] | None = None
         self._streaming = False
         self._engine: Engine | None = None
-        self.power = power or board_sensor()
         self.stream_statistics: StreamStatistics | None = None
         self._device = device or _open_board(self.deployment, download)
+        # The sensors here are not those of a board elsewhere.
+        here = not getattr(self._device, "remote", False)
+        self.power = power or (board_sensor() if here else None)
         try:
             self._engine = Engine(
                 self._device, self.deployment, slots=SLOTS, watchdog=watchdog, timeout_s=timeout_s
@@ -155,7 +158,9 @@ class Accelerator:
             engine = self._idle_engine()
             slot = engine.slots[0]
             self._packer.pack_stored(stored, slot.input)
+            slot.buffer.flush()
             engine.run(slot)
+            slot.buffer.invalidate()
             return unpack_output(self.deployment.output, slot.output.tobytes())
 
     def layer_times(self) -> list[LayerTime]:
@@ -178,6 +183,7 @@ class Accelerator:
     def _prepare(self, array: np.ndarray, slot: Slot) -> float:
         began = time.perf_counter()
         self._packer.pack(array, slot.input)
+        slot.buffer.flush()
         return time.perf_counter() - began
 
     def _compute(self, slot: Slot, prepare_s: float) -> FrameStatistics:
@@ -186,6 +192,7 @@ class Accelerator:
 
     def _finish(self, slot: Slot, statistics: FrameStatistics) -> Outputs:
         began = time.perf_counter()
+        slot.buffer.invalidate()
         values = self._tail(unpack_output(self.deployment.output, slot.output.tobytes()))
         return Outputs(values, replace(statistics, finish_s=time.perf_counter() - began))
 

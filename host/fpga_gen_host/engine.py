@@ -15,11 +15,13 @@ from fpga_gen_host.errors import (
     AcceleratorStuck,
     AcceleratorTimeout,
     DesignMismatch,
+    DeviceError,
 )
 from fpga_gen_host.statistics import BEAT_BYTES, FrameStatistics, LayerTime
 
 PAGE = 4096  # alignment of the parts of a buffer
 POLL_S = 0.02  # STATUS is read at least this often, should an interrupt be missed
+STANDSTILL_S = 1.0  # in which the clock of a frame that is over time must have moved
 RESET_S = 1.0  # for outstanding transfers to complete after a soft reset
 ACTIVE = r.STATUS_BUSY_MASK | r.STATUS_DRAINING_MASK
 ENDED = r.STATUS_DONE_MASK | r.STATUS_ERROR_MASK
@@ -48,7 +50,8 @@ class Engine:
     """One accelerator with a program and its weights in memory.
 
     watchdog: cycles without progress after which the hardware gives up; timeout_s: what the host
-    waits for a frame. Not safe for several threads at once.
+    waits for a frame, in time of the accelerator's clock: a simulated one may take longer on the
+    wall. Not safe for several threads at once.
 
     Raises:
         DesignMismatch: register interface, design hash or ports are not those of the program.
@@ -68,6 +71,7 @@ class Engine:
         self.watchdog, self.timeout_s = watchdog, timeout_s
         self._buffers: list[Buffer] = []
         self.slots: tuple[Slot, ...] = ()
+        self._written: dict[int, int] = {}  # address registers, as this object left them
         check_design(device, deployment)
         try:
             weights_at = _round_up(len(deployment.program), PAGE)
@@ -124,9 +128,11 @@ class Engine:
 
     # --- registers -------------------------------------------------------------------------
     def _address(self, low: int, value: int) -> None:
-        """Writes a pair NAME_LO, NAME_HI."""
-        self.device.write(low, value & 0xFFFFFFFF)
-        self.device.write(low + 4, value >> 32)
+        """Sets a pair NAME_LO, NAME_HI; what is there already is not written again."""
+        for offset, half in ((low, value & 0xFFFFFFFF), (low + 4, value >> 32)):
+            if self._written.get(offset) != half:
+                self.device.write(offset, half)
+                self._written[offset] = half
 
     def _window(self, low: int, base: int, end: int) -> None:
         self._address(low, base)
@@ -159,12 +165,16 @@ class Engine:
 
     def recover(self) -> None:
         """Soft reset, then all settings anew."""
+        self._written.clear()
         self.reset()
         self._configure()
 
     # --- frames ----------------------------------------------------------------------------
     def run(self, slot: Slot) -> FrameStatistics:
         """One frame from `slot.input` to `slot.output`.
+
+        The caller flushes the slot's buffer before and invalidates it afterwards, so that both can
+        overlap with another frame.
 
         Raises:
             AcceleratorError: the hardware reported an error; it has been reset.
@@ -176,7 +186,6 @@ class Engine:
         self._address(r.INPUT_LO, address)
         self._address(r.OUTPUT_LO, slot.output_address)
         self._window(r.WINDOW1_BASE_LO, address, slot.end_address)
-        slot.buffer.flush()
         self.device.write(r.CONTROL, r.CONTROL_START_MASK | r.CONTROL_IRQ_ENABLE_MASK)
         try:
             status = self._wait()
@@ -191,23 +200,27 @@ class Engine:
                 (status & r.STATUS_ERROR_CODE_MASK) >> r.STATUS_ERROR_CODE_SHIFT,
                 (status & r.STATUS_ERROR_INFO_MASK) >> r.STATUS_ERROR_INFO_SHIFT,
             )
-        slot.buffer.invalidate()
         elapsed = time.perf_counter() - began
         return FrameStatistics(**statistics, engine_s=elapsed)
 
     def _wait(self) -> int:
         """STATUS once the run has ended."""
-        deadline = time.monotonic() + self.timeout_s
+        deadline, cycles = time.monotonic() + self.timeout_s, -1
         while True:
             status = self.device.read(r.STATUS)
             if status & ENDED:
                 return status
             left = deadline - time.monotonic()
             if left <= 0:
-                raise AcceleratorTimeout(
-                    f"no result within {self.timeout_s} s (STATUS 0x{status:08x}, "
-                    f"{self.device.read(r.LAYER_INDEX)} instructions started)"
-                )
+                # A simulated accelerator has had less time than the clock on the wall says.
+                now = self.device.read(r.CYCLES)
+                if now == cycles or now >= self.timeout_s * self.deployment.clock_hz:
+                    raise AcceleratorTimeout(
+                        f"no result within {self.timeout_s} s (STATUS 0x{status:08x}, "
+                        f"{self.device.read(r.LAYER_INDEX)} instructions started)"
+                    )
+                deadline, cycles = time.monotonic() + min(self.timeout_s, STANDSTILL_S), now
+                continue
             self.device.wait(min(left, POLL_S))
 
     def _statistics(self) -> dict:
@@ -253,8 +266,15 @@ def _fill(array: np.ndarray, at: int, data: bytes) -> None:
 
 
 def _free(buffers: list[Buffer]) -> None:
+    """Frees all of them, then raises the first error if there was one."""
+    errors = []
     for buffer in buffers:
-        buffer.free()
+        try:
+            buffer.free()
+        except DeviceError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def check_design(device: Device, deployment: Deployment) -> None:

@@ -12,6 +12,7 @@ from fpga_gen_host.errors import DeployError
 
 KINDS = ("reshape", "clip", "sigmoid", "softmax", "argmax", "resize")
 HALF = Fraction(1, 2)
+SINGLE_THREAD_MACS = 1 << 18  # what OpenBLAS computes in one thread (interface/gemm.c)
 
 
 class HostTail:
@@ -68,7 +69,7 @@ class HostTail:
             self._matrix(x.shape[axis], size, scale, a)
             for axis, size, scale in zip((2, 3), a["size"], a["scales"], strict=True)
         )
-        return np.matmul(np.matmul(rows, x), columns.T)
+        return _product(_product(rows, x), columns.T)
 
     def _matrix(self, in_size: int, out_size: int, scale: float, a: dict) -> np.ndarray:
         modes = (a["mode"], a["coordinate_transformation_mode"], a["nearest_mode"])
@@ -76,6 +77,14 @@ class HostTail:
         if key not in self._matrices:
             self._matrices[key] = resize_matrix(in_size, out_size, scale, *modes)
         return self._matrices[key]
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """np.matmul in pieces too small for OpenBLAS to start threads, which cost more than they give
+    while other stages are busy."""
+    step = max(1, SINGLE_THREAD_MACS // (b.shape[-2] * b.shape[-1]))
+    pieces = range(0, a.shape[-2], step)
+    return np.concatenate([np.matmul(a[..., i : i + step, :], b) for i in pieces], axis=-2)
 
 
 def resize_matrix(

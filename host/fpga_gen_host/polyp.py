@@ -11,6 +11,9 @@ from fpga_gen_host.prepare import letterbox_box, resize
 
 COLOUR = (40, 220, 90)
 TINT = 0.4  # share of the colour inside the mask
+TINTED = tuple(  # per channel: value of a pixel inside -> its tinted value
+    np.rint((1 - TINT) * np.arange(256) + TINT * c).astype(np.uint8) for c in COLOUR
+)
 
 
 def mask_of(outputs: Outputs, deployment: Deployment) -> np.ndarray:
@@ -47,7 +50,19 @@ def overlay(picture: np.ndarray, mask: np.ndarray, deployment: Deployment) -> np
     """uint8 (h, w, 3): the picture with the mask tinted and outlined at its own resolution."""
     full = full_mask(mask, (picture.shape[0], picture.shape[1]), deployment)
     out = picture.copy()
-    tinted = (1 - TINT) * picture[full] + TINT * np.array(COLOUR, float)
-    out[full] = np.rint(tinted).astype(np.uint8)
-    out[contour(full)] = COLOUR
+    box = _box(full)
+    inside, part = full[box], out[box]
+    for channel, table in enumerate(TINTED):
+        values = part[..., channel]
+        values[:] = np.where(inside, table[values], values)
+    part[contour(full)[box]] = COLOUR
     return out
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns that enclose the mask: most of a picture is outside, and left alone."""
+    spans = []
+    for axis in (1, 0):
+        used = np.flatnonzero(mask.any(axis))
+        spans.append(slice(used[0], used[-1] + 1) if used.size else slice(0, 0))
+    return spans[0], spans[1]

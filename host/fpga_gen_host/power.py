@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HWMON = Path("/sys/class/hwmon")
-# Sensors that see the whole board or module, by chip name: KV260 SOM supply, ZCU104 12 V input.
+# Sensors that see the whole board or module, by chip name. KV260: ina260-u14 of Linux's device tree
+# zynqmp-sck-kv-g (iio-hwmon writes '-' as '_'). ZCU104: the INA226 of the 12 V input, which PYNQ's
+# sensor configuration calls 12V, as pynq.get_rails() does.
 WHOLE_BOARD = ("ina260_u14", "ina226_u183", "ina226")
 
 

@@ -129,14 +129,14 @@ class FakeBuffer:
         self.device_address = address
         self.array = np.random.default_rng(1).integers(0, 256, nbytes, np.uint8)
         self.visible: bytes | None = None  # what the accelerator sees: the last flush
-        self.result: bytes | None = None  # what it wrote, until invalidate
+        self.result: tuple[int, bytes] | None = None  # what it wrote and where, until invalidate
 
     def flush(self) -> None:
         self.visible = self.array.tobytes()
 
     def invalidate(self) -> None:
         assert self.result is not None
-        at, data = self._owner.written
+        at, data = self.result
         self.array[at : at + len(data)] = np.frombuffer(data, np.uint8)
 
     def free(self) -> None:
@@ -158,7 +158,6 @@ class FakeDevice:
         self.memory = 1 << 24
         self.live: list[FakeBuffer] = []
         self.frames = self.resets = 0
-        self.written: tuple[int, bytes] = (0, b"")
         self._next = 0x8_0000_0000
         self._ends: float | None = None
         self.registers = {
@@ -183,6 +182,8 @@ class FakeDevice:
         assert not self.closed
         if offset == r.STATUS:
             self._advance()
+        if offset == r.CYCLES and self._ends is not None:
+            return self.clock()
         if offset == r.LAYER_START:
             return 100 * self.registers[r.LAYER_SELECT] + 7
         return self.registers.get(offset, 0)
@@ -209,6 +210,10 @@ class FakeDevice:
 
     def close(self) -> None:
         self.closed = True
+
+    def clock(self) -> int:
+        """CYCLES of a frame that has not ended: it stands still."""
+        return 0
 
     # --- the accelerator -------------------------------------------------------------------
     def address(self, low: int) -> int:
@@ -261,7 +266,7 @@ class FakeDevice:
         assert buffer.visible is not None
         result = self.compute(buffer.visible[at:])
         target, at = self._at(self.address(r.OUTPUT_LO), len(result))
-        target.result, self.written = result, (at, result)
+        target.result = (at, result)
         self.frames += 1
         self.registers[r.STATUS] = r.STATUS_DONE_MASK
         self.registers |= {r.CYCLES: 400, r.BUSY: 300, r.LAYER_INDEX: 3, r.WRITE_BEATS: 2}

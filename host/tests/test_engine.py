@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from fpga_gen_host import (
     AcceleratorStuck,
     AcceleratorTimeout,
     DesignMismatch,
+    DeviceError,
     load_deployment,
 )
 from fpga_gen_host import engine as engine_module
 from fpga_gen_host import registers as r
-from fpga_gen_host.engine import Engine
+from fpga_gen_host.engine import Engine, Slot
+from fpga_gen_host.statistics import FrameStatistics
 
 
 @pytest.fixture
@@ -30,11 +33,19 @@ def device(deployment) -> FakeDevice:
     return FakeDevice(first_bytes(deployment.output.bytes))
 
 
+def frame(engine: Engine, slot: Slot) -> FrameStatistics:
+    """One frame as the accelerator runs it."""
+    slot.buffer.flush()
+    statistics = engine.run(slot)
+    slot.buffer.invalidate()
+    return statistics
+
+
 def test_frame_and_statistics(device: FakeDevice, deployment):
     engine = Engine(device, deployment)
     for number, slot in enumerate(engine.slots * 2):
         slot.input[:] = number
-        statistics = engine.run(slot)
+        statistics = frame(engine, slot)
         assert (slot.output == number).all()
     assert statistics.cycles == 400
     assert statistics.seconds == pytest.approx(2e-6)
@@ -47,7 +58,7 @@ def test_frame_and_statistics(device: FakeDevice, deployment):
 
 def test_layer_times(device: FakeDevice, deployment):
     engine = Engine(device, deployment)
-    engine.run(engine.slots[0])
+    frame(engine, engine.slots[0])
     times = engine.layer_times()
     assert [(t.operation, t.start_cycle, t.cycles) for t in times] == [
         ("load", 7, 100),
@@ -83,11 +94,11 @@ def test_error_is_named_and_the_next_frame_is_good(device: FakeDevice, deploymen
     engine = Engine(device, deployment)
     device.fail = [code]
     with pytest.raises(AcceleratorError, match=r"stopped with [A-Z_]+ \(info 33\): ") as caught:
-        engine.run(engine.slots[0])
+        frame(engine, engine.slots[0])
     assert caught.value.code == code
     assert device.resets == 2
     engine.slots[1].input[:] = 9
-    engine.run(engine.slots[1])
+    frame(engine, engine.slots[1])
     assert (engine.slots[1].output == 9).all()
     engine.close()
     assert not device.live
@@ -97,11 +108,59 @@ def test_timeout_resets(device: FakeDevice, deployment):
     engine = Engine(device, deployment, timeout_s=0.05)
     device.hang = True
     with pytest.raises(AcceleratorTimeout, match=r"0\.05 s"):
-        engine.run(engine.slots[0])
+        frame(engine, engine.slots[0])
     device.hang = False
-    engine.run(engine.slots[0])
+    frame(engine, engine.slots[0])
     engine.close()
     assert not device.live
+
+
+def test_a_slow_clock_is_no_timeout(device: FakeDevice, deployment, monkeypatch):
+    """A simulated accelerator: 10 ms of its time (2 M cycles) take 0.3 s on the wall."""
+    monkeypatch.setattr(engine_module, "STANDSTILL_S", 0.05)
+    engine = Engine(device, deployment, timeout_s=0.01)
+    device.seconds = 0.3
+    monkeypatch.setattr(device, "clock", lambda: int(time.monotonic() * 1e6) % 1_000_000)
+    frame(engine, engine.slots[0])
+    engine.close()
+
+
+def test_a_frame_over_time_on_its_own_clock(device: FakeDevice, deployment, monkeypatch):
+    engine = Engine(device, deployment, timeout_s=0.05)
+    device.hang = True
+    monkeypatch.setattr(device, "clock", lambda: 10_000_001)  # 0.05 s at 200 MHz
+    began = time.monotonic()
+    with pytest.raises(AcceleratorTimeout):
+        engine.run(engine.slots[0])
+    assert time.monotonic() - began < 0.09  # no second look at a clock that is over time
+    engine.close()
+
+
+def test_only_changed_addresses_are_written(device: FakeDevice, deployment, monkeypatch):
+    engine = Engine(device, deployment)
+    frame(engine, engine.slots[0])
+    written: list[int] = []
+    write = device.write
+    monkeypatch.setattr(device, "write", lambda o, v: (written.append(o), write(o, v)))
+    frame(engine, engine.slots[0])
+    assert written == [r.CONTROL, r.STATUS]
+    device.fail = [1]
+    with pytest.raises(AcceleratorError):
+        frame(engine, engine.slots[0])
+    assert r.PROGRAM_LO in written  # after a reset nothing is taken for granted
+    engine.close()
+
+
+def test_every_buffer_is_freed_even_if_one_cannot_be(device: FakeDevice, deployment, monkeypatch):
+    engine = Engine(device, deployment)
+
+    def fail() -> None:
+        raise DeviceError("gone")
+
+    monkeypatch.setattr(engine._static, "free", fail)
+    with pytest.raises(DeviceError, match="gone"):
+        engine.close()
+    assert len(device.live) == 1
 
 
 def test_stuck_accelerator_keeps_its_memory(device: FakeDevice, deployment, monkeypatch):
@@ -111,7 +170,7 @@ def test_stuck_accelerator_keeps_its_memory(device: FakeDevice, deployment, monk
     engine = Engine(device, deployment, timeout_s=0.02)
     device.hang = device.stuck = True
     with pytest.raises(AcceleratorStuck, match="load the bitstream again"):
-        engine.run(engine.slots[0])
+        frame(engine, engine.slots[0])
     with pytest.raises(AcceleratorStuck):
         engine.close()
     assert len(device.live) == len(withheld) == 4
@@ -135,7 +194,7 @@ def test_interrupted_wait_stops_the_accelerator(device: FakeDevice, deployment, 
 
     monkeypatch.setattr(device, "wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        engine.run(engine.slots[0])
+        frame(engine, engine.slots[0])
     assert device.registers[r.STATUS] == 0
     engine.close()
     assert not device.live
@@ -144,7 +203,7 @@ def test_interrupted_wait_stops_the_accelerator(device: FakeDevice, deployment, 
 def test_a_frame_reaches_no_other_frame(device: FakeDevice, deployment):
     engine = Engine(device, deployment)
     first, second = engine.slots[:2]
-    engine.run(first)
+    frame(engine, first)
     other = second.buffer.device_address
     assert not device._window_holds(other, other + 16)
     assert not device._window_holds(second.output_address, second.output_address + 16)

@@ -13,8 +13,10 @@ import pytest
 from host_fakes import FakeDevice, first_bytes, layout_json, write_deploy
 
 from fpga_gen_host import Accelerator, DeviceError
+from fpga_gen_host import accelerator as accelerator_module
 from fpga_gen_host import pynq_device as module
 from fpga_gen_host import registers as r
+from fpga_gen_host.power import PowerSensor
 from fpga_gen_host.pynq_device import PynqDevice, bind_driver
 
 VLNV = "xilinx.com:module_ref:fpga_gen_top:1.0"
@@ -66,13 +68,17 @@ def fake() -> FakeDevice:
 @pytest.fixture
 def pynq(fake: FakeDevice, monkeypatch):
     """A module `pynq` with one accelerator in a hierarchy."""
-    fakes = types.SimpleNamespace(types=[VLNV], interrupt=True, loaded=[], bound={})
+    fakes = types.SimpleNamespace(types=[VLNV], interrupt=True, remote=False, loaded=[], bound={})
 
     class DefaultIP:
         def __init_subclass__(cls) -> None:
             fakes.bound.update(dict.fromkeys(cls.bindto, cls))
 
         def __init__(self) -> None:
+            def has_capability(name: str) -> bool:
+                return fakes.remote and name == "REMOTE"
+
+            self.device = types.SimpleNamespace(has_capability=has_capability)
             if fakes.interrupt:
                 self.interrupt = Interrupt(fake)
 
@@ -131,6 +137,61 @@ def test_frames_through_pynq(pynq, fake: FakeDevice, folder: Path, interrupt: bo
     assert pynq.loaded == [("design.bit", True)]
     assert not fake.live
     assert not device._thread.is_alive()
+
+
+def test_a_remote_board(pynq, fake: FakeDevice, folder: Path, monkeypatch):
+    """PYNQ.remote gives an object for the pin whose `wait` only raises. Sensors of this machine are
+    not the board's."""
+    sensor = PowerSensor("battery", "battery", folder)
+    monkeypatch.setattr(accelerator_module, "board_sensor", lambda: sensor)
+    with Accelerator(folder) as opened:
+        assert opened.power is sensor
+    pynq.remote = True
+    with Accelerator(folder) as opened:
+        assert not opened._device.uses_interrupt
+        assert opened.power is None
+        opened.run(np.zeros((8, 12, 3), np.uint8))
+        assert opened._device._ip.interrupt.waits == 0
+
+
+def test_polls_grow_apart_with_the_time_of_a_frame(pynq, folder: Path, monkeypatch):
+    pynq.interrupt = False
+    device = PynqDevice(folder / "design.bit")
+    slept: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    device.write(r.WATCHDOG, 0)
+    device.wait(1.0)
+    device._commanded -= 10.0  # seconds ago
+    device.wait(1.0)
+    device.wait(0.05)
+    assert slept[0] == pytest.approx(module.POLL_S, rel=0.5)
+    assert 0.2 <= slept[1] < 0.21
+    assert slept[2] == 0.05
+    device.close()
+
+
+def test_a_connection_that_breaks_is_one_clear_line(pynq, fake: FakeDevice, folder: Path):
+    class RpcError(Exception):
+        """Looks like gRPC's."""
+
+        def details(self) -> str:
+            return "Connection reset by peer"
+
+    device = PynqDevice(folder / "design.bit")
+    buffer = device.allocate(16)
+
+    def broken(*_: object) -> None:
+        raise RpcError("three\nlines\nof text")
+
+    for target, names in ((device._ip, ("read", "write")), (buffer._raw, ("flush", "freebuffer"))):
+        for name in names:
+            setattr(target, name, broken)
+    uses = (lambda: device.read(0), lambda: device.write(0, 1), buffer.flush, buffer.free)
+    for use in uses:
+        with pytest.raises(DeviceError, match=r"Connection reset by peer\): is the board"):
+            use()
+    buffer.free()  # a second call does nothing
+    device.close()
 
 
 def test_wait_ends_without_an_interrupt(pynq, fake: FakeDevice, folder: Path):

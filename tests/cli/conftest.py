@@ -31,9 +31,13 @@ bytes = 2147483648
 bits = 64
 mega_transfers = 2400
 peak_bytes_per_second = 19200000000
+sustained_bytes_per_second = 15360000000
 [ports]
 hp = 4
 hp_bits = 128
+[vivado]
+processor = "zynq_ultra_ps_e"
+hp_order = [0, 1, 2, 3]
 [clock]
 default_mhz = 300
 max_mhz = 400
@@ -54,6 +58,17 @@ dsp_columns = 8
 sp2_columns = 0
 """
 
+# Zynq-7000: banks of block RAM with a depth that is no power of two, a slow and narrow memory.
+TINY_ZYNQ7 = (
+    TINY_BOARD.replace('"tiny"', '"tiny7"')
+    .replace("bank_rows = 2048", "bank_rows = 1536\nbram_banks = 4")
+    .replace("zynq_ultra_ps_e", "processing_system7")
+    .replace("hp_bits = 128", "hp_bits = 64")
+    .replace("uram = 96", "uram = 0")
+    .replace("default_mhz = 300", "default_mhz = 100")
+    .replace("bytes_per_second = 15360000000", "bytes_per_second = 400000000")
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -68,9 +83,10 @@ class Result:
 def board_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the real boards and the tiny one."""
     folder = tmp_path_factory.mktemp("boards")
-    (folder / "tiny").mkdir()
-    (folder / "tiny" / "board.toml").write_text(TINY_BOARD)
-    for name in ("zcu104", "kv260"):
+    for name, text in (("tiny", TINY_BOARD), ("tiny7", TINY_ZYNQ7)):
+        (folder / name).mkdir()
+        (folder / name / "board.toml").write_text(text)
+    for name in boards.board_names():
         shutil.copytree(boards.boards_folder() / name, folder / name)
     return folder
 

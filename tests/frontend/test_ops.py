@@ -30,6 +30,43 @@ def test_conv(case, tmp_path):
     assert [type(n) for n in graph.nodes] == [Conv]
 
 
+GROUPS = [
+    {"channels": (6, 6), "group": 6},
+    {"channels": (6, 12), "group": 6, "strides": [2, 2]},
+    {"channels": (6, 6), "group": 6, "dilations": [2, 1], "pads": [2, 0, 1, 1]},
+    {"channels": (6, 6), "group": 6, "k": (1, 5), "strides": [3, 1], "bias": False},
+    {"channels": (6, 6), "group": 6, "k": 1},
+    {"channels": (6, 4), "group": 2},
+    {"channels": (8, 8), "group": 4, "k": 3, "auto_pad": "SAME_UPPER", "pads": None},
+    {"channels": (6, 9), "group": 3, "k": (3, 1), "strides": [2, 1]},
+]
+
+
+@pytest.mark.parametrize("case", GROUPS, ids=str)
+def test_grouped_conv(case, tmp_path):
+    case = dict(case)
+    channels, out = case.pop("channels")
+    net = Net()
+    net.conv(net.conv("x", 3, channels), channels // case["group"], out, **case)
+    graph = assert_like_onnxruntime(net.save(tmp_path))
+    assert graph.nodes[-1].terms[0].groups == case["group"] or case.get("k") == 1
+    image = Net((1, 6, 9, 11))
+    image.conv("x", 1, 6, group=6)
+    assert_like_onnxruntime(image.save(tmp_path))
+
+
+def test_depthwise_with_batch_norm_and_relu6(tmp_path):
+    """1x1, batch norm, ReLU6, depthwise, batch norm: two convolutions are left."""
+    net = Net()
+    y = net.batch_norm(net.conv("x", 3, 20, 1, bias=False), 20)
+    y = net.op("Clip", y, net.const(0.0), net.const(6.0))
+    net.batch_norm(net.conv(y, 1, 20, group=20, bias=False), 20)
+    graph = assert_like_onnxruntime(net.save(tmp_path))
+    assert [type(n) for n in graph.nodes] == [Conv, Conv]
+    assert (graph.nodes[0].clip.lo, graph.nodes[0].clip.hi) == (0, 6)
+    assert graph.nodes[1].terms[0].groups == 20
+
+
 POOLS = [
     {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
     {"kernel_shape": [2, 2], "strides": [2, 2]},

@@ -42,13 +42,20 @@ REFUSED = {
         lambda: _one_op("Magic", domain="acme"), "operator Magic of domain 'acme' is not supported"
     ),
     "leaky relu": (lambda: _one_op("LeakyRelu"), "ReLU6"),
-    "depthwise": (
-        lambda: _with(lambda n: n.op("Conv", "x", n.random(3, 1, 3, 3), group=3, name="culprit")),
-        r"depthwise convolution \(group = 3\); grouped convolutions are not supported yet",
+    "groups of inputs": (
+        lambda: _with(lambda n: n.op("Conv", "x", n.random(4, 1, 3, 3), group=2, name="culprit")),
+        r"'culprit'.*group = 2, which does not divide 3 input channels and 4 filters",
     ),
-    "grouped": (
-        lambda: _with(lambda n: n.op("Conv", n.conv("x", 3, 4), n.random(6, 2, 1, 1), group=2)),
-        "grouped convolution",
+    "groups of filters": (
+        lambda: _with(lambda n: n.op("Conv", "x", n.random(4, 1, 3, 3), group=3)),
+        r"group = 3, which does not divide 3 input channels and 4 filters",
+    ),
+    "group weights": (
+        lambda: _with(lambda n: n.op("Conv", n.conv("x", 3, 4), n.random(6, 1, 1, 1), group=2)),
+        "takes 1 channels in each of 2 groups, its input has 4",
+    ),
+    "no groups": (
+        lambda: _with(lambda n: n.op("Conv", "x", n.random(4, 3, 1, 1), group=0)), "group = 0"
     ),
     "negative pads": (lambda: _conv(pads=[-1, 0, 0, 0]), "negative padding"),
     "large kernel": (lambda: _conv(k=13, pads=[0, 0, 0, 0]), "window is larger"),
@@ -200,12 +207,12 @@ def test_refused(case, tmp_path):
 
 def test_all_problems_are_listed(tmp_path):
     net = Net()
-    y = net.op("Conv", "x", net.random(3, 1, 3, 3), group=3, name="first")
+    y = net.op("Conv", "x", net.random(4, 1, 3, 3), group=2, name="first")
     y = net.op("Tanh", net.conv(y, 3, 4), name="second")
     y = net.op("Mystery", y, domain="acme", name="third")
     y = net.op("HardSwish", y, name="fourth")  # behind an operator whose result has no shape
     y = net.op("Add", y, net.conv("x", 3, 4))
-    net.op("Conv", "x", net.random(3, 1, 1, 1), group=3, name="")  # without a name
+    net.op("Conv", "x", net.random(4, 1, 1, 1), group=2, name="")  # without a name
     path = net.save(tmp_path, y, "n7")
     problems = check_onnx(path)
     assert [(p.node, p.op) for p in problems] == [

@@ -5,12 +5,7 @@ import pytest
 
 from fpga_gen.graph.ir import Add, Clip, Conv, Graph, conv_macs
 from fpga_gen.graph.passes.activations import clip_before_pool, compose, fuse_activations
-from fpga_gen.graph.passes.affine import (
-    expand_groups,
-    fold_affine_back,
-    fold_affine_forward,
-    split_affine,
-)
+from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, split_affine
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
@@ -140,14 +135,6 @@ def test_split_affine():
     _check(fold_affine_back, after, ["Conv", "Conv", "Concat"])
     m = Maker()
     _check(split_affine, m.graph(m.affine(m.concat(m.conv("x", 4), "x"))), None)
-
-
-@pytest.mark.parametrize("groups", [2, 6])
-def test_expand_groups(groups):
-    m = Maker()
-    y = m.conv(m.conv("x", 6), 12, groups=groups, stride=(2, 1))
-    after = _check(expand_groups, m.graph(y), ["Conv", "Conv"])
-    assert after.nodes[1].terms[0].weight.shape == (12, 6, 3, 3)
 
 
 def test_flatten_concat():

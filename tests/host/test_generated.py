@@ -15,7 +15,7 @@ from fpga_gen.schedule import layout
 FOLDER = Path(fpga_gen_host.__file__).parent
 
 
-@pytest.mark.parametrize("name", ["registers.py", "layout.py"])
+@pytest.mark.parametrize("name", ["registers.py", "layout.py", "identity.py"])
 def test_committed_file_equals_the_generator(name: str):
     text = generated_files()[name]
     assert (FOLDER / name).read_text() == text, (
@@ -40,6 +40,6 @@ def test_every_constant_has_its_value():
 
 def test_command(tmp_path: Path, capsys):
     assert main([str(tmp_path)]) == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"registers.py", "layout.py"}
+    assert {p.name for p in tmp_path.iterdir()} == {"registers.py", "layout.py", "identity.py"}
     assert main([]) == 2
     assert "usage" in capsys.readouterr().out

@@ -32,7 +32,7 @@ from fpga_gen.hardware.params import SMALL, EngineParams
 from fpga_gen.quant.imported import hint_type, stored_format
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, sqnr_db
 from fpga_gen.quant.ir import QConv, QuantGraph
-from fpga_gen.quant.numerics import I8, U8
+from fpga_gen.quant.numerics import I8, I16, SP2_4, U8
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import load_quant_graph, save_quant_graph
@@ -202,6 +202,7 @@ def run_small(graph: Graph) -> QuantGraph:
 
 
 LEVELS = np.array([[3, -127], [0, 0], [127, 5]])
+OFF_GRID = np.array([[3.19, -127], [0, 0], [127, 5.61]])
 GRID = [0.01, 0.02, 0.03]
 
 
@@ -219,7 +220,7 @@ def test_small_network_is_exact():
     ("levels", "grid", "reason"),
     [
         (np.array([[3, -128], [1, 1], [127, 5]]), GRID, "1 weights of -128 became -127"),
-        (LEVELS, None, "did not come as 8-bit integers"),
+        (OFF_GRID, None, "did not come as 8-bit integers"),
         (LEVELS + 0.3, GRID, "a rewrite of the network changed its weights"),
         (LEVELS * 2, GRID, "weights reach 254 steps"),
     ],
@@ -246,7 +247,7 @@ def test_a_bias_beyond_the_accumulator_rescales_and_is_reported():
     ("changed", "where", "reason"),
     [
         ({"y": TensorHint(0.05, 3, True)}, "y", "zero point 3 of int8"),
-        ({"y": TensorHint(0.05, 0, True, 16)}, "y", "zero point 0 of int16"),
+        ({"y": TensorHint(0.05, 0, True, 16)}, "y", "meets a max-pool, which is 8 bit only"),
         ({"z": TensorHint(0.06, -128, True)}, "z", "a max-pool keeps the scale of its input 'y'"),
         ({"x": None}, "x", "came without a scale: calibrated"),
         ({"gone": TensorHint(0.1, 0, True)}, "gone", "fused into the layer that reads it"),
@@ -261,6 +262,83 @@ def test_scales_that_cannot_be_kept(changed, where, reason):
     found = reasons(qgraph)
     assert reason in found[where]
     assert set(found) == {where} | ({"z"} if where == "y" else set())
+
+
+def test_a_16_bit_scale_is_kept():
+    graph = small(LEVELS, GRID)
+    hints = {**graph.hints.tensors, "x": TensorHint(0.0002, 0, True, 16)}
+    qgraph = run_small(replace(graph, hints=QuantHints(hints)))
+    assert qgraph.facts["imported"] == []
+    assert (qgraph.tensors["x"].format, qgraph.tensors["x"].scale) == (I16, 0.0002)
+    assert qgraph.nodes[0].wide
+
+
+def trained(kinds: str, spread: float = 1.0) -> Graph:
+    """A network of two inputs with scales of their own and float weights on the grids of 4-bit
+    rows: f fixed, s SP2, x neither. Levels of row i are those of `on_grid`."""
+    graph = small(np.ones((len(kinds), 20)), None)
+    conv = graph.nodes[0]
+    units = np.where(np.arange(20) < 8, 0.02, 0.02 * spread)
+    weight = (np.array([on_grid(k) for k in kinds]) * 0.013 / units)[:, :, None, None]
+    tensors = {
+        "x": Tensor("x", 8, 6, 6), "p": Tensor("p", 12, 6, 6), "xp": Tensor("xp", 20, 6, 6),
+        "y": Tensor("y", len(kinds), 6, 6), "z": Tensor("z", len(kinds), 3, 3),
+    }  # fmt: skip
+    mix = np.random.default_rng(5).normal(size=(12, 8, 1, 1)).astype(np.float32)
+    nodes = (
+        Conv("pre", (ConvTerm("x", mix),), np.zeros(12, np.float32), "p", Clip(-1.0, 1.0)),
+        Concat("cat", ("x", "p"), "xp"),
+        replace(conv, terms=(ConvTerm("xp", weight.astype(np.float32)),)),
+        graph.nodes[1],
+    )
+    hints = {**graph.hints.tensors, "p": TensorHint(0.02 * spread, 0, True)}
+    return replace(graph, tensors=tensors, nodes=nodes, hints=QuantHints(hints),
+                   host_input=HostInput((8, 6, 6)))  # fmt: skip
+
+
+def on_grid(kind: str) -> np.ndarray:
+    """20 levels of a row: int4, SP2-4 with its largest level, or neither."""
+    if kind == "x":
+        return np.linspace(-3.3, 7.1, 20) + 0.01 * np.sqrt(np.arange(20))
+    allowed = np.arange(-7, 8) if kind == "f" else SP2_4.levels
+    return np.resize(allowed[::-1], 20)
+
+
+def run_trained(graph: Graph, scheme: str = "msq4", code: str = "sp2-4") -> QuantGraph:
+    rng = np.random.default_rng(1)
+    images = [rng.normal(size=(8, 6, 6)).astype(np.float32) for _ in range(2)]
+    return quantise(graph, replace(SMALL, sp2_code=code), images, scheme=scheme)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.37])
+def test_trained_rows_are_recognised_whatever_the_scales_of_the_inputs(spread):
+    kinds = "sffsfsfs"  # as many of each as SMALL has columns, in no order of its own
+    qgraph = run_trained(trained(kinds, spread))
+    conv = qgraph.nodes[1]
+    want = np.array([on_grid(k) for k in kinds])
+    np.testing.assert_array_equal(conv.terms[0].weight[:, :, 0, 0], want)
+    assert "".join("fs"[k] for k in qgraph.tensors["y"].kinds) == kinds
+    got = conv.mult / 2.0**conv.shift
+    np.testing.assert_allclose(got, 0.013 / qgraph.tensors["y"].scale, rtol=2e-5)
+    assert set(reasons(qgraph)) <= {"pre"}  # ordinary float weights
+
+
+def test_a_row_on_no_grid_is_quantised_and_counted():
+    qgraph = run_trained(trained("sffsxsfs"))
+    assert qgraph.facts["imported_filters_kept"] == "7 of 20"
+    assert reasons(qgraph)["c"] == (
+        "weights lie on no grid of the columns: quantised here (1 of 8 filters)"
+    )
+
+
+def test_int8_levels_are_too_many_for_the_4_bit_scheme():
+    graph = small(LEVELS, GRID)
+    rng = np.random.default_rng(1)
+    images = [rng.normal(size=(2, 6, 6)).astype(np.float32) for _ in range(2)]
+    fixed4 = replace(SMALL, sp2_columns=0, sp2_code="sp2-4")
+    qgraph = quantise(graph, fixed4, images, scheme="msq4")
+    assert "weights exceed the 7 steps of the scheme" in reasons(qgraph)["c"]
+    assert np.abs(qgraph.nodes[0].terms[0].weight).max() <= 7
 
 
 def test_two_terms_need_one_step():
@@ -309,6 +387,8 @@ def test_formats_of_zero_points():
         (TensorHint(1.0, 127, False), None),
         (TensorHint(1.0, 127, True), None),
         (TensorHint(1.0, 0, False, 16), None),
+        (TensorHint(1.0, 0, True, 16), I16),
+        (TensorHint(1.0, 1, True, 16), None),
     ):
         assert stored_format(hint) == fmt, hint
     assert hint_type(TensorHint(1.0, 0, False, 16)) == "uint16"

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Add, Conv, ConvTerm, Graph, HostInput, Tensor
+from fpga_gen.graph.ir import Add, Concat, Conv, ConvTerm, Graph, HostInput, Tensor
 from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.quant.kinds import assign_kinds, channel_gains, tied_classes
-from fpga_gen.quant.numerics import DSP, SP2
+from fpga_gen.quant.ir import QTensor
+from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, tied_classes
+from fpga_gen.quant.numerics import DSP, SP2, U8
+from fpga_gen.schedule.placement import channel_positions
 from tests.quant.networks import all_nodes
 
 
@@ -83,3 +85,55 @@ def test_elementwise_nodes_need_equal_channels():
     graph = Graph("g", "x", ("z",), tensors, (Add("s", ("x", "y"), "z"),), HostInput((8, 4, 4)))
     with pytest.raises(QuantError, match="s: input 'y'"):
         tied_classes(graph)
+
+
+def separable() -> Graph:
+    """image -> 1x1 'a' -> depthwise 'b' -> concat with 'a' -> grouped 'c' + dense 'd'."""
+    rng = np.random.default_rng(3)
+
+    def conv(name: str, source: str, cin: int, cout: int, groups: int = 1) -> Conv:
+        weight = rng.normal(size=(cout, cin // groups, 1, 1)).astype(np.float32)
+        term = ConvTerm(source, weight, groups=groups)
+        return Conv(name, (term,), np.zeros(cout, np.float32), name)
+
+    nodes = (
+        conv("a", "image", 3, 40),
+        conv("b", "a", 40, 40, 40),
+        Concat("cat", ("a", "b"), "ab"),
+        conv("c", "ab", 80, 40, 20),
+        conv("d", "ab", 80, 40),
+        conv("small", "image", 3, 3, 3),
+    )  # fmt: skip
+    sizes = {"image": 3, "ab": 80, "small": 3}
+    tensors = {n: Tensor(n, sizes.get(n, 40), 4, 4) for n in ("image", *"abcd", "ab", "small")}
+    return Graph("s", "image", ("c", "d", "small"), tensors, nodes, HostInput((3, 4, 4)))
+
+
+@pytest.mark.parametrize("params", [EngineParams(), SMALL])
+def test_channels_of_grouped_layers_stay_in_their_plane(params):
+    graph, word = separable(), params.in_channels
+    periods = column_periods(graph, params)
+    assert {t for t, p in periods.items() if p} == {"b", "c"}
+    assert periods["b"] == word
+    costs = conv_costs(graph)
+    kinds = assign_kinds(graph, params, costs)
+    for name in "abc":
+        tensor = QTensor(name, 40, 4, 4, 1.0, U8, kinds[name], periods[name])
+        positions = np.array(channel_positions(tensor, params))
+        np.testing.assert_array_equal(positions // word, np.arange(40) // word)
+        for first in range(0, 40, word):
+            part = slice(first, first + word)
+            chosen = np.array(kinds[name])[part] == SP2
+            assert 0 < chosen.sum() < word
+            assert costs[name][part][chosen].max() < costs[name][part][~chosen].min()
+    free = np.array(kinds["d"]) == SP2
+    assert costs["d"][free].max() < costs["d"][~free].min()
+
+
+def test_elementwise_ties_with_a_dense_layer_end_the_period():
+    graph = separable()
+    nodes = (*graph.nodes, Add("sum", ("c", "d"), "e"))
+    tensors = {**graph.tensors, "e": Tensor("e", 40, 4, 4)}
+    graph = Graph("s", "image", ("e", "small"), tensors, nodes, graph.host_input)
+    periods = column_periods(graph, SMALL)
+    assert {t for t, p in periods.items() if p} == {"b"}

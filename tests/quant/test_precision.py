@@ -1,12 +1,19 @@
 import numpy as np
 import pytest
 
+from fpga_gen.graph.interpreter import run_float, run_node
 from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Mul, Tensor
 from fpga_gen.hardware.params import SMALL
 from fpga_gen.quant.numerics import I8
 from fpga_gen.quant.options import QuantOptions
-from fpga_gen.quant.precision import candidates, choose_precision, fake_quantise
+from fpga_gen.quant.precision import (
+    candidates,
+    choose_precision,
+    fake_quantise,
+    measure_damage,
+)
 from fpga_gen.quant.quantise import quantise
+from fpga_gen.quant.ranges import stored_tensors, tensor_formats
 from tests.quant.networks import all_nodes, images
 
 
@@ -41,11 +48,12 @@ def test_fake_quantise_rounds_and_saturates():
 
 def test_products_become_wide_and_the_encoder_does_not():
     graph = product_chain()
-    qgraph = quantise(graph, SMALL, images(4, (3, 12, 12)))
+    options = QuantOptions(wide_mac_share=0.6)  # elementwise work weighs much in a network so small
+    qgraph = quantise(graph, SMALL, images(4, (3, 12, 12)), options=options)
     wide = set(qgraph.facts["wide_tensors"])
-    assert {"q", "r"} <= wide
+    assert "r" in wide
     assert not wide & {"a", "b"}
-    assert qgraph.facts["wide_mac_share"] <= 0.08
+    assert qgraph.facts["wide_mac_share"] <= 0.6
 
 
 def test_target_stops_the_choice():
@@ -56,7 +64,11 @@ def test_target_stops_the_choice():
 
     def choose(db: float):
         return choose_precision(
-            graph, pictures, scales, formats, QuantOptions(activation_target_db=db)
+            graph,
+            pictures,
+            scales,
+            formats,
+            QuantOptions(activation_target_db=db, wide_mac_share=1.0, wide_worth=0.0),
         )
 
     strict, loose, none = choose(25.0), choose(10.0), choose(-60.0)
@@ -68,15 +80,58 @@ def test_target_stops_the_choice():
     assert strict.predicted_db == pytest.approx(-10 * np.log10(left))
 
 
-def test_candidates_respect_pools_budget_and_work():
+def test_candidates_respect_pools_and_budget():
     graph = all_nodes()
-    names = {n for n, _ in candidates(graph, QuantOptions(wide_mac_share=1.0))}
+    names = set(candidates(graph, QuantOptions(wide_mac_share=1.0)))
     assert not names & {"a", "b", "bde"}
     assert {"image", "m", "q", "h", "z"} <= names
-    narrow = {n for n, _ in candidates(graph, QuantOptions(wide_mac_share=0.01))}
+    narrow = set(candidates(graph, QuantOptions(wide_mac_share=0.01)))
     assert "m" not in narrow
-    assert {"h", "z", "p"} <= narrow
-    cheap = [n for n, _ in candidates(graph, QuantOptions(probe_work=0.0, wide_input=False))]
-    assert cheap
-    assert set(cheap) <= {"h", "z", "g"}
-    assert "image" not in {n for n, _ in candidates(graph, QuantOptions(wide_input=False))}
+    assert {"h", "z"} <= narrow
+    assert "image" not in candidates(graph, QuantOptions(wide_input=False))
+
+
+def rounded_alone(graph, image, name: str, scale: float, fmt) -> float:
+    """Relative noise power at the outputs when one map is rounded, by running the network again."""
+    values = run_float(graph, image)
+    changed = {**values, name: fake_quantise(values[name], scale, fmt)}
+    dirty = {name}
+    for node in graph.nodes:
+        if node.output != name and dirty & set(node.inputs):
+            changed[node.output] = run_node(node, changed)
+            dirty.add(node.output)
+    return max(
+        float(np.square(changed[o].astype(np.float64) - values[o]).sum() / np.square(v).sum())
+        for o, v in ((o, values[o].astype(np.float64)) for o in graph.outputs)
+    )
+
+
+def test_damage_is_what_rounding_each_map_alone_does():
+    graph = all_nodes()
+    names = [t for t in stored_tensors(graph) if t != "b"]
+    formats = tensor_formats(graph, set())
+    estimate, truth = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    for number, image in enumerate(images(12)):
+        values = run_float(graph, image)
+        scales = {
+            n: float(np.abs(values[n]).max()) / (formats[n].hi - formats[n].zero) for n in formats
+        }
+        found = measure_damage(graph, image, scales, formats, np.random.default_rng(number))
+        assert set(found) == set(names)  # the pool's output is its input's
+        for name in names:
+            estimate[name] += found[name]
+            truth[name] += rounded_alone(graph, image, name, scales[name], formats[name])
+    for name in names:
+        assert abs(10 * np.log10(estimate[name] / truth[name])) < 3, name
+
+
+def test_a_map_that_costs_more_than_it_gives_stays_8_bit():
+    graph = product_chain()
+    pictures = images(2, (3, 12, 12))
+    scales, formats = {t: 0.05 for t in graph.tensors}, {t: I8 for t in graph.tensors}
+
+    def wide(worth: float) -> set[str]:
+        options = QuantOptions(activation_target_db=60.0, wide_mac_share=1.0, wide_worth=worth)
+        return set(choose_precision(graph, pictures, scales, formats, options).wide)
+
+    assert wide(1e9) < wide(3.0) < wide(0.0)

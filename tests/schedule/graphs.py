@@ -86,13 +86,19 @@ class Builder:
         ).astype(stored_dtype(tensor))
         return "image"
 
-    def kinds(self, channels: int) -> tuple[int, ...]:
-        """The engine's columns for `channels` outputs, dealt to the channels at random."""
-        kinds = [self.params.column_kind(j) for j in range(channels)]
-        return tuple(int(k) for k in self.rng.permutation(kinds))
+    def kinds(self, channels: int, period: int = 0, block: int = 0) -> tuple[int, ...]:
+        """The engine's columns for `channels` outputs, dealt to the channels at random, within
+        every `block` channels (0: among all)."""
+        kinds = [self.params.column_kind(j, period) for j in range(channels)]
+        dealt = []
+        for first in range(0, channels, block or channels):
+            dealt += self.rng.permutation(kinds[first : first + (block or channels)]).tolist()
+        return tuple(dealt)
 
-    def _out(self, shape: tuple[int, int, int], fmt: Format, kinds: tuple | None) -> QTensor:
-        tensor = QTensor(f"t{len(self.nodes)}", *shape, 0.05, fmt, kinds)
+    def _out(
+        self, shape: tuple[int, int, int], fmt: Format, kinds: tuple | None, period: int = 0
+    ) -> QTensor:
+        tensor = QTensor(f"t{len(self.nodes)}", *shape, 0.05, fmt, kinds, period)
         self.tensors[tensor.name] = tensor
         return tensor
 
@@ -138,7 +144,13 @@ class Builder:
             weight[out_group[:, None] != in_group[None, :]] = 0
         return QConvTerm(names, weight, stride, pads, dilation)
 
-    def conv(self, terms: QConvTerm | list[QConvTerm], kinds: tuple, fmt: Format = U8) -> str:
+    def conv(
+        self,
+        terms: QConvTerm | list[QConvTerm],
+        kinds: tuple,
+        fmt: Format = U8,
+        period: int = 0,
+    ) -> str:
         terms = [terms] if isinstance(terms, QConvTerm) else terms
         first = terms[0]
         source = self.tensors[first.inputs[0]]
@@ -154,7 +166,7 @@ class Builder:
             )
             for a in (0, 1)
         )
-        out = self._out((len(kinds), height, width), fmt, kinds)
+        out = self._out((len(kinds), height, width), fmt, kinds, period)
         wide = any(self.tensors[i].format is I16 for t in terms for i in t.inputs)
         blank = np.zeros(len(kinds), np.int32)
         hi = int(self.rng.integers(fmt.hi // 2, fmt.hi + 1))
@@ -174,10 +186,24 @@ class Builder:
         self, inputs: str | tuple[str, ...], channels: int, kernel: int = 3, fmt: Format = U8, **kw
     ) -> str:
         """Square convolution with 'same' padding."""
-        kinds = self.kinds(channels)
+        return self._same(self.kinds(channels), inputs, kernel, fmt, 0, kw)
+
+    def local(
+        self, inputs: str | tuple[str, ...], channels: int, kernel: int = 1, fmt: Format = U8, **kw
+    ) -> str:
+        """The same, with every channel in the plane of its number; columns begin anew with every
+        plane if there are groups, as the quantiser has it."""
+        word = self.params.in_channels
+        period = word if kw.get("groups", 1) > 1 and channels > word else 0
+        return self._same(self.kinds(channels, period, word), inputs, kernel, fmt, period, kw)
+
+    def _same(
+        self, kinds: tuple, inputs: str | tuple[str, ...], kernel: int, fmt: Format, period: int,
+        kw: dict,
+    ) -> str:  # fmt: skip
         pad = kernel // 2 * kw.get("dilation", (1, 1))[0]
         kw.setdefault("pads", (pad,) * 4)
-        return self.conv(self.term(inputs, kinds, (kernel, kernel), **kw), kinds, fmt)
+        return self.conv(self.term(inputs, kinds, (kernel, kernel), **kw), kinds, fmt, period)
 
     def pool(
         self,
@@ -192,7 +218,7 @@ class Builder:
             out_size(size, kernel, stride, pads[a], pads[a + 2], dilation)
             for a, size in enumerate((t.height, t.width))
         )
-        out = self._out((t.channels, height, width), t.format, t.kinds)
+        out = self._out((t.channels, height, width), t.format, t.kinds, t.period)
         node = QMaxPool(
             f"pool{len(self.nodes)}",
             source,
@@ -206,7 +232,7 @@ class Builder:
 
     def resample(self, source: str, y: AxisTable, x: AxisTable, fmt: Format) -> str:
         t = self.tensors[source]
-        out = self._out((t.channels, y.out_size, x.out_size), fmt, t.kinds)
+        out = self._out((t.channels, y.out_size, x.out_size), fmt, t.kinds, t.period)
         ratio = 256.0 if fmt is I16 and t.format is not I16 else 1.0
         if t.format is I16 and fmt is not I16:
             ratio = 1 / 256
@@ -217,7 +243,8 @@ class Builder:
     def add(self, inputs: tuple[str, ...], fmt: Format, top: int = 300) -> str:
         first = self.tensors[inputs[0]]
         factors = tuple(int(f) for f in self.rng.integers(-top, top + 1, len(inputs)))
-        out = self._out((first.channels, first.height, first.width), fmt, first.kinds)
+        shape = (first.channels, first.height, first.width)
+        out = self._out(shape, fmt, first.kinds, first.period)
         acc = sum(
             f * (self.values[i].astype(np.int64) - self.tensors[i].format.zero)
             for f, i in zip(factors, inputs, strict=True)
@@ -228,7 +255,8 @@ class Builder:
 
     def mul(self, a: str, b: str, fmt: Format) -> str:
         first = self.tensors[a]
-        out = self._out((first.channels, first.height, first.width), fmt, first.kinds)
+        shape = (first.channels, first.height, first.width)
+        out = self._out(shape, fmt, first.kinds, first.period)
         values = [self.values[i].astype(np.int64) - self.tensors[i].format.zero for i in (a, b)]
         mult, shift = self._scale(values[0] * values[1], fmt)
         name = f"mul{len(self.nodes)}"
@@ -416,6 +444,29 @@ def _depthwise(b: Builder) -> Example:
     return b.example()
 
 
+def _separable(b: Builder) -> Example:
+    """1x1 and depthwise layers in turn, as the quantiser lays them out: one plane a filter."""
+    x = b.local(b.input(5, 9, 8), 22, 1, U8)
+    y = b.local(x, 22, 3, I8, groups=22)
+    x = b.local((y, x), 26, 1, U8)
+    y = b.local(x, 26, 3, U8, groups=26, stride=(2, 2))
+    z = b.local(y, 52, 5, I8, groups=26)  # two filters of each channel
+    b.simple((z, y), 7, 1, I8)
+    return b.example()
+
+
+def _grouped(b: Builder) -> Example:
+    """Groups that fill planes or straddle them, wide maps, pooled and added results."""
+    x = b.local(b.input(4, 7, 10), 24, 3, U8)
+    y = b.local(x, 24, 3, I16, groups=12)
+    z = b.local((y, x), 36, 3, U8, groups=12, top=60)
+    w = b.local(z, 30, 3, I8, groups=6, dilation=(2, 2))
+    p = b.pool(b.local(w, 30, 1, I8, groups=30), 2, 2)
+    q = b.resample(p, identity_table(3), identity_table(5), I8)
+    b.add((p, q), I16)
+    return b.example("t7", "t5")
+
+
 def _channels(b: Builder) -> Example:
     x = b.simple(b.input(4, 4, 4), 61, 1, U8)
     y = b.simple(x, 45, 3, I8, top=60)
@@ -488,6 +539,8 @@ EXAMPLES: dict[str, Callable[[Builder], Example]] = {
     "narrow": _narrow,
     "row": _row,
     "depthwise": _depthwise,
+    "separable": _separable,
+    "grouped": _grouped,
     "channels": _channels,
     "pixels": _pixels,
     "long_input": _long_input,

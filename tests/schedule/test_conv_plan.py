@@ -117,3 +117,36 @@ def test_grouped_convolutions_keep_one_mode() -> None:
     schedule = compile_schedule(example("depthwise", THREE_MODES).graph, THREE_MODES)
     modes = {i.fields["mode"] for i in schedule.instructions if i.layer == "conv1"}
     assert len(modes) == 1
+
+
+@pytest.mark.parametrize("params", [SMALL, THREE_MODES, DEFAULT], ids=["small", "three", "default"])
+def test_depthwise_layers_read_one_plane_per_instruction(params: EngineParams) -> None:
+    """Each CI channels are a run of their own: one block, and results for at most CI channels."""
+    word = params.in_channels
+    b = Builder("planes", params)
+    x = b.local(b.input(5, 30, 30), 2 * word + 3, 1, U8)
+    y = b.local(x, 2 * word + 3, 3, U8, groups=2 * word + 3)
+    item = b.example(b.simple(y, 5, 1, U8))
+    schedule = compile_schedule(item.graph, params)
+    runs = [i for i in schedule.instructions if i.layer == "conv1"]
+    assert sum(i.fields["channels"] for i in runs) == 2 * word + 3
+    for i in runs:
+        assert (i.fields["n_blocks"], i.fields["slots"]) == (1, 9)
+        assert i.fields["channels"] <= word
+    if params is not DEFAULT:
+        return
+    assert [i.fields["mode"] + 1 for i in runs] == [2, 2, 3]  # 21 columns for 16 channels, 14 for 3
+    facts = next(f for f in schedule.layers if f.name == "conv1")
+    groups = -(-900 // 16), -(-900 // 24)
+    assert facts.cycles == pytest.approx(9 * (2 * groups[0] + groups[1]), abs=250)
+
+
+def test_depthwise_weights_are_not_padded_to_dense_blocks() -> None:
+    """A layer of C channels takes C / CI slots per tap, not the square of that."""
+    b = Builder("dw", DEFAULT)
+    x = b.local(b.input(5, 14, 14), 160, 1, U8)
+    b.local(x, 160, 3, U8, groups=160)
+    schedule = compile_schedule(b.graph(), DEFAULT)
+    facts = next(f for f in schedule.layers if f.name == "conv1")
+    slot = DEFAULT.slot_granules(2) * 4
+    assert facts.dram_bytes == 10 * (9 * slot + DEFAULT.param_granules(2) * 4)

@@ -15,7 +15,7 @@ from fpga_gen.schedule.facts import weight_groups
 from fpga_gen.schedule.model import Timeline, run_model
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.schedule.text import schedule_text
-from fpga_gen.schedule.timing import DEFAULT_TIMING, Timing
+from fpga_gen.schedule.timing import DEFAULT_TIMING, SUSTAINED, Timing, board_timing
 from tests.schedule.graphs import THREE_MODES, Builder, example
 
 FAST_DRAM = Timing(read_efficiency=1.0, read_limit=1e9, dram_latency=0)
@@ -155,3 +155,9 @@ def test_text_is_stable_and_complete() -> None:
         assert f"\n{index}: {instruction.op.name.lower()}" in text
     assert text.count("\nmap ") == len(schedule.trace)
     assert "sha256=" in text
+
+
+def test_board_timing_slows_the_stream_and_never_speeds_it_up():
+    assert board_timing(SUSTAINED) == DEFAULT_TIMING
+    assert board_timing(10 * SUSTAINED) == DEFAULT_TIMING
+    assert board_timing(SUSTAINED / 4).read_limit == pytest.approx(DEFAULT_TIMING.read_limit / 4)

@@ -127,24 +127,3 @@ def split_affine(graph: Graph) -> Graph:
 
 def _plain_conv(node: Node | None) -> bool:
     return isinstance(node, Conv) and node.clip == Clip()
-
-
-def expand_groups(graph: Graph) -> Graph:
-    """Dense weights for convolutions with groups (affine maps, averages that count padding)."""
-    nodes, changed = [], False
-    for node in graph.nodes:
-        if isinstance(node, Conv) and any(t.groups > 1 for t in node.terms):
-            node = replace(node, terms=tuple(map(_dense, node.terms)))
-            changed = True
-        nodes.append(node)
-    return rebuilt(graph, nodes) if changed else graph
-
-
-def _dense(term: ConvTerm) -> ConvTerm:
-    out, per_group, kh, kw = term.weight.shape
-    weight = np.zeros((out, per_group * term.groups, kh, kw), np.float32)
-    step = out // term.groups
-    for g in range(term.groups):
-        rows = slice(g * step, (g + 1) * step)
-        weight[rows, g * per_group : (g + 1) * per_group] = term.weight[rows]
-    return replace(term, weight=weight, groups=1)

@@ -6,12 +6,7 @@ from collections.abc import Callable
 
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.activations import clip_before_pool, fuse_activations
-from fpga_gen.graph.passes.affine import (
-    expand_groups,
-    fold_affine_back,
-    fold_affine_forward,
-    split_affine,
-)
+from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, split_affine
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
@@ -37,7 +32,7 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     fuse_adds,
     merge_pointwise,
 )
-LOWER: tuple[Pass, ...] = (materialise_concat, expand_groups, space_to_depth)  # once, at the end
+LOWER: tuple[Pass, ...] = (materialise_concat, space_to_depth)  # once, at the end
 
 MAX_ROUNDS = 100
 

@@ -1,0 +1,1 @@
+"""The virtual board: the generated accelerator in simulation behind PYNQ.remote's services."""

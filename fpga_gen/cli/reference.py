@@ -1,0 +1,33 @@
+"""`fpga-gen reference`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of pictures, or one picture.",
+)
+@common_options
+@click.pass_obj
+def reference(settings: Settings, directory: Path, images: Path) -> None:
+    """Write what the integer reference computes for pictures into DIRECTORY/reference.
+
+    The host package compares a board with it bit for bit.
+    """
+    from fpga_gen.reference_flow import write_references
+
+    with ConsoleProgress(settings) as progress:
+        flow = write_references(directory, images, progress)
+    settings.result({"directory": str(directory), "written": [str(p) for p in flow.written]})
+    for path in flow.written:
+        settings.say(str(path))

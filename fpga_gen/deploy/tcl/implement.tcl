@@ -1,0 +1,60 @@
+# Synthesis, placement, routing, timing check, results (UG904, UG906).
+
+namespace eval ::fpga_gen {
+
+    proc finish_run {run} {
+        wait_on_run $run
+        if {[get_property PROGRESS [get_runs $run]] ne "100%"} {
+            error "$run ended with '[get_property STATUS [get_runs $run]]'"
+        }
+    }
+
+    # Worst slack in ns; an empty design has none.
+    proc worst_slack {kind} {
+        set paths [get_timing_paths -delay_type $kind -max_paths 1]
+        if {[llength $paths] == 0} {
+            error "the implemented design has no timing paths"
+        }
+        return [get_property SLACK [lindex $paths 0]]
+    }
+
+    proc implement {jobs out} {
+        variable design
+        variable clock_hz
+        step "synthesise"
+        launch_runs synth_1 -jobs $jobs
+        finish_run synth_1
+        step "place and route"
+        set_property strategy Performance_ExplorePostRoutePhysOpt [get_runs impl_1]
+        launch_runs impl_1 -to_step write_bitstream -jobs $jobs
+        finish_run impl_1
+
+        step "write reports"
+        open_run impl_1
+        report_utilization -file $out/utilisation.rpt
+        report_timing_summary -file $out/timing.rpt
+        report_power -file $out/power.rpt
+        set facts [open $out/facts.txt w]
+        puts $facts "vivado [version -short]"
+        puts $facts "clock_hz $clock_hz"
+        close $facts
+
+        step "check timing"
+        set setup [worst_slack max]
+        set hold [worst_slack min]
+        if {$setup < 0 || $hold < 0} {
+            error "timing is not met at $clock_hz Hz: setup slack $setup ns, hold slack $hold ns"
+        }
+
+        step "copy bitstream and hardware hand-off"
+        file copy -force [get_property DIRECTORY [get_runs impl_1]]/${design}_wrapper.bit \
+            $out/$design.bit
+        # The folder of generated files is <project>.gen, before Vivado 2020.2 <project>.srcs.
+        set folder [get_property DIRECTORY [current_project]]
+        set found [glob -nocomplain $folder/$design.{gen,srcs}/*/bd/$design/hw_handoff/$design.hwh]
+        if {[llength $found] == 0} {
+            error "no $design.hwh below $folder"
+        }
+        file copy -force [lindex $found 0] $out/$design.hwh
+    }
+}

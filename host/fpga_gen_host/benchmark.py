@@ -1,0 +1,123 @@
+"""`python -m fpga_gen_host.benchmark deploy/`: what one frame costs the processor; needs no board.
+
+Times preparing a picture (resize, normalise, pack) and finishing a frame (unpack, the network's
+last operators, mask) on one core, without what pynq needs to move buffers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fpga_gen_host.accelerator import Outputs
+from fpga_gen_host.deployment import Deployment, load_deployment
+from fpga_gen_host.errors import HostError
+from fpga_gen_host.host_ops import HostTail
+from fpga_gen_host.layout import unpack_output
+from fpga_gen_host.polyp import mask_of, overlay
+from fpga_gen_host.prepare import InputPacker
+from fpga_gen_host.statistics import FrameStatistics
+
+ROUNDS = 50
+NO_FRAME = FrameStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+
+
+@dataclass(frozen=True)
+class HostTimes:
+    """Median milliseconds of one frame. mask, overlay: None unless the network gives a mask.
+
+    size: the picture's (height, width); prepare: picture to input region; finish: output region
+    to model outputs; mask: its threshold; overlay: drawn on the picture, for display only.
+    """
+
+    size: tuple[int, int]
+    prepare: float
+    finish: float
+    mask: float | None
+    overlay: float | None
+
+    @property
+    def total(self) -> float:
+        """What every frame costs: all but the overlay."""
+        return self.prepare + self.finish + (self.mask or 0.0)
+
+
+def measure(deployment: Deployment, size: tuple[int, int] | None = None) -> HostTimes:
+    """Times of a picture of `size` (h, w), the model's own by default, with random contents."""
+    rng = np.random.default_rng(0)
+    height, width = size or deployment.model_shape[1:]
+    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+    packer, tail = InputPacker(deployment), HostTail(deployment)
+    region = np.zeros(deployment.input.bytes, np.uint8)
+    result = rng.integers(0, 256, deployment.output.bytes, np.uint8)
+
+    def finish() -> Outputs:
+        return Outputs(tail(unpack_output(deployment.output, result.tobytes())), NO_FRAME)
+
+    first = finish()[deployment.output_names[0]]
+    mask_ms = overlay_ms = None
+    if first.ndim == 4 and first.shape[:2] == (1, 1):
+        outputs = finish()
+        mask = mask_of(outputs, deployment)
+        mask[:] = False
+        mask[mask.shape[0] // 4 : mask.shape[0] // 2, : mask.shape[1] // 2] = True
+        mask_ms = _median(lambda: mask_of(outputs, deployment))
+        overlay_ms = _median(lambda: overlay(picture, mask, deployment))
+    return HostTimes(
+        (height, width),
+        _median(lambda: packer.pack(picture, region)),
+        _median(finish),
+        mask_ms,
+        overlay_ms,
+    )
+
+
+def _median(work: Callable[[], object]) -> float:
+    work()  # tables are made on first use
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(times))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 an error with one clear line, 2 usage."""
+    parser = argparse.ArgumentParser(prog="fpga_gen_host.benchmark", description=__doc__)
+    parser.add_argument("folder", type=Path, help="deploy folder; no bitstream is needed")
+    parser.add_argument("--size", help="HEIGHTxWIDTH of the picture, the model's by default")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    size = None
+    if options.size:
+        try:
+            height, width = (int(v) for v in options.size.split("x"))
+        except ValueError:
+            parser.error(f"--size {options.size}: give HEIGHTxWIDTH, for example 576x720")
+        size = height, width
+    try:
+        times = measure(load_deployment(options.folder), size)
+    except (HostError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps({**asdict(times), "total": times.total, "unit": "ms"}))
+        return 0
+    print(f"picture {times.size[0]}x{times.size[1]}, median of {ROUNDS}, milliseconds")
+    for name in ("prepare", "finish", "mask", "total", "overlay"):
+        value = getattr(times, name)
+        if value is not None:
+            print(f"  {name:8} {value:7.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

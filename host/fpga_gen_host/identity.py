@@ -1,0 +1,13 @@
+"""Names in a bitstream. Generated from fpga_gen/deploy/identity.py; do not edit.
+
+VLNVS: as RTL module in a block design, and as packaged IP; CELL: its instance in the
+generated block design; DESIGN: stem of the .bit and the .hwh; INTERRUPT: the pin.
+"""
+
+VLNVS = (
+    "xilinx.com:module_ref:fpga_gen_top:1.0",
+    "fpga-gen:user:fpga_gen_top:1.0",
+)
+CELL = "accelerator"
+DESIGN = "fpga_gen"
+INTERRUPT = "interrupt"

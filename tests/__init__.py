@@ -1,0 +1,1 @@
+"""Tests; a package of its own, since pynq installs one called `tests` too."""

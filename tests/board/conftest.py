@@ -1,0 +1,68 @@
+"""Virtual boards of a tiny network for the small engine. All of it needs pynq (extra `board`)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fpga_gen.hardware.params import SMALL
+from rtl_tests.verilator import CACHE
+from tests.board.network import segmentation_network
+
+if TYPE_CHECKING:
+    from fpga_gen.quant.ir import QuantGraph
+    from tests.board.running import Running
+
+MEMORY_MB = 8
+
+
+class ModuleWithoutPynq(pytest.Module):
+    """Is not even imported."""
+
+    def collect(self) -> list:
+        pytest.skip("needs pynq 4 (extra 'board')", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector):
+    if importlib.util.find_spec("pynq") is None:
+        return ModuleWithoutPynq.from_parent(parent, path=module_path)
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def simulator_cache() -> Iterator[None]:
+    """The simulator that other tests compile of the same Verilog."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FPGA_GEN_CACHE", str(CACHE / "accelerators"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> QuantGraph:
+    return segmentation_network(tmp_path_factory.mktemp("network"), SMALL)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, graph: QuantGraph) -> Path:
+    from tests.board.running import write_board_build
+
+    return write_board_build(tmp_path_factory.mktemp("board") / "deploy", graph)
+
+
+@pytest.fixture(scope="session")
+def board(built: Path) -> Iterator[Running]:
+    """The virtual board of `built`; it first has to compile the simulator."""
+    from fpga_gen.board.flow import start_board
+    from fpga_gen.board.server import BoardServer
+    from tests.board.running import Running, free_address
+
+    flow = start_board(built, MEMORY_MB)
+    address = free_address()
+    server = BoardServer(flow.machine, address)
+    yield Running(address, flow, server)
+    server.stop()
+    flow.machine.close()

@@ -1,0 +1,105 @@
+"""The notebook as a user runs it, on the virtual board, with its outputs checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.board.running import ROOT, Running
+
+nbclient = pytest.importorskip("nbclient", reason="needs nbclient (extra 'test')")
+nbformat = pytest.importorskip("nbformat", reason="needs nbformat (extra 'test')")
+pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'test')")
+pytest.importorskip("ipykernel", reason="needs ipykernel (extra 'test')")
+
+NOTEBOOK = ROOT / "host" / "notebooks" / "polyp_segmentation.ipynb"
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def executed(board: Running, tmp_path_factory: pytest.TempPathFactory):
+    """The notebook with its outputs; the deploy folder holds reference vectors."""
+    from fpga_gen.reference_flow import write_references
+
+    folder = tmp_path_factory.mktemp("notebook")
+    shutil.copytree(NOTEBOOK.parent, folder, dirs_exist_ok=True)
+    write_references(board.folder, folder / "pictures")
+    notebook = nbformat.read(folder / NOTEBOOK.name, as_version=4)
+    environment = {
+        "PYNQ_REMOTE_DEVICES": board.address,
+        "FPGA_GEN_DEPLOY": str(board.folder),
+        "PYTHONPATH": str(ROOT / "host"),
+        "PYTHONWARNINGS": "ignore",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.delenv("FPGA_GEN_PICTURES", raising=False)
+        client = nbclient.NotebookClient(
+            notebook, timeout=300, resources={"metadata": {"path": str(folder)}}
+        )
+        client.execute(env=dict(os.environ))
+    return notebook
+
+
+def text_of(notebook, marker: str) -> str:
+    """Printed text of the cell whose source holds `marker`."""
+    (cell,) = [c for c in notebook.cells if c.cell_type == "code" and marker in c.source]
+    return "".join(o.get("text", "") for o in cell.outputs)
+
+
+def images_of(notebook, marker: str) -> int:
+    (cell,) = [c for c in notebook.cells if c.cell_type == "code" and marker in c.source]
+    return sum("image/png" in o.get("data", {}) for o in cell.outputs)
+
+
+def test_no_cell_fails(executed):
+    kinds = {o.output_type for c in executed.cells for o in c.get("outputs", ())}
+    assert "error" not in kinds
+
+
+def test_one_picture(executed):
+    assert "fpga_gen.bit" in text_of(executed, "Accelerator(DEPLOY)")
+    text = text_of(executed, "next(frames(PICTURES))")
+    cycles = int(re.search(r"([\d,]+) cycles", text)[1].replace(",", ""))
+    assert 1000 < cycles < 100_000
+    assert images_of(executed, "next(frames(PICTURES))") == 1
+
+
+def test_folder_with_progress(executed):
+    text = text_of(executed, "run_many")
+    assert "3/3" in text
+    shares = [float(v) for v in re.findall(r"picture \d: ([\d.]+)%", text)]
+    assert len(shares) == 3
+    assert all(2 < v < 15 for v in shares)  # the phantoms have one polyp each, 6 % of the pixels
+
+
+def test_rates_and_energy(executed):
+    text = text_of(executed, "joules_per_frame")
+    assert float(re.search(r"accelerator: ([\d.]+) frames/s", text)[1]) > 1000
+    assert float(re.search(r"end to end: ([\d.]+) frames/s", text)[1]) > 1
+    assert "energy:" in text
+
+
+def test_layer_chart(executed):
+    assert images_of(executed, "layer_times") == 1
+    text = text_of(executed, "layer_times")
+    assert int(re.search(r"(\d+) layers", text)[1]) >= 3
+
+
+def test_comparison_with_the_reference(executed):
+    text = text_of(executed, "compare_with_reference(accelerator)")
+    assert len(re.findall(r"phantom-\d: [\d,]+ values, bit-exact", text)) == 3
+    assert "differ" not in text
+
+
+def test_the_notebook_is_kept_without_outputs():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(c.get("outputs") or c.get("execution_count") for c in notebook.cells)
+    assert not any(str(Path.home()) in c.source for c in notebook.cells)

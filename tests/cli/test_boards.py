@@ -1,0 +1,90 @@
+"""Every known board takes a small network, and refuses one that it cannot hold with the reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fpga_gen import boards
+from fpga_gen.boards import board_names, load_board
+from fpga_gen.cli import run
+from fpga_gen.images import write_png
+from fpga_gen.phantom import draw_phantom
+from tests.cli.networks import write_model
+
+BOARDS = board_names()
+
+
+def test_list_shows_every_board(cli):
+    result = cli("boards", "--json")
+    assert {b["name"] for b in json.loads(result.out)} >= set(BOARDS)
+    table = cli("boards").out
+    assert all(name in table for name in BOARDS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_small_network_fits(cli, model: Path, name: str):
+    result = cli("estimate", model, "--board", name, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    board = load_board(name)
+    assert report["board"]["part"] == board.part
+    assert report["clock_mhz"] == board.clock_mhz
+    assert report["array"]["macs_per_cycle"] == board.array.macs_per_cycle
+    resources = {k: v for k, v in report["resources"].items() if k != "kind"}
+    assert set(resources) == {"lut", "ff", "dsp", "bram36", "uram"}
+    assert all(entry["used"] <= entry["available"] for entry in resources.values())
+    assert report["memory"]["capacity_bytes"] == board.array.words * board.array.word_bits // 8
+
+
+@pytest.mark.parametrize("name", ["pynq-z2", "ultra96v2"])
+def test_network_that_the_memory_cannot_hold_is_refused(cli, tmp_path: Path, name: str):
+    path = write_model(tmp_path / "large.onnx", size=176, channels=24)
+    result = cli("estimate", path, "--board", name)
+    assert result.code == 1
+    capacity = load_board(name).array.words * load_board(name).array.word_bits // 8
+    assert f"the memory has {capacity}: use a smaller input or a larger board" in result.err
+    assert cli("estimate", path, "--board", "zcu104").code == 0
+
+
+@pytest.fixture(scope="module")
+def slow(board_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network on Zynq-7000 with a slow memory and banks of block RAM."""
+    folder = tmp_path_factory.mktemp("slow")
+    model = write_model(folder / "net.onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boards, "_FOLDERS", (board_files,))
+        assert run(["build", str(model), "--board", "tiny7", "-o", str(folder / "out"), "-q"]) == 0
+    return folder / "out"
+
+
+def test_slow_memory_costs_cycles_in_model_and_simulation(
+    cli, slow: Path, built: Path, tmp_path: Path
+):
+    target = Path(shutil.copytree(slow, tmp_path / "out"))
+    manifest = json.loads((target / "manifest.json").read_text())
+    assert manifest["memory_bytes_per_cycle"] == 4.0
+    cycles = json.loads((target / "report.json").read_text())["estimate"]["cycles"]
+    fast = json.loads((built / "report.json").read_text())["estimate"]["cycles"]
+    assert cycles > fast
+    picture = tmp_path / "picture.png"
+    write_png(picture, draw_phantom(24, 30)[0])
+    result = cli("simulate", target, "--image", picture, "--trace-tensors", "--json")
+    assert result.code == 0, result.err
+    simulation = json.loads(result.out)["simulation"]
+    assert simulation["bit_exact"] is True
+    assert simulation["cycles"] == pytest.approx(cycles, rel=0.15)  # a network of three layers
+
+
+def test_build_directory_holds_the_vivado_project(slow: Path):
+    parameters = (slow / "vivado" / "parameters.tcl").read_text()
+    assert "variable processor {processing_system7}" in parameters
+    assert "variable hp_bits {64}" in parameters
+    assert {p.name for p in (slow / "vivado").iterdir()} == {
+        "build.tcl", "package_ip.tcl", "block_design.tcl", "implement.tcl", "parameters.tcl",
+        "processor_ultrascale.tcl", "processor_zynq7.tcl",
+    }  # fmt: skip
+    assert 'ram_style = "block"' in (slow / "rtl" / "fpga_gen_bank.v").read_text()

