@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fpga_gen.boards import Board
+from fpga_gen.deploy import identity
 from fpga_gen.errors import BoardError
 
-CELL = "accelerator"  # instance of the accelerator in the block design
-DESIGN = "fpga_gen"  # block design; stem of the .bit and the .hwh
-VLNV = "fpga-gen:user:fpga_gen_top:1.0"  # of the packaged IP; the host's driver binds to it
-CONTROL_BASE = 0xA000_0000  # first address of M_AXI_HPM0_FPD, UG1085 "System addresses"
-CONTROL_BYTES = 0x1000
-INTERRUPT_BASE, INTERRUPT_BYTES = CONTROL_BASE + 0x1_0000, 0x1_0000  # AXI interrupt controller
+PROCESSOR = "zynq_ultra_ps_e"
+CELL, DESIGN, VLNV = identity.CELL, identity.DESIGN, identity.VLNV
+CONTROL_BASE, CONTROL_BYTES = identity.control_base(PROCESSOR), identity.CONTROL_BYTES
+INTERRUPT_BASE, INTERRUPT_BYTES = identity.interrupt_base(PROCESSOR), identity.INTERRUPT_BYTES
 DDR_LOW = 0x8000_0000  # bytes of DDR below 2 GiB, all that an HP port reaches there
 
 REFERENCE_MHZ = 33.333  # PS_REF_CLK of the boards
