@@ -38,7 +38,11 @@ simulated by the same Verilator in the same run.
 
 
 def small_rows(
-    title: str, write: Callable[[Path], Path], nngen: Path | None, say: Callable[[str], None]
+    title: str,
+    write: Callable[[Path], Path],
+    nngen: Path | None,
+    cache: Path,
+    say: Callable[[str], None],
 ) -> Iterator[Row]:
     """This engine, NNgen and the bound on one small work."""
     with tempfile.TemporaryDirectory(prefix="fpga-gen-bench-") as folder:
@@ -62,7 +66,7 @@ def small_rows(
             f"{moves['store']:,} of them; bit-exact; {result.sqnr_db:.1f} dB against float",
         )
         if nngen is not None:
-            peer = run_nngen(nngen, model, float_result(work))
+            peer = run_nngen(nngen, model, float_result(work), cache)
             equal = "equal to" if peer.exact else "DIFFERENT from"
             yield Row(
                 title,
@@ -136,7 +140,7 @@ def main(rtl: bool, only: str, nngen: Path | None, folder: Path, output: Path) -
         if title in frames:
             made = whole_rows(frames[title], folder, rtl)
         else:
-            made = small_rows(title, WORKS[title], nngen, click.echo)
+            made = small_rows(title, WORKS[title], nngen, folder, click.echo)
         rows = merge(rows, [replace(row, date=today) for row in made], titles)
         write_tables(rows, output)
     click.echo(markdown([row for row in rows if row.work in chosen]))

@@ -9,7 +9,7 @@ import numpy as np
 
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Conv, Graph
+from fpga_gen.graph.ir import Conv, Graph, HostInput
 from fpga_gen.quant.convolve import pad_map
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.ranges import Histogram, segments_of, stored_tensors
@@ -40,6 +40,16 @@ def synthetic_images(shape: tuple[int, int, int], n: int, seed: int) -> list[np.
         image = (image - image.mean()) / (image.std() + 1e-9)
         images.append(image.astype(np.float32))
     return images
+
+
+def as_picture(image: np.ndarray, host_input: HostInput) -> np.ndarray:
+    """The nearest image (C, H, W) that a picture of 8-bit pixels can be; as it is if the host does
+    not turn it into pixels."""
+    if not host_input.gain:
+        return image
+    gain, offset = (np.array(v)[:, None, None] for v in (host_input.gain, host_input.offset))
+    pixels = np.clip(np.rint(image * gain + offset), 0, 255)
+    return ((pixels - offset) / gain).astype(np.float32)
 
 
 def _bilinear(coarse: np.ndarray, height: int, width: int) -> np.ndarray:

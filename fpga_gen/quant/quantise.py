@@ -14,7 +14,7 @@ import numpy as np
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
 from fpga_gen.hardware.params import EngineParams
-from fpga_gen.quant.calibrate import Calibration, calibrate, synthetic_images
+from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
 from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.interpreter import value_bound
 from fpga_gen.quant.ir import (
@@ -72,7 +72,8 @@ def quantise(
     _check(graph, params, scheme, options)
     options = replace(options, fixed_top=SCHEMES[scheme].fixed_top)
     if not images:
-        images = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
+        drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
+        images = [as_picture(image, graph.host_input) for image in drawn]
     images = [np.asarray(i, np.float32) for i in images]
     calibration = calibrate(graph, images, seed=seed, options=options, progress=progress)
     log = None

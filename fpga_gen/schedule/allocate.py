@@ -126,6 +126,17 @@ def _best_greedy(demands: list[Demand]) -> Allocation:
     return Allocation(best, _top(demands, best), live_words(demands)[0])
 
 
+def find_allocation(demands: list[Demand], capacity: int) -> Allocation | None:
+    """Bases within `capacity` words: a greedy placement's, or else the solver's."""
+    found = allocate_quickly(demands, capacity)
+    live = live_words(demands)[0]
+    if found is None and live <= capacity:
+        solved = _solve(demands, capacity)
+        if solved is not None:
+            found = Allocation(solved, _top(demands, solved), live)
+    return found
+
+
 def allocate(demands: list[Demand], capacity: int, word_bytes: int, steps: list[str]) -> Allocation:
     """Bases of all maps within `capacity` words; steps: layer name of every step, for messages.
 
@@ -137,14 +148,12 @@ def allocate(demands: list[Demand], capacity: int, word_bytes: int, steps: list[
             f"feature maps need {live * word_bytes} bytes at layer '{steps[at]}', the memory has "
             f"{capacity * word_bytes}: use a smaller input or a larger board"
         )
-    found = _best_greedy(demands)
-    if found.peak > capacity:
-        solved = _solve(demands, capacity)
-        if solved is None:
-            raise ScheduleError(
-                f"no placement of the feature maps was found in {capacity * word_bytes} bytes: "
-                f"{live * word_bytes} are live at layer '{steps[at]}', the best placement takes "
-                f"{found.peak * word_bytes}: use a smaller input or a larger board"
-            )
-        return Allocation(solved, _top(demands, solved), live)
+    found = find_allocation(demands, capacity)
+    if found is None:
+        peak = _best_greedy(demands).peak
+        raise ScheduleError(
+            f"no placement of the feature maps was found in {capacity * word_bytes} bytes: "
+            f"{live * word_bytes} are live at layer '{steps[at]}', the best placement takes "
+            f"{peak * word_bytes}: use a smaller input or a larger board"
+        )
     return found

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.ir import QConv, QuantGraph
-from fpga_gen.schedule.allocate import Allocation, allocate_quickly
+from fpga_gen.schedule.allocate import Allocation, allocate_quickly, find_allocation
 from fpga_gen.schedule.conv_blocks import conv_geometry
 from fpga_gen.schedule.conv_plan import group_prices, mode_mix
 from fpga_gen.schedule.facts import weight_groups
@@ -137,7 +137,7 @@ def fit_runs(
     while runs:
         packed = with_runs(plan, qgraph, params, runs)
         wanted = demands(packed, qgraph, host_input)
-        allocation = allocate_quickly(wanted, params.words)
+        allocation = find_allocation(wanted, params.words)
         if allocation is not None:
             return packed, allocation
 

@@ -3,8 +3,14 @@ import pytest
 
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Conv
-from fpga_gen.quant.calibrate import calibrate, compact_weight, dense_weight, synthetic_images
+from fpga_gen.graph.ir import Conv, HostInput
+from fpga_gen.quant.calibrate import (
+    as_picture,
+    calibrate,
+    compact_weight,
+    dense_weight,
+    synthetic_images,
+)
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.ranges import segments_of
 from tests.quant.networks import all_nodes, images
@@ -96,3 +102,17 @@ def test_bad_images_are_refused():
     broken[0][0, 3, 3] = np.nan
     with pytest.raises(QuantError, match="not finite"):
         calibrate(all_nodes(), broken)
+
+
+def test_drawn_images_become_pictures():
+    image = synthetic_images((3, 20, 24), 1, 0)[0]
+    plain = HostInput((3, 20, 24))
+    assert as_picture(image, plain) is image
+    host = HostInput((3, 20, 24), gain=(60.0, 50.0, 70.0), offset=(120.0, 100.0, 140.0))
+    pixels = as_picture(image, host) * np.array(host.gain)[:, None, None]
+    pixels += np.array(host.offset)[:, None, None]
+    np.testing.assert_allclose(pixels, np.rint(pixels), atol=1e-3)
+    assert pixels.min() > -0.1
+    assert pixels.max() < 255.1
+    inside = np.abs(image) < 1.5  # within 0..255: moved by half a level at most
+    assert np.abs(as_picture(image, host) - image)[inside].max() <= 0.5 / 50 + 1e-4

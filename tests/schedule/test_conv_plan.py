@@ -138,7 +138,8 @@ def test_depthwise_layers_read_one_plane_per_instruction(params: EngineParams) -
     assert [i.fields["mode"] + 1 for i in runs] == [2, 2, 3]  # 21 columns for 16 channels, 14 for 3
     facts = next(f for f in schedule.layers if f.name == "conv1")
     groups = -(-900 // 16), -(-900 // 24)
-    assert facts.cycles == pytest.approx(9 * (2 * groups[0] + groups[1]), abs=250)
+    ideal = 9 * (2 * groups[0] + groups[1])
+    assert ideal < facts.cycles < 1.25 * ideal
 
 
 def test_depthwise_weights_are_not_padded_to_dense_blocks() -> None:

@@ -13,6 +13,7 @@ from fpga_gen.hardware.params import SMALL, EngineParams
 from fpga_gen.isa import Instruction, Op
 from fpga_gen.quant.ir import QConv
 from fpga_gen.quant.numerics import I8, I16, U8
+from fpga_gen.schedule import allocate as allocate_module
 from fpga_gen.schedule import compile as compile_module
 from fpga_gen.schedule.allocate import Demand, _solve, allocate_quickly, live_words
 from fpga_gen.schedule.compare import compare_maps
@@ -313,7 +314,8 @@ def _random_runs(item: Example, plan: Plan, rng: np.random.Generator) -> tuple:
 
 
 def test_runs_give_way_to_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that do not fit the memory are given up; in no memory at all, every one."""
+    """Runs that no placement is found for are given up; in no memory at all, every one."""
+    monkeypatch.setattr(allocate_module, "_solve", lambda *a: None)
     item = example("links", SMALL)
     plan, host = plan_of(item, SMALL)
     apart = compile_schedule(item.graph, SMALL, pack=False)
@@ -333,6 +335,27 @@ def test_runs_give_way_to_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         assert fit_runs(plan, item.graph, replace(SMALL, bank_rows=1), host, runs) is None
     assert given_up
     assert kept
+
+
+def test_the_solver_keeps_runs_that_a_greedy_placement_would_not() -> None:
+    item = example("links", SMALL)
+    plan, host = plan_of(item, SMALL)
+    apart = compile_schedule(item.graph, SMALL, pack=False)
+    params = replace(SMALL, bank_rows=-(-apart.memory.peak_words // SMALL.banks))
+    solved = 0
+    for seed in range(12):
+        runs = _random_runs(item, plan, np.random.default_rng(seed))
+        wanted = demands(with_runs(plan, item.graph, SMALL, runs), item.graph, host)
+        if allocate_quickly(wanted, params.words) is not None:
+            continue
+        found = fit_runs(plan, item.graph, params, host, runs)
+        assert found is not None
+        assert {b.run for b in found[0].buffers.values()} - {""} == {run[0] for run in runs}
+        placed = [replace(d, tensor=str(i)) for i, d in enumerate(wanted)]
+        at = {str(i): found[1].bases[d.tensor] + d.offset for i, d in enumerate(wanted)}
+        no_overlap(placed, at, params.words)
+        solved += 1
+    assert solved
 
 
 def test_worse_packing_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
