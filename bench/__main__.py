@@ -39,7 +39,7 @@ simulated by the same Verilator in the same run.
 This engine reads its input before the first layer and writes its results after the last one; NNgen
 does both while it computes. In a whole network that is about a per cent, in works as small as these
 it is the largest loss. The shape is the best in the cycle model of all that the generator can make:
-columns come in pairs, which share DSPs, and the memory needs as many banks as one step writes words.
+columns come in pairs, which share DSPs, and memory needs as many banks as one step writes words.
 """
 
 
