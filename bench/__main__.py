@@ -148,7 +148,8 @@ def main(rtl: bool, only: str, nngen: Path | None, folder: Path, output: Path) -
         else:
             made = small_rows(title, WORKS[title], nngen, folder, click.echo)
         began = time.monotonic()
-        rows = merge(rows, [replace(row, date=today) for row in made], titles)
+        dated = [row if row.kind == "published" else replace(row, date=today) for row in made]
+        rows = merge(rows, dated, titles)
         write_tables(rows, output)
         click.echo(f"{title}: {time.monotonic() - began:.0f} s")
     click.echo(markdown([row for row in rows if row.work in chosen]))
