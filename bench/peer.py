@@ -13,12 +13,20 @@ import numpy as np
 
 from bench.networks import draw_input
 from bench.small import sqnr_db
+from fpga_gen.artifacts import sha256
 from fpga_gen.errors import SimulationError, ToolError
 from fpga_gen.simulate.toolchain import verilator_environment, verilator_root
 
 SCRIPT = Path(__file__).with_name("nngen_peer.py")
 BEAT = 16  # bytes
 MINUTES_LIMIT = 20
+FIGURES = ("cycles", "read_beats", "write_beats")
+VERILATE = (
+    "--binary", "--timing", "-O3", "-fno-dfg", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+    "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--top-module", "test", "-j", "2",
+    "--Mdir", "obj", "--output-split", "20000",
+    "-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,23 +40,20 @@ class PeerResult:
     exact: bool
 
 
-def run_nngen(python: Path, model: Path, exact: np.ndarray) -> PeerResult:
-    """NNgen's accelerator for a model; python: of its environment; exact: the float result.
+def run_nngen(python: Path, model: Path, exact: np.ndarray, cache: Path) -> PeerResult:
+    """NNgen's accelerator for a model, simulated.
 
-    ToolError names the step that failed.
+    python: of its environment; exact: the float result; cache: folder that keeps the compiled
+    simulation. ToolError names the step that failed.
     """
-    with tempfile.TemporaryDirectory(prefix="fpga-gen-bench-") as name:
-        folder = Path(name)
-        np.save(folder / "input.npy", draw_input())
-        _call("NNgen", [str(python), str(SCRIPT), str(model), str(folder / "input.npy"), name])
-        _verilate(folder)
-        text = _call("NNgen's simulation", [str(folder / "obj" / "Vtest")], cwd=folder)
-        figures = {k: int(v) for k, v in re.findall(r"(\w+)\s+(\d+)", text) if k in FIGURES}
-        if set(figures) != set(FIGURES):
-            raise SimulationError(f"NNgen's simulation printed no {', '.join(FIGURES)}")
-        facts = json.loads((folder / "facts.json").read_text())
-        found = _result(folder / "result.hex", facts)
-        reference = np.array(facts["reference"]).reshape(facts["shape"])
+    folder = _compiled(python, model, cache)
+    text = _call("NNgen's simulation", [str(folder / "obj" / "Vtest")], cwd=folder)
+    figures = {k: int(v) for k, v in re.findall(r"(\w+)\s+(\d+)", text) if k in FIGURES}
+    if set(figures) != set(FIGURES):
+        raise SimulationError(f"NNgen's simulation printed no {', '.join(FIGURES)}")
+    facts = json.loads((folder / "facts.json").read_text())
+    found = _result(folder / "result.hex", facts)
+    reference = np.array(facts["reference"]).reshape(facts["shape"])
     return PeerResult(
         cycles=figures["cycles"],
         dram_bytes=BEAT * (figures["read_beats"] + figures["write_beats"]),
@@ -57,7 +62,27 @@ def run_nngen(python: Path, model: Path, exact: np.ndarray) -> PeerResult:
     )
 
 
-FIGURES = ("cycles", "read_beats", "write_beats")
+def _compiled(python: Path, model: Path, cache: Path) -> Path:
+    """Folder with the test bench and its compiled simulation."""
+    parts = [
+        SCRIPT.read_bytes(),
+        model.read_bytes(),
+        draw_input().tobytes(),
+        str(VERILATE).encode(),
+    ]
+    target = cache.resolve() / f"nngen-{sha256(b''.join(parts))[:16]}"
+    if target.exists():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="nngen-", dir=cache) as name:
+        folder = Path(name).resolve() / "work"
+        folder.mkdir()
+        np.save(folder / "input.npy", draw_input())
+        inputs = [str(model), str(folder / "input.npy"), str(folder)]
+        _call("NNgen", [str(python), str(SCRIPT), *inputs])
+        _verilate(folder)
+        folder.rename(target)
+    return target
 
 
 def _result(path: Path, facts: dict) -> np.ndarray:
@@ -72,12 +97,7 @@ def _verilate(folder: Path) -> None:
     environment = verilator_environment()
     # the test bench has delays, which Verilator runs as coroutines of C++20
     environment["MAKEFLAGS"] = environment["MAKEFLAGS"].replace("gnu++17", "gnu++20")
-    command = [
-        str(verilator_root() / "bin" / "verilator_bin"), "--binary", "--timing", "-O3", "-fno-dfg",
-        "-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-assign", "fast", "--x-initial", "fast",
-        "--no-assert", "--top-module", "test", "-j", "2", "--Mdir", "obj", "--output-split",
-        "20000", "-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1", "test.v",
-    ]  # fmt: skip
+    command = [str(verilator_root() / "bin" / "verilator_bin"), *VERILATE, "test.v"]
     _call("verilator", command, folder, environment)
 
 

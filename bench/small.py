@@ -36,8 +36,9 @@ CALIBRATION_IMAGES = 8
 MODES = ((1,), (1, 2), (1, 3), (1, 2, 3), (1, 2, 4), (1, 4))
 MEMORY_BYTES = 400_000  # feature-map memory of the candidates: both works stay on chip
 # NNgen's memory (veriloggen's AxiMemoryModel as NNgen's examples use it): one port of 16 bytes, 15
-# of 19 cycles move data, one burst at a time, 13 cycles from its address to its first beat. That
-# model moves reads and writes side by side; this one makes them share the 16 bytes.
+# of 19 cycles move data, one burst at a time, 13 cycles from a read's address to its first beat, 2
+# from the last beat of a write to its response. That model moves reads and writes side by side and
+# takes the next write's address meanwhile; this one does neither.
 NNGEN_DRAM = DramConfig(
     size=16 << 20,
     bytes_per_cycle=16,
@@ -47,7 +48,7 @@ NNGEN_DRAM = DramConfig(
     refresh_interval=19,
     refresh_length=4,
     read_latency=13,
-    write_latency=13,
+    write_latency=2,
     outstanding=1,
 )
 BURST = 64  # beats of this engine's bursts

@@ -3,9 +3,11 @@
 Example, one hour with the 4-bit mix of the paper, rows divided as the ZCU104's columns are:
     python -m models.qat --model hardnet-mseg.onnx --board zcu104 --scheme msq4 \\
         --data kvasir clinicdb --out run --minutes 60
-    fpga-gen build run/model.onnx --board zcu104 --scheme msq4
+    fpga-gen build run/model.onnx --board zcu104 --scheme msq4 --array P,CI,CO_DSP,CO_SP2
 
-It starts from what `fpga-gen build` would make of the network without training. The output folder
+with the array that metrics.json names (`array`): another one would divide the rows differently.
+
+Training starts from what that build would make of the network without it. The output folder
 receives what `python -m models.train` writes, and at the end model.onnx: the network with the
 quantisation of its maps (QDQ) and with weights on the grid of each row, which the compiler takes
 over as they are. Pictures are held out as in `models.train`; they calibrate nothing either.
@@ -22,14 +24,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from fpga_gen.boards import load_board
 from fpga_gen.config import BuildConfig
 from fpga_gen.errors import FpgaGenError
-from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph
-from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.images import NORMALISATIONS
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.numerics import SCHEMES
 from fpga_gen.quant.quantise import quantise
@@ -52,11 +52,14 @@ DEFAULTS = TrainConfig(
 
 
 def quantise_network(
-    model: Path, board: str, scheme: str, pairs: Sequence[Pair]
-) -> tuple[Graph, QuantGraph]:
-    """The compiler's float graph of an ONNX file and its quantised form, calibrated on `pairs`."""
-    config = BuildConfig(model, board, scheme=scheme)
-    graph = optimise(import_onnx(model), NORMALISATIONS[config.preprocess.normalise])
+    config: BuildConfig, pairs: Sequence[Pair]
+) -> tuple[Graph, QuantGraph, EngineParams]:
+    """The compiler's float graph, its quantised form, calibrated on `pairs`, and the engine that a
+    build with the same options chooses."""
+    flow = Flow(config)
+    for step in (check_options, import_model, optimise_graph, choose_engine):
+        step(flow)
+    graph, model = flow.graph, config.model
     channels, height, width = graph.host_input.model_shape
     zeros = {o: np.zeros(graph.tensors[o].shape) for o in graph.outputs}
     shapes = [value.shape for value in run_host_ops(graph, zeros).values()]
@@ -66,8 +69,8 @@ def quantise_network(
             f"{channels} x {height} x {width} and {shapes}"
         )
     images = normalise(CachedPairs.load(pairs, height).images).numpy()
-    params = config.resolve_params(load_board(board))
-    return graph, quantise(graph, params, list(images), scheme=scheme, seed=config.seed)
+    qgraph = quantise(graph, flow.params, list(images), scheme=config.scheme, seed=config.seed)
+    return graph, qgraph, flow.params
 
 
 class QatTrainer(Trainer):
@@ -80,9 +83,10 @@ class QatTrainer(Trainer):
         out: Path,
         graph: Graph,
         qgraph: QuantGraph,
-        scheme: str,
+        params: EngineParams,
     ) -> None:
-        self.source = (graph, qgraph, SCHEMES[scheme].fixed_top)
+        self.source = (graph, qgraph, SCHEMES[qgraph.facts["scheme"]].fixed_top)
+        self.array = array_of(params)
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.dtype = dtype
         super().__init__(replace(config, precision="fp32"), pairs, out)
@@ -110,11 +114,25 @@ class QatTrainer(Trainer):
             "minutes": round(self.clock.seconds() / 60, 1),
             "size": self.config.size,
             "scheme": qgraph.facts["scheme"],
+            "array": self.array,
             "sp2_mac_share": qgraph.facts["sp2_mac_share"],
             "training_pictures": len(self.data),
             "validation": found,
         }
         write_json(self.out / "metrics.json", record)
+
+
+def array_of(params: EngineParams) -> list[int]:
+    """The engine as the option --array takes it."""
+    return [params.pixels, params.in_channels, params.dsp_columns, params.sp2_columns]
+
+
+def parse_array(text: str) -> tuple[int, ...]:
+    """P,CI,CO_DSP,CO_SP2."""
+    numbers = tuple(int(part) for part in text.split(","))
+    if len(numbers) != 4 or min(numbers) < 0:
+        raise ValueError(text)
+    return numbers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,6 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", type=Path, required=True, help="float ONNX file")
     parser.add_argument("--board", required=True, help="gives the ratio of SP2 to fixed rows")
+    parser.add_argument("--array", type=parse_array, help="as in fpga-gen build")
     parser.add_argument("--scheme", choices=list(SCHEMES), default="msq4")
     add_run_options(parser, DEFAULTS)
     args = parser.parse_args(argv)
@@ -137,11 +156,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         training, _ = split_pairs(pairs, args.validation, args.salt)
         calibration = spread_subset(training, CALIBRATION_PICTURES)
         log.info("quantising %s on %d pictures", args.model.name, len(calibration))
-        graph, qgraph = quantise_network(args.model, args.board, args.scheme, calibration)
+        build = BuildConfig(args.model, args.board, array=args.array, scheme=args.scheme)
+        graph, qgraph, params = quantise_network(build, calibration)
+        log.info("array %s: build the result with the same --array", array_of(params))
         size = graph.host_input.model_shape[1]
         config = replace(run_config(args), size=size, start_size=size, scales=(1.0,))
         args.out.mkdir(parents=True, exist_ok=True)
-        trainer = QatTrainer(config, pairs, args.out, graph, qgraph, args.scheme)
+        trainer = QatTrainer(config, pairs, args.out, graph, qgraph, params)
         trainer.start(None, args.resume)
     except (OSError, ValueError, FpgaGenError) as error:
         print(f"error: {error}", file=sys.stderr)

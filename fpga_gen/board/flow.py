@@ -16,7 +16,7 @@ from fpga_gen.board.simulator import FrameRecord
 from fpga_gen.boards import Board, load_board
 from fpga_gen.deploy.bitfile import is_stand_in, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
-from fpga_gen.deploy.processor import DESIGN
+from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.errors import BoardError, BuildDirError, ToolError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.simulate.build import build_simulator
@@ -60,6 +60,7 @@ def check_directory(flow: BoardFlow) -> None:
         flow.clock_mhz = float(build.manifest["clock_mhz"])
         flow.board = load_board(build.manifest["board"]["name"])
         design_hash = int(build.manifest["design_hash"], 16)
+        rate = float(build.manifest["memory_bytes_per_cycle"])
         sizes = [len(build.files[n]) for n in ("program.bin", "weights.bin", "layout.json")]
     except (KeyError, TypeError, ValueError) as error:
         raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
@@ -69,7 +70,6 @@ def check_directory(flow: BoardFlow) -> None:
             f"--memory {flow.memory_mb}: program and weights take {sum(sizes) >> 20} MiB, "
             f"at most {((1 << 31) - MEMORY_BASE) >> 20} MiB can be had"
         )
-    rate = float(build.manifest["memory_bytes_per_cycle"])
     flow.dram = board_dram(flow.clock_mhz, size, base=MEMORY_BASE, rate=rate)
     overlay_files(flow, design_hash)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from fpga_gen.board.interrupts import InterruptController
 from fpga_gen.board.memory import BoardMemory
 from fpga_gen.board.simulator import FrameRecord, SimulatorThread
+from fpga_gen.deploy import identity
 from fpga_gen.deploy import processor as ps
 from fpga_gen.errors import BoardError
 from fpga_gen.hardware.params import EngineParams
@@ -33,8 +34,8 @@ PS_WINDOWS = {
     0xFF9B0000: 0x18,  # AFIFM6
 }
 LOGIC_WINDOWS = {
-    ps.CONTROL_BASE: ps.CONTROL_BYTES,
-    ps.INTERRUPT_BASE: ps.INTERRUPT_BYTES,
+    ps.CONTROL_BASE: identity.CONTROL_BYTES,
+    ps.INTERRUPT_BASE: identity.INTERRUPT_BYTES,
 }
 PLL = ps.IOPLL_MULTIPLIER << 8 | ps.IOPLL_HALVES << 16
 PS_RESET = {0xFF5E0020: PLL, 0xFF5E0030: PLL, 0xFD1A0020: PLL, 0xFD1A002C: PLL, 0xFD1A0038: PLL}

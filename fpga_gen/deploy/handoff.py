@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Xml
 
 from fpga_gen import __version__
 from fpga_gen.boards import Board
+from fpga_gen.deploy import identity
 from fpga_gen.deploy import processor as ps
 from fpga_gen.hardware.axi_names import axi_members
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
@@ -36,7 +37,7 @@ def hardware_handoff(params: EngineParams, board: Board, clock_mhz: float) -> st
     device, _, package = board.part.partition("-")
     Xml.SubElement(
         root, "SYSTEMINFO", ARCH="zynquplus", BOARD=board.vivado_board, DEVICE=device,
-        NAME=ps.DESIGN, PACKAGE=package, SPEEDGRADE="",
+        NAME=identity.DESIGN, PACKAGE=package, SPEEDGRADE="",
     )  # fmt: skip
     Xml.SubElement(root, "EXTERNALPORTS")
     Xml.SubElement(root, "EXTERNALINTERFACES")
@@ -44,7 +45,7 @@ def hardware_handoff(params: EngineParams, board: Board, clock_mhz: float) -> st
     hertz = str(round(clock.mhz * 1e6))
     modules.extend(
         (
-            _accelerator(params, hertz),
+            _accelerator(params, board, hertz),
             _interrupts(hertz),
             _reset(hertz),
             _processor(params, board, clock, hertz),
@@ -66,24 +67,29 @@ def _module(name: str, vlnv: str, **more: str) -> Xml.Element:
     )  # fmt: skip
 
 
-def _accelerator(params: EngineParams, hertz: str) -> Xml.Element:
-    module = _module(ps.CELL, ps.VLNV)
+def _accelerator(params: EngineParams, board: Board, hertz: str) -> Xml.Element:
+    module = _module(identity.CELL, identity.VLNV)
     blocks = Xml.SubElement(module, "ADDRESSBLOCKS")
     block = Xml.SubElement(
         blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE="s_axi", NAME="Reg",
-        RANGE=str(ps.CONTROL_BYTES), USAGE="register",
+        RANGE=str(identity.CONTROL_BYTES), USAGE="register",
     )  # fmt: skip
     Xml.SubElement(block, "REGISTERS").extend(_register(r) for r in REGISTERS)
     _parameters(module, {"C_S_AXI_BASEADDR": f"0x{ps.CONTROL_BASE:08X}"})
     _port(module, "clk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
     _port(module, "rst", "I", (RESET, "peripheral_reset"), SIGIS="rst")
     _port(
-        module, "interrupt", "O", (INTERRUPTS, "intr"), SIGIS="INTERRUPT", SENSITIVITY="LEVEL_HIGH"
+        module,
+        identity.INTERRUPT_PIN,
+        "O",
+        (INTERRUPTS, "intr"),
+        SIGIS="INTERRUPT",
+        SENSITIVITY="LEVEL_HIGH",
     )
     interfaces = Xml.SubElement(module, "BUSINTERFACES")
     for bus, pins in _buses(params).items():
         for name, (width, direction) in pins.items():
-            partner = (PS, f"{_ps_prefix(bus)}_{name}")
+            partner = (PS, f"{_ps_prefix(bus, board)}_{name}")
             _port(module, f"{bus}_{name}", direction, partner, width=width)
         kind = "SLAVE" if bus == "s_axi" else "MASTER"
         _interface(interfaces, bus, kind, {n: f"{bus}_{n}" for n in pins})
@@ -91,12 +97,12 @@ def _accelerator(params: EngineParams, hertz: str) -> Xml.Element:
         module,
         (
             dict(
-                ADDRESSBLOCK=f"HP{k}_DDR_LOW", BASENAME="C_BASEADDR", BASEVALUE="0x00000000",
+                ADDRESSBLOCK=f"HP{hp}_DDR_LOW", BASENAME="C_BASEADDR", BASEVALUE="0x00000000",
                 HIGHNAME="C_HIGHADDR", HIGHVALUE=f"0x{ps.DDR_LOW - 1:08X}", INSTANCE=PS,
                 IS_DATA="TRUE", IS_INSTRUCTION="FALSE", MASTERBUSINTERFACE=f"m_axi_{k}",
-                MEMTYPE="MEMORY", SLAVEBUSINTERFACE=f"S_AXI_HP{k}_FPD",
+                MEMTYPE="MEMORY", SLAVEBUSINTERFACE=f"S_AXI_HP{hp}_FPD",
             )
-            for k in range(params.ports)
+            for k, hp in enumerate(board.vivado.hp_order[: params.ports])
         ),
     )  # fmt: skip
     return module
@@ -107,7 +113,7 @@ def _interrupts(hertz: str) -> Xml.Element:
     module = _module(INTERRUPTS, "xilinx.com:ip:axi_intc:4.1")
     _parameters(module, {"C_NUM_INTR_INPUTS": "1", "C_IRQ_IS_LEVEL": "1"})
     _port(module, "s_axi_aclk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
-    _port(module, "intr", "I", (ps.CELL, "interrupt"), SIGIS="INTERRUPT")
+    _port(module, "intr", "I", (identity.CELL, "interrupt"), SIGIS="INTERRUPT")
     _port(module, "irq", "O", (PS, "pl_ps_irq0"), SIGIS="INTERRUPT", SENSITIVITY="LEVEL_HIGH")
     _interface(Xml.SubElement(module, "BUSINTERFACES"), "s_axi", "SLAVE", {})
     return module
@@ -119,40 +125,41 @@ def _reset(hertz: str) -> Xml.Element:
     module = _module(RESET, "xilinx.com:ip:proc_sys_reset:5.0")
     _port(module, "slowest_sync_clk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
     _port(module, "ext_reset_in", "I", (PS, "pl_resetn0"), SIGIS="rst")
-    _port(module, "peripheral_reset", "O", (ps.CELL, "rst"), SIGIS="rst")
+    _port(module, "peripheral_reset", "O", (identity.CELL, "rst"), SIGIS="rst")
     Xml.SubElement(module, "BUSINTERFACES")
     return module
 
 
 def _processor(params: EngineParams, board: Board, clock: ps.PlClock, hertz: str) -> Xml.Element:
-    module = _module(PS, "xilinx.com:ip:zynq_ultra_ps_e:3.5", CONFIGURABLE="TRUE", IS_PL="FALSE")
+    module = _module(PS, f"xilinx.com:ip:{ps.PROCESSOR}:3.5", CONFIGURABLE="TRUE", IS_PL="FALSE")
     values = {"C_MAXIGP0_DATA_WIDTH": str(REGISTER_BITS)}
-    values |= {f"C_SAXIGP{2 + k}_DATA_WIDTH": str(PORT_BITS) for k in range(params.ports)}
+    used = board.vivado.hp_order[: params.ports]
+    values |= {f"C_SAXIGP{2 + hp}_DATA_WIDTH": str(PORT_BITS) for hp in used}
     for k in range(4):
-        prefix, used = f"PSU__CRL_APB__PL{k}_REF_CTRL", k == 0
-        values[f"PSU__FPGA_PL{k}_ENABLE"] = str(int(used))
-        values[f"{prefix}__DIVISOR0"] = str(clock.divisor0 if used else 1)
-        values[f"{prefix}__DIVISOR1"] = str(clock.divisor1 if used else 1)
+        prefix, runs = f"PSU__CRL_APB__PL{k}_REF_CTRL", k == 0
+        values[f"PSU__FPGA_PL{k}_ENABLE"] = str(int(runs))
+        values[f"{prefix}__DIVISOR0"] = str(clock.divisor0 if runs else 1)
+        values[f"{prefix}__DIVISOR1"] = str(clock.divisor1 if runs else 1)
         values[f"{prefix}__SRCSEL"] = "IOPLL"
     values["PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ"] = f"{clock.mhz:.6f}"
     values["PSU__DDR_HIGH_ADDRESS_GUI_ENABLE"] = str(int(board.dram_bytes > ps.DDR_LOW))
     _parameters(module, values)
-    pl_clock = [(ps.CELL, "clk"), (RESET, "slowest_sync_clk"), (INTERRUPTS, "s_axi_aclk")]
+    pl_clock = [(identity.CELL, "clk"), (RESET, "slowest_sync_clk"), (INTERRUPTS, "s_axi_aclk")]
     _port(module, "pl_clk0", "O", *pl_clock, SIGIS="clk", CLKFREQUENCY=hertz)
     _port(module, "pl_resetn0", "O", (RESET, "ext_reset_in"), SIGIS="rst")
     _port(module, "pl_ps_irq0", "I", (INTERRUPTS, "irq"), SIGIS="INTERRUPT")
     interfaces = Xml.SubElement(module, "BUSINTERFACES")
     for bus, pins in _buses(params).items():
-        prefix = _ps_prefix(bus)
+        prefix = _ps_prefix(bus, board)
         for name, (width, direction) in pins.items():
             turned = "O" if direction == "I" else "I"
-            partner = (ps.CELL, f"{bus}_{name}")
+            partner = (identity.CELL, f"{bus}_{name}")
             _port(module, f"{prefix}_{name}", turned, partner, width=width)
         kind = "MASTER" if bus == "s_axi" else "SLAVE"
-        _interface(interfaces, _ps_bus(bus), kind, {n: f"{prefix}_{n}" for n in pins})
+        _interface(interfaces, _ps_bus(bus, board), kind, {n: f"{prefix}_{n}" for n in pins})
     windows = (
-        (ps.CELL, ps.CONTROL_BASE, ps.CONTROL_BYTES),
-        (INTERRUPTS, ps.INTERRUPT_BASE, ps.INTERRUPT_BYTES),
+        (identity.CELL, ps.CONTROL_BASE, identity.CONTROL_BYTES),
+        (INTERRUPTS, ps.INTERRUPT_BASE, identity.INTERRUPT_BYTES),
     )
     _memory_map(
         module,
@@ -187,13 +194,18 @@ def _buses(params: EngineParams) -> dict[str, Pins]:
     return buses
 
 
-def _ps_bus(bus: str) -> str:
-    return "M_AXI_HPM0_FPD" if bus == "s_axi" else f"S_AXI_HP{bus.rpartition('_')[2]}_FPD"
+def _hp(bus: str, board: Board) -> int:
+    """HP port of the accelerator's master `bus`, m_axi_<k>."""
+    return board.vivado.hp_order[int(bus.rpartition("_")[2])]
 
 
-def _ps_prefix(bus: str) -> str:
+def _ps_bus(bus: str, board: Board) -> str:
+    return "M_AXI_HPM0_FPD" if bus == "s_axi" else f"S_AXI_HP{_hp(bus, board)}_FPD"
+
+
+def _ps_prefix(bus: str, board: Board) -> str:
     """Prefix of the processor's pins: HP port k is slave interface 2 + k."""
-    return "maxigp0" if bus == "s_axi" else f"saxigp{2 + int(bus.rpartition('_')[2])}"
+    return "maxigp0" if bus == "s_axi" else f"saxigp{2 + _hp(bus, board)}"
 
 
 def _parameters(module: Xml.Element, values: dict[str, str]) -> None:

@@ -1,7 +1,6 @@
-"""The Zynq UltraScale+ processor around the accelerator: addresses, clocks, interface names.
+"""The Zynq UltraScale+ processor around the accelerator on the virtual board: addresses, clocks.
 
-Sources: UG1085 (system addresses, HP ports), UG1087 (registers), PG201 (names of the processor
-block in a hardware handoff).
+Sources: UG1085 (HP ports), UG1087 (registers).
 """
 
 from __future__ import annotations
@@ -9,14 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fpga_gen.boards import Board
+from fpga_gen.deploy.identity import control_base, interrupt_base
 from fpga_gen.errors import BoardError
 
-CELL = "accelerator"  # instance of the accelerator in the block design
-DESIGN = "fpga_gen"  # block design; stem of the .bit and the .hwh
-VLNV = "fpga-gen:user:fpga_gen_top:1.0"  # of the packaged IP; the host's driver binds to it
-CONTROL_BASE = 0xA000_0000  # first address of M_AXI_HPM0_FPD, UG1085 "System addresses"
-CONTROL_BYTES = 0x1000
-INTERRUPT_BASE, INTERRUPT_BYTES = CONTROL_BASE + 0x1_0000, 0x1_0000  # AXI interrupt controller
+PROCESSOR = "zynq_ultra_ps_e"
+CONTROL_BASE, INTERRUPT_BASE = control_base(PROCESSOR), interrupt_base(PROCESSOR)
 DDR_LOW = 0x8000_0000  # bytes of DDR below 2 GiB, all that an HP port reaches there
 
 REFERENCE_MHZ = 33.333  # PS_REF_CLK of the boards
@@ -55,7 +51,7 @@ def pl_clock(clock_mhz: float) -> PlClock:
 
 def need_ultrascale(board: Board) -> None:
     """BoardError for a processor that pynq 4.0 does not drive."""
-    if board.part.startswith("xc7"):
+    if board.vivado.processor != PROCESSOR:
         raise BoardError(
             f"{board.name} has a Zynq-7000 processor, which pynq 4.0 no longer drives: build for "
             "zcu104 to use the virtual board"

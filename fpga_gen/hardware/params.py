@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from fpga_gen.errors import ScheduleError
+from fpga_gen.isa import ROW_BITS
 from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, SP2_CODES, Sp2Code
 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
@@ -75,6 +76,10 @@ class EngineParams:
         need(
             self.tile_groups & (self.tile_groups - 1) == 0 and 16 <= self.tile_groups <= 64,
             "tile_groups must be 16, 32 or 64",
+        )
+        need(
+            1 <= self.bank_rows <= 1 << (ROW_BITS - 1),
+            f"bank_rows must be at most {1 << (ROW_BITS - 1)}: rows of an address are signed",
         )
         need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
         need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")

@@ -20,11 +20,12 @@ from fpga_gen.schedule.timing import board_timing
 from fpga_gen.sizing.cycles import FrameCycles, Work, frame_cycles
 
 PIXELS = (1, 2, 4, 8, 16)
-MODES = ((1, 2, 3), (1, 2), (1,))
+MODES = ((1, 2, 3), (1, 2), (1, 3), (1,))
 PORTS = (4, 2, 1)
 WEIGHT_WORDS = (4096, 2048, 1024, 512)
-DEPTHS = (4096, 8192, 12288, 16384)  # rows of a bank, in whole URAMs
+DEPTHS = (4096, 8192)  # rows of a bank, in whole URAMs; an address reaches no further
 SHOWN = 10
+NEARLY_FULL = 0.85  # of a limit: below that, another step of columns would have fitted
 FULL_MEMORY = 0.95  # of the largest feature memory: enough where every engine needs row bands
 
 
@@ -42,12 +43,14 @@ class Candidate:
         return {key: need[key] / have[key] for key in need if have[key]}
 
     def limit(self, board: Board) -> str:
-        """What keeps the engine from being faster: the resource that is nearest to its limit, or
-        the weight stream."""
+        """What keeps the engine from being faster: the weight stream, the logic that is nearest to
+        its limit, or, with room left, the network. Memories are filled on purpose."""
         if self.cycles.weights > 0.1 * self.cycles.total:
             return "DRAM: waits for weights"
         shares = self.shares(board)
-        key = max(("luts", "dsps"), key=lambda k: shares.get(k, 0.0) / LIMITS[k])
+        key = max(("luts", "flip_flops", "dsps"), key=lambda k: shares[k] / LIMITS[k])
+        if shares[key] / LIMITS[key] < NEARLY_FULL:
+            return "network: a larger engine gains nothing"
         return f"{NAMES[key]} {100 * shares[key]:.0f} % of {100 * LIMITS[key]:.0f} %"
 
 

@@ -10,11 +10,13 @@ from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.levels import FanOut, ModuleTiming, Outside, Path, analyse
 from fpga_gen.synth.modules import Hierarchy
 from fpga_gen.synth.netlist import Netlist
+from fpga_gen.synth.packing import shared_sites
 
 
 @dataclass(frozen=True)
 class Block:
-    """One distinct module: copies in the design, cost of one copy without what it places."""
+    """One distinct module: copies in the design, cost of one copy without what it places (LUTs as
+    sites, see packing.py)."""
 
     name: str
     digest: str
@@ -63,6 +65,7 @@ def analyse_design(hierarchy: Hierarchy, netlists: Mapping[str, Netlist], top: s
     copies = hierarchy.counts(top)
     outside: dict[str, Outside] = {}
     done: dict[str, ModuleTiming] = {}
+    costs: dict[str, Cost] = {}
     blocks = {}
     for name in hierarchy.modules:
         if not copies[name]:
@@ -70,6 +73,8 @@ def analyse_design(hierarchy: Hierarchy, netlists: Mapping[str, Netlist], top: s
         digest = hierarchy.digests[name]
         if digest not in done:
             done[digest] = analyse(netlists[name], outside)
-        outside[name] = done[digest].outside
-        blocks[name] = Block(name, digest, copies[name], netlists[name].cost, done[digest])
+        outside[f"@{digest}"] = done[digest].outside
+        if digest not in costs:
+            costs[digest] = netlists[name].cost + Cost(lut=-shared_sites(netlists[name].cells))
+        blocks[name] = Block(name, digest, copies[name], costs[digest], done[digest])
     return MappedDesign(top, blocks)

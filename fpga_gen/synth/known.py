@@ -12,7 +12,7 @@ from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.flow import MAX_FAN_OUT, TOP, to_resources
 from fpga_gen.synth.modules import split_modules
 
-HASHED = (TOP, f"{TOP}.shell")  # hold the design's hash, a constant of each build
+HASHED = (TOP, f"{TOP}.shell", f"{TOP}.shell.csr")  # hold the design hash, a constant
 
 
 def known_design(verilog: Mapping[str, str]) -> tuple[Resources, TimingFacts] | None:

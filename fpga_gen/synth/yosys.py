@@ -38,7 +38,8 @@ def tool_version() -> str:
 def map_modules(
     hierarchy: Hierarchy, family: str, *, cache: Path | None = None, only: Iterable[str] = ()
 ) -> dict[str, Netlist]:
-    """The mapped netlist of every module (or of `only` these), by name.
+    """The mapped netlist of every module (or of `only` these), by name. The modules that one places
+    are cells of the kind "@digest".
 
     Modules keep their borders: each is mapped once, with those that it places as black boxes.
     Equal modules are mapped once; results are kept in `cache` (default: the cache folder).
@@ -55,7 +56,18 @@ def map_modules(
     missing = {path: name for name, path in entries.items() if not path.is_file()}
     for batch in _batches(hierarchy, {name: path for path, name in missing.items()}):
         _run(hierarchy, family, batch)
-    return {name: parse_netlist(name, _read(path)) for name, path in entries.items()}
+    placed = {name: f"@{digest}" for name, digest in hierarchy.digests.items()}
+    return {
+        name: parse_netlist(name, _by_digest(_read(path), placed)) for name, path in entries.items()
+    }
+
+
+def _by_digest(module: dict, placed: Mapping[str, str]) -> dict:
+    """The module with the ones that it places called by digest: a cached netlist may have been
+    mapped where its equal had another name."""
+    for cell in module["cells"].values():
+        cell["type"] = placed.get(cell["type"], cell["type"])
+    return module
 
 
 def _batches(hierarchy: Hierarchy, wanted: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
@@ -111,8 +123,9 @@ def _run(hierarchy: Hierarchy, family: str, wanted: Mapping[str, Path]) -> None:
             first = next((x for x in lines if x.startswith("ERROR")), "stopped without a result")
             raise ToolError("yosys", first.removeprefix("ERROR: "), log)
         mapped = json.loads((work / "mapped.json").read_bytes())["modules"]
+    placed = {name: f"@{digest}" for name, digest in hierarchy.digests.items()}
     for name, path in wanted.items():
-        _store(path, _slim(mapped[name]))
+        _store(path, _by_digest(_slim(mapped[name]), placed))
 
 
 def _slim(module: dict) -> dict:

@@ -119,7 +119,8 @@ def test_a_refused_network_says_so_and_the_vendor_is_labelled(tmp_path: Path):
 def test_peer_that_is_missing_is_named(tmp_path: Path):
     model = write_conv(tmp_path / "conv.onnx")
     with pytest.raises(ToolError, match="NNgen"):
-        run_nngen(tmp_path / "python", model, draw_input())
+        run_nngen(tmp_path / "python", model, draw_input(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["conv.onnx"]
 
 
 def test_sqnr():

@@ -80,7 +80,7 @@ def bare(folder: Path, stored: np.ndarray) -> dict:
         frame,
         params,
         library,
-        dram_config(build.manifest["clock_mhz"], frame),
+        dram_config(build.manifest["clock_mhz"], frame, build.manifest["memory_bytes_per_cycle"]),
         expected_cycles=3_000_000,
     ).check()
     graph = load_quant_graph(folder / "quantised.npz")

@@ -41,6 +41,7 @@ def write_board_build(path: Path, graph: QuantGraph) -> Path:
         "design_hash": f"{0:016x}",
         "register_map": INTERFACE_VERSION,
         "clock_mhz": 100.0,
+        "memory_bytes_per_cycle": 51.2,
         "parameters": SMALL.to_dict(),
         "board": {"name": "zcu104"},
     }

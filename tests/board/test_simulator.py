@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from fpga_gen.board import simulator as module
 from fpga_gen.board.simulator import SimulatorThread
 from fpga_gen.errors import SimulationError
 from fpga_gen.registers import MAGIC, REGISTERS, constants
+from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.native import FaultKind
 from tests.board.running import Running
 
@@ -111,6 +113,13 @@ def test_a_broken_design_is_told_until_it_is_loaded_again(simulator: SimulatorTh
     simulator.reload()
     assert simulator.read(C["ID"]) == MAGIC
     assert list(simulator.memory[:4]) == [1, 2, 3, 4]  # as DRAM does
+
+
+def test_memory_of_another_size(board: Running):
+    flow = board.flow
+    for memory in (np.zeros(5, np.uint8), np.zeros(flow.dram.size, np.int8)):
+        with pytest.raises(SimulationError, match=f"is not {flow.dram.size} bytes"):
+            SimulatedDevice(flow.library, flow.params, flow.dram, memory=memory)
 
 
 def test_after_the_end(simulator: SimulatorThread):

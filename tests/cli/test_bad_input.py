@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fpga_gen.boards import board_names
 from fpga_gen.images import write_png
 from tests.cli.networks import write_model
 
@@ -76,7 +77,9 @@ def test_layer_too_big_for_the_board(cli, tmp_path: Path):
 
 
 def test_unknown_board_lists_the_known(cli, model: Path):
-    refused(cli("build", model, "--board", "zcu1"), "unknown board 'zcu1'", "kv260, tiny, zcu104")
+    refused(
+        cli("build", model, "--board", "zcu1"), "unknown board 'zcu1'", ", ".join(board_names())
+    )
 
 
 def test_array_that_does_not_fit(cli, model: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fpga_gen.boards import board_names
 from tests.cli.networks import write_model
 
 
@@ -14,7 +15,9 @@ from tests.cli.networks import write_model
 def test_json_before_and_after_the_sub_command(cli, place: str):
     result = cli("--json", "boards") if place == "before" else cli("boards", "--json")
     assert result.code == 0
-    assert [b["name"] for b in json.loads(result.out)] == ["kv260", "tiny", "zcu104"]
+    names = [b["name"] for b in json.loads(result.out)]
+    assert names == board_names()
+    assert {"kv260", "tiny", "zcu104"} <= set(names)
 
 
 def test_json_reaches_nested_commands(cli):

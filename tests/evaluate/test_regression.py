@@ -25,7 +25,7 @@ class Bound:
 
 
 BOUNDS = {
-    "fixed8": Bound(0.005, 0.9995),
+    "fixed8": Bound(0.005, 0.998),
     "mixed": Bound(0.01, 0.998),
     "sp2": Bound(0.01, 0.993),
     "msq4": Bound(0.04, 0.988),

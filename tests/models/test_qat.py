@@ -215,7 +215,9 @@ def test_command_line_from_training_to_a_build(discs: Path, tmp_path: Path, cli)
     assert record["training_pictures"] + held_out == 12
 
     trained = out / "model.onnx"
+    array = ",".join(map(str, record["array"]))
     build = ["build", trained, "--board", "tiny", "--scheme", "msq4", "-o", tmp_path / "built"]
+    build += ["--array", array]
     result = cli(*build)
     assert result.code == 0, result.err
     facts = load_build(tmp_path / "built").json("report.json")["quantisation"]

@@ -114,3 +114,9 @@ def test_kinds_that_do_not_fit_the_columns() -> None:
     graph = b.graph()
     tensors = {**graph.tensors, name: replace(graph.tensors[name], kinds=(0,) * 6)}
     refuse(replace(graph, tensors=tensors), "tensor 't0' has 6 int8 and 0 SP2 filters")
+
+
+def test_rows_that_no_address_reaches() -> None:
+    assert replace(SMALL, bank_rows=8192).words == 8192 * SMALL.banks
+    with pytest.raises(ScheduleError, match="bank_rows must be at most 8192"):
+        replace(SMALL, bank_rows=8193)
