@@ -36,6 +36,8 @@ def test_operator(simulator, engine: str, operator: str) -> None:
             assert figures.read_bytes == estimate.read_bytes
             assert figures.write_bytes == estimate.write_bytes
             allowed = RELATIVE * figures.cycles + ABSOLUTE
-            assert abs(estimate.cycles - figures.cycles) <= allowed
+            assert abs(estimate.cycles - figures.cycles) <= allowed, (
+                f"model {estimate.cycles} cycles, RTL {figures.cycles}"
+            )
 
         run()
