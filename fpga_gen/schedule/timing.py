@@ -34,8 +34,8 @@ class Timing:
     drain_safe: int = 4
     wait_tail: int = 20
     instruction: int = 7
-    vector_tail: int = 15
-    vector_block: int = 5
+    vector_tail: int = 19
+    vector_block: int = 4
     load_word: float = 1.0
     load_tail: int = 34
     store_latency: int = 6
