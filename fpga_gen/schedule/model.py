@@ -151,7 +151,7 @@ class _Machine:
             begin = free
         self.now = begin + length
         steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]), pool)
-        start = max(begin + timing.array_latency, self.drained - timing.drain_tail)
+        start = max(begin + timing.latency(self.params), self.drained - timing.drain_tail)
         self.drained = start + max(steps, size) + timing.drain_tail
 
     def pool(self, i: Instruction) -> None:
