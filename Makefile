@@ -82,7 +82,7 @@ $(BENCH)/nngen/.installed: bench/nngen-requirements.txt | $(BIN)/python
 	$(BENCH)/nngen/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-# About 10 minutes on two cores, 25 with --rtl; docs/benchmark.md and .json are rewritten.
+# About 15 minutes on two cores the first time, 25 with --rtl; rewrites docs/benchmark.*.
 bench: $(VENV)/.models $(BENCH)/nngen/.installed
 	$(BIN)/python -m bench --nngen $(BENCH)/nngen/bin/python --folder $(BENCH) $(BENCH_OPTIONS)
 

@@ -19,7 +19,8 @@ from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
 from fpga_gen.errors import BuildDirError, ToolError
-from fpga_gen.report import Implementation, Report, render_markdown
+from fpga_gen.report import Implementation, Report
+from fpga_gen.report.render import report_files
 from fpga_gen.simulate.build import cache_directory
 from fpga_gen.steps import Progress, Silent, run_steps
 
@@ -107,18 +108,14 @@ def read_results(flow: BitstreamFlow) -> None:
 
 def write_deploy_folder(flow: BitstreamFlow) -> None:
     """.bit and .hwh side by side at the top of the build directory, as PYNQ wants them; reports in
-    a folder; report.json and report.md with the new figures."""
+    a folder; report.json, and what is rendered from it, with the new figures."""
     flow.report = replace(flow.report, implementation=flow.implementation)
     try:
         files = {name: (flow.kept / name).read_bytes() for name in (BIT, HWH)}
         files |= {f"{REPORT_FOLDER}/{n}": (flow.kept / n).read_bytes() for n in REPORTS}
     except OSError as error:
         raise ToolError(TOOL, f"{flow.kept}: cannot be read ({error.strerror})") from error
-    files |= {
-        "report.json": to_json(flow.report.to_dict()),
-        "report.md": render_markdown(flow.report).encode(),
-    }
-    flow.build = update_files(flow.build, files)
+    flow.build = update_files(flow.build, {**files, **report_files(flow.report)})
 
 
 # --- the flow -------------------------------------------------------------------------------

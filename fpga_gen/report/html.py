@@ -23,6 +23,7 @@ from fpga_gen.report.accuracy import (
 from fpga_gen.report.chart_parts import VEGA_LITE
 from fpga_gen.report.charts import all_charts
 from fpga_gen.report.facts import Report
+from fpga_gen.report.implementation import implementation_rows, implementation_summary
 from fpga_gen.report.markdown import (
     NOT_ON_HARDWARE,
     deviation_lines,
@@ -64,7 +65,7 @@ def render_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    accuracy = report.accuracy
+    accuracy, built = report.accuracy, report.implementation
     deviations = deviation_lines(report.quantisation) if "imported" in report.quantisation else None
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -78,6 +79,8 @@ def render_html(report: Report) -> str:
         timing=timing_line(report).replace("`", ""),
         charts=all_charts(report),
         layers=_layers(report),
+        implemented=[] if built is None else implementation_rows(built),
+        implemented_text=None if built is None else implementation_summary(built),
         accuracy_text=None if accuracy is None else summary(accuracy),
         score_head=SCORE_HEAD,
         scores=[] if accuracy is None else score_rows(accuracy),
@@ -86,6 +89,7 @@ def render_html(report: Report) -> str:
         quantisation=quantisation_rows(report.quantisation),
         deviations=deviations,
         disclaimer=NOT_ON_HARDWARE,
+        maps_text=maps_text,
         style=(TEMPLATES / "report.css").read_text(),
         script=(TEMPLATES / "report.js").read_text(),
         vega=vega_bundle(),
@@ -134,13 +138,18 @@ def cards(report: Report) -> list[Card]:
     if sim is None:
         made.append(Card("Simulated", "no", "fpga-gen simulate DIR --image FILE"))
     elif sim.bit_exact:
-        made.append(Card("Bit-exact", "yes", f"{sim.tensors_compared} maps compared", "good"))
+        made.append(Card("Bit-exact", "yes", maps_text(sim.tensors_compared), "good"))
     else:
         made.append(Card("Bit-exact", "no", "RTL and integer reference differ", "bad"))
     if report.accuracy is not None:
         score = next(s for s in report.accuracy.scores if s.source == "integer")
         made.append(Card("mDice", f"{score.dice:.4f}", f"{score.images} pictures, {score.kind}"))
     return made
+
+
+def maps_text(count: int) -> str:
+    """Such as '3 maps compared'."""
+    return f"{count} map{'' if count == 1 else 's'} compared"
 
 
 def _resources(report: Report) -> list[tuple]:

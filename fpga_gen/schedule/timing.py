@@ -13,43 +13,38 @@ class Timing:
 
     min_slot: shortest weight slot; slot_load, slot_round: see `load_time`; param_load:
     parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
-    read of a slot to the first step of its drain, and input_latency more of each input of a column
-    (fitted to 4, 8 and 16 inputs); drain_tail: last step of a drain to its memory write;
-    drain_ahead: how long before the end of a drain the next tile's last slot may begin; wait_tail:
-    extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail: last read
-    of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream word of a
-    LOAD; load_tail: its end; store_latency: end of a STORE; end: last write response; start: start
-    command to the first fetch; dram_latency: first beat of a FETCH; read_efficiency: used share of
-    the read ports' beats (the rest is refresh); read_limit: bytes per cycle that DRAM gives
-    whatever the ports; weight_margin: words of the weight buffer that a replayed group leaves
-    free.
+    read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
+    write; drain_ahead, drain_safe: see `drain_lead`;
+    wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
+    last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
+    word of a LOAD; load_tail: its end; store_latency: end of a STORE; end: last write response;
+    start: start command to the first fetch; dram_latency: first beat of a FETCH;
+    read_efficiency: used share of the read ports' beats (the rest is refresh); read_limit: bytes
+    per cycle that DRAM gives whatever the ports; weight_margin: words of the weight buffer that
+    a replayed group leaves free.
     """
 
     min_slot: int = 8
     slot_load: float = 1.0
     slot_round: float = 7.0
     param_load: float = 5.3
-    array_latency: int = 12
-    input_latency: float = 13 / 16
-    drain_tail: int = 17
-    drain_ahead: int = 0
-    wait_tail: int = 13
+    array_latency: int = 20
+    drain_tail: int = 18
+    drain_ahead: int = -2
+    drain_safe: int = 4
+    wait_tail: int = 20
     instruction: int = 7
-    vector_tail: int = 23
-    vector_block: int = 5
+    vector_tail: int = 19
+    vector_block: int = 4
     load_word: float = 1.0
-    load_tail: int = 33
-    store_latency: int = 11
-    end: int = 23
-    start: int = 24
+    load_tail: int = 34
+    store_latency: int = 6
+    end: int = 35
+    start: int = 16
     dram_latency: int = 60
     read_efficiency: float = 0.955
     read_limit: float = 48.6
     weight_margin: int = 64
-
-    def latency(self, params: EngineParams) -> int:
-        """First read of a slot to the first step of its drain; more inputs are a longer sum."""
-        return self.array_latency + round(self.input_latency * params.in_channels)
 
     def read_rate(self, params: EngineParams) -> float:
         """Stream bytes per cycle."""
@@ -106,6 +101,12 @@ def drain_time(
     return groups * (-(-steps // params.pool_pixels) if pool else steps)
 
 
+def drain_lead(params: EngineParams, timing: Timing) -> int:
+    """How long before the end of a drain the next tile's last slot may begin: the exit path gives
+    way whole pixel groups ahead, as far as their steps are safe."""
+    return timing.drain_ahead + timing.drain_safe // params.pixels * params.pixels
+
+
 def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:
     """(number of tiles, pixel groups per tile) of the long and the short tiles."""
     pairs = [(long_tiles, tile_groups), (n_tiles - long_tiles, tile_groups - 1)]
@@ -127,6 +128,7 @@ def group_cycles(
     for count, size in sizes:
         busy = slots * slot_time(params, timing, mode, size)
         # the last slot of a tile waits for the drain of the tile before it
-        held = drain_time(params, lanes, size, out16) + timing.latency(params) - timing.drain_ahead
+        held = drain_time(params, lanes, size, out16) + timing.array_latency
+        held -= drain_lead(params, timing)
         total += count * max(busy, held)
     return round(total)

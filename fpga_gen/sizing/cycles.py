@@ -149,7 +149,7 @@ def frame_cycles(work: Work, params: EngineParams, timing: Timing = DEFAULT_TIMI
     stream, arrived = now, 0.0
     used: deque[tuple[float, float]] = deque([(0.0, now)])  # (bytes consumed, when)
     array = elementwise = weights = 0.0
-    handover = timing.latency(params) + timing.drain_tail + timing.wait_tail
+    handover = timing.array_latency + timing.drain_tail + timing.wait_tail
     plan = lru_cache(maxsize=None)(lambda layer: conv_cycles(layer, params, timing))
     for layer in work.layers:
         if isinstance(layer, VectorWork):
@@ -202,6 +202,6 @@ def vector_cycles(work: VectorWork, params: EngineParams, timing: Timing) -> int
     if work.pool:
         groups = -(-work.pixels // params.pixels)
         drain = -(-work.pixels // params.pool_pixels)
-        return blocks * max(groups * work.reads, drain) + timing.latency(params)
+        return blocks * max(groups * work.reads, drain) + timing.array_latency
     steps = -(-work.pixels // params.vector_pixels)
     return blocks * (steps * work.reads + timing.vector_block) + timing.vector_tail

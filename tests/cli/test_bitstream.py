@@ -59,6 +59,9 @@ def test_success_makes_a_deploy_folder(cli, build_copy: Path, vivado: Path):
     assert facts["total_w"] == 9.871
     text = (build_copy / "report.md").read_text()
     assert "## Bitstream (implemented)" in text
+    page = (build_copy / "report.html").read_text()
+    assert "Bitstream (implemented)" in page
+    assert "171,234" in page
     assert "Not run on hardware" in text
 
 

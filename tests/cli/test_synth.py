@@ -36,3 +36,4 @@ def test_figures_go_into_the_report(cli, tmp_path: Path):
     assert 4 <= report["timing"]["worst_levels"] <= 9
     assert report["timing"]["from"].startswith("fpga_gen_top")
     assert "Deepest path (synthesised)" in (out / "report.md").read_text()
+    assert "Deepest path (synthesised)" in (out / "report.html").read_text()
