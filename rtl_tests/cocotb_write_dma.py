@@ -34,8 +34,9 @@ async def set_up(dut, rng, slave, pause: float = 0.4) -> AddressWatch:
 async def write(dut, rng, address: int, image: bytes, gap: float = 0.3) -> None:
     """Write `image` and wait until it is answered."""
     beats = [int.from_bytes(image[i : i + BYTES], "little") for i in range(0, len(image), BYTES)]
-    cocotb.start_soon(send(dut, "transfer", [transfer(address, len(beats))], rng))
+    command = cocotb.start_soon(send(dut, "transfer", [transfer(address, len(beats))], rng))
     await send(dut, "data", beats, rng, gap)
+    await command
     while not dut.idle.value:
         await cycles(dut, 1)
 

@@ -112,8 +112,15 @@ def test_files_and_modules(verilog) -> None:
     """One file per distinct leaf, named after its module; every module is defined once and used."""
     _, files = verilog
     assert list(files) == [*sorted(f for f in files if f != CONTROL_FILE), CONTROL_FILE]
-    defined = [name for text in files.values() for name in MODULE.findall(text)]
+    # A file may hold two forms of a module, of which the preprocessor takes one.
+    defined = [name for text in files.values() for name in set(MODULE.findall(text))]
     assert len(defined) == len(set(defined))
+    twice = [
+        n
+        for n, text in files.items()
+        if len(MODULE.findall(text)) != len(set(MODULE.findall(text)))
+    ]
+    assert all("`else" in files[name] for name in twice)
     for name, text in files.items():
         if name != CONTROL_FILE:
             assert name.removesuffix(".v") in MODULE.findall(text)
@@ -122,7 +129,7 @@ def test_files_and_modules(verilog) -> None:
     }  # fmt: skip
     assert leaves <= set(defined)
     used = {name for text in files.values() for name in INSTANCE.findall(text)}
-    assert used - set(defined) == set(), "instances of modules that nobody defines"
+    assert used - set(defined) <= {"DSP48E2"}, "instances of modules that nobody defines"
     assert set(defined) - used == {TOP}, "modules that nobody instantiates"
 
 

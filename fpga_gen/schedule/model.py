@@ -16,6 +16,7 @@ from fpga_gen.isa import Instruction, Op, VectorOp
 from fpga_gen.schedule.layout import BEAT_BYTES
 from fpga_gen.schedule.timing import (
     Timing,
+    drain_lead,
     drain_time,
     param_time,
     record_words,
@@ -145,7 +146,7 @@ class _Machine:
     ) -> None:
         """Last slot of a tile at `begin` or later, and the tile's drain."""
         timing = self.timing
-        free = self.drained - timing.drain_tail - timing.drain_ahead
+        free = self.drained - timing.drain_tail - drain_lead(self.params, timing)
         if free > begin:
             self.stall_drain += free - begin
             begin = free
@@ -178,7 +179,7 @@ class _Machine:
         self.now += f["n_blocks"] * (steps * per_step + timing.vector_block)
         self.now += timing.vector_tail
         self.vector_end = self.now
-        self.drained = self.now - timing.wait_tail  # the unit is busy until its results are written
+        self.drained = self.now  # its last results are on their way when the unit is free
 
     def load(self, i: Instruction) -> None:
         self.stream.align()

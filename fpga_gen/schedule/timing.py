@@ -14,8 +14,7 @@ class Timing:
     min_slot: shortest weight slot; slot_load, slot_round: see `load_time`; param_load:
     parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
     read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
-    write; drain_ahead: how long before (< 0: after) the end of a drain the next tile's last slot
-    may begin;
+    write; drain_ahead, drain_safe: see `drain_lead`;
     wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
     word of a LOAD; load_tail: its end; store_latency: end of a STORE; end: last write response;
@@ -31,16 +30,17 @@ class Timing:
     param_load: float = 5.3
     array_latency: int = 20
     drain_tail: int = 18
-    drain_ahead: int = -5
-    wait_tail: int = 13
+    drain_ahead: int = -2
+    drain_safe: int = 4
+    wait_tail: int = 20
     instruction: int = 7
-    vector_tail: int = 28
-    vector_block: int = 5
+    vector_tail: int = 19
+    vector_block: int = 4
     load_word: float = 1.0
-    load_tail: int = 33
-    store_latency: int = 11
-    end: int = 23
-    start: int = 24
+    load_tail: int = 34
+    store_latency: int = 6
+    end: int = 35
+    start: int = 16
     dram_latency: int = 60
     read_efficiency: float = 0.955
     read_limit: float = 48.6
@@ -101,6 +101,12 @@ def drain_time(
     return groups * (-(-steps // params.pool_pixels) if pool else steps)
 
 
+def drain_lead(params: EngineParams, timing: Timing) -> int:
+    """How long before the end of a drain the next tile's last slot may begin: the exit path gives
+    way whole pixel groups ahead, as far as their steps are safe."""
+    return timing.drain_ahead + timing.drain_safe // params.pixels * params.pixels
+
+
 def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:
     """(number of tiles, pixel groups per tile) of the long and the short tiles."""
     pairs = [(long_tiles, tile_groups), (n_tiles - long_tiles, tile_groups - 1)]
@@ -122,6 +128,7 @@ def group_cycles(
     for count, size in sizes:
         busy = slots * slot_time(params, timing, mode, size)
         # the last slot of a tile waits for the drain of the tile before it
-        held = drain_time(params, lanes, size, out16) + timing.array_latency - timing.drain_ahead
+        held = drain_time(params, lanes, size, out16) + timing.array_latency
+        held -= drain_lead(params, timing)
         total += count * max(busy, held)
     return round(total)
