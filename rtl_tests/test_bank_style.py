@@ -10,7 +10,10 @@ import pytest
 from fpga_gen.hardware.feature_memory import bank_shape
 from fpga_gen.hardware.params import SMALL
 from fpga_gen.resources import memory_blocks
+from fpga_gen.simulate.device import SimulatedDevice
+from rtl_tests.networks import accelerator, compile_network, run_network
 from rtl_tests.yosys_cost import cells
+from tests.schedule.graphs import example
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,12 @@ def test_block_banks(family: str, cell: str, channels: int, rows: int, tmp_path:
     deeper = memory_blocks(replace(params, bank_rows=2 * rows))[1]
     assert uram == 0
     assert deeper - bram == params.banks * found[cell]
+
+
+@pytest.mark.timeout(900)  # compiles a simulator
+def test_both_kinds_of_banks(tmp_path: Path):
+    """Maps that lie partly in URAM and partly in block RAM are traced and right."""
+    params = replace(SMALL, bram_banks=1)
+    network = compile_network(example("block", params), params)
+    with SimulatedDevice(accelerator(params, tmp_path), params) as device:
+        assert run_network(device, network).cycles > 0
