@@ -46,6 +46,8 @@ class TraceRecorder:
         first_row = place.base // banks
         last_row = (place.base + place.layout.words - 1) // banks
         rows = device.read_banks(first_row, last_row - first_row + 1)
+        if len(rows) != banks:
+            raise SimulationError(f"the design exports {len(rows)} of {banks} feature-map banks")
         words = rows.transpose(1, 0, 2).reshape(-1, rows.shape[2])
         start = place.base - first_row * banks
         run = words[start : start + place.layout.words].view(np.int8)

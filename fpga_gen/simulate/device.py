@@ -281,7 +281,7 @@ class SimulatedDevice:
         for name, array in self.memories().items():
             if match := BANK_NAME.search(name):
                 banks[int(match[1])] = array
-        if sorted(banks) != list(range(self.params.banks)):
+        if not banks or sorted(banks) != list(range(len(banks))):
             raise SimulationError(
                 f"no complete set of feature-map banks in the design: {sorted(banks)}"
             )
