@@ -27,7 +27,7 @@ class ExitSteps(wiring.Component):
     word is on its way to the memory. step: one step, with lane, low_pass, t (pixel group),
     pixel (address of the group's lane 0 relative to its plane), index (raster index or column of
     lane 0), pair (a second pixel of a max-pool step exists). bases: addresses of the planes that a
-    step can touch. load_taken: a LOAD word goes to bases + pixel. param: entry of the parameters.
+    step can touch; a LOAD word goes to bases + pixel. param: entry of the parameters.
     The others are facts of the instruction, constant while results are on their way; vector: the
     results are those of the vector unit.
     """
