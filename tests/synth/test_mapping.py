@@ -9,9 +9,21 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import load_board
-from fpga_gen.hardware import accumulators, feature_memory, mac_array, mac_dsp
-from fpga_gen.hardware.params import SMALL
-from fpga_gen.resources import COSTS
+from fpga_gen.hardware import (
+    accumulators,
+    feature_memory,
+    loader,
+    mac_array,
+    mac_dsp,
+    maxpool,
+    requantise,
+    sequencer,
+    vector,
+)
+from fpga_gen.hardware.axi_fifo import BlockFifo
+from fpga_gen.hardware.mac_leaf import emit_leaf
+from fpga_gen.hardware.params import PORT_BITS, SMALL
+from fpga_gen.resources import COSTS, memory_blocks
 from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.yosys import map_modules
 
@@ -53,6 +65,49 @@ def test_one_dsp_for_two_int8_macs():
     pair = mapped({name: mac_array.emit(SMALL)[name]}, name)
     assert pair.cost.dsp == SMALL.in_channels  # of 2 x CI multiply-accumulates
     assert pair.count("DSP48E2") == pair.cost.dsp
+
+
+def test_memories_of_the_engine_are_block_ram_as_estimated():
+    """Weight ring, program, tables, a FIFO and a bank of block RAM: together with the layer log
+    they are all that `memory_blocks` counts."""
+    params = replace(ZCU104, bank_rows=2048)
+    bank = feature_memory.bank_module(params, params.banks - 1)
+    fifo = emit_leaf(BlockFifo(width=PORT_BITS), "fifo")
+    shapes = {
+        "ring": loader.ring_shape(params),
+        "program": sequencer.program_shape(params),
+        "tables": sequencer.TABLE_SHAPE,
+        "vector_tables": vector.TABLE_SHAPE,
+    }
+    texts = {name: shape.verilog(name) for name, shape in shapes.items()}
+    texts |= {"fifo": fifo, bank: feature_memory.emit_bank(params)[bank]}
+    netlists = map_modules(split_modules({f"{k}.v": t for k, t in texts.items()}), "xcup")
+    assert not any(n.cost.uram or n.cost.lut_memory for n in netlists.values())
+    blocks = {name: netlist.cost.bram36 for name, netlist in netlists.items()}
+    assert blocks["ring"] == 57  # 4096 rows of 512 bits: 9 bits a block
+    log = 1
+    total = blocks["ring"] + blocks["program"] + params.bram_banks * blocks[bank] + log
+    total += 2 * blocks["tables"] + 2 * blocks["vector_tables"]
+    total += (params.ports + 1) * blocks["fifo"]
+    assert memory_blocks(params)[1] == total
+
+
+def test_small_memories_lie_in_luts():
+    """Parameters of the columns and the running maxima of max-pool."""
+    texts = {
+        "parameters": loader.param_shape(SMALL).verilog("parameters"),
+        maxpool.MODULE: maxpool.emit(SMALL)[maxpool.MODULE],
+    }
+    netlists = map_modules(split_modules({f"{k}.v": t for k, t in texts.items()}), "xcup")
+    for netlist in netlists.values():
+        assert netlist.cost.lut_memory > 0
+        assert netlist.cost.bram36 == netlist.cost.uram == 0
+
+
+def test_a_requantised_channel_takes_one_dsp():
+    lane = mapped(requantise.emit(SMALL), requantise.MODULE)
+    assert lane.cost.dsp == 1
+    assert lane.cost.bram36 == 0
 
 
 def table() -> dict:
