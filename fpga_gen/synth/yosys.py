@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fpga_gen.errors import ToolError
@@ -22,6 +23,7 @@ from fpga_gen.synth.netlist import Netlist, parse_netlist
 FAMILIES = ("xcup", "xc7")  # UltraScale+, 7 series
 ALL = "fpga_gen_synth_all"
 FORMAT = 2  # of a cached netlist; raise it with `_slim` and `_by_digest`
+MAX_RUNS = 4  # at once; each takes up to 1 GB
 BATCH_BYTES = 60_000  # of Verilog; a run needs some seconds for Yosys' own libraries
 OPTIONS = {"xcup": "-family xcup -uram", "xc7": "-family xc7"}
 SCRIPT = (  # what is done to the modules, black boxes apart
@@ -64,8 +66,10 @@ def map_modules(
     kind = f"{family}-{tool_version()}-{recipe(family)}"
     entries = {name: folder / f"{kind}-{hierarchy.digests[name]}.json.gz" for name in names}
     missing = {path: name for name, path in entries.items() if not path.is_file()}
-    for batch in _batches(hierarchy, {name: path for path, name in missing.items()}):
-        _run(hierarchy, family, batch)
+    batches = list(_batches(hierarchy, {name: path for path, name in missing.items()}))
+    with ThreadPoolExecutor(min(MAX_RUNS, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(lambda batch: _run(hierarchy, family, batch), batches):
+            pass
     return {name: parse_netlist(name, _read(path)) for name, path in entries.items()}
 
 

@@ -23,7 +23,7 @@ from fpga_gen.hardware import (
 from fpga_gen.hardware.axi_fifo import BlockFifo
 from fpga_gen.hardware.mac_leaf import emit_leaf
 from fpga_gen.hardware.params import PORT_BITS, SMALL
-from fpga_gen.resources import COSTS, memory_blocks
+from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
 from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.yosys import map_modules
 
@@ -110,8 +110,9 @@ def test_a_requantised_channel_takes_one_dsp():
     assert lane.cost.bram36 == 0
 
 
-def table() -> dict:
-    return json.loads(COSTS.read_text())["references"][0]
+def table(board: str = "zcu104") -> dict:
+    references = json.loads(COSTS.read_text())["references"]
+    return next(r for r in references if r["board"] == board)
 
 
 def test_the_table_agrees_with_a_fresh_mapping():
@@ -124,13 +125,25 @@ def test_the_table_agrees_with_a_fresh_mapping():
         assert (cost.lut, cost.ff, cost.dsp) == (entry["lut"], entry["ff"], entry["dsp"])
 
 
-def test_the_table_is_not_stale():
+@pytest.mark.parametrize("board", ["zcu104", "kv260"])
+def test_the_table_is_not_stale(board: str):
     """Digests of the array's leaves; `python -m fpga_gen.synth.table` renews the table."""
-    known = table()["blocks"]
-    texts = {**mac_array.emit(ZCU104), **feature_memory.emit_bank(ZCU104)}
+    params = load_board(board).array
+    assert table(board)["params"] == params.to_dict(), "run `python -m fpga_gen.synth.table`"
+    known = table(board)["blocks"]
+    texts = {**mac_array.emit(params), **feature_memory.emit_bank(params)}
     digests = split_modules({f"{k}.v": v for k, v in texts.items()}).digests
     stale = [name for name, digest in digests.items() if known[name]["digest"] != digest]
     assert not stale, f"{stale} changed: run `python -m fpga_gen.synth.table`"
+
+
+@pytest.mark.parametrize("board", ["zcu104", "kv260"])
+def test_a_default_engine_fits_and_its_estimate_is_what_was_mapped(board: str):
+    facts, total = load_board(board), table(board)["total"]
+    need = estimate_resources(facts.array)
+    assert (need.luts, need.flip_flops, need.dsps) == (total["lut"], total["ff"], total["dsp"])
+    assert (need.bram36, need.uram) == (total["bram36"], total["uram"])
+    assert not excess(facts, facts.array, LIMITS)
 
 
 def test_limits_of_the_array():
