@@ -37,7 +37,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
     table = Table(
         title=f"best engines for {board.name} (estimated)",
         caption="ranked by the schedule of the network before quantisation; "
-        "-: not scheduled, too far behind in the quick model of layer sums",
+        "-: behind another of its shape, or too far behind, in the quick model of layer sums",
     )
     heads = (
         "array",

@@ -1,12 +1,14 @@
 """The engine for a network: the quick model's best few, ranked by their whole schedules.
 
 The quick model adds up layers and does not know what only the schedule sees: shared planes, row
-bands, drains and waits between layers. It is off by up to a tenth, more for one shape than for
-another, so its first engine need not be the fastest.
+bands, drains and waits between layers. It is off by up to a tenth, more for one shape of the array
+(pixels and modes) than for another, so its first engine need not be the fastest. Within a shape its
+order holds: one engine of each is scheduled.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -55,19 +57,25 @@ def choose_engines(
 def rank(found: Sequence[Candidate], cycles: Callable[[Candidate], int]) -> tuple[Candidate, ...]:
     """Candidates by the cycles of their schedules; found: in the order of the quick model.
 
-    Those that the quick model puts too far behind the best schedule so far are not scheduled.
-    ScheduleError of the first candidate if none can be scheduled.
+    Scheduled is the first of each shape, but none that the quick model puts too far behind the best
+    schedule so far. ScheduleError of the first candidate if none can be scheduled.
     """
     done: list[Candidate] = []
+    rest: list[Candidate] = []
     refused: list[ScheduleError] = []
-    for candidate in found[:SCHEDULED]:
-        if done and candidate.cycles.total > REACH * min(c.scheduled for c in done):
-            break
+    shapes = set()
+    for candidate in found:
+        shape = (candidate.params.pixels, candidate.params.modes)
+        best = min((c.scheduled for c in done), default=math.inf)
+        far = candidate.cycles.total > REACH * best
+        if far or shape in shapes or len(done) + len(refused) == SCHEDULED:
+            rest.append(candidate)
+            continue
         try:
             done.append(replace(candidate, scheduled=cycles(candidate)))
+            shapes.add(shape)
         except ScheduleError as error:
             refused.append(error)
     if not done:
         raise refused[0]
-    rest = found[len(done) + len(refused) :]
     return (*sorted(done, key=lambda c: (c.scheduled, c.resources.luts)), *rest)

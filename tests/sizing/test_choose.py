@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fpga_gen.boards import Resources, load_board
@@ -27,10 +29,13 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
     return optimise(import_onnx(path))
 
 
-def candidates(*cycles: int) -> list[Candidate]:
-    """Engines with these cycles in the quick model; all cost the same."""
+def candidates(*cycles: int, pixels: tuple[int, ...] = (2, 4, 6, 8, 10)) -> list[Candidate]:
+    """Engines with these cycles in the quick model, and these pixels; all cost the same."""
     cost = Resources(1, 1, 1, 1, 1)
-    return [Candidate(SMALL, FrameCycles(c, 0, 0, 0), cost) for c in cycles]
+    return [
+        Candidate(replace(SMALL, pixels=p), FrameCycles(c, 0, 0, 0), cost)
+        for c, p in zip(cycles, pixels, strict=False)
+    ]
 
 
 def test_schedules_decide_and_the_rest_follows():
@@ -38,6 +43,11 @@ def test_schedules_decide_and_the_rest_follows():
     ranked = rank(candidates(*truth), lambda c: truth[c.cycles.total])
     assert [c.scheduled for c in ranked] == [119, 120, 125, 130, None]
     assert SCHEDULED == 4
+
+
+def test_one_engine_of_each_shape_is_scheduled():
+    ranked = rank(candidates(100, 101, 102, pixels=(2, 2, 4)), lambda c: 202 - c.cycles.total)
+    assert [(c.cycles.total, c.scheduled) for c in ranked] == [(102, 100), (100, 102), (101, None)]
 
 
 def test_what_is_far_behind_is_not_scheduled():
