@@ -157,8 +157,7 @@ class LaneMasks(wiring.Component):
         m.d.sync += [offset[0].eq(self.dy), offset[1].eq(self.dx)]
         count = copies_for(self.lanes * SIGN_LOADS)
         self.offset = [  # of the tap
-            copies(m, value, count, f"d{axis}_2")
-            for axis, value in zip("yx", offset, strict=True)
+            copies(m, value, count, f"d{axis}_2") for axis, value in zip("yx", offset, strict=True)
         ]
         # y + plus_y[wrap]: in row mode a row below at its end.
         self.plus_y = [Signal(9, name=f"plus_y_{wrap}", reset_less=True) for wrap in (0, 1)]
