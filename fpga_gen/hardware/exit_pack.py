@@ -31,8 +31,8 @@ class ExitPack(wiring.Component):
     """See module docstring.
 
     values, maxima come with valid and the slots' address and enable; high (byte plane) and offset
-    come a cycle before them, channels (bytes a pixel has) two cycles. mode, pool, out16, bases are constant
-    while results are on their way. load_*: a LOAD word for bases + load_pixel.
+    come a cycle before them, channels (bytes a pixel has) two cycles. mode, pool, out16, bases are
+    constant while results are on their way. load_*: a LOAD word for bases + load_pixel.
     write_*: to FeatureMemory.
     """
 

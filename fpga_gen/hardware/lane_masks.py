@@ -21,9 +21,9 @@ CONTROL_DELAY = 2  # cycles in which a beat reaches the lanes
 
 
 class LaneMasks(wiring.Component):
-    """Start: pulse `start`; initial coordinates are ready `lanes` + 1 cycles later (`ready`), at once
-    if they are those of the walk before, which ended with a `reinit`. `ready` tells two cycles
-    after `start`; the settings are there with `start` and stay until the next one.
+    """Start: pulse `start`; initial coordinates are ready `lanes` + 1 cycles later (`ready`, which
+    tells two cycles after `start`), at once if they are those of the walk before, which ended with
+    a `reinit`. The settings are there with `start` and stay until the next one.
 
     Per beat: `advance` (next pixel group; `row_end` restarts x in row mode), at the last beat of a
     slot instead `restore` (back to the tile start), `commit` (the next group is the new tile
@@ -149,7 +149,6 @@ class LaneMasks(wiring.Component):
 
     def _controls(self, m: Module) -> None:
         """Step one of the delay: the beat registered; step two is in every lane."""
-        c = COORDINATE_BITS
         names = ("advance", "restore", "commit", "reinit", "row_end")
         self.beat = {name: Signal(name=f"{name}_1") for name in names}
         m.d.sync += [self.beat[name].eq(getattr(self, name)) for name in names]
