@@ -9,7 +9,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_names import BEAT_ADDRESS_BITS, MAX_BURST
-from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.registers import WINDOWS
 
 TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": 24})
@@ -47,16 +46,11 @@ class BurstPlanner(wiring.Component):
         handed = Signal()
         checking = Signal()
 
-        # The state IDLE as registers: ready, and the enable of `checked`.
-        is_open, take = Signal(init=1), Signal(init=1, attrs=KEEP)
-        m.d.comb += self.transfer.ready.eq(is_open)
-        with m.If(take):
-            m.d.sync += checked.eq(self.transfer.payload)
-
         with m.FSM(name="check"):
             with m.State("IDLE"):
+                m.d.comb += self.transfer.ready.eq(1)
+                m.d.sync += checked.eq(self.transfer.payload)
                 with m.If(self.transfer.valid & self.transfer.p.beats.any()):
-                    m.d.sync += [is_open.eq(0), take.eq(0)]
                     m.next = "END"
             with m.State("END"):
                 m.d.comb += checking.eq(1)
@@ -76,7 +70,6 @@ class BurstPlanner(wiring.Component):
                     m.next = "STOPPED"
                 with m.Elif(hand_over):
                     m.d.comb += handed.eq(1)
-                    m.d.sync += [is_open.eq(1), take.eq(1)]
                     m.next = "IDLE"
             with m.State("STOPPED"):
                 m.d.comb += checking.eq(1)
@@ -87,7 +80,7 @@ class BurstPlanner(wiring.Component):
         size = Signal(range(MAX_BURST + 1), reset_less=True)
         final = Signal(reset_less=True)
         splitting = Signal()
-        offered, split = Signal(), Signal(attrs=KEEP)  # a copy for the registers here
+        offered = Signal()
         m.d.comb += [
             room.eq(MAX_BURST - address[: (MAX_BURST - 1).bit_length()]),
             hand_over.eq(~splitting),
@@ -98,19 +91,17 @@ class BurstPlanner(wiring.Component):
         ]
         with m.If(handed):
             m.d.sync += [address.eq(checked.address), left.eq(checked.beats), splitting.eq(1)]
-        with m.Elif(splitting & ~split):
+        with m.Elif(splitting & ~offered):
             m.d.sync += [
                 final.eq(left <= room),
                 size.eq(Mux(left <= room, left, room)),
                 offered.eq(1),
-                split.eq(1),
             ]
-        with m.Elif(split & self.burst.ready):
+        with m.Elif(offered & self.burst.ready):
             m.d.sync += [
                 address.eq(address + size),
                 left.eq(left - size),
                 offered.eq(0),
-                split.eq(0),
                 splitting.eq(~final),
             ]
         return m

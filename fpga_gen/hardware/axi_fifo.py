@@ -6,10 +6,6 @@ from amaranth import Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.fan_out import KEEP
-
-PART_BITS = 60  # bits of the output that share an enable
-
 
 class BlockFifo(wiring.Component):
     """First in, first out; `depth` (power of two) words of `width` bits in block RAM.
@@ -44,20 +40,15 @@ class BlockFifo(wiring.Component):
         read_port = storage.read_port()  # not transparent: a word is read a cycle after its write
         push = Signal()
         pop = Signal()
-        full = Signal()  # count is depth
         m.d.comb += [
-            self.write.ready.eq(~full),
+            self.write.ready.eq(self.count != self.depth),
             push.eq(self.write.valid & self.write.ready),
             pop.eq(self.read.valid & self.read.ready),
         ]
         write_at = Signal(range(2 * self.depth))
         read_at = Signal(range(2 * self.depth))
         popped = Signal()  # counted one cycle late: who waits for room waits for registers only
-        m.d.sync += [
-            popped.eq(pop),
-            self.count.eq(self.count + push - popped),
-            full.eq((full | (push & (self.count == self.depth - 1))) & ~popped),
-        ]
+        m.d.sync += [popped.eq(pop), self.count.eq(self.count + push - popped)]
         m.d.comb += [
             write_port.en.eq(push),
             write_port.addr.eq(write_at),
@@ -70,14 +61,9 @@ class BlockFifo(wiring.Component):
         fetched = Signal()  # the memory's output register holds a word
         load_output = Signal()
         load_fetched = Signal()
-        # Copies of `valid` and what follows from it, so that a part's enable is a gate of its own.
-        parts = range(0, self.width, PART_BITS)
-        valid = [Signal(name=f"valid_{n}", attrs=KEEP) for n in range(len(parts))]
-        loads = [Signal(name=f"load_{n}") for n in range(len(parts))]
         m.d.comb += [
             stored.eq(write_at != read_at),
             load_output.eq(~self.read.valid | self.read.ready),
-            *(load.eq(~v | self.read.ready) for load, v in zip(loads, valid, strict=True)),
             load_fetched.eq(~fetched | load_output),
             read_port.en.eq(load_fetched),
             read_port.addr.eq(read_at),
@@ -87,9 +73,5 @@ class BlockFifo(wiring.Component):
         payload = Signal(self.width, reset_less=True)
         m.d.comb += self.read.payload.eq(payload)
         with m.If(load_output):
-            m.d.sync += self.read.valid.eq(fetched)
-        for n, at in enumerate(parts):
-            with m.If(loads[n]):
-                part = slice(at, min(at + PART_BITS, self.width))
-                m.d.sync += [valid[n].eq(fetched), payload[part].eq(read_port.data[part])]
+            m.d.sync += [self.read.valid.eq(fetched), payload.eq(read_port.data)]
         return m

@@ -7,10 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_names import LITE, prefixed
-from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.registers import ADDRESS_BITS, REGISTERS
 
-STROBE_REGISTERS = 8
 _ROW = 16  # registers read by the first multiplexer stage
 _OFFSET_BITS = ADDRESS_BITS - 2
 
@@ -51,16 +49,14 @@ class CsrBlock(wiring.Component):
         have_address, have_data, commit = Signal(), Signal(), Signal()
         offset = Signal(_OFFSET_BITS, reset_less=True)
         word = Signal(32, reset_less=True)
-        # Copies of the byte enables for every few registers.
-        strobes = [
-            Signal(4, name=f"strobe_{n}", reset_less=True, attrs=KEEP)
-            for n in range(-(-len(REGISTERS) // STROBE_REGISTERS))
-        ]
+        strobe = Signal(4, reset_less=True)
+        mask = Signal(32)
         m.d.comb += [
             self.s_axi_awready.eq(~have_address),
             self.s_axi_wready.eq(~have_data),
             self.s_axi_bresp.eq(0),
             commit.eq(have_address & have_data & ~self.s_axi_bvalid),
+            mask.eq(Cat(bit.replicate(8) for bit in strobe)),
         ]
         with m.If(commit):
             m.d.sync += have_address.eq(0)
@@ -69,21 +65,17 @@ class CsrBlock(wiring.Component):
         with m.If(commit):
             m.d.sync += have_data.eq(0)
         with m.Elif(self.s_axi_wvalid & ~have_data):
-            m.d.sync += [have_data.eq(1), word.eq(self.s_axi_wdata)]
-            m.d.sync += [strobe.eq(self.s_axi_wstrb) for strobe in strobes]
+            m.d.sync += [have_data.eq(1), word.eq(self.s_axi_wdata), strobe.eq(self.s_axi_wstrb)]
         with m.If(commit):
             m.d.sync += self.s_axi_bvalid.eq(1)
         with m.Elif(self.s_axi_bready):
             m.d.sync += self.s_axi_bvalid.eq(0)
 
-        for number, register in enumerate(REGISTERS):
+        for register in REGISTERS:
             if register.access == "ro":
                 continue
-            strobe = strobes[number // STROBE_REGISTERS]
-            mask = Cat(bit.replicate(8) for bit in strobe)
-            # The cycle after `commit`: address, word and enables are still there.
             hit = Signal(name=f"write_{register.name.lower()}")
-            m.d.sync += hit.eq(commit & (offset == register.offset // 4))
+            m.d.comb += hit.eq(commit & (offset == register.offset // 4))
             for field in register.fields:
                 port = register.port(field)
                 bits = slice(field.lsb, field.lsb + field.bits)
@@ -99,26 +91,20 @@ class CsrBlock(wiring.Component):
 
     def _read_side(self, m: Module) -> None:
         waiting, selected = Signal(), Signal()
-        groups = sorted({r.offset // 4 // _ROW for r in REGISTERS})
         offset = Signal(_OFFSET_BITS, reset_less=True)
-        places = {  # in a row of registers, a copy per row
-            index: Signal((_ROW - 1).bit_length(), name=f"place_{index}", attrs=KEEP)
-            for index in groups
-        }
         m.d.comb += [self.s_axi_arready.eq(~waiting), self.s_axi_rresp.eq(0)]
         finished = Signal()
         m.d.comb += finished.eq(self.s_axi_rvalid & self.s_axi_rready)
         with m.If(self.s_axi_arvalid & ~waiting):
             m.d.sync += [waiting.eq(1), offset.eq(self.s_axi_araddr[2:])]
-            m.d.sync += [place.eq(self.s_axi_araddr[2:]) for place in places.values()]
         with m.Elif(finished):
             m.d.sync += waiting.eq(0)
 
         # Two registered multiplexer stages: within rows of 16 registers, then between rows.
         rows: dict[int, Signal] = {}
-        for index in groups:
+        for index in sorted({r.offset // 4 // _ROW for r in REGISTERS}):
             rows[index] = row = Signal(32, name=f"row{index}", reset_less=True)
-            with m.Switch(places[index]):
+            with m.Switch(offset[: (_ROW - 1).bit_length()]):
                 for register in REGISTERS:
                     at, position = divmod(register.offset // 4, _ROW)
                     if at == index:

@@ -7,9 +7,8 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
-from fpga_gen.hardware.axi_fifo import PART_BITS, BlockFifo
+from fpga_gen.hardware.axi_fifo import BlockFifo
 from fpga_gen.hardware.axi_names import BEAT_BYTES, BEAT_SHIFT, MAX_BURST, SIDEBAND, WRITE
-from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.params import PORT_BITS
 
 MAX_RESPONSES = 16  # bursts without a response
@@ -84,15 +83,8 @@ class WritePort(wiring.Component):
 
         # Address channel.
         address = Signal.like(planner.burst.p.address, reset_less=True)
-        # One cycle late; until a burst is issued what it waits for only grows.
-        m.d.sync += covered.eq(
-            planner.burst.valid
-            & ~issue
-            & (available >= size)
-            & bursts.w_rdy
-            & (unanswered != MAX_RESPONSES)
-        )
         m.d.comb += [
+            covered.eq((available >= size) & bursts.w_rdy & (unanswered != MAX_RESPONSES)),
             planner.burst.ready.eq((~self.awvalid | self.awready) & covered & ~self.flush),
             issue.eq(planner.burst.valid & planner.burst.ready),
             self.awaddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
@@ -111,8 +103,6 @@ class WritePort(wiring.Component):
         # Data channel: the beats of one burst after the other, through an output register.
         left = Signal.like(size)  # beats of the current burst not yet in the output register
         some, last = Signal(), Signal()  # left is not 0; left is 1
-        parts = range(0, PORT_BITS, PART_BITS)  # of the output register, with enables of their own
-        somes = [Signal(name=f"some_{n}", attrs=KEEP) for n in range(len(parts))]
         load = Signal()
         m.d.comb += [
             load.eq(some & beats.read.valid & (~self.wvalid | self.wready)),
@@ -125,7 +115,6 @@ class WritePort(wiring.Component):
             m.d.sync += [
                 left.eq(bursts.r_data),
                 some.eq(bursts.r_rdy),
-                *(copy.eq(bursts.r_rdy) for copy in somes),
                 last.eq(bursts.r_rdy & (bursts.r_data == 1)),
             ]
         with m.Elif(load):
@@ -133,13 +122,9 @@ class WritePort(wiring.Component):
         word = Signal(PORT_BITS, reset_less=True)
         m.d.comb += self.wdata.eq(word)
         with m.If(load):
-            m.d.sync += [self.wvalid.eq(1), self.wlast.eq(last)]
+            m.d.sync += [self.wvalid.eq(1), word.eq(beats.read.payload), self.wlast.eq(last)]
         with m.Elif(self.wready):
             m.d.sync += self.wvalid.eq(0)
-        for copy, at in zip(somes, parts, strict=True):
-            with m.If(copy & beats.read.valid & (~self.wvalid | self.wready)):
-                part = slice(at, min(at + PART_BITS, PORT_BITS))
-                m.d.sync += word[part].eq(beats.read.payload[part])
         m.d.sync += self.sent.eq(self.wvalid & self.wready)
 
         # Response channel.
