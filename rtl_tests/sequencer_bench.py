@@ -23,6 +23,7 @@ from fpga_gen.isa import (
 )
 from rtl_tests.axi_bench import simulate
 
+START_DELAY = 2  # cycles from the decision to start to the pulse
 UNITS = {Op.CONV: "walker", Op.POOL: "walker", Op.VECTOR: "vector"}
 UNITS |= {Op.LOAD: "load", Op.STORE: "store"}
 
@@ -129,7 +130,8 @@ class Bench:
         dut, rng = self.dut, self.rng
         names = ("walker", "vector", "load", "store")
         busy = dict.fromkeys(names, False)
-        calm, before = 0, (False, False, False)  # units idle, exit idle, parameters ready
+        # units idle, exit idle, parameters ready: two cycles ago, when the start was decided
+        calm, history = 0, [(False, False, False)] * START_DELAY
         running: int | None = None  # header of the busy unit
         reads: list[tuple[int, int]] = []  # table reads that are still to be made
         asked: tuple[int, int] | None = None
@@ -185,7 +187,7 @@ class Bench:
                 self.start_cycles.append(self.cycle)
                 assert layer == len(self.started)
                 running = header
-                self._check_start(instruction, name, header, before)
+                self._check_start(instruction, name, header, history[0])
                 busy[name] = True
                 if name == "walker":
                     reads = [(0, k) for k in range(len(instruction.blocks))]
@@ -193,14 +195,13 @@ class Bench:
             if done:
                 self.done += 1
                 assert len(self.started) == len(self.expected)
-                assert before[0]
-                assert before[1]
+                assert history[0][:2] == (True, True)
             for name in names:
                 idle = not reads and not self.hold and rng.random() < self.patience / 3
                 if busy[name] and idle and not any(starts):
                     busy[name] = False
             calm = 0 if any(busy.values()) else calm + 1
-            before = now
+            history = [*history[1:], now]
 
     def _check_start(self, i: Instruction, name: str, header: int, before: tuple) -> None:
         assert name == UNITS[i.op]

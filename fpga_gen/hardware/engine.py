@@ -258,12 +258,11 @@ class Engine(wiring.Component):
             {
                 "act": lanes[: p.pixels * w],
                 "valid": pool_valid,
-                "t": beat["t"],
+                "t": delay(m, walker.beat_t, lag - 1, "pool_t"),  # a cycle ahead
                 "first": beat["first"],
                 "last": beat["last"],
                 "done_valid": pool_done,
                 "done_t": pool_done_t,
-                "drain_en": Const(1, 1),
                 "drain_t": exit_.drain_t,
                 "drain_lane": exit_.drain_lane,
                 "drain": maxima,

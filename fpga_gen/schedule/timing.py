@@ -31,9 +31,9 @@ class Timing:
     array_latency: int = 20
     drain_tail: int = 18
     drain_ahead: int = -2
-    drain_safe: int = 4
+    drain_safe: int = 3
     wait_tail: int = 20
-    instruction: int = 7
+    instruction: int = 9
     vector_tail: int = 19
     vector_block: int = 4
     load_word: float = 1.0
