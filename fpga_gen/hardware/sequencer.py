@@ -37,7 +37,8 @@ class Sequencer(wiring.Component):
     """See module docstring.
 
     Starts: walker_start (CONV, POOL), vector_start, load_start, store_start: pulses; `header` holds
-    the instruction from the pulse on. *_busy from the units; exit_idle: all results are readable.
+    the instruction from the pulse on, until the next one (a STORE runs beside others). *_busy from
+    the units; exit_idle: all results are readable.
     block_index/tap_index -> block/tap one cycle later. done: pulse after END.
     """
 
@@ -159,13 +160,16 @@ class Sequencer(wiring.Component):
         end = Signal(len(self.pc))  # program words written
         pairs = Signal(range(MAX_TABLE // 2 + 1))
         units_idle = Signal()
+        after_store = Signal()  # the instruction waits for the store unit
         alone = Signal()  # the instruction needs all earlier results in memory
         is_walk = (walk.op == Op.CONV) | (walk.op == Op.POOL)
         m.d.comb += [
             units_idle.eq(
-                ~(self.walker_busy | self.vector_busy | self.load_busy | self.store_busy)
+                ~(self.walker_busy | self.vector_busy | self.load_busy)
+                & ~(self.store_busy & after_store)
             ),
-            alone.eq(walk.wait | ~is_walk),
+            after_store.eq((walk.op == Op.STORE) | (walk.op == Op.END)),
+            alone.eq(walk.wait | ~(is_walk | (walk.op == Op.STORE))),
             self.fetch_region.eq(fetch.region),
             self.fetch_offset.eq(fetch.offset),
             self.fetch_words.eq(fetch.words),

@@ -11,6 +11,7 @@ from fpga_gen.hardware.axi_fifo import BlockFifo
 from fpga_gen.hardware.axi_names import BEAT_BYTES, BEAT_SHIFT, MAX_BURST, SIDEBAND, WRITE
 from fpga_gen.hardware.params import PORT_BITS
 
+ROOM = 32  # beats that a producer may have on their way
 MAX_RESPONSES = 16  # bursts without a response
 BURST_QUEUE_DEPTH = 4
 
@@ -26,11 +27,11 @@ class WritePort(wiring.Component):
     until `drained`.
 
     Members: the AXI4 write channels (names of axi_names.WRITE); transfer: In stream(TRANSFER);
-    data: In stream(128); windows: In, static; flush: In; idle: Out, every accepted transfer is
-    written and answered (falls in the cycle after a transfer is accepted); drained: Out, idle and
-    no beat is buffered; violation: Out, a transfer was outside every window, it was not issued;
-    failed: Out, a response was an error; failed_response: Out(2), that BRESP; sent: Out, strobe
-    per beat.
+    data: In stream(128); room: Out, ROOM more beats are taken after it falls; windows: In, static;
+    flush: In; idle: Out, every accepted transfer is written and answered (falls in the cycle after
+    a transfer is accepted); drained: Out, idle and no beat is buffered; violation: Out, a transfer
+    was outside every window, it was not issued; failed: Out, a response was an error;
+    failed_response: Out(2), that BRESP; sent: Out, strobe per beat.
     """
 
     def __init__(self, *, depth: int = 512) -> None:
@@ -41,6 +42,7 @@ class WritePort(wiring.Component):
                 **WRITE,
                 "transfer": In(stream.Signature(TRANSFER)),
                 "data": In(stream.Signature(PORT_BITS)),
+                "room": Out(1),
                 "windows": In(WINDOW_SET),
                 "flush": In(1),
                 "idle": Out(1),
@@ -74,6 +76,7 @@ class WritePort(wiring.Component):
             self.data.ready.eq(beats.write.ready & ~self.flush),
             push.eq(self.data.valid & self.data.ready),
         ]
+        m.d.sync += self.room.eq(beats.count < self.depth - ROOM - 2)
         change = Signal(signed(2))  # one cycle late: a burst waits for a beat a cycle longer
         m.d.sync += [
             change.eq(push - discard),
