@@ -7,8 +7,9 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
-from fpga_gen.hardware.axi_fifo import BlockFifo
+from fpga_gen.hardware.axi_fifo import PART, BlockFifo
 from fpga_gen.hardware.axi_names import BEAT_BYTES, BEAT_SHIFT, MAX_BURST, SIDEBAND, WRITE
+from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.params import PORT_BITS
 
 ROOM = 32  # beats that a producer may have on their way
@@ -68,7 +69,10 @@ class WritePort(wiring.Component):
 
         available = Signal(range(self.depth + 1))  # buffered beats that belong to no burst
         unanswered = Signal(range(MAX_RESPONSES + 1))
-        push, discard, issue, covered = Signal(), Signal(), Signal(), Signal()
+        push, discard, issue = Signal(), Signal(), Signal()
+        # Registered; what they need can only come, not go, while a burst waits.
+        covered = Signal()  # its beats are there, and room for its length and response
+        quiet = Signal(init=1)  # no response is outstanding
         size = planner.burst.p.beats
         m.d.comb += [
             beats.write.payload.eq(self.data.payload),
@@ -82,12 +86,19 @@ class WritePort(wiring.Component):
             change.eq(push - discard),
             available.eq(available + change - Mux(issue, size, 0)),
             unanswered.eq(unanswered + issue - self.bvalid),
+            quiet.eq((unanswered == 0) & ~issue),
+            covered.eq(
+                (available >= size)
+                & bursts.w_rdy
+                & (unanswered != MAX_RESPONSES)
+                & planner.burst.valid
+                & ~issue
+            ),
         ]
 
         # Address channel.
         address = Signal.like(planner.burst.p.address, reset_less=True)
         m.d.comb += [
-            covered.eq((available >= size) & bursts.w_rdy & (unanswered != MAX_RESPONSES)),
             planner.burst.ready.eq((~self.awvalid | self.awready) & covered & ~self.flush),
             issue.eq(planner.burst.valid & planner.burst.ready),
             self.awaddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
@@ -122,18 +133,25 @@ class WritePort(wiring.Component):
             ]
         with m.Elif(load):
             m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
-        word = Signal(PORT_BITS, reset_less=True)
-        m.d.comb += self.wdata.eq(word)
+        words, valids = [], []  # a copy of `wvalid` for every part of the word that it gates
+        for at in range(0, PORT_BITS, PART):
+            word = Signal(min(PART, PORT_BITS - at), name=f"word_{at}", reset_less=True)
+            valid = Signal(name=f"wvalid_{at}", attrs=KEEP)
+            with m.If(some & beats.read.valid & (~valid | self.wready)):
+                m.d.sync += [valid.eq(1), word.eq(beats.read.payload[at : at + PART])]
+            with m.Elif(self.wready):
+                m.d.sync += valid.eq(0)
+            words.append(word)
+            valids.append(valid)
+        m.d.comb += [self.wvalid.eq(valids[0]), self.wdata.eq(Cat(words))]
         with m.If(load):
-            m.d.sync += [self.wvalid.eq(1), word.eq(beats.read.payload), self.wlast.eq(last)]
-        with m.Elif(self.wready):
-            m.d.sync += self.wvalid.eq(0)
+            m.d.sync += self.wlast.eq(last)
         m.d.sync += self.sent.eq(self.wvalid & self.wready)
 
         # Response channel.
         m.d.comb += [
             self.bready.eq(1),
-            self.idle.eq(~planner.busy & (unanswered == 0)),
+            self.idle.eq(~planner.busy & quiet),
             self.drained.eq(self.idle & (beats.count == 0)),
         ]
         with m.If(self.flush):

@@ -122,9 +122,10 @@ def _programs(job: _Job, plan: Plan, places: dict[str, Placement], mix: bool) ->
         trace.append((len(body) + point[0], point[1]))
         body += added
     step = plan.steps[-1]
+    offset = offsets.get(step.node.output)
     lengths: set[int] = set()
-    for pieces in range(1, MOST_PIECES + 1):
-        added, point = _step(job, step, places, mix, pieces, offsets[step.node.output])
+    for pieces in range(1, 2 if offset is None else MOST_PIECES + 1):
+        added, point = _step(job, step, places, mix, pieces, offset)
         if len(added) not in lengths:
             lengths.add(len(added))
             points = [*trace, (len(body) + point[0], point[1])]
