@@ -29,8 +29,13 @@ y_words, x_words: 64-bit words of the tables.
 Parameters come from the weight stream (one block of mode-1 parameters). `direct` = 1: no tables,
 source pixel = output pixel. A VECTOR or LOAD starts when all earlier results are in memory.
 
-LOAD words of the stream into memory; STORE memory words to the output region; FETCH queues a
-region for the stream reader. Stream order is the program order of its consumers.
+LOAD words of the stream into memory. FETCH queues a region for the stream reader. Stream order is
+the program order of its consumers.
+
+STORE memory words to the output region. It is handed to the store unit when that has read the words
+of the STORE before, and runs beside the instructions that follow: it begins when every earlier
+result is in memory, whatever its `wait` says. END waits for it. No other instruction does: nothing
+may write its words before the next STORE or END.
 """
 
 from __future__ import annotations

@@ -69,6 +69,20 @@ def test_programs(params, patience):
     check_commands(bench)
 
 
+def test_store_runs_beside_others():
+    """While the store unit is busy, other instructions begin; the next STORE and END wait for it
+    (see sequencer_bench)."""
+    rng = random.Random(12)
+    walks = [walk(rng, Op.CONV, 1, 1, wait) for wait in (0, 1, 0)]
+    store = random_instruction(rng, Op.STORE)
+    bench = Bench(SMALL, [store, *walks, store, *walks, END], seed=6, patience=0.6)
+    bench.slow_store = True
+    bench.run()
+    assert bench.started == bench.expected
+    assert bench.beside == 6
+    assert bench.done == 1
+
+
 def test_longest_tables():
     """255 blocks and 255 taps, twice: the second is decoded while the first is read."""
     rng = random.Random(5)

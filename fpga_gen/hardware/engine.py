@@ -53,7 +53,7 @@ class Engine(wiring.Component):
                 "store_offset": Out(32),
                 "store_beats": Out(24),
                 "store_data_valid": Out(1),
-                "store_data_ready": In(1),
+                "store_room": In(1),
                 "store_data": Out(128),
                 "done": Out(1),
                 "error": Out(1),
@@ -150,6 +150,9 @@ class Engine(wiring.Component):
             store.start.eq(sequencer.store_start),
             store.header.eq(sequencer.header),
             sequencer.store_busy.eq(store.busy),
+            store.results_in.eq(exit_.idle),
+            store.granted.eq(~walker.beat_valid & ~vector.read_valid),
+            walker.give_way.eq(store.request),
             # Exit path.
             exit_.vector_start.eq(sequencer.vector_start),
             exit_.vector_header.eq(sequencer.header),
@@ -175,7 +178,6 @@ class Engine(wiring.Component):
         ]
 
     def _memory(self, m, memory, walker, vector, store, exit_) -> None:
-        w = self.params.word_bits
         m.d.comb += [
             memory.r_address.eq(
                 Mux(
@@ -186,7 +188,7 @@ class Engine(wiring.Component):
             ),
             memory.r_double.eq(walker.beat_valid & walker.beat_double),
             vector.read_data.eq(memory.r_data[: len(vector.read_data)]),
-            store.read_data.eq(memory.r_data[:w]),
+            store.read_data.eq(memory.r_data[: len(store.read_data)]),
             memory.w_valid.eq(exit_.write_valid),
             memory.w_address.eq(exit_.write_address),
             memory.w_data.eq(exit_.write_data),
@@ -305,7 +307,7 @@ class Engine(wiring.Component):
             self.store_offset.eq(store.command_offset),
             self.store_beats.eq(store.command_beats),
             self.store_data_valid.eq(store.data_valid),
-            store.data_ready.eq(self.store_data_ready),
+            store.room.eq(self.store_room),
             self.store_data.eq(store.data),
         ]
         m.d.sync += [

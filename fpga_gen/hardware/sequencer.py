@@ -42,7 +42,8 @@ class Sequencer(wiring.Component):
     """See module docstring.
 
     Starts: walker_start (CONV, POOL), vector_start, load_start, store_start: pulses; `header` holds
-    the instruction from the pulse on. *_busy from the units; exit_idle: all results are readable.
+    the instruction from the pulse on, until the next one (a STORE runs beside others). *_busy from
+    the units; exit_idle: all results are readable.
     block_index/tap_index -> block/tap one cycle later. done: pulse after END.
     """
 
@@ -256,13 +257,16 @@ class Sequencer(wiring.Component):
         when its header is there."""
         dispatched = Signal()
         units_idle = Signal()
+        after_store = Signal()  # the instruction waits for the store unit
         alone = Signal()  # the instruction needs all earlier results in memory
         self.may_start = Signal()
         m.d.comb += [
             units_idle.eq(
-                ~(self.walker_busy | self.vector_busy | self.load_busy | self.store_busy)
+                ~(self.walker_busy | self.vector_busy | self.load_busy)
+                & ~(self.store_busy & after_store)
             ),
-            alone.eq(self.walk.wait | ~self.is_walk),
+            after_store.eq((self.walk.op == Op.STORE) | (self.walk.op == Op.END)),
+            alone.eq(self.walk.wait | ~(self.is_walk | (self.walk.op == Op.STORE))),
             self.may_start.eq(
                 units_idle
                 & (self.exit_idle | ~alone)

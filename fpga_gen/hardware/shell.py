@@ -54,7 +54,8 @@ class Shell(wiring.Component):
             the region's base; words: 24, stream words}; 32 may queue.
         words: Out stream(ports*128).
         store: In stream {offset: 32, units of 16 bytes from OUTPUT; beats: 24 of 16 bytes}.
-        store_data: In stream(128), the beats of the stores in order.
+        store_data: In stream(128), the beats of the stores in order; store_room: Out,
+            write_dma.ROOM more beats are taken after it falls.
         store_idle: Out, all accepted stores are in memory (0 in the cycle after one is accepted).
         done: In, pulse; every store has been accepted with its data.
         error, error_code, error_info: In, pulse with a registers.ErrorCode and 16 bits of detail.
@@ -76,6 +77,7 @@ class Shell(wiring.Component):
                 "words": Out(stream.Signature(params.ports * PORT_BITS)),
                 "store": In(stream.Signature(STORE)),
                 "store_data": In(stream.Signature(PORT_BITS)),
+                "store_room": Out(1),
                 "store_idle": Out(1),
                 "done": In(1),
                 "error": In(1),
@@ -212,6 +214,7 @@ class Shell(wiring.Component):
         m.d.comb += [
             self.store.ready.eq(ready),
             self.store_idle.eq(write.idle & ~pending),
+            self.store_room.eq(write.room),
             self.program_words.eq(csr.program_words),
         ]
         wiring.connect(m, wiring.flipped(self.store_data), write.data)

@@ -35,6 +35,7 @@ class Walker(wiring.Component):
     credit: a staged slot exists (pulse credit_add per slot); claim is implied by a slot start.
     token: one tile for the exit path; a tile's last slot starts only when the token register is
     empty and `drain_free` says that its drain memory will be.
+    give_way: a pulse asks for one cycle without a beat, at the next start of a slot.
     Beat outputs are registered: beat_valid, t, first, shift, last, switch, pad, address, mode.
     """
 
@@ -55,6 +56,7 @@ class Walker(wiring.Component):
             "lanes_ready": In(1),
             "credit_add": In(1),
             "drain_free": In(1),
+            "give_way": In(1),
             "token_valid": Out(1),
             "token_ready": In(1),
             "token_header": Out(64 * HEADER_WORDS),
@@ -295,7 +297,9 @@ class Walker(wiring.Component):
         credit = Signal(3)
         old_enough = Signal()
         may_start = Signal()
+        could_begin = Signal()
         begin = Signal()
+        give_way = Signal()
         token_blocked = Signal()
         weights_ready = Signal()
         idle = Signal()
@@ -314,7 +318,8 @@ class Walker(wiring.Component):
             # One cycle more than the token: `drain_free` is that old.
             token_blocked.eq(rec["last"] & (~drain_free | self.token_valid | token_taken | push)),
             may_start.eq(self.rec_valid & weights_ready & ~token_blocked & self.lanes_ready),
-            begin.eq(may_start & old_enough & idle),
+            could_begin.eq(may_start & old_enough & idle),
+            begin.eq(could_begin & ~give_way),
             self.rec_take.eq(begin),
             self.busy.eq(running),
             self.stall_weights.eq(self.rec_valid & ~weights_ready & idle),
@@ -325,6 +330,10 @@ class Walker(wiring.Component):
             credit_add.eq(self.credit_add),
             credit.eq(credit + credit_add - (begin & ~self.pool)),
         ]
+        with m.If(self.give_way):
+            m.d.sync += give_way.eq(1)
+        with m.Elif(could_begin):
+            m.d.sync += give_way.eq(0)
         with m.If(self.start):
             m.d.sync += [running.eq(1), age.eq(self.slot_minimum)]
         with m.Elif(final & slot["end"]):

@@ -12,6 +12,7 @@ from fpga_gen.schedule.conv_blocks import Block, check_accumulator, conv_blocks,
 from fpga_gen.schedule.conv_plan import plan_conv
 from fpga_gen.schedule.lowered import Lowered, output_fields, own_bytes
 from fpga_gen.schedule.placement import Placement
+from fpga_gen.schedule.storing import cut_runs
 from fpga_gen.schedule.timing import Timing
 from fpga_gen.schedule.walk import TapTable, walk_fields
 from fpga_gen.schedule.weights import pack_params, pack_slots
@@ -46,9 +47,10 @@ def lower_conv(
     timing: Timing,
     rows: tuple[int, int] | None = None,
     mix: bool = True,
+    pieces: int = 1,
 ) -> list[Lowered]:
     """CONV instructions of a layer, or of a window [first, end) of its output rows; mix: modes may
-    differ within the layer."""
+    differ within the layer; pieces: most parts in which a whole result map can be stored."""
     out, place = tensors[node.output], places[node.output]
     geometry = conv_geometry(node, tensors, rows)
     if node.wide != any(tensors[i].format.bits == 16 for i in node.inputs):
@@ -65,7 +67,9 @@ def lower_conv(
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(places[i])))
     mult, shift = node.mult[order], node.shift[order]
     lowered = []
-    for run in plan.runs:
+    if geometry.rows != (0, out.height):
+        pieces = 1
+    for run, final in zip(*cut_runs(plan.runs, place.layout, params, pieces), strict=True):
         first = run.first
         last = first + run.channels
         byte = place.layout.byte_offset + first
@@ -106,6 +110,7 @@ def lower_conv(
                 ),
                 reads,
                 own_bytes(place),
+                final,
             )
         )
     return lowered

@@ -2,8 +2,9 @@
 
 It sees what the hardware sees: program, weight and input bytes. The memory starts with random
 bytes, and every rule the hardware relies on is checked: bytes are used only once they were
-written and waited for, write steps are free of bank conflicts, addresses are in range, streams
-are consumed to the last word. A broken rule raises ProgramError with the instruction's index.
+written and waited for, nothing is written where a STORE may still read, write steps are free of
+bank conflicts, addresses are in range, streams are consumed to the last word. A broken rule raises
+ProgramError with the instruction's index.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class _Engine:
     def _store(self, i: Instruction) -> None:
         f = i.fields
         base, start = self.address(f, "base"), f["offset"] * BEAT_BYTES
-        raw = self.memory.read_run(base, f["words"]).view(np.uint8).reshape(-1)
+        raw = self.memory.store(base, f["words"]).view(np.uint8).reshape(-1)
         if len(raw) % BEAT_BYTES or start + len(raw) > len(self.output):
             raise ProgramError(f"STORE of {len(raw)} bytes at {start} leaves the output region")
         self.output[start : start + len(raw)] = raw

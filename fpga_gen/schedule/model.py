@@ -1,8 +1,8 @@
 """Cycle model: walks the program by instruction, group, tile and, where it streams, slot.
 
-Three clocks run against each other: the array (reads and multiplies), the exit path (drains the
-tile before), and the weight stream (arrives at the DRAM rate, runs ahead as far as the weight
-buffer holds).
+Four clocks run against each other: the array (reads and multiplies), the exit path (drains the
+tile before), the weight stream (arrives at the DRAM rate, runs ahead as far as the weight
+buffer holds), and the store unit (see store_model).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import Instruction, Op, VectorOp
 from fpga_gen.schedule.layout import BEAT_BYTES
+from fpga_gen.schedule.store_model import StoreClock
 from fpga_gen.schedule.timing import (
     Timing,
     drain_lead,
@@ -24,13 +25,14 @@ from fpga_gen.schedule.timing import (
     tile_sizes,
 )
 
-ALONE = (Op.VECTOR, Op.LOAD, Op.STORE, Op.END)  # these wait whatever their flag says
-BURST_BEATS = 64  # longest write burst: it leaves once its last beat is there
+ALONE = (Op.VECTOR, Op.LOAD, Op.END)  # these wait for earlier results whatever their flag says
+AFTER_STORE = (Op.STORE, Op.END)  # these wait for the store unit
 
 
 @dataclass(frozen=True)
 class Span:
-    """One instruction. start: its dispatch; end: when its unit has read its last word;
+    """One instruction. start: its dispatch; end: when its unit has read its last word, of a STORE
+    when it is handed over, unless the next instruction waits for it;
     stall_weights: cycles it waited for the stream; stall_drain: for the exit path;
     stream_granules, write_bytes: its traffic."""
 
@@ -90,7 +92,7 @@ class _Machine:
         self.drained = begin  # all results so far are in memory
         self.decoded = begin
         self.vector_end = begin
-        self.written = begin  # all stores are in DRAM
+        self.store = StoreClock(params, timing, begin)
         self.stream = _Stream(params, timing, begin + timing.dram_latency)
         self.stall_weights = self.stall_drain = 0.0
 
@@ -118,7 +120,7 @@ class _Machine:
             self.stream.take(p.param_granules(mode))
             self.now += param_time(p, timing, mode, slots, sizes[0])
             for index, size in enumerate(sizes):
-                length = times[size]
+                length, first = times[size], self.now
                 if index == 0:
                     begin = self._streamed(slots, granules, length, len(sizes) == 1)
                 else:
@@ -126,6 +128,7 @@ class _Machine:
                     if index == len(sizes) - 1:
                         self.stream.free(begin)
                 self._tile(begin, length, size, f)
+                self.now += self.store.beside(first, self.now, length, length - size)
 
     def _streamed(self, slots: int, granules: int, length: float, release: bool) -> float:
         """Start of the last slot of a tile whose weights come straight from the stream."""
@@ -150,6 +153,8 @@ class _Machine:
         if free > begin:
             self.stall_drain += free - begin
             begin = free
+        if begin > self.drained:
+            self.store.results_in(self.drained)
         self.now = begin + length
         steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]), pool)
         start = max(begin + timing.array_latency, self.drained - timing.drain_tail)
@@ -162,8 +167,10 @@ class _Machine:
             for count, size in sizes:
                 length = max(size, self.timing.min_slot)
                 for _ in range(count):
-                    begin = self.now + (f["slots"] - 1) * length
+                    first = self.now
+                    begin = first + (f["slots"] - 1) * length
                     self._tile(begin, length, size, f, pool=True)
+                    self.now += self.store.beside(first, self.now, length, length - size)
 
     def vector(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
@@ -180,6 +187,11 @@ class _Machine:
         self.now += timing.vector_tail
         self.vector_end = self.now
         self.drained = self.now  # its last results are on their way when the unit is free
+
+    def await_store(self) -> None:
+        """The store unit has read all its words."""
+        self.store.results_in(self.drained)
+        self.now = self.store.finish(self.now)
 
     def load(self, i: Instruction) -> None:
         self.stream.align()
@@ -203,11 +215,17 @@ def run_model(
         Op.LOAD: machine.load,
     }
     spans = []
-    for instruction, words in zip(instructions, sizes, strict=True):
+    following = [i.op for i in instructions[1:]] + [None]
+    for instruction, words, after in zip(instructions, sizes, following, strict=True):
         machine.decode(instruction, words)
+        free = machine.now
         machine.now = max(machine.now + timing.instruction, machine.decoded)
         if instruction.fields.get("wait") or instruction.op in ALONE:
             machine.now = max(machine.now, machine.drained + timing.wait_tail)
+            machine.store.results_in(machine.drained)
+        machine.store.free(free, machine.now)
+        if instruction.op in AFTER_STORE:
+            machine.await_store()
         begin = machine.now
         machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
         stalls, position = (machine.stall_weights, machine.stall_drain), machine.stream.position
@@ -216,8 +234,9 @@ def run_model(
             steps[instruction.op](instruction)
         elif instruction.op == Op.STORE:
             written = instruction.fields["words"] * params.in_channels
-            machine.now += instruction.fields["words"] + timing.store_latency
-            machine.written = machine.now + min(written // BEAT_BYTES, BURST_BEATS)
+            machine.store.start(machine.now, written // BEAT_BYTES)
+            if after in AFTER_STORE:
+                machine.await_store()
         spans.append(
             Span(
                 start=round(begin),
@@ -228,4 +247,4 @@ def run_model(
                 write_bytes=written,
             )
         )
-    return Timeline(tuple(spans), round(max(machine.now, machine.written) + timing.end))
+    return Timeline(tuple(spans), round(max(machine.now, machine.store.written) + timing.end))

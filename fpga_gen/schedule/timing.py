@@ -17,11 +17,12 @@ class Timing:
     write; drain_ahead, drain_safe: see `drain_lead`;
     wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
-    word of a LOAD; load_tail: its end; store_latency: end of a STORE; end: last write response;
+    word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
+    its last read to its end; end: last write response;
     start: start command to the first fetch; dram_latency: first beat of a FETCH;
-    read_efficiency: used share of the read ports' beats (the rest is refresh); read_limit: bytes
-    per cycle that DRAM gives whatever the ports; weight_margin: words of the weight buffer that
-    a replayed group leaves free.
+    read_efficiency, write_efficiency: used share of the beats of the read ports and of the write
+    port (the rest is refresh); read_limit: bytes per cycle that DRAM gives whatever the ports;
+    weight_margin: words of the weight buffer that a replayed group leaves free.
     """
 
     min_slot: int = 8
@@ -43,6 +44,7 @@ class Timing:
     start: int = 16
     dram_latency: int = 60
     read_efficiency: float = 0.955
+    write_efficiency: float = 0.97
     read_limit: float = 48.6
     weight_margin: int = 64
 
