@@ -96,9 +96,7 @@ class ExitSteps(wiring.Component):
         token, which stays for some more, and in time for the first step, behind BASES."""
         p = self.params
         assert p.max_write_words >= 2
-        first, second = (
-            copies(m, self.new_walk, 1, f"new_walk_{n}", reset_less=False)[0] for n in range(2)
-        )
+        first, second, third = copies(m, self.new_walk, 3, "new_walk", reset_less=False)
         fields = header_fields(self.token_header, Op.CONV)
         used = Signal(range(p.pixels + 1))  # lanes of a pixel group that hold pixels
         m.d.comb += used.eq(Mux(fields.lanes < p.pixels, fields.lanes, p.pixels))
@@ -110,10 +108,13 @@ class ExitSteps(wiring.Component):
                 self.mode.eq(fields.mode),
                 self.pool.eq(self.token_pool),
                 self.vector.eq(0),
+            ]
+        with m.If(second):
+            m.d.sync += [
                 self.limit.eq(Mux(fields.row_mode, fields.row_width, fields.pixels)),
                 self.out_low.eq(fields.out_low),
             ]
-        with m.If(second):
+        with m.If(third):
             m.d.sync += [
                 self.row_mode.eq(fields.row_mode),
                 self.per_row.eq(fields.groups_per_row),
@@ -199,8 +200,9 @@ class ExitSteps(wiring.Component):
                 param_next.eq(param_next + 1),
                 self.param_held.eq(1),
             ]
-            m.d.comb += self.param_release.eq(self.param_held)
+            m.d.sync += self.param_release.eq(self.param_held)
 
+        m.d.sync += self.param_release.eq(0)
         with m.FSM(name="exit"):
             with m.State("WAIT"):
                 m.d.comb += [

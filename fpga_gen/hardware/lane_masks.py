@@ -72,7 +72,6 @@ class LaneMasks(wiring.Component):
         """Addends of the walk, worked out once: they change one cycle after `start`, when the last
         beat of the instruction before has passed (CONTROL_DELAY)."""
         c = COORDINATE_BITS
-        started = Signal(attrs=KEEP)
         halves = range(copies_for(3 * self.lanes))
         self.in_h_now, self.in_w_now = (
             [Signal(c, name=f"{n}_now_{k}", reset_less=True, attrs=KEEP) for k in halves]
@@ -81,11 +80,12 @@ class LaneMasks(wiring.Component):
         self.plus_x = Signal(14, reset_less=True)  # x + plus_x, or where that is outside
         self.minus_x = Signal(signed(c + 1), reset_less=True)  # x + minus_x on the next row
         self.row_mode_now = Signal(reset_less=True)
-        m.d.sync += started.eq(self.start)
+        started, *starts = copies(m, self.start, 1 + len(halves), "settings", reset_less=False)
+        for start, height, width in zip(starts, self.in_h_now, self.in_w_now, strict=True):
+            with m.If(start):
+                m.d.sync += [height.eq(self.in_h), width.eq(self.in_w)]
         with m.If(started):
             m.d.sync += [
-                *(now.eq(self.in_h) for now in self.in_h_now),
-                *(now.eq(self.in_w) for now in self.in_w_now),
                 self.plus_x.eq(self.step_dx),
                 self.row_mode_now.eq(self.row_mode),
                 # In row mode the row ends by `row_end`: the sum is never inside.

@@ -275,13 +275,14 @@ class Sequencer(wiring.Component):
         ]
         header = Signal(len(self.header), reset_less=True)
         parts = copies_for(len(header))
-        for n, enable in enumerate(copies(m, dispatched, parts, "take", reset_less=False)):
+        *enables, layer_start = copies(m, dispatched, parts + 1, "take", reset_less=False)
+        for n, enable in enumerate(enables):
             with m.If(enable):
                 part = slice(n * LOADS, (n + 1) * LOADS)
                 m.d.sync += header[part].eq(self.following[part])
-        m.d.comb += self.header.eq(header)
+        m.d.comb += [self.header.eq(header), self.layer_start.eq(layer_start)]
         pulses = (self.walker_start, self.vector_start, self.load_start, self.store_start)
-        m.d.sync += [self.layer_start.eq(dispatched), *(pulse.eq(0) for pulse in pulses)]
+        m.d.sync += [pulse.eq(0) for pulse in pulses]
         with m.If(dispatched):
             m.d.sync += [
                 self.layer.eq(self.layer + 1),

@@ -304,7 +304,7 @@ class Walker(wiring.Component):
         weights_ready = Signal()
         idle = Signal()
         drain_free = Signal()
-        push = Signal()  # a token is on its way
+        push = Signal(attrs=KEEP)  # a token is on its way
         token_taken = Signal()
         m.d.sync += [
             drain_free.eq(self.drain_free),
@@ -378,7 +378,7 @@ class Walker(wiring.Component):
             next_row_end.eq(Mux(row_end, single_group, cfg.row_mode & (column == before_last))),
         ]
         next_pixel = add(m, pixel, step, p.banks, "next_pixel")
-        started, tile_started = Signal(), Signal(attrs=KEEP)
+        started, tile_started = Signal(attrs=KEEP), Signal(attrs=KEEP)
         m.d.sync += [started.eq(self.start), tile_started.eq(self.start)]
         group_end = final & slot["group_end"]
         with m.If(started | group_end):
