@@ -75,9 +75,10 @@ class Surroundings:
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        ctx.set(dut.header, header(Op.STORE, words=9999))  # of the next instruction
-        cycles = 0
         assert ctx.get(dut.busy)
+        await ctx.tick()
+        ctx.set(dut.header, header(Op.STORE, words=9999))  # of the next instruction
+        cycles = 1
         while ctx.get(dut.busy):
             await ctx.tick()
             cycles += 1

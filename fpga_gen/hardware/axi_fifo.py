@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.fan_out import KEEP, LOADS
 
-PART = LOADS - 8  # payload bits with one copy of `valid`: it has a few other loads
+PART = LOADS - 16  # payload bits with one copy of `valid`: it has other loads
 
 
 class BlockFifo(wiring.Component):

@@ -183,7 +183,7 @@ class Engine(wiring.Component):
                 Mux(
                     vector.read_valid,
                     vector.read_address,
-                    Mux(store.read_valid, store.read_address, walker.beat_address),
+                    Mux(walker.beat_valid, walker.beat_address, store.read_address),
                 )
             ),
             memory.r_double.eq(walker.beat_valid & walker.beat_double),

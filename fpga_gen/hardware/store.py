@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add, constant, delay
 from fpga_gen.hardware.config_view import header_fields
-from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
+from fpga_gen.hardware.fan_out import KEEP, LOADS, copies, copies_for, tree
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
 from fpga_gen.hardware.write_dma import ROOM
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
@@ -18,8 +18,9 @@ class StoreUnit(wiring.Component):
     """Runs one STORE beside the other units: up to one beat per cycle, `params.store_words` memory
     words per access, while the write port has room.
 
-    It begins when `results_in` says that all earlier results are in memory. It reads when nobody
-    else does (`granted`); `request` asks the walker to leave a cycle free.
+    `header` is read with `start` and in the cycle after it. Reading begins when `results_in` says
+    that all earlier results are in memory, and goes on in cycles when nobody else reads
+    (`granted`); `request` asks the walker to leave one free.
 
     command_*: {offset, beats} of the write (valid/ready); data_valid, data: its beats, which the
     port must take (ROOM of them after `room` has fallen). busy: from start to the last beat. The
@@ -70,16 +71,18 @@ class StoreUnit(wiring.Component):
         results_in = Signal()  # since the start
         reading = Signal()
         pause = Signal(range(max(beats, 2)))  # cycles until the next access may come
-        ready = Signal(init=1)  # pause is 0
+        # pause is 0; the first copy is for all but the address.
+        ready = [Signal(name=f"ready_{n}", init=1, attrs=KEEP) for n in range(2)]
         settle = Signal(range(self.read_latency + beats + 2))
-        want = Signal()
+        want, step = Signal(), Signal()
         asked = Signal()
         taken = Signal(range(beats + 1))
         next_address = add(m, address, constant(p.store_words, p.banks), p.banks, "store_next")
         m.d.comb += [
             final.eq(left <= beats),
-            want.eq(reading & some & ready & self.room),
+            want.eq(reading & some & ready[0] & self.room),
             self.read_valid.eq(want & self.granted),
+            step.eq(reading & some & ready[1] & self.room & self.granted),
             self.read_address.eq(address),
             taken.eq(Mux(self.read_valid, Mux(final, left, beats), 0)),
         ]
@@ -87,11 +90,14 @@ class StoreUnit(wiring.Component):
             self.request.eq(want & ~self.read_valid & ~asked),
             asked.eq(want & ~self.read_valid),
         ]
+        with m.If(step):
+            m.d.sync += address.eq(next_address)
         with m.If(self.read_valid):
-            m.d.sync += [address.eq(next_address), left.eq(Mux(final, 0, left - beats))]
-            m.d.sync += [some.eq(~final), pause.eq(beats - 1), ready.eq(beats == 1)]
+            m.d.sync += [left.eq(left - beats), some.eq(~final), pause.eq(beats - 1)]
+            m.d.sync += [copy.eq(beats == 1) for copy in ready]
         with m.Elif(pause != 0):
-            m.d.sync += [pause.eq(pause - 1), ready.eq(pause == 1)]
+            m.d.sync += pause.eq(pause - 1)
+            m.d.sync += [copy.eq(pause == 1) for copy in ready]
         with m.If(self.results_in):
             m.d.sync += results_in.eq(1)
         with m.FSM(name="store"):
@@ -102,11 +108,15 @@ class StoreUnit(wiring.Component):
                         address.eq(cfg.base),
                         left.eq(cfg.words // per_beat),
                         some.eq(cfg.words.any()),
-                        self.command_offset.eq(cfg.offset),
-                        self.command_beats.eq(cfg.words // per_beat),
                         self.busy.eq(1),
                     ]
-                    m.next = "COMMAND"
+                    m.next = "FIELDS"
+            with m.State("FIELDS"):  # in a cycle of their own: fewer loads
+                m.d.sync += [
+                    self.command_offset.eq(cfg.offset),
+                    self.command_beats.eq(cfg.words // per_beat),
+                ]
+                m.next = "COMMAND"
             with m.State("COMMAND"):
                 m.d.comb += self.command_valid.eq(1)
                 with m.If(self.command_ready):
