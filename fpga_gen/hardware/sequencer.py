@@ -311,7 +311,10 @@ class Sequencer(wiring.Component):
                     self.command.groups.eq(walk.n_groups),
                     self.command.tiles.eq(walk.n_tiles),
                     self.command.slots.eq(walk.slots),
-                    self.command.words.eq(load.words),
+                    self.command.half_from.eq(walk.half_from),
+                    self.command.high_from.eq(walk.high_from),
+                    self.command.last_subgroups.eq(walk.last_subgroups),
+                    self.command.words.eq(load.stream_words),
                     self.command.kind.eq(KIND_CONV),
                 ]
                 with m.Switch(walk.op):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.slot_layout import slot_run
 from fpga_gen.isa import Instruction, Op, VectorOp
 from fpga_gen.schedule.layout import BEAT_BYTES
 from fpga_gen.schedule.timing import (
@@ -23,6 +24,7 @@ from fpga_gen.schedule.timing import (
     slot_time,
     tile_sizes,
 )
+from fpga_gen.schedule.weights import group_subgroups, slot_halves
 
 ALONE = (Op.VECTOR, Op.LOAD, Op.STORE, Op.END)  # these wait whatever their flag says
 BURST_BEATS = 64  # longest write burst: it leaves once its last beat is there
@@ -106,40 +108,41 @@ class _Machine:
 
     def conv(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
-        mode, slots = f["mode"] + 1, f["slots"]
+        mode = f["mode"] + 1
         sizes = [
             s
             for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
             for _ in range(count)
         ]
-        times = {s: slot_time(p, timing, mode, s) for s in set(sizes)}
-        granules = p.slot_granules(mode)
-        for _ in range(f["n_groups"]):
+        for group in range(f["n_groups"]):
+            times = {size: slot_times(p, timing, f, group, size) for size in set(sizes)}
+            loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
             self.stream.take(p.param_granules(mode))
-            self.now += param_time(p, timing, mode, slots, sizes[0])
+            self.now += param_time(p, timing, mode, loads, sizes[0])
             for index, size in enumerate(sizes):
-                length = times[size]
+                slots = times[size]
+                length = slots[-1][2]
                 if index == 0:
-                    begin = self._streamed(slots, granules, length, len(sizes) == 1)
+                    begin = self._streamed(slots, len(sizes) == 1)
                 else:
-                    begin = self.now + (slots - 1) * length
+                    begin = self.now + sum(n * cycles for n, _, cycles in slots) - length
                     if index == len(sizes) - 1:
                         self.stream.free(begin)
                 self._tile(begin, length, size, f)
 
-    def _streamed(self, slots: int, granules: int, length: float, release: bool) -> float:
+    def _streamed(self, slots: list[tuple[int, int, float]], release: bool) -> float:
         """Start of the last slot of a tile whose weights come straight from the stream."""
         now = self.now
-        for k in range(slots):
-            ready = self.stream.take(granules)
-            if ready > now:
-                self.stall_weights += ready - now
-                now = ready
-            if release:
-                self.stream.free(now)
-            if k != slots - 1:
+        for count, granules, length in slots:
+            for _ in range(count):
+                ready = self.stream.take(granules)
+                if ready > now:
+                    self.stall_weights += ready - now
+                    now = ready
+                if release:
+                    self.stream.free(now)
                 now += length
-        return now
+        return now - slots[-1][2]
 
     def _tile(
         self, begin: float, length: float, size: int, f: dict[str, int], pool: bool = False
@@ -183,11 +186,27 @@ class _Machine:
 
     def load(self, i: Instruction) -> None:
         self.stream.align()
-        for _ in range(i.fields["words"]):
+        for k in range(i.fields["words"]):
+            self.now += self.timing.load_word
+            if i.fields["packed"] and k % 4 == 3:
+                continue  # it came with the three before
             ready = self.stream.take(self.params.stream_granules)
-            self.now = max(self.now + self.timing.load_word, ready)
+            self.now = max(self.now, ready)
             self.stream.free(self.now)
         self.drained = self.now + self.timing.load_tail
+
+
+def slot_times(
+    params: EngineParams, timing: Timing, fields: dict[str, int], group: int, size: int
+) -> list[tuple[int, int, float]]:
+    """(number, granules of each, cycles of each) of the slots of a CONV's output-channel group, in
+    tiles of `size` pixel groups."""
+    subgroups = group_subgroups(fields, params, group)
+    out = []
+    for half, count in slot_halves(fields):
+        granules = slot_run(params, subgroups, half).granules
+        out.append((count, granules, slot_time(params, timing, granules, size)))
+    return out
 
 
 def run_model(
