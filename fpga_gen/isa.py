@@ -20,6 +20,8 @@ are written. Mode m: lane l computes channels of its own pixel; CO/m channels pe
 Weight stream of a CONV: for every group: its parameters, then its slots once (replayed per tile).
 Slots of index >= half_from carry the low half of the inputs, those >= high_from the high half; the
 weights of the other half are 0. The slots of the last group hold `last_subgroups` column subgroups.
+`twice` = 1: the second half of the slots (low-byte planes) has the weights of the first, which the
+stream carries once; half_from and high_from are indices of that half.
 
 POOL. The same walk with group g = block g, running maximum over the taps; lanes = P.
 
@@ -110,7 +112,7 @@ _MAP_WALK = (  # shared by CONV and POOL
     f"out_low:{ADDRESS_BITS} groups_per_row:13 row_width:13 lanes:6",
     "in_h:13 in_w:13 step_dy:8 step_dx:13 stride_x:4 stride_y:4",
     "pixels:24 lo:-16 hi:-16",
-    "y0:-14 x0:-14 half_from:14 high_from:14 last_subgroups:4",
+    "y0:-14 x0:-14 half_from:14 high_from:14 last_subgroups:4 twice:1",
 )
 
 LAYOUTS: dict[Op, tuple[Field, ...]] = {

@@ -70,6 +70,7 @@ def test_stream_is_cut_into_records(params, seed):
                 "tiles": int(rng.integers(1, 4)),
                 "slots": int(rng.integers(1, 7)),
                 "last_subgroups": int(rng.integers(1, p.subgroups // mode + 1)),
+                "twice": int(rng.integers(2)),
             }
             ends = sorted(int(v) for v in rng.integers(0, command["slots"] + 1, 2))
             command |= {"half_from": ends[0], "high_from": ends[1]}
@@ -86,8 +87,10 @@ def test_stream_is_cut_into_records(params, seed):
                     granules.extend(values)
                     want["slots"].append(staged(p, subgroups, half, values))
                     widths.append(p.sub_weight_bits * subgroups)
-                want["slots"] += want["slots"][first:] * (command["tiles"] - 1)
-                widths += widths[first:] * (command["tiles"] - 1)
+                passes = command["tiles"] * (1 + command["twice"])
+                want["slots"] += want["slots"][first:] * (passes - 1)
+                widths += widths[first:] * (passes - 1)
+            command["slots"] <<= command["twice"]
         commands.append(command)
     align()
     want_bits = {"slots": widths, "params": []}

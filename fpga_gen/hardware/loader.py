@@ -36,6 +36,7 @@ COMMAND = StructLayout(
         "half_from": 14,
         "high_from": 14,
         "last_subgroups": 4,
+        "twice": 1,
         "words": 24,
     }
 )
@@ -261,7 +262,9 @@ class Loader(wiring.Component):
         )
         group, tile = Signal(12), Signal(16)
         slot = Signal(14)  # that begins next
-        last_slot = Signal()  # of its group: the one that is being read
+        last_slot = Signal()  # of the stream's group: the one that is being read
+        second = Signal()  # pass of a `twice` tile
+        end = Signal(14)  # index of the last slot of a group in the stream
         words = Signal(24)
         size = Signal(range(self.block_granules + 1))
         begun = Signal()  # the first word of the record was read
@@ -279,6 +282,7 @@ class Loader(wiring.Component):
                     Array([p.subgroups // x for x in modes])[command.mode],
                 )
             ),
+            end.eq(Mux(command.twice, command.slots >> 1, command.slots) - 1),
             is_half.eq(slot >= command.half_from),
             is_high.eq(slot >= command.high_from),
         ]
@@ -376,9 +380,9 @@ class Loader(wiring.Component):
                     begin(1)
             with m.State("SLOT"):
                 m.d.sync += [
-                    replayed.eq(tile != command.tiles - 1),
-                    last_slot.eq(slot == command.slots - 1),
-                    slot.eq(Mux(slot == command.slots - 1, 0, slot + 1)),
+                    replayed.eq((tile != command.tiles - 1) | (command.twice & ~second)),
+                    last_slot.eq(slot == end),
+                    slot.eq(Mux(slot == end, 0, slot + 1)),
                 ]
                 begin(0)
             with m.State("FETCH"):
@@ -400,7 +404,9 @@ class Loader(wiring.Component):
                             with m.If(command.kind == KIND_VECTOR):
                                 m.next = "IDLE"
                         with m.Elif(last_slot):
-                            m.d.sync += tile.eq(tile + 1)
+                            m.d.sync += second.eq(command.twice & ~second)
+                            with m.If(~command.twice | second):
+                                m.d.sync += tile.eq(tile + 1)
                             with m.If(replayed):
                                 m.d.sync += position.eq(group_start)
                             with m.Else():

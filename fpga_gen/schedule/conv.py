@@ -49,21 +49,40 @@ def _block_half(block: Block, channels: slice) -> Half:
 
 
 def _by_half(
-    blocks: list[Block], used: tuple[int, ...], channels: slice
+    blocks: list[Block], used: tuple[int, ...], channels: slice, most: int
 ) -> tuple[tuple[int, ...], dict[str, int]]:
     """(block indices in the order that the stream needs, its fields of the instruction).
 
     Sums do not depend on the order of the blocks but for the shift between high and low bytes.
+    most: slots of one output-channel group that the weight buffer holds.
     """
     halves = {i: _block_half(blocks[i], channels) for i in used}
-    if any(blocks[i].low for i in used):
+    low = [i for i in used if blocks[i].low]
+    high = [i for i in used if not blocks[i].low]
+    slots = sum(len(blocks[i].taps) for i in used)
+    twice = _same_weights([blocks[i] for i in high], [blocks[i] for i in low]) and slots <= 2 * most
+    if low and not twice:
         halves = dict.fromkeys(used, Half.BOTH)
-    ends, slots = [], 0
-    for half in Half:
-        slots += sum(len(blocks[i].taps) for i in used if halves[i] == half)
-        ends.append(slots)
-    fields = {"half_from": ends[0], "high_from": ends[1], "slots": ends[2]}
-    return tuple(sorted(used, key=lambda i: halves[i])), fields
+    sent = high if twice else used
+    ends = np.cumsum([sum(len(blocks[i].taps) for i in sent if halves[i] == h) for h in Half])
+    fields = {
+        "half_from": int(ends[0]),
+        "high_from": int(ends[1]),
+        "slots": slots,
+        "twice": int(twice),
+    }
+    if low and not twice:
+        return used, fields
+    order = [i for part in (high, low) for i in sorted(part, key=lambda i: halves[i])]
+    return tuple(order), fields
+
+
+def _same_weights(high: list[Block], low: list[Block]) -> bool:
+    """Whether low-byte planes repeat the weights of the high-byte planes one by one."""
+    return len(high) == len(low) and all(
+        a.taps == b.taps and np.array_equal(a.weight, b.weight)
+        for a, b in zip(high, low, strict=True)
+    )
 
 
 def lower_conv(
@@ -92,13 +111,15 @@ def lower_conv(
     plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix, out.period)
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(places[i])))
     mult, shift = node.mult[order], node.shift[order]
+    room = (params.weight_words - timing.weight_margin) * params.stream_granules
+    buffered = {m: room // params.slot_granules(m) for m in params.modes}
     lowered = []
     for run in plan.runs:
         first = run.first
         last = first + run.channels
         byte = place.layout.byte_offset + first
         table = TapTable(params, geometry.in_w, node.name)
-        used, slots = _by_half(blocks, run.blocks, slice(first, last))
+        used, slots = _by_half(blocks, run.blocks, slice(first, last), buffered[run.mode])
         records = _records(blocks, used, table, params.banks)
         per_group = params.group_channels(run.mode)
         last_group = run.channels - (run.groups - 1) * per_group

@@ -145,7 +145,9 @@ class _Engine:
             raise ProgramError(f"CONV slots {f['slots']} is not the sum of the blocks' taps")
         if not 0 <= f["n_groups"] * per_group - f["channels"] < per_group:
             raise ProgramError("CONV channels and n_groups disagree")
-        if not f["half_from"] <= f["high_from"] <= f["slots"]:
+        if f["twice"] and f["slots"] % 2:
+            raise ProgramError(f"CONV with {f['slots']} slots cannot use its weights twice")
+        if not f["half_from"] <= f["high_from"] <= f["slots"] >> f["twice"]:
             raise ProgramError("CONV slots of half the inputs are out of order")
         tail = f["channels"] - (f["n_groups"] - 1) * per_group
         if not -(-tail // p.sub_columns) <= f["last_subgroups"] <= p.subgroups // mode:
@@ -160,9 +162,10 @@ class _Engine:
                 raw = self.stream.take_granules(count * size).reshape(count, size)
                 parts.append(unpack_slots(raw, p, subgroups, half))
                 taken += count * size
-            if f["n_tiles"] > 1 and taken > p.weight_words * p.stream_granules:
+            replayed = f["n_tiles"] > 1 or f["twice"]
+            if replayed and taken > p.weight_words * p.stream_granules:
                 raise ProgramError("CONV weights of one group exceed the weight buffer")
-            slots.append(np.concatenate(parts))
+            slots.append(np.concatenate(parts * (1 + f["twice"])))
         weight = np.concatenate(slots, axis=2)[..., : f["channels"]]
         bias, mult, shift = (
             np.concatenate([v[k] for v in params])[: f["channels"]] for k in range(3)

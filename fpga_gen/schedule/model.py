@@ -122,12 +122,14 @@ class _Machine:
             for index, size in enumerate(sizes):
                 slots = times[size]
                 length = slots[-1][2]
+                last = index == len(sizes) - 1
+                replay = sum(n * cycles for n, _, cycles in slots)
                 if index == 0:
-                    begin = self._streamed(slots, len(sizes) == 1)
+                    begin = self._streamed(slots, last and not f["twice"]) + replay * f["twice"]
                 else:
-                    begin = self.now + sum(n * cycles for n, _, cycles in slots) - length
-                    if index == len(sizes) - 1:
-                        self.stream.free(begin)
+                    begin = self.now + replay * (1 + f["twice"]) - length
+                if last and (index or f["twice"]):
+                    self.stream.free(begin)
                 self._tile(begin, length, size, f)
 
     def _streamed(self, slots: list[tuple[int, int, float]], release: bool) -> float:

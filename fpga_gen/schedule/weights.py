@@ -41,7 +41,7 @@ def unpack_params(granules: np.ndarray, channels: int) -> tuple[np.ndarray, np.n
 
 def slot_halves(fields: dict[str, int]) -> tuple[tuple[Half, int], ...]:
     """(inputs carried, slots) of a CONV in the order of its stream; only what it has."""
-    ends = fields["half_from"], fields["high_from"], fields["slots"]
+    ends = fields["half_from"], fields["high_from"], fields["slots"] >> fields["twice"]
     counts = ends[0], ends[1] - ends[0], ends[2] - ends[1]
     return tuple((h, n) for h, n in zip(Half, counts, strict=True) if n)
 
