@@ -19,9 +19,9 @@ x + l * stride_x. Only pixels with raster index < `pixels` (flat) or column < `r
 are written. Mode m: lane l computes channels of its own pixel; CO/m channels per group.
 Weight stream of a CONV: for every group: its parameters, then its slots once (replayed per tile).
 Slots of index >= half_from carry the low half of the inputs, those >= high_from the high half; the
-weights of the other half are 0. The slots of the last group hold `last_subgroups` column subgroups.
-`twice` = 1: the second half of the slots (low-byte planes) has the weights of the first, which the
-stream carries once; half_from and high_from are indices of that half.
+weights of the other half are 0. The last group has parameters and slots for `last_subgroups` column
+subgroups. The last `repeats` slots (low-byte planes) have the weights of as many before them, which
+the stream carries once.
 
 POOL. The same walk with group g = block g, running maximum over the taps; lanes = P.
 
@@ -109,10 +109,10 @@ _MAP_WALK = (  # shared by CONV and POOL
     "n_groups:12 long_tiles:16 slots:14 channels:16 byte_offset:4",
     f"pixel_step:{ADDRESS_BITS} row_step:{ADDRESS_BITS} out_step:{ADDRESS_BITS}",
     f"out_row_step:{ADDRESS_BITS} out_base:{ADDRESS_BITS} out_plane:{ADDRESS_BITS}",
-    f"out_low:{ADDRESS_BITS} groups_per_row:13 row_width:13 lanes:6",
+    f"out_low:{ADDRESS_BITS} groups_per_row:13 row_width:13 lanes:6 repeats:12",
     "in_h:13 in_w:13 step_dy:8 step_dx:13 stride_x:4 stride_y:4",
     "pixels:24 lo:-16 hi:-16",
-    "y0:-14 x0:-14 half_from:14 high_from:14 last_subgroups:4 twice:1",
+    "y0:-14 x0:-14 half_from:14 high_from:14 last_subgroups:4",
 )
 
 LAYOUTS: dict[Op, tuple[Field, ...]] = {

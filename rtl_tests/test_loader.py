@@ -42,6 +42,7 @@ def test_stream_is_cut_into_records(params, seed):
     commands = []
     want = {"slots": [], "params": [], "words": []}
     widths: list[int] = []  # bits of every slot that are checked
+    param_bits: list[int] = []  # and of all parameters
 
     def emit(count, bits, kind):
         values = [int(v) for v in rng.integers(0, 1 << GRANULE, count)]
@@ -61,7 +62,8 @@ def test_stream_is_cut_into_records(params, seed):
             for _ in range(command["words"]):
                 emit(p.stream_granules, p.stream_bits, "words")
         elif kind == KIND_VECTOR:
-            emit(p.param_granules(1), p.columns * PARAM_BITS, "params")
+            param_bits.append(p.columns * PARAM_BITS)
+            emit(p.param_granules(1), param_bits[-1], "params")
         else:
             mode = int(rng.choice(p.modes))
             command |= {
@@ -70,16 +72,17 @@ def test_stream_is_cut_into_records(params, seed):
                 "tiles": int(rng.integers(1, 4)),
                 "slots": int(rng.integers(1, 7)),
                 "last_subgroups": int(rng.integers(1, p.subgroups // mode + 1)),
-                "twice": int(rng.integers(2)),
             }
+            command["repeats"] = int(rng.integers(0, command["slots"] + 1) * rng.integers(2))
             ends = sorted(int(v) for v in rng.integers(0, command["slots"] + 1, 2))
             command |= {"half_from": ends[0], "high_from": ends[1]}
             for group in range(command["groups"]):
-                emit(p.param_granules(mode), p.group_channels(mode) * PARAM_BITS, "params")
-                first = len(want["slots"])
                 subgroups = p.subgroups // mode
                 if group == command["groups"] - 1:
                     subgroups = command["last_subgroups"]
+                param_bits.append(subgroups * p.sub_columns * PARAM_BITS)
+                emit(p.some_param_granules(subgroups), param_bits[-1], "params")
+                first = len(want["slots"])
                 for slot in range(command["slots"]):
                     half = Half((slot >= ends[0]) + (slot >= ends[1]))
                     size = slot_run(p, subgroups, half).granules
@@ -87,20 +90,15 @@ def test_stream_is_cut_into_records(params, seed):
                     granules.extend(values)
                     want["slots"].append(staged(p, subgroups, half, values))
                     widths.append(p.sub_weight_bits * subgroups)
-                passes = command["tiles"] * (1 + command["twice"])
-                want["slots"] += want["slots"][first:] * (passes - 1)
-                widths += widths[first:] * (passes - 1)
-            command["slots"] <<= command["twice"]
+                again = len(want["slots"]) - command["repeats"]
+                want["slots"] += want["slots"][again:]
+                widths += widths[again:]
+                want["slots"] += want["slots"][first:] * (command["tiles"] - 1)
+                widths += widths[first:] * (command["tiles"] - 1)
+            command["slots"] += command["repeats"]
         commands.append(command)
     align()
-    want_bits = {"slots": widths, "params": []}
-    for command in commands:  # widths in the order of consumption
-        if command["kind"] == KIND_CONV:
-            mode = command["mode"] + 1
-            for _ in range(command["groups"]):
-                want_bits["params"].append(p.group_channels(mode) * PARAM_BITS)
-        elif command["kind"] == KIND_VECTOR:
-            want_bits["params"].append(p.columns * PARAM_BITS)
+    want_bits = {"slots": widths, "params": param_bits}
     got = {"slots": [], "params": [], "words": []}
 
     async def feed(ctx):

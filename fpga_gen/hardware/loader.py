@@ -36,7 +36,7 @@ COMMAND = StructLayout(
         "half_from": 14,
         "high_from": 14,
         "last_subgroups": 4,
-        "twice": 1,
+        "repeats": 12,
         "words": 24,
     }
 )
@@ -237,11 +237,6 @@ class Loader(wiring.Component):
         ]
         m.d.sync += self.param_push.eq(complete & written["is_param"])
 
-    def _mode_table(self, m: Module, mode, values: list[int], name: str) -> Signal:
-        out = Signal(max(v.bit_length() for v in values) + 1, name=name)
-        m.d.comb += out.eq(Array(values)[mode])
-        return out
-
     def _half(self, kind: int) -> Half:
         """Of a slot, from the two highest bits of its kind: is_half, is_high."""
         bits = self.params.subgroups.bit_length()
@@ -257,35 +252,45 @@ class Loader(wiring.Component):
         group_start = Signal(position_bits)
         command = Signal(COMMAND)
         modes = [m_ if m_ in p.modes else 1 for m_ in range(1, p.max_mode + 1)]
-        param_size = self._mode_table(
-            m, command.mode, [p.param_granules(x) for x in modes], "param_size"
-        )
-        group, tile = Signal(12), Signal(16)
+        param_size = Signal(range(p.param_granules(1) + 1))
+        group = Signal(12)  # that begins next
+        tile = Signal(16)
         slot = Signal(14)  # that begins next
         last_slot = Signal()  # of the stream's group: the one that is being read
-        second = Signal()  # pass of a `twice` tile
+        repeating = Signal()  # the slots that a tile takes a second time
+        repeat_first = Signal(14)  # index of the first of them
+        repeat_start = Signal(position_bits)
         end = Signal(14)  # index of the last slot of a group in the stream
+        last_repeats = Signal()  # after the slot that is being read come those to repeat
         words = Signal(24)
         size = Signal(range(self.block_granules + 1))
         begun = Signal()  # the first word of the record was read
         # What the next slot holds is known while the one before is read, the subgroups of a group
-        # while its parameters are.
-        final = Signal()
+        # while the one before is.
+        final, next_final = Signal(), Signal()
+        next_subgroups = Signal(range(p.subgroups + 1))
         subgroups = Signal(range(p.subgroups + 1))
         is_half, is_high = Signal(), Signal()
+        has_repeats = Signal()
         m.d.sync += [
-            final.eq(group == command.groups - 1),
-            subgroups.eq(
+            next_final.eq(group == command.groups - 1),
+            next_subgroups.eq(
                 Mux(
-                    final,
+                    next_final,
                     command.last_subgroups,
                     Array([p.subgroups // x for x in modes])[command.mode],
                 )
             ),
-            end.eq(Mux(command.twice, command.slots >> 1, command.slots) - 1),
+            end.eq(command.slots - command.repeats - 1),
+            repeat_first.eq(end + 1 - command.repeats),
+            has_repeats.eq(command.repeats != 0),
             is_half.eq(slot >= command.half_from),
             is_high.eq(slot >= command.high_from),
         ]
+        sizes = [p.some_param_granules(min(n, p.subgroups)) for n in range(1 << len(subgroups))]
+        m.d.comb += param_size.eq(
+            Mux(command.kind == KIND_VECTOR, p.param_granules(1), Array(sizes)[next_subgroups])
+        )
         kind = Cat(subgroups, is_half, is_high)
         runs = [
             slot_run(p, min(max(i % (1 << len(subgroups)), 1), p.subgroups), self._half(i))
@@ -361,7 +366,10 @@ class Loader(wiring.Component):
                         with m.Case(KIND_WORDS):
                             m.next = "WORDS"
                         with m.Default():
-                            m.next = "PARAMS"
+                            m.next = "SETTLE_1"
+            for state, after in (("SETTLE_1", "SETTLE_2"), ("SETTLE_2", "PARAMS")):
+                with m.State(state):  # facts of the first group
+                    m.next = after
             with m.State("WORDS"):  # hand whole words on
                 with m.If(words == 0):
                     m.d.sync += position.eq(self.read_pointer << shift)
@@ -377,13 +385,23 @@ class Loader(wiring.Component):
                 m.d.sync += replayed.eq(0)
                 with m.If(param_taken != PARAM_ENTRIES - 1):
                     m.d.comb += self.take_param.eq(1)
+                    m.d.sync += [
+                        group.eq(group + 1),
+                        final.eq(next_final),
+                        subgroups.eq(next_subgroups),
+                    ]
                     begin(1)
             with m.State("SLOT"):
                 m.d.sync += [
-                    replayed.eq((tile != command.tiles - 1) | (command.twice & ~second)),
+                    replayed.eq((tile != command.tiles - 1) | (has_repeats & ~repeating)),
                     last_slot.eq(slot == end),
-                    slot.eq(Mux(slot == end, 0, slot + 1)),
+                    last_repeats.eq(has_repeats & ~repeating),
+                    slot.eq(slot + 1),
                 ]
+                with m.If(slot == end):
+                    m.d.sync += slot.eq(Mux(has_repeats & ~repeating, repeat_first, 0))
+                with m.If(slot == repeat_first):
+                    m.d.sync += repeat_start.eq(position)
                 begin(0)
             with m.State("FETCH"):
                 with m.If(self.available & (begun | self.may_assemble)):
@@ -404,13 +422,15 @@ class Loader(wiring.Component):
                             with m.If(command.kind == KIND_VECTOR):
                                 m.next = "IDLE"
                         with m.Elif(last_slot):
-                            m.d.sync += second.eq(command.twice & ~second)
-                            with m.If(~command.twice | second):
+                            m.d.sync += repeating.eq(last_repeats)
+                            with m.If(~last_repeats):
                                 m.d.sync += tile.eq(tile + 1)
-                            with m.If(replayed):
+                            with m.If(last_repeats):
+                                m.d.sync += position.eq(repeat_start)
+                            with m.Elif(replayed):
                                 m.d.sync += position.eq(group_start)
                             with m.Else():
-                                m.d.sync += [tile.eq(0), group.eq(group + 1)]
+                                m.d.sync += tile.eq(0)
                                 m.next = "PARAMS"
                                 with m.If(final):
                                     m.next = "IDLE"

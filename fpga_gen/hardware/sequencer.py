@@ -314,7 +314,7 @@ class Sequencer(wiring.Component):
                     self.command.half_from.eq(walk.half_from),
                     self.command.high_from.eq(walk.high_from),
                     self.command.last_subgroups.eq(walk.last_subgroups),
-                    self.command.twice.eq(walk.twice),
+                    self.command.repeats.eq(walk.repeats),
                     self.command.words.eq(load.stream_words),
                     self.command.kind.eq(KIND_CONV),
                 ]

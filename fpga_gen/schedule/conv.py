@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from fpga_gen.errors import ScheduleError
@@ -16,6 +18,8 @@ from fpga_gen.schedule.placement import Placement
 from fpga_gen.schedule.timing import Timing
 from fpga_gen.schedule.walk import TapTable, walk_fields
 from fpga_gen.schedule.weights import group_subgroups, pack_params, pack_slots, slot_halves
+
+MAX_REPEATS = (1 << 12) - 1  # slots that an instruction can repeat
 
 
 def _records(
@@ -58,22 +62,30 @@ def _by_half(
     """
     halves = {i: _block_half(blocks[i], channels) for i in used}
     low = [i for i in used if blocks[i].low]
-    high = [i for i in used if not blocks[i].low]
-    slots = sum(len(blocks[i].taps) for i in used)
-    twice = _same_weights([blocks[i] for i in high], [blocks[i] for i in low]) and slots <= 2 * most
-    if low and not twice:
-        halves = dict.fromkeys(used, Half.BOTH)
-    sent = high if twice else used
-    ends = np.cumsum([sum(len(blocks[i].taps) for i in sent if halves[i] == h) for h in Half])
+    wide = [i for i in used if blocks[i].wide and not blocks[i].low]
+    plain = [i for i in used if not blocks[i].wide]
+
+    def slots(part: Iterable[int]) -> int:
+        return sum(len(blocks[i].taps) for i in part)
+
+    repeats = (
+        slots(low) if _same_weights([blocks[i] for i in wide], [blocks[i] for i in low]) else 0
+    )
+    if slots(used) - repeats > most or repeats > MAX_REPEATS:
+        repeats = 0
+    if low:
+        halves |= dict.fromkeys(used if not repeats else plain, Half.BOTH)
+    sent = [i for i in used if not (repeats and blocks[i].low)]
+    ends = np.cumsum([slots(i for i in sent if halves[i] == half) for half in Half])
     fields = {
         "half_from": int(ends[0]),
         "high_from": int(ends[1]),
-        "slots": slots,
-        "twice": int(twice),
+        "slots": slots(used),
+        "repeats": repeats,
     }
-    if low and not twice:
+    if low and not repeats:
         return used, fields
-    order = [i for part in (high, low) for i in sorted(part, key=lambda i: halves[i])]
+    order = [i for part in (plain, wide, low) for i in sorted(part, key=lambda i: halves[i])]
     return tuple(order), fields
 
 
@@ -177,8 +189,8 @@ def _stream(
     full = full.reshape(groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
     parts = []
     for group in range(groups):
-        parts.append(head[group])
         subgroups = group_subgroups(fields, params, group)
+        parts.append(head[group, : params.some_param_granules(subgroups)])
         columns = full[group][..., : subgroups * params.sub_columns]
         first = 0
         for half, count in slot_halves(fields):

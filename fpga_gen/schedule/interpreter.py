@@ -35,6 +35,7 @@ from fpga_gen.schedule.stream import StreamReader
 from fpga_gen.schedule.weights import (
     group_subgroups,
     slot_halves,
+    stream_slots,
     unpack_params,
     unpack_slots,
 )
@@ -145,27 +146,28 @@ class _Engine:
             raise ProgramError(f"CONV slots {f['slots']} is not the sum of the blocks' taps")
         if not 0 <= f["n_groups"] * per_group - f["channels"] < per_group:
             raise ProgramError("CONV channels and n_groups disagree")
-        if f["twice"] and f["slots"] % 2:
-            raise ProgramError(f"CONV with {f['slots']} slots cannot use its weights twice")
-        if not f["half_from"] <= f["high_from"] <= f["slots"] >> f["twice"]:
+        if 2 * f["repeats"] > f["slots"]:
+            raise ProgramError(f"CONV with {f['slots']} slots cannot repeat {f['repeats']}")
+        if not f["half_from"] <= f["high_from"] <= stream_slots(f):
             raise ProgramError("CONV slots of half the inputs are out of order")
         tail = f["channels"] - (f["n_groups"] - 1) * per_group
         if not -(-tail // p.sub_columns) <= f["last_subgroups"] <= p.subgroups // mode:
             raise ProgramError(f"CONV last group of {f['last_subgroups']} column subgroups")
         slots, params = [], []
         for group in range(f["n_groups"]):
-            block = self.stream.take_granules(p.param_granules(mode))
-            params.append(unpack_params(block, per_group))
             subgroups, parts, taken = group_subgroups(f, p, group), [], 0
+            block = self.stream.take_granules(p.some_param_granules(subgroups))
+            params.append(unpack_params(block, subgroups * p.sub_columns))
             for half, count in slot_halves(f):
                 size = slot_run(p, subgroups, half).granules
                 raw = self.stream.take_granules(count * size).reshape(count, size)
                 parts.append(unpack_slots(raw, p, subgroups, half))
                 taken += count * size
-            replayed = f["n_tiles"] > 1 or f["twice"]
+            replayed = f["n_tiles"] > 1 or f["repeats"]
             if replayed and taken > p.weight_words * p.stream_granules:
                 raise ProgramError("CONV weights of one group exceed the weight buffer")
-            slots.append(np.concatenate(parts * (1 + f["twice"])))
+            sent = np.concatenate(parts)
+            slots.append(np.concatenate([sent, sent[len(sent) - f["repeats"] :]]))
         weight = np.concatenate(slots, axis=2)[..., : f["channels"]]
         bias, mult, shift = (
             np.concatenate([v[k] for v in params])[: f["channels"]] for k in range(3)

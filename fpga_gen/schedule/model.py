@@ -108,7 +108,6 @@ class _Machine:
 
     def conv(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
-        mode = f["mode"] + 1
         sizes = [
             s
             for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
@@ -117,18 +116,20 @@ class _Machine:
         for group in range(f["n_groups"]):
             times = {size: slot_times(p, timing, f, group, size) for size in set(sizes)}
             loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
-            self.stream.take(p.param_granules(mode))
-            self.now += param_time(p, timing, mode, loads, sizes[0])
+            params = p.some_param_granules(group_subgroups(f, p, group))
+            self.stream.take(params)
+            self.now += param_time(p, timing, params, loads, sizes[0])
             for index, size in enumerate(sizes):
                 slots = times[size]
                 length = slots[-1][2]
                 last = index == len(sizes) - 1
-                replay = sum(n * cycles for n, _, cycles in slots)
+                repeated = f["repeats"] * length
                 if index == 0:
-                    begin = self._streamed(slots, last and not f["twice"]) + replay * f["twice"]
+                    begin = self._streamed(slots, last and not repeated) + repeated
                 else:
-                    begin = self.now + replay * (1 + f["twice"]) - length
-                if last and (index or f["twice"]):
+                    whole = sum(n * cycles for n, _, cycles in slots)
+                    begin = self.now + whole + repeated - length
+                if last and (index or repeated):
                     self.stream.free(begin)
                 self._tile(begin, length, size, f)
 

@@ -89,15 +89,15 @@ def slot_time(params: EngineParams, timing: Timing, granules: int, groups: int) 
 def param_time(
     params: EngineParams,
     timing: Timing,
-    mode: int,
+    granules: int,
     slots: Sequence[tuple[int, int]],
     groups: int,
 ) -> float:
-    """Cycles that the array waits for the parameters of an output-channel group: those that the
-    loader does not win back with its slots. slots: (number, granules of each)."""
-    wait = record_words(params, params.param_granules(mode)) + timing.slot_load
-    for count, granules in slots:
-        spare = max(groups, timing.min_slot) - load_time(params, timing, granules)
+    """Cycles that the array waits for the parameters (`granules`) of an output-channel group: those
+    that the loader does not win back with its slots. slots: (number, granules of each)."""
+    wait = record_words(params, granules) + timing.slot_load
+    for count, size in slots:
+        spare = max(groups, timing.min_slot) - load_time(params, timing, size)
         wait -= count * max(0.0, spare)
     return max(0.0, wait)
 
@@ -134,7 +134,8 @@ def group_cycles(
     """Steady-state cycles of one output-channel group over all tiles."""
     sizes = tile_sizes(*tile_split)
     granules = params.slot_granules(mode)
-    total = param_time(params, timing, mode, [(slots, granules)], sizes[0][1])
+    head = params.param_granules(mode)
+    total = param_time(params, timing, head, [(slots, granules)], sizes[0][1])
     for count, size in sizes:
         busy = slots * slot_time(params, timing, granules, size)
         # the last slot of a tile waits for the drain of the tile before it

@@ -39,9 +39,14 @@ def unpack_params(granules: np.ndarray, channels: int) -> tuple[np.ndarray, np.n
     return bias.astype(np.int64), mult.astype(np.int64), (fields[:, 6] & 63).astype(np.int64)
 
 
+def stream_slots(fields: dict[str, int]) -> int:
+    """Slots of an output-channel group of a CONV that the stream carries."""
+    return fields["slots"] - fields["repeats"]
+
+
 def slot_halves(fields: dict[str, int]) -> tuple[tuple[Half, int], ...]:
     """(inputs carried, slots) of a CONV in the order of its stream; only what it has."""
-    ends = fields["half_from"], fields["high_from"], fields["slots"] >> fields["twice"]
+    ends = fields["half_from"], fields["high_from"], stream_slots(fields)
     counts = ends[0], ends[1] - ends[0], ends[2] - ends[1]
     return tuple((h, n) for h, n in zip(Half, counts, strict=True) if n)
 
