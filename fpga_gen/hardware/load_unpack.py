@@ -43,7 +43,7 @@ class LoadUnpack(wiring.Component):
         count, following = Signal(range(PERIOD)), Signal(range(PERIOD))
         fourth = [
             Signal(name=f"fourth_copy{n}", attrs=KEEP)
-            for n in range(1 + copies_for(used * p.load_words))
+            for n in range(1 + p.load_words * copies_for(used))
         ]
         m.d.comb += [
             self.out_valid.eq(self.in_valid | fourth[0]),
@@ -60,9 +60,10 @@ class LoadUnpack(wiring.Component):
             kept = Signal(used, name=f"kept_{k}", reset_less=True)
             with m.If(self.in_valid & self.in_ready):
                 m.d.sync += kept.eq(Cat(kept[quarter:], word[used:]))
-            out = [
-                Mux(fourth[1 + (k * used + bit) // LOADS], kept[bit], word[bit])
-                for bit in range(used)
+            flags = fourth[1 + k * copies_for(used) :]
+            parts = [
+                Mux(flag, kept[at : at + LOADS], word[at : min(at + LOADS, used)])
+                for at, flag in zip(range(0, used, LOADS), flags, strict=False)
             ]
-            m.d.comb += self.out_data.word_select(k, p.word_bits).eq(Cat(out, word[used:]))
+            m.d.comb += self.out_data.word_select(k, p.word_bits).eq(Cat(parts, word[used:]))
         return m

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
@@ -211,7 +211,8 @@ class Loader(wiring.Component):
         # Granule column c of a word belongs to assembly row w if it lies at or after the offset
         # (c after rotation < per_word - offset), else to row w - 1. Known a cycle ahead.
         parts = [Signal(GRANULE, name=f"part_{i}", reset_less=True) for i in range(rows * per_word)]
-        self.assembly = Cat(*parts)
+        self.assembly = Signal(len(parts) * GRANULE)
+        m.d.comb += self.assembly.eq(Cat(parts))
         ahead = steps[-2]
         for column, offset in enumerate(offsets):
             late = Signal(name=f"late_{column}")
@@ -435,17 +436,23 @@ class Loader(wiring.Component):
                                 with m.If(final):
                                     m.next = "IDLE"
 
-    def _halves(self) -> list[Value]:
+    def _halves(self, m: Module) -> list[Signal]:
         """The low and the high half of the assembled slot, the ends of wrapped slots in place."""
         p = self.params
         middle = high_bit(p, 0)
-        high: list[Value] = list(self.assembly[middle : 2 * middle])
-        for flag, n in zip(self.wrap, self.wraps, strict=False):
+        low, high = Signal(middle, name="low_half"), Signal(middle, name="high_half")
+        m.d.comb += [
+            low.eq(self.assembly[:middle]),
+            high.eq(self.assembly[middle : 2 * middle]),
+        ]
+        for index, n in enumerate(self.wraps):
             run, end = slot_run(p, n), high_bit(p, n) - middle
-            for k in range(run.wrapped):
-                at = end - run.wrapped + k
-                high[at] = Mux(flag, self.assembly[run.first * GRANULE + k], high[at])
-        return [self.assembly[:middle], Cat(high)]
+            first = run.first * GRANULE
+            with m.If(self.wrap[index]):
+                m.d.comb += high[end - run.wrapped : end].eq(
+                    self.assembly[first : first + run.wrapped]
+                )
+        return [low, high]
 
     def _stage(self, m: Module) -> None:
         """A slot goes from the assembly to the stage as soon as that is free.
@@ -467,7 +474,7 @@ class Loader(wiring.Component):
             self.may_assemble.eq((waiting == 0) | ((waiting == 1) & ~staged)),
         ]
         m.d.sync += [assembled.eq(present & ~move), waiting.eq(waiting + self.slot_read - move)]
-        halves = self._halves()
+        halves = self._halves(m)
         counts = [copies_for(len(half)) for half in halves]
         early = copies(m, move, -(-sum(counts) // 8), "move", reset_less=False)
         kept = []
