@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from fpga_gen.hardware.loader import COMMAND
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.sequencer import Sequencer
 from fpga_gen.isa import (
@@ -170,12 +171,7 @@ class Bench:
                 assert word == encode_fields(layout, record[asked[1]])[0]
                 reads.remove(asked)
             if command_valid and ready[0]:
-                self.commands.append(
-                    tuple(
-                        getattr(command, n)
-                        for n in ("kind", "mode", "groups", "tiles", "slots", "words")
-                    )
-                )
+                self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
             if fetch_valid and ready[1]:
                 self.fetches.append((region, offset, words))
             if error:

@@ -17,6 +17,7 @@ from fpga_gen.hardware.exit_path import ExitPath
 from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
+from fpga_gen.hardware.load_unpack import LoadUnpack
 from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
@@ -82,6 +83,7 @@ class Engine(wiring.Component):
         m.submodules.walker = walker = Walker(p, slot_minimum=max(array.slot_min, hold + 4, 8))
         m.submodules.masks = masks = LaneMasks(p)
         m.submodules.loader = loader = Loader(p, stage_hold=hold)
+        m.submodules.unpack = unpack = LoadUnpack(p)
         m.submodules.vector = vector = VectorUnit(p, read_latency=read_latency)
         m.submodules.store = store = StoreUnit(p, read_latency=read_latency)
         m.submodules.exit = exit_ = ExitPath(
@@ -93,13 +95,13 @@ class Engine(wiring.Component):
             write_latency=memory.write_latency,
         )
         assert pool.drain_latency == array.drain_latency
-        self._sequence(m, sequencer, walker, masks, loader, vector, store, exit_)
+        self._sequence(m, sequencer, walker, masks, loader, unpack, vector, store, exit_)
         self._memory(m, memory, walker, vector, store, exit_)
         self._array(m, memory, walker, masks, loader, exit_, array, pool)
         self._outside(m, sequencer, walker, loader, vector, store, exit_)
         return m
 
-    def _sequence(self, m, sequencer, walker, masks, loader, vector, store, exit_) -> None:
+    def _sequence(self, m, sequencer, walker, masks, loader, unpack, vector, store, exit_) -> None:
         m.d.comb += [
             sequencer.start.eq(self.start),
             sequencer.program_words.eq(self.program_words),
@@ -109,9 +111,14 @@ class Engine(wiring.Component):
             loader.command.eq(sequencer.command),
             sequencer.boot_valid.eq(loader.out_valid & sequencer.boot),
             sequencer.boot_data.eq(loader.out_data),
-            exit_.load_valid.eq(loader.out_valid & ~sequencer.boot & exit_.load_ready),
-            exit_.load_data.eq(loader.out_data),
-            loader.out_ready.eq(Mux(sequencer.boot, sequencer.boot_ready, exit_.load_ready)),
+            unpack.start.eq(sequencer.load_start),
+            unpack.packed.eq(header_fields(sequencer.header, Op.LOAD).packed),
+            unpack.in_valid.eq(loader.out_valid & ~sequencer.boot),
+            unpack.in_data.eq(loader.out_data),
+            unpack.out_ready.eq(exit_.load_ready),
+            exit_.load_valid.eq(unpack.out_valid & exit_.load_ready),
+            exit_.load_data.eq(unpack.out_data),
+            loader.out_ready.eq(Mux(sequencer.boot, sequencer.boot_ready, unpack.in_ready)),
             sequencer.params_ready.eq(loader.params_ready),
             loader.param_index.eq(exit_.param_index),
             loader.param_release.eq(exit_.param_release),

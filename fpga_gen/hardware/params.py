@@ -160,7 +160,11 @@ class EngineParams:
         return -(-self.sub_weight_bits * (self.subgroups // mode) // GRANULE)
 
     def param_granules(self, mode: int) -> int:
-        return -(-self.group_channels(mode) * PARAM_BITS // GRANULE)
+        return self.some_param_granules(self.subgroups // mode)
+
+    def some_param_granules(self, subgroups: int) -> int:
+        """Granules of the parameters of so many column subgroups."""
+        return -(-subgroups * self.sub_columns * PARAM_BITS // GRANULE)
 
     @property
     def stream_bits(self) -> int:

@@ -244,7 +244,11 @@ class Sequencer(wiring.Component):
             self.command.groups.eq(self.walk.n_groups),
             self.command.tiles.eq(self.walk.n_tiles),
             self.command.slots.eq(self.walk.slots),
-            self.command.words.eq(Mux(self.booted, load.words, self.program_words)),
+            self.command.half_from.eq(self.walk.half_from),
+            self.command.high_from.eq(self.walk.high_from),
+            self.command.last_subgroups.eq(self.walk.last_subgroups),
+            self.command.repeats.eq(self.walk.repeats),
+            self.command.words.eq(Mux(self.booted, load.stream_words, self.program_words)),
             self.command.kind.eq(KIND_CONV),
         ]
         with m.If(~self.booted | (self.walk.op == Op.LOAD)):

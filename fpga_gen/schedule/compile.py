@@ -218,7 +218,9 @@ def _layouts(qgraph: QuantGraph, params: EngineParams) -> dict[str, MapLayout]:
 def _input_layout(layout: MapLayout, params: EngineParams) -> InputLayout:
     """Cut the input's run into `load_words` parts whose distance is free of bank conflicts."""
     part = params.plane_words(-(-layout.words // params.load_words))
-    return InputLayout(layout, part, params.load_words, params.ports)
+    used = {(layout.byte_offset + c) % params.in_channels for c in layout.positions}
+    packed = max(used) < params.in_channels * 3 // 4
+    return InputLayout(layout, part, params.load_words, params.ports, packed)
 
 
 def _place(
@@ -272,11 +274,13 @@ def _lower(
 
 def _load(layout: InputLayout, place: Placement, params: EngineParams, name: str) -> Lowered:
     fields = {
-        "words": layout.stream_words,
+        "words": layout.part,
+        "stream_words": layout.stream_words,
+        "packed": int(layout.packed),
         "base": pack_address(place.base, params.banks),
-        "stride": pack_address(layout.stream_words, params.banks),
+        "stride": pack_address(layout.part, params.banks),
     }
-    end = place.base + layout.stream_words * layout.load_words
+    end = place.base + layout.part * layout.load_words
     written = ((place.base, end, WHOLE),)
     return Lowered(Instruction(Op.LOAD, fields, layer=name), NO_STREAM, (), written)
 

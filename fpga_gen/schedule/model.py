@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.slot_layout import slot_run
 from fpga_gen.isa import Instruction, Op, VectorOp
 from fpga_gen.schedule.layout import BEAT_BYTES
 from fpga_gen.schedule.store_model import StoreClock
@@ -24,6 +25,7 @@ from fpga_gen.schedule.timing import (
     slot_time,
     tile_sizes,
 )
+from fpga_gen.schedule.weights import group_subgroups, slot_halves
 
 ALONE = (Op.VECTOR, Op.LOAD, Op.END)  # these wait for earlier results whatever their flag says
 AFTER_STORE = (Op.STORE, Op.END)  # these wait for the store unit
@@ -108,41 +110,47 @@ class _Machine:
 
     def conv(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
-        mode, slots = f["mode"] + 1, f["slots"]
         sizes = [
             s
             for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
             for _ in range(count)
         ]
-        times = {s: slot_time(p, timing, mode, s) for s in set(sizes)}
-        granules = p.slot_granules(mode)
-        for _ in range(f["n_groups"]):
-            self.stream.take(p.param_granules(mode))
-            self.now += param_time(p, timing, mode, slots, sizes[0])
+        for group in range(f["n_groups"]):
+            times = {size: slot_times(p, timing, f, group, size) for size in set(sizes)}
+            loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
+            params = p.some_param_granules(group_subgroups(f, p, group))
+            self.stream.take(params)
+            self.now += param_time(p, timing, params, loads, sizes[0])
             for index, size in enumerate(sizes):
-                length, first = times[size], self.now
+                slots, first = times[size], self.now
+                length = slots[-1][2]
+                count = sum(n for n, _, _ in slots)
+                mean = sum(n * cycles for n, _, cycles in slots) / count
+                last = index == len(sizes) - 1
+                repeated = f["repeats"] * length
                 if index == 0:
-                    begin = self._streamed(slots, granules, length, len(sizes) == 1)
+                    begin = self._streamed(slots, last and not repeated) + repeated
                 else:
-                    begin = self.now + (slots - 1) * length
-                    if index == len(sizes) - 1:
-                        self.stream.free(begin)
+                    whole = sum(n * cycles for n, _, cycles in slots)
+                    begin = self.now + whole + repeated - length
+                if last and (index or repeated):
+                    self.stream.free(begin)
                 self._tile(begin, length, size, f)
-                self.now += self.store.beside(first, self.now, length, length - size)
+                self.now += self.store.beside(first, self.now, mean, mean - size)
 
-    def _streamed(self, slots: int, granules: int, length: float, release: bool) -> float:
+    def _streamed(self, slots: list[tuple[int, int, float]], release: bool) -> float:
         """Start of the last slot of a tile whose weights come straight from the stream."""
         now = self.now
-        for k in range(slots):
-            ready = self.stream.take(granules)
-            if ready > now:
-                self.stall_weights += ready - now
-                now = ready
-            if release:
-                self.stream.free(now)
-            if k != slots - 1:
+        for count, granules, length in slots:
+            for _ in range(count):
+                ready = self.stream.take(granules)
+                if ready > now:
+                    self.stall_weights += ready - now
+                    now = ready
+                if release:
+                    self.stream.free(now)
                 now += length
-        return now
+        return now - slots[-1][2]
 
     def _tile(
         self, begin: float, length: float, size: int, f: dict[str, int], pool: bool = False
@@ -195,11 +203,27 @@ class _Machine:
 
     def load(self, i: Instruction) -> None:
         self.stream.align()
-        for _ in range(i.fields["words"]):
+        for k in range(i.fields["words"]):
+            self.now += self.timing.load_word
+            if i.fields["packed"] and k % 4 == 3:
+                continue  # it came with the three before
             ready = self.stream.take(self.params.stream_granules)
-            self.now = max(self.now + self.timing.load_word, ready)
+            self.now = max(self.now, ready)
             self.stream.free(self.now)
         self.drained = self.now + self.timing.load_tail
+
+
+def slot_times(
+    params: EngineParams, timing: Timing, fields: dict[str, int], group: int, size: int
+) -> list[tuple[int, int, float]]:
+    """(number, granules of each, cycles of each) of the slots of a CONV's output-channel group, in
+    tiles of `size` pixel groups."""
+    subgroups = group_subgroups(fields, params, group)
+    out = []
+    for half, count in slot_halves(fields):
+        granules = slot_run(params, subgroups, half).granules
+        out.append((count, granules, slot_time(params, timing, granules, size)))
+    return out
 
 
 def run_model(
