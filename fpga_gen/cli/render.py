@@ -42,6 +42,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
     heads = (
         "array",
         "modes",
+        "ports",
         "scheduled",
         "quick model",
         "LUT",
@@ -58,6 +59,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
         table.add_row(
             f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}",
             ",".join(map(str, p.modes)),
+            str(p.ports),
             "-" if candidate.scheduled is None else f"{candidate.scheduled:,}",
             f"{candidate.cycles.total:,}",
             *(

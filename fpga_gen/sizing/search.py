@@ -23,6 +23,7 @@ from fpga_gen.sizing.cycles import FrameCycles, Work, frame_cycles
 PIXELS = (1, 2, 4, 8, 16)
 MODES = ((1, 2, 3), (1, 2), (1, 3), (1,))
 PORTS = (4, 2, 1)
+FEWEST_PORTS = 2  # tried beside more, where that leaves room for another column
 WEIGHT_WORDS = (4096, 2048, 1024, 512)
 DEPTHS = (4096, 8192)  # rows of a bank, in whole URAMs; an address reaches no further
 SHOWN = 10
@@ -99,25 +100,38 @@ def find_engines(
 
 def _engines(board: Board, scheme: str) -> Iterator[EngineParams]:
     """Engines within the limits; of one shape and number of DSP columns the most SP2 columns and
-    somewhat fewer, which may suit the layers better."""
-    kinds = board.default_array(scheme)
-    for pixels in PIXELS:
-        for modes in MODES:
-            base = _memories(board, scheme, pixels, modes)
+    somewhat fewer, which may suit the layers better; fewer ports only where more leave no room for
+    these columns."""
+    for pixels, modes in itertools.product(PIXELS, MODES):
+        seen: set[tuple[int, int]] = set()  # columns that more ports leave room for
+        for ports in (p for p in PORTS if p <= board.hp_ports):
+            base = _memories(board, scheme, pixels, modes, ports)
             if base is None:
                 continue
-            step, previous = base.subgroups, -1
-            most = _most(board, base, "dsp_columns", 2 * step) if kinds.dsp_columns else 0
-            for dsp in range(most, -1, -2 * step):
-                start = replace_columns(base, dsp, 0 if dsp else step)
-                sp2 = _most(board, start, "sp2_columns", step) if kinds.sp2_columns else 0
-                if sp2 <= previous:
-                    continue
-                previous = sp2
-                for columns in range(sp2, max(-1, sp2 - 3 * step), -step):
-                    engine = replace_columns(base, dsp, columns)
-                    if engine is not None and _fits(board, engine):
-                        yield engine
+            for engine in _columns(board, scheme, base):
+                columns = (engine.dsp_columns, engine.sp2_columns)
+                if columns not in seen:
+                    seen.add(columns)
+                    yield engine
+            if ports <= FEWEST_PORTS:
+                break
+
+
+def _columns(board: Board, scheme: str, base: EngineParams) -> Iterator[EngineParams]:
+    """Engines like `base` with all its splits of columns, as in `_engines`."""
+    kinds = board.default_array(scheme)
+    step, previous = base.subgroups, -1
+    most = _most(board, base, "dsp_columns", 2 * step) if kinds.dsp_columns else 0
+    for dsp in range(most, -1, -2 * step):
+        start = replace_columns(base, dsp, 0 if dsp else step)
+        sp2 = _most(board, start, "sp2_columns", step) if kinds.sp2_columns else 0
+        if sp2 <= previous:
+            continue
+        previous = sp2
+        for columns in range(sp2, max(-1, sp2 - 3 * step), -step):
+            engine = replace_columns(base, dsp, columns)
+            if engine is not None and _fits(board, engine):
+                yield engine
 
 
 def replace_columns(base: EngineParams, dsp: int, sp2: int) -> EngineParams | None:
@@ -154,7 +168,7 @@ def _fits(board: Board, params: EngineParams) -> bool:
 
 
 def _memories(
-    board: Board, scheme: str, pixels: int, modes: tuple[int, ...]
+    board: Board, scheme: str, pixels: int, modes: tuple[int, ...], ports: int
 ) -> EngineParams | None:
     """An engine of this shape with the fewest columns, its memories filling the board's: as many
     rows as fit, and as few banks in block RAM as keep within the limit on URAM."""
@@ -163,10 +177,7 @@ def _memories(
         "dsp_columns": 2 * step if template.dsp_columns else 0,
         "sp2_columns": 0 if template.dsp_columns else step,
     }
-    shapes = itertools.product(
-        [p for p in PORTS if p <= board.hp_ports], WEIGHT_WORDS, DEPTHS[::-1]
-    )
-    for ports, words, rows in shapes:
+    for words, rows in itertools.product(WEIGHT_WORDS, DEPTHS[::-1]):
         try:
             base = replace(
                 template, **columns, pixels=pixels, modes=modes, ports=ports, bram_banks=0,

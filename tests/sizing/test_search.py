@@ -10,9 +10,9 @@ from fpga_gen.boards import Resources, load_board
 from fpga_gen.errors import ScheduleError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.resources import LIMITS
+from fpga_gen.resources import LIMITS, estimate_resources
 from fpga_gen.sizing.cycles import Work, frame_cycles, frame_work
-from fpga_gen.sizing.search import find_engines
+from fpga_gen.sizing.search import _engines, find_engines
 from tests.cli.networks import write_model
 
 
@@ -55,3 +55,20 @@ def test_weights_cannot_come_faster_than_the_ports(work: Work):
     params = replace(load_board("zcu104").array, ports=1)
     wide = frame_cycles(work, load_board("zcu104").array)
     assert frame_cycles(work, params).total >= wide.total
+
+
+def test_ports_give_way_to_columns():
+    """On a board with LUTs for the columns of the default engine beside two ports, not four, an
+    engine with two ports has them."""
+    board = load_board("kv260")
+    four, two = (estimate_resources(replace(board.array, ports=p)).luts for p in (4, 2))
+    assert two < four
+    luts = round((four + two) / 2 / LIMITS["luts"])
+    tight = replace(board, resources=replace(board.resources, luts=luts))
+    engines = list(_engines(tight, "mixed"))
+    same = ("pixels", "modes", "dsp_columns", "sp2_columns")
+    shapes = [tuple(getattr(p, name) for name in same) for p in engines]
+    assert len(set(shapes)) == len(shapes)
+    wanted = tuple(getattr(board.array, name) for name in same)
+    assert [p.ports for p, shape in zip(engines, shapes, strict=True) if shape == wanted] == [2]
+    assert 4 in {p.ports for p in engines}
