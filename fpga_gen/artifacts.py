@@ -174,3 +174,13 @@ def update_files(build: BuildDir, changed: dict[str, bytes]) -> BuildDir:
     except OSError as error:
         raise BuildDirError(f"{build.path}: cannot be written: {error.strerror}") from error
     return BuildDir(build.path, manifest, files)
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Files into a folder of the user; BuildDirError if the file system refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise BuildDirError(f"{folder}: cannot be written: {error.strerror}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 
@@ -31,6 +32,23 @@ class Silent:
 
     def finish(self, name: str, seconds: float) -> None:
         """Nothing to show."""
+
+
+@dataclass
+class PartProgress(Silent):
+    """Progress of frame number `index` of `count` as a part of the whole."""
+
+    whole: Progress
+    index: int
+    count: int
+    name: str
+
+    def detail(self, text: str, done: float | None = None) -> None:
+        """Cycles of this frame, as a share of all frames."""
+        self.whole.detail(
+            f"{self.index + 1} of {self.count}, {self.name}: {text}",
+            (self.index + (done or 0.0)) / self.count,
+        )
 
 
 class State(Protocol):

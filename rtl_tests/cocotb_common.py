@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import cocotb
 from cocotb.clock import Clock
@@ -13,6 +13,7 @@ from cocotbext.axi import MemoryRegion
 BYTES = 16
 LIMIT_US = 400  # every test ends within this simulated time, at 10 ns per cycle
 MEMORY_SIZE = 1 << 22
+WINDOW = (0x10000, 0x80000)  # of the DMA blocks
 
 
 class Scope:
@@ -52,6 +53,16 @@ def pauses(rng: random.Random, probability: float) -> Iterator[bool]:
 def pause_all(channels, rng: random.Random, probability: float) -> None:
     for channel in channels:
         channel.set_pause_generator(pauses(rng, probability))
+
+
+def read_channels(side) -> list:
+    """Channels of the reading half of an AXI master or slave."""
+    return [side.ar_channel, side.r_channel]
+
+
+def write_channels(side) -> list:
+    """Channels of the writing half of an AXI master or slave."""
+    return [side.aw_channel, side.w_channel, side.b_channel]
 
 
 class FaultyMemory(MemoryRegion):
@@ -153,3 +164,30 @@ def windows(*ranges: tuple[int, int]) -> int:
 def transfer(address: int, beats: int) -> int:
     """A packed TRANSFER."""
     return address // BYTES | beats << 36
+
+
+async def start_dma(
+    dut,
+    rng: random.Random,
+    memories: Mapping[str, tuple[Sequence, float]],
+    **inputs: int,
+) -> list[AddressWatch]:
+    """Start a DMA block with the window `WINDOW`, its memories pausing at random.
+
+    memories: by the beginning of the address channel's ports, its channels and their pauses.
+    """
+    await start(dut, flush=0, windows=windows(WINDOW), **inputs)
+    for channels, pause in memories.values():
+        pause_all(channels, rng, pause)
+    return [AddressWatch(dut, prefix, WINDOW) for prefix in memories]
+
+
+async def flush(dut, done: str, silent: str = "") -> None:
+    """Hold `flush` until the output `done` is up; the stream `silent` offers nothing meanwhile."""
+    dut.flush.value = 1
+    await cycles(dut, 4)
+    while not getattr(dut, done).value:
+        assert not silent or getattr(dut, f"{silent}__valid").value == 0
+        await cycles(dut, 1)
+    dut.flush.value = 0
+    await cycles(dut, 1)

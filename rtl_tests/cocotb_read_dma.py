@@ -11,25 +11,24 @@ from rtl_tests.cocotb_common import (
     BYTES,
     LIMIT_US,
     MEMORY_SIZE,
+    WINDOW,
     AddressWatch,
     FaultyMemory,
     Scope,
     cycles,
-    pause_all,
+    flush,
+    read_channels,
     receive,
     send,
-    start,
+    start_dma,
     transfer,
-    windows,
 )
 
-WINDOW = (0x10000, 0x80000)
 
-
-async def set_up(dut, rng, slave, pause: float = 0.4):
-    await start(dut, transfer__valid=0, data__ready=0, flush=0, windows=windows(WINDOW))
-    pause_all([slave.ar_channel, slave.r_channel], rng, pause)
-    return AddressWatch(dut, "ar", WINDOW)
+async def set_up(dut, rng, slave, pause: float = 0.4) -> AddressWatch:
+    memories = {"ar": (read_channels(slave), pause)}
+    (watch,) = await start_dma(dut, rng, memories, transfer__valid=0, data__ready=0)
+    return watch
 
 
 def fill(memory, rng) -> bytes:
@@ -114,13 +113,7 @@ async def flush_in_the_middle_then_good(top):
 
 
 async def flush_and_read(dut, rng, image: bytes) -> None:
-    dut.flush.value = 1
-    await cycles(dut, 4)
-    while not dut.idle.value:
-        assert dut.data__valid.value == 0
-        await cycles(dut, 1)
-    dut.flush.value = 0
-    await cycles(dut, 1)
+    await flush(dut, "idle", silent="data")
     good = (WINDOW[0] + 0x7F0, 80)
     cocotb.start_soon(send(dut, "transfer", [transfer(*good)], rng))
     assert await receive(dut, "data", 80, rng) == beats_of(image, *good)

@@ -11,24 +11,23 @@ from rtl_tests.cocotb_common import (
     BYTES,
     LIMIT_US,
     MEMORY_SIZE,
+    WINDOW,
     AddressWatch,
     FaultyMemory,
     Scope,
     cycles,
-    pause_all,
+    flush,
     send,
-    start,
+    start_dma,
     transfer,
-    windows,
+    write_channels,
 )
-
-WINDOW = (0x10000, 0x80000)
 
 
 async def set_up(dut, rng, slave, pause: float = 0.4) -> AddressWatch:
-    await start(dut, transfer__valid=0, data__valid=0, flush=0, windows=windows(WINDOW))
-    pause_all([slave.aw_channel, slave.w_channel, slave.b_channel], rng, pause)
-    return AddressWatch(dut, "aw", WINDOW)
+    memories = {"aw": (write_channels(slave), pause)}
+    (watch,) = await start_dma(dut, rng, memories, transfer__valid=0, data__valid=0)
+    return watch
 
 
 async def write(dut, rng, address: int, image: bytes, gap: float = 0.3) -> None:
@@ -39,15 +38,6 @@ async def write(dut, rng, address: int, image: bytes, gap: float = 0.3) -> None:
     await command
     while not dut.idle.value:
         await cycles(dut, 1)
-
-
-async def flush(dut) -> None:
-    dut.flush.value = 1
-    await cycles(dut, 4)
-    while not dut.drained.value:
-        await cycles(dut, 1)
-    dut.flush.value = 0
-    await cycles(dut, 1)
 
 
 @cocotb.test(timeout_time=LIMIT_US, timeout_unit="us")
@@ -78,7 +68,7 @@ async def violation_then_good(top):
     await cycles(dut, 50)
     assert dut.violation.value == 1
     assert watch.bursts == []
-    await flush(dut)
+    await flush(dut, "drained")
     image = rng.randbytes(80 * BYTES)
     await write(dut, rng, WINDOW[0] + 0x7F0, image)
     assert ram.read(WINDOW[0] + 0x7F0, len(image)) == image
@@ -97,7 +87,7 @@ async def error_response_then_good(top):
     await cycles(dut, 2)
     assert dut.failed.value == 1
     assert int(dut.failed_response.value) == 2
-    await flush(dut)
+    await flush(dut, "drained")
     assert dut.failed.value == 0
     image = rng.randbytes(70 * BYTES)
     await write(dut, rng, WINDOW[0] + 0x1000, image)
@@ -118,7 +108,7 @@ async def flush_in_the_middle_then_good(top):
         await cycles(dut, wait)
         producer.cancel()
         dut.data__valid.value = 0
-        await flush(dut)
+        await flush(dut, "drained")
         written = sum(n for _, n in watch.bursts)
         watch.bursts.clear()
         got = ram.read(WINDOW[0], written * BYTES)

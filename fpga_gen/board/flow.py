@@ -19,9 +19,9 @@ from fpga_gen.deploy.handoff import hardware_handoff
 from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.errors import BoardError, BuildDirError, ToolError
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.simulate.board_dram import board_dram
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.dram import DramConfig
-from fpga_gen.simulation_flow import board_dram
 from fpga_gen.steps import Progress, Silent, run_steps
 
 MEMORY_BASE = 0x1000_0000  # where the contiguous memory of the virtual board begins

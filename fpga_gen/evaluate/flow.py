@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.artifacts import load_build, to_json, update_files
+from fpga_gen.artifacts import load_build, to_json, update_files, write_folder
 from fpga_gen.digest import model_sha256
 from fpga_gen.errors import BuildDirError, SimulationError
 from fpga_gen.evaluate.dataset import THRESHOLD as MASK_THRESHOLD
@@ -46,7 +46,7 @@ from fpga_gen.simulation_flow import (
     compile_simulator,
     run_frame,
 )
-from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen.steps import PartProgress, Progress, Silent, run_steps
 
 WORST_TENSORS = 10
 FILES = ("evaluation.json", "evaluation.md", "evaluation.png")
@@ -286,33 +286,3 @@ def evaluate_build(
     reference differ, after the results were written."""
     flow = EvaluationFlow(directory, images, masks, rtl, model, output, progress or Silent())
     return run_steps(flow, EVALUATE)
-
-
-# --- helpers --------------------------------------------------------------------------------
-
-
-@dataclass
-class PartProgress(Silent):
-    """Progress of frame number `index` of `count` as a part of the whole."""
-
-    whole: Progress
-    index: int
-    count: int
-    name: str
-
-    def detail(self, text: str, done: float | None = None) -> None:
-        """Cycles of this frame, as a share of all frames."""
-        self.whole.detail(
-            f"{self.index + 1} of {self.count}, {self.name}: {text}",
-            (self.index + (done or 0.0)) / self.count,
-        )
-
-
-def write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Files into a folder of the user; BuildDirError if the file system refuses."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-    except OSError as error:
-        raise BuildDirError(f"{folder}: cannot be written: {error.strerror}") from error

@@ -25,9 +25,9 @@ from fpga_gen.quant.interpreter import run_integer
 from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.reference_flow import write_references
 from fpga_gen.schedule.layout import input_from_json, output_from_json, pack_input, unpack_output
+from fpga_gen.simulate.board_dram import dram_config
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.runner import Frame, simulate_frame
-from fpga_gen.simulation_flow import dram_config
 from tests.board.running import run_client, start_process
 
 CLIENT = """
