@@ -288,7 +288,9 @@ class Loader(wiring.Component):
             is_half.eq(slot >= command.half_from),
             is_high.eq(slot >= command.high_from),
         ]
-        sizes = [p.some_param_granules(min(n, p.subgroups)) for n in range(1 << len(subgroups))]
+        sizes = [
+            p.some_param_granules(min(max(n, 1), p.subgroups)) for n in range(1 << len(subgroups))
+        ]
         m.d.comb += param_size.eq(
             Mux(command.kind == KIND_VECTOR, p.param_granules(1), Array(sizes)[next_subgroups])
         )
