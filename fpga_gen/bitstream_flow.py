@@ -20,7 +20,7 @@ from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
 from fpga_gen.errors import BuildDirError, ToolError
 from fpga_gen.report import Implementation, Report
-from fpga_gen.report.render import report_files
+from fpga_gen.report.render import read_report, report_files
 from fpga_gen.simulate.build import cache_directory
 from fpga_gen.steps import Progress, Silent, run_steps
 
@@ -56,10 +56,7 @@ Step = tuple[str, Callable[[BitstreamFlow], None]]
 def check_directory(flow: BitstreamFlow) -> None:
     """Reads and verifies the build directory."""
     flow.build = load_build(flow.directory)
-    try:
-        flow.report = Report.from_dict(flow.build.json("report.json"))
-    except (KeyError, ValueError) as error:
-        raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
+    flow.report = read_report(flow.build)
     if f"{FOLDER}/build.tcl" not in flow.build.files:
         raise BuildDirError(f"{flow.directory}: holds no Vivado project: build again")
 

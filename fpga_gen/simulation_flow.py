@@ -22,7 +22,7 @@ from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.report import Report, Simulation, utilisation
-from fpga_gen.report.render import report_files
+from fpga_gen.report.render import read_report, report_files
 from fpga_gen.schedule.compare import Mismatch, compare_maps
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.interpreter import TracedMap
@@ -88,8 +88,8 @@ Step = tuple[str, Callable[[SimulationFlow], None]]
 def check_directory(flow: SimulationFlow) -> None:
     """Reads and verifies the build directory."""
     flow.build = build = load_build(flow.directory)
+    flow.report = read_report(build)
     try:
-        flow.report = Report.from_dict(build.json("report.json"))
         flow.params = EngineParams.from_dict(build.manifest["parameters"])
         flow.memory_rate = float(build.manifest["memory_bytes_per_cycle"])
         layout = build.json("layout.json")

@@ -37,9 +37,8 @@ from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS, PictureError, prepare, read_picture
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.report import layer_facts
-from fpga_gen.report import Report
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr
-from fpga_gen.report.render import report_files
+from fpga_gen.report.render import read_report, report_files
 from fpga_gen.simulation_flow import (
     SimulationFlow,
     check_directory,
@@ -238,7 +237,7 @@ def write_results(flow: EvaluationFlow) -> None:
     old = flow.simulation.build
     if any(build.files.get(n) != old.files[n] for n in ("program.bin", "weights.bin")):
         raise BuildDirError(f"{flow.directory}: was rebuilt during the evaluation: evaluate again")
-    report = replace(Report.from_dict(build.json("report.json")), accuracy=flow.evaluation.accuracy)
+    report = replace(read_report(build), accuracy=flow.evaluation.accuracy)
     texts = (
         to_json(flow.evaluation.to_dict()),
         render_evaluation(flow.evaluation).encode(),

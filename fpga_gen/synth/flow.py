@@ -8,11 +8,10 @@ from pathlib import Path
 
 from fpga_gen.artifacts import BuildDir, load_build, update_files
 from fpga_gen.boards import Resources
-from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.report import Report
 from fpga_gen.report.facts import ResourceFacts, TimingFacts
-from fpga_gen.report.render import report_files
+from fpga_gen.report.render import read_report, report_files
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.design import MappedDesign, analyse_design
@@ -43,10 +42,7 @@ class SynthFlow:
 def open_build(flow: SynthFlow) -> None:
     """The verified build directory and its report."""
     flow.build = load_build(flow.directory)
-    try:
-        flow.report = Report.from_dict(flow.build.json("report.json"))
-    except ValueError as error:
-        raise BuildDirError(f"{flow.directory / 'report.json'}: {error}: build again") from error
+    flow.report = read_report(flow.build)
     flow.family = EngineParams.from_dict(flow.build.manifest["parameters"]).family
     flow.hierarchy = split_modules(flow.build.rtl())
 

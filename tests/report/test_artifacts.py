@@ -10,6 +10,8 @@ import pytest
 from fpga_gen import artifacts
 from fpga_gen.artifacts import load_build, update_files, write_build
 from fpga_gen.errors import BuildDirError
+from fpga_gen.report import Report
+from fpga_gen.report.render import read_report, report_files
 
 FILES = {
     "rtl/fpga_gen_top.v": b"module fpga_gen_top; endmodule\n",
@@ -142,3 +144,20 @@ def test_update_keeps_the_directory_verifiable(built: Path):
     assert sorted(p.name for p in built.iterdir()) == sorted(
         ["manifest.json", "program.bin", "report.json", "rtl", "weights.bin"]
     )
+
+
+def test_report_is_read_back(tmp_path: Path, report: Report):
+    write_build(tmp_path / "out", {**FILES, **report_files(report)}, FACTS)
+    assert read_report(load_build(tmp_path / "out")).to_dict() == report.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "missing"), (b"{}\n", "not a report"), (b'{"schema": 0}\n', "this version reads")],
+)
+def test_bad_report_is_named(tmp_path: Path, content: bytes | None, message: str):
+    files = {name: data for name, data in FILES.items() if name != "report.json"}
+    write_build(tmp_path / "out", files if content is None else {**files, "report.json": content},
+                FACTS)  # fmt: skip
+    with pytest.raises(BuildDirError, match=rf"report\.json: .*{message}.*: build again"):
+        read_report(load_build(tmp_path / "out"))
