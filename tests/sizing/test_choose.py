@@ -83,4 +83,6 @@ def test_the_stand_in_takes_the_cycles_of_the_quantised_network():
     real = quantise(graph, SMALL, images(2), options=QuantOptions(wide_tensors=()))
     schedules = [compile_schedule(q, SMALL) for q in (real, standin(graph, SMALL))]
     assert schedules[0].estimate.cycles == schedules[1].estimate.cycles
-    assert schedules[0].estimate.read_bytes == schedules[1].estimate.read_bytes
+    # where a filter's zeros fall decides whether half a weight slot can be left out
+    read = [s.estimate.read_bytes for s in schedules]
+    assert read[1] == pytest.approx(read[0], rel=0.01)
