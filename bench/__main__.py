@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -36,10 +37,11 @@ a time, no data in 4 of 19 cycles (what NNgen's examples simulate with). NNgen 1
 and is mended in one place, without which it does not generate a concatenation of three; both are
 simulated by the same Verilator in the same run.
 
-This engine reads its input before the first layer and writes its results after the last one; NNgen
-does both while it computes. In a whole network that is about a per cent, in works as small as these
-it is the largest loss. The shape is the best in the cycle model of all that the generator can make:
-columns come in pairs, which share DSPs, and memory needs as many banks as one step writes words.
+This engine reads its input before the first layer; it stores a result as soon as whole planes of
+it are complete, while it computes the rest. NNgen loads and stores while it computes. Loading is
+0.4 per cent of HarDNet-MSEG; in works as small as these it is the largest loss. The shape is the
+best in the cycle model of all that the generator can make: columns come in pairs, which share DSPs,
+and memory needs as many banks as one step writes words.
 """
 
 
@@ -55,44 +57,36 @@ def small_rows(
         model = write(Path(folder) / "work.onnx")
         work = prepare(model)
         schedule = best_shape(work, say)
+        row = partial(Row, title, multipliers=MULTIPLIERS, macs=work.macs)
         result = run(work, schedule)
         moves = {
             op: sum(x.cycles for x in schedule.layers if x.op == op) for op in ("load", "store")
         }
-        yield Row(
-            title,
+        yield row(
             "fpga-gen",
             "simulated",
-            multipliers=MULTIPLIERS,
             cycles=result.cycles,
             dram_bytes=result.dram_bytes,
-            macs=work.macs,
             note=f"{shape_text(schedule.params)}, the best in the model "
-            f"({schedule.estimate.cycles:,} cycles); loading takes {moves['load']:,} and storing "
-            f"{moves['store']:,} of them; bit-exact; {result.sqnr_db:.1f} dB against float",
+            f"({schedule.estimate.cycles:,} cycles); in {moves['load']:,} it only loads, in "
+            f"{moves['store']:,} it only stores; bit-exact; {result.sqnr_db:.1f} dB against float",
         )
         if nngen is not None:
             peer = run_nngen(nngen, model, float_result(work), cache)
             equal = "equal to" if peer.exact else "DIFFERENT from"
-            yield Row(
-                title,
+            yield row(
                 "NNgen 1.3.4",
                 "simulated",
-                multipliers=MULTIPLIERS,
                 cycles=peer.cycles,
                 dram_bytes=peer.dram_bytes,
-                macs=work.macs,
                 note=f"8 in x 4 out x 9 taps; result {equal} its own reference, "
                 f"{peer.sqnr_db:.1f} dB against float",
             )
-    yield Row(
-        title,
+    yield row(
         "lower bound",
         "bound",
-        multipliers=MULTIPLIERS,
         cycles=work.lower_bound,
         dram_bytes=schedule.estimate.lower_bound_bytes,
-        macs=work.macs,
         note="every multiplier busy in every cycle; weights, input and result once",
     )
 

@@ -61,8 +61,11 @@ def memory_timing() -> Timing:
         * NNGEN_DRAM.refresh_interval
         / (NNGEN_DRAM.refresh_interval - NNGEN_DRAM.refresh_length)
     )
-    share = BURST / (cycles + NNGEN_DRAM.read_latency)
-    return Timing(read_efficiency=share, dram_latency=NNGEN_DRAM.read_latency)
+    return Timing(
+        read_efficiency=BURST / (cycles + NNGEN_DRAM.read_latency),
+        write_efficiency=BURST / (cycles + NNGEN_DRAM.write_latency),
+        dram_latency=NNGEN_DRAM.read_latency,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,10 @@ Lane l of a group: flat mode: l pixels further in raster order of a map in_w wid
 x + l * stride_x. Only pixels with raster index < `pixels` (flat) or column < `row_width` (row)
 are written. Mode m: lane l computes channels of its own pixel; CO/m channels per group.
 Weight stream of a CONV: for every group: its parameters, then its slots once (replayed per tile).
+Slots of index >= half_from carry the low half of the inputs, those >= high_from the high half; the
+weights of the other half are 0. The last group has parameters and slots for `last_subgroups` column
+subgroups. The last `repeats` slots (low-byte planes) have the weights of as many before them, which
+the stream carries once.
 
 POOL. The same walk with group g = block g, running maximum over the taps; lanes = P.
 
@@ -29,8 +33,14 @@ y_words, x_words: 64-bit words of the tables.
 Parameters come from the weight stream (one block of mode-1 parameters). `direct` = 1: no tables,
 source pixel = output pixel. A VECTOR or LOAD starts when all earlier results are in memory.
 
-LOAD words of the stream into memory; STORE memory words to the output region; FETCH queues a
-region for the stream reader. Stream order is the program order of its consumers.
+LOAD `stream_words` words of the stream into `words` addresses of memory. `packed` = 1: the last
+quarters of three stream words are the first three quarters of a fourth (load_unpack.py). FETCH
+queues a region for the stream reader. Stream order is the program order of its consumers.
+
+STORE memory words to the output region. It is handed to the store unit when that has read the words
+of the STORE before, and runs beside the instructions that follow: it begins when every earlier
+result is in memory, whatever its `wait` says. END waits for it. No other instruction does: nothing
+may write its words before the next STORE or END.
 """
 
 from __future__ import annotations
@@ -103,16 +113,19 @@ _MAP_WALK = (  # shared by CONV and POOL
     "n_groups:12 long_tiles:16 slots:14 channels:16 byte_offset:4",
     f"pixel_step:{ADDRESS_BITS} row_step:{ADDRESS_BITS} out_step:{ADDRESS_BITS}",
     f"out_row_step:{ADDRESS_BITS} out_base:{ADDRESS_BITS} out_plane:{ADDRESS_BITS}",
-    f"out_low:{ADDRESS_BITS} groups_per_row:13 row_width:13 lanes:6",
+    f"out_low:{ADDRESS_BITS} groups_per_row:13 row_width:13 lanes:6 repeats:12",
     "in_h:13 in_w:13 step_dy:8 step_dx:13 stride_x:4 stride_y:4",
     "pixels:24 lo:-16 hi:-16",
-    "y0:-14 x0:-14",
+    "y0:-14 x0:-14 half_from:14 high_from:14 last_subgroups:4",
 )
 
 LAYOUTS: dict[Op, tuple[Field, ...]] = {
     Op.END: _layout("op:4 wait:1"),
     Op.FETCH: _layout("op:4 wait:1 region:2 words:24", "offset:32"),
-    Op.LOAD: _layout("op:4 wait:1 words:24", f"base:{ADDRESS_BITS} stride:{ADDRESS_BITS}"),
+    Op.LOAD: _layout(
+        "op:4 wait:1 words:24 stream_words:24 packed:1",
+        f"base:{ADDRESS_BITS} stride:{ADDRESS_BITS}",
+    ),
     Op.CONV: _layout(*_MAP_WALK),
     Op.POOL: _layout(*_MAP_WALK),
     Op.VECTOR: _layout(

@@ -37,8 +37,8 @@ from fpga_gen.report.render import report_files
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.schedule.timing import board_timing
-from fpga_gen.sizing.cycles import frame_work
-from fpga_gen.sizing.search import Candidate, find_engines
+from fpga_gen.sizing.choose import choose_engines
+from fpga_gen.sizing.search import Candidate
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.known import known_design
 
@@ -107,9 +107,12 @@ def optimise_graph(flow: Flow) -> None:
 def choose_engine(flow: Flow) -> None:
     """The best engine for this network on this board, unless an array was given."""
     if flow.config.searches(flow.board):
-        work = frame_work(flow.graph)
-        flow.candidates = find_engines(
-            work, flow.board, flow.config.scheme, clock_mhz=flow.clock_mhz
+        flow.candidates = choose_engines(
+            flow.graph,
+            flow.board,
+            flow.config.scheme,
+            clock_mhz=flow.clock_mhz,
+            progress=flow.progress.detail,
         )
         flow.params = flow.candidates[0].params
     flow.memory_rate = flow.board.read_bytes_per_cycle(flow.params.ports, flow.clock_mhz)

@@ -122,7 +122,13 @@ def estimate_resources(params: EngineParams) -> Resources:
         known = [r for r in _comparable(params) if r.classes.get(name) and size(r.params)]
         if not known:
             continue
-        nearest = min(known, key=lambda r: abs(math.log(wanted / size(r.params))))
+        nearest = min(
+            known,
+            key=lambda r: (
+                abs(math.log(wanted / size(r.params))),
+                abs(math.log(params.macs_per_cycle / r.params.macs_per_cycle)),
+            ),
+        )
         ratio = wanted / size(nearest.params)
         luts, flip_flops, dsps = nearest.classes[name]
         if params.family != nearest.params.family:

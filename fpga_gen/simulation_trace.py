@@ -12,7 +12,7 @@ from fpga_gen.schedule.program import Schedule, TracePoint
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import SimulationResult
 
-WALKS = (Op.CONV, Op.POOL)  # wait only where their flag says so; all others always wait
+FLAGGED = (Op.CONV, Op.POOL, Op.STORE)  # wait only where their flag says so; all others always wait
 
 
 class TraceRecorder:
@@ -36,7 +36,7 @@ class TraceRecorder:
             return
         index = self.dispatched[layer - 1]
         instruction = self.schedule.instructions[index]
-        if instruction.op in WALKS and not instruction.fields["wait"]:
+        if instruction.op in FLAGGED and not instruction.fields["wait"]:
             return
         while self.pending and self.pending[0].after < index:
             self.maps.append(self._copy(self.pending.pop(0), device))

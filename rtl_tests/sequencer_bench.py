@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from fpga_gen.hardware.loader import COMMAND
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.sequencer import Sequencer
 from fpga_gen.isa import (
@@ -23,6 +24,7 @@ from fpga_gen.isa import (
 )
 from rtl_tests.axi_bench import simulate
 
+START_DELAY = 2  # cycles from the decision to start to the pulse
 UNITS = {Op.CONV: "walker", Op.POOL: "walker", Op.VECTOR: "vector"}
 UNITS |= {Op.LOAD: "load", Op.STORE: "store"}
 
@@ -94,7 +96,9 @@ class Bench:
     errors: list[tuple[int, int]] = field(default_factory=list)
     done: int = 0
     layers: int = 0
+    beside: int = 0  # instructions that began while a STORE was running
     hold: bool = False  # units stay busy
+    slow_store: bool = False  # the store unit stays busy for 400 cycles
     cycle: int = 0
     start_cycles: list[int] = field(default_factory=list)
 
@@ -129,8 +133,11 @@ class Bench:
         dut, rng = self.dut, self.rng
         names = ("walker", "vector", "load", "store")
         busy = dict.fromkeys(names, False)
-        calm, before = 0, (False, False, False)  # units idle, exit idle, parameters ready
-        running: int | None = None  # header of the busy unit
+        # other units than store idle, exit idle, parameters ready, store unit idle: two cycles ago,
+        # when the start was decided
+        calm, history = 0, [(False, False, False, False)] * START_DELAY
+        store_began = 0
+        running: int | None = None  # header of the busy unit; the store unit needs no header
         reads: list[tuple[int, int]] = []  # table reads that are still to be made
         asked: tuple[int, int] | None = None
         while True:
@@ -146,7 +153,8 @@ class Bench:
             asked = (rng.choice(reads[:3]) if rng.random() < 0.8 else reads[0]) if reads else None
             if asked:
                 ctx.set(getattr(dut, ("block_index", "tap_index")[asked[0]]), asked[1])
-            now = (not any(busy.values()), exit_idle, params_ready)
+            others = any(busy[name] for name in names if name != "store")
+            now = (not others, exit_idle, params_ready, not busy["store"])
             (
                 _, _, command_valid, command, fetch_valid, region, offset, words, header,
                 done, error, code, layer, layer_start, *starts,
@@ -163,18 +171,13 @@ class Bench:
                 assert word == encode_fields(layout, record[asked[1]])[0]
                 reads.remove(asked)
             if command_valid and ready[0]:
-                self.commands.append(
-                    tuple(
-                        getattr(command, n)
-                        for n in ("kind", "mode", "groups", "tiles", "slots", "words")
-                    )
-                )
+                self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
             if fetch_valid and ready[1]:
                 self.fetches.append((region, offset, words))
             if error:
                 self.errors.append((code, self.cycle))
             self.layers += layer_start
-            if running is not None and any(busy.values()):
+            if running is not None and others:
                 assert header == running, "the header changed under a busy unit"
             assert sum(starts) <= 1
             for name, pulse in zip(names, starts, strict=True):
@@ -184,8 +187,10 @@ class Bench:
                 self.started.append(instruction)
                 self.start_cycles.append(self.cycle)
                 assert layer == len(self.started)
-                running = header
-                self._check_start(instruction, name, header, before)
+                running = header if name != "store" else None
+                store_began = self.cycle if name == "store" else store_began
+                self.beside += busy["store"]
+                self._check_start(instruction, name, header, history[0])
                 busy[name] = True
                 if name == "walker":
                     reads = [(0, k) for k in range(len(instruction.blocks))]
@@ -193,22 +198,26 @@ class Bench:
             if done:
                 self.done += 1
                 assert len(self.started) == len(self.expected)
-                assert before[0]
-                assert before[1]
+                assert history[0][:2] == (True, True)
+                assert history[0][3]
             for name in names:
                 idle = not reads and not self.hold and rng.random() < self.patience / 3
+                if name == "store" and self.slow_store:
+                    idle = self.cycle - store_began > 400
                 if busy[name] and idle and not any(starts):
                     busy[name] = False
-            calm = 0 if any(busy.values()) else calm + 1
-            before = now
+            calm = 0 if any(busy[name] for name in names if name != "store") else calm + 1
+            history = [*history[1:], now]
 
     def _check_start(self, i: Instruction, name: str, header: int, before: tuple) -> None:
         assert name == UNITS[i.op]
         mask = (1 << 64 * words_of(LAYOUTS[i.op])) - 1
         assert header & mask == as_word(i)
-        units_idle, exit_idle, params_ready = before
+        units_idle, exit_idle, params_ready, store_idle = before
         assert units_idle, "started while a unit was busy"
-        if i.fields["wait"] or name != "walker":
+        if name == "store":
+            assert store_idle, "started while a STORE was running"
+        if i.fields["wait"] or name not in ("walker", "store"):
             assert exit_idle, "started before earlier results were in memory"
         if i.op == Op.VECTOR:
             assert params_ready

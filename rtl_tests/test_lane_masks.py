@@ -44,6 +44,7 @@ def test_masks(params, width, row_mode):
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
+        await ctx.tick()  # whether they are known
         for _ in range(cycles):
             assert not ctx.get(dut.ready)
             await ctx.tick()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.loader import KIND_CONV, KIND_VECTOR, KIND_WORDS, Loader
+from fpga_gen.hardware.loader import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS, Loader
 from fpga_gen.hardware.params import GRANULE, PARAM_BITS, SMALL, EngineParams
+from fpga_gen.hardware.slot_layout import Half, run_bits, slot_run
 
 THREE = EngineParams(
     pixels=4,
@@ -19,6 +20,18 @@ THREE = EngineParams(
 )
 
 
+def staged(params, subgroups, half, values):
+    """Bits of `subgroups` logical subgroups in the stage, of the granules of a slot."""
+    sent = [values[b // GRANULE] >> b % GRANULE & 1 for b in range(len(values) * GRANULE)]
+    places = run_bits(params, subgroups, half).reshape(-1)
+    return sum((sent[at] if at >= 0 else 0) << k for k, at in enumerate(places.tolist()))
+
+
+def test_wrapped_slots_are_tried():
+    runs = [slot_run(THREE, n) for n in range(1, THREE.subgroups + 1)]
+    assert {bool(run.wrapped) for run in runs} == {False, True}
+
+
 @pytest.mark.parametrize("params", [SMALL, THREE], ids=["1 port", "2 ports"])
 @pytest.mark.parametrize("seed", range(3))
 def test_stream_is_cut_into_records(params, seed):
@@ -28,6 +41,8 @@ def test_stream_is_cut_into_records(params, seed):
     granules: list[int] = []  # the stream, 32-bit granules
     commands = []
     want = {"slots": [], "params": [], "words": []}
+    widths: list[int] = []  # bits of every slot that are checked
+    param_bits: list[int] = []  # and of all parameters
 
     def emit(count, bits, kind):
         values = [int(v) for v in rng.integers(0, 1 << GRANULE, count)]
@@ -40,42 +55,50 @@ def test_stream_is_cut_into_records(params, seed):
 
     for _ in range(6):
         kind = int(rng.choice([KIND_WORDS, KIND_CONV, KIND_VECTOR]))
-        command = {"kind": kind, "mode": 0, "groups": 0, "tiles": 0, "slots": 0, "words": 0}
+        command = dict.fromkeys(COMMAND.members, 0) | {"kind": kind}
         if kind == KIND_WORDS:
             align()
             command["words"] = int(rng.integers(1, 6))
             for _ in range(command["words"]):
                 emit(p.stream_granules, p.stream_bits, "words")
         elif kind == KIND_VECTOR:
-            emit(p.param_granules(1), p.columns * PARAM_BITS, "params")
+            param_bits.append(p.columns * PARAM_BITS)
+            emit(p.param_granules(1), param_bits[-1], "params")
         else:
             mode = int(rng.choice(p.modes))
             command |= {
                 "mode": mode - 1,
                 "groups": int(rng.integers(1, 4)),
                 "tiles": int(rng.integers(1, 4)),
-                "slots": int(rng.integers(1, 5)),
+                "slots": int(rng.integers(1, 7)),
+                "last_subgroups": int(rng.integers(1, p.subgroups // mode + 1)),
             }
-            for _ in range(command["groups"]):
-                emit(p.param_granules(mode), p.group_channels(mode) * PARAM_BITS, "params")
+            command["repeats"] = int(rng.integers(0, command["slots"] + 1) * rng.integers(2))
+            ends = sorted(int(v) for v in rng.integers(0, command["slots"] + 1, 2))
+            command |= {"half_from": ends[0], "high_from": ends[1]}
+            for group in range(command["groups"]):
+                subgroups = p.subgroups // mode
+                if group == command["groups"] - 1:
+                    subgroups = command["last_subgroups"]
+                param_bits.append(subgroups * p.sub_columns * PARAM_BITS)
+                emit(p.some_param_granules(subgroups), param_bits[-1], "params")
                 first = len(want["slots"])
-                bits = p.sub_weight_bits * (p.subgroups // mode)
-                for _ in range(command["slots"]):
-                    emit(p.slot_granules(mode), bits, "slots")
+                for slot in range(command["slots"]):
+                    half = Half((slot >= ends[0]) + (slot >= ends[1]))
+                    size = slot_run(p, subgroups, half).granules
+                    values = [int(v) for v in rng.integers(0, 1 << GRANULE, size)]
+                    granules.extend(values)
+                    want["slots"].append(staged(p, subgroups, half, values))
+                    widths.append(p.sub_weight_bits * subgroups)
+                again = len(want["slots"]) - command["repeats"]
+                want["slots"] += want["slots"][again:]
+                widths += widths[again:]
                 want["slots"] += want["slots"][first:] * (command["tiles"] - 1)
+                widths += widths[first:] * (command["tiles"] - 1)
+            command["slots"] += command["repeats"]
         commands.append(command)
     align()
-    want_bits = {"slots": [], "params": []}
-    for command in commands:  # widths in the order of consumption
-        if command["kind"] == KIND_CONV:
-            mode = command["mode"] + 1
-            for _ in range(command["groups"]):
-                want_bits["params"].append(p.group_channels(mode) * PARAM_BITS)
-                want_bits["slots"] += [p.sub_weight_bits * (p.subgroups // mode)] * (
-                    command["slots"] * command["tiles"]
-                )
-        elif command["kind"] == KIND_VECTOR:
-            want_bits["params"].append(p.columns * PARAM_BITS)
+    want_bits = {"slots": widths, "params": param_bits}
     got = {"slots": [], "params": [], "words": []}
 
     async def feed(ctx):

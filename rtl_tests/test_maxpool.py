@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,19 +35,24 @@ def test_tiles(params, gap):
     done = checked = 0
 
     async def drive(ctx):
-        for beat in beats:
-            while beat and rng.random() < gap:
-                ctx.set(pool.valid, 0)
-                ctx.set(pool.act, int(rng.integers(1 << 60)))
-                await ctx.tick()
-            ctx.set(pool.valid, int(beat is not None))
+        async def step(following, valid: int) -> None:
+            """One cycle; the t of the beat that follows comes a cycle ahead of it."""
+            ctx.set(pool.valid, valid)
+            ctx.set(pool.t, following[1] if following else int(rng.integers(depth)))
+            await ctx.tick()
+
+        for beat, following in pairwise([None, *beats, None]):
             if beat:
-                act, t, first, last = beat
+                act, _, first, last = beat
                 ctx.set(pool.act, int.from_bytes(act.astype(np.int8).tobytes(), "little"))
-                ctx.set(pool.t, t)
                 ctx.set(pool.first, int(first))
                 ctx.set(pool.last, int(last))
-            await ctx.tick()
+            pause = following and rng.random() < gap
+            await step(None if pause else following, int(beat is not None))
+            while pause:
+                pause = rng.random() < gap
+                ctx.set(pool.act, int(rng.integers(1 << 60)))
+                await step(None if pause else following, 0)
 
     async def watch(ctx):
         nonlocal done, checked
@@ -58,7 +64,6 @@ def test_tiles(params, gap):
                 wanted.extend((tile, t, lane) for lane in range(0, p.pixels, p.pool_pixels))
                 done += 1
             request = wanted.pop(0) if wanted else None
-            ctx.set(pool.drain_en, int(request is not None))
             if request:
                 ctx.set(pool.drain_t, request[1])
                 ctx.set(pool.drain_lane, request[2])

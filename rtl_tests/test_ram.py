@@ -10,6 +10,7 @@ SHAPES = [
     RamShape(32, 16, "block"),
     RamShape(32, 16, "ultra", lanes=4, registered=True),
     RamShape(24, 4, "distributed", lanes=3),
+    RamShape(300, 4, "distributed"),  # three parts
 ]
 
 
@@ -24,7 +25,7 @@ def test_reads_old_data_and_writes_lanes(shape):
     async def bench(ctx):
         for step in range(200):
             read, write = (int(v) for v in rng.integers(0, shape.depth, 2))
-            data = int.from_bytes(rng.bytes(8), "little") % (1 << shape.width)
+            data = int.from_bytes(rng.bytes(shape.width // 8 + 1), "little") % (1 << shape.width)
             enable = int(rng.integers(0, 1 << shape.lanes))
             for name, value in (("r_addr", read), ("w_addr", write), ("w_data", data)):
                 ctx.set(getattr(dut, name), value)

@@ -29,11 +29,12 @@ END = Instruction(Op.END, {"wait": 1})
 
 
 def command_of(i: Instruction) -> tuple:
-    """(kind, mode, groups, tiles, slots, words): the last or the first ones matter to no loader."""
+    """Fields of a COMMAND, of which the last or the first ones matter to no loader."""
     f = i.fields
     if i.op == Op.CONV:
-        return (KIND_CONV, f["mode"], f["n_groups"], f["n_tiles"], f["slots"])
-    return (KIND_VECTOR, 0) if i.op == Op.VECTOR else (KIND_WORDS, f["words"])
+        slots = ("slots", "half_from", "high_from", "last_subgroups", "repeats")
+        return (KIND_CONV, f["mode"], f["n_groups"], f["n_tiles"], *(f[n] for n in slots))
+    return (KIND_VECTOR, 0) if i.op == Op.VECTOR else (KIND_WORDS, f["stream_words"])
 
 
 def check_commands(bench: Bench) -> None:
@@ -46,7 +47,7 @@ def check_commands(bench: Bench) -> None:
     for command, instruction in zip(bench.commands[1:], consumers, strict=True):
         want = command_of(instruction)
         if instruction.op == Op.LOAD:
-            assert (command[0], command[5]) == want
+            assert (command[0], command[-1]) == want
         else:
             assert command[: len(want)] == want
 
@@ -67,6 +68,20 @@ def test_programs(params, patience):
     fetches = [i.fields for i in program if i.op == Op.FETCH]
     assert bench.fetches == [(f["region"], f["offset"], f["words"]) for f in fetches]
     check_commands(bench)
+
+
+def test_store_runs_beside_others():
+    """While the store unit is busy, other instructions begin; the next STORE and END wait for it
+    (see sequencer_bench)."""
+    rng = random.Random(12)
+    walks = [walk(rng, Op.CONV, 1, 1, wait) for wait in (0, 1, 0)]
+    store = random_instruction(rng, Op.STORE)
+    bench = Bench(SMALL, [store, *walks, store, *walks, END], seed=6, patience=0.6)
+    bench.slow_store = True
+    bench.run()
+    assert bench.started == bench.expected
+    assert bench.beside == 6
+    assert bench.done == 1
 
 
 def test_longest_tables():

@@ -1,4 +1,5 @@
-"""StoreUnit against the words it should send: order, beats, back-pressure, several STOREs."""
+"""StoreUnit against the words it should send: order, beats, room, reads only when they are granted,
+several STOREs."""
 
 from __future__ import annotations
 
@@ -8,94 +9,144 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.hardware.params import PORT_BITS, SMALL
-from fpga_gen.hardware.store import FIFO_DEPTH, StoreUnit
+from fpga_gen.hardware.store import StoreUnit
+from fpga_gen.hardware.write_dma import ROOM
 from fpga_gen.isa import Op
 from rtl_tests.axi_bench import simulate
 from rtl_tests.word_memory import WordMemory, header
 from tests.schedule.graphs import THREE_MODES
 
-READ_LATENCY = 4
-SIXTEEN = replace(SMALL, in_channels=16)  # one memory word is one beat
+READ_LATENCY = 7
+SIXTEEN = replace(SMALL, in_channels=16)  # four words, four beats an access
+SHAPES = {"4": SMALL, "8": THREE_MODES, "16": SIXTEEN}
+LENGTHS = (1, 3, 60, 2, 17)  # beats
 
 
-def sink(dut, kind: str, fields: tuple[str, ...], rng: random.Random, gap: float, out: list):
-    """Takes <kind>_valid/_ready transfers at random moments into `out`."""
-    valid, ready = getattr(dut, f"{kind}_valid"), getattr(dut, f"{kind}_ready")
-    payload = [getattr(dut, name) for name in fields]
+class Surroundings:
+    """Memory, array, exit path and write port of a store unit, each with its own mood: the
+    probability `gap` that it refuses in a cycle."""
 
-    async def run(ctx) -> None:
+    def __init__(self, params, seed: str, gap: float) -> None:
+        self.rng = random.Random(seed)
+        self.gap = gap
+        self.dut = StoreUnit(params, read_latency=READ_LATENCY)
+        self.memory = WordMemory(params, 600, seed=1)
+        self.per_beat = PORT_BITS // params.word_bits
+        self.beats: list[int] = []
+        self.commands: list[tuple[int, int]] = []
+        self.results_in = False
+        self.requests = self.reads = 0
+
+    def _free(self) -> bool:
+        return self.rng.random() >= self.gap
+
+    async def watch(self, ctx) -> None:
+        dut, late, room = self.dut, 0, True
         while True:
-            offer = rng.random() >= gap
-            ctx.set(ready, offer)
-            _, _, there, *values = await ctx.tick().sample(valid, *payload)
-            if there and offer:
-                out.append(tuple(values))
+            granted, ready, done = self._free(), self._free(), self._free()
+            room = self._free() if self.rng.random() < 0.2 else room
+            ctx.set(dut.granted, granted)
+            ctx.set(dut.command_ready, ready)
+            ctx.set(dut.results_in, done)
+            ctx.set(dut.room, room)
+            sampled = await ctx.tick().sample(
+                dut.read_valid, dut.command_valid, dut.command_offset, dut.command_beats,
+                dut.data_valid, dut.data, dut.request, dut.start,
+            )  # fmt: skip
+            read, command, offset, count, valid, data, request, start = sampled[2:]
+            self.results_in = (self.results_in or done) and not start
+            if read:
+                assert granted, "read without leave"
+                assert self.results_in, "read before the results were in memory"
+            if command and ready:
+                self.commands.append((offset, count))
+            if valid:
+                self.beats.append(data)
+            late = 0 if room else late + valid
+            assert late <= ROOM, "more beats than the port takes"
+            self.requests += request
+            self.reads += read
 
-    return run
-
-
-@pytest.mark.parametrize("gap", [0.0, 0.4, 0.9])
-@pytest.mark.parametrize("params", [SMALL, THREE_MODES, SIXTEEN], ids=["4", "8", "16"])
-def test_stores(params, gap):
-    rng = random.Random(f"{params} {gap}")
-    dut = StoreUnit(params, read_latency=READ_LATENCY)
-    memory = WordMemory(params, 600, seed=1)
-    per_beat = PORT_BITS // params.word_bits
-    beats: list[tuple[int]] = []
-    commands: list[tuple[int, int]] = []
-    # One beat, fewer and more than the FIFO holds.
-    lengths = [per_beat, 3 * per_beat, per_beat * (FIFO_DEPTH + 9), 2 * per_beat]
-    stores = [(rng.randrange(600 - n), n, rng.randrange(1 << 32)) for n in lengths]
-
-    async def bench(ctx):
-        for base, words, offset in stores:
-            fields = {"words": words, "base": memory.code(base), "offset": offset}
-            ctx.set(dut.header, header(Op.STORE, **fields))
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            assert ctx.get(dut.busy)
-            while ctx.get(dut.busy):
-                await ctx.tick()
-            # Not busy: the last beat has been taken.
-            assert len(beats) == sum(n for _, n, _ in stores[: len(commands)]) // per_beat
-
-    background = [
-        memory.reader(dut, READ_LATENCY),
-        sink(dut, "command", ("command_offset", "command_beats"), rng, gap, commands),
-        sink(dut, "data", ("data",), rng, gap, beats),
-    ]
-    simulate(dut, bench, background=background)
-    assert commands == [(offset, words // per_beat) for _, words, offset in stores]
-    expected = b"".join(memory.data[base : base + words].tobytes() for base, words, _ in stores)
-    assert b"".join(beat.to_bytes(16, "little") for (beat,) in beats) == expected
-
-
-def test_one_word_per_cycle():
-    """While the write port keeps up, a STORE takes a cycle per word and a few more."""
-    dut = StoreUnit(SMALL, read_latency=READ_LATENCY)
-    memory = WordMemory(SMALL, 600, seed=2)
-    rng, words, taken, beats = random.Random(1), 400, [], []
-
-    async def bench(ctx):
-        ctx.set(dut.header, header(Op.STORE, words=words, base=0, offset=0))
+    async def store(self, ctx, base: int, words: int, offset: int) -> int:
+        """Run one STORE; cycles from its start."""
+        dut = self.dut
+        fields = {"words": words, "base": self.memory.code(base), "offset": offset}
+        ctx.set(dut.header, header(Op.STORE, **fields))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        cycles = 0
+        assert ctx.get(dut.busy)
+        await ctx.tick()
+        ctx.set(dut.header, header(Op.STORE, words=9999))  # of the next instruction
+        cycles = 1
         while ctx.get(dut.busy):
             await ctx.tick()
             cycles += 1
-        assert words <= cycles <= words + READ_LATENCY + 8
+        return cycles
 
-    simulate(
-        dut,
-        bench,
-        background=[
-            memory.reader(dut, READ_LATENCY),
-            sink(dut, "command", ("command_beats",), rng, 0.0, taken),
-            sink(dut, "data", ("data",), rng, 0.0, beats),
-        ],
-    )
-    assert taken == [(words // 4,)]
-    assert len(beats) == words // 4
+    def simulate(self, bench) -> None:
+        background = [self.memory.reader(self.dut, READ_LATENCY), self.watch]
+        simulate(self.dut, bench, background=background)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.4, 0.9])
+@pytest.mark.parametrize("name", SHAPES)
+def test_stores(name, gap):
+    around = Surroundings(SHAPES[name], f"{name} {gap}", gap)
+    memory, rng = around.memory, around.rng
+    stores = []
+    for beats in LENGTHS:
+        words = beats * around.per_beat
+        stores.append((rng.randrange(600 - words - 16), words, rng.randrange(1 << 32)))
+
+    async def bench(ctx):
+        sent = 0
+        for base, words, offset in stores:
+            await around.store(ctx, base, words, offset)
+            sent += words // around.per_beat
+            assert len(around.beats) == sent  # not busy: the last beat has been sent
+
+    around.simulate(bench)
+    assert around.commands == [(offset, n // around.per_beat) for _, n, offset in stores]
+    expected = b"".join(memory.data[base : base + n].tobytes() for base, n, _ in stores)
+    assert b"".join(beat.to_bytes(16, "little") for beat in around.beats) == expected
+    assert (around.requests > 0) == (gap > 0)
+    assert around.requests <= around.reads * (1 if gap == 0 else 9)
+
+
+@pytest.mark.parametrize("name", ["4", "8", "16"])
+def test_one_beat_per_cycle(name):
+    """Alone, a STORE takes a cycle per beat and a few more."""
+    around = Surroundings(SHAPES[name], name, 0.0)
+
+    async def bench(ctx):
+        cycles = await around.store(ctx, 0, 100 * around.per_beat, 0)
+        assert 100 <= cycles <= 100 + READ_LATENCY + 16
+
+    around.simulate(bench)
+    assert len(around.beats) == 100
+
+
+def test_asks_for_cycles():
+    """Where every cycle is taken, each access asks once, and reads in the cycle it gets."""
+    around = Surroundings(SIXTEEN, "ask", 0.0)
+    dut = around.dut
+    given = 0
+
+    async def busy_array(ctx):
+        nonlocal given
+        while True:
+            *_, request = await ctx.tick().sample(dut.request)
+            ctx.set(dut.granted, 0)
+            if request:
+                await ctx.tick().repeat(5)
+                ctx.set(dut.granted, 1)
+                given += 1
+
+    async def bench(ctx):
+        for name in ("room", "results_in", "command_ready"):
+            ctx.set(getattr(dut, name), 1)
+        await around.store(ctx, 0, 80, 0)
+        assert given == 20
+
+    simulate(dut, bench, background=[around.memory.reader(dut, READ_LATENCY), busy_array])

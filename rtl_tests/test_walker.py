@@ -255,6 +255,7 @@ def test_walks(params, pace):
             ctx.set(dut.drain_free, rng.random() < drain)
             ctx.set(dut.token_ready, rng.random() < drain)
             ctx.set(dut.lanes_ready, rng.random() < 0.9)
+            ctx.set(dut.give_way, rng.random() < 0.1)
             # A beat becomes visible two cycles after its slot has begun.
             staged = watch.given - watch.begun < STAGED
             add = int(watch.given < owed and staged and rng.random() < weights)
@@ -294,8 +295,10 @@ def test_walks(params, pace):
     simulate(dut, bench, background=[memories, monitor(dut, watch, free)], limit=40_000)
 
 
-def test_full_rate():
-    """With weights and drain in time a tile of T groups takes T cycles per slot, no gap."""
+@pytest.mark.parametrize("asked", [0, 25, 40])
+def test_full_rate(asked):
+    """With weights and drain in time a tile of T groups takes T cycles per slot, no gap but the one
+    cycle between two slots that is asked for, here every `asked` cycles."""
     params, groups, taps = SMALL, 12, 5
     dut = Walker(params, slot_minimum=SLOT_MINIMUM)
     walk = Walk(
@@ -311,11 +314,15 @@ def test_full_rate():
     )  # fmt: skip
     blocks, records = walk.records(params.banks)
     cycles: list[int] = []
+    pulses: list[bool] = []
 
     async def memories(ctx) -> None:
         while True:
             _, _, tap, valid = await ctx.tick().sample(dut.tap_index, dut.beat_valid)
             cycles.append(valid)
+            pulse = bool(asked) and len(cycles) % asked == 0 and 50 < len(cycles) < 400
+            ctx.set(dut.give_way, pulse)
+            pulses.append(pulse)
             ctx.set(dut.block, blocks[0])
             ctx.set(dut.tap, records[min(tap, taps - 1)])
 
@@ -340,4 +347,10 @@ def test_full_rate():
     total = 2 * 4 * taps * groups
     assert sum(cycles) == total
     first = cycles.index(1)
-    assert all(cycles[first : first + total])
+    given = "".join(map(str, cycles[first : first + total + sum(pulses)]))
+    assert sorted(given.split("1")) == [""] * (total + 1 - sum(pulses)) + ["0"] * sum(pulses)
+    assert all(at % groups == 0 for at in _beats_before_gaps(given))
+
+
+def _beats_before_gaps(cycles: str) -> list[int]:
+    return [cycles[:at].count("1") for at, value in enumerate(cycles) if value == "0"]

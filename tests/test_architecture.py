@@ -18,7 +18,10 @@ PACKAGE = ROOT / "fpga_gen"
 # import itself and what stands above it.
 STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen", "fpga_gen.errors", "fpga_gen.registers", "fpga_gen.quant.numerics"),
-    ("fpga_gen.isa", "fpga_gen.hardware.params", "fpga_gen.graph.ir"),
+    (
+        *("fpga_gen.isa", "fpga_gen.graph.ir"),
+        *("fpga_gen.hardware.params", "fpga_gen.hardware.slot_layout"),
+    ),
     ("fpga_gen.boards", "fpga_gen.images", "fpga_gen.phantom", "fpga_gen.digest", "fpga_gen.steps"),
     ("fpga_gen.resources",),
     ("fpga_gen.config", "fpga_gen.artifacts"),

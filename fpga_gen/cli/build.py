@@ -84,7 +84,8 @@ def engines(settings: Settings, flow: Any, explain: bool) -> dict[str, Any]:
         "engines": [
             {
                 "parameters": c.params.to_dict(),
-                "cycles": c.cycles.total,
+                "quick_cycles": c.cycles.total,
+                "scheduled_cycles": c.scheduled,
                 "shares": c.shares(flow.board),
                 "limit": c.limit(flow.board),
             }

@@ -32,9 +32,25 @@ def layer_table(report: Report) -> Table:
 
 
 def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
-    """The engines that were compared, best first, and what limits each."""
-    table = Table(title=f"best engines for {board.name} (estimated)")
-    heads = ("array", "modes", "cycles", "LUT", "FF", "DSP", "BRAM36", "URAM", "limit")
+    """The engines that were compared, best first, and what limits each. Ranked by the cycles of
+    their schedules; engines without one by those of the quick model."""
+    table = Table(
+        title=f"best engines for {board.name} (estimated)",
+        caption="ranked by the schedule of the network before quantisation; "
+        "-: behind another of its shape, or too far behind, in the quick model of layer sums",
+    )
+    heads = (
+        "array",
+        "modes",
+        "scheduled",
+        "quick model",
+        "LUT",
+        "FF",
+        "DSP",
+        "BRAM36",
+        "URAM",
+        "limit",
+    )
     for head in heads:
         table.add_column(head, justify="left" if head in ("array", "limit") else "right")
     for candidate in candidates:
@@ -42,6 +58,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
         table.add_row(
             f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}",
             ",".join(map(str, p.modes)),
+            "-" if candidate.scheduled is None else f"{candidate.scheduled:,}",
             f"{candidate.cycles.total:,}",
             *(
                 f"{100 * shares[key]:.0f} %" if key in shares else "-"

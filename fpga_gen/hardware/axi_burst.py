@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_names import BEAT_ADDRESS_BITS, MAX_BURST
+from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.registers import WINDOWS
 
 TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": 24})
@@ -46,22 +47,30 @@ class BurstPlanner(wiring.Component):
         handed = Signal()
         checking = Signal()
 
+        # A copy of the state IDLE for each half of what it gates.
+        idle = [Signal(name=f"idle_{n}", init=1, attrs=KEEP) for n in range(2)]
+        start = Signal()
+        m.d.comb += start.eq(self.transfer.valid & self.transfer.p.beats.any())
+        for copy, part in zip(idle, ("address", "beats"), strict=True):
+            with m.If(copy):
+                m.d.sync += [checked[part].eq(self.transfer.payload[part]), copy.eq(~start)]
+            with m.Elif(handed):
+                m.d.sync += copy.eq(1)
+        m.d.sync += [
+            end.eq(checked.address + checked.beats),
+            above.eq(Cat(checked.address >= w.base for w in self.windows)),
+            below.eq(Cat(end <= w.limit for w in self.windows)),
+        ]
         with m.FSM(name="check"):
             with m.State("IDLE"):
                 m.d.comb += self.transfer.ready.eq(1)
-                m.d.sync += checked.eq(self.transfer.payload)
-                with m.If(self.transfer.valid & self.transfer.p.beats.any()):
+                with m.If(start):
                     m.next = "END"
             with m.State("END"):
                 m.d.comb += checking.eq(1)
-                m.d.sync += end.eq(checked.address + checked.beats)
                 m.next = "COMPARE"
             with m.State("COMPARE"):
                 m.d.comb += checking.eq(1)
-                m.d.sync += [
-                    above.eq(Cat(checked.address >= w.base for w in self.windows)),
-                    below.eq(Cat(end <= w.limit for w in self.windows)),
-                ]
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.comb += checking.eq(1)
@@ -80,7 +89,9 @@ class BurstPlanner(wiring.Component):
         size = Signal(range(MAX_BURST + 1), reset_less=True)
         final = Signal(reset_less=True)
         splitting = Signal()
-        offered = Signal()
+        # Copies of `offered`: for the address, for all else.
+        offers = [Signal(name=f"offered_{n}", attrs=KEEP) for n in range(2)]
+        offered = offers[1]
         m.d.comb += [
             room.eq(MAX_BURST - address[: (MAX_BURST - 1).bit_length()]),
             hand_over.eq(~splitting),
@@ -89,19 +100,19 @@ class BurstPlanner(wiring.Component):
             self.burst.p.beats.eq(size),
             self.busy.eq(checking | splitting),
         ]
+        for copy in offers:
+            with m.If(splitting & ~copy):
+                m.d.sync += copy.eq(1)
+            with m.Elif(copy & self.burst.ready):
+                m.d.sync += copy.eq(0)
         with m.If(handed):
-            m.d.sync += [address.eq(checked.address), left.eq(checked.beats), splitting.eq(1)]
+            m.d.sync += address.eq(checked.address)
+        with m.Elif(offers[0] & self.burst.ready):
+            m.d.sync += address.eq(address + size)
+        with m.If(handed):
+            m.d.sync += [left.eq(checked.beats), splitting.eq(1)]
         with m.Elif(splitting & ~offered):
-            m.d.sync += [
-                final.eq(left <= room),
-                size.eq(Mux(left <= room, left, room)),
-                offered.eq(1),
-            ]
+            m.d.sync += [final.eq(left <= room), size.eq(Mux(left <= room, left, room))]
         with m.Elif(offered & self.burst.ready):
-            m.d.sync += [
-                address.eq(address + size),
-                left.eq(left - size),
-                offered.eq(0),
-                splitting.eq(~final),
-            ]
+            m.d.sync += [left.eq(left - size), splitting.eq(~final)]
         return m

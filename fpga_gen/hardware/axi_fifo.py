@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.fan_out import KEEP, LOADS
+
+PART = LOADS - 16  # payload bits with one copy of `valid`: it has other loads
 
 
 class BlockFifo(wiring.Component):
@@ -70,8 +74,13 @@ class BlockFifo(wiring.Component):
         ]
         with m.If(load_fetched):
             m.d.sync += [fetched.eq(stored), read_at.eq(read_at + stored)]
-        payload = Signal(self.width, reset_less=True)
-        m.d.comb += self.read.payload.eq(payload)
-        with m.If(load_output):
-            m.d.sync += [self.read.valid.eq(fetched), payload.eq(read_port.data)]
+        parts, valids = [], []  # a copy of `valid` for every part of the payload that it gates
+        for at in range(0, self.width, PART):
+            part = Signal(min(PART, self.width - at), name=f"payload_{at}", reset_less=True)
+            valid = Signal(name=f"valid_{at}", attrs=KEEP)
+            with m.If(~valid | self.read.ready):
+                m.d.sync += [valid.eq(fetched), part.eq(read_port.data[at : at + PART])]
+            parts.append(part)
+            valids.append(valid)
+        m.d.comb += [self.read.valid.eq(valids[0]), self.read.payload.eq(Cat(parts))]
         return m

@@ -7,10 +7,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_names import LITE, prefixed
+from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.registers import ADDRESS_BITS, REGISTERS
 
 _ROW = 16  # registers read by the first multiplexer stage
 _OFFSET_BITS = ADDRESS_BITS - 2
+READ_PART = 8  # bits of a row with one copy of the read offset
+WRITE_COPIES = 3  # of the write offset and the byte strobes
 
 
 class CsrBlock(wiring.Component):
@@ -47,33 +50,41 @@ class CsrBlock(wiring.Component):
 
     def _write_side(self, m: Module) -> None:
         have_address, have_data, commit = Signal(), Signal(), Signal()
-        offset = Signal(_OFFSET_BITS, reset_less=True)
+        # Copies, each for some of the registers.
+        offsets = [
+            Signal(_OFFSET_BITS, name=f"write_offset_{n}", reset_less=True, attrs=KEEP)
+            for n in range(WRITE_COPIES)
+        ]
+        strobes = [
+            Signal(4, name=f"strobe_{n}", reset_less=True, attrs=KEEP) for n in range(WRITE_COPIES)
+        ]
         word = Signal(32, reset_less=True)
-        strobe = Signal(4, reset_less=True)
-        mask = Signal(32)
         m.d.comb += [
             self.s_axi_awready.eq(~have_address),
             self.s_axi_wready.eq(~have_data),
             self.s_axi_bresp.eq(0),
             commit.eq(have_address & have_data & ~self.s_axi_bvalid),
-            mask.eq(Cat(bit.replicate(8) for bit in strobe)),
         ]
         with m.If(commit):
             m.d.sync += have_address.eq(0)
         with m.Elif(self.s_axi_awvalid & ~have_address):
-            m.d.sync += [have_address.eq(1), offset.eq(self.s_axi_awaddr[2:])]
+            m.d.sync += have_address.eq(1)
+            m.d.sync += [offset.eq(self.s_axi_awaddr[2:]) for offset in offsets]
         with m.If(commit):
             m.d.sync += have_data.eq(0)
         with m.Elif(self.s_axi_wvalid & ~have_data):
-            m.d.sync += [have_data.eq(1), word.eq(self.s_axi_wdata), strobe.eq(self.s_axi_wstrb)]
+            m.d.sync += [have_data.eq(1), word.eq(self.s_axi_wdata)]
+            m.d.sync += [strobe.eq(self.s_axi_wstrb) for strobe in strobes]
         with m.If(commit):
             m.d.sync += self.s_axi_bvalid.eq(1)
         with m.Elif(self.s_axi_bready):
             m.d.sync += self.s_axi_bvalid.eq(0)
 
-        for register in REGISTERS:
-            if register.access == "ro":
-                continue
+        writable = [register for register in REGISTERS if register.access != "ro"]
+        for at, register in enumerate(writable):
+            copy = at * WRITE_COPIES // len(writable)
+            offset = offsets[copy]
+            mask = Cat(bit.replicate(8) for bit in strobes[copy])
             hit = Signal(name=f"write_{register.name.lower()}")
             m.d.comb += hit.eq(commit & (offset == register.offset // 4))
             for field in register.fields:
@@ -92,26 +103,37 @@ class CsrBlock(wiring.Component):
     def _read_side(self, m: Module) -> None:
         waiting, selected = Signal(), Signal()
         offset = Signal(_OFFSET_BITS, reset_less=True)
+        # Copies of its low part, each for some bits of one row.
+        low_bits = (_ROW - 1).bit_length()
+        lows = {
+            (index, part): Signal(
+                low_bits, name=f"read_offset_{index}_{part}", reset_less=True, attrs=KEEP
+            )
+            for index in sorted({r.offset // 4 // _ROW for r in REGISTERS})
+            for part in range(0, 32, READ_PART)
+        }
         m.d.comb += [self.s_axi_arready.eq(~waiting), self.s_axi_rresp.eq(0)]
         finished = Signal()
         m.d.comb += finished.eq(self.s_axi_rvalid & self.s_axi_rready)
         with m.If(self.s_axi_arvalid & ~waiting):
             m.d.sync += [waiting.eq(1), offset.eq(self.s_axi_araddr[2:])]
+            m.d.sync += [low.eq(self.s_axi_araddr[2:][:low_bits]) for low in lows.values()]
         with m.Elif(finished):
             m.d.sync += waiting.eq(0)
 
         # Two registered multiplexer stages: within rows of 16 registers, then between rows.
         rows: dict[int, Signal] = {}
-        for index in sorted({r.offset // 4 // _ROW for r in REGISTERS}):
-            rows[index] = row = Signal(32, name=f"row{index}", reset_less=True)
-            with m.Switch(offset[: (_ROW - 1).bit_length()]):
+        for (index, part), low in lows.items():
+            row = rows.setdefault(index, Signal(32, name=f"row{index}", reset_less=True))
+            bits = slice(part, part + READ_PART)
+            with m.Switch(low):
                 for register in REGISTERS:
                     at, position = divmod(register.offset // 4, _ROW)
                     if at == index:
                         with m.Case(position):
-                            m.d.sync += row.eq(self._read_value(register))
+                            m.d.sync += row[bits].eq(self._read_value(register)[bits])
                 with m.Default():
-                    m.d.sync += row.eq(0)
+                    m.d.sync += row[bits].eq(0)
         value = Signal(32, reset_less=True)
         m.d.comb += self.s_axi_rdata.eq(value)
         m.d.sync += selected.eq(waiting & ~selected & ~self.s_axi_rvalid)

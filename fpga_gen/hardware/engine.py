@@ -17,6 +17,7 @@ from fpga_gen.hardware.exit_path import ExitPath
 from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
+from fpga_gen.hardware.load_unpack import LoadUnpack
 from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
@@ -53,7 +54,7 @@ class Engine(wiring.Component):
                 "store_offset": Out(32),
                 "store_beats": Out(24),
                 "store_data_valid": Out(1),
-                "store_data_ready": In(1),
+                "store_room": In(1),
                 "store_data": Out(128),
                 "done": Out(1),
                 "error": Out(1),
@@ -82,6 +83,7 @@ class Engine(wiring.Component):
         m.submodules.walker = walker = Walker(p, slot_minimum=max(array.slot_min, hold + 4, 8))
         m.submodules.masks = masks = LaneMasks(p)
         m.submodules.loader = loader = Loader(p, stage_hold=hold)
+        m.submodules.unpack = unpack = LoadUnpack(p)
         m.submodules.vector = vector = VectorUnit(p, read_latency=read_latency)
         m.submodules.store = store = StoreUnit(p, read_latency=read_latency)
         m.submodules.exit = exit_ = ExitPath(
@@ -93,13 +95,13 @@ class Engine(wiring.Component):
             write_latency=memory.write_latency,
         )
         assert pool.drain_latency == array.drain_latency
-        self._sequence(m, sequencer, walker, masks, loader, vector, store, exit_)
+        self._sequence(m, sequencer, walker, masks, loader, unpack, vector, store, exit_)
         self._memory(m, memory, walker, vector, store, exit_)
         self._array(m, memory, walker, masks, loader, exit_, array, pool)
         self._outside(m, sequencer, walker, loader, vector, store, exit_)
         return m
 
-    def _sequence(self, m, sequencer, walker, masks, loader, vector, store, exit_) -> None:
+    def _sequence(self, m, sequencer, walker, masks, loader, unpack, vector, store, exit_) -> None:
         m.d.comb += [
             sequencer.start.eq(self.start),
             sequencer.program_words.eq(self.program_words),
@@ -109,9 +111,14 @@ class Engine(wiring.Component):
             loader.command.eq(sequencer.command),
             sequencer.boot_valid.eq(loader.out_valid & sequencer.boot),
             sequencer.boot_data.eq(loader.out_data),
-            exit_.load_valid.eq(loader.out_valid & ~sequencer.boot & exit_.load_ready),
-            exit_.load_data.eq(loader.out_data),
-            loader.out_ready.eq(Mux(sequencer.boot, sequencer.boot_ready, exit_.load_ready)),
+            unpack.start.eq(sequencer.load_start),
+            unpack.packed.eq(header_fields(sequencer.header, Op.LOAD).packed),
+            unpack.in_valid.eq(loader.out_valid & ~sequencer.boot),
+            unpack.in_data.eq(loader.out_data),
+            unpack.out_ready.eq(exit_.load_ready),
+            exit_.load_valid.eq(unpack.out_valid & exit_.load_ready),
+            exit_.load_data.eq(unpack.out_data),
+            loader.out_ready.eq(Mux(sequencer.boot, sequencer.boot_ready, unpack.in_ready)),
             sequencer.params_ready.eq(loader.params_ready),
             loader.param_index.eq(exit_.param_index),
             loader.param_release.eq(exit_.param_release),
@@ -150,6 +157,9 @@ class Engine(wiring.Component):
             store.start.eq(sequencer.store_start),
             store.header.eq(sequencer.header),
             sequencer.store_busy.eq(store.busy),
+            store.results_in.eq(exit_.idle),
+            store.granted.eq(~walker.beat_valid & ~vector.read_valid),
+            walker.give_way.eq(store.request),
             # Exit path.
             exit_.vector_start.eq(sequencer.vector_start),
             exit_.vector_header.eq(sequencer.header),
@@ -175,18 +185,17 @@ class Engine(wiring.Component):
         ]
 
     def _memory(self, m, memory, walker, vector, store, exit_) -> None:
-        w = self.params.word_bits
         m.d.comb += [
             memory.r_address.eq(
                 Mux(
                     vector.read_valid,
                     vector.read_address,
-                    Mux(store.read_valid, store.read_address, walker.beat_address),
+                    Mux(walker.beat_valid, walker.beat_address, store.read_address),
                 )
             ),
             memory.r_double.eq(walker.beat_valid & walker.beat_double),
             vector.read_data.eq(memory.r_data[: len(vector.read_data)]),
-            store.read_data.eq(memory.r_data[:w]),
+            store.read_data.eq(memory.r_data[: len(store.read_data)]),
             memory.w_valid.eq(exit_.write_valid),
             memory.w_address.eq(exit_.write_address),
             memory.w_data.eq(exit_.write_data),
@@ -258,12 +267,11 @@ class Engine(wiring.Component):
             {
                 "act": lanes[: p.pixels * w],
                 "valid": pool_valid,
-                "t": beat["t"],
+                "t": delay(m, walker.beat_t, lag - 1, "pool_t"),  # a cycle ahead
                 "first": beat["first"],
                 "last": beat["last"],
                 "done_valid": pool_done,
                 "done_t": pool_done_t,
-                "drain_en": Const(1, 1),
                 "drain_t": exit_.drain_t,
                 "drain_lane": exit_.drain_lane,
                 "drain": maxima,
@@ -306,7 +314,7 @@ class Engine(wiring.Component):
             self.store_offset.eq(store.command_offset),
             self.store_beats.eq(store.command_beats),
             self.store_data_valid.eq(store.data_valid),
-            store.data_ready.eq(self.store_data_ready),
+            store.room.eq(self.store_room),
             self.store_data.eq(store.data),
         ]
         m.d.sync += [

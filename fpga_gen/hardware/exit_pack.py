@@ -12,13 +12,13 @@ from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add, delay
-from fpga_gen.hardware.fan_out import copies_for, tree
+from fpga_gen.hardware.fan_out import KEEP, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import write_slots
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import ADDRESS_BITS
 
 PACK_STAGES = 3  # from stored values to the registered write port
-CHUNK = 64  # bits whose multiplexers share one copy of their control
+CHUNK = 32  # bits whose multiplexers share one copy of their control
 
 
 def slot_source(params: EngineParams, mode: int, slot: int) -> tuple[int, int] | None:
@@ -30,9 +30,9 @@ def slot_source(params: EngineParams, mode: int, slot: int) -> tuple[int, int] |
 class ExitPack(wiring.Component):
     """See module docstring.
 
-    values, maxima come with valid and the slots' address and enable; high (byte plane), offset
-    and channels (bytes a pixel has) come a cycle before them. mode, pool, out16, bases are constant
-    while results are on their way. load_*: a LOAD word for bases + load_pixel.
+    values, maxima come with valid and the slots' address and enable; high (byte plane) and offset
+    come a cycle before them, channels (bytes a pixel has) two cycles. mode, pool, out16, bases are
+    constant while results are on their way. load_*: a LOAD word for bases + load_pixel.
     write_*: to FeatureMemory.
     """
 
@@ -120,15 +120,19 @@ class ExitPack(wiring.Component):
                     value = chosen if mode == min(choices) else Mux(copy == mode - 1, chosen, value)
                 m.d.comb += source[bits.start : bits.stop].eq(value)
             window = Signal(width, name=f"window_{group}", reset_less=True)
-            m.d.sync += window.eq(_shift_bytes(m, source, offsets[mine], f"shift_{group}"))
+            shifted = _shift_bits(m, source, offsets[mine], 8, CHUNK, f"shift_{group}")
+            m.d.sync += window.eq(shifted)
             windows.append(window)
         span = p.max_write_words * ci
         used = Signal(span, reset_less=True)
-        mask = Signal(span, reset_less=True)
+        channels = Signal(len(self.channels), reset_less=True, attrs=KEEP)
         m.d.sync += [
-            used.eq(Cat(*(self.channels > i for i in range(span)))),
-            mask.eq(used << delay(m, self.offset, 1, "mask_offset")),
+            channels.eq(self.channels),
+            used.eq(Cat(*(channels > i for i in range(span)))),
         ]
+        mask = Signal(span, reset_less=True)
+        shift = copies(m, self.offset, copies_for(2 * span), "mask_offset")
+        m.d.sync += mask.eq(_shift_bits(m, used, shift, 1, -(-span // len(shift)), "mask"))
         return windows, delay(m, mask, 1, "mask_late")
 
     def _write(self, m: Module, windows: list[Signal], mask: Signal) -> None:
@@ -137,9 +141,9 @@ class ExitPack(wiring.Component):
             name: delay(m, getattr(self, name), 2, f"late_{name}", reset_less=name != "valid")
             for name in ("valid", "address", "enable")
         }
-        parts = 2 * self.slots
+        parts = 3 * self.slots  # halves of the data; bytes, address
         modes = tree(m, self.mode, [copies_for(parts, 8), parts], "slot_mode")
-        loads = tree(m, self.load_valid, [parts + 1], "slot_load", reset_less=False)
+        loads = tree(m, self.load_valid, [3 * p.load_words], "slot_load", reset_less=False)
         load_data = delay(m, self.load_data, 1, "load_data")
         half = p.word_bits // 2
         for slot in range(self.slots):
@@ -157,23 +161,24 @@ class ExitPack(wiring.Component):
                         mask[word * ci : (word + 1) * ci],
                     )
             assert words or slot < p.load_words
-            for part in range(2):
-                copy = 2 * slot + part
-                value, bytes_ = Const(0, half), Const(0, ci)
+            mine = modes[3 * slot : 3 * slot + 3]
+            for part, mode_now in enumerate(mine):
+                value = Const(0, half if part < 2 else ci)
                 for mode, (word, used) in words.items():
+                    chosen = word[part * half : (part + 1) * half] if part < 2 else used
                     first = mode == min(words)
-                    chosen = word[part * half : (part + 1) * half]
-                    value = chosen if first else Mux(modes[copy] == mode - 1, chosen, value)
-                    bytes_ = used if first else Mux(modes[copy] == mode - 1, used, bytes_)
-                m.d.comb += data[part * half : (part + 1) * half].eq(value)
+                    value = chosen if first else Mux(mode_now == mode - 1, chosen, value)
+                if part < 2:
+                    m.d.comb += data[part * half : (part + 1) * half].eq(value)
+                else:
+                    m.d.comb += enables.eq(value)
             m.d.comb += [
-                enables.eq(bytes_),
                 valid.eq(late["valid"] & late["enable"][slot] & enables.any()),
                 address.eq(late["address"].word_select(slot, a)),
             ]
             load = Const(0, 1)
             if slot < p.load_words:
-                load = loads[-1]
+                load = loads[3 * slot + 2]
                 base = self.bases.word_select(slot, a)
                 loaded = add(m, base, self.load_pixel, p.banks, f"load_{slot}")
                 address = Mux(load, delay(m, loaded, 1, f"load_to_{slot}"), address)
@@ -181,7 +186,7 @@ class ExitPack(wiring.Component):
                 parts_of = [slice(part * half, (part + 1) * half) for part in range(2)]
                 data = Cat(
                     *(
-                        Mux(loads[2 * slot + part], word[bits], data[bits])
+                        Mux(loads[3 * slot + part], word[bits], data[bits])
                         for part, bits in enumerate(parts_of)
                     )
                 )
@@ -193,17 +198,17 @@ class ExitPack(wiring.Component):
             ]
 
 
-def _shift_bytes(m: Module, value: Signal, amounts: list, name: str) -> Signal:
-    """value << (8 * amount), one named stage per bit; amounts: a copy per CHUNK bits."""
+def _shift_bits(m: Module, value: Signal, amounts: list, unit: int, part: int, name: str) -> Signal:
+    """value << (unit * amount), one named stage per bit; amounts: a copy per `part` bits."""
     width = len(value)
     for bit in range(len(amounts[0])):
-        step = 8 << bit
+        step = unit << bit
         if step >= width:
             break
         stage = Signal(width, name=f"{name}_{bit}")
         moved = Cat(Const(0, step), value[: width - step])
-        for part, amount in enumerate(amounts):
-            bits = slice(part * CHUNK, min((part + 1) * CHUNK, width))
+        for n, amount in enumerate(amounts):
+            bits = slice(n * part, min((n + 1) * part, width))
             m.d.comb += stage[bits.start : bits.stop].eq(
                 Mux(amount[bit], moved[bits.start : bits.stop], value[bits.start : bits.stop])
             )

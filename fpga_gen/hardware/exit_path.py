@@ -29,7 +29,8 @@ from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, SHIFT_BITS
 
 META_STAGES = 5  # cycles from a tile step to its word addresses
-EARLY = 1  # cycles by which the packer wants some facts ahead of the values
+EARLY = {"high": 1, "offset": 1, "channels": 2}  # cycles ahead of the values, for the packer
+FACT_LANES = 6  # lanes that share a copy of the instruction's facts
 
 
 class ExitPath(wiring.Component):
@@ -125,7 +126,7 @@ class ExitPath(wiring.Component):
             name: delay(
                 m,
                 value,
-                self.requant_latency - (EARLY if name in ("high", "offset", "channels") else 0),
+                self.requant_latency - EARLY.get(name, 0),
                 f"late_{name}",
                 reset_less=name != "valid",
             )
@@ -283,7 +284,7 @@ class ExitPath(wiring.Component):
         shared = p.vector_pixels * p.in_channels
         vectors = tree(m, steps.vector, [copies_for(shared * ACC_BITS)], "from_vector")
         facts = Cat(steps.lo, steps.hi, steps.zero)
-        facts = tree(m, facts, [copies_for(p.columns, 16)], "lane_facts")
+        facts = tree(m, facts, [copies_for(p.columns, FACT_LANES)], "lane_facts")
         values = []
         for column in range(p.columns):
             sums = self.drain_sums.word_select(column, ACC_BITS)

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add, constant
 from fpga_gen.hardware.config_view import header_fields
+from fpga_gen.hardware.fan_out import KEEP, copies
 from fpga_gen.hardware.loader import PARAM_ENTRIES
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.requantise import LIMIT_BITS
@@ -84,43 +85,59 @@ class ExitSteps(wiring.Component):
         return m
 
     def _take_facts(self, m: Module, fields) -> None:
+        """The clip limits as they are compared: stored + 128 for a map stored minus 128."""
         m.d.sync += [self.zero.eq(fields.zero), self.out16.eq(fields.out16)]
         for limit, stored in ((self.lo, fields.lo), (self.hi, fields.hi)):
             byte = Cat(stored[:7], ~stored[7])  # stored + 128
             m.d.sync += limit.eq(Mux(fields.zero, byte, stored.as_signed()))
 
     def _take_walk(self, m: Module) -> None:
-        """Facts of a CONV or POOL from the header that comes with the token."""
+        """Facts of a CONV or POOL from the header that came with the token: one cycle after the
+        token, which stays for some more, and in time for the first step, behind BASES."""
         p = self.params
+        assert p.max_write_words >= 2
+        first, second, third = copies(m, self.new_walk, 3, "new_walk", reset_less=False)
         fields = header_fields(self.token_header, Op.CONV)
-        self._take_facts(m, fields)
         used = Signal(range(p.pixels + 1))  # lanes of a pixel group that hold pixels
         m.d.comb += used.eq(Mux(fields.lanes < p.pixels, fields.lanes, p.pixels))
         last = (used - 1)[: len(self.lane)]
         together = p.pool_pixels
-        m.d.sync += [
-            self.mode.eq(fields.mode),
-            self.pool.eq(self.token_pool),
-            self.vector.eq(0),
-            self.out_low.eq(fields.out_low),
-            self.limit.eq(Mux(fields.row_mode, fields.row_width, fields.pixels)),
-            self.row_mode.eq(fields.row_mode),
-            self.per_row.eq(fields.groups_per_row),
-            self.single_column.eq(fields.row_mode & (fields.groups_per_row == 1)),
-            self.out_step.eq(fields.out_step),
-            self.out_row_step.eq(fields.out_row_step),
-            self.lanes.eq(fields.lanes),
-            self.top_lane.eq(Mux(self.token_pool, last & ~(together - 1), last)),
-            self.odd_lanes.eq(used[0]),
-        ]
+        with m.If(first):
+            self._take_facts(m, fields)
+            m.d.sync += [
+                self.mode.eq(fields.mode),
+                self.pool.eq(self.token_pool),
+                self.vector.eq(0),
+            ]
+        with m.If(second):
+            m.d.sync += [
+                self.limit.eq(Mux(fields.row_mode, fields.row_width, fields.pixels)),
+                self.out_low.eq(fields.out_low),
+            ]
+        with m.If(third):
+            m.d.sync += [
+                self.row_mode.eq(fields.row_mode),
+                self.per_row.eq(fields.groups_per_row),
+                self.single_column.eq(fields.row_mode & (fields.groups_per_row == 1)),
+                self.out_step.eq(fields.out_step),
+                self.out_row_step.eq(fields.out_row_step),
+                self.lanes.eq(fields.lanes),
+                self.top_lane.eq(Mux(self.token_pool, last & ~(together - 1), last)),
+                self.odd_lanes.eq(used[0]),
+            ]
 
     def _walk(self, m: Module) -> None:
         """Registers of the walk; `advance` moves on by one pixel group."""
         p, a = self.params, ADDRESS_BITS
-        self.row_mode, self.single_column, self.odd_lanes = Signal(), Signal(), Signal()
-        self.per_row, self.lanes = Signal(13), Signal(6)
-        self.out_step, self.out_row_step = Signal(a), Signal(a)
-        self.top_lane = Signal(len(self.lane))
+        self.row_mode, self.single_column, self.odd_lanes = (
+            Signal(name=n, reset_less=True) for n in ("row_mode", "single_column", "odd_lanes")
+        )
+        self.per_row, self.lanes = Signal(13, reset_less=True), Signal(6, reset_less=True)
+        self.out_step, self.out_row_step = (
+            Signal(a, name=n, reset_less=True) for n in ("out_step", "out_row_step")
+        )
+        self.top_lane = Signal(len(self.lane), reset_less=True)
+        self.new_walk = Signal()  # a token with a new instruction is taken
         self.restart, self.advance = Signal(), Signal()
         self.load_step = Signal()  # a LOAD moves on by one word
         columns_left = Signal(13)
@@ -148,10 +165,11 @@ class ExitSteps(wiring.Component):
         p, a = self.params, ADDRESS_BITS
         words = p.max_write_words
         param_next = Signal(range(PARAM_ENTRIES))
-        t, groups = Signal(7), Signal(7)
+        t, groups = Signal(7), Signal(7, reset_less=True)
         pending_base, plane = Signal(a, reset_less=True), Signal(a, reset_less=True)
         base_index = Signal(range(words + 1))
-        ready = Signal()  # the waiting tile's first sums are in the drain memory
+        # The waiting tile's first sums are in the drain memory; a copy for gates of its own.
+        ready, ready_copy = Signal(), Signal(attrs=KEEP)
         loading = Signal()
         load_left = Signal(24)
         group_byte_offset = Signal(4, reset_less=True)
@@ -171,7 +189,9 @@ class ExitSteps(wiring.Component):
             self.pair.eq(self.pool & ~(last_lane & self.odd_lanes)),
         ]
         with m.If(self.tile_done):
-            m.d.sync += ready.eq(1)
+            m.d.sync += [ready.eq(1), ready_copy.eq(1)]
+        may_take = self.token_valid & ~(self.token_new_instruction & self.busy)
+        self._take_walk(m)
 
         def take_params() -> None:
             """Go on to the next group's parameters and free the previous group's."""
@@ -180,33 +200,39 @@ class ExitSteps(wiring.Component):
                 param_next.eq(param_next + 1),
                 self.param_held.eq(1),
             ]
-            m.d.comb += self.param_release.eq(self.param_held)
+            m.d.sync += self.param_release.eq(self.param_held)
 
+        m.d.sync += self.param_release.eq(0)
         with m.FSM(name="exit"):
             with m.State("WAIT"):
                 m.d.comb += [
                     self.idle.eq(~self.busy & ~self.token_valid),
                     self.drain_free.eq(~self.token_valid),
                 ]
-                with m.If(self.token_valid & ready & ~(self.token_new_instruction & self.busy)):
-                    m.d.comb += self.token_ready.eq(1)
+                with m.If(ready_copy & may_take):
+                    m.d.sync += [
+                        pending_base.eq(self.token_base),
+                        group_byte_offset.eq(self.token_byte_offset),
+                        group_channels.eq(self.token_channels),
+                        plane.eq(header_fields(self.token_header, Op.CONV).out_plane),
+                    ]
+                with m.If(ready & may_take):
+                    m.d.comb += [
+                        self.token_ready.eq(1),
+                        self.new_walk.eq(self.token_new_instruction),
+                    ]
                     m.d.sync += [
                         ready.eq(0),
+                        ready_copy.eq(0),
                         t.eq(0),
                         groups.eq(self.token_groups),
                         self.lane.eq(0),
                         self.low_pass.eq(0),
-                        pending_base.eq(self.token_base),
                         base_index.eq(0),
                         loading.eq(0),
-                        group_byte_offset.eq(self.token_byte_offset),
-                        group_channels.eq(self.token_channels),
                     ]
-                    with m.If(self.token_new_instruction):
-                        self._take_walk(m)
                     m.next = "STEP"
                     with m.If(self.token_new_group):
-                        m.d.sync += plane.eq(header_fields(self.token_header, Op.CONV).out_plane)
                         m.next = "BASES"
                 with m.Elif(self.vector_start):
                     self._take_facts(m, header_fields(self.vector_header, Op.VECTOR))

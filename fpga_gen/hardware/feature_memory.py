@@ -175,7 +175,7 @@ class FeatureMemory(wiring.Component):
             bytes_.eq(self.w_bytes),
             rows.eq(Cat(*(row_of(a)[:row_bits] for a in address))),
         ]
-        cut = LOADS - LOADS % 8
+        cut = LOADS // 2  # a choice of up to eight words loads a bit of its number twice
         for index, bank in enumerate(banks):
             hits = Signal(n, name=f"hits_{index}")
             m.d.comb += [

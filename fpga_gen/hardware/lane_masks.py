@@ -11,16 +11,19 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.fan_out import KEEP
+from fpga_gen.hardware.fan_out import KEEP, copies, copies_for
 from fpga_gen.hardware.params import EngineParams
 
 COORDINATE_BITS = 14
+SIGN_LOADS = 7  # of a lane and axis on the sign of the tap's offset
+COMPARED = 6  # bits of an origin that one register compares
 CONTROL_DELAY = 2  # cycles in which a beat reaches the lanes
 
 
 class LaneMasks(wiring.Component):
-    """Start: pulse `start`; initial coordinates are ready `lanes` cycles later (`ready`), at once
-    if they are those of the walk before, which ended with a `reinit`.
+    """Start: pulse `start`; initial coordinates are ready `lanes` + 1 cycles later (`ready`, which
+    tells two cycles after `start`), at once if they are those of the walk before, which ended with
+    a `reinit`. The settings are there with `start` and stay until the next one.
 
     Per beat: `advance` (next pixel group; `row_end` restarts x in row mode), at the last beat of a
     slot instead `restore` (back to the tile start), `commit` (the next group is the new tile
@@ -69,16 +72,20 @@ class LaneMasks(wiring.Component):
         """Addends of the walk, worked out once: they change one cycle after `start`, when the last
         beat of the instruction before has passed (CONTROL_DELAY)."""
         c = COORDINATE_BITS
-        started = Signal()
-        self.in_h_now, self.in_w_now = Signal(c, reset_less=True), Signal(c, reset_less=True)
+        halves = range(copies_for(3 * self.lanes))
+        self.in_h_now, self.in_w_now = (
+            [Signal(c, name=f"{n}_now_{k}", reset_less=True, attrs=KEEP) for k in halves]
+            for n in ("in_h", "in_w")
+        )
         self.plus_x = Signal(14, reset_less=True)  # x + plus_x, or where that is outside
         self.minus_x = Signal(signed(c + 1), reset_less=True)  # x + minus_x on the next row
         self.row_mode_now = Signal(reset_less=True)
-        m.d.sync += started.eq(self.start)
+        started, *starts = copies(m, self.start, 1 + len(halves), "settings", reset_less=False)
+        for start, height, width in zip(starts, self.in_h_now, self.in_w_now, strict=True):
+            with m.If(start):
+                m.d.sync += [height.eq(self.in_h), width.eq(self.in_w)]
         with m.If(started):
             m.d.sync += [
-                self.in_h_now.eq(self.in_h),
-                self.in_w_now.eq(self.in_w),
                 self.plus_x.eq(self.step_dx),
                 self.row_mode_now.eq(self.row_mode),
                 # In row mode the row ends by `row_end`: the sum is never inside.
@@ -93,50 +100,64 @@ class LaneMasks(wiring.Component):
         self.walk_y = Signal(signed(c), reset_less=True)
         self.walk_x = Signal(signed(c), reset_less=True)
         left = Signal(signed(c + 1), reset_less=True)  # columns to the end of the row, negative
-        wrap = Signal()
-        m.d.comb += [self.ready.eq(ready), wrap.eq(~self.row_mode & (left == 0))]
+        wrap = Signal(reset_less=True)  # left is 0, in raster order
+        m.d.comb += self.ready.eq(ready)
+        # Ready with `started`: the cycle after `start`.
+        started = Signal(attrs=KEEP)
+        first_left = Signal(signed(c + 1), reset_less=True)
+        step = Signal(len(self.stride_x), reset_less=True)
+        one_column = Signal(reset_less=True)
         origin = Cat(self.row_mode, self.stride_x, self.in_w, self.y0, self.x0)
         known = Signal()  # `init` holds the coordinates of `last_origin`
         last_origin = Signal(len(origin), reset_less=True)
+        parts = [slice(k, k + COMPARED) for k in range(0, len(origin), COMPARED)]
+        differs = Signal(len(parts), reset_less=True)
+        m.d.sync += [
+            started.eq(self.start),
+            first_left.eq(self.x0 - self.in_w + 1),
+            step.eq(Mux(self.row_mode, self.stride_x, 1)),
+            one_column.eq(self.in_w == 1),
+            differs.eq(Cat(origin[part] != last_origin[part] for part in parts)),
+        ]
         anew = Signal()
-        m.d.comb += anew.eq(self.start & ~(known & (origin == last_origin)))
+        m.d.comb += anew.eq(started & ~(known & ~differs.any()))
         m.d.sync += self.turn.eq(Cat(anew, self.turn))
         with m.If(anew):
+            m.d.sync += [known.eq(1), last_origin.eq(origin), ready.eq(0)]
+        with m.If(started):
             m.d.sync += [
-                known.eq(1),
-                last_origin.eq(origin),
-                ready.eq(0),
                 self.walk_y.eq(self.y0),
                 self.walk_x.eq(self.x0),
-                left.eq(self.x0 - self.in_w + 1),
+                left.eq(first_left),
+                wrap.eq(~self.row_mode & (first_left == 0)),
+            ]
+        with m.Elif(wrap):
+            m.d.sync += [
+                self.walk_x.eq(0),
+                self.walk_y.eq(self.walk_y + 1),
+                left.eq(1 - self.in_w),
+                wrap.eq(one_column),
             ]
         with m.Else():
             m.d.sync += [
-                self.walk_x.eq(self.walk_x + Mux(self.row_mode, self.stride_x, 1)),
+                self.walk_x.eq(self.walk_x + step),
                 left.eq(left + 1),
+                wrap.eq(~self.row_mode & (left == -1)),
             ]
-            with m.If(wrap):
-                m.d.sync += [
-                    self.walk_x.eq(0),
-                    self.walk_y.eq(self.walk_y + 1),
-                    left.eq(1 - self.in_w),
-                ]
         with m.If(self.turn[self.lanes - 1]):
             m.d.sync += ready.eq(1)
 
     def _controls(self, m: Module) -> None:
         """Step one of the delay: the beat registered; step two is in every lane."""
-        c = COORDINATE_BITS
         names = ("advance", "restore", "commit", "reinit", "row_end")
         self.beat = {name: Signal(name=f"{name}_1") for name in names}
         m.d.sync += [self.beat[name].eq(getattr(self, name)) for name in names]
         offset = [Signal(signed(12), name=f"d{axis}_1", reset_less=True) for axis in "yx"]
         m.d.sync += [offset[0].eq(self.dy), offset[1].eq(self.dx)]
-        self.offset = []  # of the tap, sign bits as registers of their own
-        for axis, value in zip("yx", offset, strict=True):
-            wide = Signal(signed(c + 1), name=f"d{axis}_2", reset_less=True, attrs=KEEP)
-            m.d.sync += wide.eq(value)
-            self.offset.append(wide)
+        count = copies_for(self.lanes * SIGN_LOADS)
+        self.offset = [  # of the tap
+            copies(m, value, count, f"d{axis}_2") for axis, value in zip("yx", offset, strict=True)
+        ]
         # y + plus_y[wrap]: in row mode a row below at its end.
         self.plus_y = [Signal(9, name=f"plus_y_{wrap}", reset_less=True) for wrap in (0, 1)]
         row_step = Mux(self.beat["row_end"], self.stride_y, 0)
@@ -182,7 +203,8 @@ class LaneMasks(wiring.Component):
                 m.d.comb += after.eq(now + self.minus_x)
             steps.append((now, follow))
             tap = register("tap", signed(c + 1))
-            m.d.sync += tap.eq(now + self.offset["yx".index(axis)])
+            offsets = self.offset["yx".index(axis)]
+            m.d.sync += tap.eq(now + offsets[lane * len(offsets) // self.lanes])
             taps.append(tap)
         (now_y, next_y), (now_x, next_x) = steps
         stay = after[-1]
@@ -191,8 +213,10 @@ class LaneMasks(wiring.Component):
             next_y.eq(Mux(stay, now_y + self.plus_y[0], now_y + self.plus_y[1])),
         ]
         inside = Signal(name=f"inside_{lane}", reset_less=True)
+        half = lane * len(self.in_h_now) // self.lanes
         m.d.sync += inside.eq(
             # Compared as unsigned, a negative coordinate is larger than any height or width.
-            (taps[0].as_unsigned() < self.in_h_now) & (taps[1].as_unsigned() < self.in_w_now)
+            (taps[0].as_unsigned() < self.in_h_now[half])
+            & (taps[1].as_unsigned() < self.in_w_now[half])
         )
         m.d.comb += self.mask[lane].eq(inside)

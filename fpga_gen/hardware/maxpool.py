@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, ValueLike
+from itertools import pairwise
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.hardware.fan_out import LOADS, copies, copies_for
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields, place
 from fpga_gen.hardware.params import EngineParams
@@ -16,14 +19,14 @@ MODULE = "fpga_gen_maxpool"
 class MaxPool(Leaf):
     """max[t] = first ? act : max(max[t], act), for P lanes of CI signed bytes.
 
-    One beat per cycle; the same t may come back after two cycles. A beat with `last` also writes
-    the drain RAM. Reads: `drain` is row drain_t from lane drain_lane on (a multiple of
-    `pool_pixels` lanes), `drain_latency` cycles later (the array's, so that the exit path treats
-    both alike). done: a `last` beat is readable.
+    One beat per cycle, its t a cycle ahead of it; the same t may come back after two cycles. A
+    beat with `last` also writes the drain RAM. Reads: `drain` is row drain_t from lane drain_lane
+    on (a multiple of `pool_pixels` lanes), `drain_latency` cycles later (the array's, so that the
+    exit path treats both alike). done: a `last` beat is readable.
     """
 
     latency = 3
-    overwrite_latency = 1
+    overwrite_latency = 0
     drain_latency = MacArray.drain_latency
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
@@ -39,7 +42,6 @@ class MaxPool(Leaf):
                 "last": In(1),
                 "done_valid": Out(1),
                 "done_t": Out(t_bits),
-                "drain_en": In(1),
                 "drain_t": In(t_bits),
                 "drain_lane": In(range(max(params.pixels, 2))),
                 "drain": Out(params.pool_pixels * params.word_bits),
@@ -50,55 +52,80 @@ class MaxPool(Leaf):
         m = Module()
         p = self.params
         width = p.pixels * p.word_bits
-        m.submodules.running = running = Memory(shape=width, depth=p.tile_groups, init=[])
-        m.submodules.finished = finished = Memory(shape=width, depth=p.tile_groups, init=[])
-        old_port, new_port = running.read_port(domain="comb"), running.write_port()
-        done_port, out_port = finished.write_port(), finished.read_port(domain="comb")
-        # Stage 1: the beat and the row it continues.
         act = Signal(width, reset_less=True)
-        old = Signal(width, reset_less=True)
-        t_1 = Signal(len(self.t), reset_less=True)
-        first, last, valid = Signal(reset_less=True), Signal(reset_less=True), Signal()
-        m.d.comb += old_port.addr.eq(self.t)
+        valid, ended = Signal(), Signal()  # a beat, the last one of its t
+        t = [Signal(len(self.t), name=f"t_{n}", reset_less=True) for n in range(3)]
         m.d.sync += [
             act.eq(self.act),
-            old.eq(old_port.data),
-            t_1.eq(self.t),
-            first.eq(self.first),
-            last.eq(self.last),
             valid.eq(self.valid),
+            ended.eq(valid & self._late(m, self.last, "last")),
+            t[0].eq(self.t),
+            *(after.eq(before) for before, after in pairwise(t)),
+            self.done_valid.eq(ended),
+            self.done_t.eq(t[2]),
         ]
-        # Stage 2: the maximum goes back, and on to the drain RAM with the last tap.
-        best = []
-        for index, (new, kept) in enumerate(zip(fields(act, 8), fields(old, 8), strict=True)):
-            byte = Signal(8, name=f"best_{index}")
-            m.d.comb += byte.eq(Mux(first | (new.as_signed() > kept.as_signed()), new, kept))
-            best.append(byte)
-        m.d.comb += [
-            new_port.addr.eq(t_1),
-            new_port.data.eq(Cat(*best)),
-            new_port.en.eq(valid),
-            done_port.addr.eq(t_1),
-            done_port.data.eq(Cat(*best)),
-            done_port.en.eq(valid & last),
+        rows = [
+            self._part(m, n, act[at : at + LOADS]) for n, at in enumerate(range(0, width, LOADS))
         ]
-        done_2, t_2 = Signal(), Signal(len(self.t), reset_less=True)
-        m.d.sync += [done_2.eq(valid & last), t_2.eq(t_1)]
-        m.d.sync += [self.done_valid.eq(done_2), self.done_t.eq(t_2)]
-        # Drain.
-        row = Signal(width, reset_less=True)
-        together = p.pool_pixels
-        lane = Signal(range(max(p.pixels // together, 2)), reset_less=True)
-        m.d.comb += out_port.addr.eq(self.drain_t)
-        with m.If(self.drain_en):
-            m.d.sync += [row.eq(out_port.data), lane.eq(self.drain_lane >> (together - 1))]
-        value = row.word_select(lane, together * p.word_bits)
-        for index in range(self.drain_latency - 1):
-            stage = Signal(len(value), name=f"drain_{index}", reset_less=True)
+        row = Cat(rows)
+        # The lanes of a row that leave together.
+        bits = p.pool_pixels * p.word_bits
+        lane = self._late(m, self.drain_lane >> (p.pool_pixels - 1), "lane")
+        value = Signal(bits, name="drain_0", reset_less=True)
+        for n, copy in enumerate(copies(m, lane, copies_for(bits), "lane")):
+            part = slice(n * LOADS, min((n + 1) * LOADS, bits))
+            lanes = [row[at : at + bits][part] for at in range(0, width, bits)]
+            m.d.sync += value[part].eq(Array(lanes)[copy])
+        for index in range(1, self.drain_latency - 2):
+            stage = Signal(bits, name=f"drain_{index}", reset_less=True)
             m.d.sync += stage.eq(value)
             value = stage
         m.d.comb += self.drain.eq(value)
         return m
+
+    @staticmethod
+    def _late(m: Module, value: Value, name: str) -> Signal:
+        late = Signal(len(value), name=f"{name}_1", reset_less=True)
+        m.d.sync += late.eq(value)
+        return late
+
+    def _part(self, m: Module, n: int, act: Value) -> Signal:
+        """Up to LOADS bits of a row with registers of their own for the controls; returns the
+        drained row, two cycles after its request."""
+
+        def copy(value: Value, name: str) -> Signal:
+            return copies(m, value, 1, f"{name}_{n}")[0]
+
+        m.submodules[f"running_{n}"] = running = Memory(
+            shape=len(act), depth=self.params.tile_groups, init=[]
+        )
+        m.submodules[f"finished_{n}"] = finished = Memory(
+            shape=len(act), depth=self.params.tile_groups, init=[]
+        )
+        old_port, new_port = running.read_port(domain="comb"), running.write_port()
+        done_port, out_port = finished.write_port(), finished.read_port(domain="comb")
+        # Stage 1: the row that the beat continues.
+        t = copy(self.t, "t")
+        old = Signal(len(act), name=f"old_{n}", reset_less=True)
+        m.d.comb += old_port.addr.eq(t)
+        m.d.sync += old.eq(old_port.data)
+        first = copy(self.first, "first")
+        # Stage 2: the maximum goes back, and on to the drain RAM with the last tap.
+        t_1 = copy(t, "t_1")
+        best = []
+        for index, (new, kept) in enumerate(zip(fields(act, 8), fields(old, 8), strict=True)):
+            byte = Signal(8, name=f"best_{n}_{index}")
+            m.d.comb += byte.eq(Mux(first | (new.as_signed() > kept.as_signed()), new, kept))
+            best.append(byte)
+        for port, enable in (
+            (new_port, copy(self.valid, "valid")),
+            (done_port, copy(self.valid & self.last, "ended")),
+        ):
+            m.d.comb += [port.addr.eq(t_1), port.data.eq(Cat(*best)), port.en.eq(enable)]
+        row = Signal(len(act), name=f"row_{n}", reset_less=True)
+        m.d.comb += out_port.addr.eq(copy(self.drain_t, "drain_t"))
+        m.d.sync += row.eq(out_port.data)
+        return row
 
 
 def emit(params: EngineParams) -> dict[str, str]:

@@ -16,6 +16,7 @@ from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
 FAMILIES = ("xcup", "xc7")  # as Yosys names them
 PORT_BITS = 128  # width of one AXI master
+STORE_BYTES = 64  # most bytes that the store unit reads in one access
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
 
 assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
@@ -159,7 +160,11 @@ class EngineParams:
         return -(-self.sub_weight_bits * (self.subgroups // mode) // GRANULE)
 
     def param_granules(self, mode: int) -> int:
-        return -(-self.group_channels(mode) * PARAM_BITS // GRANULE)
+        return self.some_param_granules(self.subgroups // mode)
+
+    def some_param_granules(self, subgroups: int) -> int:
+        """Granules of the parameters of so many column subgroups."""
+        return -(-subgroups * self.sub_columns * PARAM_BITS // GRANULE)
 
     @property
     def stream_bits(self) -> int:
@@ -187,6 +192,13 @@ class EngineParams:
     def load_words(self) -> int:
         """Memory words in one stream word."""
         return self.stream_bits // self.word_bits
+
+    @property
+    def store_words(self) -> int:
+        """Consecutive memory words that the store unit reads in one access, a power of two: whole
+        beats, because the memory has a bank for every word of a stream word."""
+        most = min(self.lanes, STORE_BYTES // self.in_channels)
+        return 1 << most.bit_length() - 1
 
     def write_words(self, mode: int) -> int:
         """Words that CO/mode channels of one pixel can touch (any byte offset)."""

@@ -33,6 +33,36 @@ module {name} (
 {output}
 endmodule
 """
+# Distributed RAM: addresses are loads of every few bits, so parts have registers of their own in
+# front; the contract is that of the other styles.
+_PARTS = """\
+module {name} (
+    input  wire clk,
+    input  wire [{a}:0] r_addr,
+    output wire [{w}:0] r_data,
+    input  wire [{a}:0] w_addr,
+    input  wire [{w}:0] w_data,
+    input  wire [{e}:0] w_en
+);
+    reg [{w}:0] word;
+    always @(posedge clk) word <= w_data;
+{parts}
+endmodule
+"""
+_PART = """\
+    (* ram_style = "distributed" *)
+    reg [{width}:0] mem_{n} [0:{last}];
+    (* keep = "true" *) reg [{a}:0] r_at_{n};
+    (* keep = "true" *) reg [{a}:0] w_at_{n};
+    (* keep = "true" *) reg write_{n};
+    always @(posedge clk) begin
+        r_at_{n} <= r_addr;
+        w_at_{n} <= w_addr;
+        write_{n} <= w_en[{lane}];
+        if (write_{n}) mem_{n}[w_at_{n}] <= word[{high}:{low}];
+    end
+    assign r_data[{high}:{low}] = mem_{n}[r_at_{n}];"""
+PART_BITS = 126  # nine RAM32M16 of 14 bits, 63 loads of an address bit
 _OUTPUT = "    assign r_data = read;"
 _OUTPUT_REGISTER = """\
     reg [{w}:0] registered;
@@ -82,21 +112,37 @@ class RamShape:
 
     def verilog(self, name: str = "") -> str:
         part = self.width // self.lanes
+        values = {"w": self.width - 1, "a": self.address_bits - 1, "e": self.lanes - 1}
+        values |= {"name": name or self.name, "last": self.depth - 1}
+        if self.style == "distributed":
+            assert not self.registered
+            return _PARTS.format(parts=self._parts(part, values), **values)
         write = "\n".join(
             f"        if (w_en[{i}]) mem[w_addr][{(i + 1) * part - 1}:{i * part}] <= "
             f"w_data[{(i + 1) * part - 1}:{i * part}];"
             for i in range(self.lanes)
         )
-        values = {"w": self.width - 1, "a": self.address_bits - 1, "e": self.lanes - 1}
         return _TEMPLATE.format(
-            name=name or self.name,
             style=self.style,
             unchecked=", no_rw_check" if self.unchecked else "",
-            last=self.depth - 1,
             write=write,
             output=(_OUTPUT_REGISTER if self.registered else _OUTPUT).format(**values),
             **values,
         )
+
+    def _parts(self, lane_bits: int, values: dict) -> str:
+        """The parts of a distributed RAM; none spans two lanes."""
+        lows = [
+            (lane, low)
+            for lane in range(self.lanes)
+            for low in range(lane * lane_bits, (lane + 1) * lane_bits, PART_BITS)
+        ]
+        out = []
+        for n, (lane, low) in enumerate(lows):
+            high = min(low + PART_BITS, (lane + 1) * lane_bits) - 1
+            bits = {"n": n, "lane": lane, "low": low, "high": high, "width": high - low}
+            out.append(_PART.format(**bits, **values))
+        return "\n".join(out)
 
 
 class Ram(wiring.Component):

@@ -18,6 +18,7 @@ from fpga_gen.hardware.axi_names import (
 )
 from fpga_gen.hardware.counters import Counter, LayerLog
 from fpga_gen.hardware.csr import CsrBlock
+from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
 from fpga_gen.hardware.run_control import RunControl, first_fault
 from fpga_gen.hardware.stream_dma import StreamDma
@@ -53,7 +54,8 @@ class Shell(wiring.Component):
             the region's base; words: 24, stream words}; 32 may queue.
         words: Out stream(ports*128).
         store: In stream {offset: 32, units of 16 bytes from OUTPUT; beats: 24 of 16 bytes}.
-        store_data: In stream(128), the beats of the stores in order.
+        store_data: In stream(128), the beats of the stores in order; store_room: Out,
+            write_dma.ROOM more beats are taken after it falls.
         store_idle: Out, all accepted stores are in memory (0 in the cycle after one is accepted).
         done: In, pulse; every store has been accepted with its data.
         error, error_code, error_info: In, pulse with a registers.ErrorCode and 16 bits of detail.
@@ -75,6 +77,7 @@ class Shell(wiring.Component):
                 "words": Out(stream.Signature(params.ports * PORT_BITS)),
                 "store": In(stream.Signature(STORE)),
                 "store_data": In(stream.Signature(PORT_BITS)),
+                "store_room": Out(1),
                 "store_idle": Out(1),
                 "done": In(1),
                 "error": In(1),
@@ -105,10 +108,13 @@ class Shell(wiring.Component):
             control.watchdog.eq(csr.watchdog),
             control.progress.eq(self.progress | read.received.any() | write.sent),
             control.engine_done.eq(self.done),
-            control.writes_done.eq(self.store_idle),
-            control.drained.eq(read.idle & write.drained),
             self.start.eq(control.start),
             self.soft_reset.eq(control.soft_reset),
+        ]
+        # One cycle late; a drain and the end of a run last for many.
+        m.d.sync += [
+            control.writes_done.eq(self.store_idle),
+            control.drained.eq(read.idle & write.drained),
             read.flush.eq(control.soft_reset),
             write.flush.eq(control.soft_reset),
         ]
@@ -208,6 +214,7 @@ class Shell(wiring.Component):
         m.d.comb += [
             self.store.ready.eq(ready),
             self.store_idle.eq(write.idle & ~pending),
+            self.store_room.eq(write.room),
             self.program_words.eq(csr.program_words),
         ]
         wiring.connect(m, wiring.flipped(self.store_data), write.data)
@@ -225,6 +232,9 @@ class Shell(wiring.Component):
         held_length = Signal(24, name=f"{name}_length", reset_less=True)
         summed = Signal(TRANSFER, name=f"{name}_sum", reset_less=True)
         summed_valid = Signal(name=f"{name}_sum_valid")
+        # Copies, so that the enables of wide registers are gates of their own.
+        held_data = Signal(name=f"{name}_held_data", attrs=KEEP)
+        summed_data = Signal(name=f"{name}_sum_data", attrs=KEEP)
         advance = Signal(name=f"{name}_advance")
         ready = Signal(name=f"{name}_ready")
         m.d.comb += [
@@ -234,20 +244,18 @@ class Shell(wiring.Component):
             target.payload.eq(summed),
         ]
         with m.If(advance):
+            m.d.sync += [summed_valid.eq(held), summed_data.eq(held)]
+        with m.If(~summed_data | target.ready):
             m.d.sync += [
-                summed_valid.eq(held),
                 summed.address.eq(held_base + held_offset),
                 summed.beats.eq(held_length),
             ]
         with m.If(ready):
-            m.d.sync += [
-                held.eq(valid),
-                held_base.eq(base),
-                held_offset.eq(offset),
-                held_length.eq(length),
-            ]
+            m.d.sync += [held.eq(valid), held_data.eq(valid), held_base.eq(base)]
+        with m.If(~held_data | advance):
+            m.d.sync += [held_offset.eq(offset), held_length.eq(length)]
         with m.If(self.soft_reset):
-            m.d.sync += [held.eq(0), summed_valid.eq(0)]
+            m.d.sync += [held.eq(0), held_data.eq(0), summed_valid.eq(0), summed_data.eq(0)]
         return ready, held | summed_valid
 
     def _count(

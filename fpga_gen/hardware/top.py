@@ -77,7 +77,7 @@ class Top(wiring.Component):
             engine.store_ready.eq(shell.store.ready),
             shell.store_data.valid.eq(engine.store_data_valid),
             shell.store_data.payload.eq(engine.store_data),
-            engine.store_data_ready.eq(shell.store_data.ready),
+            engine.store_room.eq(shell.store_room),
             self.debug_layer.eq(engine.layer),
         ]
         for name in (

@@ -9,13 +9,13 @@ go to the exit path as CI accumulators per pixel; a 16-bit output takes two exit
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add, constant, delay
 from fpga_gen.hardware.config_view import Fields, header_fields
-from fpga_gen.hardware.fan_out import copies_for, tree
+from fpga_gen.hardware.fan_out import KEEP, copies_for, tree
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
 from fpga_gen.isa import (
@@ -89,7 +89,9 @@ class VectorUnit(wiring.Component):
         return m
 
     def _sources(self, m: Module) -> None:
-        self.raw = [Signal(SOURCE_BITS, name=f"source_{i}") for i in range(MAX_SOURCES)]
+        self.raw = [
+            Signal(SOURCE_BITS, name=f"source_{i}", reset_less=True) for i in range(MAX_SOURCES)
+        ]
         for index, raw in enumerate(self.raw):
             with m.If(self.source_write & (self.source_index == index)):
                 m.d.sync += raw.word_select(self.source_word, 64).eq(self.write_data)
@@ -116,41 +118,50 @@ class VectorUnit(wiring.Component):
         self.x_entries = [Fields(word, ENTRY) for word in words[1]]
 
     def _take_facts(self, m: Module) -> None:
-        """Facts of an instruction as registers, taken with `start`."""
+        """Facts of an instruction as registers, one cycle after `start`: the header stays while
+        the unit is busy, which it is until its last result has left."""
         cfg = self.cfg
-        self.x_top, self.y_top, self.source_top = Signal(7), Signal(7), Signal(2)
-        self.direct, self.pair, self.out16, self.product = Signal(), Signal(), Signal(), Signal()
-        self.single_column, self.first_both, self.single_row = Signal(), Signal(), Signal()
-        self.columns, self.rows = Signal(13), Signal(13)
-        self.out_plane, self.out_low = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        with m.If(self.start):
-            m.d.sync += [
-                self.x_top.eq(cfg.x_taps - 1),
-                self.y_top.eq(cfg.y_taps - 1),
-                self.source_top.eq(cfg.n_sources - 1),
-                self.direct.eq(cfg.direct),
-                self.pair.eq(cfg.pair),
-                self.out16.eq(cfg.out16),
-                self.product.eq(cfg.function == VectorOp.MUL),
-                self.columns.eq(cfg.out_w),
-                self.rows.eq(cfg.out_h),
-                self.single_column.eq((cfg.out_w == 1) | (cfg.pair & (cfg.out_w == 2))),
-                self.first_both.eq(cfg.pair & (cfg.out_w != 1)),
-                self.single_row.eq(cfg.out_h == 1),
-                self.out_plane.eq(cfg.out_plane),
-                self.out_low.eq(cfg.out_low),
-            ]
+
+        def fact(name: str, value: Value, **attributes) -> Signal:
+            register = Signal(len(value), name=name, reset_less=True, **attributes)
+            m.d.sync += register.eq(value)
+            return register
+
+        self.x_top, self.y_top = (
+            fact(f"{axis}_top", (taps - 1)[:7])
+            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
+        )
+        self.source_top = fact("source_top", (cfg.n_sources - 1)[:2])
+        self.direct = fact("direct", cfg.direct, attrs=KEEP)
+        self.direct_address, self.direct_weight = (
+            fact(f"direct_{n}", cfg.direct, attrs=KEEP) for n in ("address", "weight")
+        )
+        self.pair, self.out16 = fact("pair", cfg.pair), fact("out16", cfg.out16)
+        self.product = fact("product", cfg.function == VectorOp.MUL)
+        self.columns, self.rows = fact("columns", cfg.out_w), fact("rows", cfg.out_h)
+        self.single_column = fact("single_column", (cfg.out_w == 1) | (cfg.pair & (cfg.out_w == 2)))
+        self.first_both = fact("first_both", cfg.pair & (cfg.out_w != 1))
+        self.single_row = fact("single_row", cfg.out_h == 1)
+        self.out_plane = fact("out_plane", cfg.out_plane)
+        self.out_low = fact("out_low", cfg.out_low)
 
     def _issue(self, m: Module) -> None:
         cfg, p = self.cfg, self.params
         self._take_facts(m)
-        blocks_left, rows_left, columns_left = Signal(8), Signal(13), Signal(13)
+        blocks_left, rows_left, columns_left = (
+            Signal(bits, name=name, reset_less=True)
+            for name, bits in (("blocks_left", 8), ("rows_left", 13), ("columns_left", 13))
+        )
         last_column, both, last_row = Signal(), Signal(), Signal()  # of the current step
         source, y_tap, x_tap, low = Signal(2), Signal(7), Signal(7), Signal()
-        y_row, x_row = Signal(range(MAX_TABLE)), Signal(range(MAX_TABLE // 2))
-        pixel = Signal(ADDRESS_BITS)  # output pixel, linear from 0
-        block_out = Signal(ADDRESS_BITS)
-        block_base = [Signal(ADDRESS_BITS, name=f"block_base_{i}") for i in range(MAX_SOURCES)]
+        y_row = Signal(range(MAX_TABLE), reset_less=True)
+        x_row = Signal(range(MAX_TABLE // 2), reset_less=True)
+        pixel = Signal(ADDRESS_BITS, reset_less=True)  # output pixel, linear from 0
+        block_out = Signal(ADDRESS_BITS, reset_less=True)
+        block_base = [
+            Signal(ADDRESS_BITS, name=f"block_base_{i}", reset_less=True)
+            for i in range(MAX_SOURCES)
+        ]
         gap = Signal()
         run = Signal()
         fields = [Fields(raw, SOURCE) for raw in self.raw]
@@ -174,7 +185,9 @@ class VectorUnit(wiring.Component):
         next_pixel = add(m, pixel, advance, p.banks, "vector_next_pixel")
         next_out = add(m, block_out, self.out_plane, p.banks, "vector_next_out")
         move = Signal(range(MAX_SOURCES + 1))
-        move_base, move_plane = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        move_base, move_plane = (
+            Signal(ADDRESS_BITS, name=n, reset_less=True) for n in ("move_base", "move_plane")
+        )
         m.d.sync += [
             move_base.eq(Array(block_base)[move[:2]]),
             move_plane.eq(Array(f.plane for f in fields)[move[:2]]),
@@ -279,13 +292,13 @@ class VectorUnit(wiring.Component):
         sum_4 = Signal(ADDRESS_BITS, reset_less=True)
         sum_5 = Signal(ADDRESS_BITS, reset_less=True)
         m.d.sync += [
-            y_address.eq(Mux(self.direct, 0, self.y_entry.address)),
+            y_address.eq(Mux(self.direct_address, 0, self.y_entry.address)),
             x_address.eq(self.x_entries[0].address),
             y_weight.eq(self.y_entry.weight),
             sum_3.eq(add(m, base, y_address, p.banks, "vector_y")),
             sum_5.eq(add(m, sum_4, low_4, p.banks, "vector_low")),
         ]
-        x_3 = delay(m, Mux(self.direct, pixel_2, x_address), 1, "x_address")
+        x_3 = delay(m, Mux(self.direct_address, pixel_2, x_address), 1, "x_address")
         m.d.sync += sum_4.eq(add(m, sum_3, x_3, p.banks, "vector_x"))
         m.d.comb += [
             self.read_address.eq(sum_5),
@@ -297,9 +310,9 @@ class VectorUnit(wiring.Component):
         for index in range(p.vector_pixels):
             x_weight = delay(m, self.x_entries[index].weight, 1, f"x_weight_{index}")
             table = delay(m, y_weight * x_weight, 1, f"weight_{index}")
-            weight = Mux(self.direct, factor, table)
+            weight = Mux(self.direct_weight, factor, table)
             self.weights.append(delay(m, weight, lag - 3, f"weights_{index}").as_signed())
-        skip = Mux(self.direct, 1, self.x_entries[1].address[: MAX_SKIP.bit_length()])
+        skip = Mux(self.direct_weight, 1, self.x_entries[1].address[: MAX_SKIP.bit_length()])
         self.skip = delay(m, skip, lag - 2, "skip")
         # Controls come one stage early: the last one is a register per few channels.
         early = lag - 1

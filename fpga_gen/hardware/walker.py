@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add
 from fpga_gen.hardware.config_view import Fields, header_fields
-from fpga_gen.hardware.fan_out import LOADS, copies
+from fpga_gen.hardware.fan_out import KEEP, LOADS, copies, copies_for
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import ADDRESS_BITS, BLOCK, HEADER_WORDS, TAP, Op
 
@@ -35,10 +35,11 @@ class Walker(wiring.Component):
     credit: a staged slot exists (pulse credit_add per slot); claim is implied by a slot start.
     token: one tile for the exit path; a tile's last slot starts only when the token register is
     empty and `drain_free` says that its drain memory will be.
+    give_way: a pulse asks for one cycle without a beat, at the next start of a slot.
     Beat outputs are registered: beat_valid, t, first, shift, last, switch, pad, address, mode.
     """
 
-    credit_latency = 3  # least distance of a slot's credit_add and its beat_switch
+    credit_latency = 4  # least distance of a slot's credit_add and its beat_switch
 
     def __init__(self, params: EngineParams, *, slot_minimum: int) -> None:
         self.params = params
@@ -55,6 +56,7 @@ class Walker(wiring.Component):
             "lanes_ready": In(1),
             "credit_add": In(1),
             "drain_free": In(1),
+            "give_way": In(1),
             "token_valid": Out(1),
             "token_ready": In(1),
             "token_header": Out(64 * HEADER_WORDS),
@@ -94,7 +96,8 @@ class Walker(wiring.Component):
 
     def _record(self, m: Module) -> None:
         """The slot that `prepare` has ready for `beats`."""
-        self.rec_valid = Signal()
+        # A copy, so that the enables of the record's halves are gates of their own.
+        self.rec_valid, self.rec_filled = Signal(), Signal(attrs=KEEP)
         self.rec_take = Signal()
         shapes = {
             "address": ADDRESS_BITS,
@@ -112,31 +115,31 @@ class Walker(wiring.Component):
         }
         self.rec = {k: Signal(v, name=f"rec_{k}", reset_less=True) for k, v in shapes.items()}
         with m.If(self.rec_take):
-            m.d.sync += self.rec_valid.eq(0)
+            m.d.sync += [self.rec_valid.eq(0), self.rec_filled.eq(0)]
 
     def _prepare(self, m: Module) -> None:
         cfg, p = self.cfg, self.params
         block = Fields(self.block, BLOCK)
         tap = Fields(self.tap, TAP)
-        group = Signal(12)
-        tile = Signal(16)
-        block_index = Signal(8)
-        tap_left = Signal(8)
-        first_slot = Signal()
-        first_tap = Signal()
-        first_tile = Signal()
-        started = Signal()
-        base = Signal(ADDRESS_BITS)
-        offset = Signal(4)
-        left = Signal(16)  # channels not yet in a group
-        group_channels = Signal(7)
-        m.d.comb += group_channels.eq(p.group_channels(1))
+        group = Signal(12, reset_less=True)
+        tile = Signal(16, reset_less=True)
+        block_index = Signal(8, reset_less=True)
+        tap_left = Signal(8, reset_less=True)
+        first_slot = Signal(reset_less=True)
+        first_tap = Signal(reset_less=True)
+        first_tile = Signal(reset_less=True)
+        started = Signal(reset_less=True)
+        base = Signal(ADDRESS_BITS, reset_less=True)
+        offset = Signal(4, reset_less=True)
+        left = Signal(16, reset_less=True)  # channels not yet in a group
+        group_channels = Signal(7, reset_less=True)
+        m.d.sync += group_channels.eq(p.group_channels(1))
         for mode in p.modes[1:]:
             with m.If(cfg.mode == mode - 1):
-                m.d.comb += group_channels.eq(p.group_channels(mode))
+                m.d.sync += group_channels.eq(p.group_channels(mode))
         with m.If(self.pool):
-            m.d.comb += group_channels.eq(p.in_channels)
-        tap_index = Signal(8)
+            m.d.sync += group_channels.eq(p.in_channels)
+        tap_index = Signal(8, reset_less=True)
         m.d.comb += [self.block_index.eq(block_index), self.tap_index.eq(tap_index)]
         # What a state needs is registered a state before: nothing waits for a comparison.
         last_of = {
@@ -157,7 +160,8 @@ class Walker(wiring.Component):
         channels = Signal(7, reset_less=True)
         offset_address = Signal(ADDRESS_BITS, reset_less=True)
         block_address = Signal(ADDRESS_BITS, reset_less=True)
-        address = add(m, block_address, tap.address, p.banks, "slot_address")
+        tap_address = Signal(ADDRESS_BITS, reset_less=True)
+        address = add(m, block_address, tap_address, p.banks, "slot_address")
         next_base = add(m, base, cfg.out_plane, p.banks, "next_base")
         m.d.sync += [
             last_block.eq(self.pool | (block_index == last_of["block"])),
@@ -167,9 +171,10 @@ class Walker(wiring.Component):
             tile_final.eq(cfg.tile_groups - 1 - (tile >= cfg.long_tiles)),
             channels.eq(Mux(left < group_channels, left, group_channels)),
             block_address.eq(block.address),
+            tap_address.eq(tap.address),
             offset_address.eq(address),
         ]
-        carry = Signal(8)  # channels still to skip when moving to the next group
+        carry = Signal(8, reset_less=True)  # channels still to skip when moving to the next group
         rec = self.rec
         with m.FSM(name="prepare"):
             with m.State("IDLE"):
@@ -197,16 +202,22 @@ class Walker(wiring.Component):
                 m.next = "TAP"
             with m.State("TAP"):
                 m.next = "TAP_READ"
-            with m.State("TAP_READ"):  # its address is added to the block's
+            with m.State("TAP_READ"):
+                m.next = "TAP_ADD"
+            with m.State("TAP_ADD"):  # its address is added to the block's
                 m.next = "PUSH"
             with m.State("PUSH"):
-                with m.If(~self.rec_valid):
+                with m.If(~self.rec_filled):
                     m.d.sync += [
-                        self.rec_valid.eq(1),
                         rec["address"].eq(offset_address),
                         rec["dy"].eq(tap.dy),
                         rec["dx"].eq(tap.dx),
                         rec["pad"].eq(block.pad),
+                    ]
+                with m.If(~self.rec_valid):
+                    m.d.sync += [
+                        self.rec_valid.eq(1),
+                        self.rec_filled.eq(1),
                         rec["first"].eq(first_slot),
                         rec["shift"].eq(block.shift & first_tap),
                         rec["last"].eq(last_slot),
@@ -279,19 +290,21 @@ class Walker(wiring.Component):
         }
         active = Signal()
         running = Signal()  # from start to the last beat
-        t = Signal(7)
+        t = Signal(7, reset_less=True)
         left = Signal(7, reset_less=True)  # beats after this one
         final = Signal()  # this is the slot's last beat
         age = Signal(range(self.slot_minimum + 1))  # beats since the slot began, saturating
         credit = Signal(3)
         old_enough = Signal()
         may_start = Signal()
+        could_begin = Signal()
         begin = Signal()
+        give_way = Signal()
         token_blocked = Signal()
         weights_ready = Signal()
         idle = Signal()
         drain_free = Signal()
-        push = Signal()  # a token is on its way
+        push = Signal(attrs=KEEP)  # a token is on its way
         token_taken = Signal()
         m.d.sync += [
             drain_free.eq(self.drain_free),
@@ -305,13 +318,22 @@ class Walker(wiring.Component):
             # One cycle more than the token: `drain_free` is that old.
             token_blocked.eq(rec["last"] & (~drain_free | self.token_valid | token_taken | push)),
             may_start.eq(self.rec_valid & weights_ready & ~token_blocked & self.lanes_ready),
-            begin.eq(may_start & old_enough & idle),
+            could_begin.eq(may_start & old_enough & idle),
+            begin.eq(could_begin & ~give_way),
             self.rec_take.eq(begin),
             self.busy.eq(running),
             self.stall_weights.eq(self.rec_valid & ~weights_ready & idle),
             self.stall_drain.eq(self.rec_valid & weights_ready & token_blocked & idle),
         ]
-        m.d.sync += credit.eq(credit + self.credit_add - (begin & ~self.pool))
+        credit_add = Signal()
+        m.d.sync += [
+            credit_add.eq(self.credit_add),
+            credit.eq(credit + credit_add - (begin & ~self.pool)),
+        ]
+        with m.If(self.give_way):
+            m.d.sync += give_way.eq(1)
+        with m.Elif(could_begin):
+            m.d.sync += give_way.eq(0)
         with m.If(self.start):
             m.d.sync += [running.eq(1), age.eq(self.slot_minimum)]
         with m.Elif(final & slot["end"]):
@@ -330,17 +352,19 @@ class Walker(wiring.Component):
                 left.eq(rec["final"]),
                 final.eq(rec["single"]),
             ]
+        with m.If(idle):  # a slot that does not begin does no harm
             m.d.sync += [slot[k].eq(rec[k]) for k in slot]
         self._token(m, push)
         # Pixel address, relative to the block, of the group that is being issued.
-        pixel = Signal(ADDRESS_BITS)
-        tile_pixel = Signal(ADDRESS_BITS)
-        column = Signal(13)
-        tile_column = Signal(13)
+        pixel = Signal(ADDRESS_BITS, reset_less=True)
+        tile_pixel = Signal(ADDRESS_BITS, reset_less=True)
+        column = Signal(13, reset_less=True)
+        tile_column = Signal(13, reset_less=True)
         next_column = Signal(13)
         step = Signal(ADDRESS_BITS)
         # `row_end` goes with `column`, `tile_row_end` with `tile_column`.
-        row_end, tile_row_end, next_row_end = Signal(), Signal(), Signal()
+        row_end, tile_row_end = Signal(reset_less=True), Signal(reset_less=True)
+        next_row_end = Signal()
         single_group = Signal(reset_less=True)  # rows of one group
         before_last = Signal(13, reset_less=True)  # column of the group before the last
         with m.If(self.start):
@@ -354,27 +378,23 @@ class Walker(wiring.Component):
             next_row_end.eq(Mux(row_end, single_group, cfg.row_mode & (column == before_last))),
         ]
         next_pixel = add(m, pixel, step, p.banks, "next_pixel")
-        started = Signal()
-        m.d.sync += started.eq(self.start)
-        with m.If(started | (final & slot["group_end"])):
-            m.d.sync += [
-                pixel.eq(0),
-                tile_pixel.eq(0),
-                column.eq(0),
-                tile_column.eq(0),
-                row_end.eq(single_group),
-                tile_row_end.eq(single_group),
-            ]
+        started, tile_started = Signal(attrs=KEEP), Signal(attrs=KEEP)
+        m.d.sync += [started.eq(self.start), tile_started.eq(self.start)]
+        group_end = final & slot["group_end"]
+        with m.If(started | group_end):
+            m.d.sync += [pixel.eq(0), column.eq(0), row_end.eq(single_group)]
         with m.Elif(final & ~slot["last"]):
             m.d.sync += [pixel.eq(tile_pixel), column.eq(tile_column), row_end.eq(tile_row_end)]
         with m.Elif(active):
             m.d.sync += [pixel.eq(next_pixel), column.eq(next_column), row_end.eq(next_row_end)]
-            with m.If(final):
-                m.d.sync += [
-                    tile_pixel.eq(next_pixel),
-                    tile_column.eq(next_column),
-                    tile_row_end.eq(next_row_end),
-                ]
+        with m.If(tile_started | group_end):
+            m.d.sync += [tile_pixel.eq(0), tile_column.eq(0), tile_row_end.eq(single_group)]
+        with m.Elif(final & slot["last"]):
+            m.d.sync += [
+                tile_pixel.eq(next_pixel),
+                tile_column.eq(next_column),
+                tile_row_end.eq(next_row_end),
+            ]
         m.d.comb += [
             self.row_end.eq(row_end),
             self.advance.eq(active & ~final),
@@ -385,10 +405,12 @@ class Walker(wiring.Component):
             self.beat_dx.eq(slot["dx"]),
         ]
         address = add(m, slot["address"], pixel, p.banks, "beat_address_sum")
+        beat_address = Signal(ADDRESS_BITS, reset_less=True)
+        m.d.comb += self.beat_address.eq(beat_address)
         m.d.sync += [
             self.beat_valid.eq(active),
             self.beat_t.eq(t),
-            self.beat_address.eq(address),
+            beat_address.eq(address),
             Cat(self.beat_first, self.beat_shift, self.beat_last, self.beat_pad).eq(
                 Cat(slot["first"], slot["shift"], slot["last"], slot["pad"])
             ),
@@ -403,14 +425,15 @@ class Walker(wiring.Component):
         with m.If(self.token_valid & self.token_ready):
             m.d.sync += self.token_valid.eq(0)
         with m.If(push):
-            m.d.sync += [self.token_valid.eq(1), self.token_pool.eq(self.pool)]
-            m.d.sync += [
-                getattr(self, f"token_{k}").eq(self.rec[k]) for k in TOKEN_FIELDS if k != "pool"
-            ]
-        bits = len(self.header)
-        for n, enable in enumerate(
-            copies(m, self.rec_take & self.rec["last"], bits // LOADS, "push", reset_less=False)
-        ):
+            m.d.sync += self.token_valid.eq(1)
+        facts = [self.rec[k] if k != "pool" else self.pool for k in TOKEN_FIELDS]
+        members = [getattr(self, f"token_{k}") for k in TOKEN_FIELDS]
+        source, target = Cat(self.header, *facts), Cat(self.token_header, *members)
+        token = Signal(len(source), reset_less=True)
+        m.d.comb += target.eq(token)
+        enables = copies(m, self.rec_take & self.rec["last"], copies_for(len(token)), "push",
+                         reset_less=False)  # fmt: skip
+        for n, enable in enumerate(enables):
             part = slice(n * LOADS, (n + 1) * LOADS)
             with m.If(enable):
-                m.d.sync += self.token_header[part].eq(self.header[part])
+                m.d.sync += token[part].eq(source[part])

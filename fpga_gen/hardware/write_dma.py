@@ -7,10 +7,12 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
-from fpga_gen.hardware.axi_fifo import BlockFifo
+from fpga_gen.hardware.axi_fifo import PART, BlockFifo
 from fpga_gen.hardware.axi_names import BEAT_BYTES, BEAT_SHIFT, MAX_BURST, SIDEBAND, WRITE
+from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.params import PORT_BITS
 
+ROOM = 32  # beats that a producer may have on their way
 MAX_RESPONSES = 16  # bursts without a response
 BURST_QUEUE_DEPTH = 4
 
@@ -26,11 +28,11 @@ class WritePort(wiring.Component):
     until `drained`.
 
     Members: the AXI4 write channels (names of axi_names.WRITE); transfer: In stream(TRANSFER);
-    data: In stream(128); windows: In, static; flush: In; idle: Out, every accepted transfer is
-    written and answered (falls in the cycle after a transfer is accepted); drained: Out, idle and
-    no beat is buffered; violation: Out, a transfer was outside every window, it was not issued;
-    failed: Out, a response was an error; failed_response: Out(2), that BRESP; sent: Out, strobe
-    per beat.
+    data: In stream(128); room: Out, ROOM more beats are taken after it falls; windows: In, static;
+    flush: In; idle: Out, every accepted transfer is written and answered (falls in the cycle after
+    a transfer is accepted); drained: Out, idle and no beat is buffered; violation: Out, a transfer
+    was outside every window, it was not issued; failed: Out, a response was an error;
+    failed_response: Out(2), that BRESP; sent: Out, strobe per beat.
     """
 
     def __init__(self, *, depth: int = 512) -> None:
@@ -41,6 +43,7 @@ class WritePort(wiring.Component):
                 **WRITE,
                 "transfer": In(stream.Signature(TRANSFER)),
                 "data": In(stream.Signature(PORT_BITS)),
+                "room": Out(1),
                 "windows": In(WINDOW_SET),
                 "flush": In(1),
                 "idle": Out(1),
@@ -66,7 +69,10 @@ class WritePort(wiring.Component):
 
         available = Signal(range(self.depth + 1))  # buffered beats that belong to no burst
         unanswered = Signal(range(MAX_RESPONSES + 1))
-        push, discard, issue, covered = Signal(), Signal(), Signal(), Signal()
+        push, discard, issue = Signal(), Signal(), Signal()
+        # Registered; what they need can only come, not go, while a burst waits.
+        covered = Signal()  # its beats are there, and room for its length and response
+        quiet = Signal(init=1)  # no response is outstanding
         size = planner.burst.p.beats
         m.d.comb += [
             beats.write.payload.eq(self.data.payload),
@@ -74,17 +80,25 @@ class WritePort(wiring.Component):
             self.data.ready.eq(beats.write.ready & ~self.flush),
             push.eq(self.data.valid & self.data.ready),
         ]
+        m.d.sync += self.room.eq(beats.count < self.depth - ROOM - 2)
         change = Signal(signed(2))  # one cycle late: a burst waits for a beat a cycle longer
         m.d.sync += [
             change.eq(push - discard),
             available.eq(available + change - Mux(issue, size, 0)),
             unanswered.eq(unanswered + issue - self.bvalid),
+            quiet.eq((unanswered == 0) & ~issue),
+            covered.eq(
+                (available >= size)
+                & bursts.w_rdy
+                & (unanswered != MAX_RESPONSES)
+                & planner.burst.valid
+                & ~issue
+            ),
         ]
 
         # Address channel.
         address = Signal.like(planner.burst.p.address, reset_less=True)
         m.d.comb += [
-            covered.eq((available >= size) & bursts.w_rdy & (unanswered != MAX_RESPONSES)),
             planner.burst.ready.eq((~self.awvalid | self.awready) & covered & ~self.flush),
             issue.eq(planner.burst.valid & planner.burst.ready),
             self.awaddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
@@ -119,18 +133,25 @@ class WritePort(wiring.Component):
             ]
         with m.Elif(load):
             m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
-        word = Signal(PORT_BITS, reset_less=True)
-        m.d.comb += self.wdata.eq(word)
+        words, valids = [], []  # a copy of `wvalid` for every part of the word that it gates
+        for at in range(0, PORT_BITS, PART):
+            word = Signal(min(PART, PORT_BITS - at), name=f"word_{at}", reset_less=True)
+            valid = Signal(name=f"wvalid_{at}", attrs=KEEP)
+            with m.If(some & beats.read.valid & (~valid | self.wready)):
+                m.d.sync += [valid.eq(1), word.eq(beats.read.payload[at : at + PART])]
+            with m.Elif(self.wready):
+                m.d.sync += valid.eq(0)
+            words.append(word)
+            valids.append(valid)
+        m.d.comb += [self.wvalid.eq(valids[0]), self.wdata.eq(Cat(words))]
         with m.If(load):
-            m.d.sync += [self.wvalid.eq(1), word.eq(beats.read.payload), self.wlast.eq(last)]
-        with m.Elif(self.wready):
-            m.d.sync += self.wvalid.eq(0)
+            m.d.sync += self.wlast.eq(last)
         m.d.sync += self.sent.eq(self.wvalid & self.wready)
 
         # Response channel.
         m.d.comb += [
             self.bready.eq(1),
-            self.idle.eq(~planner.busy & (unanswered == 0)),
+            self.idle.eq(~planner.busy & quiet),
             self.drained.eq(self.idle & (beats.count == 0)),
         ]
         with m.If(self.flush):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,13 +18,14 @@ from fpga_gen.schedule.facts import estimate_facts, layer_facts
 from fpga_gen.schedule.hazards import with_waits
 from fpga_gen.schedule.layout import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 from fpga_gen.schedule.lifetimes import map_lives
-from fpga_gen.schedule.lowered import NO_STREAM, WHOLE, Lowered, whole_words
-from fpga_gen.schedule.model import run_model
+from fpga_gen.schedule.lowered import NO_STREAM, WHOLE, Lowered
+from fpga_gen.schedule.model import Timeline, run_model
 from fpga_gen.schedule.packing import find_runs, fit_runs
 from fpga_gen.schedule.placement import Placement, map_layout
 from fpga_gen.schedule.plan import Plan, Step, demands, make_plan
 from fpga_gen.schedule.pool import lower_pool
 from fpga_gen.schedule.program import MemoryFacts, Schedule, TracePoint
+from fpga_gen.schedule.storing import MOST_PIECES, with_stores
 from fpga_gen.schedule.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.vector import lower_vector
 
@@ -91,27 +93,94 @@ def _generate(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
     return _schedule(job, plan, allocation, False)
 
 
+@dataclass(frozen=True, eq=False)
+class _Program:
+    """Instructions with their waits, what they take from the stream, and their cycles. trace:
+    index of the instruction after which a map is there, and its placement."""
+
+    lowered: list[Lowered]
+    trace: list[tuple[int, Placement]]
+    encoded: bytes
+    weights: np.ndarray
+    timeline: Timeline
+
+
+def _programs(job: _Job, plan: Plan, places: dict[str, Placement], mix: bool) -> Iterator[_Program]:
+    """Programs that differ in how the last layer is cut for its STOREs; ProgramTooLong if the
+    first of them is."""
+    layout = _output_layout(job.qgraph, job.layouts)
+    offsets = {m.tensor: at for m, at in zip(layout.maps, layout.offsets, strict=True)}
+    ends = {step.node.output: at for at, step in enumerate(plan.steps)}
+    source = job.qgraph.input
+    body = [_load(job.host_input, places[source], job.params, source)]
+    trace = [(0, places[source])]
+    if source in offsets:
+        body = with_stores(body, places[source], offsets[source], job.params)
+    for at, step in enumerate(plan.steps[:-1]):
+        offset = offsets.get(step.node.output) if ends[step.node.output] == at else None
+        added, point = _step(job, step, places, mix, 1, offset)
+        trace.append((len(body) + point[0], point[1]))
+        body += added
+    step = plan.steps[-1]
+    offset = offsets.get(step.node.output)
+    lengths: set[int] = set()
+    for pieces in range(1, 2 if offset is None else MOST_PIECES + 1):
+        added, point = _step(job, step, places, mix, pieces, offset)
+        if len(added) not in lengths:
+            lengths.add(len(added))
+            points = [*trace, (len(body) + point[0], point[1])]
+            try:
+                yield _finish(job, [*body, *added], points)
+            except ProgramTooLong:
+                if pieces == 1:
+                    raise
+
+
+def _step(
+    job: _Job,
+    step: Step,
+    places: dict[str, Placement],
+    mix: bool,
+    pieces: int,
+    offset: int | None,
+) -> tuple[list[Lowered], tuple[int, Placement]]:
+    """Instructions of a step, with the STOREs of its result to byte `offset` if it is one of the
+    network, and where among them the result is there."""
+    local = {tensor: places[name] for tensor, name in step.buffers.items()}
+    place = local[step.node.output]
+    lowered = _lower(step, job, local, mix, pieces)
+    after = len(lowered) - 1
+    if offset is not None:
+        lowered = with_stores(lowered, place, offset, job.params)
+        after = len(lowered) - 2
+    return lowered, (after, _written(place, step.rows, job.params))
+
+
+def _finish(job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]]) -> _Program:
+    """The whole program: FETCHes before it, END behind it."""
+    lowered = [*body, Lowered(Instruction(Op.END, {}), NO_STREAM, (), ())]
+    weights = _stream_words(lowered, job.params)
+    fetches = _fetches(job.host_input, len(weights), job.params)
+    lowered = fetches + with_waits(lowered)
+    instructions = tuple(item.instruction for item in lowered)
+    return _Program(
+        lowered,
+        [(at + len(fetches), place) for at, place in trace],
+        encode_program(instructions, job.params),
+        weights,
+        run_model(instructions, job.params, job.timing),
+    )
+
+
 def _schedule(job: _Job, plan: Plan, allocation: Allocation, mix: bool) -> Schedule:
     qgraph, params, timing, host_input = job.qgraph, job.params, job.timing, job.host_input
     memory, places = _place(qgraph, params, plan, host_input, allocation)
-    lowered = [_load(host_input, places[qgraph.input], params, qgraph.input)]
-    trace = [(0, places[qgraph.input])]
-    for step in plan.steps:
-        local = {tensor: places[name] for tensor, name in step.buffers.items()}
-        lowered += _lower(step, qgraph, local, params, timing, mix)
-        trace.append((len(lowered) - 1, _written(local[step.node.output], step.rows, params)))
-    host_output = _output_layout(qgraph, job.layouts)
-    lowered += _stores(qgraph, places, host_output, params)
-    lowered.append(Lowered(Instruction(Op.END, {}), NO_STREAM, (), ()))
-
-    weights = _stream_words(lowered, params)
-    fetches = _fetches(host_input, len(weights), params)
-    lowered = fetches + with_waits(lowered)
-    trace_points = tuple(TracePoint(i + len(fetches), place) for i, place in trace)
+    best = min(_programs(job, plan, places, mix), key=lambda x: x.timeline.cycles)
+    program, timeline, lowered = best.encoded, best.timeline, best.lowered
     instructions = tuple(item.instruction for item in lowered)
-    program = encode_program(instructions, params)
-    timeline = run_model(instructions, params, timing)
-    weight_bytes = stripe(weights, params.ports)
+    trace_points = tuple(TracePoint(at, place) for at, place in best.trace)
+    host_output = _output_layout(qgraph, job.layouts)
+    weight_bytes = stripe(best.weights, params.ports)
     read_bytes = len(program) + len(weight_bytes) + host_input.bytes
     return Schedule(
         name=qgraph.name,
@@ -149,7 +218,9 @@ def _layouts(qgraph: QuantGraph, params: EngineParams) -> dict[str, MapLayout]:
 def _input_layout(layout: MapLayout, params: EngineParams) -> InputLayout:
     """Cut the input's run into `load_words` parts whose distance is free of bank conflicts."""
     part = params.plane_words(-(-layout.words // params.load_words))
-    return InputLayout(layout, part, params.load_words, params.ports)
+    used = {(layout.byte_offset + c) % params.in_channels for c in layout.positions}
+    packed = max(used) < params.in_channels * 3 // 4
+    return InputLayout(layout, part, params.load_words, params.ports, packed)
 
 
 def _place(
@@ -186,30 +257,30 @@ def _written(place: Placement, rows: tuple[int, int], params: EngineParams) -> P
 
 
 def _lower(
-    step: Step,
-    qgraph: QuantGraph,
-    places: dict[str, Placement],
-    params: EngineParams,
-    timing: Timing,
-    mix: bool,
+    step: Step, job: _Job, places: dict[str, Placement], mix: bool, pieces: int
 ) -> list[Lowered]:
+    tensors, params = job.qgraph.tensors, job.params
     match step.node:
         case QConv():
-            return lower_conv(step.node, qgraph.tensors, places, params, timing, step.rows, mix)
+            return lower_conv(
+                step.node, tensors, places, params, job.timing, step.rows, mix, pieces
+            )
         case QMaxPool():
-            return lower_pool(step.node, qgraph.tensors, places, params, step.rows)
+            return lower_pool(step.node, tensors, places, params, step.rows)
         case QResample() | QAdd() | QMul():
-            return lower_vector(step.node, qgraph.tensors, places, params)
+            return lower_vector(step.node, tensors, places, params)
     raise ScheduleError(f"no lowering for {type(step.node).__name__}")
 
 
 def _load(layout: InputLayout, place: Placement, params: EngineParams, name: str) -> Lowered:
     fields = {
-        "words": layout.stream_words,
+        "words": layout.part,
+        "stream_words": layout.stream_words,
+        "packed": int(layout.packed),
         "base": pack_address(place.base, params.banks),
-        "stride": pack_address(layout.stream_words, params.banks),
+        "stride": pack_address(layout.part, params.banks),
     }
-    end = place.base + layout.stream_words * layout.load_words
+    end = place.base + layout.part * layout.load_words
     written = ((place.base, end, WHOLE),)
     return Lowered(Instruction(Op.LOAD, fields, layer=name), NO_STREAM, (), written)
 
@@ -222,22 +293,6 @@ def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputL
         at += layouts[name].words * layouts[name].word_channels
         at += -at % OUTPUT_ALIGN
     return OutputLayout(tuple(maps), tuple(offsets), at)
-
-
-def _stores(
-    qgraph: QuantGraph, places: dict[str, Placement], output: OutputLayout, params: EngineParams
-) -> list[Lowered]:
-    stores = []
-    for layout, offset in zip(output.maps, output.offsets, strict=True):
-        place = places[layout.tensor]
-        fields = {
-            "words": layout.words,
-            "base": pack_address(place.base, params.banks),
-            "offset": offset // BEAT_BYTES,
-        }
-        instruction = Instruction(Op.STORE, fields, layer=layout.tensor)
-        stores.append(Lowered(instruction, NO_STREAM, whole_words(place), ()))
-    return stores
 
 
 def _stream_words(lowered: list[Lowered], params: EngineParams) -> np.ndarray:

@@ -23,7 +23,8 @@ class Block:
     """One pass over CI input channels of a plane, which may belong to several maps.
 
     weight: int8 (out channels by position, taps, CI); low: a low-byte plane, whose sums count
-    1/256 of those of the blocks before it; lanes: bool (CI), bytes that hold channels read here.
+    1/256 of those of the blocks before it; wide: a
+    plane of a 16-bit map; lanes: bool (CI), bytes that hold channels read here.
     """
 
     address: int
@@ -32,6 +33,7 @@ class Block:
     low: bool
     weight: np.ndarray
     lanes: np.ndarray
+    wide: bool = False
 
 
 def conv_geometry(
@@ -101,11 +103,13 @@ def conv_blocks(
                     before.weight[...] += values
                     before.lanes[...] |= lanes[c:end]
                     continue
-                own[address] = Block(address, taps, pad, False, values, lanes[c:end].copy())
+                own[address] = Block(
+                    address, taps, pad, False, values, lanes[c:end].copy(), wide_map
+                )
                 high.append(own[address])
                 if wide_map:
                     address = place.address(plane, row, low=True)
-                    low.append(Block(address, taps, 1, True, values, lanes[c:end]))
+                    low.append(Block(address, taps, 1, True, values, lanes[c:end], True))
     return high + low, bias
 
 

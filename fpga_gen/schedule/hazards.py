@@ -3,7 +3,9 @@
 Instructions read memory in program order, and results leave through one in-order exit path, so
 a later write can overtake neither an earlier read nor an earlier write. What remains: a read of
 bytes whose write has not drained. Maps that share a plane own different bytes of its words; a
-reader ignores the bytes of the others (their weights are 0).
+reader ignores the bytes of the others (their weights are 0). A STORE, which runs beside its
+successors, waits for earlier results by itself; what it reads is never written again, because the
+results of the network live to its end (see plan.demands).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def with_waits(lowered: list[Lowered]) -> list[Lowered]:
     for item in lowered:
         op = item.instruction.op
         reads_pending = any(_overlap(r, p) for r in item.reads for p in pending)
-        wait = reads_pending or op == Op.END
+        wait = (reads_pending and op != Op.STORE) or op == Op.END
         if wait or op in (Op.VECTOR, Op.LOAD):  # these two always wait
             pending = []
         pending += item.writes

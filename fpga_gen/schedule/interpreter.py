@@ -2,8 +2,9 @@
 
 It sees what the hardware sees: program, weight and input bytes. The memory starts with random
 bytes, and every rule the hardware relies on is checked: bytes are used only once they were
-written and waited for, write steps are free of bank conflicts, addresses are in range, streams
-are consumed to the last word. A broken rule raises ProgramError with the instruction's index.
+written and waited for, nothing is written where a STORE may still read, write steps are free of
+bank conflicts, addresses are in range, streams are consumed to the last word. A broken rule raises
+ProgramError with the instruction's index.
 """
 
 from __future__ import annotations
@@ -16,15 +17,29 @@ import numpy as np
 
 from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.slot_layout import slot_run
 from fpga_gen.isa import Instruction, Op, Region, decode_program, unpack_address
 from fpga_gen.quant.numerics import requantise, split16
 from fpga_gen.schedule.execute_conv import PoolMatrix, Walk, conv_sums
 from fpga_gen.schedule.execute_vector import vector_sums
-from fpga_gen.schedule.layout import BEAT_BYTES, pack_input, unpack_output, unstripe, words_to_map
+from fpga_gen.schedule.layout import (
+    BEAT_BYTES,
+    pack_input,
+    restore_fourth,
+    unpack_output,
+    unstripe,
+    words_to_map,
+)
 from fpga_gen.schedule.memory import FeatureMemory, ProgramError
 from fpga_gen.schedule.program import Schedule, TracePoint
 from fpga_gen.schedule.stream import StreamReader
-from fpga_gen.schedule.weights import unpack_params, unpack_slots
+from fpga_gen.schedule.weights import (
+    group_subgroups,
+    slot_halves,
+    stream_slots,
+    unpack_params,
+    unpack_slots,
+)
 
 __all__ = ["ProgramError", "RunResult", "TracedMap", "run_program", "run_schedule"]
 
@@ -87,11 +102,14 @@ class _Engine:
         base, stride = self.address(i.fields, "base"), self.address(i.fields, "stride")
         if p.load_words > 1 and stride % p.banks != p.skew % p.banks:
             raise ProgramError(f"LOAD stride {stride} has write conflicts")
-        words = self.stream.take_words(i.fields["words"])
-        parts = words.reshape(len(words), p.load_words, p.in_channels).view(np.int8)
+        count, sent, packed = (i.fields[k] for k in ("words", "stream_words", "packed"))
+        if sent != count - (count // 4 if packed else 0):
+            raise ProgramError(f"LOAD of {count} words from {sent} stream words")
+        words = self.stream.take_words(sent)
+        parts = words.reshape(sent, p.load_words, p.in_channels).view(np.int8).transpose(1, 0, 2)
+        parts = restore_fourth(parts, count) if packed else parts
         for k in range(p.load_words):
-            index = base + k * stride + np.arange(len(words))
-            self.memory.write(index, 0, parts[:, k])
+            self.memory.write(base + k * stride + np.arange(count), 0, parts[k])
 
     def _walk(self, i: Instruction) -> Walk:
         try:
@@ -129,15 +147,28 @@ class _Engine:
             raise ProgramError(f"CONV slots {f['slots']} is not the sum of the blocks' taps")
         if not 0 <= f["n_groups"] * per_group - f["channels"] < per_group:
             raise ProgramError("CONV channels and n_groups disagree")
-        replayed = f["slots"] * p.slot_granules(mode) if f["n_tiles"] > 1 else 0
-        if replayed > p.weight_words * p.stream_granules:
-            raise ProgramError("CONV weights of one group exceed the weight buffer")
+        if 2 * f["repeats"] > f["slots"]:
+            raise ProgramError(f"CONV with {f['slots']} slots cannot repeat {f['repeats']}")
+        if not f["half_from"] <= f["high_from"] <= stream_slots(f):
+            raise ProgramError("CONV slots of half the inputs are out of order")
+        tail = f["channels"] - (f["n_groups"] - 1) * per_group
+        if not -(-tail // p.sub_columns) <= f["last_subgroups"] <= p.subgroups // mode:
+            raise ProgramError(f"CONV last group of {f['last_subgroups']} column subgroups")
         slots, params = [], []
-        for _ in range(f["n_groups"]):
-            block = self.stream.take_granules(p.param_granules(mode))
-            params.append(unpack_params(block, per_group))
-            raw = self.stream.take_granules(f["slots"] * p.slot_granules(mode))
-            slots.append(unpack_slots(raw.reshape(f["slots"], -1), p, mode))
+        for group in range(f["n_groups"]):
+            subgroups, parts, taken = group_subgroups(f, p, group), [], 0
+            block = self.stream.take_granules(p.some_param_granules(subgroups))
+            params.append(unpack_params(block, subgroups * p.sub_columns))
+            for half, count in slot_halves(f):
+                size = slot_run(p, subgroups, half).granules
+                raw = self.stream.take_granules(count * size).reshape(count, size)
+                parts.append(unpack_slots(raw, p, subgroups, half))
+                taken += count * size
+            replayed = f["n_tiles"] > 1 or f["repeats"]
+            if replayed and taken > p.weight_words * p.stream_granules:
+                raise ProgramError("CONV weights of one group exceed the weight buffer")
+            sent = np.concatenate(parts)
+            slots.append(np.concatenate([sent, sent[len(sent) - f["repeats"] :]]))
         weight = np.concatenate(slots, axis=2)[..., : f["channels"]]
         bias, mult, shift = (
             np.concatenate([v[k] for v in params])[: f["channels"]] for k in range(3)
@@ -182,7 +213,7 @@ class _Engine:
     def _store(self, i: Instruction) -> None:
         f = i.fields
         base, start = self.address(f, "base"), f["offset"] * BEAT_BYTES
-        raw = self.memory.read_run(base, f["words"]).view(np.uint8).reshape(-1)
+        raw = self.memory.store(base, f["words"]).view(np.uint8).reshape(-1)
         if len(raw) % BEAT_BYTES or start + len(raw) > len(self.output):
             raise ProgramError(f"STORE of {len(raw)} bytes at {start} leaves the output region")
         self.output[start : start + len(raw)] = raw

@@ -18,12 +18,14 @@ NO_STREAM = np.zeros(0, np.uint32)
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """An instruction, the granules it takes from the stream, and the words it touches."""
+    """An instruction, the granules it takes from the stream, and the words it touches. final: words
+    from the start of its result map that may be stored before the rest is computed."""
 
     instruction: Instruction
     stream: np.ndarray
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
+    final: int = 0
 
 
 def whole_words(placement: Placement) -> tuple[Span, ...]:

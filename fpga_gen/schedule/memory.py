@@ -28,6 +28,7 @@ class FeatureMemory:
         self.all_lanes = (1 << params.in_channels) - 1
         self._written: list[np.ndarray] = []
         self._reads: list[tuple[int, int, int]] = []
+        self._stored = (0, 0)  # words [first, end) that the store unit may still be reading
 
     def drain(self) -> None:
         """All results written so far are in memory."""
@@ -64,11 +65,12 @@ class FeatureMemory:
         self._reads.append((low, high, self.all_lanes if lanes is None else lanes))
         return self.items[index]
 
-    def read_run(self, base: int, words: int) -> np.ndarray:
-        """int8 (words, CI) copy; gaps between planes may be empty, but nothing may be pending."""
+    def store(self, base: int, words: int) -> np.ndarray:
+        """int8 (words, CI) copy for a STORE, which waits for earlier results by itself, and for the
+        STORE before; gaps between planes may be empty. Nothing may write these words until the next
+        STORE or END."""
         self._in_range(base, base + words - 1)
-        if self.pending[base : base + words].any():
-            raise ProgramError(f"read of words from {base}, which were not waited for")
+        self._stored = (base, base + words)
         return self.data[base : base + words].copy()
 
     def peek(self, base: int, words: int) -> np.ndarray:
@@ -82,6 +84,11 @@ class FeatureMemory:
         mask = ((1 << values.shape[1]) - 1) << byte
         if any(low <= b and a <= high and mask & lanes for a, b, lanes in self._reads):
             raise ProgramError(f"words {low}..{high} are read and written by one instruction")
+        if low < self._stored[1] and self._stored[0] <= high:
+            stored = (index >= self._stored[0]) & (index < self._stored[1])
+            if stored.any():
+                at = int(index[int(np.argmax(stored))])
+                raise ProgramError(f"write of word {at}, which a STORE may still be reading")
         self.data[index, byte : byte + values.shape[1]] = values
         self.ready[index] &= ~mask & self.all_lanes
         self.pending[index] |= mask

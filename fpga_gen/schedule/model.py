@@ -1,8 +1,8 @@
 """Cycle model: walks the program by instruction, group, tile and, where it streams, slot.
 
-Three clocks run against each other: the array (reads and multiplies), the exit path (drains the
-tile before), and the weight stream (arrives at the DRAM rate, runs ahead as far as the weight
-buffer holds).
+Four clocks run against each other: the array (reads and multiplies), the exit path (drains the
+tile before), the weight stream (arrives at the DRAM rate, runs ahead as far as the weight
+buffer holds), and the store unit (see store_model).
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.slot_layout import slot_run
 from fpga_gen.isa import Instruction, Op, VectorOp
 from fpga_gen.schedule.layout import BEAT_BYTES
+from fpga_gen.schedule.store_model import StoreClock
 from fpga_gen.schedule.timing import (
     Timing,
     drain_lead,
@@ -23,14 +25,16 @@ from fpga_gen.schedule.timing import (
     slot_time,
     tile_sizes,
 )
+from fpga_gen.schedule.weights import group_subgroups, slot_halves
 
-ALONE = (Op.VECTOR, Op.LOAD, Op.STORE, Op.END)  # these wait whatever their flag says
-BURST_BEATS = 64  # longest write burst: it leaves once its last beat is there
+ALONE = (Op.VECTOR, Op.LOAD, Op.END)  # these wait for earlier results whatever their flag says
+AFTER_STORE = (Op.STORE, Op.END)  # these wait for the store unit
 
 
 @dataclass(frozen=True)
 class Span:
-    """One instruction. start: its dispatch; end: when its unit has read its last word;
+    """One instruction. start: its dispatch; end: when its unit has read its last word, of a STORE
+    when it is handed over, unless the next instruction waits for it;
     stall_weights: cycles it waited for the stream; stall_drain: for the exit path;
     stream_granules, write_bytes: its traffic."""
 
@@ -90,7 +94,7 @@ class _Machine:
         self.drained = begin  # all results so far are in memory
         self.decoded = begin
         self.vector_end = begin
-        self.written = begin  # all stores are in DRAM
+        self.store = StoreClock(params, timing, begin)
         self.stream = _Stream(params, timing, begin + timing.dram_latency)
         self.stall_weights = self.stall_drain = 0.0
 
@@ -106,40 +110,47 @@ class _Machine:
 
     def conv(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
-        mode, slots = f["mode"] + 1, f["slots"]
         sizes = [
             s
             for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
             for _ in range(count)
         ]
-        times = {s: slot_time(p, timing, mode, s) for s in set(sizes)}
-        granules = p.slot_granules(mode)
-        for _ in range(f["n_groups"]):
-            self.stream.take(p.param_granules(mode))
-            self.now += param_time(p, timing, mode, slots, sizes[0])
+        for group in range(f["n_groups"]):
+            times = {size: slot_times(p, timing, f, group, size) for size in set(sizes)}
+            loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
+            params = p.some_param_granules(group_subgroups(f, p, group))
+            self.stream.take(params)
+            self.now += param_time(p, timing, params, loads, sizes[0])
             for index, size in enumerate(sizes):
-                length = times[size]
+                slots, first = times[size], self.now
+                length = slots[-1][2]
+                count = sum(n for n, _, _ in slots)
+                mean = sum(n * cycles for n, _, cycles in slots) / count
+                last = index == len(sizes) - 1
+                repeated = f["repeats"] * length
                 if index == 0:
-                    begin = self._streamed(slots, granules, length, len(sizes) == 1)
+                    begin = self._streamed(slots, last and not repeated) + repeated
                 else:
-                    begin = self.now + (slots - 1) * length
-                    if index == len(sizes) - 1:
-                        self.stream.free(begin)
+                    whole = sum(n * cycles for n, _, cycles in slots)
+                    begin = self.now + whole + repeated - length
+                if last and (index or repeated):
+                    self.stream.free(begin)
                 self._tile(begin, length, size, f)
+                self.now += self.store.beside(first, self.now, mean, mean - size)
 
-    def _streamed(self, slots: int, granules: int, length: float, release: bool) -> float:
+    def _streamed(self, slots: list[tuple[int, int, float]], release: bool) -> float:
         """Start of the last slot of a tile whose weights come straight from the stream."""
         now = self.now
-        for k in range(slots):
-            ready = self.stream.take(granules)
-            if ready > now:
-                self.stall_weights += ready - now
-                now = ready
-            if release:
-                self.stream.free(now)
-            if k != slots - 1:
+        for count, granules, length in slots:
+            for _ in range(count):
+                ready = self.stream.take(granules)
+                if ready > now:
+                    self.stall_weights += ready - now
+                    now = ready
+                if release:
+                    self.stream.free(now)
                 now += length
-        return now
+        return now - slots[-1][2]
 
     def _tile(
         self, begin: float, length: float, size: int, f: dict[str, int], pool: bool = False
@@ -150,6 +161,8 @@ class _Machine:
         if free > begin:
             self.stall_drain += free - begin
             begin = free
+        if begin > self.drained:
+            self.store.results_in(self.drained)
         self.now = begin + length
         steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]), pool)
         start = max(begin + timing.array_latency, self.drained - timing.drain_tail)
@@ -162,8 +175,10 @@ class _Machine:
             for count, size in sizes:
                 length = max(size, self.timing.min_slot)
                 for _ in range(count):
-                    begin = self.now + (f["slots"] - 1) * length
+                    first = self.now
+                    begin = first + (f["slots"] - 1) * length
                     self._tile(begin, length, size, f, pool=True)
+                    self.now += self.store.beside(first, self.now, length, length - size)
 
     def vector(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
@@ -181,13 +196,34 @@ class _Machine:
         self.vector_end = self.now
         self.drained = self.now  # its last results are on their way when the unit is free
 
+    def await_store(self) -> None:
+        """The store unit has read all its words."""
+        self.store.results_in(self.drained)
+        self.now = self.store.finish(self.now)
+
     def load(self, i: Instruction) -> None:
         self.stream.align()
-        for _ in range(i.fields["words"]):
+        for k in range(i.fields["words"]):
+            self.now += self.timing.load_word
+            if i.fields["packed"] and k % 4 == 3:
+                continue  # it came with the three before
             ready = self.stream.take(self.params.stream_granules)
-            self.now = max(self.now + self.timing.load_word, ready)
+            self.now = max(self.now, ready)
             self.stream.free(self.now)
         self.drained = self.now + self.timing.load_tail
+
+
+def slot_times(
+    params: EngineParams, timing: Timing, fields: dict[str, int], group: int, size: int
+) -> list[tuple[int, int, float]]:
+    """(number, granules of each, cycles of each) of the slots of a CONV's output-channel group, in
+    tiles of `size` pixel groups."""
+    subgroups = group_subgroups(fields, params, group)
+    out = []
+    for half, count in slot_halves(fields):
+        granules = slot_run(params, subgroups, half).granules
+        out.append((count, granules, slot_time(params, timing, granules, size)))
+    return out
 
 
 def run_model(
@@ -203,11 +239,17 @@ def run_model(
         Op.LOAD: machine.load,
     }
     spans = []
-    for instruction, words in zip(instructions, sizes, strict=True):
+    following = [i.op for i in instructions[1:]] + [None]
+    for instruction, words, after in zip(instructions, sizes, following, strict=True):
         machine.decode(instruction, words)
+        free = machine.now
         machine.now = max(machine.now + timing.instruction, machine.decoded)
         if instruction.fields.get("wait") or instruction.op in ALONE:
             machine.now = max(machine.now, machine.drained + timing.wait_tail)
+            machine.store.results_in(machine.drained)
+        machine.store.free(free, machine.now)
+        if instruction.op in AFTER_STORE:
+            machine.await_store()
         begin = machine.now
         machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
         stalls, position = (machine.stall_weights, machine.stall_drain), machine.stream.position
@@ -216,8 +258,9 @@ def run_model(
             steps[instruction.op](instruction)
         elif instruction.op == Op.STORE:
             written = instruction.fields["words"] * params.in_channels
-            machine.now += instruction.fields["words"] + timing.store_latency
-            machine.written = machine.now + min(written // BEAT_BYTES, BURST_BEATS)
+            machine.store.start(machine.now, written // BEAT_BYTES)
+            if after in AFTER_STORE:
+                machine.await_store()
         spans.append(
             Span(
                 start=round(begin),
@@ -228,4 +271,4 @@ def run_model(
                 write_bytes=written,
             )
         )
-    return Timeline(tuple(spans), round(max(machine.now, machine.written) + timing.end))
+    return Timeline(tuple(spans), round(max(machine.now, machine.store.written) + timing.end))

@@ -176,7 +176,7 @@ def demands(plan: Plan, qgraph: QuantGraph, host_input: InputLayout) -> list[Dem
             continue
         words = buffer.layout.words
         if name == qgraph.input:
-            words = max(words, host_input.stream_words * host_input.load_words)
+            words = max(words, host_input.part * host_input.load_words)
         out.append(Demand(name, words, start, last[name]))
     for owner, lives in planes.items():
         out += _pieces(owner, plan.buffers[owner].layout, lives)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
@@ -17,11 +18,12 @@ class Timing:
     write; drain_ahead, drain_safe: see `drain_lead`;
     wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
-    word of a LOAD; load_tail: its end; store_latency: end of a STORE; end: last write response;
+    word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
+    its last read to its end; end: last write response;
     start: start command to the first fetch; dram_latency: first beat of a FETCH;
-    read_efficiency: used share of the read ports' beats (the rest is refresh); read_limit: bytes
-    per cycle that DRAM gives whatever the ports; weight_margin: words of the weight buffer that
-    a replayed group leaves free.
+    read_efficiency, write_efficiency: used share of the beats of the read ports and of the write
+    port (the rest is refresh); read_limit: bytes per cycle that DRAM gives whatever the ports;
+    weight_margin: words of the weight buffer that a replayed group leaves free.
     """
 
     min_slot: int = 8
@@ -31,9 +33,9 @@ class Timing:
     array_latency: int = 20
     drain_tail: int = 18
     drain_ahead: int = -2
-    drain_safe: int = 4
+    drain_safe: int = 3
     wait_tail: int = 20
-    instruction: int = 7
+    instruction: int = 9
     vector_tail: int = 19
     vector_block: int = 4
     load_word: float = 1.0
@@ -43,6 +45,7 @@ class Timing:
     start: int = 16
     dram_latency: int = 60
     read_efficiency: float = 0.955
+    write_efficiency: float = 0.97
     read_limit: float = 48.6
     weight_margin: int = 64
 
@@ -69,28 +72,36 @@ def record_words(params: EngineParams, granules: int) -> float:
     return (granules - 1) / params.stream_granules + 1
 
 
-def load_time(params: EngineParams, timing: Timing, mode: int) -> float:
-    """Mean cycles of the loader for one weight slot, in a long row of slots.
+def load_time(params: EngineParams, timing: Timing, granules: int) -> float:
+    """Mean cycles of the loader for one weight slot, in a long row of slots of so many granules.
 
     It takes `slot_load` cycles beyond the stream words that a record touches. It may start on a
     slot when the array has switched to the slot two places before, so that two slots take at
     least `slot_round` cycles more than the words.
     """
-    words = record_words(params, params.slot_granules(mode))
+    words = record_words(params, granules)
     return max(words + timing.slot_load, (words + timing.slot_round) / 2)
 
 
-def slot_time(params: EngineParams, timing: Timing, mode: int, groups: int) -> float:
+def slot_time(params: EngineParams, timing: Timing, granules: int, groups: int) -> float:
     """Mean cycles of one weight slot over `groups` pixel groups, in a long row of slots."""
-    return max(groups, timing.min_slot, load_time(params, timing, mode))
+    return max(groups, timing.min_slot, load_time(params, timing, granules))
 
 
-def param_time(params: EngineParams, timing: Timing, mode: int, slots: int, groups: int) -> float:
-    """Cycles that the array waits for the parameters of an output-channel group: those that the
-    loader does not win back with its slots."""
-    load = record_words(params, params.param_granules(mode)) + timing.slot_load
-    spare = max(groups, timing.min_slot) - load_time(params, timing, mode)
-    return max(0.0, load - slots * max(0.0, spare))
+def param_time(
+    params: EngineParams,
+    timing: Timing,
+    granules: int,
+    slots: Sequence[tuple[int, int]],
+    groups: int,
+) -> float:
+    """Cycles that the array waits for the parameters (`granules`) of an output-channel group: those
+    that the loader does not win back with its slots. slots: (number, granules of each)."""
+    wait = record_words(params, granules) + timing.slot_load
+    for count, size in slots:
+        spare = max(groups, timing.min_slot) - load_time(params, timing, size)
+        wait -= count * max(0.0, spare)
+    return max(0.0, wait)
 
 
 def drain_time(
@@ -124,9 +135,11 @@ def group_cycles(
 ) -> int:
     """Steady-state cycles of one output-channel group over all tiles."""
     sizes = tile_sizes(*tile_split)
-    total = param_time(params, timing, mode, slots, sizes[0][1])
+    granules = params.slot_granules(mode)
+    head = params.param_granules(mode)
+    total = param_time(params, timing, head, [(slots, granules)], sizes[0][1])
     for count, size in sizes:
-        busy = slots * slot_time(params, timing, mode, size)
+        busy = slots * slot_time(params, timing, granules, size)
         # the last slot of a tile waits for the drain of the tile before it
         held = drain_time(params, lanes, size, out16) + timing.array_latency
         held -= drain_lead(params, timing)

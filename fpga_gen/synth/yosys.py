@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fpga_gen.errors import ToolError
@@ -20,9 +22,21 @@ from fpga_gen.synth.netlist import Netlist, parse_netlist
 
 FAMILIES = ("xcup", "xc7")  # UltraScale+, 7 series
 ALL = "fpga_gen_synth_all"
-FORMAT = 1  # of a cached netlist
+FORMAT = 2  # of a cached netlist; raise it with `_slim` and `_by_digest`
+MAX_RUNS = 4  # at once; each takes up to 1 GB
 BATCH_BYTES = 60_000  # of Verilog; a run needs some seconds for Yosys' own libraries
 OPTIONS = {"xcup": "-family xcup -uram", "xc7": "-family xc7"}
+SCRIPT = (  # what is done to the modules, black boxes apart
+    "read_verilog -nooverwrite design.v",
+    "{boxes}",
+    # Yosys merges equal registers whatever the attributes of their nets: mark the cells.
+    "hierarchy -top {top}",
+    "proc",
+    "setattr -set keep 1 w:* a:keep %i %ci1 t:$dff %i",
+    "synth_xilinx {options} -top {top} -noiopad -noclkbuf",
+    "delete =A:blackbox",
+    "write_json mapped.json",
+)
 
 
 def tool_version() -> str:
@@ -49,22 +63,25 @@ def map_modules(
     """
     folder = (cache or cache_directory()) / "synth"
     names = list(only) or list(hierarchy.modules)
-    entries = {
-        name: folder / f"{family}-{tool_version()}-{FORMAT}-{hierarchy.digests[name]}.json.gz"
-        for name in names
-    }
+    kind = f"{family}-{tool_version()}-{recipe(family)}"
+    entries = {name: folder / f"{kind}-{hierarchy.digests[name]}.json.gz" for name in names}
     missing = {path: name for name, path in entries.items() if not path.is_file()}
-    for batch in _batches(hierarchy, {name: path for path, name in missing.items()}):
-        _run(hierarchy, family, batch)
-    placed = {name: f"@{digest}" for name, digest in hierarchy.digests.items()}
-    return {
-        name: parse_netlist(name, _by_digest(_read(path), placed)) for name, path in entries.items()
-    }
+    batches = list(_batches(hierarchy, {name: path for path, name in missing.items()}))
+    with ThreadPoolExecutor(min(MAX_RUNS, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(lambda batch: _run(hierarchy, family, batch), batches):
+            pass
+    return {name: parse_netlist(name, _read(path)) for name, path in entries.items()}
+
+
+def recipe(family: str) -> str:
+    """Digest of everything but a module's text and the tool that a cached netlist depends on."""
+    text = json.dumps([FORMAT, SCRIPT, OPTIONS[family]])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _by_digest(module: dict, placed: Mapping[str, str]) -> dict:
-    """The module with the ones that it places called by digest: a cached netlist may have been
-    mapped where its equal had another name."""
+    """The module with the ones that it places called by digest: where its netlist is read again,
+    they may have other names."""
     for cell in module["cells"].values():
         cell["type"] = placed.get(cell["type"], cell["type"])
     return module
@@ -101,18 +118,9 @@ def _run(hierarchy: Hierarchy, family: str, wanted: Mapping[str, Path]) -> None:
         keep = [f"(* keep *) {_identifier(name)} u{i} ();" for i, name in enumerate(wanted)]
         top = "\n".join([f"module {ALL};", *keep, "endmodule"])
         (work / "design.v").write_text("\n\n".join([*texts, top]) + "\n")
-        script = [
-            "read_verilog -nooverwrite design.v",
-            *(f"blackbox {_selection(name)}" for name in boxes),
-            # Yosys merges equal registers whatever the attributes of their nets: mark the cells.
-            f"hierarchy -top {ALL}",
-            "proc",
-            "setattr -set keep 1 w:* a:keep %i %ci1 t:$dff %i",
-            f"synth_xilinx {OPTIONS[family]} -top {ALL} -noiopad -noclkbuf",
-            "delete =A:blackbox",
-            "write_json mapped.json",
-        ]
-        (work / "run.ys").write_text("\n".join(script) + "\n")
+        black = "\n".join(f"blackbox {_selection(name)}" for name in boxes)
+        script = "\n".join(SCRIPT).format(boxes=black, options=OPTIONS[family], top=ALL)
+        (work / "run.ys").write_text(script + "\n")
         done = subprocess.run(
             [_program(), "-q", "-l", "yosys.log", "-s", "run.ys"],
             cwd=work, capture_output=True, text=True,

@@ -48,13 +48,22 @@ class MapLayout:
 
 @dataclass(frozen=True)
 class InputLayout:
-    """Input region: `stream_words` words; word i carries `load_words` memory words, number k of
-    them is word k * stream_words + i of the map's run. The region is striped over `ports`."""
+    """Input region: the map's run in `load_words` parts of `part` memory words. Stream word i
+    carries word i of every part; the region is striped over `ports`.
+
+    packed: the channels use three quarters of a word at most, and the last quarter of three words
+    carries every fourth word of the part (see `carry_fourth`).
+    """
 
     map: MapLayout
-    stream_words: int
+    part: int
     load_words: int
     ports: int
+    packed: bool = False
+
+    @property
+    def stream_words(self) -> int:
+        return self.part - self.part // 4 if self.packed else self.part
 
     @property
     def bytes(self) -> int:
@@ -133,11 +142,32 @@ def unstripe(region: bytes, ports: int) -> np.ndarray:
     return np.ascontiguousarray(beats.transpose(1, 0, 2)).reshape(-1, ports * BEAT_BYTES)
 
 
+def carry_fourth(words: np.ndarray) -> np.ndarray:
+    """(parts, N - N // 4, bytes) of words (parts, N, bytes) whose last quarter is free: every
+    fourth word travels in the last quarters of the three before it."""
+    parts, count, size = words.shape
+    used, whole = size * 3 // 4, count // 4 * 3
+    sent = words[:, np.arange(count) % 4 != 3]
+    sent[:, :whole, used:] = words[:, 3::4, :used].reshape(parts, whole, size - used)
+    return sent
+
+
+def restore_fourth(sent: np.ndarray, count: int) -> np.ndarray:
+    """Words (parts, count, bytes) of `carry_fourth`'s; what it carried stays in last quarters."""
+    parts, _, size = sent.shape
+    used, whole = size * 3 // 4, count // 4 * 3
+    words = np.zeros((parts, count, size), sent.dtype)
+    words[:, np.arange(count) % 4 != 3] = sent
+    words[:, 3::4, :used] = sent[:, :whole, used:].reshape(parts, count // 4, used)
+    return words
+
+
 def pack_input(layout: InputLayout, stored: np.ndarray) -> bytes:
     """Bytes of the input region for a stored input map (channels, height, width)."""
-    run = np.zeros((layout.load_words * layout.stream_words, layout.map.word_channels), np.int8)
+    run = np.zeros((layout.load_words * layout.part, layout.map.word_channels), np.int8)
     run[: layout.map.words] = map_to_words(layout.map, stored)
-    words = run.reshape(layout.load_words, layout.stream_words, -1).transpose(1, 0, 2)
+    words = run.reshape(layout.load_words, layout.part, -1)
+    words = (carry_fourth(words) if layout.packed else words).transpose(1, 0, 2)
     return stripe(np.ascontiguousarray(words).view(np.uint8), layout.ports)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fpga_gen_host.deployment import Deployment, Preparation
 from fpga_gen_host.errors import InputError
-from fpga_gen_host.layout import BEAT_BYTES, pack_input
+from fpga_gen_host.layout import BEAT_BYTES, carry_fourth, pack_input
 
 
 def letterbox_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -68,6 +68,7 @@ class InputPacker:
         self._table = self._pixel_table() if self._shape[0] in (1, 3) else None
         self._pairs = self._pair_tables() if self._is_direct() else None
         self._frame: np.ndarray | None = None
+        self._words: np.ndarray | None = None  # of the map, before they are packed
 
     def pack(self, array: np.ndarray, region: np.ndarray) -> None:
         """Writes one frame.
@@ -193,7 +194,13 @@ class InputPacker:
         assert self._pairs is not None
         m, block = self._layout.map, self._block
         size, row = m.height * m.width, 3 * block
-        words = region[: m.words * BEAT_BYTES].reshape(m.words, BEAT_BYTES)
+        words = region.reshape(-1, BEAT_BYTES)
+        if self._layout.packed:
+            if self._words is None:
+                self._words = np.zeros(
+                    (self._layout.load_words * self._layout.part, BEAT_BYTES), np.uint8
+                )
+            words = self._words
         index = fitted.reshape(-1).view("<u2").reshape(-1, 3)
         codes = np.empty(index.shape, "<u2")
         # Rows of `block` pixels are moved as one item each.
@@ -212,3 +219,6 @@ class InputPacker:
             target = words[first : first + size].view(fields).reshape(m.height, m.width)
             for py in range(block):
                 target[f"row{py}"] = rows[:, py]
+        if self._layout.packed:
+            parts = words.reshape(self._layout.load_words, self._layout.part, BEAT_BYTES)
+            region.reshape(self._layout.load_words, -1, BEAT_BYTES)[:] = carry_fourth(parts)

@@ -52,6 +52,7 @@ def layout_json(
     fit: str = "stretch",
     pads: tuple[int, int, int, int] = (0, 0, 0, 0),
     pixels: bool = False,
+    packed: bool = False,
     host_ops: list[dict] | None = None,
 ) -> dict:
     """A network whose output is one 8-bit map of half the picture's size."""
@@ -72,10 +73,12 @@ def layout_json(
             "program_bytes": 128,
             "program_stream_words": 2,
             "weights_bytes": 320,
-            "input_bytes": stream * PORTS * 16,
+            "input_bytes": (stream - stream // 4 * packed) * PORTS * 16,
             "output_bytes": out_bytes,
         },
-        "input": {"map": image, "stream_words": stream, "load_words": load, "ports": PORTS},
+        "input": {
+            "map": image, "part": stream, "load_words": load, "ports": PORTS, "packed": packed,
+        },
         "output": {"maps": [out], "offsets": [0], "bytes": out_bytes},
         "tensors": {
             "input": {

@@ -19,6 +19,7 @@ def test_what_is_no_build_is_refused(cli, tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # minutes of Yosys where nothing is cached
 def test_figures_go_into_the_report(cli, tmp_path: Path):
     model = write_model(tmp_path / "net.onnx")
     out = tmp_path / "out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.params import SMALL, EngineParams
+from fpga_gen.hardware.slot_layout import Half, slot_run
 from fpga_gen.quant.ir import QTensor
-from fpga_gen.quant.numerics import DSP, I8, I16, INT8_LEVELS, SP2, join16
+from fpga_gen.quant.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES, join16
 from fpga_gen.schedule.layout import (
     InputLayout,
     MapLayout,
@@ -75,6 +77,28 @@ def test_input_words_go_where_load_puts_them() -> None:
     assert input_from_json(json.loads(json.dumps(to_json(region_layout)))) == region_layout
 
 
+@pytest.mark.parametrize("part", [1, 3, 4, 5, 7, 8, 23])
+def test_packed_input_words(part: int) -> None:
+    """Three stream words carry four memory words; the last ones of a part go alone."""
+    layout = map_layout(QTensor("image", 12, 2, part, 1.0, I8), EngineParams())
+    packed = InputLayout(layout, part, 2, 2, True)
+    stored = np.random.default_rng(0).integers(-128, 128, (12, 2, part)).astype(np.int8)
+    region = pack_input(packed, stored)
+    assert len(region) == packed.bytes == 32 * (part // 4 * 3 + part % 4)
+    sent = unstripe(region, 2).view(np.int8).reshape(-1, 2, 16)
+    kept: list[list[np.ndarray]] = [[], []]
+    memory = [[], []]
+    for word in sent:  # as the hardware does it
+        for k in range(2):
+            memory[k].append(word[k][:12])
+            kept[k] = [*kept[k], word[k][12:]][-3:]
+            if len(memory[k]) % 4 == 3:
+                memory[k].append(np.concatenate(kept[k]))
+    run = np.concatenate([m[:part] for m in memory])
+    np.testing.assert_array_equal(run[: layout.words], map_to_words(layout, stored)[:, :12])
+    assert input_from_json(json.loads(json.dumps(to_json(packed)))) == packed
+
+
 def test_input_of_a_wrong_shape_is_refused() -> None:
     layout = map_layout(QTensor("image", 3, 4, 4, 1.0, I8), SMALL)
     with pytest.raises(ValueError, match="'image' has shape"):
@@ -121,28 +145,64 @@ def test_weight_slot_bits(params: EngineParams) -> None:
     """Every weight is found at the bit position that the layout's definition gives."""
     rng = np.random.default_rng(0)
     code = params.sp2
-    for mode in params.modes:
-        channels = params.group_channels(mode)
-        weights = np.empty((2, 3, params.in_channels, channels), np.int8)
+    lane = 8 * params.sub_dsp + code.bits * params.sub_sp2
+    middle = params.in_channels // 2
+    for subgroups, half in itertools.product(range(1, params.subgroups + 1), Half):
+        channels = subgroups * params.sub_columns
+        weights = np.empty((3, params.in_channels, channels), np.int8)
         for c in range(channels):
             levels = INT8_LEVELS if params.column_kind(c) == DSP else code.levels
-            weights[..., c] = rng.choice(levels, weights.shape[:3])
-        packed = pack_slots(weights, params, mode)
-        assert packed.shape == (2, 3, params.slot_granules(mode))
-        value = int.from_bytes(packed[1, 2].tobytes(), "little")
-        for i in range(params.in_channels):
-            for c in range(channels):
-                sub, column = divmod(c, params.sub_columns)
-                at = sub * params.sub_weight_bits
-                at += i * (8 * params.sub_dsp + code.bits * params.sub_sp2)
-                if column < params.sub_dsp:
-                    raw = value >> (at + 8 * column) & 255
-                    got = raw - 256 if raw > 127 else raw
-                else:
-                    at += 8 * params.sub_dsp + code.bits * (column - params.sub_dsp)
-                    got = code.decode(value >> at & ((1 << code.bits) - 1))
-                assert got == weights[1, 2, i, c]
-        np.testing.assert_array_equal(unpack_slots(packed[0], params, mode), weights[0])
+            weights[..., c] = rng.choice(levels, weights.shape[:2])
+        if half == Half.LOW:
+            weights[:, middle:] = 0
+        if half == Half.HIGH:
+            weights[:, :middle] = 0
+        packed = pack_slots(weights, params, subgroups, half)
+        run = slot_run(params, subgroups, half)
+        assert packed.shape == (3, run.granules)
+        assert run.granules <= -(-channels * lane * params.in_channels // params.sub_columns // 32)
+        value = int.from_bytes(packed[2].tobytes(), "little") << 32 * run.first
+        centre = params.subgroups * middle * lane
+        size = middle * lane
+        if run.wrapped:  # the last bits of the last subgroup, at the beginning of the run
+            end = centre + subgroups * size
+            value |= (value >> 32 * run.first & (1 << run.wrapped) - 1) << end - run.wrapped
+        for i, c in itertools.product(range(params.in_channels), range(channels)):
+            sub, column = divmod(c, params.sub_columns)
+            at = centre - (sub + 1) * size if i < middle else centre + sub * size
+            at += i % middle * lane
+            if i // middle == {Half.LOW: 1, Half.HIGH: 0}.get(half):
+                continue
+            if column < params.sub_dsp:
+                raw = value >> (at + 8 * column) & 255
+                got = raw - 256 if raw > 127 else raw
+            else:
+                at += 8 * params.sub_dsp + code.bits * (column - params.sub_dsp)
+                got = code.decode(value >> at & ((1 << code.bits) - 1))
+            assert got == weights[2, i, c]
+        np.testing.assert_array_equal(unpack_slots(packed, params, subgroups, half), weights)
+
+
+@pytest.mark.parametrize("params", [SMALL, THREE_MODES, EngineParams()])
+def test_whole_slots_have_no_padding_beyond_a_granule(params: EngineParams) -> None:
+    for mode in params.modes:
+        whole = slot_run(params, params.subgroups // mode)
+        assert whole.granules == params.slot_granules(mode)
+        assert slot_run(params, params.subgroups // mode, Half.LOW).granules <= (
+            whole.granules // 2 + 2
+        )
+
+
+def test_weights_of_the_other_half_are_refused() -> None:
+    weights = np.zeros((1, SMALL.in_channels, SMALL.sub_columns), np.int8)
+    weights[0, SMALL.in_channels - 1, 0] = 1
+    with pytest.raises(AssertionError, match="not sent"):
+        pack_slots(weights, SMALL, 1, Half.LOW)
+
+
+def test_cleared_inputs_have_no_weight() -> None:
+    """The half of a slot that is not sent is cleared: that must be weight 0 in every code."""
+    assert all(code.decode(0) == 0 for code in SP2_CODES.values())
 
 
 def test_parameter_bits() -> None:

@@ -144,7 +144,8 @@ def test_modes_follow_the_shape() -> None:
     b.simple(x, 36, 1, U8)
     schedule = compile_schedule(b.graph(), THREE_MODES)
     modes = [i.fields["mode"] + 1 for i in schedule.instructions if i.op == Op.CONV]
-    assert modes == [3, 1, 1]
+    assert modes[:2] == [3, 1]
+    assert set(modes[2:]) == {1}  # the last layer may be cut for its STOREs
 
 
 def test_text_is_stable_and_complete() -> None:

@@ -390,7 +390,7 @@ def test_memory_knows_bytes() -> None:
     with pytest.raises(ProgramError, match="read and written by one instruction"):
         memory.write(words, 1, np.full((4, 1), 7, np.int8))
     memory.drain()
-    np.testing.assert_array_equal(memory.read_run(0, 4), [[5, 5, 7, 7]] * 4)
+    np.testing.assert_array_equal(memory.peek(0, 4), [[5, 5, 7, 7]] * 4)
 
 
 def test_neighbours_in_a_plane_need_no_wait() -> None:

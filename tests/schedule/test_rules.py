@@ -9,11 +9,12 @@ import pytest
 
 from fpga_gen.hardware.params import SMALL
 from fpga_gen.isa import Instruction, Op, pack_address, unpack_address
+from fpga_gen.quant.numerics import U8
 from fpga_gen.schedule.compare import compare_maps, first_mismatch
 from fpga_gen.schedule.compile import compile_schedule, encode_program
 from fpga_gen.schedule.interpreter import ProgramError, run_schedule
 from fpga_gen.schedule.program import Schedule
-from tests.schedule.graphs import example
+from tests.schedule.graphs import THREE_MODES, Builder, example
 
 
 def edited(schedule: Schedule, op: Op, nth: int = 0, **fields) -> Schedule:
@@ -42,14 +43,19 @@ def build(name: str) -> tuple[Schedule, np.ndarray]:
     [
         (Op.CONV, 0, {"wait": 0}, "not waited for"),
         (Op.CONV, 1, {"wait": 0}, "not waited for"),
-        (Op.STORE, 0, {"wait": 0}, "not waited for"),
         (Op.END, 0, {"wait": 0}, "END must wait"),
         (Op.CONV, 0, {"slots": 1}, "slots"),
         (Op.CONV, 0, {"lanes": 3}, "lanes"),
         (Op.CONV, 0, {"channels": 100}, "channels and n_groups"),
         (Op.CONV, 0, {"tile_groups": 64}, "tiles"),
         (Op.CONV, 0, {"long_tiles": 0}, "long_tiles"),
-        (Op.LOAD, 0, {"words": 2}, "never written"),
+        (Op.CONV, 0, {"half_from": 19}, "out of order"),
+        (Op.CONV, 0, {"half_from": 5, "high_from": 4}, "out of order"),
+        (Op.CONV, 0, {"last_subgroups": 0}, "last group of 0 column subgroups"),
+        (Op.CONV, 0, {"last_subgroups": 5}, "last group of 5 column subgroups"),
+        (Op.CONV, 0, {"repeats": 10}, "cannot repeat 10"),
+        (Op.LOAD, 0, {"words": 2, "stream_words": 2, "packed": 0}, "never written"),
+        (Op.LOAD, 0, {"words": 2}, "LOAD of 2 words"),
         (Op.STORE, 0, {"offset": 10**6}, "leaves the output region"),
         (Op.STORE, 0, {"base": pack_address(8191, 4)}, "outside the memory"),
         (Op.FETCH, 1, {"words": 10**6}, "FETCH"),
@@ -77,6 +83,25 @@ def test_result_over_its_own_operand() -> None:
     broken = edited(schedule, Op.CONV, 0, out_base=load.fields["base"])
     with pytest.raises(ProgramError, match="read and written by one instruction"):
         run_schedule(broken, image)
+
+
+def test_what_is_stored_stays_until_the_next_store() -> None:
+    b = Builder("wide", THREE_MODES)
+    b.simple(b.input(9, 12, 12), 64, 3, U8)
+    item = b.example()
+    schedule, image = compile_schedule(item.graph, THREE_MODES), item.stored_input
+    last = sum(i.op == Op.CONV for i in schedule.instructions) - 1
+    stores = [i for i in schedule.instructions if i.op == Op.STORE]
+    first = stores[-2].fields  # runs beside the last CONV
+    broken = edited(schedule, Op.CONV, last, out_base=first["base"])
+    with pytest.raises(ProgramError, match="which a STORE may still be reading"):
+        run_schedule(broken, image)
+    # a STORE of nothing behind it: the words are free again
+    at = schedule.instructions.index(stores[-2]) + 1
+    gap = Instruction(Op.STORE, {**first, "words": 0})
+    instructions = (*broken.instructions[:at], gap, *broken.instructions[at:])
+    program = encode_program(instructions, schedule.params)
+    run_schedule(replace(broken, instructions=instructions, program=program), image)
 
 
 def test_leftover_and_missing_weights() -> None:

@@ -9,9 +9,23 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import load_board
-from fpga_gen.hardware import accumulators, feature_memory, mac_array, mac_dsp
-from fpga_gen.hardware.params import SMALL
-from fpga_gen.resources import COSTS
+from fpga_gen.hardware import (
+    accumulators,
+    feature_memory,
+    loader,
+    mac_array,
+    mac_dsp,
+    maxpool,
+    requantise,
+    sequencer,
+    vector,
+)
+from fpga_gen.hardware.axi_fifo import BlockFifo
+from fpga_gen.hardware.mac_leaf import emit_leaf
+from fpga_gen.hardware.params import PORT_BITS, SMALL
+from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
+from fpga_gen.synth.known import HASHED, known_design
 from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.yosys import map_modules
 
@@ -55,8 +69,52 @@ def test_one_dsp_for_two_int8_macs():
     assert pair.count("DSP48E2") == pair.cost.dsp
 
 
-def table() -> dict:
-    return json.loads(COSTS.read_text())["references"][0]
+def test_memories_of_the_engine_are_block_ram_as_estimated():
+    """Weight ring, program, tables, a FIFO and a bank of block RAM: together with the layer log
+    they are all that `memory_blocks` counts."""
+    params = replace(ZCU104, bank_rows=2048)
+    bank = feature_memory.bank_module(params, params.banks - 1)
+    fifo = emit_leaf(BlockFifo(width=PORT_BITS), "fifo")
+    shapes = {
+        "ring": loader.ring_shape(params),
+        "program": sequencer.program_shape(params),
+        "tables": sequencer.TABLE_SHAPE,
+        "vector_tables": vector.TABLE_SHAPE,
+    }
+    texts = {name: shape.verilog(name) for name, shape in shapes.items()}
+    texts |= {"fifo": fifo, bank: feature_memory.emit_bank(params)[bank]}
+    netlists = map_modules(split_modules({f"{k}.v": t for k, t in texts.items()}), "xcup")
+    assert not any(n.cost.uram or n.cost.lut_memory for n in netlists.values())
+    blocks = {name: netlist.cost.bram36 for name, netlist in netlists.items()}
+    assert blocks["ring"] == 57  # 4096 rows of 512 bits: 9 bits a block
+    log = 1
+    total = blocks["ring"] + blocks["program"] + params.bram_banks * blocks[bank] + log
+    total += 2 * blocks["tables"] + 2 * blocks["vector_tables"]
+    total += (params.ports + 1) * blocks["fifo"]
+    assert memory_blocks(params)[1] == total
+
+
+def test_small_memories_lie_in_luts():
+    """Parameters of the columns and the running maxima of max-pool."""
+    texts = {
+        "parameters": loader.param_shape(SMALL).verilog("parameters"),
+        maxpool.MODULE: maxpool.emit(SMALL)[maxpool.MODULE],
+    }
+    netlists = map_modules(split_modules({f"{k}.v": t for k, t in texts.items()}), "xcup")
+    for netlist in netlists.values():
+        assert netlist.cost.lut_memory > 0
+        assert netlist.cost.bram36 == netlist.cost.uram == 0
+
+
+def test_a_requantised_channel_takes_one_dsp():
+    lane = mapped(requantise.emit(SMALL), requantise.MODULE)
+    assert lane.cost.dsp == 1
+    assert lane.cost.bram36 == 0
+
+
+def table(board: str = "zcu104") -> dict:
+    references = json.loads(COSTS.read_text())["references"]
+    return next(r for r in references if r["board"] == board)
 
 
 def test_the_table_agrees_with_a_fresh_mapping():
@@ -69,13 +127,27 @@ def test_the_table_agrees_with_a_fresh_mapping():
         assert (cost.lut, cost.ff, cost.dsp) == (entry["lut"], entry["ff"], entry["dsp"])
 
 
-def test_the_table_is_not_stale():
-    """Digests of the array's leaves; `python -m fpga_gen.synth.table` renews the table."""
-    known = table()["blocks"]
-    texts = {**mac_array.emit(ZCU104), **feature_memory.emit_bank(ZCU104)}
-    digests = split_modules({f"{k}.v": v for k, v in texts.items()}).digests
-    stale = [name for name, digest in digests.items() if known[name]["digest"] != digest]
-    assert not stale, f"{stale} changed: run `python -m fpga_gen.synth.table`"
+@pytest.mark.parametrize("board", ["zcu104", "kv260"])
+def test_the_table_is_not_stale(board: str):
+    """Every block of the default engine; `python -m fpga_gen.synth.table` renews the table."""
+    params = load_board(board).array
+    remedy = "run `python -m fpga_gen.synth.table`"
+    assert table(board)["params"] == params.to_dict(), f"another engine: {remedy}"
+    known = {name: entry["digest"] for name, entry in table(board)["blocks"].items()}
+    verilog = generate_verilog(params)
+    digests = split_modules(verilog).digests
+    stale = {n for n in digests.keys() | known.keys() if digests.get(n) != known.get(n)}
+    assert not stale - set(HASHED), f"{sorted(stale)} changed: {remedy}"
+    assert known_design(verilog) is not None
+
+
+@pytest.mark.parametrize("board", ["zcu104", "kv260"])
+def test_a_default_engine_fits_and_its_estimate_is_what_was_mapped(board: str):
+    facts, total = load_board(board), table(board)["total"]
+    need = estimate_resources(facts.array)
+    assert (need.luts, need.flip_flops, need.dsps) == (total["lut"], total["ff"], total["dsp"])
+    assert (need.bram36, need.uram) == (total["bram36"], total["uram"])
+    assert not excess(facts, facts.array, LIMITS)
 
 
 def test_limits_of_the_array():

@@ -1,0 +1,69 @@
+"""Unpacks the words of a LOAD: every fourth memory word came in the spare bytes of three others."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.fan_out import KEEP, LOADS, copies_for
+from fpga_gen.hardware.params import EngineParams
+
+PERIOD = 4  # memory words for PERIOD - 1 stream words
+
+
+class LoadUnpack(wiring.Component):
+    """Stream words in, words for the memory out, both valid/ready, a word in and out per cycle.
+
+    A stream word is `load_words` memory words. Without `packed` they pass as they are. With it the
+    last quarter of each of three words is kept, and the three quarters follow as a fourth word,
+    lowest first, in a cycle that takes no word in. `start`: the next word is the first of a LOAD.
+    """
+
+    def __init__(self, params: EngineParams) -> None:
+        self.params = params
+        super().__init__(
+            {
+                "start": In(1),
+                "packed": In(1),
+                "in_valid": In(1),
+                "in_ready": Out(1),
+                "in_data": In(params.stream_bits),
+                "out_valid": Out(1),
+                "out_ready": In(1),
+                "out_data": Out(params.stream_bits),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        p = self.params
+        quarter = p.word_bits // PERIOD
+        used = p.word_bits - quarter
+        count, following = Signal(range(PERIOD)), Signal(range(PERIOD))
+        fourth = [
+            Signal(name=f"fourth_copy{n}", attrs=KEEP)
+            for n in range(1 + p.load_words * copies_for(used))
+        ]
+        m.d.comb += [
+            self.out_valid.eq(self.in_valid | fourth[0]),
+            self.in_ready.eq(self.out_ready & ~fourth[0]),
+            following.eq(count),
+        ]
+        with m.If(self.start):
+            m.d.comb += following.eq(0)
+        with m.Elif(self.out_valid & self.out_ready & self.packed):
+            m.d.comb += following.eq(count + 1)
+        m.d.sync += [count.eq(following), *(copy.eq(following == PERIOD - 1) for copy in fourth)]
+        for k in range(p.load_words):
+            word = self.in_data.word_select(k, p.word_bits)
+            kept = Signal(used, name=f"kept_{k}", reset_less=True)
+            with m.If(self.in_valid & self.in_ready):
+                m.d.sync += kept.eq(Cat(kept[quarter:], word[used:]))
+            flags = fourth[1 + k * copies_for(used) :]
+            parts = [
+                Mux(flag, kept[at : at + LOADS], word[at : min(at + LOADS, used)])
+                for at, flag in zip(range(0, used, LOADS), flags, strict=False)
+            ]
+            m.d.comb += self.out_data.word_select(k, p.word_bits).eq(Cat(parts, word[used:]))
+        return m

@@ -1,0 +1,81 @@
+"""The engine for a network: the quick model's best few, ranked by their whole schedules.
+
+The quick model adds up layers and does not know what only the schedule sees: shared planes, row
+bands, drains and waits between layers. It is off by up to a tenth, more for one shape of the array
+(pixels and modes) than for another, so its first engine need not be the fastest. Within a shape its
+order holds: one engine of each is scheduled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from fpga_gen.boards import Board
+from fpga_gen.errors import ScheduleError
+from fpga_gen.graph.ir import Graph
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.schedule.timing import board_timing
+from fpga_gen.sizing.cycles import frame_work
+from fpga_gen.sizing.search import Candidate, find_engines
+from fpga_gen.sizing.standin import standin
+
+SCHEDULED = 4  # engines whose whole schedule is made
+REACH = 1.12  # most that the quick model was seen to exceed the schedule
+
+
+def choose_engines(
+    graph: Graph,
+    board: Board,
+    scheme: str,
+    *,
+    clock_mhz: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Candidate, ...]:
+    """The best engines for a network on a board, best first; see `find_engines`.
+
+    The first ones have `scheduled` cycles and are ranked by them, the others by the quick model.
+    An engine that cannot hold the network is left out.
+
+    Raises:
+        ScheduleError: no engine fits the board, or the network none of the first engines.
+    """
+    clock = clock_mhz or board.clock_mhz
+    found = find_engines(frame_work(graph), board, scheme, clock_mhz=clock)
+
+    def cycles(candidate: Candidate) -> int:
+        p = candidate.params
+        if progress:
+            progress(f"schedule on {p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}")
+        timing = board_timing(board.read_bytes_per_cycle(p.ports, clock))
+        return compile_schedule(standin(graph, p), p, timing).estimate.cycles
+
+    return rank(found, cycles)
+
+
+def rank(found: Sequence[Candidate], cycles: Callable[[Candidate], int]) -> tuple[Candidate, ...]:
+    """Candidates by the cycles of their schedules; found: in the order of the quick model.
+
+    Scheduled is the first of each shape, but none that the quick model puts too far behind the best
+    schedule so far. ScheduleError of the first candidate if none can be scheduled.
+    """
+    done: list[Candidate] = []
+    rest: list[Candidate] = []
+    refused: list[ScheduleError] = []
+    shapes = set()
+    for candidate in found:
+        shape = (candidate.params.pixels, candidate.params.modes)
+        best = min((c.scheduled for c in done), default=math.inf)
+        far = candidate.cycles.total > REACH * best
+        if far or shape in shapes or len(done) + len(refused) == SCHEDULED:
+            rest.append(candidate)
+            continue
+        try:
+            done.append(replace(candidate, scheduled=cycles(candidate)))
+            shapes.add(shape)
+        except ScheduleError as error:
+            refused.append(error)
+    if not done:
+        raise refused[0]
+    return (*sorted(done, key=lambda c: (c.scheduled, c.resources.luts)), *rest)

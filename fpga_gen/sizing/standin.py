@@ -1,0 +1,87 @@
+"""A stand-in for the quantised network: what a schedule needs to know of it, before quantisation.
+
+Cycles follow from shapes, formats and column kinds, not from the values of the weights. All weights
+are one, filters go to the kinds of column in the engine's ratio, and every map has eight bits:
+which tensors need sixteen only calibration tells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.calibrate import dense_weight
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QConvTerm,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QTensor,
+    QuantGraph,
+)
+from fpga_gen.quant.kinds import assign_kinds, column_periods
+from fpga_gen.quant.ranges import segments_of, tensor_formats
+
+CLIP = (-128, 127)
+
+
+def standin(graph: Graph, params: EngineParams) -> QuantGraph:
+    """The graph as the quantiser would divide it for an engine, with unit weights and scales."""
+    equal = {
+        node.output: np.zeros(graph.tensors[node.output].channels)
+        for node in graph.nodes
+        if isinstance(node, Conv)
+    }
+    kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
+    shapes = graph.tensors
+    tensors = {
+        n: QTensor(n, shapes[n].channels, shapes[n].height, shapes[n].width, 1.0, fmt, kinds[n],
+                   periods[n])
+        for n, fmt in tensor_formats(graph, set()).items()
+    }  # fmt: skip
+    segments = segments_of(graph)
+    nodes: list[QNode] = []
+    for node in graph.nodes:
+        match node:
+            case Concat():
+                continue
+            case Conv():
+                nodes.append(_conv(node, segments, shapes[node.output].channels))
+            case MaxPool():
+                nodes.append(
+                    QMaxPool(
+                        node.name, node.input, node.output, node.kernel, node.stride, node.pads,
+                        node.dilation,
+                    )
+                )  # fmt: skip
+            case Resample():
+                nodes.append(
+                    QResample(node.name, node.input, node.output, node.y, node.x, 1, 1, *CLIP)
+                )
+            case Add():
+                ones = (1,) * len(node.inputs)
+                nodes.append(QAdd(node.name, node.inputs, ones, node.output, 1, 1, *CLIP))
+            case Mul():
+                nodes.append(QMul(node.name, node.inputs, node.output, 1, 1, *CLIP))
+    return QuantGraph(
+        graph.name, graph.input, graph.outputs, tensors, tuple(nodes), params.sp2, graph.host_input
+    )
+
+
+def _conv(node: Conv, segments: dict[str, tuple[str, ...]], channels: int) -> QConv:
+    terms = tuple(
+        QConvTerm(
+            segments[t.input],
+            dense_weight(np.ones(t.weight.shape, np.int8), t.groups),
+            t.stride,
+            t.pads,
+            t.dilation,
+        )
+        for t in node.terms
+    )
+    none = np.zeros(channels, np.int32)
+    return QConv(node.name, terms, node.output, False, none, none, none, *CLIP)

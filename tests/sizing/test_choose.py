@@ -1,0 +1,86 @@
+"""The engines that the quick model likes are ranked by their schedules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fpga_gen.boards import Resources, load_board
+from fpga_gen.errors import ScheduleError
+from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.graph.ir import Graph
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.hardware.params import SMALL
+from fpga_gen.quant.options import QuantOptions
+from fpga_gen.quant.quantise import quantise
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.sizing.choose import SCHEDULED, choose_engines, rank
+from fpga_gen.sizing.cycles import FrameCycles
+from fpga_gen.sizing.search import Candidate
+from fpga_gen.sizing.standin import standin
+from tests.cli.networks import write_model
+from tests.quant.networks import all_nodes, images
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    path = write_model(tmp_path_factory.mktemp("model") / "net.onnx", size=20, channels=10)
+    return optimise(import_onnx(path))
+
+
+def candidates(*cycles: int, pixels: tuple[int, ...] = (2, 4, 6, 8, 10)) -> list[Candidate]:
+    """Engines with these cycles in the quick model, and these pixels; all cost the same."""
+    cost = Resources(1, 1, 1, 1, 1)
+    return [
+        Candidate(replace(SMALL, pixels=p), FrameCycles(c, 0, 0, 0), cost)
+        for c, p in zip(cycles, pixels, strict=False)
+    ]
+
+
+def test_schedules_decide_and_the_rest_follows():
+    truth = {100: 130, 101: 120, 102: 125, 103: 119, 104: 1}
+    ranked = rank(candidates(*truth), lambda c: truth[c.cycles.total])
+    assert [c.scheduled for c in ranked] == [119, 120, 125, 130, None]
+    assert SCHEDULED == 4
+
+
+def test_one_engine_of_each_shape_is_scheduled():
+    ranked = rank(candidates(100, 101, 102, pixels=(2, 2, 4)), lambda c: 202 - c.cycles.total)
+    assert [(c.cycles.total, c.scheduled) for c in ranked] == [(102, 100), (100, 102), (101, None)]
+
+
+def test_what_is_far_behind_is_not_scheduled():
+    asked = []
+    ranked = rank(candidates(100, 111, 130), lambda c: asked.append(c.cycles.total) or 100)
+    assert asked == [100, 111]
+    assert [c.scheduled for c in ranked] == [100, 100, None]
+
+
+def test_an_engine_that_cannot_hold_the_network_is_left_out():
+    def cycles(candidate: Candidate) -> int:
+        if candidate.cycles.total < 102:
+            raise ScheduleError(f"no room at {candidate.cycles.total}")
+        return 105
+
+    assert [c.cycles.total for c in rank(candidates(100, 101, 102), cycles)] == [102]
+    with pytest.raises(ScheduleError, match="no room at 100"):
+        rank(candidates(100, 101), cycles)
+
+
+def test_the_list_starts_with_schedules(graph: Graph):
+    lines = []
+    found = choose_engines(graph, load_board("kv260"), "mixed", progress=lines.append)
+    scheduled = [c.scheduled for c in found if c.scheduled is not None]
+    assert len(scheduled) == len(lines) >= 2
+    assert scheduled == sorted(scheduled) == [c.scheduled for c in found[: len(scheduled)]]
+    assert len(found) == 10
+
+
+def test_the_stand_in_takes_the_cycles_of_the_quantised_network():
+    """A network of all kinds of nodes, its maps 8 bit: the schedules are equally long."""
+    graph = all_nodes()
+    real = quantise(graph, SMALL, images(2), options=QuantOptions(wide_tensors=()))
+    schedules = [compile_schedule(q, SMALL) for q in (real, standin(graph, SMALL))]
+    assert schedules[0].estimate.cycles == schedules[1].estimate.cycles
+    assert schedules[0].estimate.read_bytes == schedules[1].estimate.read_bytes
