@@ -113,10 +113,11 @@ class Engine(wiring.Component):
             sequencer.boot_data.eq(loader.out_data),
             unpack.start.eq(sequencer.load_start),
             unpack.packed.eq(header_fields(sequencer.header, Op.LOAD).packed),
-            unpack.in_valid.eq(loader.out_valid & ~sequencer.boot),
+            # While the program comes, the exit path takes no words.
+            unpack.in_valid.eq(loader.out_valid),
             unpack.in_data.eq(loader.out_data),
             unpack.out_ready.eq(exit_.load_ready),
-            exit_.load_valid.eq(unpack.out_valid & exit_.load_ready),
+            exit_.load_valid.eq(unpack.out_valid),
             exit_.load_data.eq(unpack.out_data),
             loader.out_ready.eq(Mux(sequencer.boot, sequencer.boot_ready, unpack.in_ready)),
             sequencer.params_ready.eq(loader.params_ready),
@@ -326,7 +327,7 @@ class Engine(wiring.Component):
             self.count_busy.eq(self.array_valid),
             self.count_stall_weights.eq(walker.stall_weights),
             self.count_stall_drain.eq(walker.stall_drain),
-            self.count_stall_input.eq(exit_.load_busy & ~exit_.load_valid),
+            self.count_stall_input.eq(exit_.load_busy & ~(exit_.load_valid & exit_.load_ready)),
             self.layer.eq(sequencer.layer),
             self.layer_start.eq(sequencer.layer_start),
         ]

@@ -10,7 +10,7 @@ Step pipeline: drain read -> requantise -> pack; exit_steps.py walks, exit_pack.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -134,9 +134,10 @@ class ExitPath(wiring.Component):
         }
         m.d.comb += [getattr(pack, name).eq(value) for name, value in late.items()]
         m.d.comb += [pack.values[index].eq(value) for index, value in enumerate(values)]
+        taken = self.load_valid & steps.load_ready
         m.d.comb += [
             pack.maxima.eq(maxima),
-            pack.load_valid.eq(self.load_valid & steps.load_ready),
+            pack.load_valid.eq(taken),
             pack.load_pixel.eq(steps.pixel),
             pack.load_data.eq(self.load_data),
         ]
@@ -144,7 +145,7 @@ class ExitPath(wiring.Component):
             m.d.comb += getattr(pack, name).eq(getattr(steps, name))
         for name in ("write_valid", "write_address", "write_data", "write_bytes"):
             m.d.comb += getattr(self, name).eq(getattr(pack, name))
-        self._watch(m)
+        self._watch(m, taken)
         return m
 
     @property
@@ -152,12 +153,12 @@ class ExitPath(wiring.Component):
         """From merged sums to stored values: one input register, then the lanes."""
         return 1 + RequantLane.latency
 
-    def _watch(self, m: Module) -> None:
-        """busy: some result or LOAD word is not yet readable."""
+    def _watch(self, m: Module, taken: Value) -> None:
+        """busy: some result or LOAD word is not yet readable; taken: a LOAD word arrives."""
         depth = self.pre + self.requant_latency + PACK_STAGES + self.write_latency + 2
         in_flight = Signal(range(depth + 1))
         busy = Signal()
-        with m.If(self.steps.step | self.vector_valid | self.load_valid):
+        with m.If(self.steps.step | self.vector_valid | taken):
             m.d.sync += [in_flight.eq(depth), busy.eq(1)]
         with m.Elif(in_flight != 0):
             m.d.sync += [in_flight.eq(in_flight - 1), busy.eq(in_flight != 1)]

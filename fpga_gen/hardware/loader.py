@@ -264,6 +264,7 @@ class Loader(wiring.Component):
         end = Signal(14)  # index of the last slot of a group in the stream
         last_repeats = Signal()  # after the slot that is being read come those to repeat
         words = Signal(24)
+        none_left = Signal()  # of the words to hand on
         size = Signal(range(self.block_granules + 1))
         begun = Signal()  # the first word of the record was read
         # What the next slot holds is known while the one before is read, the subgroups of a group
@@ -367,20 +368,24 @@ class Loader(wiring.Component):
                     ]
                     with m.Switch(self.command.kind):
                         with m.Case(KIND_WORDS):
-                            m.next = "WORDS"
+                            m.next = "COUNT"
                         with m.Default():
                             m.next = "SETTLE_1"
             for state, after in (("SETTLE_1", "SETTLE_2"), ("SETTLE_2", "PARAMS")):
                 with m.State(state):  # facts of the first group
                     m.next = after
+            with m.State("COUNT"):
+                m.d.sync += none_left.eq(words == 0)
+                m.next = "WORDS"
             with m.State("WORDS"):  # hand whole words on
-                with m.If(words == 0):
+                with m.If(none_left):
                     m.d.sync += position.eq(self.read_pointer << shift)
                     m.next = "IDLE"
                 with m.Elif(self.available & out_room):
                     m.d.comb += [fetch.eq(1), self.advance.eq(1)]
                     m.d.sync += [
                         words.eq(words - 1),
+                        none_left.eq(words == 1),
                         self.read_pointer.eq(self.read_pointer + 1),
                         self.free_pointer.eq(self.read_pointer + 1),
                     ]

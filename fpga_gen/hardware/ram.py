@@ -34,8 +34,10 @@ module {name} (
 endmodule
 """
 # Distributed RAM: addresses are loads of every few bits, so parts have registers of their own in
-# front; the contract is that of the other styles.
+# front, in modules of their own (tools merge equal address registers of one module's memories); the
+# contract is that of the other styles.
 _PARTS = """\
+{modules}
 module {name} (
     input  wire clk,
     input  wire [{a}:0] r_addr,
@@ -50,18 +52,33 @@ module {name} (
 endmodule
 """
 _PART = """\
+module {name}_{width} (
+    input  wire clk,
+    input  wire [{a}:0] r_addr,
+    output wire [{high}:0] r_data,
+    input  wire [{a}:0] w_addr,
+    input  wire [{high}:0] word,
+    input  wire w_en
+);
     (* ram_style = "distributed" *)
-    reg [{width}:0] mem_{n} [0:{last}];
-    (* keep = "true" *) reg [{a}:0] r_at_{n};
-    (* keep = "true" *) reg [{a}:0] w_at_{n};
-    (* keep = "true" *) reg write_{n};
+    reg [{high}:0] mem [0:{last}];
+    (* keep = "true" *) reg [{a}:0] r_at;
+    (* keep = "true" *) reg [{a}:0] w_at;
+    (* keep = "true" *) reg write;
     always @(posedge clk) begin
-        r_at_{n} <= r_addr;
-        w_at_{n} <= w_addr;
-        write_{n} <= w_en[{lane}];
-        if (write_{n}) mem_{n}[w_at_{n}] <= word[{high}:{low}];
+        r_at <= r_addr;
+        w_at <= w_addr;
+        write <= w_en;
+        if (write) mem[w_at] <= word;
     end
-    assign r_data[{high}:{low}] = mem_{n}[r_at_{n}];"""
+    assign r_data = mem[r_at];
+endmodule
+"""
+_PLACE = """\
+  {name}_{width} part_{n} (
+    .clk(clk), .r_addr(r_addr), .r_data(r_data[{high}:{low}]),
+    .w_addr(w_addr), .word(word[{high}:{low}]), .w_en(w_en[{lane}])
+  );"""
 PART_BITS = 126  # nine RAM32M16 of 14 bits, 63 loads of an address bit
 _OUTPUT = "    assign r_data = read;"
 _OUTPUT_REGISTER = """\
@@ -116,7 +133,7 @@ class RamShape:
         values |= {"name": name or self.name, "last": self.depth - 1}
         if self.style == "distributed":
             assert not self.registered
-            return _PARTS.format(parts=self._parts(part, values), **values)
+            return self._parts(part, values)
         write = "\n".join(
             f"        if (w_en[{i}]) mem[w_addr][{(i + 1) * part - 1}:{i * part}] <= "
             f"w_data[{(i + 1) * part - 1}:{i * part}];"
@@ -131,18 +148,21 @@ class RamShape:
         )
 
     def _parts(self, lane_bits: int, values: dict) -> str:
-        """The parts of a distributed RAM; none spans two lanes."""
+        """A distributed RAM of parts, none of which spans two lanes."""
         lows = [
             (lane, low)
             for lane in range(self.lanes)
             for low in range(lane * lane_bits, (lane + 1) * lane_bits, PART_BITS)
         ]
-        out = []
+        places, widths = [], set()
         for n, (lane, low) in enumerate(lows):
             high = min(low + PART_BITS, (lane + 1) * lane_bits) - 1
-            bits = {"n": n, "lane": lane, "low": low, "high": high, "width": high - low}
-            out.append(_PART.format(**bits, **values))
-        return "\n".join(out)
+            width = high - low + 1
+            widths.add(width)
+            bits = {"n": n, "lane": lane, "low": low, "high": high, "width": width}
+            places.append(_PLACE.format(**bits, **values))
+        modules = [_PART.format(width=w, high=w - 1, **values) for w in sorted(widths)]
+        return _PARTS.format(modules="\n".join(modules), parts="\n".join(places), **values)
 
 
 class Ram(wiring.Component):

@@ -336,12 +336,13 @@ class Sequencer(wiring.Component):
         with m.State("BOOT_COMMAND"):
             m.d.comb += self.command_valid.eq(1)
             with m.If(self.command_ready):
+                m.d.sync += self.boot.eq(1)  # a register, because it gates the words of LOADs
                 m.next = "BOOT"
         with m.State("BOOT"):
-            m.d.comb += [self.boot.eq(1), self.boot_ready.eq(self.final_part & ~self.none_left)]
+            m.d.comb += self.boot_ready.eq(self.final_part & ~self.none_left)
             m.d.sync += self.booted.eq(1)
             with m.If(self.none_left):
-                m.d.sync += self.pc.eq(0)
+                m.d.sync += [self.pc.eq(0), self.boot.eq(0)]
                 m.next = "REFILL"
             with m.Elif(self.boot_valid):
                 m.d.comb += [
@@ -352,6 +353,7 @@ class Sequencer(wiring.Component):
                 with m.If(self.final_part):
                     m.d.sync += self.words_left.eq(self.words_left - 1)
                 with m.If(end == p.program_words):
+                    m.d.sync += self.boot.eq(0)
                     self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
         with m.State("REFILL"):  # the word at a new pc takes a cycle
             m.next = "HEADER"

@@ -239,7 +239,7 @@ class Shell(wiring.Component):
         ready = Signal(name=f"{name}_ready")
         m.d.comb += [
             advance.eq(~summed_valid | target.ready),
-            ready.eq(~held | advance),
+            ready.eq(~held),  # who asks waits for a register only
             target.valid.eq(summed_valid),
             target.payload.eq(summed),
         ]
@@ -252,7 +252,9 @@ class Shell(wiring.Component):
             ]
         with m.If(ready):
             m.d.sync += [held.eq(valid), held_data.eq(valid), held_base.eq(base)]
-        with m.If(~held_data | advance):
+        with m.Elif(advance):
+            m.d.sync += [held.eq(0), held_data.eq(0)]
+        with m.If(~held_data):
             m.d.sync += [held_offset.eq(offset), held_length.eq(length)]
         with m.If(self.soft_reset):
             m.d.sync += [held.eq(0), held_data.eq(0), summed_valid.eq(0), summed_data.eq(0)]
