@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 
 import pytest
@@ -12,8 +11,8 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.hardware.dsp48_double import FIELD, DoubleCascade, Phase, pack_pair
 from fpga_gen.hardware.mac_dsp import DspPairChain, pack_weights
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
-from fpga_gen.simulate.toolchain import verilator_environment
 from rtl_tests.test_mac_dsp import dsp48e1_model
+from rtl_tests.verilator import run_bench
 from rtl_tests.yosys_cost import cells
 
 SWITCHES = 60
@@ -176,16 +175,8 @@ def test_equals_two_plain_pairs(ci, part, tmp_path):
     }  # fmt: skip
     text = emit_leaf(Comparison(ci, part), "bench")
     files = {"bench.v": text, "model.v": part.model, "main.cpp": MAIN % values}
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    command = ["verilator_bin", "--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-O1",
-               "--Mdir", "obj", "--top-module", "bench", *files]  # fmt: skip
-    environment = verilator_environment()
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    done = subprocess.run(["obj/Vbench"], cwd=tmp_path, capture_output=True, text=True)
     compared = (SWITCHES - 4) * values["hold"]
-    equal, busy = done.stdout.split(",")
+    equal, busy = run_bench(tmp_path, files).split(",")
     assert equal == f"{compared} of {compared}"
     assert int(busy) > compared // 2, "dot products that are not zero"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from amaranth.sim import Simulator
 from fpga_gen.hardware.dsp48 import DspPairCascade, emit_pair
 from fpga_gen.hardware.mac_dsp import FIELD, MODULE, DspPairChain
 from fpga_gen.hardware.mac_leaf import emit_leaf
-from fpga_gen.simulate.toolchain import verilator_environment
+from rtl_tests.verilator import run_bench
 from rtl_tests.yosys_cost import cells
 
 
@@ -109,16 +108,9 @@ def test_primitives_equal_the_twin(tmp_path):
         "bench.v": BENCH.format(a=8 * ci - 1, w=dut.packed_bits * ci - 1, s=dut.stages - 1),
         "top.cpp": MAIN,
     }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    command = ["verilator_bin", "--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-O1",
-               "--Mdir", "obj", "--top-module", "bench", *files]  # fmt: skip
-    environment = verilator_environment()
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    done = subprocess.run(["obj/Vbench"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split()[0] == "equal", done.stdout
-    assert int(done.stdout.split()[1]) > 900, "results that differ from zero"
+    printed = run_bench(tmp_path, files)
+    assert printed.split()[0] == "equal", printed
+    assert int(printed.split()[1]) > 900, "results that differ from zero"
 
 
 def test_primitive_forms_differ_in_width_alone():

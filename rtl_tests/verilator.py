@@ -1,10 +1,11 @@
-"""Runs a cocotb test module on an Amaranth component compiled by Verilator."""
+"""Runs a cocotb test module on an Amaranth component, or a bench in C++, compiled by Verilator."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -87,3 +88,16 @@ def run_cocotb_on(files: dict[str, str], top: str, module: str, out: Path, seed:
     assert failed == 0, f"{failed} of {total} tests of {module} failed, see {out / 'test.log'}"
     assert total > 0, f"{module} has no tests"
     return total
+
+
+def run_bench(folder: Path, files: Mapping[str, str]) -> str:
+    """Write the files {name: text} into `folder`, Verilog with the module `bench` and its C++ main
+    program; compile and run them; returns what it printed."""
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    command = ["verilator_bin", "--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-O1",
+               "--Mdir", "obj", "--top-module", "bench", *files]  # fmt: skip
+    environment = verilator_environment()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return subprocess.run(["obj/Vbench"], cwd=folder, capture_output=True, text=True).stdout

@@ -26,6 +26,9 @@ REGISTERS = {  # stages used: one operand register, product, sum; C of the first
 }  # fmt: skip
 ENABLES = {"CEB2": 1, "CEC": 1, "CEM": 1, "CEP": 1}
 IDLE_ENABLES = ("CEA1", "CEB1", "CED", "CEAD", "CEALUMODE", "CECTRL", "CECARRYIN", "CEINMODE")
+UNUSED = {  # data and carry inputs and their widths
+    "CARRYINSEL": 3, "CARRYIN": 1, "ACIN": 30, "BCIN": 18, "CARRYCASCIN": 1, "MULTSIGNIN": 1,
+}  # fmt: skip
 RESETS = ("A", "B", "C", "D", "M", "P", "CTRL", "ALUMODE", "INMODE", "ALLCARRYIN")
 
 
@@ -70,12 +73,7 @@ class DspPairCascade(DspPairChain):
             "OPMODE": Const(Z_C if first else Z_CASCADE, mode_bits),
             "ALUMODE": Const(0, 4),
             "INMODE": Const(0, 5),
-            "CARRYINSEL": Const(0, 3),
-            "CARRYIN": Const(0, 1),
-            "ACIN": Const(0, 30),
-            "BCIN": Const(0, 18),
-            "CARRYCASCIN": Const(0, 1),
-            "MULTSIGNIN": Const(0, 1),
+            **{name: Const(0, width) for name, width in UNUSED.items()},
             "CEA2": switch,
             **{name: Const(value, 1) for name, value in ENABLES.items()},
             **{name: Const(0, 1) for name in IDLE_ENABLES},

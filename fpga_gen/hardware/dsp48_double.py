@@ -17,7 +17,7 @@ from itertools import pairwise
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.dsp48 import IDLE_ENABLES, P_BITS, RESETS, Z_C, Z_CASCADE
+from fpga_gen.hardware.dsp48 import IDLE_ENABLES, P_BITS, RESETS, UNUSED, Z_C, Z_CASCADE
 from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.mac_dsp import DOT_BITS
 from fpga_gen.hardware.mac_leaf import Leaf, fields
@@ -156,12 +156,7 @@ class DoubleCascade(Leaf):
             "OPMODE": Const(Z_CASCADE if i else Z_C, 9 if self.primitive == "DSP48E2" else 7),
             "ALUMODE": Const(0, 4),
             "INMODE": Cat(Const(0, 1), first_half, first_half, Const(0, 2)),  # A off, D on
-            "CARRYINSEL": Const(0, 3),
-            "CARRYIN": Const(0, 1),
-            "ACIN": Const(0, 30),
-            "BCIN": Const(0, 18),
-            "CARRYCASCIN": Const(0, 1),
-            "MULTSIGNIN": Const(0, 1),
+            **{name: Const(0, width) for name, width in UNUSED.items()},
             **{name: Const(0, 1) for name in IDLE_ENABLES},
             **{name: Const(1, 1) for name in ALWAYS},
             "CEA2": taps[self.skew(i)],

@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-_TEMPLATE = """\
+_HEAD = """\
 module {name} (
     input  wire clk,
     input  wire [{a}:0] r_addr,
@@ -23,7 +23,9 @@ module {name} (
     input  wire [{w}:0] w_data,
     input  wire [{e}:0] w_en
 );
-    (* ram_style = "{style}"{unchecked} *)
+"""
+_TEMPLATE = """\
+{head}    (* ram_style = "{style}"{unchecked} *)
     reg [{w}:0] mem [0:{last}];
     reg [{w}:0] read;
     always @(posedge clk) read <= mem[r_addr];
@@ -38,15 +40,7 @@ endmodule
 # contract is that of the other styles.
 _PARTS = """\
 {modules}
-module {name} (
-    input  wire clk,
-    input  wire [{a}:0] r_addr,
-    output wire [{w}:0] r_data,
-    input  wire [{a}:0] w_addr,
-    input  wire [{w}:0] w_data,
-    input  wire [{e}:0] w_en
-);
-    reg [{w}:0] word;
+{head}    reg [{w}:0] word;
     always @(posedge clk) word <= w_data;
 {parts}
 endmodule
@@ -131,6 +125,7 @@ class RamShape:
         part = self.width // self.lanes
         values = {"w": self.width - 1, "a": self.address_bits - 1, "e": self.lanes - 1}
         values |= {"name": name or self.name, "last": self.depth - 1}
+        values["head"] = _HEAD.format(**values)
         if self.style == "distributed":
             assert not self.registered
             return self._parts(part, values)
