@@ -14,6 +14,7 @@ from fpga_gen.hardware import (
     loader,
     mac_array,
     maxpool,
+    program_memory,
     requantise,
     sequencer,
     vector,
@@ -109,7 +110,7 @@ def generate_verilog(params: EngineParams, design_hash: int = 0) -> dict[str, st
     rams = (
         loader.ring_shape(params),
         loader.param_shape(params),
-        sequencer.program_shape(params),
+        program_memory.program_shape(params),
         sequencer.TABLE_SHAPE,
         vector.TABLE_SHAPE,
     )

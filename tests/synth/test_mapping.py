@@ -16,6 +16,7 @@ from fpga_gen.hardware import (
     mac_array,
     mac_dsp,
     maxpool,
+    program_memory,
     requantise,
     sequencer,
     vector,
@@ -77,7 +78,7 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
     fifo = emit_leaf(BlockFifo(width=PORT_BITS), "fifo")
     shapes = {
         "ring": loader.ring_shape(params),
-        "program": sequencer.program_shape(params),
+        "program": program_memory.program_shape(params),
         "tables": sequencer.TABLE_SHAPE,
         "vector_tables": vector.TABLE_SHAPE,
     }
