@@ -60,8 +60,7 @@ class Dispatcher(wiring.Component):
             ),
             after_store.eq((walk.op == Op.STORE) | (walk.op == Op.END)),
             alone.eq(
-                walk.wait
-                | ~((walk.op == Op.CONV) | (walk.op == Op.POOL) | (walk.op == Op.STORE))
+                walk.wait | ~((walk.op == Op.CONV) | (walk.op == Op.POOL) | (walk.op == Op.STORE))
             ),
             may_start.eq(
                 units_idle
