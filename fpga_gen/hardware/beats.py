@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add
 from fpga_gen.hardware.config_view import header_fields
+from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.params import EngineParams
-from fpga_gen.hardware.pixel_position import PixelPosition
 from fpga_gen.hardware.slot_records import RECORD, SLOT_FIELDS
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
 
@@ -146,17 +146,9 @@ class Beats(wiring.Component):
             ]
         with m.If(idle):  # a slot that does not begin does no harm
             m.d.sync += [slot[k].eq(rec[k]) for k in slot]
-        m.submodules.position = position = PixelPosition(p)
+        pixel, row_end = self._position(m, active, final, slot["last"], slot["group_end"])
         m.d.comb += [
-            position.start.eq(self.start),
-            position.header.eq(self.header),
-            position.active.eq(active),
-            position.final.eq(final),
-            position.last.eq(slot["last"]),
-            position.group_end.eq(slot["group_end"]),
-        ]
-        m.d.comb += [
-            self.row_end.eq(position.row_end),
+            self.row_end.eq(row_end),
             self.advance.eq(active & ~final),
             self.restore.eq(final & ~slot["last"]),
             self.commit.eq(final & slot["last"] & ~slot["group_end"]),
@@ -164,7 +156,7 @@ class Beats(wiring.Component):
             self.beat_dy.eq(slot["dy"]),
             self.beat_dx.eq(slot["dx"]),
         ]
-        address = add(m, slot["address"], position.pixel, p.banks, "beat_address_sum")
+        address = add(m, slot["address"], pixel, p.banks, "beat_address_sum")
         beat_address = Signal(ADDRESS_BITS, reset_less=True)
         m.d.comb += self.beat_address.eq(beat_address)
         m.d.sync += [
@@ -180,3 +172,55 @@ class Beats(wiring.Component):
             self.beat_double.eq(cfg.row_mode & (cfg.stride_x == 2)),
         ]
         return m
+
+    def _position(
+        self, m: Module, active: Signal, final: Signal, last: Signal, group_end: Signal
+    ) -> tuple[Signal, Signal]:
+        """Address of the present pixel group, relative to the block's; whether it is its row's
+        last one.
+
+        A beat (`active`) moves one group on; a slot's last one (`final`) goes back to the start of
+        its tile, that of the tile's `last` slot on to the next tile, that of an output group
+        (`group_end`) to the start of the map.
+        """
+        cfg, p = header_fields(self.header, Op.CONV), self.params
+        pixel = Signal(ADDRESS_BITS, reset_less=True)
+        tile_pixel = Signal(ADDRESS_BITS, reset_less=True)
+        column = Signal(13, reset_less=True)
+        tile_column = Signal(13, reset_less=True)
+        next_column = Signal(13)
+        step = Signal(ADDRESS_BITS)
+        # `row_end` goes with `column`, `tile_row_end` with `tile_column`.
+        row_end, tile_row_end = Signal(reset_less=True), Signal(reset_less=True)
+        next_row_end = Signal()
+        single_group = Signal(reset_less=True)  # rows of one group
+        before_last = Signal(13, reset_less=True)  # column of the group before the last
+        with m.If(self.start):
+            m.d.sync += [
+                before_last.eq(cfg.groups_per_row - 2),
+                single_group.eq(cfg.row_mode & (cfg.groups_per_row == 1)),
+            ]
+        m.d.comb += [
+            step.eq(Mux(row_end, cfg.row_step, cfg.pixel_step)),
+            next_column.eq(Mux(row_end, 0, column + 1)),
+            next_row_end.eq(Mux(row_end, single_group, cfg.row_mode & (column == before_last))),
+        ]
+        next_pixel = add(m, pixel, step, p.banks, "next_pixel")
+        started, tile_started = Signal(attrs=KEEP), Signal(attrs=KEEP)
+        m.d.sync += [started.eq(self.start), tile_started.eq(self.start)]
+        restart = final & group_end
+        with m.If(started | restart):
+            m.d.sync += [pixel.eq(0), column.eq(0), row_end.eq(single_group)]
+        with m.Elif(final & ~last):
+            m.d.sync += [pixel.eq(tile_pixel), column.eq(tile_column), row_end.eq(tile_row_end)]
+        with m.Elif(active):
+            m.d.sync += [pixel.eq(next_pixel), column.eq(next_column), row_end.eq(next_row_end)]
+        with m.If(tile_started | restart):
+            m.d.sync += [tile_pixel.eq(0), tile_column.eq(0), tile_row_end.eq(single_group)]
+        with m.Elif(final & last):
+            m.d.sync += [
+                tile_pixel.eq(next_pixel),
+                tile_column.eq(next_column),
+                tile_row_end.eq(next_row_end),
+            ]
+        return pixel, row_end
