@@ -11,7 +11,7 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from fpga_gen.hardware.axi_names import annotate_pins, axi_members, clock_domain, connect_pins
+from fpga_gen.hardware.axi_names import annotate_pins, axi_members, clock_and_reset, connect_pins
 
 
 class Pins(wiring.Component):
@@ -19,7 +19,7 @@ class Pins(wiring.Component):
 
     def __init__(self, ports: int) -> None:
         self.ports = ports
-        self.domain = clock_domain(ports)
+        self.domain, self.reset = clock_and_reset(ports)
         super().__init__(axi_members(ports))
         annotate_pins(self, ports)
 
@@ -45,7 +45,7 @@ def convert(ports: int) -> str:
     """Verilog with clk and rst as ports."""
     top = Pins(ports)
     pins = {"clk": (top.domain.clk, PortDirection.Input)}
-    pins["rst"] = (top.domain.rst, PortDirection.Input)
+    pins["rst"] = (top.reset, PortDirection.Input)
     for name, member in axi_members(ports).items():
         direction = PortDirection.Input if member.flow is In else PortDirection.Output
         pins[name] = (getattr(top, name), direction)

@@ -116,8 +116,9 @@ def annotate_pins(top: wiring.Component, ports: int) -> None:
             )
 
 
-def clock_domain(ports: int) -> ClockDomain:
-    """Domain `sync` with pins clk and rst (active high, synchronous), annotated for Vivado."""
+def clock_and_reset(ports: int) -> tuple[ClockDomain, Signal]:
+    """Domain `sync`, whose clock is the pin clk, and the pin rst (active high, synchronous), both
+    annotated for Vivado. The domain has no reset: see resets.py."""
     clock = Signal(name="clk")
     reset = Signal(name="rst")
     buses = ":".join([f"m_axi_{k}" for k in range(ports)] + ["s_axi"])
@@ -125,6 +126,6 @@ def clock_domain(ports: int) -> ClockDomain:
     clock.attrs["X_INTERFACE_PARAMETER"] = f"ASSOCIATED_BUSIF {buses}, ASSOCIATED_RESET rst"
     reset.attrs["X_INTERFACE_INFO"] = "xilinx.com:signal:reset:1.0 rst RST"
     reset.attrs["X_INTERFACE_PARAMETER"] = "POLARITY ACTIVE_HIGH"
-    domain = ClockDomain("sync")
-    domain.clk, domain.rst = clock, reset
-    return domain
+    domain = ClockDomain("sync", reset_less=True)
+    domain.clk = clock
+    return domain, reset

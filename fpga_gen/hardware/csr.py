@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_names import LITE, prefixed
 from fpga_gen.hardware.fan_out import KEEP
+from fpga_gen.hardware.resets import clear
 from fpga_gen.registers import ADDRESS_BITS, REGISTERS
 
 _ROW = 16  # registers read by the first multiplexer stage
 _OFFSET_BITS = ADDRESS_BITS - 2
 READ_PART = 8  # bits of a row with one copy of the read offset
+RESET_BITS = 48  # register bits with one copy of the reset
 WRITE_COPIES = 3  # of the write offset and the byte strobes
 
 
@@ -26,7 +28,8 @@ class CsrBlock(wiring.Component):
 
     Members: s_axi_*: the slave; per field a port named by Register.port: ro: In, its value;
     rw: Out, its value; pulse: Out, 1 for one cycle; w1c: In, its value (the owner keeps it), and
-    <port>_clear: Out, 1 for one cycle when software clears it.
+    <port>_clear: Out, 1 for one cycle when software clears it. resets: In, copies of the reset; no
+    access is accepted before it is over.
     """
 
     def __init__(self) -> None:
@@ -40,16 +43,43 @@ class CsrBlock(wiring.Component):
                     members[name] = Out(field.bits, init=field.reset)
                 if field.access == "w1c":
                     members[f"{name}_clear"] = Out(1)
+        bits = sum(f.bits for r in REGISTERS for f in r.fields if f.access == "rw")
+        members["resets"] = In(1 + -(-bits // RESET_BITS))
         super().__init__(members)
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        self.awake = Signal()  # out of reset
+        m.d.sync += self.awake.eq(1)
+        self.flags = [self.awake, self.s_axi_bvalid, self.s_axi_rvalid]
         self._write_side(m)
         self._read_side(m)
+        self._reset(m)
         return m
+
+    def _reset(self, m: Module) -> None:
+        """The first copy for the accesses, the others for the registers."""
+        clear(m, self.resets[0], self.flags)
+        kept = Cat(
+            getattr(self, register.port(field))
+            for register in REGISTERS
+            for field in register.fields
+            if field.access == "rw"
+        )
+        initial = Cat(
+            Const(field.reset, field.bits)
+            for register in REGISTERS
+            for field in register.fields
+            if field.access == "rw"
+        )
+        for at, reset in zip(range(0, len(kept), RESET_BITS), self.resets[1:], strict=True):
+            part = slice(at, at + RESET_BITS)
+            with m.If(reset):
+                m.d.sync += kept[part].eq(initial[part])
 
     def _write_side(self, m: Module) -> None:
         have_address, have_data, commit = Signal(), Signal(), Signal()
+        self.flags += [have_address, have_data]
         # Copies, each for some of the registers.
         offsets = [
             Signal(_OFFSET_BITS, name=f"write_offset_{n}", reset_less=True, attrs=KEEP)
@@ -60,19 +90,19 @@ class CsrBlock(wiring.Component):
         ]
         word = Signal(32, reset_less=True)
         m.d.comb += [
-            self.s_axi_awready.eq(~have_address),
-            self.s_axi_wready.eq(~have_data),
+            self.s_axi_awready.eq(self.awake & ~have_address),
+            self.s_axi_wready.eq(self.awake & ~have_data),
             self.s_axi_bresp.eq(0),
             commit.eq(have_address & have_data & ~self.s_axi_bvalid),
         ]
         with m.If(commit):
             m.d.sync += have_address.eq(0)
-        with m.Elif(self.s_axi_awvalid & ~have_address):
+        with m.Elif(self.s_axi_awvalid & self.s_axi_awready):
             m.d.sync += have_address.eq(1)
             m.d.sync += [offset.eq(self.s_axi_awaddr[2:]) for offset in offsets]
         with m.If(commit):
             m.d.sync += have_data.eq(0)
-        with m.Elif(self.s_axi_wvalid & ~have_data):
+        with m.Elif(self.s_axi_wvalid & self.s_axi_wready):
             m.d.sync += [have_data.eq(1), word.eq(self.s_axi_wdata)]
             m.d.sync += [strobe.eq(self.s_axi_wstrb) for strobe in strobes]
         with m.If(commit):
@@ -102,6 +132,7 @@ class CsrBlock(wiring.Component):
 
     def _read_side(self, m: Module) -> None:
         waiting, selected = Signal(), Signal()
+        self.flags += [waiting, selected]
         offset = Signal(_OFFSET_BITS, reset_less=True)
         # Copies of its low part, each for some bits of one row.
         low_bits = (_ROW - 1).bit_length()
@@ -112,10 +143,10 @@ class CsrBlock(wiring.Component):
             for index in sorted({r.offset // 4 // _ROW for r in REGISTERS})
             for part in range(0, 32, READ_PART)
         }
-        m.d.comb += [self.s_axi_arready.eq(~waiting), self.s_axi_rresp.eq(0)]
+        m.d.comb += [self.s_axi_arready.eq(self.awake & ~waiting), self.s_axi_rresp.eq(0)]
         finished = Signal()
         m.d.comb += finished.eq(self.s_axi_rvalid & self.s_axi_rready)
-        with m.If(self.s_axi_arvalid & ~waiting):
+        with m.If(self.s_axi_arvalid & self.s_axi_arready):
             m.d.sync += [waiting.eq(1), offset.eq(self.s_axi_araddr[2:])]
             m.d.sync += [low.eq(self.s_axi_araddr[2:][:low_bits]) for low in lows.values()]
         with m.Elif(finished):

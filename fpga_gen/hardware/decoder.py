@@ -65,7 +65,7 @@ class Decoder(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        self.pc = Signal(len(self.end))
+        self.pc = Signal(len(self.end), reset_less=True)
         self.take = Signal()  # the word at `pc` is used in this cycle
         m.d.comb += self.address.eq((self.pc + self.take)[: len(self.address)])
         # Header of the instruction being decoded.

@@ -6,7 +6,7 @@ path -> feature memory. Knows no AXI; shell.py is the outside, isa.py the meanin
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,6 +22,8 @@ from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.resets import RESET_LATENCY, data_register, reset_tree
+from fpga_gen.hardware.run_control import RESET_CYCLES, SETTLE_CYCLES
 from fpga_gen.hardware.sequencer import Sequencer
 from fpga_gen.hardware.store import StoreUnit
 from fpga_gen.hardware.vector import VectorUnit
@@ -33,12 +35,17 @@ MASK_STAGE = 1  # register that holds the masked lanes
 
 
 class Engine(wiring.Component):
-    """See module docstring. Members mirror the engine side of `shell.Shell`."""
+    """See module docstring. Members mirror the engine side of `shell.Shell`.
+
+    reset: In, level of at least RESET_CYCLES before every run, `start` at least SETTLE_CYCLES after
+    it; the parts see it RESET_LATENCY cycles late. The clock domain itself has no reset.
+    """
 
     def __init__(self, params: EngineParams) -> None:
         self.params = params
         super().__init__(
             {
+                "reset": In(1),
                 "start": In(1),
                 "program_words": In(24),
                 "fetch_valid": Out(1),
@@ -79,14 +86,14 @@ class Engine(wiring.Component):
         read_latency = memory.read_latency
         beat_latency = 1 + read_latency + MASK_STAGE  # from a started slot's beat to the array
         hold = array.stage_hold
-        m.submodules.sequencer = sequencer = Sequencer(p)
-        m.submodules.walker = walker = Walker(p, slot_minimum=max(array.slot_min, hold + 4, 8))
-        m.submodules.masks = masks = LaneMasks(p)
-        m.submodules.loader = loader = Loader(p, stage_hold=hold)
-        m.submodules.unpack = unpack = LoadUnpack(p)
-        m.submodules.vector = vector = VectorUnit(p, read_latency=read_latency)
-        m.submodules.store = store = StoreUnit(p, read_latency=read_latency)
-        m.submodules.exit = exit_ = ExitPath(
+        sequencer = Sequencer(p)
+        walker = Walker(p, slot_minimum=max(array.slot_min, hold + 4, 8))
+        masks = LaneMasks(p)
+        loader = Loader(p, stage_hold=hold)
+        unpack = LoadUnpack(p)
+        vector = VectorUnit(p, read_latency=read_latency)
+        store = StoreUnit(p, read_latency=read_latency)
+        exit_ = ExitPath(
             p,
             drain_latency=array.drain_latency,
             safe_steps=max(
@@ -95,9 +102,26 @@ class Engine(wiring.Component):
             write_latency=memory.write_latency,
         )
         assert pool.drain_latency == array.drain_latency
+        flags = Module()  # delay lines of the array's controls
+        parts = {
+            "sequencer": sequencer,
+            "walker": walker,
+            "masks": masks,
+            "loader": loader,
+            "unpack": unpack,
+            "vector": vector,
+            "store": store,
+            "exit": exit_,
+            "flags": flags,
+        }
+        assert SETTLE_CYCLES > RESET_LATENCY
+        assert max(array.latency, pool.latency) < RESET_CYCLES, "the array drains in a reset"
+        resets = reset_tree(m, self.reset, len(parts))
+        for (name, part), reset in zip(parts.items(), resets, strict=True):
+            m.submodules[name] = ResetInserter(reset)(part)
         self._sequence(m, sequencer, walker, masks, loader, unpack, vector, store, exit_)
         self._memory(m, memory, walker, vector, store, exit_)
-        self._array(m, memory, walker, masks, loader, exit_, array, pool)
+        self._array(m, flags, memory, walker, masks, loader, exit_, array, pool)
         self._outside(m, sequencer, walker, loader, vector, store, exit_)
         return m
 
@@ -203,7 +227,7 @@ class Engine(wiring.Component):
             memory.w_bytes.eq(exit_.write_bytes),
         ]
 
-    def _array(self, m, memory, walker, masks, loader, exit_, array, pool) -> None:
+    def _array(self, m, flags, memory, walker, masks, loader, exit_, array, pool) -> None:
         p, w = self.params, self.params.word_bits
         lag = memory.read_latency
         # Masked lanes show the padding; mask and padding bit in as many copies as they need.
@@ -227,15 +251,15 @@ class Engine(wiring.Component):
             for name in ("t", "first", "shift", "last")
         }
         valid = delay(
-            m, walker.beat_valid & ~walker.beat_pool, lag, "array_valid", reset_less=False
+            flags, walker.beat_valid & ~walker.beat_pool, lag, "array_valid", reset_less=False
         )
         pool_valid = delay(
-            m, walker.beat_valid & walker.beat_pool, lag, "pool_valid", reset_less=False
+            flags, walker.beat_valid & walker.beat_pool, lag, "pool_valid", reset_less=False
         )
         assert walker.credit_latency + lag >= CREDIT_LEAD
         assert walker.slot_minimum >= CREDIT_LEAD
         early = lag - array.lead
-        switch = delay(m, walker.beat_switch, early, "switch", reset_less=False)
+        switch = delay(flags, walker.beat_switch, early, "switch", reset_less=False)
         mode = delay(m, walker.beat_mode, early, "beat_mode")
         done, done_t = Signal(), Signal(len(beat["t"]))
         pool_done, pool_done_t = Signal(), Signal(len(beat["t"]))
@@ -294,7 +318,7 @@ class Engine(wiring.Component):
         self.array_valid = valid
 
     def _outside(self, m, sequencer, walker, loader, vector, store, exit_) -> None:
-        underrun = Signal()
+        underrun = Signal(reset_less=True)
         m.d.sync += underrun.eq(loader.underrun)
         m.d.comb += [
             exit_.vector_valid.eq(vector.result_valid),
@@ -318,16 +342,17 @@ class Engine(wiring.Component):
             store.room.eq(self.store_room),
             self.store_data.eq(store.data),
         ]
-        m.d.sync += [
-            self.done.eq(sequencer.done),
-            self.error.eq(sequencer.error | underrun),
-            self.error_code.eq(Mux(underrun, ErrorCode.WEIGHT_UNDERRUN, sequencer.error_code)),
-            self.error_info.eq(sequencer.layer),
-            self.progress.eq(walker.beat_valid | vector.read_valid | store.read_valid),
-            self.count_busy.eq(self.array_valid),
-            self.count_stall_weights.eq(walker.stall_weights),
-            self.count_stall_drain.eq(walker.stall_drain),
-            self.count_stall_input.eq(exit_.load_busy & ~(exit_.load_valid & exit_.load_ready)),
-            self.layer.eq(sequencer.layer),
-            self.layer_start.eq(sequencer.layer_start),
-        ]
+        late = (
+            (self.done, sequencer.done),
+            (self.error, sequencer.error | underrun),
+            (self.error_code, Mux(underrun, ErrorCode.WEIGHT_UNDERRUN, sequencer.error_code)),
+            (self.error_info, sequencer.layer),
+            (self.progress, walker.beat_valid | vector.read_valid | store.read_valid),
+            (self.count_busy, self.array_valid),
+            (self.count_stall_weights, walker.stall_weights),
+            (self.count_stall_drain, walker.stall_drain),
+            (self.count_stall_input, exit_.load_busy & ~(exit_.load_valid & exit_.load_ready)),
+            (self.layer, sequencer.layer),
+            (self.layer_start, sequencer.layer_start),
+        )
+        m.d.sync += [data_register(m, port).eq(value) for port, value in late]

@@ -15,6 +15,7 @@ from fpga_gen.hardware.address import add, delay
 from fpga_gen.hardware.fan_out import KEEP, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import write_slots
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.resets import data_register
 from fpga_gen.isa import ADDRESS_BITS
 
 PACK_STAGES = 3  # from stored values to the registered write port
@@ -146,6 +147,10 @@ class ExitPack(wiring.Component):
         loads = tree(m, self.load_valid, [3 * p.load_words], "slot_load", reset_less=False)
         load_data = delay(m, self.load_data, 1, "load_data")
         half = p.word_bits // 2
+        to, written, used_bytes = (
+            data_register(m, port)
+            for port in (self.write_address, self.write_data, self.write_bytes)
+        )
         for slot in range(self.slots):
             data = Signal(p.word_bits, name=f"slot_data_{slot}")
             enables = Signal(ci, name=f"slot_bytes_{slot}")
@@ -192,9 +197,9 @@ class ExitPack(wiring.Component):
                 )
             m.d.sync += [
                 self.write_valid[slot].eq(valid | load),
-                self.write_address.word_select(slot, a).eq(address),
-                self.write_data.word_select(slot, p.word_bits).eq(data),
-                self.write_bytes.word_select(slot, ci).eq(enables | load.replicate(ci)),
+                to.word_select(slot, a).eq(address),
+                written.word_select(slot, p.word_bits).eq(data),
+                used_bytes.word_select(slot, ci).eq(enables | load.replicate(ci)),
             ]
 
 

@@ -118,7 +118,7 @@ class ExitPath(wiring.Component):
             self.drain_t.eq(delay(m, steps.t, lag, "drain_t")),
             self.drain_lane.eq(delay(m, steps.lane, lag, "drain_lane")),
             # The parameter memory and the mode selection take two cycles.
-            self.param_index.eq(delay(m, steps.param, self.pre - 2, "param", reset_less=False)),
+            self.param_index.eq(delay(m, steps.param, self.pre - 2, "param")),
         ]
         meta = self._merge_vector(m, self._tile_meta(m))
         values, maxima = self._requantise(m)

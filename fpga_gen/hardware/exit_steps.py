@@ -17,8 +17,14 @@ from fpga_gen.hardware.fan_out import KEEP, copies
 from fpga_gen.hardware.loader import PARAM_ENTRIES
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.requantise import LIMIT_BITS
+from fpga_gen.hardware.resets import data_register
 from fpga_gen.hardware.walker import TOKEN_FIELDS
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
+
+FACTS = (  # outputs that are written before a step needs them
+    *("mode", "pool", "vector", "zero", "out16", "lo", "hi", "out_low", "limit"),
+    *("bases", "byte_offset", "channels"),
+)
 
 
 class ExitSteps(wiring.Component):
@@ -80,16 +86,17 @@ class ExitSteps(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        self.held = {name: data_register(m, getattr(self, name)) for name in FACTS}
         self._walk(m)
         self._sequence(m)
         return m
 
     def _take_facts(self, m: Module, fields) -> None:
         """The clip limits as they are compared: stored + 128 for a map stored minus 128."""
-        m.d.sync += [self.zero.eq(fields.zero), self.out16.eq(fields.out16)]
-        for limit, stored in ((self.lo, fields.lo), (self.hi, fields.hi)):
+        m.d.sync += [self.held["zero"].eq(fields.zero), self.held["out16"].eq(fields.out16)]
+        for limit, stored in (("lo", fields.lo), ("hi", fields.hi)):
             byte = Cat(stored[:7], ~stored[7])  # stored + 128
-            m.d.sync += limit.eq(Mux(fields.zero, byte, stored.as_signed()))
+            m.d.sync += self.held[limit].eq(Mux(fields.zero, byte, stored.as_signed()))
 
     def _take_walk(self, m: Module) -> None:
         """Facts of a CONV or POOL from the header that came with the token: one cycle after the
@@ -105,14 +112,14 @@ class ExitSteps(wiring.Component):
         with m.If(first):
             self._take_facts(m, fields)
             m.d.sync += [
-                self.mode.eq(fields.mode),
-                self.pool.eq(self.token_pool),
-                self.vector.eq(0),
+                self.held["mode"].eq(fields.mode),
+                self.held["pool"].eq(self.token_pool),
+                self.held["vector"].eq(0),
             ]
         with m.If(second):
             m.d.sync += [
-                self.limit.eq(Mux(fields.row_mode, fields.row_width, fields.pixels)),
-                self.out_low.eq(fields.out_low),
+                self.held["limit"].eq(Mux(fields.row_mode, fields.row_width, fields.pixels)),
+                self.held["out_low"].eq(fields.out_low),
             ]
         with m.If(third):
             m.d.sync += [
@@ -140,7 +147,7 @@ class ExitSteps(wiring.Component):
         self.new_walk = Signal()  # a token with a new instruction is taken
         self.restart, self.advance = Signal(), Signal()
         self.load_step = Signal()  # a LOAD moves on by one word
-        columns_left = Signal(13)
+        columns_left = Signal(13, reset_less=True)
         row_end = Signal()
         stride = Mux(row_end, self.out_row_step, self.out_step)
         stride = Mux(self.load_busy, constant(1, p.banks), stride)
@@ -171,7 +178,7 @@ class ExitSteps(wiring.Component):
         # The waiting tile's first sums are in the drain memory; a copy for gates of its own.
         ready, ready_copy = Signal(), Signal(attrs=KEEP)
         loading = Signal()
-        load_left = Signal(24)
+        load_left = Signal(24, reset_less=True)
         group_byte_offset = Signal(4, reset_less=True)
         group_channels = Signal(7, reset_less=True)
         last_lane, last_pass, last_step, near_end = (
@@ -236,7 +243,11 @@ class ExitSteps(wiring.Component):
                         m.next = "BASES"
                 with m.Elif(self.vector_start):
                     self._take_facts(m, header_fields(self.vector_header, Op.VECTOR))
-                    m.d.sync += [self.mode.eq(0), self.pool.eq(0), self.vector.eq(1)]
+                    m.d.sync += [
+                        self.held["mode"].eq(0),
+                        self.held["pool"].eq(0),
+                        self.held["vector"].eq(1),
+                    ]
                     take_params()
                 with m.Elif(self.load_start):
                     fields = header_fields(self.load_header, Op.LOAD)
@@ -251,7 +262,7 @@ class ExitSteps(wiring.Component):
             with m.State("BASES"):  # addresses of the planes a step can touch
                 for j in range(words):
                     with m.If(base_index == j):
-                        m.d.sync += self.bases.word_select(j, a).eq(pending_base)
+                        m.d.sync += self.held["bases"].word_select(j, a).eq(pending_base)
                 m.d.sync += [pending_base.eq(next_base), base_index.eq(base_index + 1)]
                 with m.If(base_index == words - 1):
                     m.d.comb += self.restart.eq(1)
@@ -260,8 +271,8 @@ class ExitSteps(wiring.Component):
                         with m.If(~self.pool):
                             take_params()
                         m.d.sync += [
-                            self.byte_offset.eq(group_byte_offset),
-                            self.channels.eq(group_channels),
+                            self.held["byte_offset"].eq(group_byte_offset),
+                            self.held["channels"].eq(group_channels),
                         ]
                         m.next = "STEP"
             with m.State("STEP"):

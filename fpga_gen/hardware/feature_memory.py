@@ -189,7 +189,7 @@ class FeatureMemory(wiring.Component):
             hit = Signal(name=f"hit_{index}", reset_less=True)
             w_row = Signal(row_bits, name=f"w_row_{index}", reset_less=True)
             w_data = Signal(w, name=f"w_data_{index}", reset_less=True)
-            w_bytes = Signal(w // 8, name=f"w_bytes_{index}")
+            w_bytes = Signal(w // 8, name=f"w_bytes_{index}", reset_less=True)
 
             def slot(value: Value, width: int, at: int, end: int, number: Value) -> Value:
                 return _choose([value[k * width + at : k * width + end] for k in range(n)], number)

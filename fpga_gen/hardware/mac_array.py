@@ -147,9 +147,9 @@ class MacArray(Leaf):
         act = Signal(len(self.act), reset_less=True)
         m.d.sync += act.eq(self.act)
         # Beat at cycle 0: copies of `switch` for subgroups at 0 and for lanes at 1, of `mode` at 1.
-        at_minus_1 = tree(m, self.switch, [2], "switch_early", reset_less=False)
-        captures = tree(m, at_minus_1[0], [p.subgroups], "capture", reset_less=False)
-        lane_switches = tree(m, at_minus_1[1], [2, p.pixels], "lane_switch", reset_less=False)
+        at_minus_1 = tree(m, self.switch, [2], "switch_early")
+        captures = tree(m, at_minus_1[0], [p.subgroups], "capture")
+        lane_switches = tree(m, at_minus_1[1], [2, p.pixels], "lane_switch")
         selectors = self._selectors
         modes = iter(tree(m, self.mode, [2, -(-selectors // 8), selectors], "mode"))
 
@@ -196,22 +196,19 @@ class MacArray(Leaf):
 
     def _copied(self, m: Module, beat: dict[str, Value], label: str) -> dict[str, Value]:
         """The beat one cycle later, in registers for one block of accumulators."""
-        return {
-            key: copies(m, value, 1, f"{key}_{label}", reset_less=key != "valid")[0]
-            for key, value in beat.items()
-        }
+        return {key: copies(m, value, 1, f"{key}_{label}")[0] for key, value in beat.items()}
 
     def _delay_line(self, m: Module, name: str, value: Value, cycles: int) -> list[Value]:
-        """[value, one cycle late, ...], cycles + 1 entries, reset to 0."""
+        """[value, one cycle late, ...], cycles + 1 entries."""
         out = [value]
         for n in range(1, cycles + 1):
-            late = Signal(name=f"{name}_{n}")
+            late = Signal(name=f"{name}_{n}", reset_less=True)
             m.d.sync += late.eq(out[-1])
             out.append(late)
         return out
 
     def _beats(self, m: Module) -> list[dict[str, Value]]:
-        """The accumulators' part of the beat, n cycles late; only `valid` needs a reset."""
+        """The accumulators' part of the beat, n cycles late."""
         valid = self._delay_line(m, "valid", self.valid, self.latency)
         out = [{"t": self.t, "first": self.first, "shift8": self.shift8, "last": self.last}]
         for n in range(1, self.latency + 1):

@@ -59,7 +59,8 @@ def place(
 ) -> None:
     """Add one copy of a leaf to `m`: an `Instance` of module `name`, or the component itself.
 
-    pins: a value for every member of the component; outputs must be signals.
+    pins: a value for every member of the component; outputs must be signals. In a design whose
+    clock domain has no reset, neither has the leaf.
     """
     members = component.signature.members
     assert set(pins) == set(members), f"{name}: pins {sorted(set(pins) ^ set(members))} differ"
@@ -72,7 +73,9 @@ def place(
     ports = {
         ("i_" if members[pin].flow is In else "o_") + pin: value for pin, value in pins.items()
     }
-    m.submodules[label] = Instance(name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
+    m.submodules[label] = Instance(
+        name, i_clk=ClockSignal(), i_rst=ResetSignal(allow_reset_less=True), **ports
+    )
 
 
 def fields(value: Value, width: int) -> list[Value]:
@@ -88,7 +91,7 @@ def read_lane(m: Module, en: Value, lane: Value, words: list[Value], cycles: int
     piece = LOADS // 2
     count = -(-len(words[0]) // piece)
     levels = ([1] * cycles + [-(-count // 8), count])[-cycles:]
-    controls = tree(m, Cat(en, lane), levels, "read_lane", reset_less=False)
+    controls = tree(m, Cat(en, lane), levels, "read_lane")
     out = []
     for n, control in enumerate(controls):
         part = Signal(min(piece, len(words[0]) - n * piece), name=f"read_{n}", reset_less=True)

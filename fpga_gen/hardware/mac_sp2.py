@@ -103,7 +103,7 @@ class Sp2Column(Leaf):
         parts = []
         for number, part in enumerate(fields(self.weights, CODE_BITS)):
             code = Signal(len(part), name=f"codes{number}", reset_less=True)
-            with m.If(copies(m, self.switch, 1, f"switch{number}", reset_less=False)[0]):
+            with m.If(copies(m, self.switch, 1, f"switch{number}")[0]):
                 m.d.sync += code.eq(part)
             parts.append(code)
         codes = Cat(parts)

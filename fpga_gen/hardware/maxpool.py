@@ -12,6 +12,7 @@ from fpga_gen.hardware.fan_out import LOADS, copies, copies_for
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields, place
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.resets import data_register
 
 MODULE = "fpga_gen_maxpool"
 
@@ -53,7 +54,10 @@ class MaxPool(Leaf):
         p = self.params
         width = p.pixels * p.word_bits
         act = Signal(width, reset_less=True)
-        valid, ended = Signal(), Signal()  # a beat, the last one of its t
+        valid, ended = (
+            Signal(reset_less=True),
+            Signal(reset_less=True),
+        )  # a beat, the last one of its t
         t = [Signal(len(self.t), name=f"t_{n}", reset_less=True) for n in range(3)]
         m.d.sync += [
             act.eq(self.act),
@@ -61,8 +65,8 @@ class MaxPool(Leaf):
             ended.eq(valid & self._late(m, self.last, "last")),
             t[0].eq(self.t),
             *(after.eq(before) for before, after in pairwise(t)),
-            self.done_valid.eq(ended),
-            self.done_t.eq(t[2]),
+            data_register(m, self.done_valid).eq(ended),
+            data_register(m, self.done_t).eq(t[2]),
         ]
         rows = [
             self._part(m, n, act[at : at + LOADS]) for n, at in enumerate(range(0, width, LOADS))

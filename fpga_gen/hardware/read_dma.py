@@ -10,6 +10,7 @@ from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
 from fpga_gen.hardware.axi_fifo import BlockFifo
 from fpga_gen.hardware.axi_names import BEAT_SHIFT, MAX_BURST, READ, SIDEBAND
 from fpga_gen.hardware.params import PORT_BITS
+from fpga_gen.hardware.resets import data_register
 
 READ_DEPTH = 512  # beats of buffer per port: so much may be in flight
 
@@ -68,11 +69,12 @@ class ReadPort(wiring.Component):
             issue.eq(planner.burst.valid & planner.burst.ready),
             self.araddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
         ]
+        length = data_register(m, self.arlen)
         with m.If(issue):
             m.d.sync += [
                 self.arvalid.eq(1),
                 address.eq(planner.burst.p.address),
-                self.arlen.eq(planner.burst.p.beats - 1),
+                length.eq(planner.burst.p.beats - 1),
             ]
         with m.Elif(self.arready):
             m.d.sync += self.arvalid.eq(0)
@@ -87,10 +89,11 @@ class ReadPort(wiring.Component):
             fifo.write.payload.eq(beat),
         ]
         m.d.sync += [self.received.eq(self.rvalid), beat.eq(self.rdata)]
+        response = data_register(m, self.failed_response)
         with m.If(self.flush):
             m.d.sync += self.failed.eq(0)
         with m.Elif(self.rvalid & self.rresp[1] & ~self.failed):
-            m.d.sync += [self.failed.eq(1), self.failed_response.eq(self.rresp)]
+            m.d.sync += [self.failed.eq(1), response.eq(self.rresp)]
 
         m.d.comb += [
             self.data.payload.eq(fifo.read.payload),

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.resets import data_register
 from fpga_gen.quant.numerics import (
     ACC_BITS,
     BIAS_BITS,
@@ -124,7 +125,8 @@ class RequantLane(Leaf):
         clipped = Signal(16)
         m.d.comb += clipped.eq(Mux(over, self.hi[:16], Mux(under, self.lo[:16], value)))
         high = Mux(self.zero, (~clipped[7]).replicate(8), clipped[8:])
-        m.d.sync += self.value.eq(Cat(clipped[:7], clipped[7] ^ self.zero, high).as_signed())
+        value = data_register(m, self.value)
+        m.d.sync += value.eq(Cat(clipped[:7], clipped[7] ^ self.zero, high).as_signed())
         return m
 
 

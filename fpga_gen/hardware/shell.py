@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, Signal
+from amaranth import Cat, Const, Module, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,7 @@ from fpga_gen.hardware.counters import Counter, LayerLog
 from fpga_gen.hardware.csr import CsrBlock
 from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
+from fpga_gen.hardware.resets import reset_tree
 from fpga_gen.hardware.run_control import RunControl, first_fault
 from fpga_gen.hardware.stream_dma import StreamDma
 from fpga_gen.hardware.write_dma import WritePort
@@ -47,6 +48,7 @@ class Shell(wiring.Component):
     outstanding AXI transfers are completed.
 
     Members, besides the pins of axi_names.axi_members:
+        reset: In, level: resets everything, `soft_reset` is high as long.
         start: Out, pulse, at least 8 cycles after soft_reset fell.
         soft_reset: Out, level of at least 16 cycles after every run: reset the engine.
         program_words: Out(24), stream words of program at the head of `words`.
@@ -70,6 +72,7 @@ class Shell(wiring.Component):
         super().__init__(
             {
                 **axi_members(params.ports),
+                "reset": In(1),
                 "start": Out(1),
                 "soft_reset": Out(1),
                 "program_words": Out(24),
@@ -97,7 +100,13 @@ class Shell(wiring.Component):
         m.submodules.csr = csr = CsrBlock()
         m.submodules.read = read = StreamDma(ports=self.params.ports)
         m.submodules.write = write = WritePort()
-        m.submodules.control = control = RunControl()
+        control = RunControl()
+        served = (csr.resets, read.resets, write.resets)
+        mine, counting, *others = reset_tree(m, self.reset, 2 + sum(map(len, served)))
+        m.d.comb += Cat(served).eq(Cat(others))
+        m.submodules.control = ResetInserter(mine)(control)
+        # What flushes the parts of the shell between two runs also resets them.
+        m.d.comb += self.soft_reset.eq(control.soft_reset | mine)
         self._connect_pins(m, csr, read, write)
         bad_region = self._connect_engine(m, csr, read, write)
         m.d.comb += [
@@ -109,14 +118,13 @@ class Shell(wiring.Component):
             control.progress.eq(self.progress | read.received.any() | write.sent),
             control.engine_done.eq(self.done),
             self.start.eq(control.start),
-            self.soft_reset.eq(control.soft_reset),
         ]
         # One cycle late; a drain and the end of a run last for many.
         m.d.sync += [
             control.writes_done.eq(self.store_idle),
             control.drained.eq(read.idle & write.drained),
-            read.flush.eq(control.soft_reset),
-            write.flush.eq(control.soft_reset),
+            read.flush.eq(self.soft_reset),
+            write.flush.eq(self.soft_reset),
         ]
         for name in ("busy", "draining", "done", "error", "error_code", "error_info"):
             m.d.comb += getattr(csr, f"status_{name}").eq(getattr(control, name))
@@ -143,7 +151,7 @@ class Shell(wiring.Component):
                 (self.error, self.error_code, self.error_info),
             ],
         )
-        self._count(m, csr, read, write, control)
+        self._count(m, counting, csr, read, write, control)
         return m
 
     def _connect_pins(self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort) -> None:
@@ -261,7 +269,13 @@ class Shell(wiring.Component):
         return ready, held | summed_valid
 
     def _count(
-        self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort, control: RunControl
+        self,
+        m: Module,
+        reset: Signal,
+        csr: CsrBlock,
+        read: StreamDma,
+        write: WritePort,
+        control: RunControl,
     ) -> None:
         events = {
             "cycles": control.running,
@@ -275,13 +289,15 @@ class Shell(wiring.Component):
             if k < read.ports:
                 events[f"read_beats_{k}"] = read.received[k]
         for name, event in events.items():
-            m.submodules[f"count_{name}"] = counter = Counter()
+            counter = Counter()
+            m.submodules[f"count_{name}"] = ResetInserter(reset)(counter)
             m.d.comb += [
                 counter.tick.eq(event),
                 counter.clear.eq(self.start),
                 getattr(csr, name).eq(counter.value),
             ]
-        m.submodules.log = log = LayerLog()
+        log = LayerLog()
+        m.submodules.log = ResetInserter(reset)(log)
         m.d.comb += [
             log.layer_start.eq(self.layer_start & control.running),
             log.clear.eq(self.start),

@@ -10,6 +10,7 @@ from fpga_gen.hardware.address import add, constant, delay
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.fan_out import KEEP, LOADS, copies, copies_for, tree
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
+from fpga_gen.hardware.resets import data_register
 from fpga_gen.hardware.write_dma import ROOM
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
 
@@ -66,7 +67,7 @@ class StoreUnit(wiring.Component):
         per_beat = PORT_BITS // p.word_bits
         cfg = header_fields(self.header, Op.STORE)
         address = Signal(ADDRESS_BITS, reset_less=True)
-        left = Signal(24)  # beats that are not yet read
+        left = Signal(24, reset_less=True)  # beats that are not yet read
         some, final = Signal(), Signal()  # any left; one access reads them all
         results_in = Signal()  # since the start
         reading = Signal()
@@ -100,6 +101,9 @@ class StoreUnit(wiring.Component):
             m.d.sync += [copy.eq(pause == 1) for copy in ready]
         with m.If(self.results_in):
             m.d.sync += results_in.eq(1)
+        offset, command_beats = (
+            data_register(m, port) for port in (self.command_offset, self.command_beats)
+        )
         with m.FSM(name="store"):
             with m.State("IDLE"):
                 m.d.sync += results_in.eq(0)
@@ -113,8 +117,8 @@ class StoreUnit(wiring.Component):
                     m.next = "FIELDS"
             with m.State("FIELDS"):  # in a cycle of their own: fewer loads
                 m.d.sync += [
-                    self.command_offset.eq(cfg.offset),
-                    self.command_beats.eq(cfg.words // per_beat),
+                    offset.eq(cfg.offset),
+                    command_beats.eq(cfg.words // per_beat),
                 ]
                 m.next = "COMMAND"
             with m.State("COMMAND"):
@@ -136,10 +140,10 @@ class StoreUnit(wiring.Component):
     def _send(self, m: Module, taken: Value) -> None:
         """The words of an access, and from there beat by beat, first word lowest."""
         bits = len(self.read_data)
-        arrived = delay(m, taken, self.read_latency, "arrived", reset_less=False)
+        arrived = delay(m, taken, self.read_latency, "arrived")
         words = Signal(bits, reset_less=True)
         counts = [1] * (self.read_latency - 1) + [copies_for(bits)]
-        enables = tree(m, taken.any(), counts, "capture", reset_less=False)
+        enables = tree(m, taken.any(), counts, "capture")
         for n, enable in enumerate(enables):
             part = slice(n * LOADS, min((n + 1) * LOADS, bits))
             with m.If(enable):

@@ -26,7 +26,8 @@ class StreamDma(wiring.Component):
     with one port, one cycle more per further port.
 
     Members: m_axi_<k>_*: read channels; descriptor: In stream(TRANSFER); words: Out
-    stream(ports*128); windows: In; flush: In, see ReadPort; idle: Out; violation, failed,
+    stream(ports*128); windows: In; flush: In, see ReadPort, also high in a reset;
+    resets: In, a copy for every port; idle: Out; violation, failed,
     received: Out(ports); failed_response: Out, 2 bits per port.
     """
 
@@ -43,6 +44,7 @@ class StreamDma(wiring.Component):
                 "words": Out(stream.Signature(ports * PORT_BITS)),
                 "windows": In(WINDOW_SET),
                 "flush": In(1),
+                "resets": In(ports),
                 "idle": Out(1),
                 "violation": Out(ports),
                 "failed": Out(ports),
@@ -68,7 +70,8 @@ class StreamDma(wiring.Component):
         for k in range(self.ports):
             lane_queue = fifo.SyncFIFO(width=TRANSFER.size, depth=LANE_QUEUE_DEPTH)
             m.submodules[f"lane{k}"] = ResetInserter(self.flush)(lane_queue)
-            m.submodules[f"port{k}"] = port = ReadPort(depth=self.depth)
+            port = ReadPort(depth=self.depth)
+            m.submodules[f"port{k}"] = ResetInserter(self.resets[k])(port)
             m.d.comb += [
                 lane_queue.w_data.eq(transfer),
                 lane_queue.w_en.eq(lane[k]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -29,22 +29,22 @@ CONTROL_FILE = "leaves.vlt"
 
 
 class Top(wiring.Component):
-    """Flat pins (see axi_names), the shell in the bus domain, the engine in its own reset domain.
+    """Flat pins (see axi_names), the shell and the engine, which the shell resets.
 
-    Both domains share the clock pin; the engine is also reset by the shell's soft reset.
+    Both are in one clock domain without a reset: the pin `rst` feeds the shell's tree of copies.
     debug_layer counts dispatched instructions, for tensor tracing in simulation.
     """
 
     def __init__(self, params: EngineParams, *, design_hash: int = 0) -> None:
         self.params = params
         self.design_hash = design_hash
-        self.domain = axi_names.clock_domain(params.ports)
+        self.domain, self.reset = axi_names.clock_and_reset(params.ports)
         super().__init__({**axi_names.axi_members(params.ports), "debug_layer": Out(16)})
 
     def ports(self) -> dict[str, tuple[Signal, PortDirection]]:
         """Every pin by its literal name, clock and reset included."""
         pins = {"clk": (self.domain.clk, PortDirection.Input)}
-        pins["rst"] = (self.domain.rst, PortDirection.Input)
+        pins["rst"] = (self.reset, PortDirection.Input)
         for name, member in self.signature.members.items():
             direction = PortDirection.Input if member.flow is In else PortDirection.Output
             pins[name] = (getattr(self, name), direction)
@@ -53,15 +53,12 @@ class Top(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.domains += self.domain
-        m.domains.engine = ClockDomain("engine")
         m.submodules.shell = shell = Shell(self.params, design_hash=self.design_hash)
-        m.submodules.engine = DomainRenamer("engine")(engine := Engine(self.params))
+        m.submodules.engine = engine = Engine(self.params)
         axi_names.connect_pins(m, self, shell, self.params.ports)
-        engine_reset = Signal(init=1)
-        m.d.sync += engine_reset.eq(shell.soft_reset | ResetSignal("sync"))
         m.d.comb += [
-            ClockSignal("engine").eq(ClockSignal("sync")),
-            ResetSignal("engine").eq(engine_reset),
+            shell.reset.eq(self.reset),
+            engine.reset.eq(shell.soft_reset),
             engine.start.eq(shell.start),
             engine.program_words.eq(shell.program_words),
             shell.fetch.valid.eq(engine.fetch_valid),

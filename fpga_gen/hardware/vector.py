@@ -325,7 +325,7 @@ class VectorUnit(wiring.Component):
         is_first = Mux(self.product, (source != 0) & ~low, self.first_read)
         self.first = delay(m, is_first, lag, "first")
         self.valid = delay(m, self.run, lag, "valid", reset_less=False)
-        self.last = delay(m, self.run & self.last_read, lag, "last", reset_less=False)
+        self.last = delay(m, self.run & self.last_read, lag, "last")
         self.both = delay(m, self.both_now, lag, "both")
         out_address = Signal(ADDRESS_BITS, reset_less=True)
         m.d.sync += out_address.eq(add(m, block_out, pixel, p.banks, "vector_out"))

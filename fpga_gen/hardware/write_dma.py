@@ -11,6 +11,7 @@ from fpga_gen.hardware.axi_fifo import PART, BlockFifo
 from fpga_gen.hardware.axi_names import BEAT_BYTES, BEAT_SHIFT, MAX_BURST, SIDEBAND, WRITE
 from fpga_gen.hardware.fan_out import KEEP
 from fpga_gen.hardware.params import PORT_BITS
+from fpga_gen.hardware.resets import clear, data_register
 
 ROOM = 32  # beats that a producer may have on their way
 MAX_RESPONSES = 16  # bursts without a response
@@ -29,10 +30,11 @@ class WritePort(wiring.Component):
 
     Members: the AXI4 write channels (names of axi_names.WRITE); transfer: In stream(TRANSFER);
     data: In stream(128); room: Out, ROOM more beats are taken after it falls; windows: In, static;
-    flush: In; idle: Out, every accepted transfer is written and answered (falls in the cycle after
-    a transfer is accepted); drained: Out, idle and no beat is buffered; violation: Out, a transfer
-    was outside every window, it was not issued; failed: Out, a response was an error;
-    failed_response: Out(2), that BRESP; sent: Out, strobe per beat.
+    flush: In, also high in a reset; resets: In, copies of the reset for the FIFO and for the rest;
+    idle: Out, every accepted transfer is written and answered (falls in the cycle after a transfer
+    is accepted); drained: Out, idle and no beat is buffered; violation: Out, a transfer was outside
+    every window, it was not issued; failed: Out, a response was an error; failed_response: Out(2),
+    that BRESP; sent: Out, strobe per beat.
     """
 
     def __init__(self, *, depth: int = 512) -> None:
@@ -47,6 +49,7 @@ class WritePort(wiring.Component):
                 "windows": In(WINDOW_SET),
                 "flush": In(1),
                 "idle": Out(1),
+                "resets": In(2),
                 "drained": Out(1),
                 "violation": Out(1),
                 "failed": Out(1),
@@ -59,10 +62,10 @@ class WritePort(wiring.Component):
         m = Module()
         planner = BurstPlanner()
         m.submodules.planner = ResetInserter(self.flush)(planner)
-        m.submodules.beats = beats = BlockFifo(width=PORT_BITS, depth=self.depth)
-        m.submodules.bursts = bursts = fifo.SyncFIFO(
-            width=len(planner.burst.p.beats), depth=BURST_QUEUE_DEPTH
-        )
+        beats = BlockFifo(width=PORT_BITS, depth=self.depth)
+        m.submodules.beats = ResetInserter(self.resets[0])(beats)
+        bursts = fifo.SyncFIFO(width=len(planner.burst.p.beats), depth=BURST_QUEUE_DEPTH)
+        m.submodules.bursts = ResetInserter(self.resets[1])(bursts)
         wiring.connect(m, wiring.flipped(self.transfer), planner.transfer)
         m.d.comb += [getattr(self, f"aw{name}").eq(value) for name, value in SIDEBAND.items()]
         m.d.comb += [planner.windows.eq(self.windows), self.violation.eq(planner.violation)]
@@ -105,17 +108,20 @@ class WritePort(wiring.Component):
             bursts.w_data.eq(size),
             bursts.w_en.eq(issue),
         ]
+        length = data_register(m, self.awlen)
         with m.If(issue):
             m.d.sync += [
                 self.awvalid.eq(1),
                 address.eq(planner.burst.p.address),
-                self.awlen.eq(size - 1),
+                length.eq(size - 1),
             ]
         with m.Elif(self.awready):
             m.d.sync += self.awvalid.eq(0)
 
         # Data channel: the beats of one burst after the other, through an output register.
-        left = Signal.like(size)  # beats of the current burst not yet in the output register
+        left = Signal.like(
+            size, reset_less=True
+        )  # beats of the current burst not yet in the output register
         some, last = Signal(), Signal()  # left is not 0; left is 1
         load = Signal()
         m.d.comb += [
@@ -144,8 +150,9 @@ class WritePort(wiring.Component):
             words.append(word)
             valids.append(valid)
         m.d.comb += [self.wvalid.eq(valids[0]), self.wdata.eq(Cat(words))]
+        final = data_register(m, self.wlast)
         with m.If(load):
-            m.d.sync += self.wlast.eq(last)
+            m.d.sync += final.eq(last)
         m.d.sync += self.sent.eq(self.wvalid & self.wready)
 
         # Response channel.
@@ -154,8 +161,11 @@ class WritePort(wiring.Component):
             self.idle.eq(~planner.busy & quiet),
             self.drained.eq(self.idle & (beats.count == 0)),
         ]
+        response = data_register(m, self.failed_response)
         with m.If(self.flush):
             m.d.sync += self.failed.eq(0)
         with m.Elif(self.bvalid & self.bresp[1] & ~self.failed):
-            m.d.sync += [self.failed.eq(1), self.failed_response.eq(self.bresp)]
+            m.d.sync += [self.failed.eq(1), response.eq(self.bresp)]
+        flags = (available, change, unanswered, covered, quiet, some, last, *valids)
+        clear(m, self.resets[1], (*flags, self.awvalid, self.room, self.sent, self.failed))
         return m
