@@ -55,8 +55,10 @@ class MappedDesign:
         return sorted(found, key=lambda item: -item[1].levels)
 
     def wide_nets(self, above: int) -> list[tuple[Block, FanOut]]:
-        """Nets with more than `above` loads, widest first."""
+        """Nets with more than `above` loads, widest first; those of the top's pins as well."""
         found = [(b, f) for b in self.blocks.values() for f in b.timing.fan_out if f.loads > above]
+        top = self.blocks[self.top]
+        found += [(top, f) for f in top.timing.outside.fan_out if f.loads > above]
         return sorted(found, key=lambda item: -item[1].loads)
 
 

@@ -52,6 +52,15 @@ class Outside:
     through: Mapping[Pin, tuple[tuple[Pin, int], ...]]
     loads: Mapping[Pin, tuple[int, int]]
 
+    @property
+    def fan_out(self) -> tuple[FanOut, ...]:
+        """Widest net of every port."""
+        widest: dict[str, FanOut] = {}
+        for (port, _), (loads, control) in self.loads.items():
+            if port not in widest or loads > widest[port].loads:
+                widest[port] = FanOut(loads, control, port)
+        return tuple(widest.values())
+
 
 @dataclass(frozen=True)
 class ModuleTiming:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fpga_gen.errors import ToolError
-from fpga_gen.synth.levels import Outside, analyse
+from fpga_gen.synth.design import Block, MappedDesign
+from fpga_gen.synth.levels import FanOut, Outside, analyse
 from fpga_gen.synth.netlist import Cell, Netlist
 
 
@@ -82,6 +83,19 @@ def test_loads_are_counted_through_borders():
              *[Cell(f"u{n}", "child", {}, {"in": (11,)}) for n in range(2)]]  # fmt: skip
     (widest, *_) = analyse(netlist(cells, names={11: "valid"}), {"child": child}).fan_out
     assert (widest.net, widest.loads, widest.control) == ("valid", 100, 60)
+
+
+def test_nets_of_the_pins_of_the_top_are_wide_nets():
+    """A reset pin with 70 loads; a clock is no load."""
+    pins = {"C": (1,), "CE": ("1",)}
+    flops = [
+        Cell(f"f{n}", "FDRE", {}, {**pins, "D": (9,), "Q": (100 + n,), "R": (2,)})
+        for n in range(70)
+    ]
+    top = netlist(flops, [("clk", (1,)), ("rst", (2,)), ("data", (9, 10))])
+    block = Block("top", "", 1, top.cost, analyse(top, {}))
+    nets = {f for _, f in MappedDesign("top", {"top": block}).wide_nets(64)}
+    assert nets == {FanOut(70, 0, "data"), FanOut(70, 70, "rst")}
 
 
 def test_block_memories_and_multipliers_without_output_register_start_late():
