@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.loader import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.resets import data_register
 from fpga_gen.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, Op, words_of
 from fpga_gen.registers import ErrorCode
 
@@ -66,6 +67,7 @@ class Decoder(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         self.pc = Signal(len(self.end), reset_less=True)
+        self.index = data_register(m, self.table_index)
         self.take = Signal()  # the word at `pc` is used in this cycle
         m.d.comb += self.address.eq((self.pc + self.take)[: len(self.address)])
         # Header of the instruction being decoded.
@@ -111,9 +113,9 @@ class Decoder(wiring.Component):
     def _checks(self, m: Module) -> None:
         """What the states decide on, one cycle late."""
         p, walk, vector = self.params, self.walk, self.vector
-        self.wrong_walk, self.wrong_vector = Signal(), Signal()
+        self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.single = {
-            name: Signal(name=f"single_{name}")
+            name: Signal(name=f"single_{name}", reset_less=True)
             for name in ("n_blocks", "n_taps", "y_words", "x_words")
         }
         m.d.sync += [
@@ -192,7 +194,7 @@ class Decoder(wiring.Component):
                 with m.If(self.pc >= self.end):
                     self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
             with m.Else():
-                m.d.sync += [at.eq(0), complete.eq(0), self.table_index.eq(0)]
+                m.d.sync += [at.eq(0), complete.eq(0), self.index.eq(0)]
                 m.next = "CHECK"
                 with m.If(walk.op > max(Op)):
                     self._fail(m, ErrorCode.BAD_INSTRUCTION)
@@ -220,7 +222,7 @@ class Decoder(wiring.Component):
                     m.next = "DECODED"
 
     def _enter_table(self, m: Module, count: Value, single: ValueLike, state: str) -> None:
-        m.d.sync += [self.table_index.eq(0), self.left.eq(count), self.final.eq(single)]
+        m.d.sync += [self.index.eq(0), self.left.eq(count), self.final.eq(single)]
         m.next = state
 
     def _table_states(self, m: Module) -> None:
@@ -233,7 +235,7 @@ class Decoder(wiring.Component):
             with m.State(state):
                 m.d.comb += [write.eq(1), self.take.eq(1)]
                 m.d.sync += [
-                    self.table_index.eq(self.table_index + 1),
+                    self.index.eq(self.index + 1),
                     self.left.eq(self.left - 1),
                     self.final.eq(self.left == 2),
                 ]

@@ -65,7 +65,7 @@ class ProgramMemory(wiring.Component):
         final_part = Signal()  # `part` is the last one
         parts = [Signal.like(part, name=f"part_copy{n}", attrs=KEEP) for n in range(PART_COPIES)]
         following_part = Signal.like(part)
-        end = Signal(len(self.end), reset_less=True)
+        end = Signal(len(self.end))
         bits = 64 // PART_COPIES
         m.d.comb += [
             following_part.eq(part),

@@ -17,6 +17,7 @@ from fpga_gen.hardware.loader import COMMAND, KIND_WORDS
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.program_memory import ProgramMemory
 from fpga_gen.hardware.ram import RamShape, place_ram
+from fpga_gen.hardware.resets import data_register
 from fpga_gen.isa import HEADER_WORDS, MAX_SOURCES, MAX_TABLE, SOURCE, Op, words_of
 from fpga_gen.registers import ErrorCode
 
@@ -90,11 +91,12 @@ class Sequencer(wiring.Component):
         self._connect(m, program, decoder, dispatcher)
         self._order(m, program, decoder)
         self._tables(m, decoder, dispatcher)
+        error_code = data_register(m, self.error_code)
         m.d.sync += self.error.eq(program.overflow | decoder.failed)
         with m.If(program.overflow):
-            m.d.sync += self.error_code.eq(ErrorCode.PROGRAM_OVERFLOW)
+            m.d.sync += error_code.eq(ErrorCode.PROGRAM_OVERFLOW)
         with m.Elif(decoder.failed):
-            m.d.sync += self.error_code.eq(decoder.code)
+            m.d.sync += error_code.eq(decoder.code)
         return m
 
     def _connect(
