@@ -89,6 +89,7 @@ class BurstPlanner(wiring.Component):
         size = Signal(range(MAX_BURST + 1), reset_less=True)
         final = Signal(reset_less=True)
         splitting = Signal()
+        fresh = Signal()  # `size` was just set: `left` counts it at once, whenever it is taken
         # Copies of `offered`: for the address, for all else.
         offers = [Signal(name=f"offered_{n}", attrs=KEEP) for n in range(2)]
         offered = offers[1]
@@ -114,5 +115,8 @@ class BurstPlanner(wiring.Component):
         with m.Elif(splitting & ~offered):
             m.d.sync += [final.eq(left <= room), size.eq(Mux(left <= room, left, room))]
         with m.Elif(offered & self.burst.ready):
-            m.d.sync += [left.eq(left - size), splitting.eq(~final)]
+            m.d.sync += splitting.eq(~final)
+        m.d.sync += fresh.eq(splitting & ~offered)
+        with m.If(fresh):
+            m.d.sync += left.eq(left - size)
         return m

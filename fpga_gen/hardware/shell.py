@@ -110,12 +110,12 @@ class Shell(wiring.Component):
             control.engine_done.eq(self.done),
             self.start.eq(control.start),
             self.soft_reset.eq(control.soft_reset),
+            read.flush.eq(control.soft_reset),
         ]
         # One cycle late; a drain and the end of a run last for many.
         m.d.sync += [
             control.writes_done.eq(self.store_idle),
             control.drained.eq(read.idle & write.drained),
-            read.flush.eq(control.soft_reset),
             write.flush.eq(control.soft_reset),
         ]
         for name in ("busy", "draining", "done", "error", "error_code", "error_info"):
@@ -274,17 +274,17 @@ class Shell(wiring.Component):
         for k in range(MAX_PORTS):
             if k < read.ports:
                 events[f"read_beats_{k}"] = read.received[k]
+        # All one cycle late, clears as well: `start` has other loads.
+        clear = Signal()
+        m.d.sync += clear.eq(self.start)
         for name, event in events.items():
             m.submodules[f"count_{name}"] = counter = Counter()
-            m.d.comb += [
-                counter.tick.eq(event),
-                counter.clear.eq(self.start),
-                getattr(csr, name).eq(counter.value),
-            ]
+            m.d.sync += counter.tick.eq(event)
+            m.d.comb += [counter.clear.eq(clear), getattr(csr, name).eq(counter.value)]
         m.submodules.log = log = LayerLog()
+        m.d.sync += log.layer_start.eq(self.layer_start & control.running)
         m.d.comb += [
-            log.layer_start.eq(self.layer_start & control.running),
-            log.clear.eq(self.start),
+            log.clear.eq(clear),
             log.cycles.eq(csr.cycles),
             log.select.eq(csr.layer_select),
             csr.layer_index.eq(log.index),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET
 from fpga_gen.hardware.axi_names import READ, prefixed
+from fpga_gen.hardware.fan_out import copies
 from fpga_gen.hardware.params import PORT_BITS
 from fpga_gen.hardware.read_dma import ReadPort
 
@@ -26,7 +27,8 @@ class StreamDma(wiring.Component):
     with one port, one cycle more per further port.
 
     Members: m_axi_<k>_*: read channels; descriptor: In stream(TRANSFER); words: Out
-    stream(ports*128); windows: In; flush: In, see ReadPort; idle: Out; violation, failed,
+    stream(ports*128); windows: In; flush: In, see ReadPort,
+    one cycle late, no descriptor is taken then; idle: Out; violation, failed,
     received: Out(ports); failed_response: Out, 2 bits per port.
     """
 
@@ -53,12 +55,13 @@ class StreamDma(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        flush, *port_flush = copies(m, self.flush, 1 + self.ports, "flush", reset_less=False)
         queue = fifo.SyncFIFO(width=TRANSFER.size, depth=QUEUE_DEPTH)
-        m.submodules.queue = ResetInserter(self.flush)(queue)
+        m.submodules.queue = ResetInserter(flush)(queue)
         m.d.comb += [
             queue.w_data.eq(self.descriptor.payload),
             queue.w_en.eq(self.descriptor.valid),
-            self.descriptor.ready.eq(queue.w_rdy),
+            self.descriptor.ready.eq(queue.w_rdy & ~flush),
         ]
 
         # One descriptor becomes one transfer per port, handed out port after port.
@@ -67,7 +70,7 @@ class StreamDma(wiring.Component):
         ports, lanes = [], []
         for k in range(self.ports):
             lane_queue = fifo.SyncFIFO(width=TRANSFER.size, depth=LANE_QUEUE_DEPTH)
-            m.submodules[f"lane{k}"] = ResetInserter(self.flush)(lane_queue)
+            m.submodules[f"lane{k}"] = ResetInserter(flush)(lane_queue)
             m.submodules[f"port{k}"] = port = ReadPort(depth=self.depth)
             m.d.comb += [
                 lane_queue.w_data.eq(transfer),
@@ -76,7 +79,7 @@ class StreamDma(wiring.Component):
                 port.transfer.valid.eq(lane_queue.r_rdy),
                 lane_queue.r_en.eq(port.transfer.ready),
                 port.windows.eq(self.windows),
-                port.flush.eq(self.flush),
+                port.flush.eq(port_flush[k]),
             ]
             for name, member in READ.items():
                 inner, outer = getattr(port, name), getattr(self, f"m_axi_{k}_{name}")
@@ -89,7 +92,7 @@ class StreamDma(wiring.Component):
             queue.r_en.eq(~lane.any()),
             taken.eq((lane & Cat(q.w_rdy for q in lanes)).any()),
         ]
-        with m.If(self.flush):
+        with m.If(flush):
             m.d.sync += lane.eq(0)
         with m.Elif(queue.r_en & queue.r_rdy):
             m.d.sync += [

@@ -25,6 +25,8 @@ from fpga_gen.hardware.mac_leaf import emit_leaf
 from fpga_gen.hardware.params import PORT_BITS, SMALL
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
+from fpga_gen.synth.design import analyse_design
+from fpga_gen.synth.flow import MAX_FAN_OUT
 from fpga_gen.synth.known import HASHED, known_design
 from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.yosys import map_modules
@@ -40,9 +42,12 @@ def mapped(texts: dict[str, str], name: str, family: str = "xcup"):
 
 
 def test_feature_memory_is_ultraram_where_the_family_has_it():
-    bank = mapped(feature_memory.emit_bank(ZCU104), feature_memory.BANK_MODULE)
+    name = feature_memory.BANK_MODULE
+    hierarchy = split_modules({f"{name}.v": feature_memory.emit_bank(ZCU104)[name]})
+    bank = analyse_design(hierarchy, map_modules(hierarchy, "xcup"), name)
     assert bank.cost.uram == 4  # 8192 rows x 16 bytes
     assert bank.cost.bram36 == bank.cost.lut_memory == 0
+    assert not bank.wide_nets(MAX_FAN_OUT)
 
 
 def test_feature_memory_of_7_series_is_block_ram():
