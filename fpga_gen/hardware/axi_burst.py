@@ -8,8 +8,9 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.axi_names import BEAT_ADDRESS_BITS, MAX_BURST
+from fpga_gen.hardware.axi_names import BEAT_ADDRESS_BITS
 from fpga_gen.hardware.fan_out import KEEP
+from fpga_gen.hardware.params import MAX_BURST
 from fpga_gen.registers import WINDOWS
 
 TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": 24})

@@ -21,7 +21,7 @@ from fpga_gen.hardware.load_unpack import LoadUnpack
 from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.params import SAFE_STEPS, EngineParams
 from fpga_gen.hardware.sequencer import Sequencer
 from fpga_gen.hardware.store import StoreUnit
 from fpga_gen.hardware.vector import VectorUnit
@@ -89,11 +89,11 @@ class Engine(wiring.Component):
         m.submodules.exit = exit_ = ExitPath(
             p,
             drain_latency=array.drain_latency,
-            safe_steps=max(
-                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 5, 0
-            ),
+            safe_steps=SAFE_STEPS,
             write_latency=memory.write_latency,
         )
+        overwrite = min(array.overwrite_latency, pool.overwrite_latency)
+        assert beat_latency + overwrite - 5 == SAFE_STEPS
         assert pool.drain_latency == array.drain_latency
         self._sequence(m, sequencer, walker, masks, loader, unpack, vector, store, exit_)
         self._memory(m, memory, walker, vector, store, exit_)

@@ -55,7 +55,7 @@ class Shell(wiring.Component):
         words: Out stream(ports*128).
         store: In stream {offset: 32, units of 16 bytes from OUTPUT; beats: 24 of 16 bytes}.
         store_data: In stream(128), the beats of the stores in order; store_room: Out,
-            write_dma.ROOM more beats are taken after it falls.
+            params.WRITE_ROOM more beats are taken after it falls.
         store_idle: Out, all accepted stores are in memory (0 in the cycle after one is accepted).
         done: In, pulse; every store has been accepted with its data.
         error, error_code, error_info: In, pulse with a registers.ErrorCode and 16 bits of detail.
