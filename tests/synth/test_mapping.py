@@ -48,6 +48,8 @@ def test_feature_memory_is_ultraram_where_the_family_has_it():
     assert bank.cost.uram == 4  # 8192 rows x 16 bytes
     assert bank.cost.bram36 == bank.cost.lut_memory == 0
     assert not bank.wide_nets(MAX_FAN_OUT)
+    assert bank.widest.loads == 64  # a register chooses between primitives for as many bits
+    assert bank.widest.net.startswith(f"{name}_64/")
 
 
 def test_feature_memory_of_7_series_is_block_ram():
@@ -174,6 +176,7 @@ def test_a_build_finds_the_engine_only_if_every_block_is_the_same(tmp_path, monk
         "total": {"lut": 5, "ff": 6, "dsp": 7, "bram36": 0.5, "uram": 0},
         "worst": {"levels": 4, "from": "a", "to": "b"},
         "wide_nets": 3,
+        "widest": {"loads": 70, "net": "a"},
     }
     file = tmp_path / "costs.json"
     file.write_text(json.dumps({"references": [entry]}))
@@ -181,5 +184,6 @@ def test_a_build_finds_the_engine_only_if_every_block_is_the_same(tmp_path, monk
     found = known.known_design(design)
     assert found is not None
     assert (found[0].luts, found[0].bram36, found[1].worst_levels) == (5, 1, 4)
+    assert (found[1].wide_nets, found[1].widest, found[1].widest_net) == (3, 70, "a")
     changed = {**design, "leaf.v": leaf.format(name="leaf", text="input  [1:0] a;")}
     assert known.known_design(changed) is None
