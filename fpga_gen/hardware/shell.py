@@ -18,7 +18,7 @@ from fpga_gen.hardware.axi_names import (
 )
 from fpga_gen.hardware.counters import Counter, LayerLog
 from fpga_gen.hardware.csr import CsrBlock
-from fpga_gen.hardware.fan_out import KEEP
+from fpga_gen.hardware.fan_out import KEEP, copies
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
 from fpga_gen.hardware.run_control import RunControl, first_fault
 from fpga_gen.hardware.stream_dma import StreamDma
@@ -110,14 +110,14 @@ class Shell(wiring.Component):
             control.engine_done.eq(self.done),
             self.start.eq(control.start),
             self.soft_reset.eq(control.soft_reset),
-            read.flush.eq(control.soft_reset),
         ]
         # One cycle late; a drain and the end of a run last for many.
         m.d.sync += [
             control.writes_done.eq(self.store_idle),
             control.drained.eq(read.idle & write.drained),
-            write.flush.eq(control.soft_reset),
         ]
+        flush = copies(m, control.soft_reset, 2, "flush", reset_less=False)
+        m.d.comb += [read.flush.eq(flush[0]), write.flush.eq(flush[1])]
         for name in ("busy", "draining", "done", "error", "error_code", "error_info"):
             m.d.comb += getattr(csr, f"status_{name}").eq(getattr(control, name))
         m.d.sync += self.interrupt.eq(csr.control_irq_enable & (control.done | control.error))

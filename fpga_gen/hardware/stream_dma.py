@@ -27,9 +27,8 @@ class StreamDma(wiring.Component):
     with one port, one cycle more per further port.
 
     Members: m_axi_<k>_*: read channels; descriptor: In stream(TRANSFER); words: Out
-    stream(ports*128); windows: In; flush: In, see ReadPort,
-    one cycle late, no descriptor is taken then; idle: Out; violation, failed,
-    received: Out(ports); failed_response: Out, 2 bits per port.
+    stream(ports*128); windows: In; flush: In, see ReadPort, which gets it a cycle late; idle: Out;
+    violation, failed, received: Out(ports); failed_response: Out, 2 bits per port.
     """
 
     def __init__(self, *, ports: int, depth: int = 512) -> None:
@@ -55,13 +54,13 @@ class StreamDma(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        flush, *port_flush = copies(m, self.flush, 1 + self.ports, "flush", reset_less=False)
+        port_flush = copies(m, self.flush, self.ports, "port_flush", reset_less=False)
         queue = fifo.SyncFIFO(width=TRANSFER.size, depth=QUEUE_DEPTH)
-        m.submodules.queue = ResetInserter(flush)(queue)
+        m.submodules.queue = ResetInserter(self.flush)(queue)
         m.d.comb += [
             queue.w_data.eq(self.descriptor.payload),
             queue.w_en.eq(self.descriptor.valid),
-            self.descriptor.ready.eq(queue.w_rdy & ~flush),
+            self.descriptor.ready.eq(queue.w_rdy),
         ]
 
         # One descriptor becomes one transfer per port, handed out port after port.
@@ -70,7 +69,7 @@ class StreamDma(wiring.Component):
         ports, lanes = [], []
         for k in range(self.ports):
             lane_queue = fifo.SyncFIFO(width=TRANSFER.size, depth=LANE_QUEUE_DEPTH)
-            m.submodules[f"lane{k}"] = ResetInserter(flush)(lane_queue)
+            m.submodules[f"lane{k}"] = ResetInserter(self.flush)(lane_queue)
             m.submodules[f"port{k}"] = port = ReadPort(depth=self.depth)
             m.d.comb += [
                 lane_queue.w_data.eq(transfer),
@@ -92,7 +91,7 @@ class StreamDma(wiring.Component):
             queue.r_en.eq(~lane.any()),
             taken.eq((lane & Cat(q.w_rdy for q in lanes)).any()),
         ]
-        with m.If(flush):
+        with m.If(self.flush):
             m.d.sync += lane.eq(0)
         with m.Elif(queue.r_en & queue.r_rdy):
             m.d.sync += [
