@@ -3,38 +3,18 @@ faults. The expected output comes from the integer values of the graph."""
 
 from __future__ import annotations
 
-import random
 from functools import cache
 
-import cocotb
 import numpy as np
-from cocotb.triggers import RisingEdge
-from cocotbext.axi import (
-    AxiLiteBus,
-    AxiLiteMaster,
-    AxiReadBus,
-    AxiSlaveRead,
-    AxiSlaveWrite,
-    AxiWriteBus,
-)
 
 from fpga_gen.hardware.params import SMALL
 from fpga_gen.isa import Op
-from fpga_gen.registers import ErrorCode, constants
+from fpga_gen.registers import ErrorCode
 from fpga_gen.schedule.layout import unpack_output
-from rtl_tests.cocotb_common import (
-    BYTES,
-    LIMIT_US,
-    AddressWatch,
-    FaultyMemory,
-    cycles,
-    pause_all,
-    start,
-)
+from rtl_tests.cocotb_common import BYTES, Driven, R, case_of, cycles
 from rtl_tests.networks import Network, compile_network
 from tests.schedule.graphs import example
 
-R = constants()
 PROGRAM, WEIGHTS, INPUT, OUTPUT, END = 0x1_0000, 0x1_8000, 0x2_0000, 0x3_0000, 0x3_8000
 SIZE = 0x4_0000
 WATCHDOG = 1500
@@ -51,40 +31,14 @@ def network(name: str) -> Network:
     return compile_network(example(name, SMALL), SMALL)
 
 
-class System:
+class System(Driven):
     """The accelerator, its memory of random bytes and its driver."""
 
-    def __init__(self, dut, rng: random.Random) -> None:
-        self.dut, self.rng = dut, rng
-        self.memory = FaultyMemory(SIZE)
+    def __init__(self, dut, rng) -> None:
+        super().__init__(dut, rng, SIZE, SMALL.ports)
 
-    async def set_up(self, pause: float = 0.3) -> None:
-        dut = self.dut
-        self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
-        reads, writes = (bus.from_prefix(dut, "m_axi_0") for bus in (AxiReadBus, AxiWriteBus))
-        self.reader = AxiSlaveRead(reads, dut.clk, dut.rst, target=self.memory)
-        self.writer = AxiSlaveWrite(writes, dut.clk, dut.rst, target=self.memory)
-        await start(dut)
-        self.back_pressure(pause)
-        self.watches = [
-            AddressWatch(dut, "m_axi_0_ar", (PROGRAM, OUTPUT)),
-            AddressWatch(dut, "m_axi_0_aw", (OUTPUT, END)),
-        ]
-
-    def back_pressure(self, pause: float) -> None:
-        """Every channel of memory and driver pauses at random."""
-        memory = [self.reader.ar_channel, self.reader.r_channel]
-        memory += [self.writer.aw_channel, self.writer.w_channel, self.writer.b_channel]
-        lite = [self.csr.read_if.ar_channel, self.csr.read_if.r_channel]
-        lite += [self.csr.write_if.aw_channel, self.csr.write_if.w_channel]
-        lite += [self.csr.write_if.b_channel]
-        pause_all(memory + lite, self.rng, pause)
-
-    async def write(self, name: str, value: int) -> None:
-        await self.csr.write_dword(R[name], value)
-
-    async def read(self, name: str) -> int:
-        return await self.csr.read_dword(R[name])
+    async def set_up(self) -> None:
+        await self.begin(0.3, reads=(PROGRAM, OUTPUT), writes=(OUTPUT, END))
 
     async def load(self, net: Network, **changes: bytes) -> None:
         """Fill the memory with noise and the frame, and set addresses and windows.
@@ -97,30 +51,13 @@ class System:
             data = changes.get(name, getattr(net.frame, name))
             self.image[base : base + len(data)] = data
         await self.memory.write(0, bytes(self.image))
-        registers = {
-            "PROGRAM": PROGRAM, "WEIGHTS": WEIGHTS, "INPUT": INPUT, "OUTPUT": OUTPUT,
-            "WINDOW0_BASE": PROGRAM, "WINDOW0_LIMIT": OUTPUT,
-            "WINDOW1_BASE": OUTPUT, "WINDOW1_LIMIT": END,
-        }  # fmt: skip
-        for name, value in registers.items():
-            await self.write(f"{name}_LO", value)
-            await self.write(f"{name}_HI", 0)
+        await self.write_addresses(
+            PROGRAM=PROGRAM, WEIGHTS=WEIGHTS, INPUT=INPUT, OUTPUT=OUTPUT,
+            WINDOW0_BASE=PROGRAM, WINDOW0_LIMIT=OUTPUT,
+            WINDOW1_BASE=OUTPUT, WINDOW1_LIMIT=END,
+        )  # fmt: skip
         await self.write("PROGRAM_WORDS", len(net.frame.program) // BYTES)
         await self.write("WATCHDOG", WATCHDOG)
-
-    async def start(self) -> None:
-        await self.write("CONTROL", R["CONTROL_START_MASK"] | IRQ_ENABLE)
-
-    async def interrupt(self) -> int:
-        """STATUS once the interrupt is up."""
-        while not self.dut.interrupt.value:
-            await RisingEdge(self.dut.clk)
-        return await self.read("STATUS")
-
-    async def acknowledge(self) -> None:
-        await self.write("STATUS", DONE | ERROR)
-        await cycles(self.dut, 3)
-        assert self.dut.interrupt.value == 0
 
     async def good_run(self, name: str = SHORT) -> None:
         """A whole frame: outputs bit for bit, exact traffic, and no other byte written."""
@@ -155,26 +92,8 @@ class System:
         await self.acknowledge()
         await self.good_run()
 
-    async def settled(self) -> None:
-        while await self.read("STATUS") & DRAINING:
-            pass
 
-    def verify(self) -> None:
-        for watch in self.watches:
-            watch.verify()
-
-
-def case(function):
-    """A cocotb test on a System that is set up."""
-
-    async def wrapper(dut):
-        system = System(dut, random.Random(f"{cocotb.RANDOM_SEED} {function.__name__}"))
-        await system.set_up()
-        await function(system)
-        system.verify()
-
-    wrapper.__name__ = wrapper.__qualname__ = function.__name__
-    return cocotb.test(timeout_time=LIMIT_US, timeout_unit="us")(wrapper)
+case = case_of(System)
 
 
 def fetches(net: Network) -> list[tuple[int, int]]:
@@ -275,7 +194,7 @@ async def windows(system):
 @case
 async def watchdog(system):
     """Memory that stops answering, for reads and for write responses."""
-    for channel in (system.reader.r_channel, system.writer.b_channel):
+    for channel in (system.readers[0].r_channel, system.writer.b_channel):
         await system.load(network(SHORT))
         await system.start()
         await cycles(system.dut, 150)

@@ -8,12 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
-from cocotbext.axi import MemoryRegion
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiReadBus,
+    AxiSlaveRead,
+    AxiSlaveWrite,
+    AxiWriteBus,
+    MemoryRegion,
+)
+
+from fpga_gen.registers import constants
 
 BYTES = 16
 LIMIT_US = 400  # every test ends within this simulated time, at 10 ns per cycle
 MEMORY_SIZE = 1 << 22
 WINDOW = (0x10000, 0x80000)  # of the DMA blocks
+R = constants()
 
 
 class Scope:
@@ -63,6 +74,11 @@ def read_channels(side) -> list:
 def write_channels(side) -> list:
     """Channels of the writing half of an AXI master or slave."""
     return [side.aw_channel, side.w_channel, side.b_channel]
+
+
+def lite_channels(master: AxiLiteMaster) -> list:
+    """All channels of an AXI4-Lite master."""
+    return write_channels(master.write_if) + read_channels(master.read_if)
 
 
 class FaultyMemory(MemoryRegion):
@@ -151,6 +167,95 @@ class AddressWatch:
 
     def verify(self) -> None:
         assert not self.broken, self.broken[:5]
+
+
+class Driven:
+    """A design between AXI slaves on one memory of `size` bytes and the AXI4-Lite master that
+    drives it; its pins have the names of axi_names."""
+
+    def __init__(self, dut, rng: random.Random, size: int, ports: int) -> None:
+        self.dut, self.rng = dut, rng
+        self.memory = FaultyMemory(size)
+        self.watches: list[AddressWatch] = []
+        self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        self.readers = [
+            AxiSlaveRead(self._bus(AxiReadBus, k), dut.clk, dut.rst, target=self.memory)
+            for k in range(ports)
+        ]
+        bus = self._bus(AxiWriteBus, 0)
+        self.writer = AxiSlaveWrite(bus, dut.clk, dut.rst, target=self.memory)
+
+    def _bus(self, kind: type, port: int):
+        return kind.from_prefix(self.dut, f"m_axi_{port}")
+
+    async def begin(
+        self, pause: float, reads: tuple[int, int], writes: tuple[int, int], **inputs: int
+    ) -> None:
+        """Clock, inputs and reset; from now on all channels pause, and the addresses are watched
+        to lie in these byte ranges."""
+        await start(self.dut, **inputs)
+        self.back_pressure(pause)
+        for k in range(len(self.readers)):
+            self.watches.append(AddressWatch(self.dut, f"m_axi_{k}_ar", reads))
+        self.watches.append(AddressWatch(self.dut, "m_axi_0_aw", writes))
+
+    def back_pressure(self, pause: float) -> None:
+        """Every channel of memory and driver pauses at random."""
+        for reader in self.readers:
+            pause_all(read_channels(reader), self.rng, pause)
+        pause_all(write_channels(self.writer) + lite_channels(self.csr), self.rng, pause)
+
+    async def write(self, name: str, value: int) -> None:
+        await self.csr.write_dword(R[name], value)
+
+    async def read(self, name: str) -> int:
+        return await self.csr.read_dword(R[name])
+
+    async def write_addresses(self, **values: int) -> None:
+        """Write register pairs <name>_LO, <name>_HI."""
+        for name, value in values.items():
+            await self.write(f"{name}_LO", value)
+            await self.write(f"{name}_HI", 0)
+
+    async def start(self) -> None:
+        await self.write("CONTROL", R["CONTROL_START_MASK"] | R["CONTROL_IRQ_ENABLE_MASK"])
+
+    async def interrupt(self) -> int:
+        """STATUS once the interrupt is up."""
+        while not self.dut.interrupt.value:
+            await RisingEdge(self.dut.clk)
+        return await self.read("STATUS")
+
+    async def acknowledge(self) -> None:
+        """Clear done and error; the interrupt falls."""
+        await self.write("STATUS", R["STATUS_DONE_MASK"] | R["STATUS_ERROR_MASK"])
+        await cycles(self.dut, 3)
+        assert self.dut.interrupt.value == 0
+
+    async def settled(self) -> None:
+        while await self.read("STATUS") & R["STATUS_DRAINING_MASK"]:
+            pass
+
+    def verify(self) -> None:
+        for watch in self.watches:
+            watch.verify()
+
+
+def case_of(system_class: type[Driven]):
+    """Decorator of cocotb tests: the test gets a system that is set up, and its addresses are
+    verified afterwards."""
+
+    def decorate(function):
+        async def wrapper(dut):
+            system = system_class(dut, random.Random(f"{cocotb.RANDOM_SEED} {function.__name__}"))
+            await system.set_up()
+            await function(system)
+            system.verify()
+
+        wrapper.__name__ = wrapper.__qualname__ = function.__name__
+        return cocotb.test(timeout_time=LIMIT_US, timeout_unit="us")(wrapper)
+
+    return decorate
 
 
 def windows(*ranges: tuple[int, int]) -> int:

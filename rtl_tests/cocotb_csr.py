@@ -9,16 +9,14 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from fpga_gen.registers import REGISTERS, register
-from rtl_tests.cocotb_common import LIMIT_US, Scope, pause_all, start
+from rtl_tests.cocotb_common import LIMIT_US, Scope, lite_channels, pause_all, start
 
 
 async def set_up(top, rng, pause: float = 0.3):
     dut = Scope(top, "csr")
     master = AxiLiteMaster(AxiLiteBus.from_prefix(top, "csr__s_axi"), dut.clk, dut.rst)
     await start(dut)
-    side_w, side_r = master.write_if, master.read_if
-    channels = [side_w.aw_channel, side_w.w_channel, side_w.b_channel]
-    pause_all([*channels, side_r.ar_channel, side_r.r_channel], rng, pause)
+    pause_all(lite_channels(master), rng, pause)
     return dut, master
 
 

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import cocotb
-from cocotb.triggers import FallingEdge, RisingEdge
-from cocotbext.axi import (
-    AxiLiteBus,
-    AxiLiteMaster,
-    AxiReadBus,
-    AxiSlaveRead,
-    AxiSlaveWrite,
-    AxiWriteBus,
-)
+from cocotb.triggers import FallingEdge
 
-from fpga_gen.registers import ErrorCode, constants
-from rtl_tests.cocotb_common import (
-    BYTES,
-    LIMIT_US,
-    AddressWatch,
-    FaultyMemory,
-    cycles,
-    pause_all,
-    receive,
-    send,
-    start,
-)
+from fpga_gen.registers import ErrorCode
+from rtl_tests.cocotb_common import BYTES, Driven, R, case_of, cycles, receive, send
 
 PORTS = 2
-R = constants()
 PROGRAM, WEIGHTS, INPUT, OUTPUT = 0x11000, 0x20000, 0x30000, 0x50000
 WINDOW0, WINDOW1 = (0x10000, 0x40000), (0x50000, 0x60000)
 PROGRAM_WORDS = 6
@@ -43,28 +22,20 @@ def store(offset: int, beats: int) -> int:
     return offset // BYTES | beats << 32
 
 
-class System:
+class System(Driven):
     """The shell, its memory and its registers."""
 
-    def __init__(self, dut, rng: random.Random) -> None:
-        self.dut, self.rng = dut, rng
-        self.memory = FaultyMemory(WINDOW1[1])
-        self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+    def __init__(self, dut, rng) -> None:
+        super().__init__(dut, rng, WINDOW1[1], PORTS)
         self.image = rng.randbytes(WINDOW1[1])
 
-    async def set_up(self, pause: float = 0.3) -> None:
-        dut = self.dut
+    async def set_up(self) -> None:
         await self.memory.write(0, self.image)
-        readers = [
-            AxiSlaveRead(
-                AxiReadBus.from_prefix(dut, f"m_axi_{k}"), dut.clk, dut.rst, target=self.memory
-            )
-            for k in range(PORTS)
-        ]
-        bus = AxiWriteBus.from_prefix(dut, "m_axi_0")
-        writer = AxiSlaveWrite(bus, dut.clk, dut.rst, target=self.memory)
-        await start(
-            dut,
+        whole = (WINDOW0[0], WINDOW1[1])
+        await self.begin(
+            0.3,
+            reads=whole,
+            writes=whole,
             fetch__valid=0,
             words__ready=0,
             store__valid=0,
@@ -78,42 +49,14 @@ class System:
             count_stall_input=0,
             layer_start=0,
         )
-        for reader in readers:
-            pause_all([reader.ar_channel, reader.r_channel], self.rng, pause)
-        pause_all([writer.aw_channel, writer.w_channel, writer.b_channel], self.rng, pause)
-        whole = (WINDOW0[0], WINDOW1[1])
-        self.watches = [AddressWatch(dut, f"m_axi_{k}_ar", whole) for k in range(PORTS)]
-        self.watches.append(AddressWatch(dut, "m_axi_0_aw", whole))
-        for name, value in {
-            "PROGRAM": PROGRAM,
-            "WEIGHTS": WEIGHTS,
-            "INPUT": INPUT,
-            "OUTPUT": OUTPUT,
-            "WINDOW0_BASE": WINDOW0[0],
-            "WINDOW0_LIMIT": WINDOW0[1],
-            "WINDOW1_BASE": WINDOW1[0],
-            "WINDOW1_LIMIT": WINDOW1[1],
-        }.items():
-            await self.write(f"{name}_LO", value)
-            await self.write(f"{name}_HI", 0)
+        await self.write_addresses(
+            PROGRAM=PROGRAM, WEIGHTS=WEIGHTS, INPUT=INPUT, OUTPUT=OUTPUT,
+            WINDOW0_BASE=WINDOW0[0], WINDOW0_LIMIT=WINDOW0[1],
+            WINDOW1_BASE=WINDOW1[0], WINDOW1_LIMIT=WINDOW1[1],
+        )  # fmt: skip
         await self.write("PROGRAM_WORDS", PROGRAM_WORDS)
         await self.write("WATCHDOG", 2000)
         await self.write("CONTROL", R["CONTROL_IRQ_ENABLE_MASK"])
-
-    async def write(self, name: str, value: int) -> None:
-        await self.csr.write_dword(R[name], value)
-
-    async def read(self, name: str) -> int:
-        return await self.csr.read_dword(R[name])
-
-    async def start(self) -> None:
-        await self.write("CONTROL", R["CONTROL_START_MASK"] | R["CONTROL_IRQ_ENABLE_MASK"])
-
-    async def interrupt(self) -> int:
-        """STATUS once the interrupt is up."""
-        while not self.dut.interrupt.value:
-            await RisingEdge(self.dut.clk)
-        return await self.read("STATUS")
 
     async def expect_error(self, code: ErrorCode, info: int | None = None) -> None:
         """The run ends with this error, drains, and a whole run succeeds afterwards."""
@@ -127,20 +70,12 @@ class System:
         self.memory.bad = range(0)
         await good_run(self)
 
-    async def settled(self) -> None:
-        while await self.read("STATUS") & R["STATUS_DRAINING_MASK"]:
-            pass
-
     def words(self, address: int, words: int) -> list[int]:
         out = []
         for i in range(words):
             beats = [address + (k * words + i) * BYTES for k in range(PORTS)]
             out.append(int.from_bytes(b"".join(self.image[a : a + BYTES] for a in beats), "little"))
         return out
-
-    def verify(self) -> None:
-        for watch in self.watches:
-            watch.verify()
 
 
 async def pulse(dut, name: str) -> None:
@@ -190,24 +125,12 @@ async def good_run(system: System) -> None:
         starts.append(await system.read("LAYER_START"))
     cycles_of_run = await system.read("CYCLES")
     assert 0 < starts[0] < starts[1] < cycles_of_run < 4000
-    await system.write("STATUS", R["STATUS_DONE_MASK"])
-    await cycles(dut, 3)
-    assert dut.interrupt.value == 0
+    await system.acknowledge()
     assert await system.read("STATUS") == 0
     system.verify()
 
 
-def case(function):
-    """A cocotb test on a System that is set up."""
-
-    async def wrapper(dut):
-        system = System(dut, random.Random(f"{cocotb.RANDOM_SEED} {function.__name__}"))
-        await system.set_up()
-        await function(system)
-        system.verify()
-
-    wrapper.__name__ = wrapper.__qualname__ = function.__name__
-    return cocotb.test(timeout_time=LIMIT_US, timeout_unit="us")(wrapper)
+case = case_of(System)
 
 
 @case

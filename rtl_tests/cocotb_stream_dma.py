@@ -10,33 +10,30 @@ from cocotbext.axi import AxiRamRead, AxiReadBus
 from rtl_tests.cocotb_common import (
     BYTES,
     LIMIT_US,
-    AddressWatch,
+    WINDOW,
     Scope,
     cycles,
-    pause_all,
+    flush,
+    read_channels,
     receive,
     send,
-    start,
+    start_dma,
     transfer,
-    windows,
 )
 
 PORTS = 2
-WINDOW = (0x10000, 0x80000)
 
 
 async def set_up(dut, rng, pause: float):
     """(image, watches): both memories hold the same random image."""
     image = rng.randbytes(WINDOW[1])
-    rams, watches = [], []
+    memories = {}
     for k in range(PORTS):
         bus = AxiReadBus.from_prefix(dut.top, f"stream__m_axi_{k}")
-        rams.append(AxiRamRead(bus, dut.clk, dut.rst, size=len(image)))
-        rams[k].write(0, image)
-    await start(dut, descriptor__valid=0, words__ready=0, flush=0, windows=windows(WINDOW))
-    for k, ram in enumerate(rams):
-        pause_all([ram.ar_channel, ram.r_channel], rng, pause + 0.1 * k)
-        watches.append(AddressWatch(dut, f"m_axi_{k}_ar", WINDOW))
+        ram = AxiRamRead(bus, dut.clk, dut.rst, size=len(image))
+        ram.write(0, image)
+        memories[f"m_axi_{k}_ar"] = (read_channels(ram), pause + 0.1 * k)
+    watches = await start_dma(dut, rng, memories, descriptor__valid=0, words__ready=0)
     return image, watches
 
 
@@ -88,13 +85,7 @@ async def flush_in_the_middle_then_good(top):
         old = [transfer(WINDOW[0] + 0x1000 * i, 100) for i in range(8)]
         await send(dut, "descriptor", old, rng, gap=0)
         await cycles(dut, wait)
-        dut.flush.value = 1
-        await cycles(dut, 4)
-        while not dut.idle.value:
-            assert dut.words__valid.value == 0
-            await cycles(dut, 1)
-        dut.flush.value = 0
-        await cycles(dut, 1)
+        await flush(dut, "idle", silent="words")
         good = (WINDOW[0] + 0x2030, 75)
         cocotb.start_soon(send(dut, "descriptor", [transfer(*good)], rng))
         assert await receive(dut, "words", 75, rng) == words_of(image, *good)

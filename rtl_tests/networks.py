@@ -16,7 +16,7 @@ from fpga_gen.schedule.interpreter import TracedMap
 from fpga_gen.schedule.layout import pack_input, unpack_output
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.simulate.build import build_simulator
-from fpga_gen.simulate.device import BANK_NAME, SimulatedDevice
+from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame, finish_program, load_frame, start_program
 from fpga_gen.simulation_trace import TraceRecorder
 from rtl_tests.verilator import CACHE
@@ -70,9 +70,9 @@ def accelerator(params: EngineParams, folder: Path) -> Path:
 def fill_with_noise(device: SimulatedDevice, output: np.ndarray, seed: int) -> None:
     """Random bytes in the feature-map memory and the output buffer: nothing may count on zeros."""
     rng = np.random.default_rng(seed)
-    banks = [a for name, a in device.memories().items() if BANK_NAME.search(name)]
+    banks = device.banks()
     assert len(banks) == device.params.banks
-    for array in (*banks, output):
+    for array in (*(part for parts in banks.values() for part in parts), output):
         array[:] = rng.integers(0, 256, array.shape, np.uint8)
 
 

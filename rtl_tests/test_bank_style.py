@@ -33,8 +33,10 @@ def test_block_banks(family: str, cell: str, channels: int, rows: int, tmp_path:
 
 @pytest.mark.timeout(900)  # compiles a simulator
 def test_both_kinds_of_banks(tmp_path: Path):
-    """Maps that lie partly in URAM and partly in block RAM are traced and right."""
-    params = replace(SMALL, bram_banks=1)
+    """Maps that lie partly in URAM, in two parts of a word, and partly in block RAM are traced and
+    right."""
+    params = replace(SMALL, in_channels=16, bram_banks=1)
     network = compile_network(example("block", params), params)
     with SimulatedDevice(accelerator(params, tmp_path), params) as device:
+        assert sorted(len(parts) for parts in device.banks().values()) == [1, 2, 2, 2]
         assert run_network(device, network).cycles > 0

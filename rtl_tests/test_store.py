@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.hardware.params import PORT_BITS, SMALL
+from fpga_gen.hardware.params import PORT_BITS, SMALL, WRITE_ROOM
 from fpga_gen.hardware.store import StoreUnit
-from fpga_gen.hardware.write_dma import ROOM
 from fpga_gen.isa import Op
 from rtl_tests.axi_bench import simulate
 from rtl_tests.word_memory import WordMemory, header
@@ -63,7 +62,7 @@ class Surroundings:
             if valid:
                 self.beats.append(data)
             late = 0 if room else late + valid
-            assert late <= ROOM, "more beats than the port takes"
+            assert late <= WRITE_ROOM, "more beats than the port takes"
             self.requests += request
             self.reads += read
 

@@ -51,7 +51,10 @@ def synth(settings: Settings, directory: Path, paths: int) -> None:
     settings.say(f"deepest path: {timing.worst_levels} levels, {timing.start} -> {timing.end}")
     for block, path in deep[:paths]:
         settings.say(f"  {path.levels:2} levels  {block.name}: {path.start} -> {path.end}")
-    settings.say(f"nets with more than {MAX_FAN_OUT} loads: {len(wide)}")
+    settings.say(
+        f"nets with more than {MAX_FAN_OUT} loads: {len(wide)}; the widest has {timing.widest}, "
+        f"{timing.widest_net}"
+    )
     for block, net in wide[:paths]:
         control = f" ({net.control} enables and resets)" if net.control else ""
         settings.say(f"  {net.loads:5} loads{control}  {block.name}: {net.net}")

@@ -8,8 +8,9 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.axi_names import BEAT_ADDRESS_BITS, MAX_BURST
+from fpga_gen.hardware.axi_names import BEAT_ADDRESS_BITS
 from fpga_gen.hardware.fan_out import KEEP
+from fpga_gen.hardware.params import MAX_BURST
 from fpga_gen.registers import WINDOWS
 
 TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": 24})
@@ -89,6 +90,7 @@ class BurstPlanner(wiring.Component):
         size = Signal(range(MAX_BURST + 1), reset_less=True)
         final = Signal(reset_less=True)
         splitting = Signal()
+        fresh = Signal()  # `size` was just set: `left` counts it at once, whenever it is taken
         # Copies of `offered`: for the address, for all else.
         offers = [Signal(name=f"offered_{n}", attrs=KEEP) for n in range(2)]
         offered = offers[1]
@@ -114,5 +116,8 @@ class BurstPlanner(wiring.Component):
         with m.Elif(splitting & ~offered):
             m.d.sync += [final.eq(left <= room), size.eq(Mux(left <= room, left, room))]
         with m.Elif(offered & self.burst.ready):
-            m.d.sync += [left.eq(left - size), splitting.eq(~final)]
+            m.d.sync += splitting.eq(~final)
+        m.d.sync += fresh.eq(splitting & ~offered)
+        with m.If(fresh):
+            m.d.sync += left.eq(left - size)
         return m

@@ -15,7 +15,6 @@ _ROW = 16  # registers read by the first multiplexer stage
 _OFFSET_BITS = ADDRESS_BITS - 2
 READ_PART = 8  # bits of a row with one copy of the read offset
 RESET_BITS = 48  # register bits with one copy of the reset
-WRITE_COPIES = 3  # of the write offset and the byte strobes
 
 
 class CsrBlock(wiring.Component):
@@ -80,15 +79,10 @@ class CsrBlock(wiring.Component):
     def _write_side(self, m: Module) -> None:
         have_address, have_data, commit = Signal(), Signal(), Signal()
         self.flags += [have_address, have_data]
-        # Copies, each for some of the registers.
-        offsets = [
-            Signal(_OFFSET_BITS, name=f"write_offset_{n}", reset_less=True, attrs=KEEP)
-            for n in range(WRITE_COPIES)
-        ]
-        strobes = [
-            Signal(4, name=f"strobe_{n}", reset_less=True, attrs=KEEP) for n in range(WRITE_COPIES)
-        ]
+        offset = Signal(_OFFSET_BITS, name="write_offset", reset_less=True)
+        strobe = Signal(4, reset_less=True)
         word = Signal(32, reset_less=True)
+        mask = Cat(bit.replicate(8) for bit in strobe)
         m.d.comb += [
             self.s_axi_awready.eq(self.awake & ~have_address),
             self.s_axi_wready.eq(self.awake & ~have_data),
@@ -99,31 +93,30 @@ class CsrBlock(wiring.Component):
             m.d.sync += have_address.eq(0)
         with m.Elif(self.s_axi_awvalid & self.s_axi_awready):
             m.d.sync += have_address.eq(1)
-            m.d.sync += [offset.eq(self.s_axi_awaddr[2:]) for offset in offsets]
+            m.d.sync += offset.eq(self.s_axi_awaddr[2:])
         with m.If(commit):
             m.d.sync += have_data.eq(0)
         with m.Elif(self.s_axi_wvalid & self.s_axi_wready):
-            m.d.sync += [have_data.eq(1), word.eq(self.s_axi_wdata)]
-            m.d.sync += [strobe.eq(self.s_axi_wstrb) for strobe in strobes]
+            m.d.sync += [have_data.eq(1), word.eq(self.s_axi_wdata), strobe.eq(self.s_axi_wstrb)]
         with m.If(commit):
             m.d.sync += self.s_axi_bvalid.eq(1)
         with m.Elif(self.s_axi_bready):
             m.d.sync += self.s_axi_bvalid.eq(0)
 
-        writable = [register for register in REGISTERS if register.access != "ro"]
-        for at, register in enumerate(writable):
-            copy = at * WRITE_COPIES // len(writable)
-            offset = offsets[copy]
-            mask = Cat(bit.replicate(8) for bit in strobes[copy])
+        for register in (r for r in REGISTERS if r.access != "ro"):
+            # One cycle late; until then nothing can replace the word.
             hit = Signal(name=f"write_{register.name.lower()}")
-            m.d.comb += hit.eq(commit & (offset == register.offset // 4))
+            m.d.sync += hit.eq(commit & (offset == register.offset // 4))
             for field in register.fields:
                 port = register.port(field)
                 bits = slice(field.lsb, field.lsb + field.bits)
                 if field.access == "rw":
-                    value = getattr(self, port)
-                    with m.If(hit):
-                        m.d.sync += value.eq((value & ~mask[bits]) | (word[bits] & mask[bits]))
+                    for lane, enable in enumerate(strobe):
+                        low, high = max(8 * lane, bits.start), min(8 * lane + 8, bits.stop)
+                        if low < high:
+                            with m.If(hit & enable):
+                                part = slice(low - field.lsb, high - field.lsb)
+                                m.d.sync += getattr(self, port)[part].eq(word[low:high])
                 elif field.access != "ro":
                     suffix = "_clear" if field.access == "w1c" else ""
                     m.d.sync += getattr(self, port + suffix).eq(

@@ -21,7 +21,7 @@ from fpga_gen.hardware.load_unpack import LoadUnpack
 from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.params import SAFE_STEPS, EngineParams
 from fpga_gen.hardware.resets import RESET_LATENCY, data_register, reset_tree
 from fpga_gen.hardware.run_control import RESET_CYCLES, SETTLE_CYCLES
 from fpga_gen.hardware.sequencer import Sequencer
@@ -96,11 +96,11 @@ class Engine(wiring.Component):
         exit_ = ExitPath(
             p,
             drain_latency=array.drain_latency,
-            safe_steps=max(
-                beat_latency + min(array.overwrite_latency, pool.overwrite_latency) - 5, 0
-            ),
+            safe_steps=SAFE_STEPS,
             write_latency=memory.write_latency,
         )
+        overwrite = min(array.overwrite_latency, pool.overwrite_latency)
+        assert beat_latency + overwrite - 5 == SAFE_STEPS
         assert pool.drain_latency == array.drain_latency
         flags = Module()  # delay lines of the array's controls
         parts = {

@@ -120,6 +120,7 @@ class ExitSteps(wiring.Component):
             m.d.sync += [
                 self.held["limit"].eq(Mux(fields.row_mode, fields.row_width, fields.pixels)),
                 self.held["out_low"].eq(fields.out_low),
+                self.lanes.eq(fields.lanes),
             ]
         with m.If(third):
             m.d.sync += [
@@ -128,7 +129,6 @@ class ExitSteps(wiring.Component):
                 self.single_column.eq(fields.row_mode & (fields.groups_per_row == 1)),
                 self.out_step.eq(fields.out_step),
                 self.out_row_step.eq(fields.out_row_step),
-                self.lanes.eq(fields.lanes),
                 self.top_lane.eq(Mux(self.token_pool, last & ~(together - 1), last)),
                 self.odd_lanes.eq(used[0]),
             ]

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.fan_out import KEEP, LOADS, copies_for
+from fpga_gen.hardware.fan_out import KEEP, LOADS, copies, copies_for
 from fpga_gen.hardware.params import EngineParams
 
 PERIOD = 4  # memory words for PERIOD - 1 stream words
@@ -41,10 +41,25 @@ class LoadUnpack(wiring.Component):
         quarter = p.word_bits // PERIOD
         used = p.word_bits - quarter
         count, following = Signal(range(PERIOD)), Signal(range(PERIOD))
+        last = Signal()  # the next word out is the fourth
         fourth = [
             Signal(name=f"fourth_copy{n}", attrs=KEEP)
             for n in range(1 + p.load_words * copies_for(used))
         ]
+        # The last quarter of a word waits in `held` until the next one comes, with those before it
+        # in `kept`, so that all enables are registers.
+        per_copy = max(1, LOADS // quarter)
+        passing = [  # not `fourth`
+            Signal(name=f"passing_copy{n}", init=1, attrs=KEEP)
+            for n in range(-(-p.load_words // per_copy))
+        ]
+        took = copies(
+            m,
+            self.in_valid & self.in_ready & ~last,
+            p.load_words * copies_for(used - quarter),
+            "took",
+            reset_less=False,
+        )
         m.d.comb += [
             self.out_valid.eq(self.in_valid | fourth[0]),
             self.in_ready.eq(self.out_ready & ~fourth[0]),
@@ -54,12 +69,21 @@ class LoadUnpack(wiring.Component):
             m.d.comb += following.eq(0)
         with m.Elif(self.out_valid & self.out_ready & self.packed):
             m.d.comb += following.eq(count + 1)
-        m.d.sync += [count.eq(following), *(copy.eq(following == PERIOD - 1) for copy in fourth)]
+        m.d.comb += last.eq(following == PERIOD - 1)
+        m.d.sync += [count.eq(following), *(copy.eq(last) for copy in fourth)]
+        m.d.sync += [copy.eq(~last) for copy in passing]
         for k in range(p.load_words):
             word = self.in_data.word_select(k, p.word_bits)
-            kept = Signal(used, name=f"kept_{k}", reset_less=True)
-            with m.If(self.in_valid & self.in_ready):
-                m.d.sync += kept.eq(Cat(kept[quarter:], word[used:]))
+            held = Signal(quarter, name=f"held_{k}", reset_less=True)
+            older = Signal(used - quarter, name=f"kept_{k}", reset_less=True)
+            kept = Cat(older, held)
+            with m.If(passing[k // per_copy]):
+                m.d.sync += held.eq(word[used:])
+            takes = took[k * copies_for(len(older)) :]
+            for at, take in zip(range(0, len(older), LOADS), takes, strict=False):
+                part = slice(at, min(at + LOADS, len(older)))
+                with m.If(take):
+                    m.d.sync += older[part].eq(kept[quarter:][part])
             flags = fourth[1 + k * copies_for(used) :]
             parts = [
                 Mux(flag, kept[at : at + LOADS], word[at : min(at + LOADS, used)])

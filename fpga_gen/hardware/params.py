@@ -16,6 +16,10 @@ from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
 FAMILIES = ("xcup", "xc7")  # as Yosys names them
 PORT_BITS = 128  # width of one AXI master
+MAX_BURST = 64  # beats
+WRITE_BUFFER = 512  # beats in the write port: a burst is announced when its last beat is there
+WRITE_ROOM = 32  # beats that the store unit may have on their way when the port says stop
+SAFE_STEPS = 3  # exit steps of a drain that the sums of a tile just begun cannot overtake
 STORE_BYTES = 64  # most bytes that the store unit reads in one access
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
 

@@ -7,12 +7,14 @@ template below, and `Ram` is their twin for Python simulation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amaranth.hdl import ClockSignal, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+
+from fpga_gen.hardware.fan_out import LOADS
 
 _HEAD = """\
 module {name} (
@@ -73,6 +75,18 @@ _PLACE = """\
     .clk(clk), .r_addr(r_addr), .r_data(r_data[{high}:{low}]),
     .w_addr(w_addr), .word(word[{high}:{low}]), .w_en(w_en[{lane}])
   );"""
+# A deep UltraRAM is several primitives to a bit, between which a register chooses, a load for every
+# bit: one for every LOADS bits, in modules of their own again.
+_SLICES = """\
+{module}
+{head}{parts}
+endmodule
+"""
+_SLICE = """\
+  {name}_{width} part_{n} (
+    .clk(clk), .r_addr(r_addr), .r_data(r_data[{high}:{low}]),
+    .w_addr(w_addr), .w_data(w_data[{high}:{low}]), .w_en(w_en[{last}:{first}])
+  );"""
 PART_BITS = 126  # nine RAM32M16 of 14 bits, 63 loads of an address bit
 _OUTPUT = "    assign r_data = read;"
 _OUTPUT_REGISTER = """\
@@ -129,6 +143,8 @@ class RamShape:
         if self.style == "distributed":
             assert not self.registered
             return self._parts(part, values)
+        if self.style == "ultra" and self.width > LOADS:
+            return self._slices(values)
         write = "\n".join(
             f"        if (w_en[{i}]) mem[w_addr][{(i + 1) * part - 1}:{i * part}] <= "
             f"w_data[{(i + 1) * part - 1}:{i * part}];"
@@ -141,6 +157,21 @@ class RamShape:
             output=(_OUTPUT_REGISTER if self.registered else _OUTPUT).format(**values),
             **values,
         )
+
+    def _slices(self, values: dict) -> str:
+        """A RAM of parts of LOADS bits, whole lanes each."""
+        count = self.width // LOADS
+        lanes = self.lanes // count
+        assert (count * LOADS, count * lanes) == (self.width, self.lanes)
+        places = [
+            _SLICE.format(
+                n=n, width=LOADS, low=n * LOADS, high=(n + 1) * LOADS - 1,
+                first=n * lanes, **{**values, "last": (n + 1) * lanes - 1},
+            )
+            for n in range(count)
+        ]  # fmt: skip
+        one = replace(self, width=LOADS, lanes=lanes).verilog(f"{values['name']}_{LOADS}")
+        return _SLICES.format(module=one, parts="\n".join(places), **values)
 
     def _parts(self, lane_bits: int, values: dict) -> str:
         """A distributed RAM of parts, none of which spans two lanes."""

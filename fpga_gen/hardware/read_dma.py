@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
 from fpga_gen.hardware.axi_fifo import BlockFifo
-from fpga_gen.hardware.axi_names import BEAT_SHIFT, MAX_BURST, READ, SIDEBAND
-from fpga_gen.hardware.params import PORT_BITS
+from fpga_gen.hardware.axi_names import BEAT_SHIFT, READ, SIDEBAND
+from fpga_gen.hardware.params import MAX_BURST, PORT_BITS
 from fpga_gen.hardware.resets import data_register
 
 READ_DEPTH = 512  # beats of buffer per port: so much may be in flight

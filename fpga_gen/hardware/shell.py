@@ -18,7 +18,7 @@ from fpga_gen.hardware.axi_names import (
 )
 from fpga_gen.hardware.counters import Counter, LayerLog
 from fpga_gen.hardware.csr import CsrBlock
-from fpga_gen.hardware.fan_out import KEEP
+from fpga_gen.hardware.fan_out import KEEP, copies
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
 from fpga_gen.hardware.resets import reset_tree
 from fpga_gen.hardware.run_control import RunControl, first_fault
@@ -57,7 +57,7 @@ class Shell(wiring.Component):
         words: Out stream(ports*128).
         store: In stream {offset: 32, units of 16 bytes from OUTPUT; beats: 24 of 16 bytes}.
         store_data: In stream(128), the beats of the stores in order; store_room: Out,
-            write_dma.ROOM more beats are taken after it falls.
+            params.WRITE_ROOM more beats are taken after it falls.
         store_idle: Out, all accepted stores are in memory (0 in the cycle after one is accepted).
         done: In, pulse; every store has been accepted with its data.
         error, error_code, error_info: In, pulse with a registers.ErrorCode and 16 bits of detail.
@@ -123,9 +123,9 @@ class Shell(wiring.Component):
         m.d.sync += [
             control.writes_done.eq(self.store_idle),
             control.drained.eq(read.idle & write.drained),
-            read.flush.eq(self.soft_reset),
-            write.flush.eq(self.soft_reset),
         ]
+        flush = copies(m, self.soft_reset, 2, "flush", reset_less=False)
+        m.d.comb += [read.flush.eq(flush[0]), write.flush.eq(flush[1])]
         for name in ("busy", "draining", "done", "error", "error_code", "error_info"):
             m.d.comb += getattr(csr, f"status_{name}").eq(getattr(control, name))
         m.d.sync += self.interrupt.eq(csr.control_irq_enable & (control.done | control.error))
@@ -288,19 +288,19 @@ class Shell(wiring.Component):
         for k in range(MAX_PORTS):
             if k < read.ports:
                 events[f"read_beats_{k}"] = read.received[k]
+        # All one cycle late, clears as well: `start` has other loads.
+        clear = Signal()
+        m.d.sync += clear.eq(self.start)
         for name, event in events.items():
             counter = Counter()
             m.submodules[f"count_{name}"] = ResetInserter(reset)(counter)
-            m.d.comb += [
-                counter.tick.eq(event),
-                counter.clear.eq(self.start),
-                getattr(csr, name).eq(counter.value),
-            ]
+            m.d.sync += counter.tick.eq(event)
+            m.d.comb += [counter.clear.eq(clear), getattr(csr, name).eq(counter.value)]
         log = LayerLog()
         m.submodules.log = ResetInserter(reset)(log)
+        m.d.sync += log.layer_start.eq(self.layer_start & control.running)
         m.d.comb += [
-            log.layer_start.eq(self.layer_start & control.running),
-            log.clear.eq(self.start),
+            log.clear.eq(clear),
             log.cycles.eq(csr.cycles),
             log.select.eq(csr.layer_select),
             csr.layer_index.eq(log.index),

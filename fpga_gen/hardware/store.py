@@ -9,9 +9,8 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.hardware.address import add, constant, delay
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.fan_out import KEEP, LOADS, copies, copies_for, tree
-from fpga_gen.hardware.params import PORT_BITS, EngineParams
+from fpga_gen.hardware.params import PORT_BITS, WRITE_ROOM, EngineParams
 from fpga_gen.hardware.resets import data_register
-from fpga_gen.hardware.write_dma import ROOM
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS, Op
 
 
@@ -24,8 +23,8 @@ class StoreUnit(wiring.Component):
     (`granted`); `request` asks the walker to leave one free.
 
     command_*: {offset, beats} of the write (valid/ready); data_valid, data: its beats, which the
-    port must take (ROOM of them after `room` has fallen). busy: from start to the last beat. The
-    words that start at read_address are in read_data `read_latency` cycles later.
+    port must take (WRITE_ROOM of them after `room` has fallen). busy: from start to the last
+    beat. The words that start at read_address are in read_data `read_latency` cycles later.
     """
 
     def __init__(self, params: EngineParams, *, read_latency: int) -> None:
@@ -34,7 +33,7 @@ class StoreUnit(wiring.Component):
         access_bits = params.store_words * params.word_bits
         self.beats = access_bits // PORT_BITS  # of an access
         # Fewer accesses than this are on their way when `room` falls.
-        assert (read_latency + 4) + 2 * self.beats <= ROOM
+        assert (read_latency + 4) + 2 * self.beats <= WRITE_ROOM
         super().__init__(
             {
                 "header": In(64 * HEADER_WORDS),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET
 from fpga_gen.hardware.axi_names import READ, prefixed
+from fpga_gen.hardware.fan_out import copies
 from fpga_gen.hardware.params import PORT_BITS
 from fpga_gen.hardware.read_dma import ReadPort
 
@@ -26,9 +27,9 @@ class StreamDma(wiring.Component):
     with one port, one cycle more per further port.
 
     Members: m_axi_<k>_*: read channels; descriptor: In stream(TRANSFER); words: Out
-    stream(ports*128); windows: In; flush: In, see ReadPort, also high in a reset;
-    resets: In, a copy for every port; idle: Out; violation, failed,
-    received: Out(ports); failed_response: Out, 2 bits per port.
+    stream(ports*128); windows: In; flush: In, see ReadPort, which gets it a cycle late, also high
+    in a reset; resets: In, a copy for every port; idle: Out; violation, failed, received:
+    Out(ports); failed_response: Out, 2 bits per port.
     """
 
     def __init__(self, *, ports: int, depth: int = 512) -> None:
@@ -55,6 +56,7 @@ class StreamDma(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        port_flush = copies(m, self.flush, self.ports, "port_flush", reset_less=False)
         queue = fifo.SyncFIFO(width=TRANSFER.size, depth=QUEUE_DEPTH)
         m.submodules.queue = ResetInserter(self.flush)(queue)
         m.d.comb += [
@@ -79,7 +81,7 @@ class StreamDma(wiring.Component):
                 port.transfer.valid.eq(lane_queue.r_rdy),
                 lane_queue.r_en.eq(port.transfer.ready),
                 port.windows.eq(self.windows),
-                port.flush.eq(self.flush),
+                port.flush.eq(port_flush[k]),
             ]
             for name, member in READ.items():
                 inner, outer = getattr(port, name), getattr(self, f"m_axi_{k}_{name}")

@@ -9,13 +9,13 @@ go to the exit path as CI accumulators per pixel; a 16-bit output takes two exit
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.address import add, constant, delay
 from fpga_gen.hardware.config_view import Fields, header_fields
-from fpga_gen.hardware.fan_out import KEEP, copies_for, tree
+from fpga_gen.hardware.fan_out import KEEP, copies, copies_for, tree
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
 from fpga_gen.isa import (
@@ -193,6 +193,12 @@ class VectorUnit(wiring.Component):
             move_plane.eq(Array(f.plane for f in fields)[move[:2]]),
         ]
         move_sum = add(m, move_base, move_plane, p.banks, "vector_move")
+        # One cycle after the start: the bases are too many loads for the state that starts.
+        begin = copies(m, self.start & ~self.busy, copies_for(len(Cat(block_base))), "begin",
+                       reset_less=False)  # fmt: skip
+        for index, (base, source_fields) in enumerate(zip(block_base, fields, strict=True)):
+            with m.If(begin[index * len(begin) // len(block_base)]):
+                m.d.sync += base.eq(source_fields.base)
         to_row_start = [
             columns_left.eq(self.columns),
             both.eq(self.first_both),
@@ -215,7 +221,6 @@ class VectorUnit(wiring.Component):
                         gap.eq(0),
                         self.busy.eq(1),
                     ]
-                    m.d.sync += [b.eq(f.base) for b, f in zip(block_base, fields, strict=True)]
                     m.next = "SETUP"
             with m.State("SETUP"):
                 m.d.sync += [*to_row_start, *to_map_start]

@@ -8,12 +8,11 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
 from fpga_gen.hardware.axi_fifo import PART, BlockFifo
-from fpga_gen.hardware.axi_names import BEAT_BYTES, BEAT_SHIFT, MAX_BURST, SIDEBAND, WRITE
+from fpga_gen.hardware.axi_names import BEAT_BYTES, BEAT_SHIFT, SIDEBAND, WRITE
 from fpga_gen.hardware.fan_out import KEEP
-from fpga_gen.hardware.params import PORT_BITS
+from fpga_gen.hardware.params import MAX_BURST, PORT_BITS, WRITE_BUFFER, WRITE_ROOM
 from fpga_gen.hardware.resets import clear, data_register
 
-ROOM = 32  # beats that a producer may have on their way
 MAX_RESPONSES = 16  # bursts without a response
 BURST_QUEUE_DEPTH = 4
 
@@ -29,15 +28,15 @@ class WritePort(wiring.Component):
     until `drained`.
 
     Members: the AXI4 write channels (names of axi_names.WRITE); transfer: In stream(TRANSFER);
-    data: In stream(128); room: Out, ROOM more beats are taken after it falls; windows: In, static;
-    flush: In, also high in a reset; resets: In, copies of the reset for the FIFO and for the rest;
-    idle: Out, every accepted transfer is written and answered (falls in the cycle after a transfer
-    is accepted); drained: Out, idle and no beat is buffered; violation: Out, a transfer was outside
-    every window, it was not issued; failed: Out, a response was an error; failed_response: Out(2),
-    that BRESP; sent: Out, strobe per beat.
+    data: In stream(128); room: Out, WRITE_ROOM more beats are taken after it falls; windows: In,
+    static; flush: In, also high in a reset; resets: In, copies of the reset for the FIFO and for
+    the rest; idle: Out, every accepted transfer is written and answered (falls in the cycle after a
+    transfer is accepted); drained: Out, idle and no beat is buffered; violation: Out, a transfer
+    was outside every window, it was not issued; failed: Out, a response was an error;
+    failed_response: Out(2), that BRESP; sent: Out, strobe per beat.
     """
 
-    def __init__(self, *, depth: int = 512) -> None:
+    def __init__(self, *, depth: int = WRITE_BUFFER) -> None:
         assert depth >= MAX_BURST, "the FIFO must hold a whole burst"
         self.depth = depth
         super().__init__(
@@ -83,7 +82,7 @@ class WritePort(wiring.Component):
             self.data.ready.eq(beats.write.ready & ~self.flush),
             push.eq(self.data.valid & self.data.ready),
         ]
-        m.d.sync += self.room.eq(beats.count < self.depth - ROOM - 2)
+        m.d.sync += self.room.eq(beats.count < self.depth - WRITE_ROOM - 2)
         change = Signal(signed(2))  # one cycle late: a burst waits for a beat a cycle longer
         m.d.sync += [
             change.eq(push - discard),

@@ -138,13 +138,16 @@ class ResourceFacts:
 @dataclass(frozen=True)
 class TimingFacts:
     """Deepest path between two registers of the mapped netlist, in levels: a LUT is one, a carry
-    chain of up to 16 bits two. wide_nets: nets with more than `fan_out_limit` loads."""
+    chain of up to 16 bits two. wide_nets: nets with more than `fan_out_limit` loads; widest: loads
+    of the widest net, `widest_net` (0: of a report that did not tell)."""
 
     worst_levels: int
     start: str
     end: str
     wide_nets: int
     fan_out_limit: int
+    widest: int = 0
+    widest_net: str = ""
     kind: str = "synthesised"
 
 

@@ -74,9 +74,11 @@ def timing_line(report: Report) -> str:
     timing = report.timing
     if timing is None:
         return "Logic depth is not known yet: `fpga-gen synth DIR`."
+    widest = f", the widest {timing.widest} (`{timing.widest_net}`)" if timing.widest else ""
     return (
         f"Deepest path ({timing.kind}): {timing.worst_levels} levels from `{timing.start}` to "
-        f"`{timing.end}`; {timing.wide_nets} nets with more than {timing.fan_out_limit} loads."
+        f"`{timing.end}`; {timing.wide_nets} nets with more than {timing.fan_out_limit} loads"
+        f"{widest}."
     )
 
 

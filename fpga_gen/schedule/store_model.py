@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fpga_gen.hardware.params import PORT_BITS, EngineParams
+from fpga_gen.hardware.params import (
+    MAX_BURST,
+    PORT_BITS,
+    WRITE_BUFFER,
+    WRITE_ROOM,
+    EngineParams,
+)
 from fpga_gen.schedule.timing import Timing
-
-BURST_BEATS = 64  # longest write burst: it leaves once its last beat is there
-BUFFER_BEATS = 480  # of the write port that the store unit fills
 
 
 class StoreClock:
@@ -70,10 +73,10 @@ class StoreClock:
         """Time at which the store unit is free again if nobody else reads from `now` on."""
         if self.busy:
             begin = max(now, self._from)
-            first = begin + min(self._left, BURST_BEATS)
+            first = begin + min(self._left, MAX_BURST)
             self.written = max(self.written, first) + self._left / self._rate
             read = self._left / min(1.0, self._per_access)
-            held = self.written - BUFFER_BEATS / self._rate
+            held = self.written - (WRITE_BUFFER - WRITE_ROOM) / self._rate
             self.end = max(begin + read, held) + self._latency
             self._left = 0.0
         return max(now, self.end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fpga_gen.hardware.params import PORT_BITS, EngineParams
+from fpga_gen.hardware.params import PORT_BITS, SAFE_STEPS, EngineParams
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Timing:
     min_slot: shortest weight slot; slot_load, slot_round: see `load_time`; param_load:
     parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
     read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
-    write; drain_ahead, drain_safe: see `drain_lead`;
+    write; drain_ahead: see `drain_lead`;
     wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
     word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
@@ -33,7 +33,6 @@ class Timing:
     array_latency: int = 20
     drain_tail: int = 18
     drain_ahead: int = -2
-    drain_safe: int = 3
     wait_tail: int = 20
     instruction: int = 9
     vector_tail: int = 19
@@ -115,7 +114,7 @@ def drain_time(
 def drain_lead(params: EngineParams, timing: Timing) -> int:
     """How long before the end of a drain the next tile's last slot may begin: the exit path gives
     way whole pixel groups ahead, as far as their steps are safe."""
-    return timing.drain_ahead + timing.drain_safe // params.pixels * params.pixels
+    return timing.drain_ahead + SAFE_STEPS // params.pixels * params.pixels
 
 
 def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:

@@ -27,7 +27,8 @@ ALIGNMENT = 4096  # bytes; of every buffer
 RESET_CYCLES = 16
 REGISTER_LIMIT = 1000  # cycles for one register access
 SLVERR = 2
-BANK_NAME = re.compile(r"bank\D*(\d+)\D*\.mem$")  # in the hierarchical name of a bank's array
+# In the hierarchical name of the array of a bank, or of a part of its bytes.
+BANK_NAME = re.compile(r"bank\D*(\d+)\D*?(?:\.part_(\d+))?\.mem$")
 
 Progress = Callable[[int], None]  # called with the cycles run so far
 LayerHook = Callable[[int, "SimulatedDevice"], None]
@@ -271,26 +272,35 @@ class SimulatedDevice:
             found[name.value.decode()] = np.ctypeslib.as_array(pointer, shape)
         return found
 
+    def banks(self) -> dict[int, list[np.ndarray]]:
+        """Live views of the feature-map banks by number: uint8 (rows, bytes) of every part of a
+        bank, the lowest bytes of a word first."""
+        found: dict[int, dict[int, np.ndarray]] = {}
+        for name, array in self.memories().items():
+            if match := BANK_NAME.search(name):
+                found.setdefault(int(match[1]), {})[int(match[2] or 0)] = array
+        return {bank: [parts[n] for n in sorted(parts)] for bank, parts in found.items()}
+
     def read_banks(self, first_row: int, rows: int) -> np.ndarray:
         """Copy of the feature-map memory: uint8 (banks, rows, bytes of a word).
 
         Raises:
             SimulationError: the design exports no banks, or the rows do not exist.
         """
-        banks: dict[int, np.ndarray] = {}
-        for name, array in self.memories().items():
-            if match := BANK_NAME.search(name):
-                banks[int(match[1])] = array
+        banks = self.banks()
         if not banks or sorted(banks) != list(range(len(banks))):
             raise SimulationError(
                 f"no complete set of feature-map banks in the design: {sorted(banks)}"
             )
-        depth = min(len(array) for array in banks.values())
+        depth = min(len(array) for parts in banks.values() for array in parts)
         if not 0 <= first_row <= first_row + rows <= depth:
             raise SimulationError(
                 f"rows {first_row} to {first_row + rows} are outside the {depth} rows of a bank"
             )
-        return np.stack([banks[b][first_row : first_row + rows] for b in range(len(banks))])
+        chosen = slice(first_row, first_row + rows)
+        return np.stack(
+            [np.concatenate([part[chosen] for part in banks[b]], 1) for b in range(len(banks))]
+        )
 
 
 def _offset(name: str) -> int:

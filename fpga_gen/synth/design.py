@@ -54,6 +54,12 @@ class MappedDesign:
         found = [(b, p) for b in self.blocks.values() for p in b.timing.paths if p.levels > above]
         return sorted(found, key=lambda item: -item[1].levels)
 
+    @property
+    def widest(self) -> FanOut:
+        """Net with the most loads, with the name of the module in front."""
+        block, net = self.wide_nets(0)[0]
+        return replace(net, net=f"{block.name}/{net.net}")
+
     def wide_nets(self, above: int) -> list[tuple[Block, FanOut]]:
         """Nets with more than `above` loads, widest first; those of the top's pins as well."""
         found = [(b, f) for b in self.blocks.values() for f in b.timing.fan_out if f.loads > above]

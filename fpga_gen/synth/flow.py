@@ -62,13 +62,15 @@ def update_report(flow: SynthFlow) -> None:
     resources = ResourceFacts(
         to_resources(flow.design.cost), flow.report.resources.available, "synthesised"
     )
-    worst = flow.design.worst
+    worst, widest = flow.design.worst, flow.design.widest
     timing = TimingFacts(
         worst.levels,
         worst.start,
         worst.end,
         len(flow.design.wide_nets(MAX_FAN_OUT)),
         MAX_FAN_OUT,
+        widest.loads,
+        widest.net,
     )
     flow.report = replace(flow.report, resources=resources, timing=timing)
     flow.build = update_files(flow.build, report_files(flow.report))

@@ -26,9 +26,15 @@ def known_design(verilog: Mapping[str, str]) -> tuple[Resources, TimingFacts] | 
         if found.keys() == blocks.keys() and all(
             (found[n], copies[n]) == (b["digest"], b["copies"]) for n, b in blocks.items()
         ):
-            worst = entry["worst"]
+            worst, widest = entry["worst"], entry["widest"]
             timing = TimingFacts(
-                worst["levels"], worst["from"], worst["to"], entry["wide_nets"], MAX_FAN_OUT
+                worst["levels"],
+                worst["from"],
+                worst["to"],
+                entry["wide_nets"],
+                MAX_FAN_OUT,
+                widest["loads"],
+                widest["net"],
             )
             return to_resources(Cost(**entry["total"])), timing
     return None

@@ -39,7 +39,7 @@ def entry(board: str, params: EngineParams, design: MappedDesign) -> dict:
     classes: dict[str, Cost] = defaultdict(Cost)
     for block in design.blocks.values():
         classes[class_of(block.name)] += block.cost * block.copies
-    worst, total = design.worst, design.cost
+    worst, total, widest = design.worst, design.cost, design.widest
     return {
         "board": board,
         "params": params.to_dict(),
@@ -48,6 +48,7 @@ def entry(board: str, params: EngineParams, design: MappedDesign) -> dict:
                   "uram": total.uram},
         "worst": {"levels": worst.levels, "from": worst.start, "to": worst.end},
         "wide_nets": len(design.wide_nets(MAX_FAN_OUT)),
+        "widest": {"loads": widest.loads, "net": widest.net},
         "design": design.digest,
         "blocks": {
             block.name: {"digest": block.digest, "copies": block.copies, "lut": block.cost.lut,

@@ -36,5 +36,9 @@ def test_figures_go_into_the_report(cli, tmp_path: Path):
     assert report["resources"]["lut"]["available"] == 230400
     assert 4 <= report["timing"]["worst_levels"] <= 9
     assert report["timing"]["from"].startswith("fpga_gen_top")
+    timing, nets = report["timing"], json.loads(result.out)["nets"]
+    assert (timing["widest"] > timing["fan_out_limit"]) == (timing["wide_nets"] > 0)
+    assert [net["loads"] for net in nets[:1]] == [timing["widest"]] * bool(timing["wide_nets"])
+    assert timing["widest_net"] in (out / "report.md").read_text()
     assert "Deepest path (synthesised)" in (out / "report.md").read_text()
     assert "Deepest path (synthesised)" in (out / "report.html").read_text()

@@ -12,7 +12,8 @@ from fpga_gen_host import pynq_device
 
 from fpga_gen.boards import Board
 from fpga_gen.deploy import identity
-from fpga_gen.hardware.axi_names import AXI_ADDRESS_BITS, MAX_BURST
+from fpga_gen.hardware.axi_names import AXI_ADDRESS_BITS
+from fpga_gen.hardware.params import MAX_BURST
 from fpga_gen.registers import ADDRESS_BITS, REGISTERS
 from tests.deploy import vivado_tables as tables
 from tests.deploy.design import SPACE, Core, Design

@@ -230,6 +230,7 @@ def test_fit_is_told(report: Report):
 
 def test_depth_of_the_logic_is_told(report: Report):
     assert "fpga-gen synth" in Page(render_html(report)).texts["resources"]
-    timing = TimingFacts(6, "array.slot", "array.sum", 3, 64)
+    timing = TimingFacts(6, "array.slot", "array.sum", 3, 64, 70, "array.go")
     text = Page(render_html(replace(report, timing=timing))).texts["resources"]
     assert "6 levels from array.slot to array.sum" in text
+    assert "3 nets with more than 64 loads, the widest 70 (array.go)" in text

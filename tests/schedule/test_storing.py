@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fpga_gen.hardware.params import SMALL
+from fpga_gen.hardware.params import MAX_BURST, SMALL
 from fpga_gen.isa import Op, unpack_address
 from fpga_gen.quant.numerics import I16, U8
 from fpga_gen.schedule.compile import compile_schedule
@@ -15,7 +15,7 @@ from fpga_gen.schedule.conv_plan import ConvRun
 from fpga_gen.schedule.interpreter import run_schedule
 from fpga_gen.schedule.placement import map_layout
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.schedule.store_model import BURST_BEATS, StoreClock
+from fpga_gen.schedule.store_model import StoreClock
 from fpga_gen.schedule.storing import MOST_PIECES, complete_words, cut_runs
 from fpga_gen.schedule.timing import Timing
 from tests.schedule.graphs import THREE_MODES, Builder, Example
@@ -162,7 +162,7 @@ def test_waits_for_the_exit_path() -> None:
 def test_long_stores_go_at_the_pace_of_the_memory() -> None:
     store = clock(words=20_000)
     end = store.finish(100)
-    assert store.written == 120 + BURST_BEATS + 10_000 / 0.5
+    assert store.written == 120 + MAX_BURST + 10_000 / 0.5
     assert store.written - 1000 < end < store.written
 
 

@@ -26,6 +26,8 @@ from fpga_gen.hardware.mac_leaf import emit_leaf
 from fpga_gen.hardware.params import PORT_BITS, SMALL
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
+from fpga_gen.synth.design import analyse_design
+from fpga_gen.synth.flow import MAX_FAN_OUT
 from fpga_gen.synth.known import HASHED, known_design
 from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.yosys import map_modules
@@ -41,9 +43,14 @@ def mapped(texts: dict[str, str], name: str, family: str = "xcup"):
 
 
 def test_feature_memory_is_ultraram_where_the_family_has_it():
-    bank = mapped(feature_memory.emit_bank(ZCU104), feature_memory.BANK_MODULE)
+    name = feature_memory.BANK_MODULE
+    hierarchy = split_modules({f"{name}.v": feature_memory.emit_bank(ZCU104)[name]})
+    bank = analyse_design(hierarchy, map_modules(hierarchy, "xcup"), name)
     assert bank.cost.uram == 4  # 8192 rows x 16 bytes
     assert bank.cost.bram36 == bank.cost.lut_memory == 0
+    assert not bank.wide_nets(MAX_FAN_OUT)
+    assert bank.widest.loads == 64  # a register chooses between primitives for as many bits
+    assert bank.widest.net.startswith(f"{name}_64/")
 
 
 def test_feature_memory_of_7_series_is_block_ram():
@@ -170,6 +177,7 @@ def test_a_build_finds_the_engine_only_if_every_block_is_the_same(tmp_path, monk
         "total": {"lut": 5, "ff": 6, "dsp": 7, "bram36": 0.5, "uram": 0},
         "worst": {"levels": 4, "from": "a", "to": "b"},
         "wide_nets": 3,
+        "widest": {"loads": 70, "net": "a"},
     }
     file = tmp_path / "costs.json"
     file.write_text(json.dumps({"references": [entry]}))
@@ -177,5 +185,6 @@ def test_a_build_finds_the_engine_only_if_every_block_is_the_same(tmp_path, monk
     found = known.known_design(design)
     assert found is not None
     assert (found[0].luts, found[0].bram36, found[1].worst_levels) == (5, 1, 4)
+    assert (found[1].wide_nets, found[1].widest, found[1].widest_net) == (3, 70, "a")
     changed = {**design, "leaf.v": leaf.format(name="leaf", text="input  [1:0] a;")}
     assert known.known_design(changed) is None
