@@ -18,6 +18,7 @@ FAMILIES = ("xcup", "xc7")  # as Yosys names them
 PORT_BITS = 128  # width of one AXI master
 STORE_BYTES = 64  # most bytes that the store unit reads in one access
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
+PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
 

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.fan_out import KEEP, LOADS, copies, copies_for
-from fpga_gen.hardware.loader import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen.hardware.loader_control import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
 from fpga_gen.isa import (
