@@ -32,7 +32,7 @@ COMMAND = StructLayout(
     }
 )
 KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
-COMMAND_COPIES = 2  # parts of the command with an enable of their own
+COMMAND_PARTS = 2  # of the command, with an enable of their own
 QUEUE_MARGIN = 4  # of the word queue: words read before its count tells
 
 
@@ -80,11 +80,11 @@ class LoaderControl(wiring.Component):
         """The command that is executed: taken in every cycle in which there is none."""
         command = Signal(COMMAND, reset_less=True)
         self.resting = [
-            Signal(name=f"resting_copy{n}", init=1, attrs=KEEP) for n in range(COMMAND_COPIES)
+            Signal(name=f"resting_copy{n}", init=1, attrs=KEEP) for n in range(COMMAND_PARTS + 1)
         ]
         bits, source = command.as_value(), self.command.as_value()
-        step = -(-len(bits) // COMMAND_COPIES)
-        for n, resting in enumerate(self.resting):
+        step = -(-len(bits) // COMMAND_PARTS)
+        for n, resting in enumerate(self.resting[:-1]):
             part = slice(n * step, (n + 1) * step)
             with m.If(resting):
                 m.d.sync += bits[part].eq(source[part])
@@ -204,19 +204,21 @@ class LoaderControl(wiring.Component):
             room.eq(self.queue_count < DEPTH - QUEUE_MARGIN),
         ]
 
+        m.d.comb += self.align.eq(self.resting[-1])
+        with m.If(self.resting[-1]):
+            m.d.sync += [
+                self.group.eq(0),
+                tile.eq(0),
+                self.slot.eq(0),
+                words.eq(self.command.words),
+            ]
+
         def rest() -> None:
             m.d.sync += [copy.eq(1) for copy in self.resting]
             m.next = "IDLE"
 
         with m.FSM(name="loader"):
             with m.State("IDLE"):
-                m.d.comb += self.align.eq(1)
-                m.d.sync += [
-                    self.group.eq(0),
-                    tile.eq(0),
-                    self.slot.eq(0),
-                    words.eq(self.command.words),
-                ]
                 with m.If(self.command_valid):
                     m.d.sync += [copy.eq(0) for copy in self.resting]
                     with m.Switch(self.command.kind):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
@@ -73,15 +71,20 @@ class SlotAssembly(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         per_word = self.params.stream_granules
-        steps = [self.read]
-        for index in range(1, READ_CYCLES + 1):
-            steps.append(Signal(read_layout(self.params), name=f"read_{index}", reset_less=True))
-        for before, after in pairwise(steps):
-            m.d.sync += after.eq(before)
+        # The offset is needed one step before `ahead`, in copies for every granule column: its low
+        # and its high bits, each for one step of the rotation.
+        first = Signal(self.read.shape(), name="read_1", reset_less=True)
+        m.d.sync += first.eq(self.read)
+        offsets = copies(m, first.offset, 2 * per_word, "offset")
+        tags = {name: first[name] for name in self.read.shape().members if name != "offset"}
+        steps = []
+        for step in range(2, READ_CYCLES + 1):
+            later = {
+                n: Signal.like(t, name=f"{n}_{step}", reset_less=True) for n, t in tags.items()
+            }
+            m.d.sync += [later[name].eq(tag) for name, tag in tags.items()]
+            steps.append(tags := later)
         ahead, written = steps[-2:]
-        # Copies of the offset that goes with `word`, one step before `written`: of a granule column
-        # its low and its high bits, each for two steps of the rotation.
-        offsets = copies(m, steps[-3].offset, 2 * per_word, "offset")
         rotated = Signal(self.params.stream_bits, reset_less=True)
         m.d.sync += rotated.eq(self._rotate(m, offsets))
         # Granule column c of a word belongs to assembly row w if it lies at or after the offset
@@ -94,35 +97,35 @@ class SlotAssembly(wiring.Component):
         for column, offset in enumerate(offsets[1::2]):
             late = Signal(name=f"late_{column}")
             m.d.comb += late.eq(column + offset >= per_word)
-            target = copies(m, (ahead.row - late)[: len(ahead.row)], 1, f"target_{column}")[0]
-            valid = copies(m, ahead.valid, 1, f"valid_{column}")[0]
+            target = copies(m, (ahead["row"] - late)[: len(ahead["row"])], 1, f"target_{column}")[0]
+            valid = copies(m, ahead["valid"], 1, f"valid_{column}")[0]
             for index in range(count):
                 with m.If(valid & (target == index)):
                     m.d.sync += parts[index * per_word + column].eq(
                         rotated.word_select(column, GRANULE)
                     )
-        with m.If(written.valid & ~written.is_param):
-            m.d.sync += [self.clear.eq(written.clear), self.wrap.eq(written.wrap)]
+        with m.If(written["valid"] & ~written["is_param"]):
+            m.d.sync += [self.clear.eq(written["clear"]), self.wrap.eq(written["wrap"])]
         complete = Signal()
         m.d.comb += [
-            complete.eq(written.valid & written.end),
-            self.slot_complete.eq(complete & ~written.is_param),
+            complete.eq(written["valid"] & written["end"]),
+            self.slot_complete.eq(complete & ~written["is_param"]),
         ]
-        m.d.sync += self.param_push.eq(complete & written.is_param)
+        m.d.sync += self.param_push.eq(complete & written["is_param"])
         return m
 
     def _rotate(self, m: Module, offsets: list[Signal]) -> Signal:
-        """`word` turned down by an offset; copies 2c and 2c + 1 of the offset turn column c."""
-        value = self.word
-        for k in range((self.params.stream_granules - 1).bit_length()):
-            amount = GRANULE << k
-            turned = Cat(value[amount:], value[:amount])
-            step = Signal(self.params.stream_bits, name=f"rotate_{k}")
-            m.d.comb += [
-                step.word_select(c, GRANULE).eq(
-                    Mux(offset[k], turned.word_select(c, GRANULE), value.word_select(c, GRANULE))
-                )
-                for c, offset in enumerate(offsets[k // 2 & 1 :: 2])
-            ]
-            value = step
+        """`word` turned down by an offset, two bits of it at a time; copy 2c of the offset turns
+        column c in the first step, copy 2c + 1 in the second."""
+        value, per_word = self.word, self.params.stream_granules
+        for low in range(0, (per_word - 1).bit_length(), 2):
+            turned = Signal(self.params.stream_bits, name=f"rotate_{low}")
+            for column, offset in enumerate(offsets[low // 2 & 1 :: 2]):
+                amount = offset[low : low + 2]
+                sources = [
+                    value.word_select((column + (k << low)) % per_word, GRANULE)
+                    for k in range(1 << len(amount))
+                ]
+                m.d.comb += turned.word_select(column, GRANULE).eq(Array(sources)[amount])
+            value = turned
         return value

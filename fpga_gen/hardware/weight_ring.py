@@ -7,7 +7,7 @@ cycles after it was taken, which is when `available` first tells of it.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -91,15 +91,17 @@ class WeightRing(wiring.Component):
             m.d.sync += self.read_pointer.eq(aligned)
         with m.Elif(self.advance):
             m.d.sync += self.read_pointer.eq(self.read_pointer + 1)
-        m.d.sync += self.available.eq(
-            Mux(
-                self.seek,
-                target != write_pointer,
-                ~self.align
-                & (self.read_pointer != write_pointer)
-                & ~(self.advance & (self.read_pointer == last_written)),
-            )
-        )
+        # `seek` and `advance` come late: the second meets registers only. (Tools would merge two
+        # comparisons of one kind and put the choice in front.)
+        present, advanced, was_last = Signal(), Signal(), Signal()
+        m.d.sync += [
+            present.eq((self.read_pointer != write_pointer) & ~self.align),
+            advanced.eq(self.advance),
+            was_last.eq(self.read_pointer == last_written),
+        ]
+        with m.If(self.seek):
+            m.d.sync += present.eq(~(target == write_pointer))
+        m.d.comb += self.available.eq(present & ~(advanced & was_last))
         return m
 
     def _memory(self, m: Module, write: Signal, write_pointer: Signal) -> None:

@@ -19,6 +19,7 @@ from fpga_gen.hardware import (
     requantise,
     sequencer,
     vector,
+    weight_ring,
 )
 from fpga_gen.hardware.axi_fifo import BlockFifo
 from fpga_gen.hardware.mac_leaf import emit_leaf
