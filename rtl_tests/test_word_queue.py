@@ -39,7 +39,8 @@ def test_words_come_out_in_order(reads):
     simulator.add_testbench(bench)
     simulator.run_until(5e-3)
     assert got == sent
-    assert (fullest == DEPTH) == (reads < 0.5)
+    if reads < 0.5:
+        assert fullest == DEPTH
 
 
 def test_a_word_is_read_two_cycles_after_its_write():

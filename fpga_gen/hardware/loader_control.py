@@ -80,11 +80,11 @@ class LoaderControl(wiring.Component):
         """The command that is executed: taken in every cycle in which there is none."""
         command = Signal(COMMAND, reset_less=True)
         self.resting = [
-            Signal(name=f"resting_copy{n}", init=1, attrs=KEEP) for n in range(COMMAND_PARTS + 1)
+            Signal(name=f"resting_copy{n}", init=1, attrs=KEEP) for n in range(COMMAND_PARTS + 2)
         ]
         bits, source = command.as_value(), self.command.as_value()
         step = -(-len(bits) // COMMAND_PARTS)
-        for n, resting in enumerate(self.resting[:-1]):
+        for n, resting in enumerate(self.resting[:COMMAND_PARTS]):
             part = slice(n * step, (n + 1) * step)
             with m.If(resting):
                 m.d.sync += bits[part].eq(source[part])
@@ -205,7 +205,7 @@ class LoaderControl(wiring.Component):
         ]
 
         m.d.comb += self.align.eq(self.resting[-1])
-        with m.If(self.resting[-1]):
+        with m.If(self.resting[-2]):
             m.d.sync += [
                 self.group.eq(0),
                 tile.eq(0),
