@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from fpga_gen.hardware.loader import COMMAND
+from fpga_gen.hardware.loader_control import COMMAND
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.sequencer import Sequencer
 from fpga_gen.isa import (

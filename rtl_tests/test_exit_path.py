@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from fpga_gen.hardware.exit_path import META_STAGES, ExitPath
-from fpga_gen.hardware.loader import PARAM_ENTRIES
-from fpga_gen.hardware.params import PARAM_BITS, SMALL, EngineParams
+from fpga_gen.hardware.params import PARAM_BITS, PARAM_ENTRIES, SMALL, EngineParams
 from fpga_gen.isa import ADDRESS_BITS, Op
 from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, requantise, split16
 from rtl_tests.axi_bench import simulate

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.loader import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS, Loader
+from fpga_gen.hardware.loader import Loader
+from fpga_gen.hardware.loader_control import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.params import GRANULE, PARAM_BITS, SMALL, EngineParams
 from fpga_gen.hardware.slot_layout import Half, run_bits, slot_run
 

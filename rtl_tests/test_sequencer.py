@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.hardware.loader import KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen.hardware.loader_control import KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.params import SMALL
 from fpga_gen.isa import (
     HEADER_WORDS,

@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.config_view import header_fields
-from fpga_gen.hardware.loader import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen.hardware.loader_control import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.resets import data_register
 from fpga_gen.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, Op, words_of

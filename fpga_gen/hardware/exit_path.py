@@ -20,9 +20,8 @@ from fpga_gen.hardware.exit_pack import PACK_STAGES, ExitPack, slot_source
 from fpga_gen.hardware.exit_steps import ExitSteps
 from fpga_gen.hardware.fan_out import copies_for, tree
 from fpga_gen.hardware.feature_memory import write_slots
-from fpga_gen.hardware.loader import PARAM_ENTRIES
 from fpga_gen.hardware.mac_leaf import place
-from fpga_gen.hardware.params import PARAM_BITS, EngineParams
+from fpga_gen.hardware.params import PARAM_BITS, PARAM_ENTRIES, EngineParams
 from fpga_gen.hardware.requantise import RequantLane
 from fpga_gen.hardware.walker import TOKEN_FIELDS
 from fpga_gen.isa import ADDRESS_BITS, HEADER_WORDS

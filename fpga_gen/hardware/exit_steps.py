@@ -14,8 +14,7 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.hardware.address import add, constant
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.fan_out import KEEP, copies
-from fpga_gen.hardware.loader import PARAM_ENTRIES
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.params import PARAM_ENTRIES, EngineParams
 from fpga_gen.hardware.requantise import LIMIT_BITS
 from fpga_gen.hardware.resets import data_register
 from fpga_gen.hardware.walker import TOKEN_FIELDS

@@ -22,6 +22,7 @@ WRITE_ROOM = 32  # beats that the store unit may have on their way when the port
 SAFE_STEPS = 3  # exit steps of a drain that the sums of a tile just begun cannot overtake
 STORE_BYTES = 64  # most bytes that the store unit reads in one access
 PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
+PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
 

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.hardware.config_view import header_fields
 from fpga_gen.hardware.decoder import Decoder
 from fpga_gen.hardware.dispatcher import Dispatcher
-from fpga_gen.hardware.loader import COMMAND, KIND_WORDS
+from fpga_gen.hardware.loader_control import COMMAND, KIND_WORDS
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.program_memory import ProgramMemory
 from fpga_gen.hardware.ram import RamShape, place_ram

@@ -105,8 +105,7 @@ def generate_verilog(params: EngineParams, design_hash: int = 0) -> dict[str, st
         top, name=TOP, ports=top.ports(), emit_src=False, strip_internal_attrs=True
     )
     rams = (
-        loader.ring_shape(params),
-        loader.param_shape(params),
+        *loader.ram_shapes(params),
         program_memory.program_shape(params),
         sequencer.TABLE_SHAPE,
         vector.TABLE_SHAPE,

@@ -145,9 +145,16 @@ def carry_fourth(words: np.ndarray) -> np.ndarray:
     """(parts, N - N // 4, bytes) of words (parts, N, bytes) whose last quarter is free: every
     fourth word travels in the last quarters of the three before it."""
     parts, count, size = words.shape
-    used, whole = size * 3 // 4, count // 4 * 3
-    sent = words[:, np.arange(count) % 4 != 3]
-    sent[:, :whole, used:] = words[:, 3::4, :used].reshape(parts, whole, size - used)
+    used, groups = size * 3 // 4, count // 4
+    sent = np.empty((parts, count - groups, size), words.dtype)
+    words = np.ascontiguousarray(words)
+    # A word is moved as one item, and so is a quarter of one.
+    source, target = (v.view(f"V{size}")[..., 0] for v in (words, sent))
+    first_three = target[:, : 3 * groups].reshape(parts, groups, 3)
+    first_three[:] = source[:, : 4 * groups].reshape(parts, groups, 4)[:, :, :3]
+    target[:, 3 * groups :] = source[:, 4 * groups :]
+    source, target = (v.view(f"V{size - used}") for v in (words, sent))
+    target[:, : 3 * groups, 3] = source[:, 3::4, :3].reshape(parts, 3 * groups)
     return sent
 
 

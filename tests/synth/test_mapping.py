@@ -20,6 +20,7 @@ from fpga_gen.hardware import (
     requantise,
     sequencer,
     vector,
+    weight_ring,
 )
 from fpga_gen.hardware.axi_fifo import BlockFifo
 from fpga_gen.hardware.mac_leaf import emit_leaf
@@ -84,7 +85,7 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
     bank = feature_memory.bank_module(params, params.banks - 1)
     fifo = emit_leaf(BlockFifo(width=PORT_BITS), "fifo")
     shapes = {
-        "ring": loader.ring_shape(params),
+        **{f"ring_{n}": shape for n, shape in enumerate(weight_ring.ring_shapes(params))},
         "program": program_memory.program_shape(params),
         "tables": sequencer.TABLE_SHAPE,
         "vector_tables": vector.TABLE_SHAPE,
@@ -94,9 +95,10 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
     netlists = map_modules(split_modules({f"{k}.v": t for k, t in texts.items()}), "xcup")
     assert not any(n.cost.uram or n.cost.lut_memory for n in netlists.values())
     blocks = {name: netlist.cost.bram36 for name, netlist in netlists.items()}
-    assert blocks["ring"] == 57  # 4096 rows of 512 bits: 9 bits a block
+    ring = sum(count for name, count in blocks.items() if name.startswith("ring_"))
+    assert ring == 57  # 4096 rows of 512 bits: 9 bits a block
     log = 1
-    total = blocks["ring"] + blocks["program"] + params.bram_banks * blocks[bank] + log
+    total = ring + blocks["program"] + params.bram_banks * blocks[bank] + log
     total += 2 * blocks["tables"] + 2 * blocks["vector_tables"]
     total += (params.ports + 1) * blocks["fifo"]
     assert memory_blocks(params)[1] == total
