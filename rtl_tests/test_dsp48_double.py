@@ -1,4 +1,4 @@
-"""DoubleCascade in Verilator against two plain `DspPairChain`s; its cost and depth."""
+"""Both forms of the double pair in Verilator against two plain `DspPairChain`s; cost and depth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.dsp48_double import FIELD, DoubleCascade, Phase, pack_pair
+from fpga_gen.hardware.dsp48_double import DoubleCascade, FastPhase
+from fpga_gen.hardware.mac_double import FIELD, DoublePair, Phase, pack_pair
 from fpga_gen.hardware.mac_dsp import DspPairChain, pack_weights
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
 from rtl_tests.test_mac_dsp import dsp48e1_model
@@ -49,7 +50,7 @@ def parts() -> list[Part]:
 
 
 class Comparison(Leaf):
-    """Both forms on the same activations and weights.
+    """A double pair and two plain ones on the same activations and weights.
 
     Members:
         act: In(8 * CI), a new pixel with every cycle, not skewed.
@@ -58,13 +59,14 @@ class Comparison(Leaf):
         equal: Out(1). busy: Out(1), no dot product is zero.
     """
 
-    def __init__(self, ci: int, part: Part) -> None:
-        self.ci, self.part = ci, part
+    def __init__(self, ci: int, bits: int, phase: Phase, dut: DoublePair) -> None:
+        self.ci, self.bits, self.phase, self.dut = ci, bits, phase, dut
         super().__init__(
             {
                 "act": In(8 * ci),
-                "weights": In(4 * part.weight_bits * ci),
+                "weights": In(4 * bits * ci),
                 "change": In(1),
+                "fast_clk": In(1),
                 "equal": Out(1),
                 "busy": Out(1),
             }
@@ -72,17 +74,18 @@ class Comparison(Leaf):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        ci, bits = self.ci, self.part.weight_bits
+        ci, bits, phase, dut = self.ci, self.bits, self.phase, self.dut
         weights = Signal(len(self.weights), reset_less=True)  # launched by the engine's clock
         m.d.sync += weights.eq(self.weights)
         columns = [fields(c, bits) for c in fields(weights, bits * ci)]
         pairs = [list(zip(columns[2 * s], columns[2 * s + 1], strict=True)) for s in range(2)]
-        m.submodules.phase = phase = Phase()
-        m.submodules.dut = dut = DoubleCascade(ci, bits, self.part.primitive)
+        m.submodules.phase, m.submodules.dut = phase, dut
         delayed = self._delays(m, "act", self.act, ci // 2 + 2)[1:]
         changes = self._delays(m, "change", self.change, ci // 2 + 1)[1:]
         acts = [[fields(word, 8)[i] for word in delayed] for i in range(ci)]
         m.d.comb += [
+            phase.fast_clk.eq(self.fast_clk),
+            dut.fast_clk.eq(self.fast_clk),
             dut.second.eq(phase.second),
             dut.switch.eq(changes[0]),
             dut.weights.eq(Cat(pack_pair(*w) for pair in pairs for w in pair)),
@@ -166,17 +169,27 @@ E1, E2 = parts()
 @pytest.mark.parametrize(
     ("ci", "part"), [(8, E1), (4, E2), (16, E2)], ids=lambda x: getattr(x, "primitive", None)
 )
-def test_equals_two_plain_pairs(ci, part, tmp_path):
+def test_cascade_equals_two_plain_pairs(ci, part, tmp_path):
     """Random and extreme operands, weights that change in the shortest time."""
     dut = DoubleCascade(ci, part.weight_bits, part.primitive)
+    compare(tmp_path, ci, part.weight_bits, FastPhase(), dut, {"model.v": part.model})
+
+
+@pytest.mark.parametrize("ci", [4, 8, 16])
+def test_twin_equals_two_plain_pairs(ci, tmp_path):
+    """The same for the form that simulators take."""
+    compare(tmp_path, ci, 8, Phase(), DoublePair(ci), {})
+
+
+def compare(folder, ci, bits, phase, dut, models) -> None:
     values = {
-        "ci": ci, "bits": part.weight_bits, "slots": SWITCHES,
+        "ci": ci, "bits": bits, "slots": SWITCHES,
         "hold": max(dut.weights_hold, DspPairChain(ci).stages),
     }  # fmt: skip
-    text = emit_leaf(Comparison(ci, part), "bench")
-    files = {"bench.v": text, "model.v": part.model, "main.cpp": MAIN % values}
+    text = emit_leaf(Comparison(ci, bits, phase, dut), "bench")
+    files = {"bench.v": text, **models, "main.cpp": MAIN % values}
     compared = (SWITCHES - 4) * values["hold"]
-    equal, busy = run_bench(tmp_path, files).split(",")
+    equal, busy = run_bench(folder, files).split(",")
     assert equal == f"{compared} of {compared}"
     assert int(busy) > compared // 2, "dot products that are not zero"
 

@@ -9,16 +9,17 @@ from amaranth.sim import Simulator
 from fpga_gen.hardware.mac_array import MacArray, emit
 from fpga_gen.hardware.params import SMALL, EngineParams
 from fpga_gen.quant.numerics import SP2_4
+from tests.schedule.builder import DOUBLE_CLOCK
 
 THREE_MODES = EngineParams(
     pixels=3, in_channels=4, dsp_columns=12, sp2_columns=6, modes=(1, 2, 3), tile_groups=16,
     ports=1,
 )  # fmt: skip
 DSP_ONLY = EngineParams(
-    pixels=2, in_channels=8, dsp_columns=4, sp2_columns=0, modes=(1, 2), tile_groups=16, ports=1
+    pixels=2, in_channels=8, dsp_columns=8, sp2_columns=0, modes=(1, 2), tile_groups=16, ports=1
 )
 SP2_ONLY = EngineParams(
-    pixels=8, in_channels=4, dsp_columns=0, sp2_columns=2, modes=(1,), tile_groups=16, ports=1,
+    pixels=8, in_channels=4, dsp_columns=0, sp2_columns=4, modes=(1,), tile_groups=16, ports=1,
     sp2_code="sp2-4",
 )  # fmt: skip
 
@@ -178,6 +179,15 @@ def test_mode_changes_without_a_pause():
 def test_single_slot_tiles():
     """first and last in one beat."""
     run_tiles(SMALL, [(1, 1, 16), (2, 4, 16)], seed=5, gap=0.0)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+@pytest.mark.parametrize("mode", DOUBLE_CLOCK.modes)
+def test_double_clock(mode, gap):
+    """The shortest slots, which replace weights as soon as the last slice has them."""
+    depth = MacArray(DOUBLE_CLOCK).slot_min
+    assert depth == DOUBLE_CLOCK.slot_minimum == 10
+    run_tiles(DOUBLE_CLOCK, [(mode, 6, depth), (mode, 4, depth)], seed=20 + mode, gap=gap)
 
 
 @pytest.mark.parametrize("params", [DSP_ONLY, SP2_ONLY])

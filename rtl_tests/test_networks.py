@@ -23,12 +23,20 @@ from rtl_tests.networks import (
     fill_with_noise,
     run_network,
 )
-from tests.schedule.graphs import EXAMPLES, THREE_MODES, Builder, Example, example, random_example
+from tests.schedule.graphs import (
+    DOUBLE_CLOCK,
+    EXAMPLES,
+    THREE_MODES,
+    Builder,
+    Example,
+    example,
+    random_example,
+)
 
 # The first test that needs a simulator compiles it, which takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(900)
 
-ENGINES = {"two-modes": SMALL, "three-modes": THREE_MODES}
+ENGINES = {"two-modes": SMALL, "three-modes": THREE_MODES, "double-clock": DOUBLE_CLOCK}
 SEEDS = range(24)
 # The model's cycles are within 2 % of the RTL's and, because the examples are short, one refresh of
 # the DRAM, which a run meets or just misses.

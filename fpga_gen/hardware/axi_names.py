@@ -115,6 +115,13 @@ def annotate_pins(top: wiring.Component, ports: int) -> None:
             )
 
 
+def fast_clock() -> Signal:
+    """The pin clk_2x: twice the frequency of clk, every second edge with it."""
+    clock = Signal(name="clk_2x")
+    clock.attrs["X_INTERFACE_INFO"] = "xilinx.com:signal:clock:1.0 clk_2x CLK"
+    return clock
+
+
 def clock_and_reset(ports: int) -> tuple[ClockDomain, Signal]:
     """Domain `sync`, whose clock is the pin clk, and the pin rst (active high, synchronous), both
     annotated for Vivado. The domain has no reset: see resets.py."""

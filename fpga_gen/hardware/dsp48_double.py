@@ -7,23 +7,21 @@ and fill the 27-bit multiplier exactly, so one cascade adds all inputs and no ad
 fabric. Everything that comes from the engine's clock has two fast cycles to arrive; behind the last
 slice there are registers only (UG579, "DSP48E2"; docs/decisions/0014-double-clock-dsp.md).
 
-A study: no engine uses this leaf. Its twin in the engine's clock alone are two `DspPairChain`s.
+Simulators take the twin in mac_double.py, which needs the engine's clock alone.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Instance, Module, Signal, Value
 
 from fpga_gen.hardware.dsp48 import IDLE_ENABLES, P_BITS, RESETS, UNUSED, Z_C, Z_CASCADE
 from fpga_gen.hardware.fan_out import KEEP
+from fpga_gen.hardware.mac_double import FIELD, DoublePair, Phase
 from fpga_gen.hardware.mac_dsp import DOT_BITS
-from fpga_gen.hardware.mac_leaf import Leaf, fields
+from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
 
-FIELD = 19  # bits of the low field of a packed product
-SETS = 2  # weight sets of a slice, one for each fast cycle of a cycle
 FAST = "fast"  # clock domain: twice the frequency, every second edge with the engine's
 SLICES_PER_COPY = 8  # slices on one copy of the phase
 REGISTERS = {
@@ -33,82 +31,37 @@ REGISTERS = {
 ALWAYS = ("CEAD", "CEC", "CEINMODE", "CEM", "CEP")
 
 
-def pack_pair(low: Value, high: Value) -> Value:
-    """w1 * 2^19 + w0 from two signed weights of equal width; exact because w1 > -2^(n-1)."""
-    borrowed = (high.as_signed() - low[-1])[: len(high)]
-    return Cat(low, low[-1].replicate(FIELD - len(low)), borrowed)
+def _fast(m: Module, clock: Value) -> None:
+    """The fast clock's domain: no register in it needs a reset."""
+    m.domains += ClockDomain(FAST, local=True, reset_less=True)
+    m.d.comb += ClockSignal(FAST).eq(clock)
 
 
-class Phase(Leaf):
-    """Marks the fast cycles: `second` is high in the second half of every cycle of the engine.
-
-    Members:
-        second: Out(1), a register of the fast clock.
-    """
-
-    def __init__(self) -> None:
-        super().__init__({"second": Out(1)})
+class FastPhase(Phase):
+    """`Phase` in its two clocks."""
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        cycle, seen = Signal(), Signal()
+        _fast(m, self.fast_clk)
+        cycle, seen = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += cycle.eq(~cycle)
         m.d[FAST] += [seen.eq(cycle), self.second.eq(cycle ^ seen)]
         return m
 
 
-class DoubleCascade(Leaf):
-    """dots[2 * s + x] = sum over i of act[i] * w_sx[i]; four results per cycle from CI slices.
-
-    The caller skews the activations: input i comes `skew(i)` cycles after input 0. `switch` comes
-    `act_delay` cycles before the first activation of input 0 that the new weights apply to;
-    `weights` are there with `switch` and stay for `weights_hold` cycles.
-
-    Members:
-        act: In(8 * CI), signed bytes, input 0 lowest.
-        weights: In(2 * packed_bits * CI), packed pairs (`pack_pair`): those of set 0, input 0
-            lowest, then those of set 1.
-        switch: In(1).
-        second: In(1), see `Phase`; in the fast clock.
-        dots: Out(4 * 20), signed, `latency` cycles after the activation of input 0.
-    """
-
-    act_delay = 1
+class DoubleCascade(DoublePair):
+    """`DoublePair` out of primitives. DSP48E1 has the same slice with a 25-bit multiplier and is
+    there for simulation against its open model, with 6-bit weights."""
 
     def __init__(self, in_channels: int, weight_bits: int = 8, primitive: str = "DSP48E2") -> None:
-        self.in_channels = in_channels
-        self.packed_bits = FIELD + weight_bits
+        super().__init__(in_channels, weight_bits)
         self.primitive = primitive
         self.operand_bits = {"DSP48E2": 27, "DSP48E1": 25}[primitive]
         assert self.packed_bits <= self.operand_bits
-        assert in_channels <= 16
-        super().__init__(
-            {
-                "act": In(8 * in_channels),
-                "weights": In(SETS * self.packed_bits * in_channels),
-                "switch": In(1),
-                "second": In(1),
-                "dots": Out(2 * SETS * DOT_BITS),
-            }
-        )
-
-    @staticmethod
-    def skew(i: int) -> int:
-        """Cycles that input i comes after input 0: the cascade takes half a cycle per slice."""
-        return (i + 1) // 2
-
-    @property
-    def latency(self) -> int:
-        """Operand, pre-adder, product, one sum per slice at half a cycle each; dots."""
-        return 3 + self.in_channels // 2
-
-    @property
-    def weights_hold(self) -> int:
-        """The last slice takes its weights as late as its first activation."""
-        return 2 + self.in_channels // 2
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        _fast(m, self.fast_clk)
         halves = [
             self._halves(m, n) for n in range(-(-self.in_channels // SLICES_PER_COPY))
         ]  # copies of (first half, second half)
@@ -191,3 +144,17 @@ class DoubleCascade(Leaf):
             offset_off = Cat(low[:-1], ~low[-1])  # the cascade began with 2^18
             out += [Cat(x, x[-1].replicate(DOT_BITS - FIELD)) for x in (offset_off, high)]
         m.d.comb += self.dots.eq(Cat(out))
+
+
+def emit_block(in_channels: int, name: str) -> str:
+    """Verilog of four columns: the twin for Verilator, primitives for synthesis."""
+    return _either(DoublePair(in_channels), DoubleCascade(in_channels), name)
+
+
+def emit_phase(name: str) -> str:
+    """Verilog of the phase: constant for Verilator, whose twin does not look at it."""
+    return _either(Phase(), FastPhase(), name)
+
+
+def _either(twin: Leaf, primitives: Leaf, name: str) -> str:
+    return f"`ifdef VERILATOR\n{emit_leaf(twin, name)}`else\n{emit_leaf(primitives, name)}`endif\n"

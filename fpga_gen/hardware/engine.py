@@ -39,6 +39,7 @@ class Engine(wiring.Component):
 
     reset: In, level of at least RESET_CYCLES before every run, `start` at least SETTLE_CYCLES after
     it; the parts see it RESET_LATENCY cycles late. The clock domain itself has no reset.
+    fast_clk: In, twice the engine's clock, every second edge with the engine's. (with double_clock)
     """
 
     def __init__(self, params: EngineParams) -> None:
@@ -75,6 +76,7 @@ class Engine(wiring.Component):
                 "layer": Out(16),
                 "layer_start": Out(1),
             }
+            | ({"fast_clk": In(1)} if params.double_clock else {})
         )
 
     def elaborate(self, platform) -> Module:
@@ -87,7 +89,8 @@ class Engine(wiring.Component):
         beat_latency = 1 + read_latency + MASK_STAGE  # from a started slot's beat to the array
         hold = array.stage_hold
         sequencer = Sequencer(p)
-        walker = Walker(p, slot_minimum=max(array.slot_min, hold + 4, 8))
+        walker = Walker(p, slot_minimum=p.slot_minimum)
+        assert p.slot_minimum >= max(array.slot_min, hold + 4)
         masks = LaneMasks(p)
         loader = Loader(p, stage_hold=hold)
         unpack = LoadUnpack(p)
@@ -278,6 +281,7 @@ class Engine(wiring.Component):
                 "switch": switch,
                 "mode": mode,
                 "stage": loader.stage,
+                **({"fast_clk": self.fast_clk} if p.double_clock else {}),
                 "done_valid": done,
                 "done_t": done_t,
                 "drain_en": Const(1, 1),

@@ -17,13 +17,22 @@ from collections.abc import Iterator
 from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware import accumulators, dsp48, mac_dsp, mac_sp2, mac_weights
+from fpga_gen.hardware import (
+    accumulators,
+    dsp48,
+    dsp48_double,
+    mac_double,
+    mac_dsp,
+    mac_sp2,
+    mac_weights,
+)
 from fpga_gen.hardware.accumulators import Accumulators
 from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
+from fpga_gen.hardware.mac_double import DoublePair, Phase
 from fpga_gen.hardware.mac_dsp import DOT_BITS, DspPairChain
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields, place, read_lane
 from fpga_gen.hardware.mac_sp2 import Sp2Column
-from fpga_gen.hardware.mac_weights import LaneSkew, SubgroupWeights
+from fpga_gen.hardware.mac_weights import LaneSkew, SubgroupWeights, dsp_leaf
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.numerics import ACC_BITS
 
@@ -50,6 +59,7 @@ class MacArray(Leaf):
         done_valid, done_t: Out, a `last` beat `latency` cycles after its input: from this cycle
             on a drain request for that t returns its sums.
         drain_en, drain_t, drain_lane: In, read request; one per cycle.
+        fast_clk: In(1), twice the engine's clock. (with double_clock)
         drain: Out(32 * CO), physical columns 0.. of that lane, `drain_latency` cycles later. In
             mode m column block [g*CO/m, (g+1)*CO/m) is input lane g*P + drain_lane. Holds without
             requests.
@@ -86,13 +96,15 @@ class MacArray(Leaf):
                 "drain_lane": In(range(max(params.pixels, 2))),
                 "drain": Out(ACC_BITS * params.columns),
             }
+            | ({"fast_clk": In(1)} if params.double_clock else {})
         )
 
     @property
     def _kind_latencies(self) -> list[int]:
         out = []
         if self.params.dsp_columns:
-            out.append(DspPairChain(self.params.in_channels).latency)
+            leaf = dsp_leaf(self.params)
+            out.append(leaf.act_delay + leaf.latency)
         if self.params.sp2_columns:
             out.append(Sp2Column(self.params.in_channels, self.params.sp2).latency)
         return out
@@ -110,7 +122,8 @@ class MacArray(Leaf):
     @property
     def slot_min(self) -> int:
         """Smallest distance of two switches: the packed weights wait for the last chain stage."""
-        return max(self.params.in_channels // 2, Sp2Column.correction_delay)
+        leaf = dsp_leaf(self.params)
+        return max(leaf.weights_hold, Sp2Column.correction_delay)
 
     @property
     def _selectors(self) -> int:
@@ -168,7 +181,7 @@ class MacArray(Leaf):
             for kind, columns in (("dsp", p.dsp_columns), ("sp2", p.sp2_columns)):
                 if not columns:
                     continue
-                place_columns = self._dsp_columns if kind == "dsp" else self._sp2_columns
+                place_columns = getattr(self, f"_{self._form(kind)}_columns")
                 dots, latency = place_columns(m, j, lanes, weights, lane_switches[j])
                 words[kind] = Signal(ACC_BITS * columns, name=f"{kind}_drain_{j}")
                 at = SELECT_CYCLES + latency - Accumulators.control_lead
@@ -258,7 +271,7 @@ class MacArray(Leaf):
                     place(
                         m,
                         f"skew_{label}_{j}",
-                        LaneSkew(p.in_channels),
+                        LaneSkew(p),
                         mac_weights.SKEW,
                         {"act": chosen, **pins},
                         expand=self.expand,
@@ -288,6 +301,36 @@ class MacArray(Leaf):
                 column = DspPairChain(p.in_channels)
                 place(m, f"dsp_{j}_{s}_{n}", column, mac_dsp.MODULE, pins, expand=self.expand)
         return Cat(dots), leaf.latency
+
+    def _double_columns(self, m: Module, j: int, lanes, weights, lane_switch) -> tuple[Value, int]:
+        """(dot products of lane j, latency from the switch) of all DSP columns at twice the clock,
+        with a phase of their own."""
+        p = self.params
+        leaf = DoublePair(p.in_channels)
+        switch = Signal(name=f"dsp_switch_{j}", reset_less=True)
+        m.d.sync += switch.eq(lane_switch)
+        second = Signal(name=f"second_{j}")
+        place(m, f"phase_{j}", Phase(), mac_double.PHASE,
+              {"fast_clk": self.fast_clk, "second": second}, expand=self.expand)  # fmt: skip
+        dots = []
+        for s in range(p.subgroups):
+            for n, packed in enumerate(fields(weights[s]["dsp"], len(leaf.weights))):
+                dots.append(Signal(len(leaf.dots), name=f"dsp_dots_{j}_{s}_{n}"))
+                pins = {
+                    "act": lanes[s][j]["skewed"],
+                    "weights": packed,
+                    "switch": switch,
+                    "fast_clk": self.fast_clk,
+                    "second": second,
+                    "dots": dots[-1],
+                }
+                column = DoublePair(p.in_channels)
+                place(m, f"dsp_{j}_{s}_{n}", column, mac_double.MODULE, pins, expand=self.expand)
+        return Cat(dots), leaf.act_delay + leaf.latency
+
+    def _form(self, kind: str) -> str:
+        """Which of the methods places the columns of a kind."""
+        return "double" if kind == "dsp" and self.params.double_clock else kind
 
     def _sp2_columns(self, m: Module, j: int, lanes, weights, lane_switch) -> tuple[Value, int]:
         """(dot products of lane j, latency) of all SP2 columns."""
@@ -325,7 +368,7 @@ def leaves(params: EngineParams) -> dict[str, Leaf]:
     """The array and all its leaves, by module name."""
     return {
         MODULE: MacArray(params),
-        **mac_dsp.leaves(params),
+        **(mac_double if params.double_clock else mac_dsp).leaves(params),
         **mac_sp2.leaves(params),
         **mac_weights.leaves(params),
         **accumulators.leaves(params),
@@ -335,7 +378,10 @@ def leaves(params: EngineParams) -> dict[str, Leaf]:
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog} of the array and all its leaves."""
     texts = emit_leaves(leaves(params))
-    if params.dsp_columns and params.family == "xcup":
+    if params.double_clock:
+        texts[mac_double.MODULE] = dsp48_double.emit_block(params.in_channels, mac_double.MODULE)
+        texts[mac_double.PHASE] = dsp48_double.emit_phase(mac_double.PHASE)
+    elif params.dsp_columns and params.family == "xcup":
         texts[mac_dsp.MODULE] = dsp48.emit_pair(params.in_channels, mac_dsp.MODULE)
     return texts
 

@@ -61,6 +61,11 @@ class DspPairChain(Leaf):
         )
 
     @property
+    def weights_hold(self) -> int:
+        """Cycles from the switch of stage 0 until the last stage has its weights."""
+        return self.stages
+
+    @property
     def latency(self) -> int:
         """Operand register, product register, one accumulator per stage, sum of the chains."""
         return 2 + self.stages + 1

@@ -6,13 +6,19 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.fan_out import KEEP, LOADS, copies
-from fpga_gen.hardware.mac_dsp import pack_weights, packed_bits
+from fpga_gen.hardware.mac_double import DoublePair, pack_pair
+from fpga_gen.hardware.mac_dsp import DspPairChain, pack_weights
 from fpga_gen.hardware.mac_leaf import Leaf, emit_leaves, fields
 from fpga_gen.hardware.mac_sp2 import Sp2Column, correction_bits, split_code, term_unit
 from fpga_gen.hardware.params import EngineParams
 
 WEIGHTS = "mac_weights"
 SKEW = "mac_skew"
+
+
+def dsp_leaf(params: EngineParams) -> DspPairChain | DoublePair:
+    """The leaf of `dsp_block` DSP columns."""
+    return (DoublePair if params.double_clock else DspPairChain)(params.in_channels)
 
 
 def subgroup_columns(params: EngineParams, raw: Value) -> tuple[list, list]:
@@ -43,7 +49,8 @@ class SubgroupWeights(Leaf):
     Members:
         raw: In(sub_weight_bits), one subgroup of the weight stage.
         capture: In(1).
-        dsp: Out(26 * CI * sub_dsp / 2), packed pairs, pair-major. (absent without DSP columns)
+        dsp: Out(weights of a DSP leaf * sub_dsp / dsp_block), packed pairs, leaf-major. (absent
+            without DSP columns)
         sp2: Out(code bits * CI * sub_sp2), code words, column-major. (absent without SP2 columns)
         correction: Out(correction_bits * sub_sp2). (absent without SP2 columns)
     """
@@ -53,7 +60,7 @@ class SubgroupWeights(Leaf):
         ci = params.in_channels
         members = {"raw": In(params.sub_weight_bits), "capture": In(1)}
         if params.sub_dsp:
-            members["dsp"] = Out(packed_bits() * ci * params.sub_dsp // 2)
+            members["dsp"] = Out(len(dsp_leaf(params).weights) * params.sub_dsp // params.dsp_block)
         if params.sub_sp2:
             members["sp2"] = Out(params.sp2.bits * ci * params.sub_sp2)
             members["correction"] = Out(correction_bits(params.sp2, ci) * params.sub_sp2)
@@ -63,8 +70,9 @@ class SubgroupWeights(Leaf):
         m = Module()
         dsp, sp2 = subgroup_columns(self.params, self.raw)
         if dsp:
+            pack = pack_pair if self.params.double_clock else pack_weights
             word = Cat(
-                pack_weights(low, high)
+                pack(low, high)
                 for even, odd in zip(dsp[::2], dsp[1::2], strict=True)
                 for low, high in zip(even, odd, strict=True)
             )
@@ -114,49 +122,54 @@ class SubgroupWeights(Leaf):
 
 
 class LaneSkew(Leaf):
-    """Delays input i of a lane by i mod CI/2 cycles, for the systolic DSP chains.
+    """Delays the inputs of a lane for the systolic DSP columns.
 
     Members:
         act: In(8 * CI), bytes, input 0 lowest.
-        skewed: Out(8 * CI), same order.
+        skewed: Out(8 * CI), same order; input i `delay(i)` cycles late.
         delayed: Out(8 * CI), all inputs one cycle late (`Sp2Column.act_delay`).
     """
 
-    def __init__(self, in_channels: int) -> None:
-        self.in_channels = in_channels
+    def __init__(self, params: EngineParams) -> None:
+        self.in_channels = params.in_channels
+        self.double = params.double_clock
         super().__init__(
             {
-                "act": In(8 * in_channels),
-                "skewed": Out(8 * in_channels),
-                "delayed": Out(8 * in_channels),
+                "act": In(8 * self.in_channels),
+                "skewed": Out(8 * self.in_channels),
+                "delayed": Out(8 * self.in_channels),
             }
         )
 
+    def delay(self, i: int) -> int:
+        """Cycles from the switch to the activation of input i."""
+        if self.double:
+            return DoublePair.act_delay + DoublePair.skew(i)
+        return i % (self.in_channels // 2)
+
     def elaborate(self, platform) -> Module:
         m = Module()
-        half = self.in_channels // 2
         first = Signal(8 * self.in_channels, name="delay1", reset_less=True)
         m.d.sync += first.eq(self.act)
         m.d.comb += self.delayed.eq(first)
-        inputs, late = fields(self.act, 8), fields(first, 8)
-        chains = [inputs[:half], inputs[half:]]
-        stages = [[chain[0] for chain in chains]]
-        rest = [late[1:half], late[half + 1 :]]  # inputs 1.. of both chains, one cycle late
-        for k in range(1, half):
-            stages.append([chain[0] for chain in rest])
-            if k == half - 1:
-                break
-            line = Signal(16 * (half - k - 1), name=f"delay{k + 1}", reset_less=True)
-            m.d.sync += line.eq(Cat(rest[0][1:], rest[1][1:]))
-            parts = fields(line, 8)
-            rest = [parts[: half - k - 1], parts[half - k - 1 :]]
-        m.d.comb += self.skewed.eq(Cat(Cat(s[0] for s in stages), Cat(s[1] for s in stages)))
+        inputs = dict(enumerate(fields(self.act, 8)))
+        skewed = {i: inputs[i] for i in inputs if self.delay(i) == 0}
+        now, late = dict(inputs), dict(enumerate(fields(first, 8)))
+        for k in range(1, max(map(self.delay, inputs)) + 1):
+            now = {i: late[i] for i in now if self.delay(i) >= k}
+            skewed |= {i: now[i] for i in now if self.delay(i) == k}
+            rest = [i for i in now if self.delay(i) > k]
+            if rest:
+                line = Signal(8 * len(rest), name=f"delay{k + 1}", reset_less=True)
+                m.d.sync += line.eq(Cat(now[i] for i in rest))
+                late = dict(zip(rest, fields(line, 8), strict=True))
+        m.d.comb += self.skewed.eq(Cat(skewed[i] for i in range(self.in_channels)))
         return m
 
 
 def leaves(params: EngineParams) -> dict[str, Leaf]:
     """Both leaves by module name."""
-    return {WEIGHTS: SubgroupWeights(params), SKEW: LaneSkew(params.in_channels)}
+    return {WEIGHTS: SubgroupWeights(params), SKEW: LaneSkew(params)}
 
 
 def emit(params: EngineParams) -> dict[str, str]:

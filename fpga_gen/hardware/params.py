@@ -37,7 +37,8 @@ class EngineParams:
     partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
     weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
     program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7";
-    bram_banks: feature-map banks made of block RAM although the family has UltraRAM.
+    bram_banks: feature-map banks made of block RAM although the family has UltraRAM; double_clock:
+    the slices of the DSP columns run at twice the engine's clock, four columns in those of two.
     """
 
     pixels: int = 8
@@ -53,6 +54,7 @@ class EngineParams:
     sp2_code: str = "two-term-6"
     family: str = "xcup"
     bram_banks: int = 0
+    double_clock: bool = False
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -66,14 +68,23 @@ class EngineParams:
             and self.in_channels <= 16,
             "in_channels must be 4, 8 or 16",
         )
-        need(self.columns > 0, "at least one MAC column is needed")
+        need(
+            self.columns >= self.in_channels,
+            f"{self.columns} columns are fewer than the {self.in_channels} channels of a memory "
+            "word, which the vector unit brings to their requantisation",
+        )
         need(
             1 in self.modes and tuple(sorted(set(self.modes))) == self.modes,
             "modes must be ascending and start with 1",
         )
         need(
-            self.dsp_columns % (2 * self.subgroups) == 0,
-            f"dsp_columns must be a multiple of {2 * self.subgroups} (pairs in every subgroup)",
+            self.dsp_columns % (self.dsp_block * self.subgroups) == 0,
+            f"dsp_columns must be a multiple of {self.dsp_block * self.subgroups} (blocks of "
+            f"{self.dsp_block} in every subgroup)",
+        )
+        need(
+            not self.double_clock or (self.dsp_columns > 0 and self.family == "xcup"),
+            "double_clock needs DSP columns and a family with DSP48E2 (xcup)",
         )
         need(
             self.sp2_columns % self.subgroups == 0,
@@ -112,6 +123,22 @@ class EngineParams:
     def subgroups(self) -> int:
         """Number of column subgroups: the unit that is moved between pixel groups."""
         return math.lcm(*self.modes)
+
+    @property
+    def dsp_block(self) -> int:
+        """DSP columns that share their slices."""
+        return 4 if self.double_clock else 2
+
+    @property
+    def slot_minimum(self) -> int:
+        """Shortest weight slot in cycles: the last slice of a double cascade takes its weights
+        late."""
+        return max(8, 2 + self.in_channels // 2) if self.double_clock else 8
+
+    @property
+    def switch_lead(self) -> int:
+        """Cycles by which the switch to new weights comes before the DSP columns' activations."""
+        return 1 if self.double_clock else 0
 
     @property
     def sub_dsp(self) -> int:

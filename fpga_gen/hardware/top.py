@@ -39,12 +39,15 @@ class Top(wiring.Component):
         self.params = params
         self.design_hash = design_hash
         self.domain, self.reset = axi_names.clock_and_reset(params.ports)
+        self.fast_clock = axi_names.fast_clock() if params.double_clock else None
         super().__init__({**axi_names.axi_members(params.ports), "debug_layer": Out(16)})
 
     def ports(self) -> dict[str, tuple[Signal, PortDirection]]:
         """Every pin by its literal name, clock and reset included."""
         pins = {"clk": (self.domain.clk, PortDirection.Input)}
         pins["rst"] = (self.reset, PortDirection.Input)
+        if self.fast_clock is not None:
+            pins["clk_2x"] = (self.fast_clock, PortDirection.Input)
         for name, member in self.signature.members.items():
             direction = PortDirection.Input if member.flow is In else PortDirection.Output
             pins[name] = (getattr(self, name), direction)
@@ -56,6 +59,8 @@ class Top(wiring.Component):
         m.submodules.shell = shell = Shell(self.params, design_hash=self.design_hash)
         m.submodules.engine = engine = Engine(self.params)
         axi_names.connect_pins(m, self, shell, self.params.ports)
+        if self.fast_clock is not None:
+            m.d.comb += engine.fast_clk.eq(self.fast_clock)
         m.d.comb += [
             shell.reset.eq(self.reset),
             engine.reset.eq(shell.soft_reset),

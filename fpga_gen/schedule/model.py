@@ -18,6 +18,7 @@ from fpga_gen.schedule.layout import BEAT_BYTES
 from fpga_gen.schedule.store_model import StoreClock
 from fpga_gen.schedule.timing import (
     Timing,
+    array_latency,
     drain_lead,
     drain_time,
     param_time,
@@ -165,7 +166,7 @@ class _Machine:
             self.store.results_in(self.drained)
         self.now = begin + length
         steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]), pool)
-        start = max(begin + timing.array_latency, self.drained - timing.drain_tail)
+        start = max(begin + array_latency(self.params, timing), self.drained - timing.drain_tail)
         self.drained = start + max(steps, size) + timing.drain_tail
 
     def pool(self, i: Instruction) -> None:
@@ -173,7 +174,7 @@ class _Machine:
         sizes = tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
         for _ in range(f["n_groups"]):
             for count, size in sizes:
-                length = max(size, self.timing.min_slot)
+                length = max(size, self.params.slot_minimum)
                 for _ in range(count):
                     first = self.now
                     begin = first + (f["slots"] - 1) * length

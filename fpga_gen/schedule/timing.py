@@ -12,7 +12,7 @@ from fpga_gen.hardware.params import PORT_BITS, SAFE_STEPS, EngineParams
 class Timing:
     """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
 
-    min_slot: shortest weight slot; slot_load, slot_round: see `load_time`; param_load:
+    slot_load, slot_round: see `load_time`; param_load:
     parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
     read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
     write; drain_ahead: see `drain_lead`;
@@ -26,7 +26,6 @@ class Timing:
     weight_margin: words of the weight buffer that a replayed group leaves free.
     """
 
-    min_slot: int = 8
     slot_load: float = 1.0
     slot_round: float = 7.0
     param_load: float = 5.3
@@ -84,7 +83,7 @@ def load_time(params: EngineParams, timing: Timing, granules: int) -> float:
 
 def slot_time(params: EngineParams, timing: Timing, granules: int, groups: int) -> float:
     """Mean cycles of one weight slot over `groups` pixel groups, in a long row of slots."""
-    return max(groups, timing.min_slot, load_time(params, timing, granules))
+    return max(groups, params.slot_minimum, load_time(params, timing, granules))
 
 
 def param_time(
@@ -98,7 +97,7 @@ def param_time(
     that the loader does not win back with its slots. slots: (number, granules of each)."""
     wait = record_words(params, granules) + timing.slot_load
     for count, size in slots:
-        spare = max(groups, timing.min_slot) - load_time(params, timing, size)
+        spare = max(groups, params.slot_minimum) - load_time(params, timing, size)
         wait -= count * max(0.0, spare)
     return max(0.0, wait)
 
@@ -115,6 +114,11 @@ def drain_lead(params: EngineParams, timing: Timing) -> int:
     """How long before the end of a drain the next tile's last slot may begin: the exit path gives
     way whole pixel groups ahead, as far as their steps are safe."""
     return timing.drain_ahead + SAFE_STEPS // params.pixels * params.pixels
+
+
+def array_latency(params: EngineParams, timing: Timing) -> int:
+    """First read of a slot to the first step of its drain."""
+    return timing.array_latency + params.switch_lead
 
 
 def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:
@@ -140,7 +144,7 @@ def group_cycles(
     for count, size in sizes:
         busy = slots * slot_time(params, timing, granules, size)
         # the last slot of a tile waits for the drain of the tile before it
-        held = drain_time(params, lanes, size, out16) + timing.array_latency
+        held = drain_time(params, lanes, size, out16) + array_latency(params, timing)
         held -= drain_lead(params, timing)
         total += count * max(busy, held)
     return round(total)

@@ -14,7 +14,7 @@ from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.ranges import segments_of
 from fpga_gen.schedule.conv_plan import group_prices, last_drain, mode_mix, tile_limits
-from fpga_gen.schedule.timing import DEFAULT_TIMING, Timing
+from fpga_gen.schedule.timing import DEFAULT_TIMING, Timing, array_latency
 from fpga_gen.schedule.walk import Geometry, live_taps
 
 GRANULE_BYTES = 4
@@ -149,7 +149,7 @@ def frame_cycles(work: Work, params: EngineParams, timing: Timing = DEFAULT_TIMI
     stream, arrived = now, 0.0
     used: deque[tuple[float, float]] = deque([(0.0, now)])  # (bytes consumed, when)
     array = elementwise = weights = 0.0
-    handover = timing.array_latency + timing.drain_tail + timing.wait_tail
+    handover = array_latency(params, timing) + timing.drain_tail + timing.wait_tail
     plan = lru_cache(maxsize=None)(lambda layer: conv_cycles(layer, params, timing))
     for layer in work.layers:
         if isinstance(layer, VectorWork):
@@ -202,6 +202,6 @@ def vector_cycles(work: VectorWork, params: EngineParams, timing: Timing) -> int
     if work.pool:
         groups = -(-work.pixels // params.pixels)
         drain = -(-work.pixels // params.pool_pixels)
-        return blocks * max(groups * work.reads, drain) + timing.array_latency
+        return blocks * max(groups * work.reads, drain) + array_latency(params, timing)
     steps = -(-work.pixels // params.vector_pixels)
     return blocks * (steps * work.reads + timing.vector_block) + timing.vector_tail

@@ -38,6 +38,21 @@ THREE_MODES = EngineParams(
 )
 
 
+DOUBLE_CLOCK = EngineParams(
+    pixels=2,
+    in_channels=16,
+    dsp_columns=16,
+    sp2_columns=4,
+    modes=(1, 2),
+    tile_groups=16,
+    bank_rows=2048,
+    ports=1,
+    weight_words=1024,
+    program_words=2048,
+    double_clock=True,
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Example:
     """A graph, a stored input, and the stored value of every tensor for it."""

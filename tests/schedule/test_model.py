@@ -41,7 +41,7 @@ def test_one_tile_per_group_takes_slots_times_groups() -> None:
     groups = -(-256 // conv["lanes"])
     assert groups == conv["n_tiles"] * (conv["tile_groups"] - 1) + conv["long_tiles"]
     tiles = [conv["tile_groups"] - (t >= conv["long_tiles"]) for t in range(conv["n_tiles"])]
-    ideal = conv["n_groups"] * sum(conv["slots"] * max(g, FAST_DRAM.min_slot) for g in tiles)
+    ideal = conv["n_groups"] * sum(conv["slots"] * max(g, params.slot_minimum) for g in tiles)
     span = times.spans[at]
     assert ideal <= span.end - span.start <= ideal + 60
     assert conv["n_groups"] * params.group_channels(conv["mode"] + 1) >= 8
