@@ -54,7 +54,7 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
     "active weights": lambda p: p.sub_weight_bits * p.subgroups,
     "accumulators": lambda p: p.pixels * p.columns * max(1, p.tile_groups // 32),
     "array": _mode_muxes,
-    "requantise": lambda p: p.columns,
+    "requantise": lambda p: p.requant_lanes,
     "exit path": lambda p: p.columns,
     "feature banks": lambda p: p.banks * p.word_bits,
     "feature memory": lambda p: p.banks * p.word_bits,

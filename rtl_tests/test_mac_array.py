@@ -16,10 +16,10 @@ THREE_MODES = EngineParams(
     ports=1,
 )  # fmt: skip
 DSP_ONLY = EngineParams(
-    pixels=2, in_channels=8, dsp_columns=8, sp2_columns=0, modes=(1, 2), tile_groups=16, ports=1
+    pixels=2, in_channels=8, dsp_columns=4, sp2_columns=0, modes=(1, 2), tile_groups=16, ports=1
 )
 SP2_ONLY = EngineParams(
-    pixels=8, in_channels=4, dsp_columns=0, sp2_columns=4, modes=(1,), tile_groups=16, ports=1,
+    pixels=8, in_channels=4, dsp_columns=0, sp2_columns=2, modes=(1,), tile_groups=16, ports=1,
     sp2_code="sp2-4",
 )  # fmt: skip
 

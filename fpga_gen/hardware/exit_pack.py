@@ -43,7 +43,7 @@ class ExitPack(wiring.Component):
         p, a, n = params, ADDRESS_BITS, self.slots
         super().__init__(
             {
-                "values": In(ArrayLayout(signed(16), p.columns)),
+                "values": In(ArrayLayout(signed(16), p.requant_lanes)),
                 "maxima": In(p.pool_pixels * p.word_bits),
                 "valid": In(1),
                 "high": In(1),
@@ -76,7 +76,7 @@ class ExitPack(wiring.Component):
         """One byte per channel. Low bytes are stored minus 128."""
         p = self.params
         pooled = p.pool_pixels * p.in_channels
-        count = max(p.columns, pooled)
+        count = max(p.requant_lanes, pooled)
         parts = copies_for(8 * count)
         highs = tree(m, self.high, [parts], "byte_high")
         pools = tree(m, self.pool, [parts], "byte_pool")
@@ -84,7 +84,7 @@ class ExitPack(wiring.Component):
         for column in range(count):
             byte = Const(0, 8)
             copy = column * parts // count
-            if column < p.columns:
+            if column < p.requant_lanes:
                 low = self.values[column][:8] ^ Cat(Const(0, 7), self.out16)
                 byte = Mux(highs[copy], self.values[column][8:], low)
             if column < pooled:

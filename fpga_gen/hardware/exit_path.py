@@ -10,7 +10,7 @@ Step pipeline: drain read -> requantise -> pack; exit_steps.py walks, exit_pack.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -280,26 +280,29 @@ class ExitPath(wiring.Component):
     def _requantise(self, m: Module) -> tuple[list[Signal], Signal]:
         p, steps = self.params, self.steps
         # Parameters of a mode repeat for every pixel group: two registers, as the tree has levels.
-        modes = tree(m, steps.mode, [copies_for(p.columns, 8), p.columns], "param_mode")
+        lanes = p.requant_lanes
+        modes = tree(m, steps.mode, [copies_for(lanes, 8), lanes], "param_mode")
         shared = p.vector_pixels * p.in_channels
         vectors = tree(m, steps.vector, [copies_for(shared * ACC_BITS)], "from_vector")
         facts = Cat(steps.lo, steps.hi, steps.zero)
-        facts = tree(m, facts, [copies_for(p.columns, FACT_LANES)], "lane_facts")
+        facts = tree(m, facts, [copies_for(lanes, FACT_LANES)], "lane_facts")
         values = []
-        for column in range(p.columns):
-            sums = self.drain_sums.word_select(column, ACC_BITS)
+        for column in range(lanes):
+            has_column = column < p.columns
+            sums = self.drain_sums.word_select(column, ACC_BITS) if has_column else Const(0)
             if column < shared:
                 copy = vectors[column * len(vectors) // shared]
                 sums = Mux(copy, self.vector_sums.word_select(column, ACC_BITS), sums)
-            word = self.param_data.word_select(column, PARAM_BITS)
-            for mode in p.modes[1:]:
+            # A VECTOR has the same parameters for every channel.
+            word = self.param_data.word_select(column if has_column else 0, PARAM_BITS)
+            for mode in p.modes[1:] if has_column else ():
                 other = self.param_data.word_select(column % p.group_channels(mode), PARAM_BITS)
                 word = Mux(modes[column] == mode - 1, other, word)
             word = delay(m, word, 2, f"param_{column}")
             acc = Signal(signed(ACC_BITS), name=f"acc_{column}", reset_less=True)
             value = Signal(signed(16), name=f"value_{column}")
             m.d.sync += acc.eq(sums)
-            fact = facts[column * len(facts) // p.columns]
+            fact = facts[column * len(facts) // lanes]
             lo, hi, zero = fact[: len(steps.lo)], fact[len(steps.lo) : -1], fact[-1]
             place(
                 m,

@@ -68,11 +68,7 @@ class EngineParams:
             and self.in_channels <= 16,
             "in_channels must be 4, 8 or 16",
         )
-        need(
-            self.columns >= self.in_channels,
-            f"{self.columns} columns are fewer than the {self.in_channels} channels of a memory "
-            "word, which the vector unit brings to their requantisation",
-        )
+        need(self.columns > 0, "at least one MAC column is needed")
         need(
             1 in self.modes and tuple(sorted(set(self.modes))) == self.modes,
             "modes must be ascending and start with 1",
@@ -161,6 +157,11 @@ class EngineParams:
     def group_channels(self, mode: int) -> int:
         """Output channels per column group in a mode."""
         return self.columns // mode
+
+    @property
+    def requant_lanes(self) -> int:
+        """One for each column, and for each channel of the vector unit's word."""
+        return max(self.columns, self.in_channels)
 
     @property
     def max_mode(self) -> int:

@@ -38,10 +38,10 @@ THREE_MODES = EngineParams(
 )
 
 
-DOUBLE_CLOCK = EngineParams(
+DOUBLE_CLOCK = EngineParams(  # with fewer columns than a word has channels
     pixels=2,
     in_channels=16,
-    dsp_columns=16,
+    dsp_columns=8,
     sp2_columns=4,
     modes=(1, 2),
     tile_groups=16,
