@@ -269,6 +269,19 @@ def test_flipped_program_bits(device, network):
     assert {ErrorCode.NONE, ErrorCode.BAD_INSTRUCTION, ErrorCode.WATCHDOG} <= set(seen)
 
 
+def test_reset_pin_in_the_middle_of_a_run(device, network):
+    """The registers are as after power-up at once, and a new frame is right."""
+    for cycles in range(40, 900, 61):
+        load_frame(device, network.frame, WATCHDOG)
+        start_program(device)
+        assert device.run(cycles) is StopReason.LIMIT
+        assert device.read_register("STATUS") == R["STATUS_BUSY_MASK"]
+        device.reset()
+        for name in ("WATCHDOG", "STATUS", "WINDOW0_LIMIT_LO", "CYCLES"):
+            assert device.read_register(name) == 0, name
+        run_network(device, network, seed=cycles)
+
+
 def test_watchdog_off(device, network):
     """WATCHDOG = 0 never ends a run that only waits."""
     run_network(device, network)

@@ -18,7 +18,7 @@ from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.feature_memory import FeatureMemory
 from fpga_gen.hardware.lane_masks import LaneMasks
 from fpga_gen.hardware.load_unpack import LoadUnpack
-from fpga_gen.hardware.loader import CREDIT_LEAD, Loader
+from fpga_gen.hardware.loader import CREDIT_LEAD, RESETS, Loader
 from fpga_gen.hardware.mac_array import MacArray
 from fpga_gen.hardware.maxpool import MaxPool
 from fpga_gen.hardware.params import SAFE_STEPS, EngineParams
@@ -110,7 +110,6 @@ class Engine(wiring.Component):
             "sequencer": sequencer,
             "walker": walker,
             "masks": masks,
-            "loader": loader,
             "unpack": unpack,
             "vector": vector,
             "store": store,
@@ -119,9 +118,11 @@ class Engine(wiring.Component):
         }
         assert SETTLE_CYCLES > RESET_LATENCY
         assert max(array.latency, pool.latency) < RESET_CYCLES, "the array drains in a reset"
-        resets = reset_tree(m, self.reset, len(parts))
-        for (name, part), reset in zip(parts.items(), resets, strict=True):
+        resets = reset_tree(m, self.reset, len(parts) + RESETS)
+        for (name, part), reset in zip(parts.items(), resets[RESETS:], strict=True):
             m.submodules[name] = ResetInserter(reset)(part)
+        m.submodules.loader = loader
+        m.d.comb += loader.resets.eq(Cat(resets[:RESETS]))
         self._sequence(m, sequencer, walker, masks, loader, unpack, vector, store, exit_)
         self._memory(m, memory, walker, vector, store, exit_)
         self._array(m, flags, memory, walker, masks, loader, exit_, array, pool)

@@ -17,19 +17,22 @@ is staged at the latest, because the array's switch follows a credit later than 
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.loader_control import COMMAND, LoaderControl
 from fpga_gen.hardware.params import PARAM_BITS, PARAM_ENTRIES, EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
+from fpga_gen.hardware.resets import clear
 from fpga_gen.hardware.slot_assembly import READ_CYCLES, SlotAssembly
 from fpga_gen.hardware.slot_stage import MOVE_CYCLES, SlotStage
 from fpga_gen.hardware.weight_ring import WeightRing, ring_shapes
 from fpga_gen.hardware.word_queue import WordQueue, queue_shape
 
 CREDIT_LEAD = READ_CYCLES + MOVE_CYCLES  # from a slot's credit to its switch, at least
+
+RESETS = 3  # copies of the reset: for the ring, the control, all else
 
 
 def param_shape(params: EngineParams) -> RamShape:
@@ -50,6 +53,7 @@ class Loader(wiring.Component):
     CREDIT_LEAD cycles earlier. credit_add: pulse per slot. param_index -> param_data one cycle
     later; param_release frees the oldest entry; params_ready: there is an entry besides the one
     the exit path still holds (param_held). underrun: the array switched to an empty stage.
+    resets: RESETS copies of the reset.
     """
 
     def __init__(self, params: EngineParams, *, stage_hold: int, expand: bool = False) -> None:
@@ -58,6 +62,7 @@ class Loader(wiring.Component):
         self.stage_hold = stage_hold
         super().__init__(
             {
+                "resets": In(RESETS),
                 "words_valid": In(1),
                 "words_ready": Out(1),
                 "words_data": In(params.stream_bits),
@@ -82,11 +87,16 @@ class Loader(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.params
-        m.submodules.ring = ring = WeightRing(p, expand=self.expand)
-        m.submodules.control = control = LoaderControl(p)
-        m.submodules.assembly = assembly = SlotAssembly(p)
-        m.submodules.stage = stage = SlotStage(p, stage_hold=self.stage_hold)
-        m.submodules.queue = queue = WordQueue(p.stream_bits, expand=self.expand)
+        ring = WeightRing(p, expand=self.expand)
+        control = LoaderControl(p)
+        assembly = SlotAssembly(p)
+        stage = SlotStage(p, stage_hold=self.stage_hold)
+        queue = WordQueue(p.stream_bits, expand=self.expand)
+        m.submodules.ring = ResetInserter(self.resets[0])(ring)
+        m.submodules.control = ResetInserter(self.resets[1])(control)
+        m.submodules.assembly = ResetInserter(self.resets[2])(assembly)
+        m.submodules.stage = ResetInserter(self.resets[2])(stage)
+        m.submodules.queue = ResetInserter(self.resets[2])(queue)
         m.d.comb += [
             ring.words_valid.eq(self.words_valid),
             self.words_ready.eq(ring.words_ready),
@@ -139,3 +149,4 @@ class Loader(wiring.Component):
         with m.If(assembly.param_push):
             m.d.sync += pointer.eq(pointer + 1)
         m.d.sync += level.eq(level + assembly.param_push - self.param_release)
+        clear(m, self.resets[2], (pointer, level))

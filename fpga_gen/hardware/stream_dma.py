@@ -56,7 +56,8 @@ class StreamDma(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        port_flush = copies(m, self.flush, self.ports, "port_flush", reset_less=False)
+        # A reset is a flush as well (see Shell): the copies need none.
+        port_flush = copies(m, self.flush, self.ports, "port_flush")
         queue = fifo.SyncFIFO(width=TRANSFER.size, depth=QUEUE_DEPTH)
         m.submodules.queue = ResetInserter(self.flush)(queue)
         m.d.comb += [
@@ -71,7 +72,7 @@ class StreamDma(wiring.Component):
         ports, lanes = [], []
         for k in range(self.ports):
             lane_queue = fifo.SyncFIFO(width=TRANSFER.size, depth=LANE_QUEUE_DEPTH)
-            m.submodules[f"lane{k}"] = ResetInserter(self.flush)(lane_queue)
+            m.submodules[f"lane{k}"] = ResetInserter(port_flush[k])(lane_queue)
             port = ReadPort(depth=self.depth)
             m.submodules[f"port{k}"] = ResetInserter(self.resets[k])(port)
             m.d.comb += [

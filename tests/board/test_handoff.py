@@ -110,6 +110,12 @@ def test_every_port_reaches_the_memory(params):
     assert set(ranges) == {f"m_axi_{k}" for k in range(params.ports)}
     for k, hp in enumerate(BOARD.vivado.hp_order[: params.ports]):
         assert ranges[f"m_axi_{k}"].get("SLAVEBUSINTERFACE") == f"S_AXI_HP{hp}_FPD"
+        pin = module.find(f".//PORT[@NAME='m_axi_{k}_araddr']/CONNECTIONS/CONNECTION")
+        assert pin is not None
+        assert pin.get("PORT") == f"saxigp{2 + hp}_araddr"
+    buses = {bus.get("NAME") for bus in root.iter("BUSINTERFACE")}
+    used = {f"S_AXI_HP{hp}_FPD" for hp in BOARD.vivado.hp_order[: params.ports]}
+    assert {bus for bus in buses if str(bus).startswith("S_AXI_HP")} == used
 
 
 def test_the_same_design_gives_the_same_bytes():
