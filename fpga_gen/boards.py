@@ -70,14 +70,19 @@ class Board:
     fixed8: EngineParams
     search: bool = True
 
-    def default_array(self, scheme: str) -> EngineParams:
-        """Engine parameters of a quantisation scheme, a key of `numerics.SCHEMES`."""
+    def default_array(self, scheme: str, double_clock: bool = False) -> EngineParams:
+        """Engine parameters of a quantisation scheme, a key of `numerics.SCHEMES`; with
+        double_clock twice the DSP columns. ScheduleError: the board has no slices for that."""
         chosen = SCHEMES[scheme]
         params = self.array if chosen.sp2 else self.fixed8
         if not chosen.fixed:
             params = dataclasses.replace(params, dsp_columns=0)
         if chosen.sp2_code is not None:
             params = dataclasses.replace(params, sp2_code=chosen.sp2_code)
+        if double_clock:
+            params = dataclasses.replace(
+                params, dsp_columns=2 * params.dsp_columns, double_clock=True
+            )
         return params
 
     def read_bytes_per_cycle(self, ports: int, clock_mhz: float) -> float:

@@ -22,7 +22,8 @@ class BuildConfig:
 
     input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
     in_channels, dsp_columns, sp2_columns, None for the best one; clock_mhz: None for the
-    board's default; calibration: a folder of pictures, None for seeded synthetic ones.
+    board's default; calibration: a folder of pictures, None for seeded synthetic ones;
+    double_clock: the slices of the DSP columns run at twice that clock.
     """
 
     model: Path
@@ -30,6 +31,7 @@ class BuildConfig:
     clock_mhz: float | None = None
     calibration: Path | None = None
     array: tuple[int, int, int, int] | None = None
+    double_clock: bool = False
     scheme: str = "mixed"
     input_shape: tuple[int, ...] | None = None
     preprocess: Preprocess = Preprocess()
@@ -38,6 +40,11 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise BoardError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
+        if self.double_clock and not SCHEMES[self.scheme].fixed:
+            raise BoardError(
+                f"--scheme {self.scheme} has no DSP columns to run at twice the clock: leave out "
+                "--double-clock or use --scheme mixed"
+            )
 
     def load_board(self) -> Board:
         return load_board(self.board)
@@ -59,7 +66,7 @@ class BuildConfig:
 
     def resolve_params(self, board: Board) -> EngineParams:
         """Engine parameters; ScheduleError tells why an array cannot be had on this board."""
-        params = board.default_array(self.scheme)
+        params = board.default_array(self.scheme, self.double_clock)
         if self.array is not None:
             pixels, in_channels, dsp_columns, sp2_columns = self.array
             scheme = SCHEMES[self.scheme]
@@ -92,6 +99,7 @@ class BuildConfig:
             "clock_mhz": self.clock_mhz,
             "calibration": "synthetic" if self.calibration is None else "pictures",
             "array": None if self.array is None else list(self.array),
+            "double_clock": self.double_clock,
             "scheme": self.scheme,
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "preprocess": self.preprocess.to_dict(),

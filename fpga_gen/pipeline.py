@@ -111,6 +111,7 @@ def choose_engine(flow: Flow) -> None:
             flow.graph,
             flow.board,
             flow.config.scheme,
+            double_clock=flow.config.double_clock,
             clock_mhz=flow.clock_mhz,
             progress=flow.progress.detail,
         )

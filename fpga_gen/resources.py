@@ -48,7 +48,10 @@ def _mode_muxes(p: EngineParams) -> float:
 
 # Size of a class of blocks, to which its cost is proportional.
 SIZES: dict[str, Callable[[EngineParams], float]] = {
-    "dsp columns": lambda p: p.pixels * p.dsp_columns * p.in_channels,
+    "dsp columns": lambda p: 0 if p.double_clock else p.pixels * p.dsp_columns * p.in_channels,
+    "dsp columns at twice the clock": lambda p: (
+        p.pixels * p.dsp_columns * p.in_channels if p.double_clock else 0
+    ),
     "sp2 columns": lambda p: p.pixels * p.sp2_columns * p.in_channels,
     "lane skew": lambda p: p.pixels * lane_sources(p) * p.in_channels,
     "active weights": lambda p: p.sub_weight_bits * p.subgroups,
@@ -68,6 +71,7 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
 }
 _MODULES = (  # beginning or end of a module's name: class
     ("mac_dsp_pair", "dsp columns"),
+    ("mac_dsp_double", "dsp columns at twice the clock"),
     ("mac_sp2_column", "sp2 columns"),
     ("mac_skew", "lane skew"),
     ("mac_weights", "active weights"),
@@ -140,13 +144,12 @@ def estimate_resources(params: EngineParams) -> Resources:
 
 
 def _comparable(params: EngineParams) -> list[Reference]:
-    """References of the same family and SP2 code, or all of them if there is none."""
-    same = [
-        r
-        for r in references()
-        if r.params.family == params.family and r.params.sp2_code == params.sp2_code
+    """References of the same clocks, of the same family and SP2 code too if there are any."""
+    same = [r for r in references() if r.params.double_clock == params.double_clock]
+    closer = [
+        r for r in same if r.params.family == params.family and r.params.sp2_code == params.sp2_code
     ]
-    return same or list(references())
+    return closer or same
 
 
 def memory_blocks(params: EngineParams) -> tuple[int, int]:

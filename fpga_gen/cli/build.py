@@ -35,6 +35,11 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Pixels, inputs, DSP columns, SP2 columns: 8,16,24,18.  [default: the best]",
         ),
         click.option(
+            "--double-clock",
+            is_flag=True,
+            help="Run the DSP columns' slices at twice the clock: twice as many columns.",
+        ),
+        click.option(
             "--scheme",
             type=click.Choice(list(SCHEMES)),
             default="mixed",

@@ -31,6 +31,7 @@ def array_facts(params: EngineParams) -> ArrayFacts:
         out_channels_dsp=params.dsp_columns,
         out_channels_sp2=params.sp2_columns,
         macs_per_cycle=params.macs_per_cycle,
+        double_clock=params.double_clock,
         modes=params.modes,
     )
 

@@ -58,6 +58,12 @@ class ArrayFacts:
     out_channels_sp2: int
     macs_per_cycle: int
     modes: tuple[int, ...] = (1,)
+    double_clock: bool = False
+
+    @property
+    def columns(self) -> str:
+        fast = " at twice the clock" if self.double_clock else ""
+        return f"{self.out_channels_dsp} DSP{fast} + {self.out_channels_sp2} SP2"
 
 
 @dataclass(frozen=True)

@@ -102,14 +102,16 @@ def render_markdown(report: Report) -> str:
     """The whole report as Markdown."""
     model, array, sim = report.model, report.array, report.simulation
     shape = " x ".join(str(n) for n in model.input_shape)
-    columns = f"{array.out_channels_dsp} DSP + {array.out_channels_sp2} SP2"
     facts = [
         ("model", f"{model.name} (sha256 {model.sha256[:16]}...)"),
         ("input", shape),
         ("multiply-accumulates (counted)", f"{model.macs:,}"),
         ("weights (counted)", f"{model.weights:,}"),
         ("board", f"{report.board.name}, {report.board.part} ({report.board.status})"),
-        ("array", f"{array.pixels} pixels x {array.in_channels} inputs x ({columns}) columns"),
+        (
+            "array",
+            f"{array.pixels} pixels x {array.in_channels} inputs x ({array.columns}) columns",
+        ),
         ("modes", ", ".join(f"/{m}" if m > 1 else "full" for m in array.modes)),
         ("MACs per cycle", f"{array.macs_per_cycle:,}"),
         ("tool", f"fpga-gen {report.tool_version}"),

@@ -30,6 +30,7 @@ def choose_engines(
     board: Board,
     scheme: str,
     *,
+    double_clock: bool = False,
     clock_mhz: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Candidate, ...]:
@@ -42,7 +43,9 @@ def choose_engines(
         ScheduleError: no engine fits the board, or the network none of the first engines.
     """
     clock = clock_mhz or board.clock_mhz
-    found = find_engines(frame_work(graph), board, scheme, clock_mhz=clock)
+    found = find_engines(
+        frame_work(graph), board, scheme, double_clock=double_clock, clock_mhz=clock
+    )
 
     def cycles(candidate: Candidate) -> int:
         p = candidate.params

@@ -64,18 +64,20 @@ def find_engines(
     scheme: str,
     count: int = SHOWN,
     *,
+    double_clock: bool = False,
     clock_mhz: float | None = None,
 ) -> tuple[Candidate, ...]:
     """The `count` best engines for a network on a board, best first.
 
-    An engine whose memory holds all maps goes before one that needs row bands. scheme: as in
-    `Board.default_array`; clock_mhz: of the engine, None for the board's; it decides how many
+    An engine whose memory holds all maps goes before one that needs row bands. scheme,
+    double_clock: as in `Board.default_array`; clock_mhz: of the engine, None for the board's; it decides how many
     bytes of DRAM there are per cycle.
 
     Raises:
         ScheduleError: not even the smallest engine fits.
     """
-    engines = list(_engines(board, scheme))
+    template = board.default_array(scheme, double_clock)
+    engines = list(_engines(board, template))
     if not engines:
         raise ScheduleError(
             f"no engine fits {board.name}: its {board.resources.luts:,} LUTs and "
@@ -98,17 +100,17 @@ def find_engines(
     return tuple(best)
 
 
-def _engines(board: Board, scheme: str) -> Iterator[EngineParams]:
-    """Engines within the limits; of one shape and number of DSP columns the most SP2 columns and
+def _engines(board: Board, template: EngineParams) -> Iterator[EngineParams]:
+    """Engines of the template's kinds of columns within the limits; of one shape and number of DSP columns the most SP2 columns and
     somewhat fewer, which may suit the layers better; fewer ports only where more leave no room for
     these columns."""
     for pixels, modes in itertools.product(PIXELS, MODES):
         seen: set[tuple[int, int]] = set()  # columns that more ports leave room for
         for ports in (p for p in PORTS if p <= board.hp_ports):
-            base = _memories(board, scheme, pixels, modes, ports)
+            base = _memories(board, template, pixels, modes, ports)
             if base is None:
                 continue
-            for engine in _columns(board, scheme, base):
+            for engine in _columns(board, template, base):
                 columns = (engine.dsp_columns, engine.sp2_columns)
                 if columns not in seen:
                     seen.add(columns)
@@ -117,12 +119,12 @@ def _engines(board: Board, scheme: str) -> Iterator[EngineParams]:
                 break
 
 
-def _columns(board: Board, scheme: str, base: EngineParams) -> Iterator[EngineParams]:
+def _columns(board: Board, kinds: EngineParams, base: EngineParams) -> Iterator[EngineParams]:
     """Engines like `base` with all its splits of columns, as in `_engines`."""
-    kinds = board.default_array(scheme)
     step, previous = base.subgroups, -1
-    most = _most(board, base, "dsp_columns", 2 * step) if kinds.dsp_columns else 0
-    for dsp in range(most, -1, -2 * step):
+    block, least = base.dsp_block * step, base.dsp_block * step if base.double_clock else 0
+    most = _most(board, base, "dsp_columns", block) if kinds.dsp_columns else 0
+    for dsp in range(most, least - 1, -block):
         start = replace_columns(base, dsp, 0 if dsp else step)
         sp2 = _most(board, start, "sp2_columns", step) if kinds.sp2_columns else 0
         if sp2 <= previous:
@@ -168,13 +170,13 @@ def _fits(board: Board, params: EngineParams) -> bool:
 
 
 def _memories(
-    board: Board, scheme: str, pixels: int, modes: tuple[int, ...], ports: int
+    board: Board, template: EngineParams, pixels: int, modes: tuple[int, ...], ports: int
 ) -> EngineParams | None:
     """An engine of this shape with the fewest columns, its memories filling the board's: as many
     rows as fit, and as few banks in block RAM as keep within the limit on URAM."""
-    template, step = board.default_array(scheme), math.lcm(*modes)
+    step = math.lcm(*modes)
     columns = {
-        "dsp_columns": 2 * step if template.dsp_columns else 0,
+        "dsp_columns": template.dsp_block * step if template.dsp_columns else 0,
         "sp2_columns": 0 if template.dsp_columns else step,
     }
     for words, rows in itertools.product(WEIGHT_WORDS, DEPTHS[::-1]):

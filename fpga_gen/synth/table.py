@@ -1,9 +1,9 @@
 """Writes costs.json, the mapped reference engines that a build estimates from.
 
-    python -m fpga_gen.synth.table [BOARD ...]      (default: zcu104 kv260)
+    python -m fpga_gen.synth.table [NAME ...]      (default: all of ENGINES)
 
-Run it after a change of the hardware; it maps the default engine of each board, several blocks at a
-time, and unchanged blocks come from the cache. Boards that are not named keep their entries. The
+Run it after a change of the hardware; it maps every engine, several blocks at a time, and unchanged
+blocks come from the cache. Engines that are not named keep their entries. The
 blocks are keyed by the digest of their Verilog: a test tells when the file is stale.
 """
 
@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 from fpga_gen.artifacts import to_json
 from fpga_gen.boards import load_board
@@ -25,7 +26,21 @@ from fpga_gen.synth.flow import MAX_FAN_OUT, TOP
 from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.yosys import map_modules, tool_version
 
-BOARDS = ("zcu104", "kv260")
+# Name: board, and what differs from its default engine.
+ENGINES: dict[str, tuple[str, dict]] = {
+    "zcu104": ("zcu104", {}),
+    "kv260": ("kv260", {}),
+    "zcu104 double clock": (
+        "zcu104",
+        {"dsp_columns": 48, "sp2_columns": 12, "double_clock": True},
+    ),
+}
+
+
+def reference_params(name: str) -> EngineParams:
+    """The engine that stands in the table under a name."""
+    board, changes = ENGINES[name]
+    return replace(load_board(board).array, **changes)
 
 
 def map_engine(params: EngineParams) -> MappedDesign:
@@ -34,14 +49,14 @@ def map_engine(params: EngineParams) -> MappedDesign:
     return analyse_design(hierarchy, map_modules(hierarchy, params.family), TOP)
 
 
-def entry(board: str, params: EngineParams, design: MappedDesign) -> dict:
-    """What the table holds of the default engine of a board."""
+def entry(name: str, params: EngineParams, design: MappedDesign) -> dict:
+    """What the table holds of an engine."""
     classes: dict[str, Cost] = defaultdict(Cost)
     for block in design.blocks.values():
         classes[class_of(block.name)] += block.cost * block.copies
     worst, total, widest = design.worst, design.cost, design.widest
     return {
-        "board": board,
+        "name": name,
         "params": params.to_dict(),
         "classes": {k: [c.lut, c.ff, c.dsp] for k, c in sorted(classes.items())},
         "total": {"lut": total.lut, "ff": total.ff, "dsp": total.dsp, "bram36": total.bram36,
@@ -61,12 +76,12 @@ def entry(board: str, params: EngineParams, design: MappedDesign) -> dict:
 def main(names: list[str]) -> None:
     """Map the default engines of the boards and enter them in the table."""
     known = json.loads(COSTS.read_text("utf-8"))["references"] if COSTS.is_file() else []
-    found = {item["board"]: item for item in known}
-    for name in names or BOARDS:
-        board, begun = load_board(name), time.monotonic()
+    found = {item["name"]: item for item in known if item.get("name") in ENGINES}
+    for name in names or ENGINES:
+        params, begun = reference_params(name), time.monotonic()
         print(f"{name}: mapping", flush=True)
-        found[name] = entry(name, board.array, map_engine(board.array))
-        total, have = found[name]["total"], board.resources
+        found[name] = entry(name, params, map_engine(params))
+        total, have = found[name]["total"], load_board(ENGINES[name][0]).resources
         print(
             f"{name}: LUT {total['lut']:,.0f} ({100 * total['lut'] / have.luts:.1f} %), DSP "
             f"{total['dsp']:,} ({100 * total['dsp'] / have.dsps:.1f} %), deepest path "
