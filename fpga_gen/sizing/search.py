@@ -70,8 +70,8 @@ def find_engines(
     """The `count` best engines for a network on a board, best first.
 
     An engine whose memory holds all maps goes before one that needs row bands. scheme,
-    double_clock: as in `Board.default_array`; clock_mhz: of the engine, None for the board's; it decides how many
-    bytes of DRAM there are per cycle.
+    double_clock: as in `Board.default_array`; clock_mhz: of the engine, None for the board's; it
+    decides how many bytes of DRAM there are per cycle.
 
     Raises:
         ScheduleError: not even the smallest engine fits.
@@ -101,9 +101,9 @@ def find_engines(
 
 
 def _engines(board: Board, template: EngineParams) -> Iterator[EngineParams]:
-    """Engines of the template's kinds of columns within the limits; of one shape and number of DSP columns the most SP2 columns and
-    somewhat fewer, which may suit the layers better; fewer ports only where more leave no room for
-    these columns."""
+    """Engines with the template's kinds of columns within the limits; of one shape and number of
+    DSP columns the most SP2 columns and somewhat fewer, which may suit the layers better; fewer
+    ports only where more leave no room for these columns."""
     for pixels, modes in itertools.product(PIXELS, MODES):
         seen: set[tuple[int, int]] = set()  # columns that more ports leave room for
         for ports in (p for p in PORTS if p <= board.hp_ports):
