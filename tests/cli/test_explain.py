@@ -25,3 +25,11 @@ def test_a_given_array_is_not_compared(cli, model: Path):
     result = cli("estimate", model, "--board", "kv260", "--array", "8,16,16,6", "--explain")
     assert result.code == 0, result.err
     assert "no other engine was considered" in result.out
+
+
+def test_double_clock_is_an_option_of_the_sizing(cli, model: Path):
+    options = ("estimate", model, "--board", "zcu104", "--json")
+    plain = json.loads(cli(*options).out)
+    double = json.loads(cli(*options, "--double-clock").out)
+    assert (plain["array"]["double_clock"], double["array"]["double_clock"]) == (False, True)
+    assert double["estimate"]["cycles"] <= plain["estimate"]["cycles"]
