@@ -32,4 +32,7 @@ def test_double_clock_is_an_option_of_the_sizing(cli, model: Path):
     plain = json.loads(cli(*options).out)
     double = json.loads(cli(*options, "--double-clock").out)
     assert (plain["array"]["double_clock"], double["array"]["double_clock"]) == (False, True)
-    assert double["estimate"]["cycles"] <= plain["estimate"]["cycles"]
+    assert double["array"]["out_channels_dsp"] % 4 == 0
+    refused = cli("estimate", model, "--board", "zc706", "--double-clock")
+    assert refused.code == 1
+    assert "DSP48E2" in refused.err
