@@ -101,8 +101,8 @@ class Board:
             )
         if double_clock and 2 * clock_mhz > self.max_dsp_mhz:
             raise BoardError(
-                f"--double-clock at {clock_mhz:g} MHz runs the DSP slices at {2 * clock_mhz:g} MHz, "
-                f"those of {self.name} allow {self.max_dsp_mhz:g}: --clock-mhz must be at most "
+                f"--double-clock at {clock_mhz:g} MHz runs the slices at {2 * clock_mhz:g} MHz, "
+                f"{self.name} allows {self.max_dsp_mhz:g}: --clock-mhz must be at most "
                 f"{self.max_dsp_mhz / 2:g}"
             )
 

@@ -11,7 +11,6 @@ from tests.deploy.design import Core, Design, core_of, design_of
 from tests.deploy.projects import run, small_engine
 from tests.deploy.tcl import MISSING, Recording, interpreter
 
-
 CASES = {name: (name, False) for name in board_names()} | {
     f"{name}-double": (name, True) for name in board_names() if load_board(name).max_dsp_mhz
 }

@@ -94,7 +94,7 @@ def test_slices_too_fast_for_the_device_are_refused():
     board = load_board("ultra96v2")
     vivado_files(board, small_engine(board, True), 300.0, ["a.v"])
     slow = replace(board, max_dsp_mhz=599.0)
-    with pytest.raises(BoardError, match=r"slices at 600 MHz.*allow 599.*at most 299\.5"):
+    with pytest.raises(BoardError, match=r"slices at 600 MHz.*allows 599.*at most 299\.5"):
         vivado_files(slow, small_engine(board, True), 300.0, ["a.v"])
 
 
