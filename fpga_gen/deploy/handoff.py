@@ -13,14 +13,13 @@ from fpga_gen import __version__
 from fpga_gen.boards import Board
 from fpga_gen.deploy import identity
 from fpga_gen.deploy import processor as ps
+from fpga_gen.deploy.handoff_registers import REGISTER_BITS, register_element
 from fpga_gen.hardware.axi_names import axi_members
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
-from fpga_gen.registers import REGISTERS, Field, Register
+from fpga_gen.registers import REGISTERS
 
 # Instances; CLOCKS is there if the DSP columns run at twice the engine's clock.
 PS, RESET, INTERRUPTS, CLOCKS = "processor", "reset", "interrupts", "clocks"
-ACCESS = {"ro": "read-only", "rw": "read-write", "w1c": "read-write", "pulse": "write-only"}
-REGISTER_BITS = 32
 Pins = dict[str, tuple[int, str]]  # name -> width, direction ('I', 'O')
 
 
@@ -84,7 +83,7 @@ def _accelerator(params: EngineParams, board: Board, clock: ps.PlClock) -> Xml.E
         blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE="s_axi", NAME="Reg",
         RANGE=str(identity.CONTROL_BYTES), USAGE="register",
     )  # fmt: skip
-    Xml.SubElement(block, "REGISTERS").extend(_register(r) for r in REGISTERS)
+    Xml.SubElement(block, "REGISTERS").extend(register_element(r) for r in REGISTERS)
     _parameters(module, {"C_S_AXI_BASEADDR": f"0x{ps.CONTROL_BASE:08X}"})
     _clocked(module, "clk", params, clock)
     if params.double_clock:
@@ -279,41 +278,3 @@ def _memory_map(module: Xml.Element, ranges) -> None:
     holder = Xml.SubElement(module, "MEMORYMAP")
     for entry in ranges:
         Xml.SubElement(holder, "MEMRANGE", **entry)
-
-
-def _properties(parent: Xml.Element, values: dict[str, str]) -> None:
-    for name, value in values.items():
-        Xml.SubElement(parent, "PROPERTY", NAME=name, VALUE=value)
-
-
-def _register(entry: Register) -> Xml.Element:
-    item = Xml.Element("REGISTER", NAME=entry.name)
-    kinds = {ACCESS[f.access] for f in entry.fields}
-    _properties(
-        item,
-        {
-            "DESCRIPTION": entry.doc,
-            "ADDRESS_OFFSET": f"0x{entry.offset:X}",
-            "SIZE": str(REGISTER_BITS),
-            "ACCESS": kinds.pop() if len(kinds) == 1 else "read-write",
-            "IS_ENABLED": "true",
-            "RESET_VALUE": f"0x{sum(f.reset << f.lsb for f in entry.fields):X}",
-        },
-    )
-    Xml.SubElement(item, "FIELDS").extend(_field(entry, f) for f in entry.fields)
-    return item
-
-
-def _field(entry: Register, field: Field) -> Xml.Element:
-    item = Xml.Element("FIELD", NAME=field.name if field.name != "value" else entry.name)
-    _properties(
-        item,
-        {
-            "DESCRIPTION": field.doc,
-            "ADDRESS_OFFSET": str(field.lsb),
-            "ACCESS": ACCESS[field.access],
-            "BIT_OFFSET": str(field.lsb),
-            "BIT_WIDTH": str(field.bits),
-        },
-    )
-    return item
