@@ -1,4 +1,4 @@
-"""Whole networks on the ZCU104: RTL where asked for, the cycle model otherwise."""
+"""Whole networks on whole boards: RTL where asked for, the cycle model otherwise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bench.rows import Row
 from fpga_gen import pipeline
-from fpga_gen.boards import load_board
 from fpga_gen.config import BuildConfig
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.images import write_png
@@ -18,8 +17,19 @@ from fpga_gen.report import Report
 from fpga_gen.simulation_flow import simulate_build
 from fpga_gen.steps import Progress
 
-BOARD = "zcu104"
 PICTURE_SEED = 100
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An engine of automatic sizing; double_clock: its DSP columns at twice the clock."""
+
+    board: str = "zcu104"
+    double_clock: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.board + (", DSPs at twice the clock" if self.double_clock else "")
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Work:
     size: int
     file: str = ""
     published: tuple[Published, ...] = ()
+    machines: tuple[Machine, ...] = (Machine(),)
 
 
 _ZOO = "Vitis AI model zoo 2.0 and 2.5, HardNet_MSeg 352x352, pre- and post-processing on the ARM"
@@ -55,6 +66,7 @@ FRAMES = (
             Published("DPU 3 x B4096, ZCU102, 281 MHz", 6144, (24.7, 60.1), _ZOO),
             Published("DPU B4096F, KV260, 300 MHz", 2048, (26.7, 27.6), _ZOO),
         ),
+        tuple(Machine(board, fast) for board in ("zcu104", "kv260") for fast in (False, True)),
     ),
     Work("HarDNet-68 224x224", "hardnet-68", 224),
     Work("HarDNet-85 224x224", "hardnet-85", 224),
@@ -65,19 +77,20 @@ FRAMES = (
 def frame_rows(
     work: Work, model: Path, folder: Path, rtl: bool, progress: Progress
 ) -> Iterator[Row]:
-    """This engine, the lower bound, and what is published.
+    """This engine on its boards with the lower bounds, and what is published.
 
-    folder: for the build and the picture of an RTL run.
+    folder: for the builds and the picture of an RTL run.
     """
-    machine = f"fpga-gen on {BOARD}"
-    config = BuildConfig(model=model, board=BOARD)
-    try:
-        report = _simulate(config, folder, progress) if rtl else _estimate(config, progress)
-    except FpgaGenError as error:
-        yield Row(work.title, machine, "estimated", note=f"refused: {error}")
-    else:
-        yield _own(work, machine, report)
-        yield _bound(work, machine, report)
+    for machine in work.machines:
+        config = BuildConfig(model=model, board=machine.board, double_clock=machine.double_clock)
+        name = f"fpga-gen on {machine.name}"
+        try:
+            report = _simulate(config, folder, progress) if rtl else _estimate(config, progress)
+        except FpgaGenError as error:
+            yield Row(work.title, name, "estimated", note=f"refused: {error}")
+        else:
+            yield _own(work, name, report)
+            yield _bound(work, machine.name, report)
     for figure in work.published:
         for fps, how in zip(figure.fps, ("one frame at a time", "many threads"), strict=True):
             yield Row(
@@ -95,7 +108,8 @@ def _estimate(config: BuildConfig, progress: Progress) -> Report:
 
 
 def _simulate(config: BuildConfig, folder: Path, progress: Progress) -> Report:
-    target, picture = folder / config.model.stem, folder / "phantom.png"
+    engine = f"{config.board}-double" if config.double_clock else config.board
+    target, picture = folder / f"{config.model.stem}-{engine}", folder / "phantom.png"
     write_png(picture, draw_phantom(352, 352, PICTURE_SEED)[0])
     pipeline.build(config, target, progress)
     return simulate_build(target, picture, progress=progress).report
@@ -106,8 +120,7 @@ def _own(work: Work, machine: str, report: Report) -> Row:
     cost = sim or report.estimate
     array = report.array
     shape = (
-        f"{array.pixels} px x {array.in_channels} in x ({array.out_channels_dsp} DSP + "
-        f"{array.out_channels_sp2} SP2), {report.clock_mhz:g} MHz"
+        f"{array.pixels} px x {array.in_channels} in x ({array.columns}), {report.clock_mhz:g} MHz"
     )
     if sim is not None:
         off = 100 * (report.estimate.cycles / sim.cycles - 1)
@@ -127,14 +140,13 @@ def _own(work: Work, machine: str, report: Report) -> Row:
 
 def _bound(work: Work, machine: str, report: Report) -> Row:
     """All multipliers busy, or all bytes at the DRAM's sustained rate, whichever takes longer."""
-    board = load_board(report.board.name)
     by_macs = math.ceil(report.model.macs / report.array.macs_per_cycle)
     moved = report.estimate.dram_lower_bound_bytes
     by_bytes = math.ceil(moved / report.estimate.read_bytes_per_cycle)
     cycles = max(by_macs, by_bytes)
     return Row(
         work.title,
-        f"lower bound of this array on {board.name}",
+        f"lower bound of this array on {machine}",
         "bound",
         multipliers=report.array.macs_per_cycle,
         cycles=cycles,

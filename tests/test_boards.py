@@ -8,7 +8,7 @@ import pytest
 
 from fpga_gen.boards import board_names, boards_folder, load_board, read_board
 from fpga_gen.config import BuildConfig
-from fpga_gen.errors import BoardError, ScheduleError
+from fpga_gen.errors import BoardError, FpgaGenError, ScheduleError
 from fpga_gen.quant.numerics import SCHEMES
 from fpga_gen.resources import MAX_LUT_SHARE, estimate_resources
 
@@ -127,6 +127,37 @@ def test_schemes_choose_the_columns_and_the_code():
     assert (msq4.dsp_columns, msq4.sp2_columns, msq4.sp2_code) == (24, 12, "sp2-4")
     with pytest.raises(BoardError, match="sp2 has no DSP columns, --array asks for 24"):
         config(scheme="sp2", array=(8, 16, 24, 18)).resolve_params(board)
+
+
+def test_double_clock_takes_half_the_slices():
+    board = load_board("zcu104")
+    plain = config(array=(8, 16, 24, 12)).resolve_params(board)
+    double = config(array=(8, 16, 48, 12), double_clock=True).resolve_params(board)
+    assert (double.double_clock, plain.double_clock) == (True, False)
+    assert (double.dsp_block, double.slot_minimum, plain.slot_minimum) == (4, 10, 8)
+    need = [estimate_resources(p) for p in (plain, double)]
+    requantise = double.columns - plain.columns
+    assert need[1].dsps - requantise == pytest.approx(need[0].dsps, abs=1)
+    with pytest.raises(ScheduleError, match="does not fit zcu104"):
+        config(array=(8, 16, 48, 12)).resolve_params(board)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"array": (8, 16, 36, 12)}, "dsp_columns must be a multiple of 24"),
+        ({"array": (8, 16, 0, 12)}, "double_clock needs DSP columns"),
+        ({"board": "zc706"}, "a family with DSP48E2"),
+        ({"scheme": "sp2"}, "sp2 has no DSP columns to run at twice the clock"),
+    ],
+)
+def test_what_cannot_run_at_twice_the_clock_is_refused(options: dict, message: str):
+    def resolve() -> None:
+        chosen = config(**{**options, "double_clock": True})
+        chosen.resolve_params(load_board(chosen.board))
+
+    with pytest.raises(FpgaGenError, match=message):
+        resolve()
 
 
 @pytest.mark.parametrize("clock", [0.0, -5.0, 1000.0, float("nan")])

@@ -189,10 +189,10 @@ class Beats(wiring.Component):
         column = Signal(13, reset_less=True)
         tile_column = Signal(13, reset_less=True)
         next_column = Signal(13)
-        step = Signal(ADDRESS_BITS)
+        step = Signal(ADDRESS_BITS, reset_less=True)  # to the next group: of row_end
         # `row_end` goes with `column`, `tile_row_end` with `tile_column`.
         row_end, tile_row_end = Signal(reset_less=True), Signal(reset_less=True)
-        next_row_end = Signal()
+        next_row_end, coming_row_end = Signal(), Signal()
         single_group = Signal(reset_less=True)  # rows of one group
         before_last = Signal(13, reset_less=True)  # column of the group before the last
         with m.If(self.start):
@@ -201,7 +201,6 @@ class Beats(wiring.Component):
                 single_group.eq(cfg.row_mode & (cfg.groups_per_row == 1)),
             ]
         m.d.comb += [
-            step.eq(Mux(row_end, cfg.row_step, cfg.pixel_step)),
             next_column.eq(Mux(row_end, 0, column + 1)),
             next_row_end.eq(Mux(row_end, single_group, cfg.row_mode & (column == before_last))),
         ]
@@ -209,12 +208,20 @@ class Beats(wiring.Component):
         started, tile_started = Signal(attrs=KEEP), Signal(attrs=KEEP)
         m.d.sync += [started.eq(self.start), tile_started.eq(self.start)]
         restart = final & group_end
+        m.d.comb += coming_row_end.eq(row_end)
+        m.d.sync += [
+            row_end.eq(coming_row_end),
+            step.eq(Mux(coming_row_end, cfg.row_step, cfg.pixel_step)),
+        ]
         with m.If(started | restart):
-            m.d.sync += [pixel.eq(0), column.eq(0), row_end.eq(single_group)]
+            m.d.sync += [pixel.eq(0), column.eq(0)]
+            m.d.comb += coming_row_end.eq(single_group)
         with m.Elif(final & ~last):
-            m.d.sync += [pixel.eq(tile_pixel), column.eq(tile_column), row_end.eq(tile_row_end)]
+            m.d.sync += [pixel.eq(tile_pixel), column.eq(tile_column)]
+            m.d.comb += coming_row_end.eq(tile_row_end)
         with m.Elif(active):
-            m.d.sync += [pixel.eq(next_pixel), column.eq(next_column), row_end.eq(next_row_end)]
+            m.d.sync += [pixel.eq(next_pixel), column.eq(next_column)]
+            m.d.comb += coming_row_end.eq(next_row_end)
         with m.If(tile_started | restart):
             m.d.sync += [tile_pixel.eq(0), tile_column.eq(0), tile_row_end.eq(single_group)]
         with m.Elif(final & last):

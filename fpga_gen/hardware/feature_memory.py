@@ -185,7 +185,10 @@ class FeatureMemory(wiring.Component):
                 Cat(hits[k] for k in range(n) if k >> bit & 1).any()
                 for bit in range(max(1, (n - 1).bit_length()))
             ]
-            chosen = copies(m, Cat(number), 1 + copies_for(w, cut), f"chosen_{index}")
+            # The first copies choose data, the last ones row and enables: among more than eight
+            # words each takes more of them.
+            chosen = copies(m, Cat(number), copies_for(w, cut) + 1 + (n > 8), f"chosen_{index}")
+            enables = chosen[copies_for(w, cut)]
             hit = Signal(name=f"hit_{index}", reset_less=True)
             w_row = Signal(row_bits, name=f"w_row_{index}", reset_less=True)
             w_data = Signal(w, name=f"w_data_{index}", reset_less=True)
@@ -197,7 +200,7 @@ class FeatureMemory(wiring.Component):
             m.d.sync += [
                 hit.eq(hits.any()),
                 w_row.eq(slot(rows, row_bits, 0, row_bits, chosen[-1])),
-                w_bytes.eq(slot(bytes_, w // 8, 0, w // 8, chosen[-1]) & hit.replicate(w // 8)),
+                w_bytes.eq(slot(bytes_, w // 8, 0, w // 8, enables) & hit.replicate(w // 8)),
                 w_data.eq(
                     Cat(
                         slot(data, w, at, min(at + cut, w), chosen[at // cut])

@@ -109,11 +109,12 @@ def test_new_rows_replace_those_of_their_work():
 def test_a_refused_network_says_so_and_the_vendor_is_labelled(tmp_path: Path):
     work = next(w for w in FRAMES if w.published)
     rows = list(frame_rows(work, tmp_path / "absent.onnx", tmp_path, False, Silent()))
-    assert "refused" in rows[0].note
-    assert "absent.onnx" in rows[0].note
-    assert len(rows) == 1 + 2 * len(work.published)
-    assert {r.kind for r in rows[1:]} == {"published"}
-    assert all(r.cycles is None for r in rows[1:])
+    own, published = rows[: len(work.machines)], rows[len(work.machines) :]
+    assert len({r.machine for r in own}) == len(own) == 4
+    assert all("refused" in r.note and "absent.onnx" in r.note for r in own)
+    assert len(published) == 2 * len(work.published)
+    assert {r.kind for r in published} == {"published"}
+    assert all(r.cycles is None for r in published)
 
 
 def test_peer_that_is_missing_is_named(tmp_path: Path):

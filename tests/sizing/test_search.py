@@ -37,6 +37,19 @@ def test_candidates_keep_the_limits_and_are_ranked(work: Work, board: str, schem
         assert candidate.limit(facts)
 
 
+@pytest.mark.parametrize("board", ["zcu104", "kv260"])
+def test_twice_the_clock_is_faster_in_the_same_board(work: Work, board: str):
+    facts = load_board(board)
+    plain, double = (
+        find_engines(work, facts, "mixed", double_clock=fast) for fast in (False, True)
+    )
+    assert all(c.params.double_clock for c in double)
+    assert not any(c.params.double_clock for c in plain)
+    for candidate in double:
+        assert all(share <= LIMITS[key] for key, share in candidate.shares(facts).items())
+    assert double[0].cycles.total < plain[0].cycles.total
+
+
 def test_more_logic_never_makes_it_slower(work: Work):
     board = load_board("kv260")
     larger = replace(board, resources=replace(board.resources, luts=300_000, dsps=2_000))
@@ -65,7 +78,7 @@ def test_ports_give_way_to_columns():
     assert two < four
     luts = round((four + two) / 2 / LIMITS["luts"])
     tight = replace(board, resources=replace(board.resources, luts=luts))
-    engines = list(_engines(tight, "mixed"))
+    engines = list(_engines(tight, tight.default_array("mixed")))
     same = ("pixels", "modes", "dsp_columns", "sp2_columns")
     shapes = [tuple(getattr(p, name) for name in same) for p in engines]
     assert len(set(shapes)) == len(shapes)
