@@ -94,12 +94,14 @@ class Board:
             raise BoardError(
                 f"--clock-mhz {clock_mhz:g} is outside 0..{self.max_clock_mhz:g} of {self.name}"
             )
-        if double_clock and self.max_dsp_mhz is None:
+        if not double_clock:
+            return
+        if self.max_dsp_mhz is None:
             raise BoardError(
                 f"{self.name}: its DSP slices cannot run at twice the clock: leave out "
                 "--double-clock"
             )
-        if double_clock and 2 * clock_mhz > self.max_dsp_mhz:
+        if 2 * clock_mhz > self.max_dsp_mhz:
             raise BoardError(
                 f"--double-clock at {clock_mhz:g} MHz runs the slices at {2 * clock_mhz:g} MHz, "
                 f"{self.name} allows {self.max_dsp_mhz:g}: --clock-mhz must be at most "
