@@ -49,7 +49,8 @@ class Board:
 
     clock_mhz, max_clock_mhz: MHz; dram_peak, dram_sustained: bytes per second; hp_bits: width of
     an HP port; array: default engine of the `mixed` scheme, fixed8: of the `fixed8` scheme;
-    search: False where the array above is the only one to use.
+    search: False where the array above is the only one to use; max_dsp_mhz: fastest clock of the
+    DSP slices with all their registers, None where they cannot run at twice the engine's.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Board:
     array: EngineParams
     fixed8: EngineParams
     search: bool = True
+    max_dsp_mhz: float | None = None
 
     def default_array(self, scheme: str, double_clock: bool = False) -> EngineParams:
         """Engine parameters of a quantisation scheme, a key of `numerics.SCHEMES`; with
@@ -84,6 +86,27 @@ class Board:
                 params, dsp_columns=2 * params.dsp_columns, double_clock=True
             )
         return params
+
+    def check_clock(self, clock_mhz: float, double_clock: bool = False) -> None:
+        """BoardError for a clock of the engine that the board file does not allow; double_clock:
+        the DSP slices run at twice that clock."""
+        if not 0 < clock_mhz <= self.max_clock_mhz:
+            raise BoardError(
+                f"--clock-mhz {clock_mhz:g} is outside 0..{self.max_clock_mhz:g} of {self.name}"
+            )
+        if not double_clock:
+            return
+        if self.max_dsp_mhz is None:
+            raise BoardError(
+                f"{self.name}: its DSP slices cannot run at twice the clock: leave out "
+                "--double-clock"
+            )
+        if 2 * clock_mhz > self.max_dsp_mhz:
+            raise BoardError(
+                f"--double-clock at {clock_mhz:g} MHz runs the slices at {2 * clock_mhz:g} MHz, "
+                f"{self.name} allows {self.max_dsp_mhz:g}: --clock-mhz must be at most "
+                f"{self.max_dsp_mhz / 2:g}"
+            )
 
     def read_bytes_per_cycle(self, ports: int, clock_mhz: float) -> float:
         """What DRAM and `ports` HP ports sustain, in bytes per cycle of the engine."""
@@ -148,6 +171,7 @@ def read_board(path: Path) -> Board:
             array=mixed,
             fixed8=dataclasses.replace(mixed, **changes),
             search=search,
+            max_dsp_mhz=clock.get("max_dsp_mhz"),
         )
         peak = dram["bits"] // 8 * dram["mega_transfers"] * 1_000_000
     except KeyError as error:

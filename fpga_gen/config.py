@@ -51,14 +51,9 @@ class BuildConfig:
 
     def resolve_clock(self, board: Board) -> float:
         """Clock in MHz; BoardError outside of what the board file allows."""
-        if self.clock_mhz is None:
-            return board.clock_mhz
-        if not 0 < self.clock_mhz <= board.max_clock_mhz:
-            raise BoardError(
-                f"--clock-mhz {self.clock_mhz:g} is outside 0..{board.max_clock_mhz:g} of "
-                f"{board.name}"
-            )
-        return float(self.clock_mhz)
+        clock_mhz = float(board.clock_mhz if self.clock_mhz is None else self.clock_mhz)
+        board.check_clock(clock_mhz, self.double_clock)
+        return clock_mhz
 
     def searches(self, board: Board) -> bool:
         """Whether the engine is to be found for the model, not given by the user or the board."""

@@ -172,6 +172,28 @@ def test_clock_default_and_choice():
     assert config(clock_mhz=250).resolve_clock(board) == 250.0
 
 
+@pytest.mark.parametrize(
+    ("name", "most"), [("zcu104", 387.5), ("zcu102", 387.5), ("kv260", 322.0), ("ultra96v2", 300.0)]
+)
+def test_clock_with_slices_at_twice_of_it(name: str, most: float):
+    """DS925; Ultra96: 645 MHz would allow more than the board's 300."""
+    board = load_board(name)
+    twice = config(board=name, double_clock=True)
+    assert twice.resolve_clock(board) == board.clock_mhz
+    assert config(board=name, double_clock=True, clock_mhz=most).resolve_clock(board) == most
+    with pytest.raises(BoardError, match="--clock-mhz"):
+        config(board=name, double_clock=True, clock_mhz=most + 0.1).resolve_clock(board)
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_slices_of_ultrascale_alone_run_at_twice_the_clock(name: str):
+    board = load_board(name)
+    assert (board.max_dsp_mhz is not None) == (board.array.family == "xcup")
+    if board.max_dsp_mhz is None:
+        with pytest.raises(BoardError, match=f"{name}: .* leave out --double-clock"):
+            board.check_clock(board.clock_mhz, double_clock=True)
+
+
 def test_memory_and_ports_bound_the_stream():
     zcu104, pynq = load_board("zcu104"), load_board("pynq-z2")
     assert zcu104.read_bytes_per_cycle(4, 300.0) == pytest.approx(51.2)

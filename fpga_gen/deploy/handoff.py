@@ -13,13 +13,13 @@ from fpga_gen import __version__
 from fpga_gen.boards import Board
 from fpga_gen.deploy import identity
 from fpga_gen.deploy import processor as ps
+from fpga_gen.deploy.handoff_registers import REGISTER_BITS, register_element
 from fpga_gen.hardware.axi_names import axi_members
 from fpga_gen.hardware.params import PORT_BITS, EngineParams
-from fpga_gen.registers import REGISTERS, Field, Register
+from fpga_gen.registers import REGISTERS
 
-PS, RESET, INTERRUPTS = "processor", "reset", "interrupts"  # instances
-ACCESS = {"ro": "read-only", "rw": "read-write", "w1c": "read-write", "pulse": "write-only"}
-REGISTER_BITS = 32
+# Instances; CLOCKS is there if the DSP columns run at twice the engine's clock.
+PS, RESET, INTERRUPTS, CLOCKS = "processor", "reset", "interrupts", "clocks"
 Pins = dict[str, tuple[int, str]]  # name -> width, direction ('I', 'O')
 
 
@@ -42,15 +42,11 @@ def hardware_handoff(params: EngineParams, board: Board, clock_mhz: float) -> st
     Xml.SubElement(root, "EXTERNALPORTS")
     Xml.SubElement(root, "EXTERNALINTERFACES")
     modules = Xml.SubElement(root, "MODULES")
-    hertz = str(round(clock.mhz * 1e6))
-    modules.extend(
-        (
-            _accelerator(params, board, hertz),
-            _interrupts(hertz),
-            _reset(hertz),
-            _processor(params, board, clock, hertz),
-        )
-    )
+    modules.append(_accelerator(params, board, clock))
+    modules.extend((_interrupts(params, clock), _reset(params, clock)))
+    if params.double_clock:
+        modules.append(_clocks(clock))
+    modules.append(_processor(params, board, clock))
     Xml.indent(root)
     text = Xml.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8" standalone="no" ?>\n{text}\n'
@@ -67,16 +63,32 @@ def _module(name: str, vlnv: str, **more: str) -> Xml.Element:
     )  # fmt: skip
 
 
-def _accelerator(params: EngineParams, board: Board, hertz: str) -> Xml.Element:
+def _hertz(clock: ps.PlClock, times: int = 1) -> str:
+    return str(round(times * clock.mhz * 1e6))
+
+
+def _clocked(module: Xml.Element, pin: str, params: EngineParams, clock: ps.PlClock) -> None:
+    """An input for the engine's clock."""
+    source = (CLOCKS, "clk_out2") if params.double_clock else (PS, "pl_clk0")
+    _port(module, pin, "I", source, SIGIS="clk", CLKFREQUENCY=_hertz(clock))
+
+
+CLOCKED = ((identity.CELL, "clk"), (RESET, "slowest_sync_clk"), (INTERRUPTS, "s_axi_aclk"))
+
+
+def _accelerator(params: EngineParams, board: Board, clock: ps.PlClock) -> Xml.Element:
     module = _module(identity.CELL, identity.VLNV)
     blocks = Xml.SubElement(module, "ADDRESSBLOCKS")
     block = Xml.SubElement(
         blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE="s_axi", NAME="Reg",
         RANGE=str(identity.CONTROL_BYTES), USAGE="register",
     )  # fmt: skip
-    Xml.SubElement(block, "REGISTERS").extend(_register(r) for r in REGISTERS)
+    Xml.SubElement(block, "REGISTERS").extend(register_element(r) for r in REGISTERS)
     _parameters(module, {"C_S_AXI_BASEADDR": f"0x{ps.CONTROL_BASE:08X}"})
-    _port(module, "clk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
+    _clocked(module, "clk", params, clock)
+    if params.double_clock:
+        twice = _hertz(clock, 2)
+        _port(module, "clk_2x", "I", (CLOCKS, "clk_out1"), SIGIS="clk", CLKFREQUENCY=twice)
     _port(module, "rst", "I", (RESET, "peripheral_reset"), SIGIS="rst")
     _port(
         module,
@@ -108,29 +120,45 @@ def _accelerator(params: EngineParams, board: Board, hertz: str) -> Xml.Element:
     return module
 
 
-def _interrupts(hertz: str) -> Xml.Element:
+def _interrupts(params: EngineParams, clock: ps.PlClock) -> Xml.Element:
     """AXI interrupt controller: PYNQ only knows interrupts behind one. Its bus is left open."""
     module = _module(INTERRUPTS, "xilinx.com:ip:axi_intc:4.1")
     _parameters(module, {"C_NUM_INTR_INPUTS": "1", "C_IRQ_IS_LEVEL": "1"})
-    _port(module, "s_axi_aclk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
+    _clocked(module, "s_axi_aclk", params, clock)
     _port(module, "intr", "I", (identity.CELL, "interrupt"), SIGIS="INTERRUPT")
     _port(module, "irq", "O", (PS, "pl_ps_irq0"), SIGIS="INTERRUPT", SENSITIVITY="LEVEL_HIGH")
     _interface(Xml.SubElement(module, "BUSINTERFACES"), "s_axi", "SLAVE", {})
     return module
 
 
-def _reset(hertz: str) -> Xml.Element:
+def _reset(params: EngineParams, clock: ps.PlClock) -> Xml.Element:
     """Processor System Reset: active-low reset of the processor to the active-high one of the IP.
     Its active-high output is synchronous to the clock."""
     module = _module(RESET, "xilinx.com:ip:proc_sys_reset:5.0")
-    _port(module, "slowest_sync_clk", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=hertz)
+    _clocked(module, "slowest_sync_clk", params, clock)
     _port(module, "ext_reset_in", "I", (PS, "pl_resetn0"), SIGIS="rst")
+    if params.double_clock:
+        _port(module, "dcm_locked", "I", (CLOCKS, "locked"))
     _port(module, "peripheral_reset", "O", (identity.CELL, "rst"), SIGIS="rst")
     Xml.SubElement(module, "BUSINTERFACES")
     return module
 
 
-def _processor(params: EngineParams, board: Board, clock: ps.PlClock, hertz: str) -> Xml.Element:
+def _clocks(clock: ps.PlClock) -> Xml.Element:
+    """Clocking Wizard: the engine's clock and twice that from the processor's."""
+    module = _module(CLOCKS, "xilinx.com:ip:clk_wiz:6.0")
+    once, twice = _hertz(clock), _hertz(clock, 2)
+    _port(module, "clk_in1", "I", (PS, "pl_clk0"), SIGIS="clk", CLKFREQUENCY=once)
+    _port(module, "resetn", "I", (PS, "pl_resetn0"), SIGIS="rst")
+    fast = (identity.CELL, "clk_2x")
+    _port(module, "clk_out1", "O", fast, SIGIS="clk", CLKFREQUENCY=twice)
+    _port(module, "clk_out2", "O", *CLOCKED, SIGIS="clk", CLKFREQUENCY=once)
+    _port(module, "locked", "O", (RESET, "dcm_locked"))
+    Xml.SubElement(module, "BUSINTERFACES")
+    return module
+
+
+def _processor(params: EngineParams, board: Board, clock: ps.PlClock) -> Xml.Element:
     module = _module(PS, f"xilinx.com:ip:{ps.PROCESSOR}:3.5", CONFIGURABLE="TRUE", IS_PL="FALSE")
     values = {"C_MAXIGP0_DATA_WIDTH": str(REGISTER_BITS)}
     used = board.vivado.hp_order[: params.ports]
@@ -144,9 +172,11 @@ def _processor(params: EngineParams, board: Board, clock: ps.PlClock, hertz: str
     values["PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ"] = f"{clock.mhz:.6f}"
     values["PSU__DDR_HIGH_ADDRESS_GUI_ENABLE"] = str(int(board.dram_bytes > ps.DDR_LOW))
     _parameters(module, values)
-    pl_clock = [(identity.CELL, "clk"), (RESET, "slowest_sync_clk"), (INTERRUPTS, "s_axi_aclk")]
-    _port(module, "pl_clk0", "O", *pl_clock, SIGIS="clk", CLKFREQUENCY=hertz)
-    _port(module, "pl_resetn0", "O", (RESET, "ext_reset_in"), SIGIS="rst")
+    clocked, resets = CLOCKED, ((RESET, "ext_reset_in"),)
+    if params.double_clock:
+        clocked, resets = ((CLOCKS, "clk_in1"),), (*resets, (CLOCKS, "resetn"))
+    _port(module, "pl_clk0", "O", *clocked, SIGIS="clk", CLKFREQUENCY=_hertz(clock))
+    _port(module, "pl_resetn0", "O", *resets, SIGIS="rst")
     _port(module, "pl_ps_irq0", "I", (INTERRUPTS, "irq"), SIGIS="INTERRUPT")
     interfaces = Xml.SubElement(module, "BUSINTERFACES")
     for bus, pins in _buses(params).items():
@@ -248,41 +278,3 @@ def _memory_map(module: Xml.Element, ranges) -> None:
     holder = Xml.SubElement(module, "MEMORYMAP")
     for entry in ranges:
         Xml.SubElement(holder, "MEMRANGE", **entry)
-
-
-def _properties(parent: Xml.Element, values: dict[str, str]) -> None:
-    for name, value in values.items():
-        Xml.SubElement(parent, "PROPERTY", NAME=name, VALUE=value)
-
-
-def _register(entry: Register) -> Xml.Element:
-    item = Xml.Element("REGISTER", NAME=entry.name)
-    kinds = {ACCESS[f.access] for f in entry.fields}
-    _properties(
-        item,
-        {
-            "DESCRIPTION": entry.doc,
-            "ADDRESS_OFFSET": f"0x{entry.offset:X}",
-            "SIZE": str(REGISTER_BITS),
-            "ACCESS": kinds.pop() if len(kinds) == 1 else "read-write",
-            "IS_ENABLED": "true",
-            "RESET_VALUE": f"0x{sum(f.reset << f.lsb for f in entry.fields):X}",
-        },
-    )
-    Xml.SubElement(item, "FIELDS").extend(_field(entry, f) for f in entry.fields)
-    return item
-
-
-def _field(entry: Register, field: Field) -> Xml.Element:
-    item = Xml.Element("FIELD", NAME=field.name if field.name != "value" else entry.name)
-    _properties(
-        item,
-        {
-            "DESCRIPTION": field.doc,
-            "ADDRESS_OFFSET": str(field.lsb),
-            "ACCESS": ACCESS[field.access],
-            "BIT_OFFSET": str(field.lsb),
-            "BIT_WIDTH": str(field.bits),
-        },
-    )
-    return item

@@ -16,6 +16,7 @@ from fpga_gen.hardware.top import TOP
 
 FOLDER = "vivado"
 PARAMETERS = "parameters.tcl"
+CONSTRAINTS = "double_clock.xdc"  # of an engine with two clocks
 TCL_FOLDER = Path(__file__).parent / "tcl"
 _PLAIN = re.compile(r"[A-Za-z0-9_.:+ /-]*")  # what needs no quoting inside braces
 
@@ -28,7 +29,8 @@ def project_parameters(
     """{variable: (value, meaning)} of parameters.tcl. sources: files of rtl/.
 
     Raises:
-        BoardError: the engine has more ports than the board file lists.
+        BoardError: the engine has more ports than the board file lists, or a clock that its DSP
+            slices cannot follow.
     """
     vivado = board.vivado
     if params.ports > len(vivado.hp_order):
@@ -36,6 +38,7 @@ def project_parameters(
             f"{board.name}: hp_order lists {len(vivado.hp_order)} ports, the engine has "
             f"{params.ports}: use an array with fewer ports"
         )
+    board.check_clock(clock_mhz, params.double_clock)
     verilog = sorted(name for name in sources if name.endswith(".v"))
     processor = vivado.processor
     return {
@@ -63,6 +66,7 @@ def project_parameters(
         "interrupt_base": (hex(identity.interrupt_base(processor)), "interrupt controller"),
         "interrupt_range": (identity.INTERRUPT_BYTES, "bytes"),
         "dram_bytes": (board.dram_bytes, "behind the HP ports"),
+        **({"double_clock": (1, "the engine has a pin clk_2x")} if params.double_clock else {}),
     }
 
 
@@ -88,5 +92,7 @@ def vivado_files(
     files = {
         f"{FOLDER}/{path.name}": path.read_bytes() for path in sorted(TCL_FOLDER.glob("*.tcl"))
     }
+    if params.double_clock:
+        files[f"{FOLDER}/{CONSTRAINTS}"] = (TCL_FOLDER / CONSTRAINTS).read_bytes()
     text = parameters_tcl(project_parameters(board, params, clock_mhz, sources))
     return files | {f"{FOLDER}/{PARAMETERS}": text.encode()}

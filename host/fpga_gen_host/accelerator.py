@@ -205,4 +205,5 @@ def _open_board(deployment: Deployment, download: bool) -> Device:
         )
     from fpga_gen_host.pynq_device import PynqDevice
 
-    return PynqDevice(deployment.bitstream, download=download)
+    made = deployment.clock_hz / 1e6 if deployment.double_clock else None
+    return PynqDevice(deployment.bitstream, download=download, clock_mhz=made)

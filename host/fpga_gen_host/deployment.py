@@ -67,7 +67,8 @@ class Deployment:
     """A verified deploy folder.
 
     program, weights: bytes of the regions; design_hash: 64 bits; ports: AXI read ports;
-    clock_hz: of the engine; model_shape: (C, H, W) before space-to-depth; instructions:
+    clock_hz: of the engine; double_clock: it has a second one, made in the programmable logic from
+    the processor's; model_shape: (C, H, W) before space-to-depth; instructions:
     (operation, layer) in the order in which the hardware logs them; bitstream: None if the folder
     holds none.
     """
@@ -89,6 +90,7 @@ class Deployment:
     preparation: Preparation
     instructions: tuple[tuple[str, str], ...]
     bitstream: Path | None
+    double_clock: bool = False
 
     @property
     def program_words(self) -> int:
@@ -223,6 +225,7 @@ def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) ->
         preparation=Preparation(p["fit"], tuple(p["mean"]), tuple(p["std"]), int(p["grey"])),
         instructions=tuple((op, layer) for op, layer in layout.get("instructions", ())),
         bitstream=_bitstream(path, manifest),
+        double_clock=bool(manifest["parameters"].get("double_clock", False)),
     )
 
 

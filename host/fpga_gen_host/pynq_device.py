@@ -24,6 +24,7 @@ from fpga_gen_host.identity import INTERRUPT, VLNVS
 POLL_S = 0.0002  # between two looks at STATUS where no interrupt reaches this program
 POLL_SHARE = 0.02  # longer, if that is less than this share of the time since the last command
 OPEN_S = 60.0  # loading a bitstream
+CLOCK_SHARE = 0.01  # of the PL clock; the next divisor is further off
 LOOP_S = 1.0  # for the event loop to take notice
 REMEDY = "run this on a PYNQ board, or set PYNQ_REMOTE_DEVICES to the address of one that is up"
 
@@ -58,6 +59,24 @@ def _told(what: str, remedy: str = "is the board still there?") -> Iterator[None
     except Exception as error:
         text = error.details() if hasattr(error, "details") else str(error)
         raise DeviceError(f"{what} ({text or type(error).__name__}): {remedy}") from error
+
+
+def _check_clock(bitstream: Path, overlay: Any, clock_mhz: float) -> None:
+    """DeviceError if PL clock 0 is not what the clock generator of a loaded bitstream was made for:
+    without a lock the accelerator does not even answer to its registers.
+
+    PYNQ sets the clock before it loads a bitstream; programs may set `Clocks.fclk0_mhz` later.
+    """
+    import pynq
+
+    with _told("cannot read the PL clock"):
+        now = float(pynq.Clocks.fclk0_mhz)
+    wanted = float(overlay.clock_dict[0].get("frequency", clock_mhz))  # PYNQ 3 knows divisors alone
+    if abs(now - wanted) > CLOCK_SHARE * wanted:
+        raise DeviceError(
+            f"{bitstream}: made for a PL clock of {wanted:g} MHz, which was changed to {now:g}: "
+            "load the bitstream again (download=True)"
+        )
 
 
 class PynqBuffer:
@@ -101,15 +120,24 @@ class PynqDevice:
         bitstream: .bit with its .hwh beside it.
         download: load it into the device.
         interrupt: use the interrupt if it is wired.
+        clock_mhz: of the accelerator, if the bitstream makes it from the PL clock. That one must be
+            as the bitstream wants it: a clock generator whose input changes loses its lock.
     """
 
-    def __init__(self, bitstream: Path, *, download: bool = True, interrupt: bool = True) -> None:
+    def __init__(
+        self,
+        bitstream: Path,
+        *,
+        download: bool = True,
+        interrupt: bool = True,
+        clock_mhz: float | None = None,
+    ) -> None:
         bind_driver()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="pynq", daemon=True)
         self._thread.start()
         try:
-            self._ip = self._call(self._open(bitstream, download), OPEN_S)
+            self._ip = self._call(self._open(bitstream, download, clock_mhz), OPEN_S)
         except BaseException:
             self.close()
             raise
@@ -123,13 +151,15 @@ class PynqDevice:
     def uses_interrupt(self) -> bool:
         return self._interrupt is not None
 
-    async def _open(self, bitstream: Path, download: bool) -> Any:
+    async def _open(self, bitstream: Path, download: bool, clock_mhz: float | None) -> Any:
         import pynq
 
         # PYNQ.remote says so for every pin; STATUS is polled then.
         warnings.filterwarnings("ignore", "Interrupts are not yet implemented for remote devices")
         with _told(f"{bitstream}: cannot be loaded", REMEDY):
             self._overlay = overlay = pynq.Overlay(str(bitstream), download=download)
+        if clock_mhz is not None:
+            _check_clock(bitstream, overlay, clock_mhz)
         kinds = {v.rpartition(":")[0] for v in VLNVS}
         names = [
             name

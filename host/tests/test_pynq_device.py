@@ -69,6 +69,7 @@ def fake() -> FakeDevice:
 def pynq(fake: FakeDevice, monkeypatch):
     """A module `pynq` with one accelerator in a hierarchy."""
     fakes = types.SimpleNamespace(types=[VLNV], interrupt=True, remote=False, loaded=[], bound={})
+    fakes.mhz, fakes.clock, fakes.clock_reads = 199.998, {"frequency": 199.998}, 0
 
     class DefaultIP:
         def __init_subclass__(cls) -> None:
@@ -96,6 +97,7 @@ def pynq(fake: FakeDevice, monkeypatch):
             kinds = enumerate(fakes.types)
             self.ip_dict = {f"shell/engine{k}": {"type": kind} for k, kind in kinds}
             self.ip_dict["shell/timer"] = {"type": "xilinx.com:ip:axi_timer:2.0"}
+            self.clock_dict = {0: dict(fakes.clock)}
             self.shell = types.SimpleNamespace()
             for k, kind in enumerate(fakes.types):
                 setattr(self.shell, f"engine{k}", fakes.bound[kind]())
@@ -104,7 +106,15 @@ def pynq(fake: FakeDevice, monkeypatch):
         assert dtype is np.uint8
         return Raw(fake, shape[0])
 
-    stand_in = types.SimpleNamespace(DefaultIP=DefaultIP, Overlay=Overlay, allocate=allocate)
+    class Clocks:
+        @property
+        def fclk0_mhz(self) -> float:
+            fakes.clock_reads += 1
+            return fakes.mhz
+
+    stand_in = types.SimpleNamespace(
+        DefaultIP=DefaultIP, Overlay=Overlay, allocate=allocate, Clocks=Clocks()
+    )
     monkeypatch.setitem(sys.modules, "pynq", stand_in)
     bind_driver.cache_clear()
     yield fakes
@@ -213,6 +223,30 @@ def test_not_one_accelerator(pynq, folder: Path, kinds: list[str]):
 def test_bitstream_that_cannot_be_loaded(pynq, tmp_path: Path):
     with pytest.raises(DeviceError, match=r"none.bit: cannot be loaded"):
         PynqDevice(tmp_path / "none.bit")
+
+
+@pytest.fixture
+def two_clocks(folder: Path) -> Path:
+    """The deploy folder of an engine with a second clock."""
+    return write_deploy(folder, parameters={"ports": 4, "double_clock": True})
+
+
+@pytest.mark.parametrize("clock", [{"frequency": 199.998}, {"divisor0": 5}], ids=["pynq4", "pynq3"])
+def test_pl_clock_of_a_clock_generator(pynq, fake: FakeDevice, two_clocks: Path, clock: dict):
+    pynq.clock = clock
+    with Accelerator(two_clocks, download=False) as opened:
+        opened.run(np.zeros((8, 12, 3), np.uint8))
+    for changed in (100.0, 214.3):
+        pynq.mhz = changed
+        with pytest.raises(DeviceError, match=rf"PL clock of .* changed to {changed:g}: load"):
+            Accelerator(two_clocks, download=False)
+    assert not fake.live
+
+
+def test_pl_clock_may_change_where_it_is_the_accelerators(pynq, folder: Path):
+    pynq.mhz = 100.0
+    with Accelerator(folder, download=False):
+        assert pynq.clock_reads == 0
 
 
 def test_no_contiguous_memory(pynq, fake: FakeDevice, folder: Path):

@@ -19,12 +19,13 @@ from fpga_gen.errors import BoardError
 from fpga_gen.hardware.params import SMALL
 from fpga_gen.hardware.top import Top
 from fpga_gen.registers import REGISTERS
+from tests.schedule.builder import DOUBLE_CLOCK
 
 BOARD = load_board("zcu104")
-ENGINES = {1: SMALL, 4: BOARD.array}
+ENGINES = {"1_port": SMALL, "4_ports": BOARD.array, "two_clocks": DOUBLE_CLOCK}
 
 
-@pytest.fixture(params=ENGINES, ids=lambda n: f"{n}_ports")
+@pytest.fixture(params=ENGINES)
 def params(request: pytest.FixtureRequest):
     return ENGINES[request.param]
 
@@ -101,6 +102,31 @@ def test_pins_and_nets_are_those_of_the_hardware(params):
                 back = {(c.get("INSTANCE"), c.get("PORT")) for c in other.iter("CONNECTION")}
                 assert (instance, port.get("NAME")) in back
     assert set(drivers.values()) == {1}
+
+
+def test_clocks(params):
+    """With two, the processor's drives the wizard that makes them, and nothing else."""
+    root = ElementTree.fromstring(hardware_handoff(params, BOARD, 300.0))
+    pins = {
+        (m.get("INSTANCE"), p.get("NAME")): p for m in root.iter("MODULE") for p in m.iter("PORT")
+    }
+    sinks = {
+        (c.get("INSTANCE"), c.get("PORT"))
+        for c in pins["processor", "pl_clk0"].iter()
+        if c.get("PORT")
+    }
+    slow = {("accelerator", "clk"), ("reset", "slowest_sync_clk"), ("interrupts", "s_axi_aclk")}
+    assert all(pins[pin].get("CLKFREQUENCY") == "299997000" for pin in slow)
+    if not params.double_clock:
+        assert sinks == slow
+        assert "clocks" not in {instance for instance, _ in pins}
+        return
+    assert sinks == {("clocks", "clk_in1")}
+    assert {pins[pin].get("SIGNAME") for pin in slow} == {"clocks_clk_out2"}
+    fast = pins["accelerator", "clk_2x"]
+    assert fast.get("SIGNAME") == "clocks_clk_out1"
+    assert fast.get("CLKFREQUENCY") == "599994000"
+    assert pins["reset", "dcm_locked"].get("SIGNAME") == "clocks_locked"
 
 
 def test_every_port_reaches_the_memory(params):

@@ -164,6 +164,11 @@ def test_missed_timing_names_a_clock_that_can_be_reached(
     monkeypatch.setenv("FAKE_VIVADO", "timing")
     result = cli("bitstream", build_copy, "--vivado", vivado)
     assert "build again with --clock-mhz 279" in result.err  # 1000 / (3.333 + 0.250)
+    manifest = json.loads((build_copy / "manifest.json").read_text())
+    manifest["parameters"]["double_clock"] = True
+    (build_copy / "manifest.json").write_text(json.dumps(manifest))
+    result = cli("bitstream", build_copy, "--vivado", vivado)
+    assert "build again with --clock-mhz 260" in result.err  # 1000 / (3.333 + 2 * 0.250)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tests.deploy.tcl import Recording
 
 SPACE = "space:"  # how the recorder's handles of address spaces begin
+FILE = "file:"  # and of files added to the IP
 
 
 @dataclass
@@ -23,12 +24,13 @@ class BusInterface:
 
 @dataclass
 class Core:
-    """The packaged IP. spaces, blocks: properties by name."""
+    """The packaged IP. spaces, blocks, files: properties by name."""
 
     identity: dict[str, str] = field(default_factory=dict)
     interfaces: dict[str, BusInterface] = field(default_factory=dict)
     spaces: dict[str, dict[str, str]] = field(default_factory=dict)
     blocks: dict[str, dict[str, str]] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,6 +75,11 @@ def core_of(recording: Recording) -> Core:
             core.blocks[f"{arguments[1]}/{arguments[0]}"] = {}
         elif command == "ipx::add_bus_parameter":
             core.interfaces[arguments[1].split("/")[1]].parameters[arguments[0]] = ""
+        elif command == "ipx::add_file":
+            assert arguments[1] == "group:synthesis"
+            core.files[arguments[0]] = {}
+        elif command == "set_property" and arguments[-1].startswith(FILE):
+            core.files[arguments[2].removeprefix(FILE)][arguments[0]] = arguments[1]
         elif command == "set_property" and str(arguments[-1]).startswith("core"):
             _set(core, *arguments)
     return core

@@ -9,20 +9,26 @@ from pathlib import Path
 
 from fpga_gen.boards import Board
 from fpga_gen.deploy.vivado_project import vivado_files
-from fpga_gen.hardware.params import SMALL
+from fpga_gen.hardware.params import SMALL, EngineParams
 from fpga_gen.hardware.top import TOP, generate_verilog
 from tests.deploy.tcl import Recording, record
+from tests.schedule.builder import DOUBLE_CLOCK
+
+
+def small_engine(board: Board, double_clock: bool = False) -> EngineParams:
+    """A small engine with the AXI pins of a board's."""
+    small = DOUBLE_CLOCK if double_clock else replace(SMALL, in_channels=16)
+    return replace(small, ports=board.array.ports)
 
 
 @cache
-def verilog(ports: int) -> dict[str, str]:
-    """A small engine with the AXI pins of a board's."""
-    return generate_verilog(replace(SMALL, in_channels=16, ports=ports))
+def verilog(engine: EngineParams) -> dict[str, str]:
+    return generate_verilog(engine)
 
 
-def pins(ports: int) -> dict[str, str]:
+def pins(engine: EngineParams) -> dict[str, str]:
     """{pin of the top module: input or output}, from the Verilog."""
-    text = verilog(ports)[f"{TOP}.v"]
+    text = verilog(engine)[f"{TOP}.v"]
     body = text[text.index(f"\nmodule {TOP}(") :]
     names = re.sub(r"\s", "", body[body.index("(") + 1 : body.index(")")]).split(",")
     found = dict(
@@ -32,16 +38,19 @@ def pins(ports: int) -> dict[str, str]:
     return {name: found[name] for name in names}
 
 
-def write_project(folder: Path, board: Board) -> Path:
-    params = replace(SMALL, in_channels=16, ports=board.array.ports)
-    for name, text in verilog(params.ports).items():
+def write_project(folder: Path, board: Board, engine: EngineParams) -> Path:
+    for name, text in verilog(engine).items():
         (folder / "rtl").mkdir(exist_ok=True)
         (folder / "rtl" / name).write_text(text)
-    for name, data in vivado_files(board, params, board.clock_mhz, verilog(params.ports)).items():
+    for name, data in vivado_files(board, engine, board.clock_mhz, verilog(engine)).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
     return folder / "vivado" / "build.tcl"
 
 
-def run(folder: Path, board: Board, fail: str = "") -> Recording:
-    return record(folder, write_project(folder, board), list(pins(board.array.ports)), fail)
+def run(
+    folder: Path, board: Board, fail: str = "", *, engine: EngineParams | None = None
+) -> Recording:
+    """The scripts of a build for `engine`, by default a small one."""
+    engine = engine or small_engine(board)
+    return record(folder, write_project(folder, board, engine), list(pins(engine)), fail)

@@ -2,7 +2,8 @@
 # of JSON, and what later commands need is returned. Anything else is an unknown command.
 #
 # Environment: RECORD (file to write), PORTS (pins of the top module), SCRIPT (build.tcl), RUN
-# (its folder), and FAIL for a run that goes wrong: synthesis, board, timing, hold, ip.
+# (its folder), and FAIL for a run that goes wrong: synthesis, board, timing, hold, ip,
+# files.
 
 set record [open $env(RECORD) w]
 
@@ -84,7 +85,10 @@ returning get_property {
 }
 
 # ipx objects are named by path: core, core/m_axi_0, core/m_axi_0/AWADDR, ...
-returning ipx::package_project {return core}
+returning ipx::package_project {
+    file mkdir [lindex $args [expr {[lsearch $args -root_dir] + 1}]]
+    return core
+}
 returning ipx::current_core {return core}
 returning ipx::get_ports {return $::env(PORTS)}
 returning ipx::get_memory_maps {return s_axi}
@@ -93,6 +97,10 @@ foreach name {add_bus_interface add_port_map add_bus_parameter add_memory_map ad
     returning ipx::$name {return [lindex $args 1]/[lindex $args 0]}
 }
 returning ipx::add_address_space {return [lindex $args 1]/space:[lindex $args 0]}
+
+# Files of the IP: group:synthesis, file:<name>.
+returning ipx::get_file_groups {return [expr {[fails files] ? {} : "group:synthesis"}]}
+returning ipx::add_file {return file:[lindex $args 0]}
 
 set argv [list $env(RUN) 3]
 source $env(SCRIPT)

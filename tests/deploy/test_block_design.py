@@ -8,6 +8,7 @@ import shlex
 
 from fpga_gen.boards import Board
 from fpga_gen.deploy import identity
+from fpga_gen.hardware.params import EngineParams
 from fpga_gen.registers import ADDRESS_BITS
 from tests.deploy import vivado_tables as tables
 from tests.deploy.design import Core, Design, option
@@ -46,6 +47,8 @@ def known_pins(design: Design, core: Core) -> dict[str, tables.Pin]:
                 "rst": tables.Pin("rst"),
                 "interrupt": tables.Pin("intr", True),
             }
+            if "clk_2x" in core.interfaces:
+                own["clk_2x"] = tables.Pin("clk")
             assert set(own) <= set(core.interfaces)
         else:
             own = tables.IPS[ip].pins(settings)
@@ -81,15 +84,46 @@ def test_every_pin_has_one_driver_of_its_kind(design: Design, core: Core):
     assert needed <= set(driven), f"not connected: {needed - set(driven)}"
 
 
-def test_one_clock_drives_everything(design: Design, core: Core, board: Board):
+def test_clock_of_the_processor(design: Design, core: Core, board: Board, engine: EngineParams):
+    """It drives everything, with two clocks only what makes them."""
     known = known_pins(design, core)
-    clocks = {d for d in design.nets if known[d].kind == "clk"}
-    assert len(clocks) == 1
-    (clock,) = clocks
-    assert clock.split("/")[0] == design.cell_of(board.vivado.processor)
-    settings = design.cells[clock.split("/")[0]][2]
+    clocks = {d: sinks for d, sinks in design.nets.items() if known[d].kind == "clk"}
+    cell = design.cell_of(board.vivado.processor)
+    ((clock, sinks),) = ((d, s) for d, s in clocks.items() if d.split("/")[0] == cell)
+    settings = design.cells[cell][2]
     (asked,) = (v for k, v in settings.items() if k.endswith("FREQMHZ"))
     assert float(asked) == board.clock_mhz
+    if engine.double_clock:
+        assert sinks == ["clocks/clk_in1"]
+        assert set(clocks) == {clock, "clocks/clk_out1", "clocks/clk_out2"}
+    else:
+        assert set(clocks) == {clock}
+        assert "clk_wiz" not in {ip for ip, _, _ in design.cells.values()}
+
+
+def test_two_clocks_from_one_output(
+    design: Design, board: Board, engine: EngineParams, recording: Recording
+):
+    """PG338, "Reference Clock Generation": the fast clock drives the slices alone."""
+    if not engine.double_clock:
+        assert not any("clk_2x" in sink for sinks in design.nets.values() for sink in sinks)
+        assert f"{identity.CELL}/clk" in next(iter(design.nets.values()))
+        return
+    settings = design.cells[design.cell_of("clk_wiz")][2]
+    assert float(settings["CLKOUT2_REQUESTED_OUT_FREQ"]) == board.clock_mhz
+    assert float(settings["CLKOUT1_REQUESTED_OUT_FREQ"]) == 2 * board.clock_mhz
+    for k in (1, 2):  # PG065, "Auto Buffer Selection": together BUFGCE_DIV
+        assert settings[f"CLKOUT{k}_DRIVES"] == "Buffer"
+        assert settings[f"CLKOUT{k}_MATCHED_ROUTING"] == "true"
+    assert design.nets["clocks/clk_out1"] == [f"{identity.CELL}/clk_2x"]
+    slow = design.nets["clocks/clk_out2"]
+    assert {f"{identity.CELL}/clk", "reset/slowest_sync_clk", "control_bus/aclk"} <= set(slow)
+    reset = {"zynq_ultra_ps_e": "pl_resetn0", "processing_system7": "FCLK_RESET0_N"}
+    assert set(design.nets[f"processor/{reset[board.vivado.processor]}"]) == {
+        "clocks/resetn", "reset/ext_reset_in",
+    }  # fmt: skip
+    assert design.nets["clocks/locked"] == ["reset/dcm_locked"]
+    assert ("CONFIG.FREQ_HZ", "clocks/clk_out2") in recording.of("get_property")
 
 
 def test_every_interface_is_connected_once_master_to_slave(design: Design, core: Core):

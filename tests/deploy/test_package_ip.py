@@ -6,17 +6,19 @@ Commands, properties and parameters are looked up in vivado_tables.py.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from fpga_gen_host import identity as host_identity
 from fpga_gen_host import pynq_device
 
 from fpga_gen.boards import Board
 from fpga_gen.deploy import identity
+from fpga_gen.deploy.vivado_project import CONSTRAINTS, TCL_FOLDER
 from fpga_gen.hardware.axi_names import AXI_ADDRESS_BITS
-from fpga_gen.hardware.params import MAX_BURST
+from fpga_gen.hardware.params import MAX_BURST, EngineParams
 from fpga_gen.registers import ADDRESS_BITS, REGISTERS
 from tests.deploy import vivado_tables as tables
-from tests.deploy.design import SPACE, Core, Design
+from tests.deploy.design import FILE, SPACE, Core, Design, option
 from tests.deploy.projects import pins
 from tests.deploy.tcl import Recording
 
@@ -42,6 +44,8 @@ def test_every_property_is_known(recording: Recording, core: Core):
 
 
 def kind_of(target: str, core: Core) -> str:
+    if target.startswith(FILE):
+        return "file of the IP"
     fixed = {"project": "project", "sources_1": "fileset", "impl_1": "run", "core": "core"}
     if target in fixed:
         return fixed[target]
@@ -70,14 +74,14 @@ def test_identity_is_the_one_the_driver_looks_for(core: Core, design: Design):
     assert host_identity.INTERRUPT in core.interfaces
 
 
-def test_interfaces_hold_every_pin_of_the_verilog_once(board: Board, core: Core):
+def test_interfaces_hold_every_pin_of_the_verilog_once(engine: EngineParams, core: Core):
     mapped = [pin for i in core.interfaces.values() for pin in i.maps.values()]
     assert len(mapped) == len(set(mapped))
-    assert set(mapped) | UNCONNECTED == set(pins(board.array.ports))
+    assert set(mapped) | UNCONNECTED == set(pins(engine))
 
 
-def test_directions_of_the_pins_suit_the_interfaces(board: Board, core: Core):
-    ways = pins(board.array.ports)
+def test_directions_of_the_pins_suit_the_interfaces(engine: EngineParams, core: Core):
+    ways = pins(engine)
     for interface in core.interfaces.values():
         for logical, physical in interface.maps.items():
             if interface.bus == "xilinx.com:interface:aximm:1.0":
@@ -87,7 +91,7 @@ def test_directions_of_the_pins_suit_the_interfaces(board: Board, core: Core):
                 assert physical == f"{interface.name}_{logical.lower()}"
             else:
                 out = interface.mode == "master"
-                assert physical == logical.lower()
+                assert physical == (interface.name if logical == "CLK" else logical.lower())
             assert ways[physical] == ("output" if out else "input"), physical
 
 
@@ -131,3 +135,24 @@ def test_clock_reset_and_interrupt(core: Core):
         "rst": "xilinx.com:signal:reset:1.0",
         "interrupt": "xilinx.com:signal:interrupt:1.0",
     }
+
+
+def test_second_clock_belongs_to_no_bus(core: Core, engine: EngineParams):
+    clocks = {n: i for n, i in core.interfaces.items() if i.bus == "xilinx.com:signal:clock:1.0"}
+    assert set(clocks) == ({"clk", "clk_2x"} if engine.double_clock else {"clk"})
+    if engine.double_clock:
+        assert clocks["clk_2x"].maps == {"CLK": "clk_2x"}
+        assert clocks["clk_2x"].parameters == {"FREQ_HZ": ""}
+
+
+def test_constraints_come_with_the_second_clock_alone(
+    recording: Recording, core: Core, engine: EngineParams
+):
+    wanted = {CONSTRAINTS: {"type": "xdc", "processing_order": "late"}}
+    assert core.files == (wanted if engine.double_clock else {})
+    for name in core.files:
+        (package,) = recording.of("ipx::package_project")
+        copied = Path(option(package, "-root_dir") or "") / name
+        assert copied.read_bytes() == (TCL_FOLDER / name).read_bytes()
+        order = [call[0] for call in recording.calls]
+        assert order.index("ipx::add_file") < order.index("ipx::update_checksums")

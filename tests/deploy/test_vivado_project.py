@@ -12,16 +12,17 @@ from fpga_gen.boards import Board, board_names, load_board
 from fpga_gen.deploy import identity
 from fpga_gen.deploy.vivado_project import parameters_tcl, project_parameters, vivado_files
 from fpga_gen.errors import BoardError
+from fpga_gen.hardware.params import EngineParams
 from tests.deploy.design import option
-from tests.deploy.projects import run, verilog
+from tests.deploy.projects import run, small_engine, verilog
 from tests.deploy.tcl import MISSING, Recording, interpreter
 
 needs_tcl = pytest.mark.skipif(interpreter() is None, reason=MISSING)
 
 
-def test_sources_are_the_verilog_of_the_build(recording: Recording, board: Board):
+def test_sources_are_the_verilog_of_the_build(recording: Recording, engine: EngineParams):
     added = [Path(a[-1]) for a in recording.of("add_files")]
-    assert {p.name for p in added} == {n for n in verilog(board.array.ports) if n.endswith(".v")}
+    assert {p.name for p in added} == {n for n in verilog(engine) if n.endswith(".v")}
     assert all(p.is_file() for p in added)
 
 
@@ -65,6 +66,36 @@ def test_failures_end_with_a_message_and_without_a_bitstream(
     assert done.status == 1
     assert re.search(rf"^ERROR: \[fpga-gen 1-2\] .*{re.escape(message)}", done.output, re.MULTILINE)
     assert not list(tmp_path.glob("run/out/*.bit"))
+
+
+@needs_tcl
+def test_ip_without_files_for_synthesis(tmp_path: Path):
+    board = load_board("zcu104")
+    done = run(tmp_path, board, "files", engine=small_engine(board, True))
+    assert done.status == 1
+    assert "the packaged IP has no files for synthesis" in done.output
+
+
+def test_one_clock_leaves_no_trace_of_two():
+    """The folder differs in one parameter and one file of constraints."""
+    board = load_board("zcu104")
+    plain, double = (
+        vivado_files(board, small_engine(board, two), 300.0, ["a.v"]) for two in (False, True)
+    )
+    assert set(double) - set(plain) == {"vivado/double_clock.xdc"}
+    assert [n for n in plain if plain[n] != double[n]] == ["vivado/parameters.tcl"]
+    lines = [set(f["vivado/parameters.tcl"].decode().splitlines()) for f in (plain, double)]
+    (added,) = lines[1] - lines[0]
+    assert lines[0] < lines[1]
+    assert "variable double_clock {1}" in added
+
+
+def test_slices_too_fast_for_the_device_are_refused():
+    board = load_board("ultra96v2")
+    vivado_files(board, small_engine(board, True), 300.0, ["a.v"])
+    slow = replace(board, max_dsp_mhz=599.0)
+    with pytest.raises(BoardError, match=r"slices at 600 MHz.*allows 599.*at most 299\.5"):
+        vivado_files(slow, small_engine(board, True), 300.0, ["a.v"])
 
 
 @pytest.mark.parametrize("name", board_names())

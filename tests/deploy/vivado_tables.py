@@ -58,6 +58,8 @@ COMMANDS: dict[str, set[str]] = {
     "ipx::remove_all_bus_interface": set(),
     "ipx::remove_memory_map": set(),
     "ipx::remove_address_space": set(),
+    "ipx::get_file_groups": {"-of_objects", "-filter"},
+    "ipx::add_file": set(),
     "ipx::add_bus_interface": set(),
     "ipx::add_port_map": set(),
     "ipx::add_bus_parameter": set(),
@@ -84,6 +86,7 @@ PROPERTIES = {
     "parameter": {"value"},
     "address space": {"range", "width"},
     "address block": {"range", "width", "usage"},
+    "file of the IP": {"type", "processing_order"},
 }  # fmt: skip
 STRATEGIES = {"Performance_ExplorePostRoutePhysOpt"}  # UG904, implementation strategies
 
@@ -146,6 +149,20 @@ def _flag(value: str) -> bool:
     return value in ("0", "1")
 
 
+def _bool(value: str) -> bool:
+    return value in ("true", "false")
+
+
+# PG065: inputs, and what drives an output.
+CLOCK_SOURCES = (
+    "Single_ended_clock_capable_pin", "Differential_clock_capable_pin", "Global_buffer",
+    "No_buffer",
+)  # fmt: skip
+CLOCK_BUFFERS = (
+    "BUFG", "BUFGCE", "BUFGCE_DIV", "Buffer", "Buffer_with_CE", "No_buffer",
+)  # fmt: skip
+
+
 def _mhz(value: str) -> bool:
     return 0 < float(value) <= 600
 
@@ -195,6 +212,18 @@ def _ps7_interfaces(s: Settings) -> dict[str, Interface]:
 def _smartconnect_interfaces(s: Settings) -> dict[str, Interface]:
     found = {f"S{k:02}_AXI": Interface(False, "aclk") for k in range(int(s["NUM_SI"]))}
     return found | {f"M{k:02}_AXI": Interface(True, "aclk") for k in range(int(s["NUM_MI"]))}
+
+
+def _clk_wiz_pins(s: Settings) -> dict[str, Pin]:
+    pins = {"clk_in1": Pin("clk"), "clk_out1": Pin("clk", True)}
+    if s.get("CLKOUT2_USED") == "true":
+        pins["clk_out2"] = Pin("clk", True)
+    if s.get("USE_LOCKED", "true") == "true":
+        pins["locked"] = Pin("rst_n", True)  # as a reset: low while there is no clock
+    if s.get("USE_RESET", "true") == "true":
+        kind = {"ACTIVE_LOW": "rst_n", "ACTIVE_HIGH": "rst"}[s.get("RESET_TYPE", "ACTIVE_HIGH")]
+        pins[s.get("RESET_PORT", "reset")] = Pin(kind)
+    return pins
 
 
 IPS: dict[str, Ip] = {
@@ -251,6 +280,24 @@ IPS: dict[str, Ip] = {
             "interconnect_aresetn": Pin("rst_n", True),
             "peripheral_aresetn": Pin("rst_n", True),
         },
+        lambda s: {},
+    ),
+    "clk_wiz": Ip(
+        "PG065",
+        {
+            "PRIMITIVE": lambda v: v in ("MMCM", "PLL", "Auto"),
+            "PRIM_SOURCE": lambda v: v in CLOCK_SOURCES,
+            "NUM_OUT_CLKS": lambda v: 1 <= int(v) <= 7,
+            "CLKOUT2_USED": _bool,
+            **{f"CLKOUT{k}_DRIVES": lambda v: v in CLOCK_BUFFERS for k in (1, 2)},
+            **{f"CLKOUT{k}_MATCHED_ROUTING": _bool for k in (1, 2)},
+            **{f"CLKOUT{k}_REQUESTED_OUT_FREQ": lambda v: 0 < float(v) <= 775 for k in (1, 2)},
+            "USE_LOCKED": _bool,
+            "USE_RESET": _bool,
+            "RESET_TYPE": lambda v: v in ("ACTIVE_HIGH", "ACTIVE_LOW"),
+            "RESET_PORT": lambda v: v in ("reset", "resetn"),
+        },
+        _clk_wiz_pins,
         lambda s: {},
     ),
     "axi_intc": Ip(

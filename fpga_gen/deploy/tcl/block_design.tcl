@@ -22,9 +22,33 @@ namespace eval ::fpga_gen {
         }
     }
 
+    # Cell `clocks`: twice the engine's clock on clk_out1 and the engine's clock, which is returned,
+    # on clk_out2, both from one output of one MMCM or PLL. "Buffer" with matched routing makes both
+    # buffers BUFGCE_DIV, dividing by 1 and by 2 (PG065, "Auto Buffer Selection"), the circuit that
+    # PG338 recommends ("Reference Clock Generation"): every second edge of one is the other's, with
+    # little skew. Nothing gates these clocks, so their buffers need no CE. The settings are those of
+    # AMD's design for its DPU (Xilinx/Vitis-AI, dsa/DPU-TRD/prj/Vivado/scripts/base/trd_bd.tcl) but
+    # for the input, which comes from the processor's BUFG_PS and takes no buffer here.
+    proc add_clocks {source reset clock_mhz} {
+        set fast_mhz [expr {2.0 * $clock_mhz}]
+        add_cell clocks [newest_ip clk_wiz] [list \
+            CONFIG.PRIMITIVE Auto CONFIG.PRIM_SOURCE No_buffer CONFIG.NUM_OUT_CLKS 2 \
+            CONFIG.CLKOUT1_DRIVES Buffer CONFIG.CLKOUT1_MATCHED_ROUTING true \
+            CONFIG.CLKOUT1_REQUESTED_OUT_FREQ $fast_mhz \
+            CONFIG.CLKOUT2_USED true \
+            CONFIG.CLKOUT2_DRIVES Buffer CONFIG.CLKOUT2_MATCHED_ROUTING true \
+            CONFIG.CLKOUT2_REQUESTED_OUT_FREQ $clock_mhz \
+            CONFIG.USE_LOCKED true CONFIG.USE_RESET true \
+            CONFIG.RESET_TYPE ACTIVE_LOW CONFIG.RESET_PORT resetn]
+        connect_pins $source clocks/clk_in1
+        connect_pins $reset clocks/resetn
+        return clocks/clk_out2
+    }
+
     proc block_design {project_folder ip_folder} {
         foreach parameter {vendor library name version cell design processor clock_mhz ports hp_ports
-                hp_bits control_base control_range interrupt_base interrupt_range dram_bytes} {
+                hp_bits control_base control_range interrupt_base interrupt_range dram_bytes
+                double_clock} {
             variable $parameter
         }
         step "create the block design"
@@ -34,6 +58,9 @@ namespace eval ::fpga_gen {
         create_bd_design $design
         ${processor}::create $clock_mhz $hp_ports $hp_bits
         set clock [${processor}::clock]
+        if {$double_clock} {
+            set clock [add_clocks $clock [${processor}::reset] $clock_mhz]
+        }
 
         add_cell $cell $vendor:$library:$name:$version
         add_cell reset [newest_ip proc_sys_reset]
@@ -42,6 +69,10 @@ namespace eval ::fpga_gen {
 
         connect_pins $clock reset/slowest_sync_clk $cell/clk control_bus/aclk interrupts/s_axi_aclk
         connect_pins [${processor}::reset] reset/ext_reset_in
+        if {$double_clock} {
+            connect_pins clocks/clk_out1 $cell/clk_2x
+            connect_pins clocks/locked reset/dcm_locked
+        }
         connect_pins reset/peripheral_reset $cell/rst
         connect_pins reset/interconnect_aresetn control_bus/aresetn
         connect_pins reset/peripheral_aresetn interrupts/s_axi_aresetn
@@ -81,7 +112,7 @@ namespace eval ::fpga_gen {
         step "validate the block design"
         validate_bd_design
         save_bd_design
-        # The processing system divides a PLL: what comes out is close to what was asked for.
+        # Clocks are divided from a PLL's: what comes out is close to what was asked for.
         variable clock_hz [get_property CONFIG.FREQ_HZ [get_bd_pins $clock]]
         set file [get_files $design.bd]
         generate_target all $file

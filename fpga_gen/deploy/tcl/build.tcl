@@ -10,6 +10,7 @@ namespace eval ::fpga_gen {
     variable here [file dirname [file normalize [info script]]]
     variable step 0
     variable steps 8
+    variable double_clock 0 ;# parameters.tcl of an engine with a clk_2x says 1
 
     # A line that `fpga-gen bitstream` shows as progress.
     proc step {text} {

@@ -39,10 +39,25 @@ namespace eval ::fpga_gen {
         return $maps
     }
 
+    # A file of constraints in the IP: Vivado reads it in the scope of each instance, in synthesis and
+    # implementation; late, when the clocks on the pins exist. Properties as in Analog Devices' hdl
+    # library, library/scripts/adi_ip_xilinx.tcl.
+    proc add_constraints {core ip_folder file} {
+        set name [file tail $file]
+        file copy -force $file $ip_folder/$name
+        set groups [ipx::get_file_groups -of_objects $core -filter {NAME =~ *synthesis*}]
+        if {[llength $groups] == 0} {
+            error "the packaged IP has no files for synthesis"
+        }
+        set added [ipx::add_file $name [lindex $groups 0]]
+        set_property type xdc $added
+        set_property processing_order late $added
+    }
+
     proc package_ip {project_folder ip_folder} {
         variable here
         foreach parameter {vendor library name version top part sources ports control_range max_burst
-                outstanding address_bits} {
+                outstanding address_bits double_clock} {
             variable $parameter
         }
         step "package the accelerator as IP"
@@ -99,6 +114,11 @@ namespace eval ::fpga_gen {
         set interface [add_interface $core clk slave xilinx.com:signal:clock {CLK clk}]
         set_parameters $interface [list ASSOCIATED_BUSIF [join $busses :] ASSOCIATED_RESET rst \
             FREQ_HZ {}]
+        if {$double_clock} {
+            set interface [add_interface $core clk_2x slave xilinx.com:signal:clock {CLK clk_2x}]
+            set_parameters $interface {FREQ_HZ {}}
+            add_constraints $core $ip_folder $here/double_clock.xdc
+        }
         set interface [add_interface $core interrupt master xilinx.com:signal:interrupt \
             {INTERRUPT interrupt}]
         set_parameters $interface {SENSITIVITY LEVEL_HIGH}
