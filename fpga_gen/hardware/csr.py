@@ -126,9 +126,13 @@ class CsrBlock(wiring.Component):
     def _read_side(self, m: Module) -> None:
         waiting, selected = Signal(), Signal()
         self.flags += [waiting, selected]
-        offset = Signal(_OFFSET_BITS, reset_less=True)
-        # Copies of its low part, each for some bits of one row.
+        # Copies of the offset's low part, each for some bits of one row, and of its high part, each
+        # for half of the value.
         low_bits = (_ROW - 1).bit_length()
+        highs = [
+            Signal(_OFFSET_BITS - low_bits, name=f"read_row_{n}", reset_less=True, attrs=KEEP)
+            for n in range(2)
+        ]
         lows = {
             (index, part): Signal(
                 low_bits, name=f"read_offset_{index}_{part}", reset_less=True, attrs=KEEP
@@ -140,7 +144,8 @@ class CsrBlock(wiring.Component):
         finished = Signal()
         m.d.comb += finished.eq(self.s_axi_rvalid & self.s_axi_rready)
         with m.If(self.s_axi_arvalid & self.s_axi_arready):
-            m.d.sync += [waiting.eq(1), offset.eq(self.s_axi_araddr[2:])]
+            m.d.sync += waiting.eq(1)
+            m.d.sync += [high.eq(self.s_axi_araddr[2:][low_bits:]) for high in highs]
             m.d.sync += [low.eq(self.s_axi_araddr[2:][:low_bits]) for low in lows.values()]
         with m.Elif(finished):
             m.d.sync += waiting.eq(0)
@@ -163,12 +168,14 @@ class CsrBlock(wiring.Component):
         m.d.sync += selected.eq(waiting & ~selected & ~self.s_axi_rvalid)
         with m.If(selected):
             m.d.sync += self.s_axi_rvalid.eq(1)
-            with m.Switch(offset[(_ROW - 1).bit_length() :]):
-                for index, row in rows.items():
-                    with m.Case(index):
-                        m.d.sync += value.eq(row)
-                with m.Default():
-                    m.d.sync += value.eq(0)
+            for n, high in enumerate(highs):
+                half = slice(16 * n, 16 * n + 16)
+                with m.Switch(high):
+                    for index, row in rows.items():
+                        with m.Case(index):
+                            m.d.sync += value[half].eq(row[half])
+                    with m.Default():
+                        m.d.sync += value[half].eq(0)
         with m.Elif(finished):
             m.d.sync += self.s_axi_rvalid.eq(0)
 

@@ -17,7 +17,7 @@ from fpga_gen.hardware.address import bank_of, row_of
 from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.ram import RamShape, place_ram
-from fpga_gen.isa import ADDRESS_BITS, BANK_BITS
+from fpga_gen.isa import ADDRESS_BITS
 
 BANK_MODULE = "fpga_gen_bank"
 
@@ -92,21 +92,21 @@ class FeatureMemory(wiring.Component):
 
     def _read(self, m: Module, banks: list) -> None:
         row_bits = self.bank.address_bits
-        start = Signal(BANK_BITS, reset_less=True)
+        # For the rows of even banks, of odd banks, and for the rotation.
+        starts = copies(m, bank_of(self.r_address), 3, "start")
         double = Signal(reset_less=True)
         row = Signal(row_bits, reset_less=True)
         following = Signal(row_bits, reset_less=True)
         m.d.sync += [
-            start.eq(bank_of(self.r_address)),
             double.eq(self.r_double),
             row.eq(row_of(self.r_address)),
             following.eq(row_of(self.r_address) + 1),
         ]
         for index, bank in enumerate(banks):
             selected = Signal(row_bits, name=f"row_{index}", reset_less=True)
-            m.d.sync += selected.eq(Mux(start > index, following, row))
+            m.d.sync += selected.eq(Mux(starts[index % 2] > index, following, row))
             m.d.comb += bank.r_addr.eq(selected)
-        self._rotate(m, [bank.r_data for bank in banks], start, double)
+        self._rotate(m, [bank.r_data for bank in banks], starts[2], double)
 
     def _rotate(self, m: Module, words: list, start: Value, double: Value) -> None:
         """Lane i gets word i + start: by eights and twos, a register, by one and `double`, a

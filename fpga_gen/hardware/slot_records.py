@@ -72,11 +72,11 @@ class SlotRecords(wiring.Component):
         cfg = header_fields(self.header, Op.CONV)
         pool = Signal()
         record = Signal(RECORD, reset_less=True)
-        # A copy of `valid`, so that the enables of the record's halves are gates of their own.
-        filled = Signal(attrs=KEEP)
+        # Copies of `valid`, so that the enables of the record's parts are gates of their own.
+        filled, filled_2 = Signal(attrs=KEEP), Signal(attrs=KEEP)
         m.d.comb += [pool.eq(cfg.op == Op.POOL), self.record.eq(record)]
         with m.If(self.take):
-            m.d.sync += [self.valid.eq(0), filled.eq(0)]
+            m.d.sync += [self.valid.eq(0), filled.eq(0), filled_2.eq(0)]
         block = Fields(self.block, BLOCK)
         tap = Fields(self.tap, TAP)
         group = Signal(12, reset_less=True)
@@ -171,10 +171,17 @@ class SlotRecords(wiring.Component):
                         record.dx.eq(tap.dx),
                         record.pad.eq(block.pad),
                     ]
+                with m.If(~filled_2):
+                    m.d.sync += [
+                        record.base.eq(base),
+                        record.byte_offset.eq(offset),
+                        record.channels.eq(channels),
+                    ]
                 with m.If(~self.valid):
                     m.d.sync += [
                         self.valid.eq(1),
                         filled.eq(1),
+                        filled_2.eq(1),
                         record.first.eq(first_slot),
                         record.shift.eq(block.shift & first_tap),
                         record.last.eq(last_slot),
@@ -185,9 +192,6 @@ class SlotRecords(wiring.Component):
                         record.groups.eq(tile_final + 1),
                         record.new_instruction.eq(~started),
                         record.new_group.eq(first_tile),
-                        record.base.eq(base),
-                        record.byte_offset.eq(offset),
-                        record.channels.eq(channels),
                         first_slot.eq(0),
                         first_tap.eq(0),
                     ]
