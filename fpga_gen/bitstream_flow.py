@@ -88,9 +88,8 @@ def implement(flow: BitstreamFlow) -> None:
         )
     except ToolError as error:
         if all((out / name).is_file() for name in REPORTS):
-            _check_timing(
-                flow, read_reports(out), error.log
-            )  # the Tcl writes them before it checks
+            # The Tcl writes the reports before it checks.
+            _check_timing(flow, read_reports(out), error.log)
         raise
     for name in RESULTS:
         if not (out / name).is_file():

@@ -17,14 +17,13 @@ from pathlib import Path
 
 from fpga_gen.boards import Board, Resources
 from fpga_gen.errors import ScheduleError
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.params import BLOCK_BITS, EngineParams, block_width
 
 COSTS = Path(__file__).with_name("costs.json")
 LIMITS = {"luts": 0.80, "flip_flops": 0.80, "dsps": 0.95, "bram36": 0.95, "uram": 0.95}  # automatic
 MAX_LUT_SHARE = 0.90  # above this, placement is not expected to succeed at the target clock
 ASKED = {"luts": MAX_LUT_SHARE, "flip_flops": 1.0, "dsps": 1.0, "bram36": 1.0, "uram": 1.0}
 URAM_ROWS, URAM_BITS = 4096, 72
-BRAM_BITS = 36 * 1024
 BANK_BITS, BANK_ROWS = 16, 1024  # of half a block RAM with byte enables, its parity bits unused
 # DSP48E1 for each DSP48E2, whose multiplier is two bits wider (both mapped by Yosys).
 DSP48E1_FACTOR = {"dsp columns": 2, "requantise": 2}
@@ -167,12 +166,8 @@ def memory_blocks(params: EngineParams) -> tuple[int, int]:
 
 def _bram(width: int, rows: int) -> int:
     """BRAM36 of a simple dual-port memory."""
-    wide = (
-        72
-        if rows <= 512
-        else max(w for w in (36, 18, 9, 4, 2, 1) if rows <= BRAM_BITS // w or w == 1)
-    )
-    return -(-width // wide) * max(1, -(-rows // (BRAM_BITS // wide)))
+    wide = block_width(rows)
+    return -(-width // wide) * max(1, -(-rows // (BLOCK_BITS // wide)))
 
 
 def excess(board: Board, params: EngineParams, limits: dict[str, float]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 
 from fpga_gen.hardware.mac_dsp import FIELD, DspPairChain, add_chains
-from fpga_gen.hardware.mac_leaf import emit_leaf, fields
+from fpga_gen.hardware.mac_leaf import emit_either, fields
 
 P_BITS = 48
 USED = 2 * FIELD  # bits of the 48-bit sum that carry the two fields
@@ -90,6 +90,4 @@ class DspPairCascade(DspPairChain):
 
 def emit_pair(in_channels: int, name: str) -> str:
     """Verilog of the pair: the behavioural twin for Verilator, primitives for synthesis."""
-    twin = emit_leaf(DspPairChain(in_channels), name)
-    primitives = emit_leaf(DspPairCascade(in_channels), name)
-    return f"`ifdef VERILATOR\n{twin}`else\n{primitives}`endif\n"
+    return emit_either(DspPairChain(in_channels), DspPairCascade(in_channels), name)

@@ -18,9 +18,8 @@ from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Instance, Module,
 
 from fpga_gen.hardware.dsp48 import IDLE_ENABLES, P_BITS, RESETS, UNUSED, Z_C, Z_CASCADE
 from fpga_gen.hardware.fan_out import KEEP
-from fpga_gen.hardware.mac_double import FIELD, DoublePair, Phase
-from fpga_gen.hardware.mac_dsp import DOT_BITS
-from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
+from fpga_gen.hardware.mac_double import FIELD, DoublePair, Phase, dots_of
+from fpga_gen.hardware.mac_leaf import emit_either, fields
 
 FAST = "fast"  # clock domain: twice the frequency, every second edge with the engine's
 SLICES_PER_COPY = 8  # slices on one copy of the phase
@@ -140,21 +139,15 @@ class DoubleCascade(DoublePair):
         for s, packed in enumerate((waiting, total)):
             taken = Signal(2 * FIELD, name=f"set{s}", reset_less=True)
             m.d.sync += taken.eq(packed)
-            low, high = taken[:FIELD], taken[FIELD:]
-            offset_off = Cat(low[:-1], ~low[-1])  # the cascade began with 2^18
-            out += [Cat(x, x[-1].replicate(DOT_BITS - FIELD)) for x in (offset_off, high)]
+            out += dots_of(taken)
         m.d.comb += self.dots.eq(Cat(out))
 
 
 def emit_block(in_channels: int, name: str) -> str:
     """Verilog of four columns: the twin for Verilator, primitives for synthesis."""
-    return _either(DoublePair(in_channels), DoubleCascade(in_channels), name)
+    return emit_either(DoublePair(in_channels), DoubleCascade(in_channels), name)
 
 
 def emit_phase(name: str) -> str:
     """Verilog of the phase: constant for Verilator, whose twin does not look at it."""
-    return _either(Phase(), FastPhase(), name)
-
-
-def _either(twin: Leaf, primitives: Leaf, name: str) -> str:
-    return f"`ifdef VERILATOR\n{emit_leaf(twin, name)}`else\n{emit_leaf(primitives, name)}`endif\n"
+    return emit_either(Phase(), FastPhase(), name)

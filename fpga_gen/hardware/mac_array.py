@@ -170,6 +170,10 @@ class MacArray(Leaf):
         lanes = self._lanes(m, modes, fields(act, p.word_bits))
         beats = self._beats(m)
         requests = copies(m, Cat(self.drain_en, self.drain_t, self.drain_lane), p.pixels, "drain")
+        place_columns = {
+            "dsp": self._double_columns if p.double_clock else self._dsp_columns,
+            "sp2": self._sp2_columns,
+        }
         results = []
         for j in range(p.pixels):
             words = {}
@@ -181,8 +185,7 @@ class MacArray(Leaf):
             for kind, columns in (("dsp", p.dsp_columns), ("sp2", p.sp2_columns)):
                 if not columns:
                     continue
-                place_columns = getattr(self, f"_{self._form(kind)}_columns")
-                dots, latency = place_columns(m, j, lanes, weights, lane_switches[j])
+                dots, latency = place_columns[kind](m, j, lanes, weights, lane_switches[j])
                 words[kind] = Signal(ACC_BITS * columns, name=f"{kind}_drain_{j}")
                 at = SELECT_CYCLES + latency - Accumulators.control_lead
                 place(
@@ -307,6 +310,7 @@ class MacArray(Leaf):
         with a phase of their own."""
         p = self.params
         leaf = DoublePair(p.in_channels)
+        assert leaf.act_delay == p.switch_lead
         switch = Signal(name=f"dsp_switch_{j}", reset_less=True)
         m.d.sync += switch.eq(lane_switch)
         second = Signal(name=f"second_{j}")
@@ -327,10 +331,6 @@ class MacArray(Leaf):
                 column = DoublePair(p.in_channels)
                 place(m, f"dsp_{j}_{s}_{n}", column, mac_double.MODULE, pins, expand=self.expand)
         return Cat(dots), leaf.act_delay + leaf.latency
-
-    def _form(self, kind: str) -> str:
-        """Which of the methods places the columns of a kind."""
-        return "double" if kind == "dsp" and self.params.double_clock else kind
 
     def _sp2_columns(self, m: Module, j: int, lanes, weights, lane_switch) -> tuple[Value, int]:
         """(dot products of lane j, latency) of all SP2 columns."""

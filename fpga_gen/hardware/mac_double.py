@@ -10,7 +10,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.mac_dsp import DOT_BITS
+from fpga_gen.hardware.mac_dsp import DOT_BITS, pack_weights
 from fpga_gen.hardware.mac_leaf import Leaf, fields
 from fpga_gen.hardware.params import EngineParams
 
@@ -22,9 +22,15 @@ PHASE = "mac_phase"
 
 
 def pack_pair(low: Value, high: Value) -> Value:
-    """w1 * 2^19 + w0 from two signed weights of equal width; exact because w1 > -2^(n-1)."""
-    borrowed = (high.as_signed() - low[-1])[: len(high)]
-    return Cat(low, low[-1].replicate(FIELD - len(low)), borrowed)
+    """`pack_weights` with the wider field of these columns."""
+    return pack_weights(low, high, FIELD)
+
+
+def dots_of(total: Value) -> list[Value]:
+    """Both dot products of a packed sum that began with 2^18."""
+    low, high = total[:FIELD], total[FIELD:]
+    offset_off = Cat(low[:-1], ~low[-1])
+    return [Cat(x, x[-1].replicate(DOT_BITS - FIELD)) for x in (offset_off, high)]
 
 
 class Phase(Leaf):
@@ -113,9 +119,7 @@ class DoublePair(Leaf):
             m.d.sync += total.eq(
                 sum((a.as_signed() * w.as_signed() for a, w in pairs), 1 << (FIELD - 1))
             )
-            low, high = total[:FIELD], total[FIELD:]
-            offset_off = Cat(low[:-1], ~low[-1])  # the sum began with 2^18
-            dots += [Cat(x, x[-1].replicate(DOT_BITS - FIELD)) for x in (offset_off, high)]
+            dots += dots_of(total)
         m.d.comb += self.dots.eq(self._delayed(m, Cat(dots), self.latency - last - 2, "dots"))
         return m
 

@@ -23,10 +23,10 @@ def packed_bits(weight_bits: int = 8) -> int:
     return FIELD + weight_bits
 
 
-def pack_weights(low: Value, high: Value) -> Value:
-    """w1 * 2^18 + w0 from two signed weights of equal width; exact because w1 > -2^(n-1)."""
+def pack_weights(low: Value, high: Value, field: int = FIELD) -> Value:
+    """w1 * 2^field + w0 from two signed weights of equal width; exact because w1 > -2^(n-1)."""
     borrowed = (high.as_signed() - low[-1])[: len(high)]
-    return Cat(low, low[-1].replicate(FIELD - len(low)), borrowed)
+    return Cat(low, low[-1].replicate(field - len(low)), borrowed)
 
 
 class DspPairChain(Leaf):

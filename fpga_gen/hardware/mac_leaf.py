@@ -25,6 +25,11 @@ def emit_leaf(component: wiring.Component, name: str) -> str:
     return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
 
 
+def emit_either(twin: wiring.Component, primitives: wiring.Component, name: str) -> str:
+    """Verilog of a leaf in two forms: its behavioural twin for Verilator, primitives otherwise."""
+    return f"`ifdef VERILATOR\n{emit_leaf(twin, name)}`else\n{emit_leaf(primitives, name)}`endif\n"
+
+
 def emit_leaves(leaves: dict[str, Leaf]) -> dict[str, str]:
     """{module name: Verilog} of several leaves."""
     return {name: emit_leaf(component, name) for name, component in leaves.items()}

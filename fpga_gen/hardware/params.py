@@ -16,6 +16,7 @@ from fpga_gen.quant.numerics import BIAS_BITS, DSP, MULT_BITS, SHIFT_BITS, SP2, 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
 FAMILIES = ("xcup", "xc7")  # as Yosys names them
 PORT_BITS = 128  # width of one AXI master
+BLOCK_BITS = 36 * 1024  # of a block RAM
 MAX_BURST = 64  # beats
 WRITE_BUFFER = 512  # beats in the write port: a burst is announced when its last beat is there
 WRITE_ROOM = 32  # beats that the store unit may have on their way when the port says stop
@@ -25,6 +26,13 @@ PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up t
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
+
+
+def block_width(rows: int) -> int:
+    """Bits of a RAMB36 that is so many rows deep, as simple dual-port memory (UG573)."""
+    if rows <= 512:
+        return 72
+    return max(w for w in (36, 18, 9, 4, 2, 1) if rows <= BLOCK_BITS // w or w == 1)
 
 
 @dataclass(frozen=True)

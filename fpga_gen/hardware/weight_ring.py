@@ -12,18 +12,17 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.hardware.fan_out import copies
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.hardware.params import EngineParams, block_width
 from fpga_gen.hardware.ram import RamShape, place_ram
 
 MARGIN = 4  # words of the ring that stay unused: `words_ready` falls late
-BLOCK_WIDTH = 72  # of a RAMB36 at its shallowest, with eight write enables; below that four
 SLICE_ENABLES = 56  # write enables that one copy drives
 
 
 def ring_shapes(params: EngineParams) -> list[RamShape]:
     """Slices of the ring's words, lowest bits first."""
-    width = min(BLOCK_WIDTH, max(1, 512 * BLOCK_WIDTH // params.weight_words))
-    step = width * SLICE_ENABLES // (8 if width == BLOCK_WIDTH else 4)
+    width = block_width(params.weight_words)
+    step = width * SLICE_ENABLES // (8 if width > 36 else 4)  # write enables of a block
     return [
         RamShape(min(step, params.stream_bits - at), params.weight_words, "block")
         for at in range(0, params.stream_bits, step)
