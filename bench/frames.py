@@ -9,12 +9,12 @@ from pathlib import Path
 
 from bench.rows import Row
 from fpga_gen import pipeline
-from fpga_gen.config import BuildConfig
+from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.errors import FpgaGenError
+from fpga_gen.flows.simulate import simulate_build
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
 from fpga_gen.report import Report
-from fpga_gen.simulation_flow import simulate_build
 from fpga_gen.steps import Progress
 
 PICTURE_SEED = 100

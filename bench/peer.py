@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.networks import draw_input
 from bench.small import sqnr_db
-from fpga_gen.artifacts import sha256
+from fpga_gen.builddir.artifacts import sha256
 from fpga_gen.errors import SimulationError, ToolError
 from fpga_gen.simulate.toolchain import verilator_environment, verilator_root
 

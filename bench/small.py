@@ -11,22 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from bench.networks import CALIBRATION_SEED, draw_input
+from fpga_gen.contract.isa import ROW_BITS
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import pack_input, unpack_output
 from fpga_gen.errors import ScheduleError, SimulationError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.hardware.top import generate_verilog
-from fpga_gen.isa import ROW_BITS
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.layout import pack_input, unpack_output
+from fpga_gen.schedule.cycles.timing import Timing
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.schedule.timing import Timing
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.runner import Frame, simulate_frame

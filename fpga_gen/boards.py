@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from fpga_gen.contract.numerics import SCHEMES
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BoardError, ScheduleError
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.quant.numerics import SCHEMES
 
 HP_BITS = (64, 128)  # SmartConnect brings the engine's 128-bit ports down to 64 on Zynq-7000
 PROCESSORS = ("zynq_ultra_ps_e", "processing_system7")

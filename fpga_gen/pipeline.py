@@ -15,28 +15,28 @@ from pathlib import Path
 import numpy as np
 
 from fpga_gen import __version__
-from fpga_gen.artifacts import check_target, sha256, to_json, write_build
 from fpga_gen.boards import Board
-from fpga_gen.config import MAX_CALIBRATION_IMAGES, BuildConfig
-from fpga_gen.digest import model_sha256
+from fpga_gen.builddir.artifacts import check_target, sha256, to_json, write_build
+from fpga_gen.builddir.config import MAX_CALIBRATION_IMAGES, BuildConfig
+from fpga_gen.builddir.digest import model_sha256
+from fpga_gen.builddir.layout_file import host_layout
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Conv, Graph, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.images import NORMALISATIONS, find_pictures, read_input, spread
-from fpga_gen.layout_file import host_layout
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import save_quant_graph
-from fpga_gen.registers import INTERFACE_VERSION
 from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
 from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.report.render import report_files
 from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.schedule.timing import board_timing
 from fpga_gen.sizing.choose import choose_engines
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.steps import Progress, Silent, run_steps

@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 
 from fpga_gen.boards import Board, Resources
+from fpga_gen.contract.params import BLOCK_BITS, EngineParams, block_width
 from fpga_gen.errors import ScheduleError
-from fpga_gen.hardware.params import BLOCK_BITS, EngineParams, block_width
 
 COSTS = Path(__file__).with_name("costs.json")
 LIMITS = {"luts": 0.80, "flip_flops": 0.80, "dsps": 0.95, "bram36": 0.95, "uram": 0.95}  # automatic

@@ -24,14 +24,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from fpga_gen.config import BuildConfig
+from fpga_gen.builddir.config import BuildConfig
+from fpga_gen.contract.numerics import SCHEMES
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
 from fpga_gen.quant.ir import QuantGraph
-from fpga_gen.quant.numerics import SCHEMES
 from fpga_gen.quant.quantise import quantise
 from models.augment import normalise
 from models.data import CachedPairs, Pair, find_pairs, split_pairs, spread_subset

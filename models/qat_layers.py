@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fpga_gen.contract.numerics import SP2, Sp2Code
 from fpga_gen.graph.ir import Conv, ConvTerm
 from fpga_gen.quant.calibrate import compact_weight
 from fpga_gen.quant.grids import grid_levels
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
 from fpga_gen.quant.layer import input_units
-from fpga_gen.quant.numerics import SP2, Sp2Code
 from fpga_gen.quant.weights import half_step_table
 
 CELL = 0.49  # a latent weight starts at most so far from its level, in gaps to the next level

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.contract.params import EngineParams
 from rtl_tests.networks import accelerator
 
 

@@ -6,10 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from fpga_gen.hardware.loader_control import COMMAND
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.hardware.sequencer import Sequencer
-from fpga_gen.isa import (
+from fpga_gen.contract.isa import (
     BLOCK,
     ENTRY,
     LAYOUTS,
@@ -22,6 +19,9 @@ from fpga_gen.isa import (
     encode_fields,
     words_of,
 )
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.control.sequencer import Sequencer
+from fpga_gen.hardware.loader.loader_control import COMMAND
 from rtl_tests.axi_bench import simulate
 
 START_DELAY = 2  # cycles from the decision to start to the pulse

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.accumulators import Accumulators
+from fpga_gen.hardware.array.accumulators import Accumulators
 
 COLUMNS, DEPTH = 3, 16
 

@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from fpga_gen.hardware.axi_fifo import BlockFifo
+from fpga_gen.hardware.shell.axi_fifo import BlockFifo
 from rtl_tests.axi_bench import simulate
 
 

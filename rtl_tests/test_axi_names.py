@@ -11,7 +11,12 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from fpga_gen.hardware.axi_names import annotate_pins, axi_members, clock_and_reset, connect_pins
+from fpga_gen.hardware.shell.axi_names import (
+    annotate_pins,
+    axi_members,
+    clock_and_reset,
+    connect_pins,
+)
 
 
 class Pins(wiring.Component):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fpga_gen.hardware.params import SMALL
+from fpga_gen.contract.params import SMALL
 from fpga_gen.hardware.top import TOP, generate_verilog
 from rtl_tests.verilator import run_cocotb_on
 

@@ -7,12 +7,12 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from fpga_gen.hardware.csr import CsrBlock
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.hardware.read_dma import ReadPort
-from fpga_gen.hardware.shell import Shell
-from fpga_gen.hardware.stream_dma import StreamDma
-from fpga_gen.hardware.write_dma import WritePort
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.shell.csr import CsrBlock
+from fpga_gen.hardware.shell.read_dma import ReadPort
+from fpga_gen.hardware.shell.shell import Shell
+from fpga_gen.hardware.shell.stream_dma import StreamDma
+from fpga_gen.hardware.shell.write_dma import WritePort
 from rtl_tests.verilator import run_cocotb
 
 # The first test of a design compiles it, which takes minutes on a busy machine.

@@ -8,10 +8,10 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware.dsp48_double import DoubleCascade, FastPhase
-from fpga_gen.hardware.mac_double import FIELD, DoublePair, Phase, pack_pair
-from fpga_gen.hardware.mac_dsp import DspPairChain, pack_weights
-from fpga_gen.hardware.mac_leaf import Leaf, emit_leaf, fields
+from fpga_gen.hardware.array.dsp48_double import DoubleCascade, FastPhase
+from fpga_gen.hardware.array.mac_double import FIELD, DoublePair, Phase, pack_pair
+from fpga_gen.hardware.array.mac_dsp import DspPairChain, pack_weights
+from fpga_gen.hardware.common.leaf import Leaf, emit_leaf, fields
 from rtl_tests.test_mac_dsp import dsp48e1_model
 from rtl_tests.verilator import run_bench
 from rtl_tests.yosys_cost import cells

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from fpga_gen.hardware.exit_path import META_STAGES, ExitPath
-from fpga_gen.hardware.params import PARAM_BITS, PARAM_ENTRIES, SMALL, EngineParams
-from fpga_gen.isa import ADDRESS_BITS, Op
-from fpga_gen.quant.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, requantise, split16
+from fpga_gen.contract.isa import ADDRESS_BITS, Op
+from fpga_gen.contract.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, requantise, split16
+from fpga_gen.contract.params import PARAM_BITS, PARAM_ENTRIES, SMALL, EngineParams
+from fpga_gen.hardware.results.exit_path import META_STAGES, ExitPath
 from rtl_tests.axi_bench import simulate
 from rtl_tests.word_memory import WordMemory, header
 from tests.schedule.graphs import THREE_MODES

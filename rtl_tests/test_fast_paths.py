@@ -7,10 +7,10 @@ from __future__ import annotations
 import pytest
 from amaranth.hdl import ClockDomain, ClockSignal, Module, Mux, Signal, Value
 
-from fpga_gen.hardware.dsp48_double import DoubleCascade, FastPhase
-from fpga_gen.hardware.mac_double import DoublePair
-from fpga_gen.hardware.mac_dsp import DspPairChain
-from fpga_gen.hardware.mac_leaf import emit_leaf
+from fpga_gen.hardware.array.dsp48_double import DoubleCascade, FastPhase
+from fpga_gen.hardware.array.mac_double import DoublePair
+from fpga_gen.hardware.array.mac_dsp import DspPairChain
+from fpga_gen.hardware.common.leaf import emit_leaf
 from rtl_tests.test_dsp48_double import E2, MAIN, SWITCHES, Comparison
 from rtl_tests.verilator import run_bench
 from tests.deploy.xdc import path_exceptions

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.feature_memory import FeatureMemory
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.isa import ADDRESS_BITS, pack_address
+from fpga_gen.contract.isa import ADDRESS_BITS, pack_address
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.hardware.memory.feature_memory import FeatureMemory
 
 WIDE = EngineParams(bank_rows=64, weight_words=64)
 

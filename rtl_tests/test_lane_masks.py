@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.lane_masks import LaneMasks
-from fpga_gen.hardware.params import SMALL, EngineParams
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.hardware.walk.lane_masks import LaneMasks
 
 THREE = EngineParams(
     pixels=4,

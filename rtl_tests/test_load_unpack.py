@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.load_unpack import LoadUnpack
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.schedule.layout import restore_fourth
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.regions import restore_fourth
+from fpga_gen.hardware.loader.load_unpack import LoadUnpack
 
 
 @pytest.mark.parametrize("params", [SMALL, EngineParams(ports=2)], ids=["small", "full words"])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.mac_array import MacArray, emit
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.quant.numerics import SP2_4
+from fpga_gen.contract.numerics import SP2_4
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.hardware.array.mac_array import MacArray, emit
 from tests.schedule.builder import DOUBLE_CLOCK
 
 THREE_MODES = EngineParams(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.dsp48 import DspPairCascade, emit_pair
-from fpga_gen.hardware.mac_dsp import FIELD, MODULE, DspPairChain
-from fpga_gen.hardware.mac_leaf import emit_leaf
+from fpga_gen.hardware.array.dsp48 import DspPairCascade, emit_pair
+from fpga_gen.hardware.array.mac_dsp import FIELD, MODULE, DspPairChain
+from fpga_gen.hardware.common.leaf import emit_leaf
 from rtl_tests.verilator import run_bench
 from rtl_tests.yosys_cost import cells
 

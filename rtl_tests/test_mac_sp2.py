@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from fpga_gen.contract.numerics import SP2_4, SP2_CODES, TWO_TERM, Sp2Code, all_codes
 from fpga_gen.errors import ScheduleError
-from fpga_gen.hardware.mac_leaf import emit_leaf
-from fpga_gen.hardware.mac_sp2 import MODULE, Sp2Column, term_unit
-from fpga_gen.quant.numerics import SP2_4, SP2_CODES, TWO_TERM, Sp2Code, all_codes
+from fpga_gen.hardware.array.mac_sp2 import MODULE, Sp2Column, term_unit
+from fpga_gen.hardware.common.leaf import emit_leaf
 from rtl_tests.yosys_cost import cells
 
 

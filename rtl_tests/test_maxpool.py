@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.mac_array import MacArray
-from fpga_gen.hardware.maxpool import MaxPool
-from fpga_gen.hardware.params import SMALL
+from fpga_gen.contract.params import SMALL
+from fpga_gen.hardware.array.mac_array import MacArray
+from fpga_gen.hardware.results.maxpool import MaxPool
 
 WIDE = replace(SMALL, pixels=4)
 ODD = replace(SMALL, pixels=3)

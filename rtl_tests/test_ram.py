@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.ram import Ram, RamShape
+from fpga_gen.hardware.common.ram import Ram, RamShape
 
 SHAPES = [
     RamShape(32, 16, "block"),

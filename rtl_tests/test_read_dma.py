@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from fpga_gen.hardware.read_dma import ReadPort
+from fpga_gen.hardware.shell.read_dma import ReadPort
 from rtl_tests.axi_bench import (
     BYTES,
     ReadMemory,

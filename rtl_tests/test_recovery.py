@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from fpga_gen.hardware.params import SMALL
-from fpga_gen.isa import Op
-from fpga_gen.registers import ErrorCode, constants
-from fpga_gen.schedule.layout import stripe, unstripe
+from fpga_gen.contract.isa import Op
+from fpga_gen.contract.params import SMALL
+from fpga_gen.contract.regions import stripe, unstripe
+from fpga_gen.contract.registers import ErrorCode, constants
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind, StopReason

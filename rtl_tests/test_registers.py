@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from fpga_gen import registers
-from fpga_gen.registers import ACCESS, ADDRESS_BITS, REGISTERS, ErrorCode
+from fpga_gen.contract import registers
+from fpga_gen.contract.registers import ACCESS, ADDRESS_BITS, REGISTERS, ErrorCode
 
 
 def test_offsets_and_fields_do_not_collide():

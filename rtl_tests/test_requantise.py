@@ -3,8 +3,8 @@
 import numpy as np
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.requantise import RequantLane
-from fpga_gen.quant.numerics import requantise
+from fpga_gen.contract.numerics import requantise
+from fpga_gen.hardware.results.requantise import RequantLane
 
 
 def cases(rng):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fpga_gen.hardware.run_control import RESET_CYCLES, SETTLE_CYCLES, RunControl
-from fpga_gen.registers import ErrorCode
+from fpga_gen.contract.registers import ErrorCode
+from fpga_gen.hardware.shell.run_control import RESET_CYCLES, SETTLE_CYCLES, RunControl
 from rtl_tests.axi_bench import simulate
 
 

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.hardware.loader_control import KIND_CONV, KIND_VECTOR, KIND_WORDS
-from fpga_gen.hardware.params import SMALL
-from fpga_gen.isa import (
+from fpga_gen.contract.isa import (
     HEADER_WORDS,
     LAYOUTS,
     MAX_BLOCKS,
@@ -20,7 +18,9 @@ from fpga_gen.isa import (
     Op,
     words_of,
 )
-from fpga_gen.registers import ErrorCode
+from fpga_gen.contract.params import SMALL
+from fpga_gen.contract.registers import ErrorCode
+from fpga_gen.hardware.loader.loader_control import KIND_CONV, KIND_VECTOR, KIND_WORDS
 from rtl_tests.sequencer_bench import Bench, random_instruction, walk
 from tests.schedule.graphs import THREE_MODES
 

@@ -8,12 +8,12 @@ import pytest
 from amaranth.back import verilog
 from amaranth.lib.wiring import In
 
-from fpga_gen.hardware.axi_names import LITE, READ, WRITE, axi_members, prefixed
-from fpga_gen.hardware.csr import CsrBlock
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.hardware.read_dma import ReadPort
-from fpga_gen.hardware.shell import Shell
-from fpga_gen.hardware.write_dma import WritePort
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.shell.axi_names import LITE, READ, WRITE, axi_members, prefixed
+from fpga_gen.hardware.shell.csr import CsrBlock
+from fpga_gen.hardware.shell.read_dma import ReadPort
+from fpga_gen.hardware.shell.shell import Shell
+from fpga_gen.hardware.shell.write_dma import WritePort
 from rtl_tests.axi_bench import open_windows, simulate
 
 PARAMS = EngineParams(ports=1)

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.hardware.params import PORT_BITS, SMALL, WRITE_ROOM
-from fpga_gen.hardware.store import StoreUnit
-from fpga_gen.isa import Op
+from fpga_gen.contract.isa import Op
+from fpga_gen.contract.params import PORT_BITS, SMALL, WRITE_ROOM
+from fpga_gen.hardware.memory.store import StoreUnit
 from rtl_tests.axi_bench import simulate
 from rtl_tests.word_memory import WordMemory, header
 from tests.schedule.graphs import THREE_MODES

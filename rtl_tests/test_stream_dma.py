@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fpga_gen.hardware.axi_names import READ
-from fpga_gen.hardware.stream_dma import StreamDma
+from fpga_gen.hardware.shell.axi_names import READ
+from fpga_gen.hardware.shell.stream_dma import StreamDma
 from rtl_tests.axi_bench import (
     BYTES,
     ReadMemory,

@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.hardware.vector import VectorUnit
-from fpga_gen.isa import (
+from fpga_gen.contract.isa import (
     ADDRESS_BITS,
     ENTRY,
     ENTRY_BITS,
@@ -21,7 +19,9 @@ from fpga_gen.isa import (
     encode_fields,
     unpack_address,
 )
-from fpga_gen.quant.numerics import ACC_BITS
+from fpga_gen.contract.numerics import ACC_BITS
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.hardware.results.vector import VectorUnit
 from rtl_tests.axi_bench import simulate
 from rtl_tests.word_memory import WordMemory, header
 from tests.schedule.graphs import THREE_MODES

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.hardware.walker import Walker
-from fpga_gen.isa import (
+from fpga_gen.contract.isa import (
     BLOCK,
     TAP,
     Op,
@@ -17,6 +15,8 @@ from fpga_gen.isa import (
     pack_address,
     unpack_address,
 )
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.hardware.walk.walker import Walker
 from rtl_tests.axi_bench import simulate
 from rtl_tests.word_memory import header
 from tests.schedule.graphs import THREE_MODES

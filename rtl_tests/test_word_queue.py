@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.hardware.word_queue import DEPTH, WordQueue
+from fpga_gen.hardware.common.word_queue import DEPTH, WordQueue
 
 WIDTH = 40
 

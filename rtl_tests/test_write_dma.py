@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from fpga_gen.hardware.write_dma import MAX_RESPONSES, WritePort
+from fpga_gen.hardware.shell.write_dma import MAX_RESPONSES, WritePort
 from rtl_tests.axi_bench import BYTES, WriteMemory, open_windows, send, simulate
 
 WINDOW = (0x10_0000, 0x20_0000)

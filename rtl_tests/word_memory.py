@@ -6,8 +6,15 @@ from collections import deque
 
 import numpy as np
 
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.isa import ADDRESS_BITS, LAYOUTS, Op, encode_fields, pack_address, unpack_address
+from fpga_gen.contract.isa import (
+    ADDRESS_BITS,
+    LAYOUTS,
+    Op,
+    encode_fields,
+    pack_address,
+    unpack_address,
+)
+from fpga_gen.contract.params import EngineParams
 
 
 def header(op: Op, **fields: int) -> int:

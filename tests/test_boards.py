@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fpga_gen.boards import board_names, boards_folder, load_board, read_board
-from fpga_gen.config import BuildConfig
+from fpga_gen.builddir.config import BuildConfig
+from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.errors import BoardError, FpgaGenError, ScheduleError
-from fpga_gen.quant.numerics import SCHEMES
 from fpga_gen.resources import MAX_LUT_SHARE, estimate_resources
 
 

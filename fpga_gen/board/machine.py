@@ -13,10 +13,10 @@ from pathlib import Path
 from fpga_gen.board.interrupts import InterruptController
 from fpga_gen.board.memory import BoardMemory
 from fpga_gen.board.simulator import FrameRecord, SimulatorThread
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy import identity
 from fpga_gen.deploy import processor as ps
 from fpga_gen.errors import BoardError
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.simulate.dram import DramConfig
 
 FIRMWARE = "/lib/firmware/"

@@ -31,7 +31,7 @@ MAX_JOBS = 8  # more help little: most of the time is one run of place-and-route
 @click.pass_obj
 def bitstream(settings: Settings, directory: Path, vivado: Path | None, jobs: int) -> None:
     """Make the bitstream of the build in DIRECTORY with Vivado; it becomes a deploy folder."""
-    from fpga_gen.bitstream_flow import BIT, HWH, make_bitstream
+    from fpga_gen.flows.bitstream import BIT, HWH, make_bitstream
     from fpga_gen.report.implementation import implementation_rows, implementation_summary
 
     with ConsoleProgress(settings) as progress:

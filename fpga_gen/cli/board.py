@@ -30,7 +30,7 @@ def board(settings: Settings, directory: Path, address: str, memory: int) -> Non
     The generated RTL runs in simulation; a client finds it with PYNQ_REMOTE_DEVICES=ADDRESS. A
     directory without a bitstream gets a stand-in .bit and its .hwh.
     """
-    from fpga_gen.board.flow import need_pynq, start_board
+    from fpga_gen.flows.board import need_pynq, start_board
 
     need_pynq()
     from fpga_gen.board.server import BoardServer, check_loopback, keep_memory_steady

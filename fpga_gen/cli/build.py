@@ -10,8 +10,8 @@ import click
 
 from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
 from fpga_gen.cli.render import engine_table, frame_table, layer_table
+from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.images import FITS, NORMALISATIONS, Preprocess
-from fpga_gen.quant.numerics import SCHEMES
 
 INPUT_SHAPE = click.option(
     "--input-shape", type=SHAPE, help="Input shape of a model that leaves it open: 1,3,352,352."
@@ -72,7 +72,7 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def make_config(normalise: str, fit: str, **options: Any) -> Any:
     """BuildConfig of the shared options."""
-    from fpga_gen.config import BuildConfig
+    from fpga_gen.builddir.config import BuildConfig
 
     return BuildConfig(preprocess=Preprocess(normalise, fit), **options)
 

@@ -24,7 +24,7 @@ def reference(settings: Settings, directory: Path, images: Path) -> None:
 
     The host package compares a board with it bit for bit.
     """
-    from fpga_gen.reference_flow import write_references
+    from fpga_gen.flows.reference import write_references
 
     with ConsoleProgress(settings) as progress:
         flow = write_references(directory, images, progress)

@@ -27,7 +27,7 @@ def simulate(
     settings: Settings, directory: Path, image: Path, trace_tensors: bool, overlay: Path | None
 ) -> None:
     """Run one frame through the RTL in DIRECTORY and compare it with the integer reference."""
-    from fpga_gen.simulation_flow import simulate_build
+    from fpga_gen.flows.simulate import simulate_build
 
     with ConsoleProgress(settings) as progress:
         flow = simulate_build(directory, image, trace_tensors, overlay, progress)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fpga_gen.contract import regions as layout
+from fpga_gen.contract.registers import ERROR_DOCS, constants
 from fpga_gen.deploy import identity
-from fpga_gen.registers import ERROR_DOCS, constants
-from fpga_gen.schedule import layout
 
-LAYOUT_HEADER = "# Generated from fpga_gen/schedule/layout.py; do not edit.\n"
+LAYOUT_HEADER = "# Generated from fpga_gen/contract/regions.py; do not edit.\n"
 
 
 def registers_source() -> str:
@@ -21,7 +21,7 @@ def registers_source() -> str:
     names = constants()
     offsets = [n for n, v in names.items() if not n.startswith("ERROR_")]
     lines = [
-        '"""Register constants. Generated from fpga_gen/registers.py; do not edit.',
+        '"""Register constants. Generated from fpga_gen/contract/registers.py; do not edit.',
         "",
         "NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it.",
         '"""',

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.artifacts import load_build, to_json, update_files, write_folder
-from fpga_gen.digest import model_sha256
+from fpga_gen.builddir.artifacts import load_build, to_json, update_files, write_folder
+from fpga_gen.builddir.digest import model_sha256
 from fpga_gen.errors import BuildDirError, SimulationError
 from fpga_gen.evaluate.dataset import THRESHOLD as MASK_THRESHOLD
 from fpga_gen.evaluate.dataset import check_aspect, find_pairs, read_grey, truth_at
@@ -30,6 +30,13 @@ from fpga_gen.evaluate.masks import (
 )
 from fpga_gen.evaluate.result import Evaluation, PictureScores, render_evaluation
 from fpga_gen.evaluate.sheet import draw_sheet, png_bytes, sheet_ranks
+from fpga_gen.flows.simulate import (
+    SimulationFlow,
+    check_directory,
+    compare_results,
+    compile_simulator,
+    run_frame,
+)
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_float, run_host_ops
 from fpga_gen.graph.ir import Graph
@@ -39,13 +46,6 @@ from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.report import layer_facts
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr
 from fpga_gen.report.render import read_report, report_files
-from fpga_gen.simulation_flow import (
-    SimulationFlow,
-    check_directory,
-    compare_results,
-    compile_simulator,
-    run_frame,
-)
 from fpga_gen.steps import PartProgress, Progress, Silent, run_steps
 
 WORST_TENSORS = 10

@@ -9,12 +9,12 @@ import numpy as np
 
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.evaluate.dataset import Pair
+from fpga_gen.flows.simulate import mask_threshold
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.images import Preprocess, uncover_letterbox
 from fpga_gen.quant.interpreter import dequantise
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.accuracy import KIND_OF_SOURCE, MaskScores, TensorSqnr
-from fpga_gen.simulation_flow import mask_threshold
 from models.metrics import MaskMetrics, mask_metrics, mean_metrics
 
 

@@ -10,26 +10,27 @@ from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware import mac_array, maxpool
-from fpga_gen.hardware.address import delay
-from fpga_gen.hardware.config_view import header_fields
-from fpga_gen.hardware.exit_path import ExitPath
-from fpga_gen.hardware.fan_out import LOADS, copies, copies_for, tree
-from fpga_gen.hardware.feature_memory import FeatureMemory
-from fpga_gen.hardware.lane_masks import LaneMasks
-from fpga_gen.hardware.load_unpack import LoadUnpack
-from fpga_gen.hardware.loader import CREDIT_LEAD, RESETS, Loader
-from fpga_gen.hardware.mac_array import MacArray
-from fpga_gen.hardware.maxpool import MaxPool
-from fpga_gen.hardware.params import SAFE_STEPS, EngineParams
-from fpga_gen.hardware.resets import RESET_LATENCY, data_register, reset_tree
-from fpga_gen.hardware.run_control import RESET_CYCLES, SETTLE_CYCLES
-from fpga_gen.hardware.sequencer import Sequencer
-from fpga_gen.hardware.store import StoreUnit
-from fpga_gen.hardware.vector import VectorUnit
-from fpga_gen.hardware.walker import TOKEN_FIELDS, Walker
-from fpga_gen.isa import Op
-from fpga_gen.registers import ErrorCode
+from fpga_gen.contract.isa import Op
+from fpga_gen.contract.params import SAFE_STEPS, EngineParams
+from fpga_gen.contract.registers import ErrorCode
+from fpga_gen.hardware.array import mac_array
+from fpga_gen.hardware.array.mac_array import MacArray
+from fpga_gen.hardware.common.address import delay
+from fpga_gen.hardware.common.config_view import header_fields
+from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for, tree
+from fpga_gen.hardware.common.resets import RESET_LATENCY, data_register, reset_tree
+from fpga_gen.hardware.control.sequencer import Sequencer
+from fpga_gen.hardware.loader.load_unpack import LoadUnpack
+from fpga_gen.hardware.loader.loader import CREDIT_LEAD, RESETS, Loader
+from fpga_gen.hardware.memory.feature_memory import FeatureMemory
+from fpga_gen.hardware.memory.store import StoreUnit
+from fpga_gen.hardware.results import maxpool
+from fpga_gen.hardware.results.exit_path import ExitPath
+from fpga_gen.hardware.results.maxpool import MaxPool
+from fpga_gen.hardware.results.vector import VectorUnit
+from fpga_gen.hardware.shell.run_control import RESET_CYCLES, SETTLE_CYCLES
+from fpga_gen.hardware.walk.lane_masks import LaneMasks
+from fpga_gen.hardware.walk.walker import TOKEN_FIELDS, Walker
 
 MASK_STAGE = 1  # register that holds the masked lanes
 

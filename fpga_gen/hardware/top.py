@@ -8,21 +8,16 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.hardware import (
-    axi_names,
-    feature_memory,
-    loader,
-    mac_array,
-    maxpool,
-    program_memory,
-    requantise,
-    sequencer,
-    vector,
-)
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.array import mac_array
+from fpga_gen.hardware.common.leaf import verilator_config
+from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.engine import Engine
-from fpga_gen.hardware.mac_leaf import verilator_config
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.hardware.shell import Shell
+from fpga_gen.hardware.loader import loader
+from fpga_gen.hardware.memory import feature_memory
+from fpga_gen.hardware.results import maxpool, requantise, vector
+from fpga_gen.hardware.shell import axi_names
+from fpga_gen.hardware.shell.shell import Shell
 
 TOP = "fpga_gen_top"
 CONTROL_FILE = "leaves.vlt"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpga_gen.quant.numerics import DSP, Sp2Code
+from fpga_gen.contract.numerics import DSP, Sp2Code
 
 TOLERANCE = 1e-3  # of a level: float32 holds a level of 127 to 1e-5
 PROBE = 48  # columns on which most rows of ordinary weights are refused

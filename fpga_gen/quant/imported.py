@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from fpga_gen.contract.numerics import DSP, I8, I16, SP2, U8, Format, Sp2Code
 from fpga_gen.graph.ir import Concat, Graph, MaxPool, TensorHint
 from fpga_gen.quant.grids import grid_levels, row_grid
 from fpga_gen.quant.ir import QConv, QTensor
 from fpga_gen.quant.layer import FoldedConv
-from fpga_gen.quant.numerics import DSP, I8, I16, SP2, U8, Format, Sp2Code
 from fpga_gen.quant.ranges import pool_roots, segments_of, stored_tensors
 from fpga_gen.quant.weights import INT8_MAX
 

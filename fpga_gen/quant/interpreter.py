@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.contract.numerics import ACC_BITS, requantise
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import prepare_input
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import convolve, exact_dtype, out_size, pad_map
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QTensor, QuantGraph
-from fpga_gen.quant.numerics import ACC_BITS, requantise
 
 ACC_LIMIT = 2 ** (ACC_BITS - 1)
 REQUANTISE_CHUNK = 1 << 18  # elements: keep the 64-bit temporaries in cache

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fpga_gen.contract.numerics import Format, Sp2Code
 from fpga_gen.graph.ir import AxisTable, HostInput, HostOp
-from fpga_gen.quant.numerics import Format, Sp2Code
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.contract.numerics import SP2
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.quant.numerics import SP2
 from fpga_gen.quant.ranges import segments_of
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpga_gen.contract.numerics import ACC_BITS, DSP, SP2, Format, Sp2Code, multiplier
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Clip, Conv
 from fpga_gen.quant.calibrate import LayerMoments, compact_weight, dense_weight
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
-from fpga_gen.quant.numerics import ACC_BITS, DSP, SP2, Format, Sp2Code, multiplier
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.weights import compensated, round_nearest, search_scales
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpga_gen.contract.numerics import Format
 from fpga_gen.graph.gradient import gradients
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Concat, Conv, Graph, MaxPool, Node
-from fpga_gen.quant.numerics import Format
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.ranges import pool_roots, segments_of, stored_tensors
 

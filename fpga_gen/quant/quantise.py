@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from fpga_gen.contract.numerics import DSP, SCHEMES, SP2, Format
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
 from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.interpreter import value_bound
@@ -29,7 +30,6 @@ from fpga_gen.quant.ir import (
 )
 from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, sp2_cost
 from fpga_gen.quant.layer import ACC_LIMIT, exact_multiplier, fold, quantise_conv, stored_clip
-from fpga_gen.quant.numerics import DSP, SCHEMES, SP2, Format
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (

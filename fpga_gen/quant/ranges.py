@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.contract.numerics import I8, I16, U8, Format
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
-from fpga_gen.quant.numerics import I8, I16, U8, Format
 
 BINS = 1024  # of |x| up to a histogram's limit
 SAMPLES = 1 << 17  # elements of one map of one image that enter its histogram

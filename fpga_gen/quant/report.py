@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpga_gen.contract.numerics import SP2
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QConv, QuantGraph
-from fpga_gen.quant.numerics import SP2
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fpga_gen.contract.numerics import FORMATS, Sp2Code
 from fpga_gen.errors import BuildDirError
 from fpga_gen.graph.ir import AxisTable, HostInput, HostOp
 from fpga_gen.quant.ir import (
@@ -29,7 +30,6 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
-from fpga_gen.quant.numerics import FORMATS, Sp2Code
 
 VERSION = 1
 STRUCTURE = "structure.json"

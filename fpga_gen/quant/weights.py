@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from scipy.linalg import lapack
 
-from fpga_gen.quant.numerics import DSP, SP2, Sp2Code
+from fpga_gen.contract.numerics import DSP, SP2, Sp2Code
 
 LAZY = 64  # columns rounded before their errors reach the remaining ones in one product
 INT8_MAX = 127

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fpga_gen import __version__
 from fpga_gen.boards import Board
-from fpga_gen.hardware.params import GRANULE, EngineParams
-from fpga_gen.isa import Op
+from fpga_gen.contract.isa import Op
+from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.facts import (
     ArrayFacts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fpga_gen.artifacts import BuildDir, to_json
+from fpga_gen.builddir.artifacts import BuildDir, to_json
 from fpga_gen.errors import BuildDirError
 from fpga_gen.report.facts import Report
 from fpga_gen.report.html import render_html

@@ -7,27 +7,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fpga_gen.contract.isa import Instruction, Op, Region, pack_address
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 from fpga_gen.errors import ScheduleError
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.isa import Instruction, Op, Region, pack_address
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QResample, QuantGraph
-from fpga_gen.schedule.allocate import Allocation, allocate, allocate_quickly, live_words
-from fpga_gen.schedule.bands import choose_chains
-from fpga_gen.schedule.conv import lower_conv
+from fpga_gen.schedule.cycles.model import Timeline, run_model
+from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
-from fpga_gen.schedule.hazards import with_waits
-from fpga_gen.schedule.layout import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
-from fpga_gen.schedule.lifetimes import map_lives
-from fpga_gen.schedule.lowered import NO_STREAM, WHOLE, Lowered
-from fpga_gen.schedule.model import Timeline, run_model
-from fpga_gen.schedule.packing import find_runs, fit_runs
-from fpga_gen.schedule.placement import Placement, map_layout
-from fpga_gen.schedule.plan import Plan, Step, demands, make_plan
-from fpga_gen.schedule.pool import lower_pool
+from fpga_gen.schedule.lower.conv import lower_conv
+from fpga_gen.schedule.lower.hazards import with_waits
+from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Lowered
+from fpga_gen.schedule.lower.placement import Placement, map_layout
+from fpga_gen.schedule.lower.pool import lower_pool
+from fpga_gen.schedule.lower.storing import MOST_PIECES, with_stores
+from fpga_gen.schedule.lower.vector import lower_vector
+from fpga_gen.schedule.place.allocate import Allocation, allocate, allocate_quickly, live_words
+from fpga_gen.schedule.place.bands import choose_chains
+from fpga_gen.schedule.place.lifetimes import map_lives
+from fpga_gen.schedule.place.packing import find_runs, fit_runs
+from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
 from fpga_gen.schedule.program import MemoryFacts, Schedule, TracePoint
-from fpga_gen.schedule.storing import MOST_PIECES, with_stores
-from fpga_gen.schedule.timing import DEFAULT_TIMING, Timing
-from fpga_gen.schedule.vector import lower_vector
 
 OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
 

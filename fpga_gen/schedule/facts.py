@@ -7,12 +7,12 @@ from collections import defaultdict
 
 import numpy as np
 
-from fpga_gen.hardware.params import GRANULE, EngineParams
-from fpga_gen.isa import Instruction, Op
+from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.numerics import SP2
+from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QConv, QNode, QuantGraph
-from fpga_gen.quant.numerics import SP2
-from fpga_gen.schedule.lowered import Lowered
-from fpga_gen.schedule.model import Timeline
+from fpga_gen.schedule.cycles.model import Timeline
+from fpga_gen.schedule.lower.lowered import Lowered
 from fpga_gen.schedule.program import Estimate, LayerFacts
 
 

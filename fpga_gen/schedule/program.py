@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.isa import Instruction
-from fpga_gen.schedule.layout import InputLayout, OutputLayout
-from fpga_gen.schedule.lifetimes import MapLife
-from fpga_gen.schedule.model import Timeline
-from fpga_gen.schedule.placement import Placement
+from fpga_gen.contract.isa import Instruction
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import InputLayout, OutputLayout
+from fpga_gen.schedule.cycles.model import Timeline
+from fpga_gen.schedule.lower.placement import Placement
+from fpga_gen.schedule.place.lifetimes import MapLife
 
 
 @dataclass(frozen=True)

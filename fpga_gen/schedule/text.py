@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.isa import (
+from fpga_gen.contract.isa import (
     ADDRESS_BITS,
     BLOCK,
     ENTRY,
@@ -17,6 +16,7 @@ from fpga_gen.isa import (
     Instruction,
     unpack_address,
 )
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.program import Schedule
 
 

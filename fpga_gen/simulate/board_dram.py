@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fpga_gen.schedule.timing import SUSTAINED
+from fpga_gen.schedule.cycles.timing import SUSTAINED
 from fpga_gen.simulate.dram import DEFAULT, DramConfig
 from fpga_gen.simulate.runner import Frame
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen import registers
+from fpga_gen.contract import registers
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import SimulationError
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.simulate.dram import DEFAULT, DramConfig, PortStats
 from fpga_gen.simulate.native import (
     FaultKind,

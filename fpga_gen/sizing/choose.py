@@ -16,7 +16,7 @@ from fpga_gen.boards import Board
 from fpga_gen.errors import ScheduleError
 from fpga_gen.graph.ir import Graph
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.timing import board_timing
+from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.sizing.cycles import frame_work
 from fpga_gen.sizing.search import Candidate, find_engines
 from fpga_gen.sizing.standin import standin

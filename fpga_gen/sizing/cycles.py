@@ -10,12 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.ranges import segments_of
-from fpga_gen.schedule.conv_plan import group_prices, last_drain, mode_mix, tile_limits
-from fpga_gen.schedule.timing import DEFAULT_TIMING, Timing, array_latency
-from fpga_gen.schedule.walk import Geometry, live_taps
+from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency
+from fpga_gen.schedule.lower.conv_plan import group_prices, last_drain, mode_mix, tile_limits
+from fpga_gen.schedule.lower.walk import Geometry, live_taps
 
 GRANULE_BYTES = 4
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 from fpga_gen.boards import Board, Resources
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.resources import LIMITS, NAMES, estimate_resources, memory_blocks
-from fpga_gen.schedule.timing import board_timing
+from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.sizing.cycles import FrameCycles, Work, frame_cycles
 
 PIXELS = (1, 2, 4, 8, 16)

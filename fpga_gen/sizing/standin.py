@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.quant.calibrate import dense_weight
 from fpga_gen.quant.ir import (
     QAdd,

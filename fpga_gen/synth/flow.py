@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fpga_gen.artifacts import BuildDir, load_build, update_files
 from fpga_gen.boards import Resources
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.builddir.artifacts import BuildDir, load_build, update_files
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.report import Report
 from fpga_gen.report.facts import ResourceFacts, TimingFacts
 from fpga_gen.report.render import read_report, report_files

@@ -15,9 +15,9 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 
-from fpga_gen.artifacts import to_json
 from fpga_gen.boards import load_board
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.builddir.artifacts import to_json
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.resources import COSTS, class_of
 from fpga_gen.synth.cells import Cost

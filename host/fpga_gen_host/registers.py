@@ -1,4 +1,4 @@
-"""Register constants. Generated from fpga_gen/registers.py; do not edit.
+"""Register constants. Generated from fpga_gen/contract/registers.py; do not edit.
 
 NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it.
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fpga_gen.hardware.params import SMALL
+from fpga_gen.contract.params import SMALL
 from rtl_tests.verilator import CACHE
 from tests.board.network import segmentation_network
 
@@ -56,8 +56,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, graph: QuantGraph) -> Path:
 @pytest.fixture(scope="session")
 def board(built: Path) -> Iterator[Running]:
     """The virtual board of `built`; it first has to compile the simulator."""
-    from fpga_gen.board.flow import start_board
     from fpga_gen.board.server import BoardServer
+    from fpga_gen.flows.board import start_board
     from tests.board.running import Running, free_address
 
     flow = start_board(built, MEMORY_MB)

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.artifacts import load_build
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.builddir.artifacts import load_build
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import input_from_json, output_from_json, pack_input, unpack_output
+from fpga_gen.flows.reference import write_references
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.interpreter import run_integer
 from fpga_gen.quant.serialise import load_quant_graph
-from fpga_gen.reference_flow import write_references
-from fpga_gen.schedule.layout import input_from_json, output_from_json, pack_input, unpack_output
 from fpga_gen.simulate.board_dram import dram_config
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.runner import Frame, simulate_frame

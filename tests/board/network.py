@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.hardware.params import EngineParams
 from fpga_gen.images import NORMALISATIONS, Preprocess, prepare
 from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.ir import QuantGraph

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpga_gen.board.flow import start_board
 from fpga_gen.board.server import BoardServer
 from fpga_gen.cli import run
 from fpga_gen.deploy.bitfile import NOTE
 from fpga_gen.errors import BoardError
+from fpga_gen.flows.board import start_board
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.interpreter import run_integer

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def executed(board: Running, tmp_path_factory: pytest.TempPathFactory):
     """The notebook with its outputs; the deploy folder holds reference vectors."""
-    from fpga_gen.reference_flow import write_references
+    from fpga_gen.flows.reference import write_references
 
     folder = tmp_path_factory.mktemp("notebook")
     shutil.copytree(NOTEBOOK.parent, folder, dirs_exist_ok=True)

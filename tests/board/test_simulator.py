@@ -10,8 +10,8 @@ import pytest
 
 from fpga_gen.board import simulator as module
 from fpga_gen.board.simulator import SimulatorThread
+from fpga_gen.contract.registers import MAGIC, REGISTERS, constants
 from fpga_gen.errors import SimulationError
-from fpga_gen.registers import MAGIC, REGISTERS, constants
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.native import FaultKind
 from tests.board.running import Running

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fpga_gen.artifacts import load_build
+from fpga_gen.builddir.artifacts import load_build
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 
@@ -96,7 +96,7 @@ def test_another_input_is_another_run(cli, build_copy: Path, vivado: Path):
     path = build_copy / "vivado" / "parameters.tcl"
     path.write_text(path.read_text().replace("clock_mhz {300}", "clock_mhz {299}"))
     manifest = json.loads((build_copy / "manifest.json").read_text())
-    from fpga_gen.artifacts import sha256
+    from fpga_gen.builddir.artifacts import sha256
 
     data = path.read_bytes()
     manifest["files"]["vivado/parameters.tcl"] = {"bytes": len(data), "sha256": sha256(data)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpga_gen.artifacts import load_build, sha256
+from fpga_gen.builddir.artifacts import load_build, sha256
 from fpga_gen.images import read_picture, write_png
 from fpga_gen.phantom import draw_phantom
 from tests.cli.networks import write_model
@@ -156,7 +156,7 @@ def test_simulate_is_bit_exact_and_updates_the_report(
 def test_simulate_names_the_layer_that_differs(
     cli, build_copy: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from fpga_gen import simulation_flow
+    from fpga_gen.flows import simulate as simulation_flow
 
     original = simulation_flow.run_integer
 

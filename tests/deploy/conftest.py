@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from fpga_gen.boards import Board, board_names, load_board
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.contract.params import EngineParams
 from tests.deploy.design import Core, Design, core_of, design_of
 from tests.deploy.projects import run, small_engine
 from tests.deploy.tcl import MISSING, Recording, interpreter

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fpga_gen.deploy.vivado_project import CONSTRAINTS, TCL_FOLDER
-from fpga_gen.hardware.mac_double import MODULE
+from fpga_gen.hardware.array.mac_double import MODULE
 from tests.deploy.projects import verilog
 from tests.deploy.tcl import MISSING, interpreter
 from tests.deploy.xdc import netlist, path_exceptions

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fpga_gen.contract.numerics import FORMATS, TWO_TERM
 from fpga_gen.evaluate.dataset import Pair
 from fpga_gen.evaluate.masks import PackedMask, Sample, SqnrSums, by_dice, evenly, mean_scores
 from fpga_gen.evaluate.sheet import (
@@ -25,7 +26,6 @@ from fpga_gen.evaluate.sheet import (
 from fpga_gen.graph.ir import HostInput
 from fpga_gen.images import write_png
 from fpga_gen.quant.ir import QTensor, QuantGraph
-from fpga_gen.quant.numerics import FORMATS, TWO_TERM
 from tests.evaluate.conftest import SIZE, box
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import prepare_input
 from fpga_gen.graph.ir import Graph, QuantHints, TensorHint
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.graph.passes.picture import raw_picture
-from fpga_gen.hardware.params import SMALL
 from fpga_gen.images import NORMALISATIONS, Preprocess, prepare
 from fpga_gen.quant.interpreter import quantise_input
 from fpga_gen.quant.options import QuantOptions

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from fpga_gen_host import Accelerator, AcceleratorError, AcceleratorTimeout, DesignMismatch
 
+from fpga_gen.contract.params import SMALL
+from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.graph.interpreter import run_host_ops
-from fpga_gen.hardware.params import SMALL
 from fpga_gen.images import Preprocess, prepare
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
-from fpga_gen.registers import ErrorCode
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind

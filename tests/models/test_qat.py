@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fpga_gen.artifacts import load_build
+from fpga_gen.builddir.artifacts import load_build
+from fpga_gen.contract.numerics import DSP, SCHEMES, SP2
+from fpga_gen.contract.params import SMALL
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph, Mul
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.hardware.params import SMALL
 from fpga_gen.images import NORMALISATIONS
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, sqnr_db
 from fpga_gen.quant.ir import QConv, QuantGraph
-from fpga_gen.quant.numerics import DSP, SCHEMES, SP2
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from models.qat import main

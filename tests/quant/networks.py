@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.contract.numerics import I8, I16, TWO_TERM, U8
 from fpga_gen.graph.ir import (
     Add,
     AxisTable,
@@ -29,7 +30,6 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
-from fpga_gen.quant.numerics import I8, I16, TWO_TERM, U8
 
 RELU, RELU6 = Clip(0.0), Clip(0.0, 6.0)
 

@@ -6,11 +6,11 @@ from itertools import product
 import numpy as np
 import pytest
 
+from fpga_gen.contract.numerics import DSP, SP2, SP2_4
+from fpga_gen.contract.params import SMALL
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
-from fpga_gen.hardware.params import SMALL
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
-from fpga_gen.quant.numerics import DSP, SP2, SP2_4
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.weights import compensated, damped, moment_error, round_nearest, search_scales

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from fpga_gen.contract.numerics import DSP, SP2, SP2_4, SP2_CODES, TWO_TERM
 from fpga_gen.quant.grids import grid_levels, row_grid
-from fpga_gen.quant.numerics import DSP, SP2, SP2_4, SP2_CODES, TWO_TERM
 
 
 @pytest.mark.parametrize("code", SP2_CODES.values(), ids=lambda c: c.name)

@@ -13,6 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from fpga_gen.contract.numerics import I8, I16, SP2_4, U8
+from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import (
@@ -28,11 +30,9 @@ from fpga_gen.graph.ir import (
     TensorHint,
 )
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.hardware.params import SMALL, EngineParams
 from fpga_gen.quant.imported import hint_type, stored_format
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, sqnr_db
 from fpga_gen.quant.ir import QConv, QuantGraph
-from fpga_gen.quant.numerics import I8, I16, SP2_4, U8
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import load_quant_graph, save_quant_graph

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fpga_gen.quant.numerics import (
+from fpga_gen.contract.numerics import (
     SP2_4,
     SP2_CODES,
     TWO_TERM,

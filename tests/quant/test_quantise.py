@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.numerics import DSP, I8, I16, SP2, SP2_4, U8
+from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
-from fpga_gen.hardware.params import SMALL, EngineParams
 from fpga_gen.quant.interpreter import (
     compare,
     dequantise,
@@ -16,7 +17,6 @@ from fpga_gen.quant.interpreter import (
     value_bound,
 )
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QTensor
-from fpga_gen.quant.numerics import DSP, I8, I16, SP2, SP2_4, U8
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import add_factors, quantise
 from fpga_gen.quant.serialise import save_quant_graph

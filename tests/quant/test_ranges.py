@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fpga_gen.quant.numerics import I8, I16, U8
+from fpga_gen.contract.numerics import I8, I16, U8
 from fpga_gen.quant.precision import fake_quantise
 from fpga_gen.quant.ranges import (
     NARROW_MARGIN,

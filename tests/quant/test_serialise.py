@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import BuildDirError
-from fpga_gen.hardware.params import SMALL
 from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.quant.ir import QConv
 from fpga_gen.quant.quantise import quantise

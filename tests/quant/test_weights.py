@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fpga_gen.quant.numerics import DSP, INT8_LEVELS, SP2, SP2_CODES, TWO_TERM
+from fpga_gen.contract.numerics import DSP, INT8_LEVELS, SP2, SP2_CODES, TWO_TERM
 from fpga_gen.quant.weights import (
     compensated,
     damped,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import load_board
-from fpga_gen.hardware.params import SMALL
+from fpga_gen.contract.params import SMALL
 from fpga_gen.report import (
     Accuracy,
     ArrayFacts,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fpga_gen import artifacts
-from fpga_gen.artifacts import load_build, update_files, write_build
+from fpga_gen.builddir import artifacts
+from fpga_gen.builddir.artifacts import load_build, update_files, write_build
 from fpga_gen.errors import BuildDirError
 from fpga_gen.report import Report
 from fpga_gen.report.render import read_report, report_files

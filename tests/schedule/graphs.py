@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.quant.numerics import I8, I16, U8, Format
+from fpga_gen.contract.numerics import I8, I16, U8, Format
+from fpga_gen.contract.params import EngineParams
 from tests.schedule.builder import DOUBLE_CLOCK as DOUBLE_CLOCK
 from tests.schedule.builder import THREE_MODES as THREE_MODES
 from tests.schedule.builder import (

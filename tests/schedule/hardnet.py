@@ -6,8 +6,8 @@ of the decoder's products stay at 16 bits. The stem reads the image in 2x2 block
 
 from __future__ import annotations
 
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.quant.numerics import I8, I16, U8, Format
+from fpga_gen.contract.numerics import I8, I16, U8, Format
+from fpga_gen.contract.params import EngineParams
 from tests.schedule.graphs import Builder, Example, linear_table
 
 STAGES = (

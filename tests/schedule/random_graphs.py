@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.quant.numerics import FORMATS, I16
+from fpga_gen.contract.numerics import FORMATS, I16
+from fpga_gen.contract.params import EngineParams
 from tests.schedule.builder import Builder, Example, linear_table
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from fpga_gen.hardware.params import EngineParams
-from fpga_gen.quant.numerics import I8, I16, U8
+from fpga_gen.contract.numerics import I8, I16, U8
+from fpga_gen.contract.params import EngineParams
 from tests.schedule.graphs import (
     Builder,
     Example,

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.isa import Op
+from fpga_gen.contract.numerics import U8
+from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.isa import Op
-from fpga_gen.quant.numerics import U8
-from fpga_gen.schedule import allocate as allocate_module
-from fpga_gen.schedule.allocate import Demand, allocate, live_words
-from fpga_gen.schedule.compare import compare_maps
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.interpreter import run_schedule
-from fpga_gen.schedule.plan import Chain, band_rows, input_rows
+from fpga_gen.schedule.execute.compare import compare_maps
+from fpga_gen.schedule.execute.interpreter import run_schedule
+from fpga_gen.schedule.place import allocate as allocate_module
+from fpga_gen.schedule.place.allocate import Demand, allocate, live_words
+from fpga_gen.schedule.place.plan import Chain, band_rows, input_rows
 from tests.schedule.graphs import THREE_MODES, Builder, Example, example
 from tests.schedule.hardnet import hardnet_mseg
 

@@ -8,12 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from fpga_gen.errors import ScheduleError
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.hardware.slot_layout import Half, slot_run
-from fpga_gen.quant.ir import QTensor
-from fpga_gen.quant.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES, join16
-from fpga_gen.schedule.layout import (
+from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES, join16
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.regions import (
     InputLayout,
     MapLayout,
     OutputLayout,
@@ -27,8 +24,11 @@ from fpga_gen.schedule.layout import (
     unstripe,
     words_to_map,
 )
-from fpga_gen.schedule.placement import channel_positions, map_layout
-from fpga_gen.schedule.weights import pack_params, pack_slots, unpack_params, unpack_slots
+from fpga_gen.contract.slot_layout import Half, slot_run
+from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_params, unpack_slots
+from fpga_gen.errors import ScheduleError
+from fpga_gen.quant.ir import QTensor
+from fpga_gen.schedule.lower.placement import channel_positions, map_layout
 from tests.schedule.graphs import THREE_MODES
 
 

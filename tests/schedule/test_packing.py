@@ -9,24 +9,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.isa import Instruction, Op
+from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.numerics import I8, I16, U8
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.regions import InputLayout
 from fpga_gen.quant.ir import QConv
-from fpga_gen.quant.numerics import I8, I16, U8
-from fpga_gen.schedule import allocate as allocate_module
 from fpga_gen.schedule import compile as compile_module
-from fpga_gen.schedule.allocate import Demand, _solve, allocate_quickly, live_words
-from fpga_gen.schedule.compare import compare_maps
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.interpreter import run_schedule
-from fpga_gen.schedule.layout import InputLayout
-from fpga_gen.schedule.memory import FeatureMemory, ProgramError
-from fpga_gen.schedule.pack_search import Reader, planes_touched, search_runs
-from fpga_gen.schedule.packing import find_runs, fit_runs, packable, with_runs
-from fpga_gen.schedule.placement import Placement, map_layout
-from fpga_gen.schedule.plan import Plan, demands, make_plan
+from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING
+from fpga_gen.schedule.execute.compare import compare_maps
+from fpga_gen.schedule.execute.interpreter import run_schedule
+from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
+from fpga_gen.schedule.lower.placement import Placement, map_layout
+from fpga_gen.schedule.place import allocate as allocate_module
+from fpga_gen.schedule.place.allocate import Demand, _solve, allocate_quickly, live_words
+from fpga_gen.schedule.place.pack_search import Reader, planes_touched, search_runs
+from fpga_gen.schedule.place.packing import find_runs, fit_runs, packable, with_runs
+from fpga_gen.schedule.place.plan import Plan, demands, make_plan
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.schedule.timing import DEFAULT_TIMING
 from tests.schedule.graphs import THREE_MODES, Builder, Example, example
 from tests.schedule.test_allocation import no_overlap
 

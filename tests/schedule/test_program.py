@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.isa import Op, decode_program
+from fpga_gen.contract.numerics import I16
+from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.regions import unstripe
 from fpga_gen.graph.ir import AxisTable
-from fpga_gen.hardware.params import SMALL, EngineParams
-from fpga_gen.isa import Op, decode_program
 from fpga_gen.quant.interpreter import run_integer
-from fpga_gen.quant.numerics import I16
-from fpga_gen.schedule.compare import compare_maps
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.interpreter import run_schedule
-from fpga_gen.schedule.layout import unstripe
+from fpga_gen.schedule.execute.compare import compare_maps
+from fpga_gen.schedule.execute.interpreter import run_schedule
 from fpga_gen.schedule.program import Schedule
 from tests.schedule.graphs import (
     EXAMPLES,

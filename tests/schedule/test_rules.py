@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fpga_gen.hardware.params import SMALL
-from fpga_gen.isa import Instruction, Op, pack_address, unpack_address
-from fpga_gen.quant.numerics import U8
-from fpga_gen.schedule.compare import compare_maps, first_mismatch
+from fpga_gen.contract.isa import Instruction, Op, pack_address, unpack_address
+from fpga_gen.contract.numerics import U8
+from fpga_gen.contract.params import SMALL
 from fpga_gen.schedule.compile import compile_schedule, encode_program
-from fpga_gen.schedule.interpreter import ProgramError, run_schedule
+from fpga_gen.schedule.execute.compare import compare_maps, first_mismatch
+from fpga_gen.schedule.execute.interpreter import ProgramError, run_schedule
 from fpga_gen.schedule.program import Schedule
 from tests.schedule.graphs import THREE_MODES, Builder, example
 

@@ -7,17 +7,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fpga_gen.hardware.params import MAX_BURST, SMALL
-from fpga_gen.isa import Op, unpack_address
-from fpga_gen.quant.numerics import I16, U8
+from fpga_gen.contract.isa import Op, unpack_address
+from fpga_gen.contract.numerics import I16, U8
+from fpga_gen.contract.params import MAX_BURST, SMALL
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.conv_plan import ConvRun
-from fpga_gen.schedule.interpreter import run_schedule
-from fpga_gen.schedule.placement import map_layout
+from fpga_gen.schedule.cycles.store_model import StoreClock
+from fpga_gen.schedule.cycles.timing import Timing
+from fpga_gen.schedule.execute.interpreter import run_schedule
+from fpga_gen.schedule.lower.conv_plan import ConvRun
+from fpga_gen.schedule.lower.placement import map_layout
+from fpga_gen.schedule.lower.storing import MOST_PIECES, complete_words, cut_runs
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.schedule.store_model import StoreClock
-from fpga_gen.schedule.storing import MOST_PIECES, complete_words, cut_runs
-from fpga_gen.schedule.timing import Timing
 from tests.schedule.graphs import THREE_MODES, Builder, Example
 
 TIMING = Timing(write_efficiency=0.5, store_latency=5)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen import registers
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.contract import registers
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.simulate.device import Buffer, SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 

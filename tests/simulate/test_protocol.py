@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.errors import SimulationError
-from fpga_gen.registers import ErrorCode
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig

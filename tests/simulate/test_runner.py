@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.errors import SimulationError
-from fpga_gen.registers import ErrorCode
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind
@@ -91,6 +91,6 @@ def test_partial_stream_words_are_refused(copy_library: Path) -> None:
 
 
 def test_another_interface_is_refused(copy_library: Path, frame: Frame, monkeypatch) -> None:
-    monkeypatch.setattr("fpga_gen.registers.INTERFACE_VERSION", 99)
+    monkeypatch.setattr("fpga_gen.contract.registers.INTERFACE_VERSION", 99)
     with pytest.raises(SimulationError, match="register VERSION reads 0x1 instead of 0x63"):
         simulate_frame(frame, ONE_PORT, copy_library)

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import Resources, load_board
+from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import ScheduleError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.hardware.params import SMALL
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.schedule.compile import compile_schedule

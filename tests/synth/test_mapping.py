@@ -9,22 +9,14 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import load_board
-from fpga_gen.hardware import (
-    accumulators,
-    feature_memory,
-    loader,
-    mac_array,
-    mac_dsp,
-    maxpool,
-    program_memory,
-    requantise,
-    sequencer,
-    vector,
-    weight_ring,
-)
-from fpga_gen.hardware.axi_fifo import BlockFifo
-from fpga_gen.hardware.mac_leaf import emit_leaf
-from fpga_gen.hardware.params import PORT_BITS, SMALL
+from fpga_gen.contract.params import PORT_BITS, SMALL
+from fpga_gen.hardware.array import accumulators, mac_array, mac_dsp
+from fpga_gen.hardware.common.leaf import emit_leaf
+from fpga_gen.hardware.control import program_memory, sequencer
+from fpga_gen.hardware.loader import loader, weight_ring
+from fpga_gen.hardware.memory import feature_memory
+from fpga_gen.hardware.results import maxpool, requantise, vector
+from fpga_gen.hardware.shell.axi_fifo import BlockFifo
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
 from fpga_gen.synth.design import analyse_design

@@ -1,0 +1,102 @@
+"""What the user asked for: one frozen object, saved in the build directory."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from fpga_gen.boards import Board, load_board
+from fpga_gen.contract.numerics import SCHEMES
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.errors import BoardError
+from fpga_gen.images import Preprocess
+from fpga_gen.resources import check_fit
+
+MAX_CALIBRATION_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """Options of `fpga-gen build` and `estimate`.
+
+    input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
+    in_channels, dsp_columns, sp2_columns, None for the best one; clock_mhz: None for the
+    board's default; calibration: a folder of pictures, None for seeded synthetic ones;
+    double_clock: the slices of the DSP columns run at twice that clock.
+    """
+
+    model: Path
+    board: str
+    clock_mhz: float | None = None
+    calibration: Path | None = None
+    array: tuple[int, int, int, int] | None = None
+    double_clock: bool = False
+    scheme: str = "mixed"
+    input_shape: tuple[int, ...] | None = None
+    preprocess: Preprocess = Preprocess()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise BoardError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
+        if self.double_clock and not SCHEMES[self.scheme].fixed:
+            raise BoardError(
+                f"--scheme {self.scheme} has no DSP columns to run at twice the clock: leave out "
+                "--double-clock or use --scheme mixed"
+            )
+
+    def load_board(self) -> Board:
+        return load_board(self.board)
+
+    def resolve_clock(self, board: Board) -> float:
+        """Clock in MHz; BoardError outside of what the board file allows."""
+        clock_mhz = float(board.clock_mhz if self.clock_mhz is None else self.clock_mhz)
+        board.check_clock(clock_mhz, self.double_clock)
+        return clock_mhz
+
+    def searches(self, board: Board) -> bool:
+        """Whether the engine is to be found for the model, not given by the user or the board."""
+        return self.array is None and board.search
+
+    def resolve_params(self, board: Board) -> EngineParams:
+        """Engine parameters; ScheduleError tells why an array cannot be had on this board."""
+        params = board.default_array(self.scheme, self.double_clock)
+        if self.array is not None:
+            pixels, in_channels, dsp_columns, sp2_columns = self.array
+            scheme = SCHEMES[self.scheme]
+            if not scheme.sp2 and sp2_columns:
+                raise BoardError(
+                    f"--scheme {scheme.name} has no SP2 columns, --array asks for {sp2_columns}: "
+                    "make the last figure 0 or use --scheme mixed"
+                )
+            if not scheme.fixed and dsp_columns:
+                raise BoardError(
+                    f"--scheme {scheme.name} has no DSP columns, --array asks for {dsp_columns}: "
+                    "make the third figure 0 or use --scheme mixed"
+                )
+            params = dataclasses.replace(
+                params,
+                pixels=pixels,
+                in_channels=in_channels,
+                dsp_columns=dsp_columns,
+                sp2_columns=sp2_columns,
+            )
+        check_fit(board, params)
+        return params
+
+    def to_dict(self) -> dict:
+        """JSON-able options. Paths are left out but for the model's file name: a build directory
+        must not depend on where its inputs lay."""
+        return {
+            "model_file": self.model.name,
+            "board": self.board,
+            "clock_mhz": self.clock_mhz,
+            "calibration": "synthetic" if self.calibration is None else "pictures",
+            "array": None if self.array is None else list(self.array),
+            "double_clock": self.double_clock,
+            "scheme": self.scheme,
+            "input_shape": None if self.input_shape is None else list(self.input_shape),
+            "preprocess": self.preprocess.to_dict(),
+            "seed": self.seed,
+        }

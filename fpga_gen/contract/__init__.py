@@ -1,0 +1,1 @@
+"""What every stage agrees on: instructions, registers, numbers, parameters, layouts."""

@@ -1,0 +1,296 @@
+"""Everything about the engine that is fixed when the Verilog is generated.
+
+One frozen object feeds the schedule, the cycle model, the program interpreter and the hardware.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from fpga_gen.contract.isa import ROW_BITS
+from fpga_gen.contract.numerics import (
+    BIAS_BITS,
+    DSP,
+    MULT_BITS,
+    SHIFT_BITS,
+    SP2,
+    SP2_CODES,
+    Sp2Code,
+)
+from fpga_gen.errors import ScheduleError
+
+GRANULE = 32  # bits: alignment of a weight slot in the weight stream
+FAMILIES = ("xcup", "xc7")  # as Yosys names them
+PORT_BITS = 128  # width of one AXI master
+BLOCK_BITS = 36 * 1024  # of a block RAM
+MAX_BURST = 64  # beats
+WRITE_BUFFER = 512  # beats in the write port: a burst is announced when its last beat is there
+WRITE_ROOM = 32  # beats that the store unit may have on their way when the port says stop
+SAFE_STEPS = 3  # exit steps of a drain that the sums of a tile just begun cannot overtake
+STORE_BYTES = 64  # most bytes that the store unit reads in one access
+PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
+PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
+
+assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
+
+
+def block_width(rows: int) -> int:
+    """Bits of a RAMB36 that is so many rows deep, as simple dual-port memory (UG573)."""
+    if rows <= 512:
+        return 72
+    return max(w for w in (36, 18, 9, 4, 2, 1) if rows <= BLOCK_BITS // w or w == 1)
+
+
+@dataclass(frozen=True)
+class EngineParams:
+    """Shape of the engine.
+
+    pixels: P, pixel lanes of one column group; in_channels: CI, channels of a memory word and
+    inputs of a MAC column; dsp_columns, sp2_columns: output columns of each kind; modes: m for
+    which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
+    partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
+    weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
+    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7";
+    bram_banks: feature-map banks made of block RAM although the family has UltraRAM; double_clock:
+    the slices of the DSP columns run at twice the engine's clock, four columns in those of two.
+    """
+
+    pixels: int = 8
+    in_channels: int = 16
+    dsp_columns: int = 24
+    sp2_columns: int = 18
+    modes: tuple[int, ...] = (1, 2, 3)
+    tile_groups: int = 32
+    bank_rows: int = 8192
+    ports: int = 4
+    weight_words: int = 4096
+    program_words: int = 8192
+    sp2_code: str = "two-term-6"
+    family: str = "xcup"
+    bram_banks: int = 0
+    double_clock: bool = False
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, rule: str) -> None:
+            if not ok:
+                raise ScheduleError(f"engine parameters: {rule}")
+
+        need(self.pixels >= 1, "pixels must be at least 1")
+        need(
+            self.in_channels >= 4
+            and self.in_channels & (self.in_channels - 1) == 0
+            and self.in_channels <= 16,
+            "in_channels must be 4, 8 or 16",
+        )
+        need(self.columns > 0, "at least one MAC column is needed")
+        need(
+            1 in self.modes and tuple(sorted(set(self.modes))) == self.modes,
+            "modes must be ascending and start with 1",
+        )
+        need(
+            self.dsp_columns % (self.dsp_block * self.subgroups) == 0,
+            f"dsp_columns must be a multiple of {self.dsp_block * self.subgroups} (blocks of "
+            f"{self.dsp_block} in every subgroup)",
+        )
+        need(
+            not self.double_clock or (self.dsp_columns > 0 and self.family == "xcup"),
+            "double_clock needs DSP columns and a family with DSP48E2 (xcup)",
+        )
+        need(
+            self.sp2_columns % self.subgroups == 0,
+            f"sp2_columns must be a multiple of {self.subgroups}",
+        )
+        need(
+            self.tile_groups & (self.tile_groups - 1) == 0 and 16 <= self.tile_groups <= 64,
+            "tile_groups must be 16, 32 or 64",
+        )
+        need(
+            1 <= self.bank_rows <= 1 << (ROW_BITS - 1),
+            f"bank_rows must be at most {1 << (ROW_BITS - 1)}: rows of an address are signed",
+        )
+        need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
+        need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
+        need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
+        need(0 <= self.bram_banks <= self.banks, "bram_banks must be at most the number of banks")
+        need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
+        need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
+
+    # --- array -----------------------------------------------------------------------------
+    @property
+    def columns(self) -> int:
+        """CO, all output columns."""
+        return self.dsp_columns + self.sp2_columns
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.pixels * self.in_channels * self.columns
+
+    @property
+    def sp2(self) -> Sp2Code:
+        return SP2_CODES[self.sp2_code]
+
+    @property
+    def subgroups(self) -> int:
+        """Number of column subgroups: the unit that is moved between pixel groups."""
+        return math.lcm(*self.modes)
+
+    @property
+    def dsp_block(self) -> int:
+        """DSP columns that share their slices."""
+        return 4 if self.double_clock else 2
+
+    @property
+    def slot_minimum(self) -> int:
+        """Shortest weight slot in cycles: the last slice of a double cascade takes its weights
+        late."""
+        return max(8, 2 + self.in_channels // 2) if self.double_clock else 8
+
+    @property
+    def switch_lead(self) -> int:
+        """Cycles by which the switch to new weights comes before the DSP columns' activations."""
+        return 1 if self.double_clock else 0
+
+    @property
+    def sub_dsp(self) -> int:
+        return self.dsp_columns // self.subgroups
+
+    @property
+    def sub_sp2(self) -> int:
+        return self.sp2_columns // self.subgroups
+
+    @property
+    def sub_columns(self) -> int:
+        return self.sub_dsp + self.sub_sp2
+
+    def column_kind(self, position: int, period: int = 0) -> int:
+        """Kind of the column that computes output channel `position` of a layer (any mode) whose
+        columns begin anew every `period` channels (0: never)."""
+        position = position % period if period else position
+        return DSP if position % self.sub_columns < self.sub_dsp else SP2
+
+    def group_channels(self, mode: int) -> int:
+        """Output channels per column group in a mode."""
+        return self.columns // mode
+
+    @property
+    def requant_lanes(self) -> int:
+        """One for each column, and for each channel of the vector unit's word."""
+        return max(self.columns, self.in_channels)
+
+    @property
+    def max_mode(self) -> int:
+        return self.modes[-1]
+
+    @property
+    def lanes(self) -> int:
+        """Largest number of pixels read per cycle."""
+        return self.pixels * self.max_mode
+
+    @property
+    def vector_pixels(self) -> int:
+        """Pixels per step of the vector unit: its results share the requantisation columns."""
+        return 2 if self.columns >= 2 * self.in_channels and self.lanes >= 2 else 1
+
+    @property
+    def pool_pixels(self) -> int:
+        """Pixels of a max-pool tile that leave in one exit step."""
+        return 2 if self.pixels % 2 == 0 and self.write_words(1) >= 2 else 1
+
+    # --- weights ---------------------------------------------------------------------------
+    @property
+    def sub_weight_bits(self) -> int:
+        """Bits of one subgroup's weights for CI inputs."""
+        return self.in_channels * (8 * self.sub_dsp + self.sp2.bits * self.sub_sp2)
+
+    def slot_granules(self, mode: int) -> int:
+        """Granules of one weight slot (CI inputs x CO/mode columns)."""
+        return -(-self.sub_weight_bits * (self.subgroups // mode) // GRANULE)
+
+    def param_granules(self, mode: int) -> int:
+        return self.some_param_granules(self.subgroups // mode)
+
+    def some_param_granules(self, subgroups: int) -> int:
+        """Granules of the parameters of so many column subgroups."""
+        return -(-subgroups * self.sub_columns * PARAM_BITS // GRANULE)
+
+    @property
+    def stream_bits(self) -> int:
+        return self.ports * PORT_BITS
+
+    @property
+    def stream_granules(self) -> int:
+        return self.stream_bits // GRANULE
+
+    # --- feature-map memory ----------------------------------------------------------------
+    @property
+    def banks(self) -> int:
+        return self.lanes
+
+    @property
+    def word_bits(self) -> int:
+        return 8 * self.in_channels
+
+    @property
+    def words(self) -> int:
+        """Capacity of the feature-map memory in words."""
+        return self.banks * self.bank_rows
+
+    @property
+    def load_words(self) -> int:
+        """Memory words in one stream word."""
+        return self.stream_bits // self.word_bits
+
+    @property
+    def store_words(self) -> int:
+        """Consecutive memory words that the store unit reads in one access, a power of two: whole
+        beats, because the memory has a bank for every word of a stream word."""
+        most = min(self.lanes, STORE_BYTES // self.in_channels)
+        return 1 << most.bit_length() - 1
+
+    def write_words(self, mode: int) -> int:
+        """Words that CO/mode channels of one pixel can touch (any byte offset)."""
+        return -(-(self.in_channels - 1 + self.group_channels(mode)) // self.in_channels)
+
+    @property
+    def max_write_words(self) -> int:
+        return max(self.write_words(1), self.load_words)
+
+    @cached_property
+    def skew(self) -> int:
+        """Plane stride modulo banks that makes every write step free of bank conflicts; 0: none."""
+        for skew in range(1, self.banks + 1):
+            steps = [
+                [g * self.pixels + j * skew for g in range(m) for j in range(self.write_words(m))]
+                for m in self.modes
+            ]
+            steps.append([j * skew for j in range(self.load_words)])
+            if all(len({s % self.banks for s in step}) == len(step) for step in steps):
+                return skew
+        return 0
+
+    def plane_words(self, pixels: int) -> int:
+        """Words from one channel block of a map to the next: >= pixels, = skew mod banks."""
+        return pixels + (self.skew - pixels) % self.banks
+
+    def to_dict(self) -> dict:
+        return {**asdict(self), "modes": list(self.modes)}
+
+    @staticmethod
+    def from_dict(data: dict) -> EngineParams:
+        return EngineParams(**{**data, "modes": tuple(data["modes"])})
+
+
+SMALL = EngineParams(
+    pixels=2,
+    in_channels=4,
+    dsp_columns=4,
+    sp2_columns=4,
+    modes=(1, 2),
+    tile_groups=16,
+    bank_rows=2048,
+    ports=1,
+    weight_words=512,
+    program_words=2048,
+)  # for tests: the same compiler output path on an array that simulates in moments

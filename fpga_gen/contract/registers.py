@@ -1,0 +1,205 @@
+"""The register table: one source of the CSR block, the driver's constants and the documentation.
+
+Registers are 32 bits wide in an AXI4-Lite window of 4 KB. Access is per field:
+ro (hardware writes), rw (software writes, reads back), w1c (hardware sets, software clears by
+writing 1) and pulse (writing 1 gives one cycle of 1, reads 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+ADDRESS_BITS = 12
+MAGIC = 0x46504741  # "FPGA"
+INTERFACE_VERSION = 1
+WINDOWS = 2  # address windows the DMA may touch
+MAX_PORTS = 4
+LAYER_LOG_DEPTH = 1024
+ACCESS = ("ro", "rw", "w1c", "pulse")
+
+
+class ErrorCode(IntEnum):
+    """STATUS.error_code."""
+
+    NONE = 0
+    BAD_INSTRUCTION = 1
+    READ_RESPONSE = 2
+    WRITE_RESPONSE = 3
+    ADDRESS_WINDOW = 4
+    WATCHDOG = 5
+    WEIGHT_UNDERRUN = 6
+    PROGRAM_OVERFLOW = 7
+
+
+ERROR_DOCS = {
+    ErrorCode.NONE: "no error",
+    ErrorCode.BAD_INSTRUCTION: "unknown opcode, impossible field, or a program of 0 words",
+    ErrorCode.READ_RESPONSE: "an AXI read was answered with an error; info: port, RRESP << 4",
+    ErrorCode.WRITE_RESPONSE: "an AXI write was answered with an error; info: BRESP << 4",
+    ErrorCode.ADDRESS_WINDOW: "a transfer outside every window was refused; info: read port, "
+    "15 for the write port",
+    ErrorCode.WATCHDOG: "no progress for WATCHDOG cycles",
+    ErrorCode.WEIGHT_UNDERRUN: "an instruction asked for weights that no FETCH delivers",
+    ErrorCode.PROGRAM_OVERFLOW: "the program does not fit the program memory",
+}
+WRITE_PORT_INFO = 15  # error_info of a window violation by the write port
+
+
+@dataclass(frozen=True)
+class Field:
+    """Bits [lsb, lsb + bits) of a register."""
+
+    name: str
+    bits: int
+    lsb: int
+    access: str
+    doc: str
+    reset: int = 0
+
+    @property
+    def mask(self) -> int:
+        return ((1 << self.bits) - 1) << self.lsb
+
+
+@dataclass(frozen=True)
+class Register:
+    """One 32-bit register at a byte offset."""
+
+    name: str
+    offset: int
+    doc: str
+    fields: tuple[Field, ...]
+
+    def port(self, field: Field) -> str:
+        """Name of the field's port on the CSR block."""
+        name = self.name.lower()
+        return name if field.name == "value" else f"{name}_{field.name}"
+
+    @property
+    def access(self) -> str:
+        return "/".join(a for a in ACCESS if any(f.access == a for f in self.fields))
+
+
+def _value(
+    name: str, offset: int, access: str, doc: str, bits: int = 32, lsb: int = 0, reset: int = 0
+) -> Register:
+    return Register(name, offset, doc, (Field("value", bits, lsb, access, doc, reset),))
+
+
+def _address(name: str, offset: int, doc: str) -> tuple[Register, Register]:
+    return (
+        _value(f"{name}_LO", offset, "rw", f"{doc}, bits 31..4 (16-byte aligned)", 28, 4),
+        _value(f"{name}_HI", offset + 4, "rw", f"{doc}, bits 39..32", 8),
+    )
+
+
+REGISTERS: tuple[Register, ...] = (
+    _value("ID", 0x00, "ro", "magic number, 'FPGA'"),
+    _value("VERSION", 0x04, "ro", "version of this register interface"),
+    _value("HASH", 0x08, "ro", "low 32 bits of the design hash"),
+    _value("CONFIG", 0x0C, "ro", "number of AXI read ports", 8),
+    Register(
+        "CONTROL",
+        0x10,
+        "start, reset and interrupt enable",
+        (
+            Field("start", 1, 0, "pulse", "run the program; ignored while busy or draining"),
+            Field("soft_reset", 1, 1, "pulse", "abort: drain the DMA, clear done and error"),
+            Field("irq_enable", 1, 2, "rw", "raise the interrupt while done or error is set"),
+        ),
+    ),
+    Register(
+        "STATUS",
+        0x14,
+        "state of the run and its first error",
+        (
+            Field("busy", 1, 0, "ro", "a program runs"),
+            Field("done", 1, 1, "w1c", "the program ended and all results are written"),
+            Field("error", 1, 2, "w1c", "the program was aborted, see error_code"),
+            Field("draining", 1, 3, "ro", "outstanding AXI transfers are being completed"),
+            Field("error_code", 8, 8, "ro", "first error since the last start or reset"),
+            Field("error_info", 16, 16, "ro", "detail of that error"),
+        ),
+    ),
+    _value("WATCHDOG", 0x18, "rw", "cycles without progress before error WATCHDOG, 0 = off"),
+    _value("PROGRAM_WORDS", 0x1C, "rw", "length of the program in stream words", 24),
+    *_address("PROGRAM", 0x20, "base address of the program"),
+    *_address("WEIGHTS", 0x28, "base address of the weight stream"),
+    *_address("INPUT", 0x30, "base address of the input region"),
+    *_address("OUTPUT", 0x38, "base address of the output region"),
+    *_address("WINDOW0_BASE", 0x40, "first byte the DMA may touch"),
+    *_address("WINDOW0_LIMIT", 0x48, "first byte after window 0; equal to its base: closed"),
+    *_address("WINDOW1_BASE", 0x50, "first byte of the second window"),
+    *_address("WINDOW1_LIMIT", 0x58, "first byte after window 1; equal to its base: closed"),
+    _value("CYCLES", 0x60, "ro", "clock cycles of the run"),
+    _value("BUSY", 0x64, "ro", "cycles in which the array multiplies"),
+    _value("STALL_WEIGHTS", 0x68, "ro", "cycles the array waits for weights"),
+    _value("STALL_DRAIN", 0x6C, "ro", "cycles the array waits for the exit path"),
+    _value("STALL_INPUT", 0x70, "ro", "cycles waiting for the input stream"),
+    _value("WRITE_BEATS", 0x74, "ro", "16-byte beats written"),
+    *(
+        _value(f"READ_BEATS_{k}", 0x80 + 4 * k, "ro", f"16-byte beats read by port {k}")
+        for k in range(MAX_PORTS)
+    ),
+    _value("LAYER_INDEX", 0x90, "ro", "instructions started in this run", 16),
+    _value("LAYER_SELECT", 0x94, "rw", "log entry that LAYER_START shows", 10),
+    _value("LAYER_START", 0x98, "ro", "CYCLES when the selected instruction started"),
+)
+# Counters hold their value after a run, saturate at 2^32 - 1 and are cleared by the next start.
+
+
+def register(name: str) -> Register:
+    """The register of that name; KeyError if there is none."""
+    for entry in REGISTERS:
+        if entry.name == name:
+            return entry
+    raise KeyError(name)
+
+
+def constants() -> dict[str, int]:
+    """Offsets (NAME), field masks and shifts (NAME_FIELD_MASK, _SHIFT), ERROR_*, MAGIC."""
+    out = {
+        "MAGIC": MAGIC,
+        "INTERFACE_VERSION": INTERFACE_VERSION,
+        "LAYER_LOG_DEPTH": LAYER_LOG_DEPTH,
+    }
+    for entry in REGISTERS:
+        out[entry.name] = entry.offset
+        for field in entry.fields:
+            if field.name != "value":
+                stem = f"{entry.name}_{field.name.upper()}"
+                out[f"{stem}_MASK"] = field.mask
+                out[f"{stem}_SHIFT"] = field.lsb
+    out.update({f"ERROR_{code.name}": int(code) for code in ErrorCode})
+    return out
+
+
+def c_header() -> str:
+    """The constants as a C header, names prefixed FPGA_GEN_."""
+    lines = [
+        "/* Generated from fpga_gen/contract/registers.py; offsets in bytes. */",
+        "#ifndef FPGA_GEN_REGISTERS_H",
+        "#define FPGA_GEN_REGISTERS_H",
+        "",
+    ]
+    lines += [f"#define FPGA_GEN_{name} 0x{value:X}u" for name, value in constants().items()]
+    return "\n".join([*lines, "", "#endif", ""])
+
+
+def markdown() -> str:
+    """The register map as Markdown tables."""
+    lines = [
+        "| offset | register | field | bits | access | reset | meaning |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in REGISTERS:
+        for field in entry.fields:
+            bits = f"{field.lsb + field.bits - 1}..{field.lsb}" if field.bits > 1 else field.lsb
+            lines.append(
+                f"| 0x{entry.offset:02X} | {entry.name} | {field.name} | {bits} | "
+                f"{field.access} | {field.reset} | {field.doc} |"
+            )
+    lines += ["", "| error_code | name | meaning |", "|---|---|---|"]
+    lines += [f"| {int(code)} | {code.name} | {ERROR_DOCS[code]} |" for code in ErrorCode]
+    return "\n".join([*lines, ""])

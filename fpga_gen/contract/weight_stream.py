@@ -1,0 +1,113 @@
+"""Weight stream: parameters and weight slots as 32-bit granules, and back.
+
+Order of a CONV: for every group of output channels its parameters, then its slots in execution
+order: those with all inputs, with the low half alone, with the high half alone. A slot holds the
+inputs x the columns that the group needs, in whole subgroups, as contract/slot_layout.py lays them
+out; of one input and subgroup the int8 columns, then the SP2 columns, LSB first.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from fpga_gen.contract.numerics import SP2_CODES
+from fpga_gen.contract.params import GRANULE, PARAM_BITS, EngineParams
+from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
+
+PARAM_BYTES = PARAM_BITS // 8
+
+
+def pack_params(bias: np.ndarray, mult: np.ndarray, shift: np.ndarray, granules: int) -> np.ndarray:
+    """uint32 (groups, granules) of parameters (groups, channels), 56 bits each."""
+    groups, channels = bias.shape
+    table = np.zeros((groups, granules * (GRANULE // 8)), np.uint8)
+    fields = table[:, : channels * PARAM_BYTES].reshape(groups, channels, PARAM_BYTES)
+    fields[..., 0:4] = bias.astype("<i4")[..., None].view(np.uint8)
+    fields[..., 4:6] = mult.astype("<u2")[..., None].view(np.uint8)
+    fields[..., 6] = shift
+    return table.view("<u4")
+
+
+def unpack_params(granules: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(bias, mult, shift), int64 (channels,), of one block of parameters."""
+    raw = np.ascontiguousarray(granules).view(np.uint8)[: channels * PARAM_BYTES]
+    fields = np.ascontiguousarray(raw.reshape(channels, PARAM_BYTES))
+    bias = np.ascontiguousarray(fields[:, 0:4]).view("<i4")[:, 0]
+    mult = np.ascontiguousarray(fields[:, 4:6]).view("<u2")[:, 0]
+    return bias.astype(np.int64), mult.astype(np.int64), (fields[:, 6] & 63).astype(np.int64)
+
+
+def stream_slots(fields: dict[str, int]) -> int:
+    """Slots of an output-channel group of a CONV that the stream carries."""
+    return fields["slots"] - fields["repeats"]
+
+
+def slot_halves(fields: dict[str, int]) -> tuple[tuple[Half, int], ...]:
+    """(inputs carried, slots) of a CONV in the order of its stream; only what it has."""
+    ends = fields["half_from"], fields["high_from"], stream_slots(fields)
+    counts = ends[0], ends[1] - ends[0], ends[2] - ends[1]
+    return tuple((h, n) for h, n in zip(Half, counts, strict=True) if n)
+
+
+def group_subgroups(fields: dict[str, int], params: EngineParams, group: int) -> int:
+    """Column subgroups in the slots of an output-channel group of a CONV."""
+    last = group == fields["n_groups"] - 1
+    return fields["last_subgroups"] if last else params.subgroups // (fields["mode"] + 1)
+
+
+def pack_slots(
+    weights: np.ndarray, params: EngineParams, subgroups: int, half: Half = Half.BOTH
+) -> np.ndarray:
+    """uint32 (slots, granules of the run) of int8 weights (slots, CI, columns of the subgroups).
+
+    half: the other inputs have no weight but 0.
+    """
+    slots, inputs, channels = weights.shape
+    assert (inputs, channels) == (params.in_channels, subgroups * params.sub_columns)
+    split = weights.reshape(slots, inputs, subgroups, params.sub_columns).transpose(0, 2, 1, 3)
+    dsp = np.ascontiguousarray(split[..., : params.sub_dsp]).view(np.uint8)
+    codes = params.sp2.encode(split[..., params.sub_dsp :]).astype(np.uint8)
+    width = params.sp2.bits
+    lead = split.shape[:3]
+    bits = np.empty((*lead, 8 * params.sub_dsp + width * params.sub_sp2), np.uint8)
+    bits[..., : 8 * params.sub_dsp] = np.unpackbits(
+        dsp[..., None], axis=-1, bitorder="little"
+    ).reshape(*lead, -1)
+    bits[..., 8 * params.sub_dsp :] = np.unpackbits(
+        codes[..., None], axis=-1, count=width, bitorder="little"
+    ).reshape(*lead, -1)
+    place = run_bits(params, subgroups, half)
+    assert not weights[:, (place[0] < 0).all(1)].any(), "a weight of the half that is not sent"
+    out = np.zeros((slots, slot_run(params, subgroups, half).granules * GRANULE), np.uint8)
+    out[:, place[place >= 0]] = bits[:, place >= 0]
+    packed = np.packbits(out, axis=-1, bitorder="little")
+    return np.ascontiguousarray(packed).view("<u4")
+
+
+@lru_cache
+def _levels(code_name: str) -> np.ndarray:
+    """Integer weight of every SP2 code word, int8."""
+    code = SP2_CODES[code_name]
+    return np.array([code.decode(c) for c in range(1 << code.bits)], np.int8)
+
+
+def unpack_slots(
+    granules: np.ndarray, params: EngineParams, subgroups: int, half: Half = Half.BOTH
+) -> np.ndarray:
+    """int8 weights (slots, CI, columns of the subgroups) of uint32 granules (slots, run)."""
+    slots = len(granules)
+    raw = np.ascontiguousarray(granules).view(np.uint8)
+    sent = np.unpackbits(raw, axis=-1, bitorder="little")
+    place = run_bits(params, subgroups, half)
+    bits = np.where(place >= 0, sent[:, place], 0).astype(np.uint8)
+    lead = bits.shape[:3]
+    dsp = bits[..., : 8 * params.sub_dsp].reshape(*lead, params.sub_dsp, 8)
+    sp2 = bits[..., 8 * params.sub_dsp :].reshape(*lead, params.sub_sp2, params.sp2.bits)
+    out = np.empty((*lead, params.sub_columns), np.int8)
+    out[..., : params.sub_dsp] = np.packbits(dsp, axis=-1, bitorder="little")[..., 0].view(np.int8)
+    if params.sub_sp2:
+        codes = np.packbits(sp2, axis=-1, bitorder="little")[..., 0]
+        out[..., params.sub_dsp :] = _levels(params.sp2_code)[codes]
+    return out.transpose(0, 2, 1, 3).reshape(slots, params.in_channels, -1)

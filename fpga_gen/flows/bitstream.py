@@ -1,0 +1,187 @@
+"""From a build directory to a bitstream in it: Vivado, its reports, the deploy folder.
+
+Read `BITSTREAM` first: the named steps, run in order and timed. Results are kept in the cache by
+the digest of what goes into Vivado, so a new model on the same engine costs no new run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fpga_gen.builddir.artifacts import BuildDir, load_build, sha256, to_json, update_files
+from fpga_gen.deploy.identity import DESIGN
+from fpga_gen.deploy.vivado_project import FOLDER
+from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
+from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
+from fpga_gen.errors import BuildDirError, ToolError
+from fpga_gen.report import Implementation, Report
+from fpga_gen.report.render import read_report, report_files
+from fpga_gen.simulate.build import cache_directory
+from fpga_gen.steps import Progress, Silent, run_steps
+
+RUN_FOLDER = "vivado_run"
+REPORT_FOLDER = "implementation"
+BIT, HWH = f"{DESIGN}.bit", f"{DESIGN}.hwh"
+RESULTS = (BIT, HWH, *REPORTS)
+
+
+@dataclass
+class BitstreamFlow:
+    """What the steps have made so far. cached: no run was needed; results: content by name."""
+
+    directory: Path
+    vivado: Path | None
+    jobs: int
+    progress: Progress = field(default_factory=Silent)
+    times: dict[str, float] = field(default_factory=dict)
+    build: BuildDir = field(init=False)
+    report: Report = field(init=False)
+    program: Path = field(init=False)
+    kept: Path = field(init=False)
+    cached: bool = False
+    implementation: Implementation = field(init=False)
+
+
+Step = tuple[str, Callable[[BitstreamFlow], None]]
+
+
+# --- the steps ------------------------------------------------------------------------------
+
+
+def check_directory(flow: BitstreamFlow) -> None:
+    """Reads and verifies the build directory."""
+    flow.build = load_build(flow.directory)
+    flow.report = read_report(flow.build)
+    if f"{FOLDER}/build.tcl" not in flow.build.files:
+        raise BuildDirError(f"{flow.directory}: holds no Vivado project: build again")
+
+
+def find_tool(flow: BitstreamFlow) -> None:
+    """The program and its version, and where its results are kept."""
+    program = find_vivado(flow.vivado)
+    if program is None:
+        raise ToolError(TOOL, without_vivado(flow.directory))
+    flow.program = program
+    digest = input_digest(flow.build, vivado_version(program))
+    flow.kept = cache_directory() / "bitstream" / digest
+
+
+def implement(flow: BitstreamFlow) -> None:
+    """The run, unless the cache has the results of an equal one."""
+    flow.cached = all((flow.kept / name).is_file() for name in RESULTS)
+    if flow.cached:
+        return
+    folder = flow.directory.resolve()
+    out = folder / RUN_FOLDER / "out"
+    try:
+        run_vivado(
+            flow.program,
+            folder / FOLDER / "build.tcl",
+            folder / RUN_FOLDER,
+            flow.jobs,
+            flow.progress.detail,
+        )
+    except ToolError as error:
+        if all((out / name).is_file() for name in REPORTS):
+            # The Tcl writes the reports before it checks.
+            _check_timing(flow, read_reports(out), error.log)
+        raise
+    for name in RESULTS:
+        if not (out / name).is_file():
+            raise ToolError(TOOL, f"ended without an error but wrote no {name}", out)
+    _check_timing(flow, read_reports(out))
+    _keep(out, flow.kept)
+
+
+def read_results(flow: BitstreamFlow) -> None:
+    """Reports -> figures."""
+    flow.implementation = read_reports(flow.kept)
+    _check_timing(flow, flow.implementation)
+
+
+def write_deploy_folder(flow: BitstreamFlow) -> None:
+    """.bit and .hwh side by side at the top of the build directory, as PYNQ wants them; reports in
+    a folder; report.json, and what is rendered from it, with the new figures."""
+    flow.report = replace(flow.report, implementation=flow.implementation)
+    try:
+        files = {name: (flow.kept / name).read_bytes() for name in (BIT, HWH)}
+        files |= {f"{REPORT_FOLDER}/{n}": (flow.kept / n).read_bytes() for n in REPORTS}
+    except OSError as error:
+        raise ToolError(TOOL, f"{flow.kept}: cannot be read ({error.strerror})") from error
+    flow.build = update_files(flow.build, {**files, **report_files(flow.report)})
+
+
+# --- the flow -------------------------------------------------------------------------------
+
+BITSTREAM: tuple[Step, ...] = (
+    ("check build directory", check_directory),
+    ("find Vivado", find_tool),
+    ("implement", implement),
+    ("read reports", read_results),
+    ("write deploy folder", write_deploy_folder),
+)
+
+
+def make_bitstream(
+    directory: Path, vivado: Path | None, jobs: int, progress: Progress | None = None
+) -> BitstreamFlow:
+    """Bitstream and hardware hand-off for a build directory, written into it."""
+    return run_steps(BitstreamFlow(directory, vivado, jobs, progress or Silent()), BITSTREAM)
+
+
+# --- helpers --------------------------------------------------------------------------------
+
+
+def input_digest(build: BuildDir, version: str) -> str:
+    """Hex digest of all that decides on the result: Tcl, parameters, Verilog, version of Vivado."""
+    names = sorted(
+        n
+        for n in build.files
+        if n.startswith(f"{FOLDER}/") or (n.startswith("rtl/") and n.endswith(".v"))
+    )
+    return sha256(to_json([version, *([n, sha256(build.files[n])] for n in names)]))
+
+
+def without_vivado(directory: Path) -> str:
+    """What to do on a machine that has no Vivado."""
+    return (
+        f"not found on PATH, in XILINX_VIVADO or by --vivado. Copy {directory} to a machine with "
+        f"Vivado and run there: fpga-gen bitstream {directory.name}, or without fpga-gen: "
+        f"cd {directory.name} && vivado -mode batch -source {FOLDER}/build.tcl -tclargs "
+        f"{RUN_FOLDER} 4, then copy {RUN_FOLDER}/out/{BIT} and {HWH} into {directory}"
+    )
+
+
+def _check_timing(
+    flow: BitstreamFlow, implementation: Implementation, log: Path | None = None
+) -> None:
+    timing, clock = implementation.timing, implementation.clock_mhz
+    if timing.met:
+        return
+    # The worst path of two clocks may have half a cycle: what it lacks, both halves must get.
+    times = 2 if flow.build.manifest["parameters"].get("double_clock") else 1
+    reachable = 1000 / (1000 / clock - times * min(timing.setup_slack_ns, 0.0))
+    raise ToolError(
+        TOOL,
+        f"timing is not met at {clock:g} MHz (setup slack {timing.setup_slack_ns:.3f} ns, hold "
+        f"slack {timing.hold_slack_ns:.3f} ns): build again with --clock-mhz {int(reachable)}",
+        log,
+    )
+
+
+def _keep(out: Path, kept: Path) -> None:
+    """Copies the results into the cache, whole or not at all."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=".", dir=kept.parent))
+        for name in RESULTS:
+            shutil.copyfile(out / name, fresh / name)
+        shutil.rmtree(kept, ignore_errors=True)
+        os.replace(fresh, kept)
+    except OSError as error:
+        raise ToolError(TOOL, f"{kept}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,95 @@
+"""Reference vectors for the host: what the integer reference computes for pictures.
+
+Written into the build directory's folder `reference`, so that a board, or the virtual one, can be
+compared bit for bit without the compiler (fpga_gen_host.reference).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fpga_gen.builddir.artifacts import load_build
+from fpga_gen.errors import BuildDirError
+from fpga_gen.images import Preprocess, find_pictures, read_input
+from fpga_gen.quant.interpreter import quantise_input, run_integer
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.quant.serialise import load_quant_graph
+from fpga_gen.steps import Progress, Silent, run_steps
+
+FOLDER = "reference"
+INPUT, OUTPUT = "input", "output:"  # as fpga_gen_host.reference reads them
+
+
+@dataclass
+class ReferenceFlow:
+    """What the steps have made so far. images: a folder of pictures, or one picture or array."""
+
+    directory: Path
+    images: Path
+    progress: Progress = field(default_factory=Silent)
+    times: dict[str, float] = field(default_factory=dict)
+    paths: list[Path] = field(init=False)
+    preprocess: Preprocess = field(init=False)
+    qgraph: QuantGraph = field(init=False)
+    written: list[Path] = field(default_factory=list)
+
+
+Step = tuple[str, Callable[[ReferenceFlow], None]]
+
+
+def check_directory(flow: ReferenceFlow) -> None:
+    """Reads and verifies the build directory; lists the pictures."""
+    build = load_build(flow.directory)
+    try:
+        flow.preprocess = Preprocess.from_dict(build.json("layout.json")["preprocess"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
+    flow.qgraph = load_quant_graph(flow.directory / "quantised.npz")
+    flow.paths = find_pictures(flow.images)
+
+
+def run_reference(flow: ReferenceFlow) -> None:
+    """Each picture through the integer interpreter, into a file of its own."""
+    graph = flow.qgraph
+    for number, path in enumerate(flow.paths):
+        flow.progress.detail(path.name, number / len(flow.paths))
+        image = read_input(path, graph.host_input.model_shape, flow.preprocess)
+        stored = quantise_input(graph, image)
+        values = run_integer(graph, stored)
+        target = flow.directory / FOLDER / f"{path.stem}.npz"
+        _write(target, {INPUT: stored} | {OUTPUT + name: values[name] for name in graph.outputs})
+        flow.written.append(target)
+
+
+REFERENCE: tuple[Step, ...] = (
+    ("check build directory", check_directory),
+    ("integer reference", run_reference),
+)
+
+
+def write_references(
+    directory: Path, images: Path, progress: Progress | None = None
+) -> ReferenceFlow:
+    """One reference vector per picture."""
+    return run_steps(ReferenceFlow(directory, images, progress or Silent()), REFERENCE)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Whole or not at all."""
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
+            stream.write(data.getvalue())
+        os.chmod(stream.name, 0o644)
+        os.replace(stream.name, path)
+    except OSError as error:
+        raise BuildDirError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,277 @@
+"""One frame through the RTL of a build directory, compared with the integer reference.
+
+Read `SIMULATE` first: the named steps, run in order and timed. Input and output go through
+layout.json alone, as on the board; only tensor tracing needs the schedule, which is compiled anew
+and must be the stored program byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from fpga_gen.builddir.artifacts import BuildDir, load_build, update_files
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import (
+    InputLayout,
+    OutputLayout,
+    input_from_json,
+    output_from_json,
+    pack_input,
+    unpack_output,
+)
+from fpga_gen.errors import BuildDirError, FpgaGenError, ScheduleError, SimulationError
+from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
+from fpga_gen.graph.interpreter import run_host_ops
+from fpga_gen.images import Preprocess, overlay_mask, read_input, read_picture, write_png
+from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.quant.serialise import load_quant_graph
+from fpga_gen.report import Report, Simulation, utilisation
+from fpga_gen.report.render import read_report, report_files
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.schedule.cycles.timing import board_timing
+from fpga_gen.schedule.execute.compare import Mismatch, compare_maps
+from fpga_gen.schedule.execute.interpreter import TracedMap
+from fpga_gen.schedule.program import Schedule
+from fpga_gen.simulate.board_dram import dram_config
+from fpga_gen.simulate.build import build_simulator
+from fpga_gen.simulate.device import SimulatedDevice
+from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
+from fpga_gen.steps import Progress, Silent, run_steps
+
+BAR_CYCLES = 10_000  # between two updates of the progress bar
+
+
+@dataclass
+class SimulationFlow:
+    """What the steps of one simulation have made so far."""
+
+    directory: Path
+    image: Path
+    trace: bool = False
+    overlay: Path | None = None
+    progress: Progress = field(default_factory=Silent)
+    times: dict[str, float] = field(default_factory=dict)
+    build: BuildDir = field(init=False)
+    report: Report = field(init=False)
+    params: EngineParams = field(init=False)
+    memory_rate: float = field(init=False)
+    qgraph: QuantGraph = field(init=False)
+    preprocess: Preprocess = field(init=False)
+    input_layout: InputLayout = field(init=False)
+    output_layout: OutputLayout = field(init=False)
+    picture: np.ndarray | None = None
+    stored_input: np.ndarray = field(init=False)
+    reference: dict[str, np.ndarray] = field(init=False)
+    schedule: Schedule | None = None
+    library: Path = field(init=False)
+    result: SimulationResult = field(init=False)
+    starts: tuple[int, ...] = ()
+    maps: tuple[TracedMap, ...] = ()
+    mismatch: Mismatch | None = None
+    outputs: dict[str, np.ndarray] = field(init=False)
+
+
+Step = tuple[str, Callable[[SimulationFlow], None]]
+
+
+# --- the steps ------------------------------------------------------------------------------
+
+
+def check_directory(flow: SimulationFlow) -> None:
+    """Reads and verifies the build directory."""
+    flow.build = build = load_build(flow.directory)
+    flow.report = read_report(build)
+    try:
+        flow.params = EngineParams.from_dict(build.manifest["parameters"])
+        flow.memory_rate = float(build.manifest["memory_bytes_per_cycle"])
+        layout = build.json("layout.json")
+        flow.input_layout = input_from_json(layout["input"])
+        flow.output_layout = output_from_json(layout["output"])
+        flow.preprocess = Preprocess.from_dict(layout["preprocess"])
+        for name in ("program.bin", "weights.bin"):
+            build.files[name]
+    except (KeyError, TypeError, ValueError, ScheduleError) as error:
+        raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
+    flow.qgraph = load_quant_graph(flow.directory / "quantised.npz")
+
+
+def read_image(flow: SimulationFlow) -> None:
+    """Picture -> stored input map."""
+    if flow.overlay is not None:
+        if flow.image.suffix.lower() == ".npy":
+            raise FpgaGenError("--overlay draws on a picture, --image is an array")
+        tensor = flow.qgraph.tensors[flow.qgraph.outputs[0]]
+        if tensor.channels != 1 or tensor.height * tensor.width == 1:
+            raise FpgaGenError(
+                f"--overlay needs a network whose first output is a one-channel map, "
+                f"{flow.qgraph.output_names[0]!r} has {tensor.channels} channels"
+            )
+        flow.picture = read_picture(flow.image)
+    image = read_input(flow.image, flow.qgraph.host_input.model_shape, flow.preprocess)
+    flow.stored_input = quantise_input(flow.qgraph, image)
+
+
+def run_reference(flow: SimulationFlow) -> None:
+    """Stored input -> every map, by the integer interpreter."""
+    flow.reference = run_integer(flow.qgraph, flow.stored_input)
+
+
+def compile_trace(flow: SimulationFlow) -> None:
+    """The schedule, for the places of intermediate maps; only for tensor tracing."""
+    if not flow.trace:
+        return
+    flow.schedule = compile_schedule(flow.qgraph, flow.params, board_timing(flow.memory_rate))
+    for name, data in (
+        ("program.bin", flow.schedule.program),
+        ("weights.bin", flow.schedule.weights),
+    ):
+        if data != flow.build.files[name]:
+            raise BuildDirError(
+                f"{flow.directory / name}: differs from what this version compiles: build again"
+            )
+
+
+def compile_simulator(flow: SimulationFlow) -> None:
+    """Verilog -> simulator; kept in a cache by content."""
+    flow.progress.detail("the first time this takes minutes")
+    files = sorted(name for name in flow.build.files if name.startswith("rtl/"))
+    flow.library = build_simulator([flow.directory / name for name in files])
+
+
+def run_frame(flow: SimulationFlow) -> None:
+    """One frame, cycle by cycle."""
+    expected = flow.report.estimate.cycles
+    recorder = TraceRecorder(flow.schedule) if flow.schedule else None
+    clock = DispatchClock(len(flow.report.timeline.activities))
+    shown = 0
+
+    def on_layer(layer: int, device: SimulatedDevice) -> None:
+        nonlocal shown
+        clock(layer, device)
+        if recorder:
+            recorder(layer, device)
+        if device.cycle >= shown + BAR_CYCLES:
+            shown = device.cycle
+            text = f"{shown:,} of about {expected:,} cycles"
+            flow.progress.detail(text, min(1.0, shown / expected))
+
+    frame = Frame(
+        program=flow.build.files["program.bin"],
+        weights=flow.build.files["weights.bin"],
+        input=pack_input(flow.input_layout, flow.stored_input),
+        output_bytes=flow.output_layout.bytes,
+    )
+    flow.result = simulate_frame(
+        frame,
+        flow.params,
+        flow.library,
+        dram_config(flow.report.clock_mhz, frame, flow.memory_rate),
+        expected_cycles=expected,
+        on_layer=on_layer,
+        prepare=clock.prepare,
+    ).check()
+    flow.starts = clock.finish(flow.result)
+    if recorder:
+        flow.maps = recorder.finish()
+
+
+def compare_results(flow: SimulationFlow) -> None:
+    """Every traced map in program order, then the outputs."""
+    stored = unpack_output(flow.output_layout, flow.result.output)
+    outputs = tuple(TracedMap(name, -1, 0, stored[name]) for name in flow.qgraph.outputs)
+    flow.mismatch = compare_maps(flow.qgraph, flow.reference, (*flow.maps, *outputs))
+    flow.outputs = run_host_ops(
+        flow.qgraph, {n: dequantise(flow.qgraph, n, stored[n]) for n in flow.qgraph.outputs}
+    )
+
+
+def update_report(flow: SimulationFlow) -> None:
+    """The simulation's figures -> report.json and what is rendered from it."""
+    result, report = flow.result, flow.report
+    simulation = Simulation(
+        cycles=result.cycles,
+        fps=report.clock_mhz * 1e6 / result.cycles,
+        utilisation=utilisation(report.model.macs, result.cycles, flow.params.macs_per_cycle),
+        dram_read_bytes=result.dram_bytes_read,
+        dram_write_bytes=result.dram_bytes_written,
+        bit_exact=flow.mismatch is None,
+        tensors_compared=len(complete_tensors(flow)),
+        wall_seconds=round(result.wall_seconds, 3),
+        image=flow.image.name,
+        counters={
+            name: value
+            for name, value in result.counters.items()
+            if name in ("BUSY", "STALL_WEIGHTS", "STALL_DRAIN", "STALL_INPUT")
+        },
+        starts=flow.starts,
+    )
+    flow.report = replace(report, simulation=simulation)
+    flow.build = update_files(flow.build, report_files(flow.report))
+
+
+def judge(flow: SimulationFlow) -> None:
+    """SimulationError names the first element that differs."""
+    if flow.mismatch is not None:
+        raise SimulationError(f"RTL and integer reference differ: {flow.mismatch}")
+
+
+def write_overlay(flow: SimulationFlow) -> None:
+    """Picture with the predicted mask."""
+    if flow.overlay is None or flow.picture is None:
+        return
+    values = flow.outputs[flow.qgraph.output_names[0]]
+    if values.ndim != 4:
+        raise FpgaGenError(f"--overlay: the model's result has shape {values.shape}, not a map")
+    mask = values[0, 0] > mask_threshold(flow.qgraph)
+    write_png(flow.overlay, overlay_mask(flow.picture, mask, flow.preprocess))
+
+
+SIMULATE: tuple[Step, ...] = (
+    ("check build directory", check_directory),
+    ("read picture", read_image),
+    ("integer reference", run_reference),
+    ("schedule for tracing", compile_trace),
+    ("compile simulator", compile_simulator),
+    ("simulate frame", run_frame),
+    ("compare", compare_results),
+    ("update report", update_report),
+    ("verdict", judge),
+    ("write overlay", write_overlay),
+)
+
+
+def simulate_build(
+    directory: Path,
+    image: Path,
+    trace: bool = False,
+    overlay: Path | None = None,
+    progress: Progress | None = None,
+) -> SimulationFlow:
+    """Simulates one frame of a build directory; SimulationError if a bit differs."""
+    flow = SimulationFlow(directory, image, trace, overlay, progress or Silent())
+    return run_steps(flow, SIMULATE)
+
+
+# --- helpers --------------------------------------------------------------------------------
+
+
+def complete_tensors(flow: SimulationFlow) -> set[str]:
+    """Tensors of which every row was compared: the outputs, and traced maps (some in bands)."""
+    rows: dict[str, set[int]] = {}
+    for item in flow.maps:
+        band = range(item.first_row, item.first_row + item.values.shape[1])
+        rows.setdefault(item.tensor, set()).update(band)
+    tensors = flow.qgraph.tensors
+    whole = {name for name, seen in rows.items() if len(seen) == tensors[name].height}
+    return whole | set(flow.qgraph.outputs)
+
+
+def mask_threshold(qgraph: QuantGraph) -> float:
+    """Above it a pixel of the first output is foreground: 0.5 for a probability, 0 for a logit."""
+    kinds = [op.kind for op in qgraph.host_ops if op.target == qgraph.outputs[0]]
+    return 0.5 if "sigmoid" in kinds else 0.0

@@ -1,0 +1,1 @@
+"""MAC columns, their weights and partial sums."""

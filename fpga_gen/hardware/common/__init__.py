@@ -1,0 +1,1 @@
+"""Small parts that every block uses: RAMs, leaf modules, copies of registers, resets."""

@@ -1,0 +1,1 @@
+"""Program memory, decoder and dispatcher."""

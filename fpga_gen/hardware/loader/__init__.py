@@ -1,0 +1,1 @@
+"""Weight stream -> weight slots, parameters and words of LOADs."""

@@ -1,0 +1,152 @@
+"""Weight loader: stream buffer, and the way of weights and parameters to their registers.
+
+The stream reader fills a ring of stream words ahead of time. The loader executes a queue of
+commands in program order: PROGRAM and LOAD hand whole words on; CONV and VECTOR cut parameters and
+weight slots out of the stream at 32-bit granules. A CONV's slots are replayed for every pixel tile
+and freed with the last one, so every weight crosses the DRAM interface once. Slots may carry half
+the inputs or fewer output channels (slot_layout.py); the other half is cleared in the stage.
+
+    WeightRing -> word -> SlotAssembly -> SlotStage -> array
+                    |         +-> parameter memory -> exit path
+                    +-> WordQueue -> words of PROGRAM and LOAD
+    LoaderControl: which words, and what they are
+
+A slot's credit for the walker is given with the read of its last word, CREDIT_LEAD cycles before it
+is staged at the latest, because the array's switch follows a credit later than that.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.contract.params import PARAM_BITS, PARAM_ENTRIES, EngineParams
+from fpga_gen.hardware.common.ram import RamShape, place_ram
+from fpga_gen.hardware.common.resets import clear
+from fpga_gen.hardware.common.word_queue import WordQueue, queue_shape
+from fpga_gen.hardware.loader.loader_control import COMMAND, LoaderControl
+from fpga_gen.hardware.loader.slot_assembly import READ_CYCLES, SlotAssembly
+from fpga_gen.hardware.loader.slot_stage import MOVE_CYCLES, SlotStage
+from fpga_gen.hardware.loader.weight_ring import WeightRing, ring_shapes
+
+CREDIT_LEAD = READ_CYCLES + MOVE_CYCLES  # from a slot's credit to its switch, at least
+
+RESETS = 3  # copies of the reset: for the ring, the control, all else
+
+
+def param_shape(params: EngineParams) -> RamShape:
+    return RamShape(params.columns * PARAM_BITS, PARAM_ENTRIES, "distributed")
+
+
+def ram_shapes(params: EngineParams) -> list[RamShape]:
+    """Every memory of the loader."""
+    return [*ring_shapes(params), queue_shape(params.stream_bits), param_shape(params)]
+
+
+class Loader(wiring.Component):
+    """See module docstring.
+
+    words_*: stream words in (valid/ready). command_*: next command (valid/ready). out_*: words of
+    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from CREDIT_LEAD
+    cycles after the credit to `switch` plus `stage_hold` cycles, if the switch before was at least
+    CREDIT_LEAD cycles earlier. credit_add: pulse per slot. param_index -> param_data one cycle
+    later; param_release frees the oldest entry; params_ready: there is an entry besides the one
+    the exit path still holds (param_held). underrun: the array switched to an empty stage.
+    resets: RESETS copies of the reset.
+    """
+
+    def __init__(self, params: EngineParams, *, stage_hold: int, expand: bool = False) -> None:
+        self.params = params
+        self.expand = expand
+        self.stage_hold = stage_hold
+        super().__init__(
+            {
+                "resets": In(RESETS),
+                "words_valid": In(1),
+                "words_ready": Out(1),
+                "words_data": In(params.stream_bits),
+                "command_valid": In(1),
+                "command_ready": Out(1),
+                "command": In(COMMAND),
+                "out_valid": Out(1),
+                "out_ready": In(1),
+                "out_data": Out(params.stream_bits),
+                "stage": Out(params.subgroups * params.sub_weight_bits),
+                "switch": In(1),
+                "credit_add": Out(1),
+                "param_index": In(range(PARAM_ENTRIES)),
+                "param_data": Out(params.columns * PARAM_BITS),
+                "param_release": In(1),
+                "param_held": In(1),
+                "params_ready": Out(1),
+                "underrun": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        p = self.params
+        ring = WeightRing(p, expand=self.expand)
+        control = LoaderControl(p)
+        assembly = SlotAssembly(p)
+        stage = SlotStage(p, stage_hold=self.stage_hold)
+        queue = WordQueue(p.stream_bits, expand=self.expand)
+        m.submodules.ring = ResetInserter(self.resets[0])(ring)
+        m.submodules.control = ResetInserter(self.resets[1])(control)
+        m.submodules.assembly = ResetInserter(self.resets[2])(assembly)
+        m.submodules.stage = ResetInserter(self.resets[2])(stage)
+        m.submodules.queue = ResetInserter(self.resets[2])(queue)
+        m.d.comb += [
+            ring.words_valid.eq(self.words_valid),
+            self.words_ready.eq(ring.words_ready),
+            ring.words_data.eq(self.words_data),
+            *(
+                getattr(ring, name).eq(getattr(control, name))
+                for name in ("position", "seek", "align", "advance", "free_pointer")
+            ),
+            control.read_pointer.eq(ring.read_pointer),
+            control.available.eq(ring.available),
+            control.command_valid.eq(self.command_valid),
+            self.command_ready.eq(control.command_ready),
+            control.command.eq(self.command),
+            queue.write.eq(control.queue_write),
+            queue.data.eq(ring.word),
+            control.queue_count.eq(queue.count),
+            self.out_valid.eq(queue.read.valid),
+            queue.read.ready.eq(self.out_ready),
+            self.out_data.eq(queue.read.payload),
+            assembly.read.eq(control.read),
+            assembly.word.eq(ring.word),
+            *(
+                getattr(stage, name).eq(getattr(assembly, name))
+                for name in ("assembly", "clear", "wrap", "slot_complete")
+            ),
+            stage.slot_read.eq(control.slot_read),
+            control.may_assemble.eq(stage.may_assemble),
+            stage.switch.eq(self.switch),
+            self.underrun.eq(stage.underrun),
+            self.stage.eq(stage.stage),
+            self.credit_add.eq(control.slot_read),
+            control.param_release.eq(self.param_release),
+        ]
+        self._param_memory(m, assembly)
+        return m
+
+    def _param_memory(self, m: Module, assembly: SlotAssembly) -> None:
+        shape = param_shape(self.params)
+        ram = place_ram(m, "param_memory", shape, expand=self.expand)
+        pointer = Signal(range(PARAM_ENTRIES))
+        level = Signal(range(PARAM_ENTRIES + 1))
+        m.d.comb += [
+            ram.w_addr.eq(pointer),
+            ram.w_en.eq(assembly.param_push),
+            ram.w_data.eq(assembly.assembly[: shape.width]),
+            ram.r_addr.eq(self.param_index),
+            self.param_data.eq(ram.r_data),
+            self.params_ready.eq(level > self.param_held),
+        ]
+        with m.If(assembly.param_push):
+            m.d.sync += pointer.eq(pointer + 1)
+        m.d.sync += level.eq(level + assembly.param_push - self.param_release)
+        clear(m, self.resets[2], (pointer, level))

@@ -1,0 +1,1 @@
+"""Feature-map memory and the store unit."""

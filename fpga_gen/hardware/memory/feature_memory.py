@@ -1,0 +1,226 @@
+"""Feature-map memory: `banks` independent banks of CI-channel words.
+
+Read: one address a cycle returns `lanes` consecutive words (or every second one), whatever bank
+they start in, after `read_latency` cycles. Bank b holds linear addresses = b mod banks, so
+consecutive words never collide; a rotation puts the first word on lane 0.
+Write: up to `write_slots` words a cycle, in different banks (the compiler's plane skew guarantees
+it), with byte enables. Throughput one read and one write step per cycle, no flow control.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.contract.isa import ADDRESS_BITS
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.common.address import bank_of, row_of
+from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for, tree
+from fpga_gen.hardware.common.ram import RamShape, place_ram
+
+BANK_MODULE = "fpga_gen_bank"
+
+
+def bank_shape(params: EngineParams, index: int = 0) -> RamShape:
+    """Bank `index`: CI-byte rows, byte enables, two-cycle read (array and output register)."""
+    ultra = params.family == "xcup" and index < params.banks - params.bram_banks
+    style = "ultra" if ultra else "block"
+    return RamShape(params.word_bits, params.bank_rows, style, params.in_channels, True, True)
+
+
+def bank_module(params: EngineParams, index: int) -> str:
+    """Name of the module of bank `index`."""
+    plain = bank_shape(params, index) == bank_shape(params)
+    return BANK_MODULE if plain else f"{BANK_MODULE}_block"
+
+
+def emit_bank(params: EngineParams) -> dict[str, str]:
+    """Verilog of the bank modules that all banks instantiate."""
+    out = {}
+    for index in range(params.banks):
+        name = bank_module(params, index)
+        out[name] = bank_shape(params, index).verilog(name)
+    return out
+
+
+class FeatureMemory(wiring.Component):
+    """The banked memory with lane rotation and write steering (see module docstring).
+
+    Members: r_address (row, bank), r_double (stride 2: lane l reads word 2 l; lanes < P only),
+    r_data (lanes x word); w_valid (one bit per slot), w_address, w_data, w_bytes per slot.
+    """
+
+    def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
+        self.params = params
+        self.expand = expand
+        self.bank = bank_shape(params)
+        self.write_slots = write_slots(params)
+        n, w = self.write_slots, params.word_bits
+        super().__init__(
+            {
+                "r_address": In(ADDRESS_BITS),
+                "r_double": In(1),
+                "r_data": Out(params.lanes * w),
+                "w_valid": In(n),
+                "w_address": In(n * ADDRESS_BITS),
+                "w_data": In(n * w),
+                "w_bytes": In(n * w // 8),
+            }
+        )
+
+    @property
+    def read_latency(self) -> int:
+        """Cycles from r_address to r_data: address, row, bank, two steps of the rotation."""
+        return 2 + self.bank.read_latency + 2
+
+    @property
+    def write_latency(self) -> int:
+        """Cycles from w_valid to the word being readable."""
+        return 3
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        p = self.params
+        banks = [
+            place_ram(m, f"bank_{index}", self.bank, expand=self.expand, name=bank_module(p, index))
+            for index in range(p.banks)
+        ]
+        self._read(m, banks)
+        self._write(m, banks)
+        return m
+
+    def _read(self, m: Module, banks: list) -> None:
+        row_bits = self.bank.address_bits
+        # For the rows of even banks, of odd banks, and for the rotation.
+        starts = copies(m, bank_of(self.r_address), 3, "start")
+        double = Signal(reset_less=True)
+        row = Signal(row_bits, reset_less=True)
+        following = Signal(row_bits, reset_less=True)
+        m.d.sync += [
+            double.eq(self.r_double),
+            row.eq(row_of(self.r_address)),
+            following.eq(row_of(self.r_address) + 1),
+        ]
+        for index, bank in enumerate(banks):
+            selected = Signal(row_bits, name=f"row_{index}", reset_less=True)
+            m.d.sync += selected.eq(Mux(starts[index % 2] > index, following, row))
+            m.d.comb += bank.r_addr.eq(selected)
+        self._rotate(m, [bank.r_data for bank in banks], starts[2], double)
+
+    def _rotate(self, m: Module, words: list, start: Value, double: Value) -> None:
+        """Lane i gets word i + start: by eights and twos, a register, by one and `double`, a
+        register. A digit of up to four values and its multiplexer are one LUT6 per bit."""
+        p, w, n = self.params, self.params.word_bits, self.params.banks
+        per_lane = copies_for(w)
+
+        def pieces(values: list, control: list[Signal], choose) -> list:
+            """choose(lane, piece of lane, its control) for every lane, joined again."""
+            cut = -(-w // per_lane)
+            return [
+                Cat(
+                    choose(
+                        lane, slice(at * cut, min((at + 1) * cut, w)), control[lane * per_lane + at]
+                    )
+                    for at in range(per_lane)
+                )
+                for lane in range(len(values))
+            ]
+
+        coarse = tree(m, start[1:], self._spread_counts(1), "rotate")
+        fine = tree(m, Cat(start[0], double), self._spread_counts(2), "rotate_fine")
+        by_eight = pieces(
+            words,
+            coarse,
+            lambda lane, at, c: _choose(
+                [words[(lane + 8 * k) % n][at] for k in range(-(-n // 8))], c[2:]
+            ),
+        )
+        by_two = pieces(
+            words,
+            coarse,
+            lambda lane, at, c: _choose(
+                [by_eight[(lane + 2 * k) % n][at] for k in range(4)], c[:2]
+            ),
+        )
+        middle = [Signal(w, name=f"middle_{lane}", reset_less=True) for lane in range(n)]
+        m.d.sync += [register.eq(value) for register, value in zip(middle, by_two, strict=True)]
+        out = Signal(p.lanes * w, reset_less=True)
+
+        def last(lane: int, at: slice, c: Value) -> Value:
+            plain = Mux(c[0], middle[(lane + 1) % n][at], middle[lane][at])
+            if lane >= p.pixels or 2 * lane >= n:
+                return plain
+            twice = Mux(c[0], middle[(2 * lane + 1) % n][at], middle[2 * lane][at])
+            return Mux(c[1], twice, plain)
+
+        m.d.sync += out.eq(Cat(pieces(middle[: p.lanes], fine, last)))
+        m.d.comb += self.r_data.eq(out)
+
+    def _spread_counts(self, step: int) -> list[int]:
+        """Levels of the tree that brings a control to every lane when its data get there."""
+        lanes = self.params.banks * copies_for(self.params.word_bits)
+        levels = 1 + self.bank.read_latency + step - 1
+        return [1] * (levels - 2) + [-(-lanes // 8), lanes]
+
+    def _write(self, m: Module, banks: list) -> None:
+        n, w = self.write_slots, self.params.word_bits
+        row_bits = self.bank.address_bits
+        data = Signal(n * w, reset_less=True)
+        bytes_ = Signal(n * w // 8, reset_less=True)
+        rows = Signal(n * row_bits, reset_less=True)
+        address = [self.w_address.word_select(k, ADDRESS_BITS) for k in range(n)]
+        m.d.sync += [
+            data.eq(self.w_data),
+            bytes_.eq(self.w_bytes),
+            rows.eq(Cat(*(row_of(a)[:row_bits] for a in address))),
+        ]
+        cut = LOADS // 2  # a choice of up to eight words loads a bit of its number twice
+        for index, bank in enumerate(banks):
+            hits = Signal(n, name=f"hits_{index}")
+            m.d.comb += [
+                hits[k].eq(self.w_valid[k] & (bank_of(address[k]) == index)) for k in range(n)
+            ]
+            number = [
+                Cat(hits[k] for k in range(n) if k >> bit & 1).any()
+                for bit in range(max(1, (n - 1).bit_length()))
+            ]
+            # The first copies choose data, the last ones row and enables: among more than eight
+            # words each takes more of them.
+            chosen = copies(m, Cat(number), copies_for(w, cut) + 1 + (n > 8), f"chosen_{index}")
+            enables = chosen[copies_for(w, cut)]
+            hit = Signal(name=f"hit_{index}", reset_less=True)
+            w_row = Signal(row_bits, name=f"w_row_{index}", reset_less=True)
+            w_data = Signal(w, name=f"w_data_{index}", reset_less=True)
+            w_bytes = Signal(w // 8, name=f"w_bytes_{index}", reset_less=True)
+
+            def slot(value: Value, width: int, at: int, end: int, number: Value) -> Value:
+                return _choose([value[k * width + at : k * width + end] for k in range(n)], number)
+
+            m.d.sync += [
+                hit.eq(hits.any()),
+                w_row.eq(slot(rows, row_bits, 0, row_bits, chosen[-1])),
+                w_bytes.eq(slot(bytes_, w // 8, 0, w // 8, enables) & hit.replicate(w // 8)),
+                w_data.eq(
+                    Cat(
+                        slot(data, w, at, min(at + cut, w), chosen[at // cut])
+                        for at in range(0, w, cut)
+                    )
+                ),
+            ]
+            m.d.comb += [bank.w_addr.eq(w_row), bank.w_data.eq(w_data), bank.w_en.eq(w_bytes)]
+
+
+def _choose(values: list, number: Value) -> Value:
+    """values[number], a tree of multiplexers; past the end the last one."""
+    for bit in range(len(number)):
+        values = [
+            values[k] if k + 1 == len(values) else Mux(number[bit], values[k + 1], values[k])
+            for k in range(0, len(values), 2)
+        ]
+    return values[0]
+
+
+def write_slots(params: EngineParams) -> int:
+    """Words one exit step can write: all pixels of a mode times the words each may touch."""
+    return max([m * params.write_words(m) for m in params.modes] + [params.load_words])

@@ -1,0 +1,1 @@
+"""Sums on their way out: requantisation, max-pool, vector unit, exit path."""

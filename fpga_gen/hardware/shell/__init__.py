@@ -1,0 +1,1 @@
+"""AXI ports, registers, run control, DMA: all that knows the outside."""

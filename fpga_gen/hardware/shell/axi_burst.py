@@ -1,0 +1,123 @@
+"""Transfers to bursts: the address-window check and the cut into AXI bursts.
+
+Addresses inside the hardware are in beats of 16 bytes (36 bits), so they are aligned by
+construction.
+"""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.contract.params import MAX_BURST
+from fpga_gen.contract.registers import WINDOWS
+from fpga_gen.hardware.common.fan_out import KEEP
+from fpga_gen.hardware.shell.axi_names import BEAT_ADDRESS_BITS
+
+TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": 24})
+BURST = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": range(MAX_BURST + 1)})
+WINDOW = data.StructLayout({"base": BEAT_ADDRESS_BITS, "limit": BEAT_ADDRESS_BITS})
+WINDOW_SET = data.ArrayLayout(WINDOW, WINDOWS)
+
+
+class BurstPlanner(wiring.Component):
+    """Checks each transfer against the windows and cuts it into bursts.
+
+    A transfer is legal if base <= address and address + beats <= limit for one window. An illegal
+    one sets `violation` and stops the planner (reset clears both). Bursts end at multiples of
+    64 beats = 1 KB, so they have at most 64 beats and never cross 4 KB. A transfer of 0 beats is
+    dropped. The check of a transfer overlaps the bursts of the one before; a burst takes at least
+    2 cycles, the first comes 5 cycles after its transfer.
+
+    Members: transfer: In stream(TRANSFER). burst: Out stream(BURST). windows: In, static.
+    violation: Out. busy: Out, a transfer is held.
+    """
+
+    transfer: In(stream.Signature(TRANSFER))
+    burst: Out(stream.Signature(BURST))
+    windows: In(WINDOW_SET)
+    violation: Out(1)
+    busy: Out(1)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        checked = Signal(TRANSFER, reset_less=True)
+        end = Signal(BEAT_ADDRESS_BITS + 1, reset_less=True)
+        above = Signal(WINDOWS, reset_less=True)
+        below = Signal(WINDOWS, reset_less=True)
+        hand_over = Signal()  # the splitter can take the checked transfer
+        handed = Signal()
+        checking = Signal()
+
+        # A copy of the state IDLE for each half of what it gates.
+        idle = [Signal(name=f"idle_{n}", init=1, attrs=KEEP) for n in range(2)]
+        start = Signal()
+        m.d.comb += start.eq(self.transfer.valid & self.transfer.p.beats.any())
+        for copy, part in zip(idle, ("address", "beats"), strict=True):
+            with m.If(copy):
+                m.d.sync += [checked[part].eq(self.transfer.payload[part]), copy.eq(~start)]
+            with m.Elif(handed):
+                m.d.sync += copy.eq(1)
+        m.d.sync += [
+            end.eq(checked.address + checked.beats),
+            above.eq(Cat(checked.address >= w.base for w in self.windows)),
+            below.eq(Cat(end <= w.limit for w in self.windows)),
+        ]
+        with m.FSM(name="check"):
+            with m.State("IDLE"):
+                m.d.comb += self.transfer.ready.eq(1)
+                with m.If(start):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += checking.eq(1)
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.comb += checking.eq(1)
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
+                m.d.comb += checking.eq(1)
+                with m.If(~(above & below).any()):
+                    m.d.sync += self.violation.eq(1)
+                    m.next = "STOPPED"
+                with m.Elif(hand_over):
+                    m.d.comb += handed.eq(1)
+                    m.next = "IDLE"
+            with m.State("STOPPED"):
+                m.d.comb += checking.eq(1)
+
+        address = Signal(BEAT_ADDRESS_BITS, reset_less=True)
+        left = Signal(24, reset_less=True)
+        room = Signal(range(MAX_BURST + 1))  # beats up to the next 1 KB boundary
+        size = Signal(range(MAX_BURST + 1), reset_less=True)
+        final = Signal(reset_less=True)
+        splitting = Signal()
+        fresh = Signal()  # `size` was just set: `left` counts it at once, whenever it is taken
+        # Copies of `offered`: for the address, for all else.
+        offers = [Signal(name=f"offered_{n}", attrs=KEEP) for n in range(2)]
+        offered = offers[1]
+        m.d.comb += [
+            room.eq(MAX_BURST - address[: (MAX_BURST - 1).bit_length()]),
+            hand_over.eq(~splitting),
+            self.burst.valid.eq(offered),
+            self.burst.p.address.eq(address),
+            self.burst.p.beats.eq(size),
+            self.busy.eq(checking | splitting),
+        ]
+        for copy in offers:
+            with m.If(splitting & ~copy):
+                m.d.sync += copy.eq(1)
+            with m.Elif(copy & self.burst.ready):
+                m.d.sync += copy.eq(0)
+        with m.If(handed):
+            m.d.sync += address.eq(checked.address)
+        with m.Elif(offers[0] & self.burst.ready):
+            m.d.sync += address.eq(address + size)
+        with m.If(handed):
+            m.d.sync += [left.eq(checked.beats), splitting.eq(1)]
+        with m.Elif(splitting & ~offered):
+            m.d.sync += [final.eq(left <= room), size.eq(Mux(left <= room, left, room))]
+        with m.Elif(offered & self.burst.ready):
+            m.d.sync += splitting.eq(~final)
+        m.d.sync += fresh.eq(splitting & ~offered)
+        with m.If(fresh):
+            m.d.sync += left.eq(left - size)
+        return m

@@ -1,0 +1,157 @@
+"""The life of a run: start, finish, first error, orderly abort, watchdog."""
+
+import enum as py_enum
+
+from amaranth import Cat, Module, Signal
+from amaranth.lib import enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.contract.registers import ErrorCode
+
+RESET_CYCLES = 16  # least length of soft_reset
+FINISH_CYCLES = 4  # after the last write response: an error in it is seen first
+SETTLE_CYCLES = 8  # least time from the end of soft_reset to start
+
+
+class State(enum.Enum, shape=3):
+    IDLE = py_enum.auto()
+    RUN = py_enum.auto()
+    FINISH = py_enum.auto()  # the engine is done, writes are being answered
+    DRAIN = py_enum.auto()  # soft reset until no AXI transfer is outstanding
+    SETTLE = py_enum.auto()
+
+
+class RunControl(wiring.Component):
+    """IDLE -> RUN -> FINISH -> DRAIN -> SETTLE -> IDLE; a fault or reset request goes to DRAIN.
+
+    `done` rises when the run has come back to IDLE, `error` as soon as the fault is seen. A start
+    request outside IDLE is ignored.
+
+    Members:
+        start_request, reset_request, done_clear, error_clear: In, pulses from software.
+        watchdog: In(32), cycles without `progress` that are a fault; 0: off.
+        engine_done: In, pulse. writes_done, drained: In, levels from the DMA.
+        fault: In, with fault_code(8), fault_info(16); seen only while running.
+        start: Out, pulse. soft_reset: Out, level. running: Out, level from start to soft_reset.
+        busy, draining, done, error, error_code(8), error_info(16): Out, fields of STATUS.
+    """
+
+    start_request: In(1)
+    reset_request: In(1)
+    done_clear: In(1)
+    error_clear: In(1)
+    watchdog: In(32)
+    progress: In(1)
+    engine_done: In(1)
+    writes_done: In(1)
+    drained: In(1)
+    fault: In(1)
+    fault_code: In(8)
+    fault_info: In(16)
+    start: Out(1)
+    soft_reset: Out(1)
+    running: Out(1)
+    busy: Out(1)
+    draining: Out(1)
+    done: Out(1)
+    error: Out(1)
+    error_code: Out(8)
+    error_info: Out(16)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        state = Signal(State, init=State.IDLE)
+        ended_well = Signal()
+        timer = Signal(range(RESET_CYCLES + 1))
+        with m.If(timer != RESET_CYCLES):
+            m.d.sync += timer.eq(timer + 1)
+        with m.If(self.done_clear):
+            m.d.sync += self.done.eq(0)
+        with m.If(self.error_clear):
+            m.d.sync += self.error.eq(0)
+
+        with m.Switch(state):
+            with m.Case(State.IDLE):
+                with m.If(self.start):
+                    m.d.sync += [
+                        state.eq(State.RUN),
+                        ended_well.eq(0),
+                        self.done.eq(0),
+                        self.error.eq(0),
+                        self.error_code.eq(ErrorCode.NONE),
+                        self.error_info.eq(0),
+                    ]
+            with m.Case(State.RUN):
+                with m.If(self.engine_done):
+                    m.d.sync += [state.eq(State.FINISH), timer.eq(0)]
+            with m.Case(State.FINISH):
+                with m.If(~self.writes_done):
+                    m.d.sync += timer.eq(0)
+                with m.Elif(timer == FINISH_CYCLES):
+                    m.d.sync += [state.eq(State.DRAIN), timer.eq(0), ended_well.eq(1)]
+            with m.Case(State.DRAIN):
+                with m.If((timer == RESET_CYCLES) & self.drained):
+                    m.d.sync += [state.eq(State.SETTLE), timer.eq(0)]
+            with m.Case(State.SETTLE):
+                with m.If(timer == SETTLE_CYCLES):
+                    m.d.sync += state.eq(State.IDLE)
+                    with m.If(ended_well):
+                        m.d.sync += self.done.eq(1)
+
+        in_run = Signal()
+        draining = Signal()
+        m.d.comb += [
+            in_run.eq((state == State.RUN) | (state == State.FINISH)),
+            draining.eq((state == State.DRAIN) | (state == State.SETTLE)),
+            self.start.eq(self.start_request & (state == State.IDLE) & ~self.reset_request),
+            self.running.eq(in_run | self.start),
+            self.soft_reset.eq(state == State.DRAIN),
+            self.busy.eq(in_run | (draining & ended_well)),
+            self.draining.eq(draining & ~ended_well),
+        ]
+
+        # Watchdog and faults, registered before they act.
+        quiet = Signal(32)
+        expired = Signal()
+        seen = Signal()
+        code = Signal(8, reset_less=True)
+        info = Signal(16, reset_less=True)
+        with m.If(~in_run | self.progress):
+            m.d.sync += [quiet.eq(0), expired.eq(0)]
+        with m.Else():
+            m.d.sync += [
+                quiet.eq(quiet + 1),
+                expired.eq((quiet == self.watchdog) & self.watchdog.any()),
+            ]
+        m.d.sync += [seen.eq(self.running & (self.fault | expired)), info.eq(self.fault_info)]
+        m.d.sync += code.eq(self.fault_code)
+        with m.If(~self.fault):
+            m.d.sync += [code.eq(ErrorCode.WATCHDOG), info.eq(0)]
+        with m.If(in_run & seen):
+            m.d.sync += [
+                state.eq(State.DRAIN),
+                timer.eq(0),
+                ended_well.eq(0),
+                self.error.eq(1),
+                self.error_code.eq(code),
+                self.error_info.eq(info),
+            ]
+        with m.If(self.reset_request):
+            m.d.sync += [
+                state.eq(State.DRAIN),
+                timer.eq(0),
+                ended_well.eq(0),
+                self.done.eq(0),
+                self.error.eq(0),
+                self.error_code.eq(ErrorCode.NONE),
+                self.error_info.eq(0),
+            ]
+        return m
+
+
+def first_fault(m: Module, control: RunControl, sources: list[tuple]) -> None:
+    """Drive the fault input from (condition, code, info), the most important source first."""
+    m.d.comb += control.fault.eq(Cat(condition for condition, _, _ in sources).any())
+    for condition, code, info in reversed(sources):
+        with m.If(condition):
+            m.d.comb += [control.fault_code.eq(code), control.fault_info.eq(info)]

@@ -1,0 +1,315 @@
+"""Everything between the AXI pins and the compute engine."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Const, Module, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.contract.isa import Region
+from fpga_gen.contract.params import PORT_BITS, EngineParams
+from fpga_gen.contract.registers import (
+    INTERFACE_VERSION,
+    MAGIC,
+    MAX_PORTS,
+    WINDOWS,
+    WRITE_PORT_INFO,
+    ErrorCode,
+)
+from fpga_gen.hardware.common.fan_out import KEEP, copies
+from fpga_gen.hardware.common.resets import reset_tree
+from fpga_gen.hardware.shell.axi_burst import TRANSFER
+from fpga_gen.hardware.shell.axi_names import (
+    BEAT_ADDRESS_BITS,
+    BEAT_SHIFT,
+    LITE,
+    READ,
+    WRITE,
+    axi_members,
+    prefixed,
+)
+from fpga_gen.hardware.shell.counters import Counter, LayerLog
+from fpga_gen.hardware.shell.csr import CsrBlock
+from fpga_gen.hardware.shell.run_control import RunControl, first_fault
+from fpga_gen.hardware.shell.stream_dma import StreamDma
+from fpga_gen.hardware.shell.write_dma import WritePort
+
+FETCH = data.StructLayout({"region": 2, "offset": 32, "words": 24})
+STORE = data.StructLayout({"offset": 32, "beats": 24})
+
+
+class Shell(wiring.Component):
+    """CSR block, stream DMA and write port around an engine; runs, counts and reports errors.
+
+    A run: software writes CONTROL.start; `start` pulses; the program region (PROGRAM_WORDS stream
+    words) is the first thing on `words`, then whatever `fetch` queues. After the engine's `done`
+    and the last write response, DMA and engine are reset and STATUS.done and the interrupt rise.
+    The first error ends the run: STATUS.error at once, `soft_reset` holds the engine until all
+    outstanding AXI transfers are completed.
+
+    Members, besides the pins of axi_names.axi_members:
+        reset: In, level: resets everything, `soft_reset` is high as long.
+        start: Out, pulse, at least 8 cycles after soft_reset fell.
+        soft_reset: Out, level of at least 16 cycles after every run: reset the engine.
+        program_words: Out(24), stream words of program at the head of `words`.
+        fetch: In stream {region: 0 program, 1 weights, 2 input; offset: 32, units of 16 bytes from
+            the region's base; words: 24, stream words}; 32 may queue.
+        words: Out stream(ports*128).
+        store: In stream {offset: 32, units of 16 bytes from OUTPUT; beats: 24 of 16 bytes}.
+        store_data: In stream(128), the beats of the stores in order; store_room: Out,
+            params.WRITE_ROOM more beats are taken after it falls.
+        store_idle: Out, all accepted stores are in memory (0 in the cycle after one is accepted).
+        done: In, pulse; every store has been accepted with its data.
+        error, error_code, error_info: In, pulse with a registers.ErrorCode and 16 bits of detail.
+        progress: In, feeds the watchdog (AXI beats do so by themselves).
+        count_busy, count_stall_weights, count_stall_drain, count_stall_input: In, counted cycles.
+        layer_start: In, pulse per instruction; logs CYCLES.
+    """
+
+    def __init__(self, params: EngineParams, *, design_hash: int = 0) -> None:
+        self.params = params
+        self.design_hash = design_hash & 0xFFFFFFFF
+        super().__init__(
+            {
+                **axi_members(params.ports),
+                "reset": In(1),
+                "start": Out(1),
+                "soft_reset": Out(1),
+                "program_words": Out(24),
+                "fetch": In(stream.Signature(FETCH)),
+                "words": Out(stream.Signature(params.ports * PORT_BITS)),
+                "store": In(stream.Signature(STORE)),
+                "store_data": In(stream.Signature(PORT_BITS)),
+                "store_room": Out(1),
+                "store_idle": Out(1),
+                "done": In(1),
+                "error": In(1),
+                "error_code": In(8),
+                "error_info": In(16),
+                "progress": In(1),
+                "count_busy": In(1),
+                "count_stall_weights": In(1),
+                "count_stall_drain": In(1),
+                "count_stall_input": In(1),
+                "layer_start": In(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.csr = csr = CsrBlock()
+        m.submodules.read = read = StreamDma(ports=self.params.ports)
+        m.submodules.write = write = WritePort()
+        control = RunControl()
+        served = (csr.resets, read.resets, write.resets)
+        mine, counting, *others = reset_tree(m, self.reset, 2 + sum(map(len, served)))
+        m.d.comb += Cat(served).eq(Cat(others))
+        m.submodules.control = ResetInserter(mine)(control)
+        # What flushes the parts of the shell between two runs also resets them.
+        m.d.comb += self.soft_reset.eq(control.soft_reset | mine)
+        self._connect_pins(m, csr, read, write)
+        bad_region = self._connect_engine(m, csr, read, write)
+        m.d.comb += [
+            control.start_request.eq(csr.control_start),
+            control.reset_request.eq(csr.control_soft_reset),
+            control.done_clear.eq(csr.status_done_clear),
+            control.error_clear.eq(csr.status_error_clear),
+            control.watchdog.eq(csr.watchdog),
+            control.progress.eq(self.progress | read.received.any() | write.sent),
+            control.engine_done.eq(self.done),
+            self.start.eq(control.start),
+        ]
+        # One cycle late; a drain and the end of a run last for many.
+        m.d.sync += [
+            control.writes_done.eq(self.store_idle),
+            control.drained.eq(read.idle & write.drained),
+        ]
+        flush = copies(m, self.soft_reset, 2, "flush", reset_less=False)
+        m.d.comb += [read.flush.eq(flush[0]), write.flush.eq(flush[1])]
+        for name in ("busy", "draining", "done", "error", "error_code", "error_info"):
+            m.d.comb += getattr(csr, f"status_{name}").eq(getattr(control, name))
+        m.d.sync += self.interrupt.eq(csr.control_irq_enable & (control.done | control.error))
+
+        ports = range(self.params.ports)
+        first_fault(
+            m,
+            control,
+            [
+                (self.start & (csr.program_words == 0), ErrorCode.BAD_INSTRUCTION, 0),
+                (write.violation, ErrorCode.ADDRESS_WINDOW, WRITE_PORT_INFO),
+                *((read.violation[k], ErrorCode.ADDRESS_WINDOW, k) for k in ports),
+                *(
+                    (
+                        read.failed[k],
+                        ErrorCode.READ_RESPONSE,
+                        Cat(Const(k, 4), read.failed_response.word_select(k, 2)),
+                    )
+                    for k in ports
+                ),
+                (write.failed, ErrorCode.WRITE_RESPONSE, write.failed_response << 4),
+                (bad_region, ErrorCode.BAD_INSTRUCTION, 0),
+                (self.error, self.error_code, self.error_info),
+            ],
+        )
+        self._count(m, counting, csr, read, write, control)
+        return m
+
+    def _connect_pins(self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort) -> None:
+        owners = [(csr, prefixed("s_axi", LITE), ""), (write, WRITE, "m_axi_0_")]
+        owners += [(read, prefixed(f"m_axi_{k}", READ), "") for k in range(read.ports)]
+        for owner, members, prefix in owners:
+            for name, member in members.items():
+                inner, outer = getattr(owner, name), getattr(self, prefix + name)
+                m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+        m.d.comb += [
+            csr.id.eq(MAGIC),
+            csr.version.eq(INTERFACE_VERSION),
+            csr.hash.eq(self.design_hash),
+            csr.config.eq(self.params.ports),
+        ]
+        for k in range(WINDOWS):
+            for edge in ("base", "limit"):
+                value = Signal(BEAT_ADDRESS_BITS, name=f"window{k}_{edge}")
+                m.d.comb += [
+                    value.eq(_address(csr, f"window{k}_{edge}")),
+                    read.windows[k][edge].eq(value),
+                    write.windows[k][edge].eq(value),
+                ]
+
+    def _connect_engine(
+        self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort
+    ) -> Signal:
+        """Streams of the engine with region bases added; returns the bad-region strobe."""
+        boot = Signal()  # the program's own descriptor is still to be queued
+        request = Signal(FETCH)
+        valid = Signal()
+        base = Signal(BEAT_ADDRESS_BITS)
+        m.d.comb += [request.eq(self.fetch.payload), valid.eq(self.fetch.valid & ~boot)]
+        with m.If(boot):
+            m.d.comb += [
+                request.region.eq(Region.PROGRAM),
+                request.offset.eq(0),
+                request.words.eq(csr.program_words),
+                valid.eq(1),
+            ]
+        known = Signal()
+        with m.Switch(request.region):
+            for region in Region:
+                with m.Case(region):
+                    m.d.comb += [base.eq(_address(csr, region.name.lower())), known.eq(1)]
+        ready, _ = self._translate(
+            m, "fetch", valid & known, base, request.offset, request.words, read.descriptor
+        )
+        m.d.comb += self.fetch.ready.eq(ready & ~boot)
+        bad_region = Signal()
+        m.d.sync += bad_region.eq(valid & ~known)
+        with m.If(self.soft_reset):
+            m.d.sync += boot.eq(0)
+        with m.Elif(self.start):
+            m.d.sync += boot.eq(1)
+        with m.Elif(ready):
+            m.d.sync += boot.eq(0)
+
+        ready, pending = self._translate(
+            m,
+            "store",
+            self.store.valid,
+            _address(csr, "output"),
+            self.store.p.offset,
+            self.store.p.beats,
+            write.transfer,
+        )
+        m.d.comb += [
+            self.store.ready.eq(ready),
+            self.store_idle.eq(write.idle & ~pending),
+            self.store_room.eq(write.room),
+            self.program_words.eq(csr.program_words),
+        ]
+        wiring.connect(m, wiring.flipped(self.store_data), write.data)
+        wiring.connect(m, wiring.flipped(self.words), read.words)
+        return bad_region
+
+    def _translate(self, m: Module, name: str, valid, base, offset, length, target):
+        """base + offset in two registered stages into the stream `target`.
+
+        Returns (ready of the source, whether a transfer is in the stages).
+        """
+        held = Signal(name=f"{name}_held")
+        held_base = Signal(BEAT_ADDRESS_BITS, name=f"{name}_base", reset_less=True)
+        held_offset = Signal(32, name=f"{name}_offset", reset_less=True)
+        held_length = Signal(24, name=f"{name}_length", reset_less=True)
+        summed = Signal(TRANSFER, name=f"{name}_sum", reset_less=True)
+        summed_valid = Signal(name=f"{name}_sum_valid")
+        # Copies, so that the enables of wide registers are gates of their own.
+        held_data = Signal(name=f"{name}_held_data", attrs=KEEP)
+        summed_data = Signal(name=f"{name}_sum_data", attrs=KEEP)
+        advance = Signal(name=f"{name}_advance")
+        ready = Signal(name=f"{name}_ready")
+        m.d.comb += [
+            advance.eq(~summed_valid | target.ready),
+            ready.eq(~held),  # who asks waits for a register only
+            target.valid.eq(summed_valid),
+            target.payload.eq(summed),
+        ]
+        with m.If(advance):
+            m.d.sync += [summed_valid.eq(held), summed_data.eq(held)]
+        with m.If(~summed_data | target.ready):
+            m.d.sync += [
+                summed.address.eq(held_base + held_offset),
+                summed.beats.eq(held_length),
+            ]
+        with m.If(ready):
+            m.d.sync += [held.eq(valid), held_data.eq(valid), held_base.eq(base)]
+        with m.Elif(advance):
+            m.d.sync += [held.eq(0), held_data.eq(0)]
+        with m.If(~held_data):
+            m.d.sync += [held_offset.eq(offset), held_length.eq(length)]
+        with m.If(self.soft_reset):
+            m.d.sync += [held.eq(0), held_data.eq(0), summed_valid.eq(0), summed_data.eq(0)]
+        return ready, held | summed_valid
+
+    def _count(
+        self,
+        m: Module,
+        reset: Signal,
+        csr: CsrBlock,
+        read: StreamDma,
+        write: WritePort,
+        control: RunControl,
+    ) -> None:
+        events = {
+            "cycles": control.running,
+            "busy": self.count_busy & control.running,
+            "stall_weights": self.count_stall_weights & control.running,
+            "stall_drain": self.count_stall_drain & control.running,
+            "stall_input": self.count_stall_input & control.running,
+            "write_beats": write.sent,
+        }
+        for k in range(MAX_PORTS):
+            if k < read.ports:
+                events[f"read_beats_{k}"] = read.received[k]
+        # All one cycle late, clears as well: `start` has other loads.
+        clear = Signal()
+        m.d.sync += clear.eq(self.start)
+        for name, event in events.items():
+            counter = Counter()
+            m.submodules[f"count_{name}"] = ResetInserter(reset)(counter)
+            m.d.sync += counter.tick.eq(event)
+            m.d.comb += [counter.clear.eq(clear), getattr(csr, name).eq(counter.value)]
+        log = LayerLog()
+        m.submodules.log = ResetInserter(reset)(log)
+        m.d.sync += log.layer_start.eq(self.layer_start & control.running)
+        m.d.comb += [
+            log.clear.eq(clear),
+            log.cycles.eq(csr.cycles),
+            log.select.eq(csr.layer_select),
+            csr.layer_index.eq(log.index),
+            csr.layer_start.eq(log.start),
+        ]
+
+
+def _address(csr: CsrBlock, name: str):
+    """A register pair NAME_LO/HI as an address in beats."""
+    low, high = getattr(csr, f"{name}_lo"), getattr(csr, f"{name}_hi")
+    assert len(low) == 32 - BEAT_SHIFT
+    return Cat(low, high)

@@ -1,0 +1,129 @@
+"""Read ports in lock-step: one wide stream out of all AXI masters."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module, ResetInserter, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.contract.params import PORT_BITS
+from fpga_gen.hardware.common.fan_out import copies
+from fpga_gen.hardware.shell.axi_burst import TRANSFER, WINDOW_SET
+from fpga_gen.hardware.shell.axi_names import READ, prefixed
+from fpga_gen.hardware.shell.read_dma import ReadPort
+
+QUEUE_DEPTH = 32
+LANE_QUEUE_DEPTH = 4
+
+
+class StreamDma(wiring.Component):
+    """Reads regions striped over `ports` masters as a stream of ports*128-bit words.
+
+    For a descriptor {address in beats, words (its field beats)}, port k reads `words` beats from
+    address + k*words; a stream word holds the beat of port k in bits [128k, 128k+128).
+    32 descriptors queue ahead, and ports run on into the next one. Throughput one word per cycle
+    as long as every port's memory delivers one beat per cycle and descriptors are long enough
+    (about 8 words); the first word comes 13 cycles plus the memory's latency after its descriptor
+    with one port, one cycle more per further port.
+
+    Members: m_axi_<k>_*: read channels; descriptor: In stream(TRANSFER); words: Out
+    stream(ports*128); windows: In; flush: In, see ReadPort, which gets it a cycle late, also high
+    in a reset; resets: In, a copy for every port; idle: Out; violation, failed, received:
+    Out(ports); failed_response: Out, 2 bits per port.
+    """
+
+    def __init__(self, *, ports: int, depth: int = 512) -> None:
+        self.ports = ports
+        self.depth = depth
+        pins = {}
+        for k in range(ports):
+            pins |= prefixed(f"m_axi_{k}", READ)
+        super().__init__(
+            {
+                **pins,
+                "descriptor": In(stream.Signature(TRANSFER)),
+                "words": Out(stream.Signature(ports * PORT_BITS)),
+                "windows": In(WINDOW_SET),
+                "flush": In(1),
+                "resets": In(ports),
+                "idle": Out(1),
+                "violation": Out(ports),
+                "failed": Out(ports),
+                "failed_response": Out(2 * ports),
+                "received": Out(ports),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        # A reset is a flush as well (see Shell): the copies need none.
+        port_flush = copies(m, self.flush, self.ports, "port_flush")
+        queue = fifo.SyncFIFO(width=TRANSFER.size, depth=QUEUE_DEPTH)
+        m.submodules.queue = ResetInserter(self.flush)(queue)
+        m.d.comb += [
+            queue.w_data.eq(self.descriptor.payload),
+            queue.w_en.eq(self.descriptor.valid),
+            self.descriptor.ready.eq(queue.w_rdy),
+        ]
+
+        # One descriptor becomes one transfer per port, handed out port after port.
+        transfer = Signal(TRANSFER, reset_less=True)
+        lane = Signal(self.ports)  # one hot: the port whose transfer is pending; 0: none
+        ports, lanes = [], []
+        for k in range(self.ports):
+            lane_queue = fifo.SyncFIFO(width=TRANSFER.size, depth=LANE_QUEUE_DEPTH)
+            m.submodules[f"lane{k}"] = ResetInserter(port_flush[k])(lane_queue)
+            port = ReadPort(depth=self.depth)
+            m.submodules[f"port{k}"] = ResetInserter(self.resets[k])(port)
+            m.d.comb += [
+                lane_queue.w_data.eq(transfer),
+                lane_queue.w_en.eq(lane[k]),
+                port.transfer.payload.eq(lane_queue.r_data),
+                port.transfer.valid.eq(lane_queue.r_rdy),
+                lane_queue.r_en.eq(port.transfer.ready),
+                port.windows.eq(self.windows),
+                port.flush.eq(port_flush[k]),
+            ]
+            for name, member in READ.items():
+                inner, outer = getattr(port, name), getattr(self, f"m_axi_{k}_{name}")
+                m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+            ports.append(port)
+            lanes.append(lane_queue)
+        head = data.View(TRANSFER, queue.r_data)
+        taken = Signal()
+        m.d.comb += [
+            queue.r_en.eq(~lane.any()),
+            taken.eq((lane & Cat(q.w_rdy for q in lanes)).any()),
+        ]
+        with m.If(self.flush):
+            m.d.sync += lane.eq(0)
+        with m.Elif(queue.r_en & queue.r_rdy):
+            m.d.sync += [
+                lane.eq(1),
+                transfer.address.eq(head.address),
+                transfer.beats.eq(head.beats),
+            ]
+        with m.Elif(taken):
+            m.d.sync += [
+                lane.eq(lane << 1),
+                transfer.address.eq(transfer.address + transfer.beats),
+            ]
+
+        m.d.comb += self.words.valid.eq(Cat(p.data.valid for p in ports).all())
+        for k, port in enumerate(ports):
+            m.d.comb += [
+                self.words.payload[PORT_BITS * k : PORT_BITS * (k + 1)].eq(port.data.payload),
+                port.data.ready.eq(self.words.ready & self.words.valid),
+                self.violation[k].eq(port.violation),
+                self.failed[k].eq(port.failed),
+                self.failed_response.word_select(k, 2).eq(port.failed_response),
+                self.received[k].eq(port.received),
+            ]
+        m.d.sync += self.idle.eq(
+            Cat(p.idle for p in ports).all()
+            & ~queue.r_rdy
+            & ~lane.any()
+            & ~Cat(q.r_rdy for q in lanes).any()
+            & ~(self.descriptor.valid & self.descriptor.ready)
+        )
+        return m

@@ -1,0 +1,1 @@
+"""The walk over slots and pixel groups: addresses and lane masks."""

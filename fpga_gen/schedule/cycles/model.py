@@ -1,0 +1,275 @@
+"""Cycle model: walks the program by instruction, group, tile and, where it streams, slot.
+
+Four clocks run against each other: the array (reads and multiplies), the exit path (drains the
+tile before), the weight stream (arrives at the DRAM rate, runs ahead as far as the weight
+buffer holds), and the store unit (see store_model).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fpga_gen.contract.isa import Instruction, Op, VectorOp
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import BEAT_BYTES
+from fpga_gen.contract.slot_layout import slot_run
+from fpga_gen.contract.weight_stream import group_subgroups, slot_halves
+from fpga_gen.schedule.cycles.store_model import StoreClock
+from fpga_gen.schedule.cycles.timing import (
+    Timing,
+    array_latency,
+    drain_lead,
+    drain_time,
+    param_time,
+    record_words,
+    slot_time,
+    tile_sizes,
+)
+
+ALONE = (Op.VECTOR, Op.LOAD, Op.END)  # these wait for earlier results whatever their flag says
+AFTER_STORE = (Op.STORE, Op.END)  # these wait for the store unit
+
+
+@dataclass(frozen=True)
+class Span:
+    """One instruction. start: its dispatch; end: when its unit has read its last word, of a STORE
+    when it is handed over, unless the next instruction waits for it;
+    stall_weights: cycles it waited for the stream; stall_drain: for the exit path;
+    stream_granules, write_bytes: its traffic."""
+
+    start: int
+    end: int
+    stall_weights: int = 0
+    stall_drain: int = 0
+    stream_granules: int = 0
+    write_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Timeline:
+    spans: tuple[Span, ...]
+    cycles: int
+
+
+class _Stream:
+    """Arrival of the stream in the weight buffer, in granules taken in order."""
+
+    def __init__(self, params: EngineParams, timing: Timing, start: float) -> None:
+        self._per_word = params.stream_granules
+        self._cycles_per_word = params.stream_bits / 8 / timing.read_rate(params)
+        self._capacity = params.weight_words
+        self._time, self._word = start, 0
+        self.position = 0
+        self._freed: deque[tuple[int, float]] = deque()  # (words before, time), ascending
+
+    def take(self, granules: int) -> float:
+        """Time at which the next `granules` are in the buffer."""
+        self.position += granules
+        word = -(-self.position // self._per_word)
+        if word > self._word:
+            limit = word - self._capacity
+            while self._freed and self._freed[0][0] < limit:
+                self._freed.popleft()
+            room = self._freed[0][1] if limit > 0 and self._freed else 0.0
+            arrived = self._time + (word - self._word) * self._cycles_per_word
+            self._time = max(arrived, room)
+            self._word = word
+        return self._time
+
+    def align(self) -> None:
+        self.position += -self.position % self._per_word
+
+    def free(self, time: float) -> None:
+        """Everything taken so far may be overwritten from `time` on."""
+        self._freed.append((self.position // self._per_word, time))
+
+
+class _Machine:
+    def __init__(self, params: EngineParams, timing: Timing, program_words: int) -> None:
+        self.params, self.timing = params, timing
+        boot = max(program_words, program_words * 8 / timing.read_rate(params))
+        begin = timing.start + timing.dram_latency + boot
+        self.now = begin
+        self.drained = begin  # all results so far are in memory
+        self.decoded = begin
+        self.vector_end = begin
+        self.store = StoreClock(params, timing, begin)
+        self.stream = _Stream(params, timing, begin + timing.dram_latency)
+        self.stall_weights = self.stall_drain = 0.0
+
+    def decode(self, i: Instruction, words: int) -> None:
+        """Header and tables, one word per cycle. A VECTOR's tables are single: they wait for the
+        VECTOR before, and its parameters are ordered when it is decoded."""
+        if i.op == Op.VECTOR:
+            p = self.params
+            load = record_words(p, p.param_granules(1)) + self.timing.param_load
+            self.decoded = max(self.decoded, self.vector_end) + words + load
+        else:
+            self.decoded += words
+
+    def conv(self, i: Instruction) -> None:
+        p, timing, f = self.params, self.timing, i.fields
+        sizes = [
+            s
+            for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
+            for _ in range(count)
+        ]
+        for group in range(f["n_groups"]):
+            times = {size: slot_times(p, timing, f, group, size) for size in set(sizes)}
+            loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
+            params = p.some_param_granules(group_subgroups(f, p, group))
+            self.stream.take(params)
+            self.now += param_time(p, timing, params, loads, sizes[0])
+            for index, size in enumerate(sizes):
+                slots, first = times[size], self.now
+                length = slots[-1][2]
+                count = sum(n for n, _, _ in slots)
+                mean = sum(n * cycles for n, _, cycles in slots) / count
+                last = index == len(sizes) - 1
+                repeated = f["repeats"] * length
+                if index == 0:
+                    begin = self._streamed(slots, last and not repeated) + repeated
+                else:
+                    whole = sum(n * cycles for n, _, cycles in slots)
+                    begin = self.now + whole + repeated - length
+                if last and (index or repeated):
+                    self.stream.free(begin)
+                self._tile(begin, length, size, f)
+                self.now += self.store.beside(first, self.now, mean, mean - size)
+
+    def _streamed(self, slots: list[tuple[int, int, float]], release: bool) -> float:
+        """Start of the last slot of a tile whose weights come straight from the stream."""
+        now = self.now
+        for count, granules, length in slots:
+            for _ in range(count):
+                ready = self.stream.take(granules)
+                if ready > now:
+                    self.stall_weights += ready - now
+                    now = ready
+                if release:
+                    self.stream.free(now)
+                now += length
+        return now - slots[-1][2]
+
+    def _tile(
+        self, begin: float, length: float, size: int, f: dict[str, int], pool: bool = False
+    ) -> None:
+        """Last slot of a tile at `begin` or later, and the tile's drain."""
+        timing = self.timing
+        free = self.drained - timing.drain_tail - drain_lead(self.params, timing)
+        if free > begin:
+            self.stall_drain += free - begin
+            begin = free
+        if begin > self.drained:
+            self.store.results_in(self.drained)
+        self.now = begin + length
+        steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]), pool)
+        start = max(begin + array_latency(self.params, timing), self.drained - timing.drain_tail)
+        self.drained = start + max(steps, size) + timing.drain_tail
+
+    def pool(self, i: Instruction) -> None:
+        f = i.fields
+        sizes = tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
+        for _ in range(f["n_groups"]):
+            for count, size in sizes:
+                length = max(size, self.params.slot_minimum)
+                for _ in range(count):
+                    first = self.now
+                    begin = first + (f["slots"] - 1) * length
+                    self._tile(begin, length, size, f, pool=True)
+                    self.now += self.store.beside(first, self.now, length, length - size)
+
+    def vector(self, i: Instruction) -> None:
+        p, timing, f = self.params, self.timing, i.fields
+        ready = self.stream.take(p.param_granules(1))
+        self.stall_weights += max(0.0, ready - self.now)
+        self.now = max(self.now, ready)
+        self.stream.free(self.now)
+        reads = sum(1 + s["wide"] for s in i.sources)
+        if f["function"] == VectorOp.LINEAR:
+            reads *= f["y_taps"] * f["x_taps"]
+        per_step = max(reads, 2 if f["out16"] else 1)
+        steps = f["out_h"] * -(-f["out_w"] // (1 + f["pair"]))
+        self.now += f["n_blocks"] * (steps * per_step + timing.vector_block)
+        self.now += timing.vector_tail
+        self.vector_end = self.now
+        self.drained = self.now  # its last results are on their way when the unit is free
+
+    def await_store(self) -> None:
+        """The store unit has read all its words."""
+        self.store.results_in(self.drained)
+        self.now = self.store.finish(self.now)
+
+    def load(self, i: Instruction) -> None:
+        self.stream.align()
+        for k in range(i.fields["words"]):
+            self.now += self.timing.load_word
+            if i.fields["packed"] and k % 4 == 3:
+                continue  # it came with the three before
+            ready = self.stream.take(self.params.stream_granules)
+            self.now = max(self.now, ready)
+            self.stream.free(self.now)
+        self.drained = self.now + self.timing.load_tail
+
+
+def slot_times(
+    params: EngineParams, timing: Timing, fields: dict[str, int], group: int, size: int
+) -> list[tuple[int, int, float]]:
+    """(number, granules of each, cycles of each) of the slots of a CONV's output-channel group, in
+    tiles of `size` pixel groups."""
+    subgroups = group_subgroups(fields, params, group)
+    out = []
+    for half, count in slot_halves(fields):
+        granules = slot_run(params, subgroups, half).granules
+        out.append((count, granules, slot_time(params, timing, granules, size)))
+    return out
+
+
+def run_model(
+    instructions: Sequence[Instruction], params: EngineParams, timing: Timing
+) -> Timeline:
+    """Start and end of every instruction, in clock cycles from the start command."""
+    sizes = [len(i.encode()) for i in instructions]
+    machine = _Machine(params, timing, sum(sizes))
+    steps = {
+        Op.CONV: machine.conv,
+        Op.POOL: machine.pool,
+        Op.VECTOR: machine.vector,
+        Op.LOAD: machine.load,
+    }
+    spans = []
+    following = [i.op for i in instructions[1:]] + [None]
+    for instruction, words, after in zip(instructions, sizes, following, strict=True):
+        machine.decode(instruction, words)
+        free = machine.now
+        machine.now = max(machine.now + timing.instruction, machine.decoded)
+        if instruction.fields.get("wait") or instruction.op in ALONE:
+            machine.now = max(machine.now, machine.drained + timing.wait_tail)
+            machine.store.results_in(machine.drained)
+        machine.store.free(free, machine.now)
+        if instruction.op in AFTER_STORE:
+            machine.await_store()
+        begin = machine.now
+        machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
+        stalls, position = (machine.stall_weights, machine.stall_drain), machine.stream.position
+        written = 0
+        if instruction.op in steps:
+            steps[instruction.op](instruction)
+        elif instruction.op == Op.STORE:
+            written = instruction.fields["words"] * params.in_channels
+            machine.store.start(machine.now, written // BEAT_BYTES)
+            if after in AFTER_STORE:
+                machine.await_store()
+        spans.append(
+            Span(
+                start=round(begin),
+                end=round(machine.now),
+                stall_weights=round(machine.stall_weights - stalls[0]),
+                stall_drain=round(machine.stall_drain - stalls[1]),
+                stream_granules=machine.stream.position - position,
+                write_bytes=written,
+            )
+        )
+    return Timeline(tuple(spans), round(max(machine.now, machine.store.written) + timing.end))

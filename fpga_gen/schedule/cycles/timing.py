@@ -1,0 +1,150 @@
+"""Constants of the cycle model and the cost formulas that the lowering and the model share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fpga_gen.contract.params import PORT_BITS, SAFE_STEPS, EngineParams
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
+
+    slot_load, slot_round: see `load_time`; param_load:
+    parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
+    read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
+    write; drain_ahead: see `drain_lead`;
+    wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
+    last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
+    word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
+    its last read to its end; end: last write response;
+    start: start command to the first fetch; dram_latency: first beat of a FETCH;
+    read_efficiency, write_efficiency: used share of the beats of the read ports and of the write
+    port (the rest is refresh); read_limit: bytes per cycle that DRAM gives whatever the ports;
+    weight_margin: words of the weight buffer that a replayed group leaves free.
+    """
+
+    slot_load: float = 1.0
+    slot_round: float = 7.0
+    param_load: float = 5.3
+    array_latency: int = 20
+    drain_tail: int = 18
+    drain_ahead: int = -2
+    wait_tail: int = 20
+    instruction: int = 9
+    vector_tail: int = 19
+    vector_block: int = 4
+    load_word: float = 1.0
+    load_tail: int = 34
+    store_latency: int = 6
+    end: int = 35
+    start: int = 16
+    dram_latency: int = 60
+    read_efficiency: float = 0.955
+    write_efficiency: float = 0.97
+    read_limit: float = 48.6
+    weight_margin: int = 64
+
+    def read_rate(self, params: EngineParams) -> float:
+        """Stream bytes per cycle."""
+        return min(params.ports * PORT_BITS // 8 * self.read_efficiency, self.read_limit)
+
+
+DEFAULT_TIMING = Timing()
+SUSTAINED = 51.2  # bytes per cycle that the DRAM model behind DEFAULT_TIMING gives, bursts apart
+
+
+def board_timing(bytes_per_cycle: float) -> Timing:
+    """Timing on a board whose ports and DRAM sustain `bytes_per_cycle`.
+
+    Faster memories count as SUSTAINED: nothing faster was compared with the RTL.
+    """
+    share = min(1.0, round(bytes_per_cycle / SUSTAINED, 3))
+    return replace(DEFAULT_TIMING, read_limit=round(DEFAULT_TIMING.read_limit * share, 2))
+
+
+def record_words(params: EngineParams, granules: int) -> float:
+    """Mean number of stream words that a record of so many granules touches."""
+    return (granules - 1) / params.stream_granules + 1
+
+
+def load_time(params: EngineParams, timing: Timing, granules: int) -> float:
+    """Mean cycles of the loader for one weight slot, in a long row of slots of so many granules.
+
+    It takes `slot_load` cycles beyond the stream words that a record touches. It may start on a
+    slot when the array has switched to the slot two places before, so that two slots take at
+    least `slot_round` cycles more than the words.
+    """
+    words = record_words(params, granules)
+    return max(words + timing.slot_load, (words + timing.slot_round) / 2)
+
+
+def slot_time(params: EngineParams, timing: Timing, granules: int, groups: int) -> float:
+    """Mean cycles of one weight slot over `groups` pixel groups, in a long row of slots."""
+    return max(groups, params.slot_minimum, load_time(params, timing, granules))
+
+
+def param_time(
+    params: EngineParams,
+    timing: Timing,
+    granules: int,
+    slots: Sequence[tuple[int, int]],
+    groups: int,
+) -> float:
+    """Cycles that the array waits for the parameters (`granules`) of an output-channel group: those
+    that the loader does not win back with its slots. slots: (number, granules of each)."""
+    wait = record_words(params, granules) + timing.slot_load
+    for count, size in slots:
+        spare = max(groups, params.slot_minimum) - load_time(params, timing, size)
+        wait -= count * max(0.0, spare)
+    return max(0.0, wait)
+
+
+def drain_time(
+    params: EngineParams, lanes: int, groups: int, out16: bool, pool: bool = False
+) -> int:
+    """Cycles in which the exit path is busy with the results of one tile."""
+    steps = min(params.pixels, lanes) * (2 if out16 else 1)
+    return groups * (-(-steps // params.pool_pixels) if pool else steps)
+
+
+def drain_lead(params: EngineParams, timing: Timing) -> int:
+    """How long before the end of a drain the next tile's last slot may begin: the exit path gives
+    way whole pixel groups ahead, as far as their steps are safe."""
+    return timing.drain_ahead + SAFE_STEPS // params.pixels * params.pixels
+
+
+def array_latency(params: EngineParams, timing: Timing) -> int:
+    """First read of a slot to the first step of its drain."""
+    return timing.array_latency + params.switch_lead
+
+
+def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:
+    """(number of tiles, pixel groups per tile) of the long and the short tiles."""
+    pairs = [(long_tiles, tile_groups), (n_tiles - long_tiles, tile_groups - 1)]
+    return [(count, size) for count, size in pairs if count]
+
+
+def group_cycles(
+    params: EngineParams,
+    timing: Timing,
+    mode: int,
+    lanes: int,
+    slots: int,
+    tile_split: tuple[int, int, int],
+    out16: bool,
+) -> int:
+    """Steady-state cycles of one output-channel group over all tiles."""
+    sizes = tile_sizes(*tile_split)
+    granules = params.slot_granules(mode)
+    head = params.param_granules(mode)
+    total = param_time(params, timing, head, [(slots, granules)], sizes[0][1])
+    for count, size in sizes:
+        busy = slots * slot_time(params, timing, granules, size)
+        # the last slot of a tile waits for the drain of the tile before it
+        held = drain_time(params, lanes, size, out16) + array_latency(params, timing)
+        held -= drain_lead(params, timing)
+        total += count * max(busy, held)
+    return round(total)

@@ -1,0 +1,1 @@
+"""The program interpreter: executes a program in numpy and refuses hazards."""

@@ -1,0 +1,210 @@
+"""Lowering of convolutions to CONV instructions and their weight stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fpga_gen.contract.isa import MAX_BLOCKS, Instruction, Op, pack_address
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.slot_layout import Half
+from fpga_gen.contract.weight_stream import group_subgroups, pack_params, pack_slots, slot_halves
+from fpga_gen.errors import ScheduleError
+from fpga_gen.quant.ir import QConv, QTensor
+from fpga_gen.schedule.cycles.timing import Timing
+from fpga_gen.schedule.lower.conv_blocks import Block, check_accumulator, conv_blocks, conv_geometry
+from fpga_gen.schedule.lower.conv_plan import plan_conv
+from fpga_gen.schedule.lower.lowered import Lowered, output_fields, own_bytes
+from fpga_gen.schedule.lower.placement import Placement
+from fpga_gen.schedule.lower.storing import cut_runs
+from fpga_gen.schedule.lower.walk import TapTable, walk_fields
+
+MAX_REPEATS = (1 << 12) - 1  # slots that an instruction can repeat
+
+
+def _records(
+    blocks: list[Block], used: tuple[int, ...], table: TapTable, banks: int
+) -> list[dict[str, int]]:
+    """Block records of a run; the first low-byte block behind others shifts the sums."""
+    records = []
+    for i in used:
+        block = blocks[i]
+        start, count = table.add(block.taps)
+        shift = block.low and bool(records) and not any(blocks[j].low for j in used[: len(records)])
+        records.append(
+            {
+                "address": pack_address(block.address, banks),
+                "tap_start": start,
+                "tap_count": count,
+                "pad": block.pad,
+                "shift": int(shift),
+            }
+        )
+    return records
+
+
+def _block_half(block: Block, channels: slice) -> Half:
+    """The inputs of a block that have weights for some output channels."""
+    used = block.weight[channels].any((0, 1))
+    middle = len(used) // 2
+    if not used[middle:].any():
+        return Half.LOW
+    return Half.BOTH if used[:middle].any() else Half.HIGH
+
+
+def _by_half(
+    blocks: list[Block], used: tuple[int, ...], channels: slice, most: int
+) -> tuple[tuple[int, ...], dict[str, int]]:
+    """(block indices in the order that the stream needs, its fields of the instruction).
+
+    Sums do not depend on the order of the blocks but for the shift between high and low bytes.
+    most: slots of one output-channel group that the weight buffer holds.
+    """
+    halves = {i: _block_half(blocks[i], channels) for i in used}
+    low = [i for i in used if blocks[i].low]
+    wide = [i for i in used if blocks[i].wide and not blocks[i].low]
+    plain = [i for i in used if not blocks[i].wide]
+
+    def slots(part: Iterable[int]) -> int:
+        return sum(len(blocks[i].taps) for i in part)
+
+    repeats = (
+        slots(low) if _same_weights([blocks[i] for i in wide], [blocks[i] for i in low]) else 0
+    )
+    if slots(used) - repeats > most or repeats > MAX_REPEATS:
+        repeats = 0
+    if low:
+        halves |= dict.fromkeys(used if not repeats else plain, Half.BOTH)
+    sent = [i for i in used if not (repeats and blocks[i].low)]
+    ends = np.cumsum([slots(i for i in sent if halves[i] == half) for half in Half])
+    fields = {
+        "half_from": int(ends[0]),
+        "high_from": int(ends[1]),
+        "slots": slots(used),
+        "repeats": repeats,
+    }
+    if low and not repeats:
+        return used, fields
+    order = [i for part in (plain, wide, low) for i in sorted(part, key=lambda i: halves[i])]
+    return tuple(order), fields
+
+
+def _same_weights(high: list[Block], low: list[Block]) -> bool:
+    """Whether low-byte planes repeat the weights of the high-byte planes one by one."""
+    return len(high) == len(low) and all(
+        a.taps == b.taps and np.array_equal(a.weight, b.weight)
+        for a, b in zip(high, low, strict=True)
+    )
+
+
+def lower_conv(
+    node: QConv,
+    tensors: dict[str, QTensor],
+    places: dict[str, Placement],
+    params: EngineParams,
+    timing: Timing,
+    rows: tuple[int, int] | None = None,
+    mix: bool = True,
+    pieces: int = 1,
+) -> list[Lowered]:
+    """CONV instructions of a layer, or of a window [first, end) of its output rows; mix: modes may
+    differ within the layer; pieces: most parts in which a whole result map can be stored."""
+    out, place = tensors[node.output], places[node.output]
+    geometry = conv_geometry(node, tensors, rows)
+    if node.wide != any(tensors[i].format.bits == 16 for i in node.inputs):
+        raise ScheduleError(f"layer '{node.name}': `wide` contradicts the formats of its inputs")
+    order = np.argsort(np.asarray(place.layout.positions))
+    blocks, bias = conv_blocks(node, tensors, places, geometry, order, params)
+    if len(blocks) > MAX_BLOCKS:
+        raise ScheduleError(
+            f"layer '{node.name}' reads {len(blocks)} channel blocks, at most {MAX_BLOCKS} fit an "
+            "instruction: use fewer input channels"
+        )
+    check_accumulator(node, blocks, bias)
+    plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix, out.period)
+    reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(places[i])))
+    mult, shift = node.mult[order], node.shift[order]
+    room = (params.weight_words - timing.weight_margin) * params.stream_granules
+    buffered = {m: room // params.slot_granules(m) for m in params.modes}
+    lowered = []
+    if geometry.rows != (0, out.height):
+        pieces = 1
+    for run, final in zip(*cut_runs(plan.runs, place.layout, params, pieces), strict=True):
+        first = run.first
+        last = first + run.channels
+        byte = place.layout.byte_offset + first
+        table = TapTable(params, geometry.in_w, node.name)
+        used, slots = _by_half(blocks, run.blocks, slice(first, last), buffered[run.mode])
+        records = _records(blocks, used, table, params.banks)
+        per_group = params.group_channels(run.mode)
+        last_group = run.channels - (run.groups - 1) * per_group
+        fields = {
+            **walk_fields(params, geometry, run.mode, node.name, plan.tile_limit),
+            **output_fields(params, out, place, byte // params.in_channels, geometry.rows[0]),
+            "n_blocks": len(records),
+            "n_taps": len(table.records),
+            "n_groups": run.groups,
+            **slots,
+            "last_subgroups": -(-last_group // params.sub_columns),
+            "channels": last - first,
+            "byte_offset": byte % params.in_channels,
+            "lo": node.lo,
+            "hi": node.hi,
+        }
+        weight = np.concatenate([blocks[i].weight[first:last] for i in used], axis=1)
+        lowered.append(
+            Lowered(
+                Instruction(
+                    Op.CONV,
+                    fields,
+                    blocks=tuple(records),
+                    taps=tuple(table.records),
+                    layer=node.name,
+                ),
+                _stream(params, fields, weight, bias, mult, shift, (first, last), node.name),
+                reads,
+                own_bytes(place),
+                final,
+            )
+        )
+    return lowered
+
+
+def _stream(
+    params: EngineParams,
+    fields: dict[str, int],
+    weight: np.ndarray,
+    bias: np.ndarray,
+    mult: np.ndarray,
+    shift: np.ndarray,
+    window: tuple[int, int],
+    name: str,
+) -> np.ndarray:
+    """Granules of one run: per group its parameters, then its slots."""
+    mode, groups = fields["mode"] + 1, fields["n_groups"]
+    per_group = params.group_channels(mode)
+    tail = groups * per_group - (window[1] - window[0])
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        return np.pad(values[window[0] : window[1]], (0, tail)).reshape(groups, per_group)
+
+    head = pack_params(padded(bias), padded(mult), padded(shift), params.param_granules(mode))
+    full = np.pad(weight, ((0, tail), (0, 0), (0, 0)))
+    full = full.reshape(groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
+    parts = []
+    for group in range(groups):
+        subgroups = group_subgroups(fields, params, group)
+        parts.append(head[group, : params.some_param_granules(subgroups)])
+        columns = full[group][..., : subgroups * params.sub_columns]
+        first = 0
+        for half, count in slot_halves(fields):
+            try:
+                packed = pack_slots(columns[first : first + count], params, subgroups, half)
+            except ValueError as error:
+                raise ScheduleError(
+                    f"layer '{name}': {error}: quantise it for this engine"
+                ) from error
+            parts.append(packed.reshape(-1))
+            first += count
+    return np.concatenate(parts)

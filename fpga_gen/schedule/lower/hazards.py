@@ -1,0 +1,36 @@
+"""`wait` flags: hold an instruction until the results it depends on are in memory.
+
+Instructions read memory in program order, and results leave through one in-order exit path, so
+a later write can overtake neither an earlier read nor an earlier write. What remains: a read of
+bytes whose write has not drained. Maps that share a plane own different bytes of its words; a
+reader ignores the bytes of the others (their weights are 0). A STORE, which runs beside its
+successors, waits for earlier results by itself; what it reads is never written again, because the
+results of the network live to its end (see plan.demands).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fpga_gen.contract.isa import Op
+from fpga_gen.schedule.lower.lowered import Lowered, Span
+
+
+def _overlap(a: Span, b: Span) -> bool:
+    return a[0] < b[1] and b[0] < a[1] and a[2] & b[2] != 0
+
+
+def with_waits(lowered: list[Lowered]) -> list[Lowered]:
+    """Set `wait` exactly where the words read may not have drained; END always waits."""
+    pending: list[Span] = []
+    out = []
+    for item in lowered:
+        op = item.instruction.op
+        reads_pending = any(_overlap(r, p) for r in item.reads for p in pending)
+        wait = (reads_pending and op != Op.STORE) or op == Op.END
+        if wait or op in (Op.VECTOR, Op.LOAD):  # these two always wait
+            pending = []
+        pending += item.writes
+        fields = {**item.instruction.fields, "wait": int(wait)}
+        out.append(replace(item, instruction=replace(item.instruction, fields=fields)))
+    return out

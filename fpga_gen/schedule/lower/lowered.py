@@ -1,0 +1,69 @@
+"""What every lowering returns, and the fields of a result map that all of them share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpga_gen.contract.isa import Instruction, pack_address
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.quant.ir import QTensor
+from fpga_gen.schedule.lower.placement import Placement
+
+Span = tuple[int, int, int]  # words [first, end) of the feature-map memory, bits of their bytes
+WHOLE = -1  # all bytes of a word
+NO_STREAM = np.zeros(0, np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """An instruction, the granules it takes from the stream, and the words it touches. final: words
+    from the start of its result map that may be stored before the rest is computed."""
+
+    instruction: Instruction
+    stream: np.ndarray
+    reads: tuple[Span, ...]
+    writes: tuple[Span, ...]
+    final: int = 0
+
+
+def whole_words(placement: Placement) -> tuple[Span, ...]:
+    """The words of a map for an instruction that moves whole words."""
+    return ((*placement.span, WHOLE),)
+
+
+def own_bytes(placement: Placement) -> tuple[Span, ...]:
+    """The bytes of a map's own channels: other maps may hold the rest of its first and its last
+    plane."""
+    layout = placement.layout
+    if layout.low:
+        return whole_words(placement)
+    full = (1 << layout.word_channels) - 1
+    size = layout.height * layout.width
+    spans = []
+    for plane in range(layout.planes):
+        start = plane * layout.word_channels
+        first = max(layout.byte_offset - start, 0)
+        end = min(layout.byte_offset + layout.channels - start, layout.word_channels)
+        lanes = full & ((1 << end) - (1 << first))
+        base = placement.base + plane * layout.plane
+        if spans and spans[-1][2] == lanes:
+            spans[-1] = (spans[-1][0], base + size, lanes)
+        else:
+            spans.append((base, base + size, lanes))
+    return tuple(spans)
+
+
+def output_fields(
+    params: EngineParams, tensor: QTensor, placement: Placement, plane: int, row: int
+) -> dict[str, int]:
+    """Header fields of the result map, from (plane, row) on."""
+    layout = placement.layout
+    return {
+        "out_base": pack_address(placement.address(plane, row), params.banks),
+        "out_plane": pack_address(layout.plane, params.banks),
+        "out_low": pack_address(layout.low, params.banks),
+        "out16": 1 if layout.low else 0,
+        "zero": 1 if tensor.format.zero else 0,
+    }

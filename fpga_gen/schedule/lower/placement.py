@@ -1,0 +1,96 @@
+"""Where maps lie in the feature-map memory, and in which order their channels lie there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fpga_gen.contract.numerics import DSP, SP2
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import MapLayout
+from fpga_gen.errors import ScheduleError
+from fpga_gen.quant.ir import QTensor
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A map, or a window of its rows, at linear word `base` of the feature-map memory.
+
+    layout: the planes of the rows held; first_row: the map's row that lies at `base`.
+    """
+
+    layout: MapLayout
+    base: int
+    first_row: int = 0
+
+    @property
+    def tensor(self) -> str:
+        return self.layout.tensor
+
+    def address(self, plane: int, row: int, low: bool = False) -> int:
+        """Linear word of (row, column 0) of a plane; rows outside the window are extrapolated."""
+        shift = self.layout.low if low else 0
+        row_words = (row - self.first_row) * self.layout.width
+        return self.base + shift + plane * self.layout.plane + row_words
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Words [first, end) of the map, gaps between its planes included."""
+        return self.base, self.base + self.layout.words
+
+    def at(self, base: int) -> Placement:
+        return replace(self, base=base)
+
+
+def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:
+    """Position in memory of every logical channel.
+
+    Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period); the
+    channels of each kind keep their order. Raises ScheduleError if the kinds do not fit the
+    columns.
+    """
+    if tensor.kinds is None:
+        return tuple(range(tensor.channels))
+    free = {DSP: [], SP2: []}
+    for position in range(tensor.channels):
+        free[params.column_kind(position, tensor.period)].append(position)
+    wanted = {kind: sum(k == kind for k in tensor.kinds) for kind in free}
+    if len(tensor.kinds) != tensor.channels or any(len(free[k]) != wanted[k] for k in free):
+        raise ScheduleError(
+            f"tensor '{tensor.name}' has {wanted[DSP]} int8 and {wanted[SP2]} SP2 filters, the "
+            f"engine computes {len(free[DSP])} and {len(free[SP2])} of {tensor.channels}: "
+            "quantise the network for this engine"
+        )
+    queues = {kind: iter(positions) for kind, positions in free.items()}
+    return tuple(next(queues[kind]) for kind in tensor.kinds)
+
+
+def map_layout(
+    tensor: QTensor,
+    params: EngineParams,
+    rows: int | None = None,
+    beats: bool = False,
+    byte_offset: int = 0,
+) -> MapLayout:
+    """Planes of a map or of `rows` of its rows; `beats` rounds the run up to whole AXI beats;
+    byte_offset: of its first channel in its first plane."""
+    height = tensor.height if rows is None else rows
+    size = height * tensor.width
+    word = params.in_channels
+    plane = params.plane_words(size)
+    one_byte = (-(-(byte_offset + tensor.channels) // word) - 1) * plane + size
+    low = one_byte if tensor.format.bits == 16 else 0
+    words = one_byte + low
+    if beats:
+        words += -words % (128 // params.word_bits)
+    return MapLayout(
+        tensor=tensor.name,
+        channels=tensor.channels,
+        height=height,
+        width=tensor.width,
+        word_channels=word,
+        plane=plane,
+        low=low,
+        words=words,
+        positions=channel_positions(tensor, params),
+        byte_offset=byte_offset,
+    )

@@ -1,0 +1,1 @@
+"""Where maps lie in on-chip memory."""
