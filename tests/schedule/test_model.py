@@ -13,7 +13,7 @@ from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.model import Timeline, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, SUSTAINED, Timing, board_timing
-from fpga_gen.schedule.facts import weight_groups
+from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.schedule.text import schedule_text
 from tests.schedule.graphs import THREE_MODES, Builder, example

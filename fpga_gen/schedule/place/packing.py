@@ -15,11 +15,11 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import InputLayout
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.schedule.cycles.timing import Timing
-from fpga_gen.schedule.facts import weight_groups
 from fpga_gen.schedule.lower.conv_blocks import conv_geometry
 from fpga_gen.schedule.lower.conv_plan import group_prices, mode_mix
 from fpga_gen.schedule.lower.placement import map_layout
 from fpga_gen.schedule.lower.walk import live_taps
+from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.place.allocate import Allocation, allocate_quickly, find_allocation
 from fpga_gen.schedule.place.pack_search import Reader, search_runs
 from fpga_gen.schedule.place.plan import Plan, demands
