@@ -52,8 +52,6 @@ from enum import IntEnum
 BANK_BITS = 6
 ROW_BITS = 14
 ADDRESS_BITS = BANK_BITS + ROW_BITS
-MAX_BLOCKS = 255
-MAX_TAPS = 255
 MAX_SOURCES = 4
 MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
 MAX_SKIP = 3  # words between the taps of the two pixels of a VECTOR step
@@ -143,6 +141,33 @@ SOURCE = _layout(
 )
 ENTRY_BITS = 32  # two axis-table entries per word
 ENTRY = _layout(f"address:{ADDRESS_BITS} weight:8")
+
+
+def _table() -> dict[str, Field]:
+    """Every field by name; a name has one width, wherever it stands."""
+    table: dict[str, Field] = {}
+    for f in (f for layout in (*LAYOUTS.values(), BLOCK, TAP, SOURCE, ENTRY) for f in layout):
+        known = table.setdefault(f.name, f)
+        assert (known.bits, known.signed) == (f.bits, f.signed), f"two widths of {f.name}"
+    return table
+
+
+_FIELDS = _table()
+
+
+def width(name: str) -> int:
+    """Bits of the field of that name, in whatever instruction or record; KeyError without one."""
+    return _FIELDS[name].bits
+
+
+def limit(name: str) -> int:
+    """The largest value of the field of that name."""
+    field = _FIELDS[name]
+    return (1 << (field.bits - field.signed)) - 1
+
+
+MAX_BLOCKS = limit("n_blocks")
+MAX_TAPS = limit("n_taps")
 
 
 def words_of(layout: Sequence[Field]) -> int:

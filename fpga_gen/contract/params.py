@@ -10,30 +10,21 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from fpga_gen.contract.isa import ROW_BITS
-from fpga_gen.contract.numerics import (
-    BIAS_BITS,
-    DSP,
-    MULT_BITS,
-    SHIFT_BITS,
-    SP2,
-    SP2_CODES,
-    Sp2Code,
-)
+from fpga_gen.contract.numerics import DSP, SP2, SP2_CODES, Sp2Code
+from fpga_gen.contract.parameter_record import PARAM_BITS
+from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.errors import ScheduleError
 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
 FAMILIES = ("xcup", "xc7")  # as Yosys names them
-PORT_BITS = 128  # width of one AXI master
+PORT_BITS = 8 * BEAT_BYTES  # width of one AXI master
 BLOCK_BITS = 36 * 1024  # of a block RAM
 MAX_BURST = 64  # beats
 WRITE_BUFFER = 512  # beats in the write port: a burst is announced when its last beat is there
 WRITE_ROOM = 32  # beats that the store unit may have on their way when the port says stop
 SAFE_STEPS = 3  # exit steps of a drain that the sums of a tile just begun cannot overtake
 STORE_BYTES = 64  # most bytes that the store unit reads in one access
-PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
-
-assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
 
 
 def block_width(rows: int) -> int:

@@ -13,30 +13,26 @@ from functools import lru_cache
 import numpy as np
 
 from fpga_gen.contract.numerics import SP2_CODES
-from fpga_gen.contract.params import GRANULE, PARAM_BITS, EngineParams
+from fpga_gen.contract.parameter_record import PARAM_BYTES, pack_records, unpack_records
+from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
 
-PARAM_BYTES = PARAM_BITS // 8
 
-
-def pack_params(bias: np.ndarray, mult: np.ndarray, shift: np.ndarray, granules: int) -> np.ndarray:
-    """uint32 (groups, granules) of parameters (groups, channels), 56 bits each."""
-    groups, channels = bias.shape
+def pack_params(values: dict[str, np.ndarray], granules: int) -> np.ndarray:
+    """uint32 (groups, granules) of the fields of ParameterRecord by name, each (groups, channels):
+    record after record, then zeros."""
+    records = pack_records(values)
+    groups = len(records)
     table = np.zeros((groups, granules * (GRANULE // 8)), np.uint8)
-    fields = table[:, : channels * PARAM_BYTES].reshape(groups, channels, PARAM_BYTES)
-    fields[..., 0:4] = bias.astype("<i4")[..., None].view(np.uint8)
-    fields[..., 4:6] = mult.astype("<u2")[..., None].view(np.uint8)
-    fields[..., 6] = shift
+    packed = records.reshape(groups, -1)
+    table[:, : packed.shape[1]] = packed
     return table.view("<u4")
 
 
-def unpack_params(granules: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(bias, mult, shift), int64 (channels,), of one block of parameters."""
+def unpack_params(granules: np.ndarray, channels: int) -> dict[str, np.ndarray]:
+    """Fields of ParameterRecord by name, int64 (channels,), of one block of parameters."""
     raw = np.ascontiguousarray(granules).view(np.uint8)[: channels * PARAM_BYTES]
-    fields = np.ascontiguousarray(raw.reshape(channels, PARAM_BYTES))
-    bias = np.ascontiguousarray(fields[:, 0:4]).view("<i4")[:, 0]
-    mult = np.ascontiguousarray(fields[:, 4:6]).view("<u2")[:, 0]
-    return bias.astype(np.int64), mult.astype(np.int64), (fields[:, 6] & 63).astype(np.int64)
+    return unpack_records(raw.reshape(channels, PARAM_BYTES))
 
 
 def stream_slots(fields: dict[str, int]) -> int:

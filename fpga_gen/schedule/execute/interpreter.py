@@ -170,15 +170,15 @@ class _Engine:
             sent = np.concatenate(parts)
             slots.append(np.concatenate([sent, sent[len(sent) - f["repeats"] :]]))
         weight = np.concatenate(slots, axis=2)[..., : f["channels"]]
-        bias, mult, shift = (
-            np.concatenate([v[k] for v in params])[: f["channels"]] for k in range(3)
-        )
+        parameters = {
+            name: np.concatenate([p[name] for p in params])[: f["channels"]] for name in params[0]
+        }
         self.memory.begin_instruction()
         out = self.address(f, "out_base") + walk.out
         stored = np.empty((len(out), f["channels"]), np.int16)
         for part, sums in conv_sums(i, walk, weight, self.memory, p):
             stored[part] = requantise(
-                sums, bias, mult, shift, -128 if f["zero"] else 0, f["lo"], f["hi"]
+                sums, **parameters, zero=-128 if f["zero"] else 0, lo=f["lo"], hi=f["hi"]
             )
         self._write_result(i, out, stored)
 
@@ -197,7 +197,7 @@ class _Engine:
     def _vector(self, i: Instruction) -> None:
         p, f = self.params, i.fields
         params = unpack_params(self.stream.take_granules(p.param_granules(1)), p.columns)
-        bias, mult, shift = (v[: p.in_channels] for v in params)
+        parameters = {name: values[: p.in_channels] for name, values in params.items()}
         self.memory.begin_instruction()
         plane, out = self.address(f, "out_plane"), self.address(f, "out_base")
         index = out + np.arange(f["out_h"] * f["out_w"])
@@ -205,7 +205,9 @@ class _Engine:
         for block in range(f["n_blocks"]):
             sums = vector_sums(i, block, self.memory, p)
             results.append(
-                requantise(sums, bias, mult, shift, -128 if f["zero"] else 0, f["lo"], f["hi"])
+                requantise(
+                    sums, **parameters, zero=-128 if f["zero"] else 0, lo=f["lo"], hi=f["hi"]
+                )
             )
         for block, values in enumerate(results):
             self._write_result(i, index + block * plane, values)

@@ -189,7 +189,8 @@ def _stream(
     def padded(values: np.ndarray) -> np.ndarray:
         return np.pad(values[window[0] : window[1]], (0, tail)).reshape(groups, per_group)
 
-    head = pack_params(padded(bias), padded(mult), padded(shift), params.param_granules(mode))
+    values = {"bias": padded(bias), "mult": padded(mult), "shift": padded(shift)}
+    head = pack_params(values, params.param_granules(mode))
     full = np.pad(weight, ((0, tail), (0, 0), (0, 0)))
     full = full.reshape(groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
     parts = []

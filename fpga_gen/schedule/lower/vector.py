@@ -166,11 +166,9 @@ def lower_vector(
 def _params_block(params: EngineParams, mult: int, shift: int) -> np.ndarray:
     """One mode-1 parameter block with every column equal and no bias."""
     columns = (1, params.columns)
+    values = {"bias": 0, "mult": mult, "shift": shift}
     block = pack_params(
-        np.zeros(columns, np.int64),
-        np.full(columns, mult),
-        np.full(columns, shift),
-        params.param_granules(1),
+        {name: np.full(columns, value) for name, value in values.items()}, params.param_granules(1)
     )
     return block.reshape(-1)
 
