@@ -22,7 +22,7 @@ from fpga_gen.contract.isa import (
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.control.sequencer import Sequencer
 from fpga_gen.hardware.loader.loader_control import COMMAND
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 
 START_DELAY = 2  # cycles from the decision to start to the pulse
 UNITS = {Op.CONV: "walker", Op.POOL: "walker", Op.VECTOR: "vector"}

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
+from amaranth.lib import data
 
 from fpga_gen.contract.isa import (
     BLOCK,
@@ -17,11 +18,11 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.walk.walker import Walker
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 from rtl_tests.word_memory import header
 from tests.schedule.graphs import THREE_MODES
 
-SLOT_MINIMUM = 8
+SLOT_MINIMUM = SMALL.slot_minimum
 STAGED = 2  # complete weight slots the loader keeps ahead of the array
 FLAGS = ("first", "shift", "last", "switch", "pad", "pool", "mode", "double")
 
@@ -58,7 +59,7 @@ class Walk:
     blocks: list[dict[str, int]]
     taps: list[dict[str, int]]
 
-    def header(self, banks: int) -> int:
+    def header(self, banks: int) -> data.Const:
         names = ("pixel_step", "row_step", "out_base", "out_plane")
         codes = {name: pack_address(self.fields[name], banks) for name in names}
         return header(self.op, **{**self.fields, **codes})
@@ -183,24 +184,25 @@ class Watch:
 def monitor(dut: Walker, watch: Watch, free: list[int]):
     """Collects beats and tokens. `free`: drain_free of every cycle so far."""
     banks = dut.params.banks
-    controls = (dut.advance, dut.restore, dut.commit, dut.reinit, dut.row_end)
-    flags = [getattr(dut, f"beat_{name}") for name in FLAGS]
-    token = [getattr(dut, f"token_{name}") for name in Token.__dataclass_fields__]
+    beat, motion, token = dut.beat, dut.motion, dut.tiles.token
+    controls = (motion.advance, motion.restore, motion.commit, motion.reinit)
+    flags = [getattr(beat, name) for name in FLAGS]
 
     async def run(ctx) -> None:
         now = (0, 0, 0)  # tap offset and pixel group one cycle before the beat is visible
         since = SLOT_MINIMUM
         offered = given = 0
         while True:
-            _, _, valid, t, address, dy, dx, taken, head, accepted, *rest = await ctx.tick().sample(
-                dut.beat_valid, dut.beat_t, dut.beat_address, dut.beat_dy.as_signed(),
-                dut.beat_dx.as_signed(), dut.token_valid, dut.token_header, dut.token_ready,
-                *controls, *flags, *token,
+            _, _, valid, t, address, dy, dx, taken, payload, accepted, *rest = (
+                await ctx.tick().sample(
+                    beat.valid, beat.t, beat.address, motion.dy, motion.dx, token.valid,
+                    token.payload, token.ready, *controls, *flags,
+                )
             )  # fmt: skip
-            advance, restore, commit, reinit, _ = rest[:5]
+            advance, restore, commit, reinit = rest[:4]
             since += 1
             if valid:
-                values = dict(zip(FLAGS, rest[5 : 5 + len(FLAGS)], strict=True))
+                values = dict(zip(FLAGS, rest[4:], strict=True))
                 watch.beats.append(Beat(unpack_address(address, banks), *now, t, values))
                 if t == 0:
                     assert since >= SLOT_MINIMUM, "a weight slot was too short"
@@ -211,15 +213,15 @@ def monitor(dut: Walker, watch: Watch, free: list[int]):
                     if values["last"]:
                         assert free[-4], "the last slot began while the drain memory was in use"
             if taken:
-                values = rest[5 + len(FLAGS) :]
-                current = (head, *values)
+                current = payload.as_bits()
                 assert offered in (0, current), "a token changed before it was taken"
                 offered = current
                 if accepted:
-                    made = Token(**dict(zip(Token.__dataclass_fields__, values, strict=True)))
-                    base = unpack_address(made.base, banks)
-                    watch.tokens.append(Token(**{**vars(made), "base": base}))
-                    watch.headers.append(head)
+                    tile = payload.tile
+                    values = {name: tile[name] for name in tile.shape().members}
+                    values |= {"base": unpack_address(tile.base, banks), "pool": payload.pool}
+                    watch.tokens.append(Token(**values))
+                    watch.headers.append(payload.header.as_bits())
                     offered = 0
             now = (dy, dx, watch.position)
             if restore:
@@ -239,7 +241,7 @@ def monitor(dut: Walker, watch: Watch, free: list[int]):
 @pytest.mark.parametrize("params", [SMALL, THREE_MODES], ids=["two-modes", "three-modes"])
 def test_walks(params, pace):
     rng = random.Random(f"{params} {pace}")
-    dut = Walker(params, slot_minimum=SLOT_MINIMUM)
+    dut = Walker(params)
     walks = [random_walk(rng, params) for _ in range(10)]
     watch, free = Watch(params), [0]
     weights, drain = {
@@ -252,22 +254,22 @@ def test_walks(params, pace):
     async def memories(ctx) -> None:
         """Records come one cycle after their index; weights and drain at random moments."""
         while True:
-            ctx.set(dut.drain_free, rng.random() < drain)
-            ctx.set(dut.token_ready, rng.random() < drain)
-            ctx.set(dut.lanes_ready, rng.random() < 0.9)
+            ctx.set(dut.tiles.drain_free, rng.random() < drain)
+            ctx.set(dut.tiles.token.ready, rng.random() < drain)
+            ctx.set(dut.motion.ready, rng.random() < 0.9)
             ctx.set(dut.give_way, rng.random() < 0.1)
             # A beat becomes visible two cycles after its slot has begun.
             staged = watch.given - watch.begun < STAGED
             add = int(watch.given < owed and staged and rng.random() < weights)
             ctx.set(dut.credit_add, add)
             _, _, block, tap, open_ = await ctx.tick().sample(
-                dut.block_index, dut.tap_index, dut.drain_free
+                dut.blocks.index, dut.taps.index, dut.tiles.drain_free
             )
             free.append(open_)
             watch.given += add
             noise = rng.getrandbits(64)
-            for signal, table, index in ((dut.block, tables[0], block), (dut.tap, tables[1], tap)):
-                ctx.set(signal, table[index] if index < len(table) else noise)
+            for port, table, index in ((dut.blocks, tables[0], block), (dut.taps, tables[1], tap)):
+                ctx.set(port.record.as_value(), table[index] if index < len(table) else noise)
 
     async def bench(ctx) -> None:
         nonlocal owed
@@ -276,17 +278,17 @@ def test_walks(params, pace):
             code = walk.header(params.banks)
             beats, tokens, slots = nest(walk, params)
             owed += slots
-            ctx.set(dut.header, code)
-            ctx.set(dut.start, 1)
+            ctx.set(dut.issue.header, code)
+            ctx.set(dut.issue.start, 1)
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.issue.start, 0)
             assert ctx.get(dut.busy)
-            while ctx.get(dut.busy) or ctx.get(dut.token_valid):
+            while ctx.get(dut.busy) or ctx.get(dut.tiles.token.valid):
                 await ctx.tick()
             await ctx.tick()
             assert watch.beats == beats
             assert watch.tokens == tokens
-            assert watch.headers == [code] * len(tokens)
+            assert watch.headers == [code.as_bits()] * len(tokens)
             assert watch.position == 0
             assert watch.begun == watch.given == owed
             for seen in (watch.beats, watch.tokens, watch.headers):
@@ -300,7 +302,7 @@ def test_full_rate(asked):
     """With weights and drain in time a tile of T groups takes T cycles per slot, no gap but the one
     cycle between two slots that is asked for, here every `asked` cycles."""
     params, groups, taps = SMALL, 12, 5
-    dut = Walker(params, slot_minimum=SLOT_MINIMUM)
+    dut = Walker(params)
     walk = Walk(
         Op.CONV,
         {
@@ -318,27 +320,27 @@ def test_full_rate(asked):
 
     async def memories(ctx) -> None:
         while True:
-            _, _, tap, valid = await ctx.tick().sample(dut.tap_index, dut.beat_valid)
+            _, _, tap, valid = await ctx.tick().sample(dut.taps.index, dut.beat.valid)
             cycles.append(valid)
             pulse = bool(asked) and len(cycles) % asked == 0 and 50 < len(cycles) < 400
             ctx.set(dut.give_way, pulse)
             pulses.append(pulse)
-            ctx.set(dut.block, blocks[0])
-            ctx.set(dut.tap, records[min(tap, taps - 1)])
+            ctx.set(dut.blocks.record.as_value(), blocks[0])
+            ctx.set(dut.taps.record.as_value(), records[min(tap, taps - 1)])
 
     async def bench(ctx) -> None:
-        for name in ("lanes_ready", "drain_free", "token_ready"):
-            ctx.set(getattr(dut, name), 1)
-        ctx.set(dut.header, walk.header(params.banks))
-        ctx.set(dut.start, 1)
+        for port in (dut.motion.ready, dut.tiles.drain_free, dut.tiles.token.ready):
+            ctx.set(port, 1)
+        ctx.set(dut.issue.header, walk.header(params.banks))
+        ctx.set(dut.issue.start, 1)
         ctx.set(dut.credit_add, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.issue.start, 0)
         for _ in range(2):
             await ctx.tick()
         slots = 3  # staged so far; from now on one for every slot that begins
         while ctx.get(dut.busy):
-            ctx.set(dut.credit_add, int(ctx.get(dut.beat_switch) and slots < 2 * 4 * taps))
+            ctx.set(dut.credit_add, int(ctx.get(dut.beat.switch) and slots < 2 * 4 * taps))
             slots += ctx.get(dut.credit_add)
             await ctx.tick()
         await ctx.tick().repeat(2)
