@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.address import ADDRESS_BITS, unpack_address
 from fpga_gen.contract.isa import (
-    ADDRESS_BITS,
     ENTRY,
     ENTRY_BITS,
     MAX_SKIP,
@@ -16,8 +16,6 @@ from fpga_gen.contract.isa import (
     SOURCE,
     Op,
     VectorOp,
-    encode_fields,
-    unpack_address,
 )
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import SMALL, EngineParams
@@ -149,7 +147,7 @@ async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> No
             "plane": memory.code(source.plane),
             "low": memory.code(source.low),
         }
-        for k, word in enumerate(encode_fields(SOURCE, fields)):
+        for k, word in enumerate(SOURCE.encode(fields)):
             ctx.set(dut.source_index, index)
             ctx.set(dut.source_word, k)
             ctx.set(dut.write_data, word)
@@ -160,7 +158,7 @@ async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> No
         if table is None:
             continue
         entries = [
-            encode_fields(ENTRY, {"address": memory.code(a), "weight": int(w)})[0]
+            ENTRY.encode({"address": memory.code(a), "weight": int(w)})[0]
             for a, w in zip(*(t.reshape(-1) for t in table), strict=True)
         ]
         entries += [0] * (len(entries) % 2)

@@ -6,20 +6,14 @@ from collections import deque
 
 import numpy as np
 
-from fpga_gen.contract.isa import (
-    ADDRESS_BITS,
-    LAYOUTS,
-    Op,
-    encode_fields,
-    pack_address,
-    unpack_address,
-)
+from fpga_gen.contract.address import ADDRESS_BITS, pack_address, unpack_address
+from fpga_gen.contract.isa import LAYOUTS, Op
 from fpga_gen.contract.params import EngineParams
 
 
 def header(op: Op, **fields: int) -> int:
     """Header of an instruction as the units see it."""
-    words = encode_fields(LAYOUTS[op], {"op": int(op), **fields})
+    words = LAYOUTS[op].encode({"op": int(op), **fields})
     return sum(word << 64 * k for k, word in enumerate(words))
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fpga_gen.contract.isa import ConvInstruction
 from fpga_gen.contract.numerics import SP2_CODES
 from fpga_gen.contract.parameter_record import PARAM_BYTES, pack_records, unpack_records
 from fpga_gen.contract.params import GRANULE, EngineParams
@@ -35,22 +36,20 @@ def unpack_params(granules: np.ndarray, channels: int) -> dict[str, np.ndarray]:
     return unpack_records(raw.reshape(channels, PARAM_BYTES))
 
 
-def stream_slots(fields: dict[str, int]) -> int:
-    """Slots of an output-channel group of a CONV that the stream carries."""
-    return fields["slots"] - fields["repeats"]
-
-
-def slot_halves(fields: dict[str, int]) -> tuple[tuple[Half, int], ...]:
+def slot_halves(conv: ConvInstruction) -> tuple[tuple[Half, int], ...]:
     """(inputs carried, slots) of a CONV in the order of its stream; only what it has."""
-    ends = fields["half_from"], fields["high_from"], stream_slots(fields)
-    counts = ends[0], ends[1] - ends[0], ends[2] - ends[1]
+    counts = (
+        conv.half_from,
+        conv.high_from - conv.half_from,
+        conv.stream_slots - conv.high_from,
+    )
     return tuple((h, n) for h, n in zip(Half, counts, strict=True) if n)
 
 
-def group_subgroups(fields: dict[str, int], params: EngineParams, group: int) -> int:
+def group_subgroups(conv: ConvInstruction, params: EngineParams, group: int) -> int:
     """Column subgroups in the slots of an output-channel group of a CONV."""
-    last = group == fields["n_groups"] - 1
-    return fields["last_subgroups"] if last else params.subgroups // (fields["mode"] + 1)
+    last = group == conv.n_groups - 1
+    return conv.last_subgroups if last else params.subgroups // conv.array_mode
 
 
 def pack_slots(

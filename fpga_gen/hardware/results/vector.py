@@ -24,7 +24,6 @@ from fpga_gen.contract.isa import (
     SOURCE,
     Op,
     VectorOp,
-    words_of,
 )
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
@@ -33,7 +32,7 @@ from fpga_gen.hardware.common.config_view import Fields, header_fields
 from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for, tree
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 
-SOURCE_BITS = 64 * words_of(SOURCE)
+SOURCE_BITS = 64 * SOURCE.words
 TABLE_SHAPE = RamShape(64, MAX_TABLE // 2, "block")
 ADDRESS_STAGES = 5  # from the issue of a read to its address
 DRAIN_CYCLES = 17  # and the memory's latency: from the last read to its result
@@ -62,7 +61,7 @@ class VectorUnit(wiring.Component):
                 "start": In(1),
                 "busy": Out(1),
                 "source_index": In(range(MAX_SOURCES)),
-                "source_word": In(range(words_of(SOURCE))),
+                "source_word": In(range(SOURCE.words)),
                 "source_write": In(1),
                 "y_write": In(1),
                 "x_write": In(1),
