@@ -1,11 +1,12 @@
-"""A program is a sequence of 64-bit words. Every instruction is a header, some followed by tables.
-The classes below are the binary layout: their fields, in order, are the header's.
+"""A program is a sequence of 64-bit words: instructions up to the first END. An instruction is a
+header, some followed by tables; the fields, in order, are the binary layout.
 
 Instructions run in order. Results leave the array through the exit path while later instructions
 already run; `wait` = 1 holds an instruction until every earlier result is in memory. VECTOR, LOAD
-and END wait for that whatever their flag says. Within an instruction, and between two of which the
-later one does not wait, nothing may be read that the earlier one writes. Writes happen in order, so
-that a later one overtakes neither an earlier read nor an earlier write.
+and END wait for that whatever their flag says. An instruction that does not wait must not read
+bytes that an earlier one may still have to write, and none may write words that it reads itself.
+Writes happen in program order, so a later one overtakes neither an earlier read nor an earlier
+write.
 
 A STORE is handed to the store unit when that has read the words of the STORE before, and runs
 beside the instructions that follow: it begins when every earlier result is in memory, whatever its
@@ -161,7 +162,7 @@ class WalkInstruction(Instruction):
     out_low: int = address("of the result, from high to low bytes", word=True)
     groups_per_row: int = bits(13, "pixel groups of a row, in row mode")
     row_width: int = bits(13, "columns of the result")
-    lanes: int = bits(6, "pixels of a group: P of every mode's, or 1")
+    lanes: int = bits(6, "pixels of a group: m * P in mode m, or 1")
     repeats: int = bits(12, "last slots, whose weights are those of as many before them")
 
     in_h: int = bits(13, "height of the map that is read", word=True)
@@ -192,9 +193,10 @@ class WalkInstruction(Instruction):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvInstruction(WalkInstruction):
-    """Multiplies and accumulates along the walk; the first slot of a tile starts from 0. In mode m
-    lane l computes channels of its own pixel, CO/m of them in a group. A block with `shift` turns
-    sums of high bytes into those of the whole values, to which it adds the low bytes'.
+    """Multiplies stored bytes and accumulates along the walk; the first slot of a tile starts from
+    0. In mode m lane l computes channels of its own pixel, CO/m of them in a group. A block with
+    `shift` turns sums of high bytes into those of the whole values, to which it adds the low
+    bytes'; what the zeros of the formats contribute is in the bias.
 
     From the stream it takes, for every output-channel group: its parameters, then its slots once,
     although every tile uses them. Slots of index >= half_from carry the low half of the inputs,
@@ -224,7 +226,8 @@ class PoolInstruction(WalkInstruction):
 class VectorInstruction(Instruction):
     """For every block (plane), every output pixel: LINEAR: the sum over sources, y taps, x taps of
     wy * wx * value, or over sources of factor * value when `direct`. MUL: the product of two
-    sources, `direct` only. `direct`: no axis tables, source pixel = output pixel.
+    sources, `direct` only. `direct`: no axis tables, source pixel = output pixel. A value is the
+    stored one minus the zero of its format.
 
     `pair`: two neighbouring pixels per step (the last of an odd row alone). The x table holds two
     entries per step and tap; the second pixel's address counts words from the first's. From the

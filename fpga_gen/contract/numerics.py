@@ -55,7 +55,7 @@ def join16(high: np.ndarray, low: np.ndarray) -> np.ndarray:
 
 
 def requantise(acc, bias, mult, shift, zero: int, lo: int, hi: int) -> np.ndarray:
-    """stored = clip((total * mult + 2^(shift-1)) >> shift) + zero, lo, hi), total = acc + bias.
+    """stored = clip(((total * mult + 2^(shift-1)) >> shift) + zero, lo, hi), total = acc + bias.
 
     total is first made 27 bits wide: from shift 27 on, total >> 6 goes with shift - 6; below,
     total saturates. With a `mult` of full 16 bits (see `multiplier`) the former moves a result by

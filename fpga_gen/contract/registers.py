@@ -185,18 +185,6 @@ def constants() -> dict[str, int]:
     return out
 
 
-def c_header() -> str:
-    """The constants as a C header, names prefixed FPGA_GEN_."""
-    lines = [
-        "/* Generated from fpga_gen/contract/registers.py; offsets in bytes. */",
-        "#ifndef FPGA_GEN_REGISTERS_H",
-        "#define FPGA_GEN_REGISTERS_H",
-        "",
-    ]
-    lines += [f"#define FPGA_GEN_{name} 0x{value:X}u" for name, value in constants().items()]
-    return "\n".join([*lines, "", "#endif", ""])
-
-
 def markdown() -> str:
     """The register map as Markdown tables."""
     lines = [
