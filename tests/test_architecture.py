@@ -31,6 +31,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.schedule",),
     ("fpga_gen.sizing",),
     ("fpga_gen.hardware",),
+    ("fpga_gen.identity",),
     ("fpga_gen.simulate",),
     ("fpga_gen.report",),
     ("fpga_gen.deploy",),
