@@ -46,9 +46,10 @@ may write its words before the next STORE or END.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 
+WORD_BITS = 64  # of a program
 BANK_BITS = 6
 ROW_BITS = 14
 ADDRESS_BITS = BANK_BITS + ROW_BITS
@@ -104,7 +105,7 @@ def _layout(*words: str) -> tuple[Field, ...]:
             bits = abs(int(width))
             fields.append(Field(name, bits, lsb, index, width.startswith("-")))
             lsb += bits
-        assert lsb <= 64, f"word {index} has {lsb} bits"
+        assert lsb <= WORD_BITS, f"word {index} has {lsb} bits"
     return tuple(fields)
 
 
@@ -266,3 +267,46 @@ def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
             yield Instruction(op, fields)
         if op == Op.END:
             return
+
+
+# --- identity -------------------------------------------------------------------------------
+
+
+def _example(op: Op) -> list[int]:
+    """Words of an instruction with two records in each table; most fields differ."""
+
+    def numbered(layout: Sequence[Field], start: int) -> dict[str, int]:
+        return {f.name: (start + i) % (1 << (f.bits - f.signed)) for i, f in enumerate(layout)}
+
+    tables: dict[str, tuple[Field, ...]] = {}
+    if op in (Op.CONV, Op.POOL):
+        tables = {"blocks": BLOCK, "taps": TAP}
+    elif op == Op.VECTOR:
+        tables = {"sources": SOURCE, "y": ENTRY, "x": ENTRY}
+    records = {
+        name: (numbered(layout, 16 * n), numbered(layout, 16 * n + 8))
+        for n, (name, layout) in enumerate(tables.items(), 1)
+    }
+    return Instruction(op, numbered(LAYOUTS[op], 1), **records).encode()
+
+
+def describe() -> dict:
+    """All that programs and their readers must agree on, JSON-able: codes, fields and limits of the
+    tables, and examples of what is code."""
+    records = {"BLOCK": BLOCK, "TAP": TAP, "SOURCE": SOURCE, "ENTRY": ENTRY}
+    layouts = {op.name: layout for op, layout in LAYOUTS.items()} | records
+    return {
+        "widths": {"word": WORD_BITS, "bank": BANK_BITS, "row": ROW_BITS, "entry": ENTRY_BITS},
+        "limits": {
+            "blocks": MAX_BLOCKS,
+            "taps": MAX_TAPS,
+            "sources": MAX_SOURCES,
+            "table": MAX_TABLE,
+            "skip": MAX_SKIP,
+            "header_words": HEADER_WORDS,
+        },
+        "codes": {e.__name__: {i.name: int(i) for i in e} for e in (Op, Region, VectorOp)},
+        "layouts": {name: [asdict(f) for f in layout] for name, layout in layouts.items()},
+        "instructions": {op.name: [f"{word:016x}" for word in _example(op)] for op in Op},
+        "addresses": [pack_address(linear, 24) for linear in (1, 23, 24, 1000, -1, -25)],
+    }

@@ -9,10 +9,12 @@ out; of one input and subgroup the int8 columns, then the SP2 columns, LSB first
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import sha256
 
 import numpy as np
 
-from fpga_gen.contract.numerics import SP2_CODES
+from fpga_gen.contract import numerics, slot_layout
+from fpga_gen.contract.numerics import BIAS_BITS, MULT_BITS, SHIFT_BITS, SP2, SP2_CODES
 from fpga_gen.contract.params import GRANULE, PARAM_BITS, EngineParams
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
 
@@ -111,3 +113,78 @@ def unpack_slots(
         codes = np.packbits(sp2, axis=-1, bitorder="little")[..., 0]
         out[..., params.sub_dsp :] = _levels(params.sp2_code)[codes]
     return out.transpose(0, 2, 1, 3).reshape(slots, params.in_channels, -1)
+
+
+def conv_stream(
+    fields: dict[str, int],
+    params: EngineParams,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    mult: np.ndarray,
+    shift: np.ndarray,
+) -> np.ndarray:
+    """uint32 granules of a CONV: per group its parameters, then its slots.
+
+    weight: (channels, slots, CI); bias, mult, shift: (channels,). ValueError if a weight cannot be
+    coded.
+    """
+    mode, groups = fields["mode"] + 1, fields["n_groups"]
+    per_group = params.group_channels(mode)
+    tail = groups * per_group - len(weight)
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        return np.pad(values, (0, tail)).reshape(groups, per_group)
+
+    head = pack_params(padded(bias), padded(mult), padded(shift), params.param_granules(mode))
+    full = np.pad(weight, ((0, tail), (0, 0), (0, 0)))
+    full = full.reshape(groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
+    parts = []
+    for group in range(groups):
+        subgroups = group_subgroups(fields, params, group)
+        parts.append(head[group, : params.some_param_granules(subgroups)])
+        columns = full[group][..., : subgroups * params.sub_columns]
+        first = 0
+        for half, count in slot_halves(fields):
+            packed = pack_slots(columns[first : first + count], params, subgroups, half)
+            parts.append(packed.reshape(-1))
+            first += count
+    return np.concatenate(parts)
+
+
+# --- identity -------------------------------------------------------------------------------
+
+
+def _example(params: EngineParams, mode: int) -> np.ndarray:
+    """Stream of a CONV with a short last group, slots of every half and a repeated one."""
+    fields = {"mode": mode - 1, "n_groups": 2, "slots": 5, "repeats": 1, "half_from": 2,
+              "high_from": 3, "last_subgroups": 1}  # fmt: skip
+    channels, middle = params.group_channels(mode) + params.sub_columns, params.in_channels // 2
+    sp2 = np.array([params.column_kind(c) == SP2 for c in range(channels)])
+    count = np.arange(channels * 4 * params.in_channels).reshape(channels, 4, -1)
+    levels = params.sp2.levels
+    weight = np.where(sp2[:, None, None], levels[count * 5 % len(levels)], count * 37 % 255 - 127)
+    weight[:, 2, middle:] = 0
+    weight[:, 3, :middle] = 0
+    number = np.arange(channels)
+    parameters = 0x01234567 * (number % 5 - 2), 0x8421 + number, number % 64
+    return conv_stream(fields, params, weight.astype(np.int8), *parameters)
+
+
+def describe(params: EngineParams) -> dict:
+    """All that fixes the weight stream of an engine, JSON-able: its units, codes and slots, every
+    bit of a parameter record, and examples of the order of all that."""
+    bits = np.eye(BIAS_BITS + MULT_BITS + SHIFT_BITS, dtype=np.int64)
+    value = bits << np.r_[:BIAS_BITS, :MULT_BITS, :SHIFT_BITS]
+    ends = np.cumsum([BIAS_BITS, MULT_BITS])
+    records = pack_params(*(part.sum(1, keepdims=True) for part in np.split(value, ends, 1)), 2)
+    return {
+        "granule": GRANULE,
+        "stream_bits": params.stream_bits,
+        "columns": [params.subgroups, params.sub_dsp, params.sub_sp2, params.in_channels],
+        "sp2_code": params.sp2_code,
+        "numerics": numerics.describe(),
+        "parameters": [record.tobytes().hex() for record in records],
+        "parameter_granules": [params.some_param_granules(s + 1) for s in range(params.subgroups)],
+        "slots": slot_layout.describe(params),
+        "streams": {f"mode {m}": sha256(_example(params, m)).hexdigest() for m in params.modes},
+    }

@@ -9,7 +9,7 @@ import numpy as np
 from fpga_gen.contract.isa import MAX_BLOCKS, Instruction, Op, pack_address
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import Half
-from fpga_gen.contract.weight_stream import group_subgroups, pack_params, pack_slots, slot_halves
+from fpga_gen.contract.weight_stream import conv_stream
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QConv, QTensor
 from fpga_gen.schedule.cycles.timing import Timing
@@ -124,7 +124,7 @@ def lower_conv(
     check_accumulator(node, blocks, bias)
     plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix, out.period)
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(places[i])))
-    mult, shift = node.mult[order], node.shift[order]
+    tables = bias, node.mult[order], node.shift[order]
     room = (params.weight_words - timing.weight_margin) * params.stream_granules
     buffered = {m: room // params.slot_granules(m) for m in params.modes}
     lowered = []
@@ -162,7 +162,7 @@ def lower_conv(
                     taps=tuple(table.records),
                     layer=node.name,
                 ),
-                _stream(params, fields, weight, bias, mult, shift, (first, last), node.name),
+                _stream(params, fields, weight, tuple(v[first:last] for v in tables), node.name),
                 reads,
                 own_bytes(place),
                 final,
@@ -175,36 +175,11 @@ def _stream(
     params: EngineParams,
     fields: dict[str, int],
     weight: np.ndarray,
-    bias: np.ndarray,
-    mult: np.ndarray,
-    shift: np.ndarray,
-    window: tuple[int, int],
+    channels: tuple[np.ndarray, np.ndarray, np.ndarray],
     name: str,
 ) -> np.ndarray:
-    """Granules of one run: per group its parameters, then its slots."""
-    mode, groups = fields["mode"] + 1, fields["n_groups"]
-    per_group = params.group_channels(mode)
-    tail = groups * per_group - (window[1] - window[0])
-
-    def padded(values: np.ndarray) -> np.ndarray:
-        return np.pad(values[window[0] : window[1]], (0, tail)).reshape(groups, per_group)
-
-    head = pack_params(padded(bias), padded(mult), padded(shift), params.param_granules(mode))
-    full = np.pad(weight, ((0, tail), (0, 0), (0, 0)))
-    full = full.reshape(groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
-    parts = []
-    for group in range(groups):
-        subgroups = group_subgroups(fields, params, group)
-        parts.append(head[group, : params.some_param_granules(subgroups)])
-        columns = full[group][..., : subgroups * params.sub_columns]
-        first = 0
-        for half, count in slot_halves(fields):
-            try:
-                packed = pack_slots(columns[first : first + count], params, subgroups, half)
-            except ValueError as error:
-                raise ScheduleError(
-                    f"layer '{name}': {error}: quantise it for this engine"
-                ) from error
-            parts.append(packed.reshape(-1))
-            first += count
-    return np.concatenate(parts)
+    """Granules of one run; ScheduleError names the layer if a weight is none of the engine's."""
+    try:
+        return conv_stream(fields, params, weight, *channels)
+    except ValueError as error:
+        raise ScheduleError(f"layer '{name}': {error}: quantise it for this engine") from error
