@@ -23,6 +23,7 @@ DONE, BUSY, ERROR, DRAINING = (
 )
 IRQ_ENABLE = R["CONTROL_IRQ_ENABLE_MASK"]
 SHORT = "unsigned_input"  # a pool and a convolution
+HASH = 0x0123_4567_5EED_F00D
 assert SMALL.ports == 1
 
 
@@ -107,7 +108,8 @@ def fetches(net: Network) -> list[tuple[int, int]]:
 async def identity_and_three_networks(system):
     assert await system.read("ID") == R["MAGIC"]
     assert await system.read("VERSION") == R["INTERFACE_VERSION"]
-    assert await system.read("HASH") == 0x5EED_F00D
+    assert await system.read("HASH_LO") == HASH & 0xFFFF_FFFF
+    assert await system.read("HASH_HI") == HASH >> 32
     assert await system.read("CONFIG") == SMALL.ports
     for name, pause in ((SHORT, 0.0), ("wide_terms", 0.2), ("elementwise", 0.5), (SHORT, 0.8)):
         system.back_pressure(pause)

@@ -193,6 +193,28 @@ class Record:
         return cls(**values)
 
 
+def describe(record: type[Record]) -> dict:
+    """All that fixes the binary form of a record and its tables, JSON-able: fields, tables, and the
+    words of an example. Texts do not count."""
+
+    def numbered(kind: type[Record], start: int) -> dict[str, int]:
+        free = {f.name for f in fields(kind) if f.init}
+        named = enumerate(f for f in kind.layout() if f.name in free)
+        return {f.name: (start + i) % (1 << (f.bits - f.signed)) for i, f in named}
+
+    tables = {
+        t.name: [t.record(**numbered(t.record, 16 * n)), t.record(**numbered(t.record, 16 * n + 8))]
+        for n, t in enumerate(tables_of(record), 1)
+    }
+    example = record(**numbered(record, 1), **tables)
+    return {
+        "fields": [[f.name, f.word, f.lsb, f.bits, f.signed] for f in record.layout()],
+        "tables": [[t.name, t.record.__name__, t.count, t.unless] for t in tables_of(record)],
+        "per_word": record.PER_WORD,
+        "example": [f"{word:016x}" for word in example.encode()],
+    }
+
+
 def _join(records: Sequence[Record], per_word: int) -> list[int]:
     """Words of the records of a table."""
     words = [word for record in records for word in record.encode()]

@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
+from fpga_gen.contract import fields
 from fpga_gen.contract.address import ADDRESS_BITS as ADDRESS_BITS
 from fpga_gen.contract.address import BANK_BITS as BANK_BITS
 from fpga_gen.contract.address import ROW_BITS as ROW_BITS
-from fpga_gen.contract.address import address
+from fpga_gen.contract.address import address, pack_address
 from fpga_gen.contract.fields import (
     WORD_BITS,
     Field,
@@ -333,3 +334,20 @@ def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
         yield instruction
         if isinstance(instruction, EndInstruction):
             return
+
+
+def describe() -> dict:
+    """All that programs and their readers must agree on, JSON-able: codes, fields and limits of the
+    tables, and examples of what is code."""
+    records = (BlockRecord, TapRecord, SourceRecord, AxisEntry)
+    return {
+        "limits": [MAX_SOURCES, MAX_TABLE, MAX_SKIP, MAX_READ_STRIDE],
+        "codes": {e.__name__: {i.name: int(i) for i in e} for e in (Op, Region, VectorOp)},
+        "order": {
+            op.name: [kind.ALONE, kind.AFTER_STORE, kind.DECODED]
+            for op, kind in INSTRUCTIONS.items()
+        },
+        "instructions": {op.name: fields.describe(kind) for op, kind in INSTRUCTIONS.items()},
+        "records": {record.__name__: fields.describe(record) for record in records},
+        "addresses": [pack_address(linear, 24) for linear in (1, 23, 24, 1000, -1, -25)],
+    }

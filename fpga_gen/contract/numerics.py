@@ -6,7 +6,7 @@ arithmetic from here. Source of SP2: Chang et al., "Mix and Match" (arXiv 2012.0
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -203,3 +203,28 @@ SCHEMES = {
 def all_codes(code: Sp2Code) -> list[tuple[int, int]]:
     """Every (code word, level) pair, for exhaustive tests."""
     return [(word, code.decode(word)) for word in range(1 << code.bits)]
+
+
+def describe() -> dict:
+    """The formats and codes of stored maps, weights and parameters, JSON-able."""
+    sums = np.array([0, 5, -5, 1 << 25, -(1 << 25), (1 << 31) - 1, -(1 << 31)])
+    shifts = np.array([[0], [1], [DROP_SHIFT - 1], [DROP_SHIFT], [DROP_SHIFT + DROP_BITS + 1]])
+    results = requantise(sums, 1, 0xC001, shifts, -128, -(1 << 60), 1 << 60)
+    return {
+        "bits": {
+            "multiplier": MULT_BITS,
+            "shift": SHIFT_BITS,
+            "bias": BIAS_BITS,
+            "accumulator": ACC_BITS,
+            "total": TOTAL_BITS,
+        },
+        "dropped": [DROP_SHIFT, DROP_BITS],
+        "requantised": results.tolist(),
+        "formats": [asdict(f) for f in FORMATS.values()],
+        "int8": [int(INT8_LEVELS[0]), int(INT8_LEVELS[-1])],
+        "column_kinds": {"DSP": DSP, "SP2": SP2},
+        "sp2_codes": {
+            name: {"levels": all_codes(code), "words": sorted(code.table.items())}
+            for name, code in SP2_CODES.items()
+        },
+    }

@@ -12,7 +12,7 @@ from fpga_gen.contract.isa import MAX_BLOCKS, ConvInstruction, limit
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import BlockRecord
 from fpga_gen.contract.slot_layout import Half
-from fpga_gen.contract.weight_stream import group_subgroups, pack_params, pack_slots, slot_halves
+from fpga_gen.contract.weight_stream import conv_stream
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QConv
 from fpga_gen.schedule.lower.conv_blocks import (
@@ -182,30 +182,10 @@ def _stream(
     weight: np.ndarray,
     parameters: dict[str, np.ndarray],
 ) -> np.ndarray:
-    """Granules of one run: per group its parameters, then its slots. weight: int8 (channels, slots,
-    CI); parameters: by name, each (channels,)."""
-    per_group = params.group_channels(conv.array_mode)
-    tail = conv.n_groups * per_group - conv.channels
-    padded = {
-        name: np.pad(values, (0, tail)).reshape(conv.n_groups, per_group)
-        for name, values in parameters.items()
-    }
-    head = pack_params(padded, params.param_granules(conv.array_mode))
-    full = np.pad(weight, ((0, tail), (0, 0), (0, 0)))
-    full = full.reshape(conv.n_groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
-    parts = []
-    for group in range(conv.n_groups):
-        subgroups = group_subgroups(conv, params, group)
-        parts.append(head[group, : params.some_param_granules(subgroups)])
-        columns = full[group][..., : subgroups * params.sub_columns]
-        first = 0
-        for half, count in slot_halves(conv):
-            try:
-                packed = pack_slots(columns[first : first + count], params, subgroups, half)
-            except ValueError as error:
-                raise ScheduleError(
-                    f"layer '{conv.layer}': {error}: quantise it for this engine"
-                ) from error
-            parts.append(packed.reshape(-1))
-            first += count
-    return np.concatenate(parts)
+    """Granules of one run; ScheduleError names the layer if a weight is none of the engine's."""
+    try:
+        return conv_stream(conv, params, weight, parameters)
+    except ValueError as error:
+        raise ScheduleError(
+            f"layer '{conv.layer}': {error}: quantise it for this engine"
+        ) from error
