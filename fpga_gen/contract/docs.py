@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fpga_gen.contract import (
     address,
+    epilogue,
     isa,
     numerics,
     parameter_record,
@@ -95,10 +96,12 @@ def _numbers() -> list[str]:
         "## Numbers",
         prose(numerics.Format),
         formats,
-        "Requantisation of a sum:",
+        "### Requantisation",
         prose(numerics.requantise, 2),
         f"Sums have {numerics.ACC_BITS} bits, multipliers {numerics.MULT_BITS}, "
         f"shifts {numerics.SHIFT_BITS}.",
+        "### Epilogue",
+        prose(epilogue),
         "### SP2 codes",
         prose(numerics.Sp2Code),
         codes,

@@ -18,7 +18,6 @@ from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
 from fpga_gen.quant.imported import ImportLog, import_scales
-from fpga_gen.quant.interpreter import value_bound
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
@@ -36,7 +35,7 @@ from fpga_gen.quant.layer import (
     exact_multiplier,
     fold,
     quantise_conv,
-    stored_clip,
+    stored_epilogue,
 )
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
@@ -268,11 +267,11 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.dilation, node.onnx_name,
         )  # fmt: skip
     assert isinstance(node, Resample | Add | Mul)
-    lo, hi = stored_clip(node.clip, out.scale, out.format)
+    epilogue = stored_epilogue(node.clip, out)
     match node:
         case Resample():
             source = tensors[node.input]
-            reach = value_bound(source)
+            reach = source.format.reach
             for table in (node.y, node.x):
                 reach *= max(sum(abs(w) for w in row) for row in table.weights)
             if reach >= ACC_LIMIT:
@@ -283,19 +282,19 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             per_unit = source.scale / (node.y.denominator * node.x.denominator)
             mult, shift = exact_multiplier(per_unit / out.scale, node.name)
             return QResample(
-                node.name, node.input, node.output, node.y, node.x, mult, shift, lo, hi,
+                node.name, node.input, node.output, node.y, node.x, mult, shift, epilogue,
                 node.onnx_name,
             )  # fmt: skip
         case Add():
             factors, unit = add_factors([tensors[i] for i in node.inputs])
             mult, shift = exact_multiplier(unit / out.scale, node.name)
             return QAdd(
-                node.name, node.inputs, factors, node.output, mult, shift, lo, hi, node.onnx_name
+                node.name, node.inputs, factors, node.output, mult, shift, epilogue, node.onnx_name
             )
         case Mul():
             a, b = (tensors[i] for i in node.inputs)
             mult, shift = exact_multiplier(a.scale * b.scale / out.scale, node.name)
-            return QMul(node.name, node.inputs, node.output, mult, shift, lo, hi, node.onnx_name)
+            return QMul(node.name, node.inputs, node.output, mult, shift, epilogue, node.onnx_name)
 
 
 def add_factors(inputs: Sequence[QTensor]) -> tuple[tuple[int, ...], float]:
@@ -303,7 +302,7 @@ def add_factors(inputs: Sequence[QTensor]) -> tuple[tuple[int, ...], float]:
 
     The unit is the smallest for which factors are signed 16 bit and the sum stays below 2^31.
     """
-    bounds = [value_bound(t) for t in inputs]
+    bounds = [t.format.reach for t in inputs]
     reach = sum(t.scale * b for t, b in zip(inputs, bounds, strict=True))
     unit = max(max(t.scale for t in inputs) / FACTOR_LIMIT, reach / (ACC_LIMIT - 1 - sum(bounds)))
     return tuple(min(FACTOR_LIMIT, round(t.scale / unit)) for t in inputs), unit

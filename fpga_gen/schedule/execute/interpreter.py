@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpga_gen.contract.address import unpack_address
+from fpga_gen.contract.epilogue import Epilogue, Writer, finish
 from fpga_gen.contract.isa import (
     ConvInstruction,
     EndInstruction,
@@ -28,7 +29,7 @@ from fpga_gen.contract.isa import (
     VectorInstruction,
     decode_program,
 )
-from fpga_gen.contract.numerics import requantise, split16
+from fpga_gen.contract.numerics import split16
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import (
     BEAT_BYTES,
@@ -190,12 +191,11 @@ class _Engine:
         walk = Walk.of(i, self.params)
         self._check_conv(i)
         weight, parameters = self._take_weights(i)
+        epilogue = _epilogue(i)
         self.memory.begin_instruction()
         stored = np.empty((len(walk.out), i.channels), np.int16)
         for part, sums in conv_sums(i, walk, weight, self.memory, self.params):
-            stored[part] = requantise(
-                sums, **parameters, zero=-128 if i.zero else 0, lo=i.lo, hi=i.hi
-            )
+            stored[part] = finish(sums, epilogue, **parameters)
         self._write_result(i, self.address(i.out_base) + walk.out, stored, i.byte_offset)
 
     def _pool(self, i: PoolInstruction) -> None:
@@ -213,17 +213,12 @@ class _Engine:
         p = self.params
         block = unpack_params(self.stream.take_granules(p.param_granules(1)), p.columns)
         parameters = {name: values[: p.in_channels] for name, values in block.items()}
+        epilogue = _epilogue(i)
         self.memory.begin_instruction()
         plane = self.address(i.out_plane)
         index = self.address(i.out_base) + np.arange(i.out_h * i.out_w)
         results = [
-            requantise(
-                vector_sums(i, block, self.memory, p),
-                **parameters,
-                zero=-128 if i.zero else 0,
-                lo=i.lo,
-                hi=i.hi,
-            )
+            finish(vector_sums(i, block, self.memory, p), epilogue, **parameters)
             for block in range(i.n_blocks)
         ]
         for block, values in enumerate(results):
@@ -235,6 +230,13 @@ class _Engine:
         if len(raw) % BEAT_BYTES or start + len(raw) > len(self.output):
             raise ProgramError(f"STORE of {len(raw)} bytes at {start} leaves the output region")
         self.output[start : start + len(raw)] = raw
+
+
+def _epilogue(i: Writer) -> Epilogue:
+    try:
+        return Epilogue.of(i)
+    except ValueError as error:
+        raise ProgramError(f"{i.op.name}: {error}") from error
 
 
 def run_program(

@@ -90,7 +90,7 @@ def _instruction(
     rows = work.geometry.rows
     walk = walking(ConvInstruction, params, work.geometry, run.mode, node.name, tile_limit)
     return replace(
-        writing(walk, params, context.tensors[node.output], place, (plane, rows[0])),
+        writing(walk, params, node.epilogue, place, (plane, rows[0])),
         n_blocks=len(records),
         n_taps=len(table.records),
         n_groups=run.groups,
@@ -101,8 +101,6 @@ def _instruction(
         last_subgroups=-(-last_group // params.sub_columns),
         channels=run.channels,
         byte_offset=byte % params.in_channels,
-        lo=node.lo,
-        hi=node.hi,
         blocks=tuple(records),
         taps=tuple(table.records),
     )

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 
 from fpga_gen.contract.address import pack_address
-from fpga_gen.contract.isa import (
-    ConvInstruction,
-    Instruction,
-    PoolInstruction,
-    VectorInstruction,
-)
+from fpga_gen.contract.epilogue import Epilogue, Writer
+from fpga_gen.contract.isa import Instruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.schedule.cycles.timing import Timing
@@ -22,7 +17,6 @@ from fpga_gen.schedule.lower.placement import Placement
 Span = tuple[int, int, int]  # words [first, end) of the feature-map memory, bits of their bytes
 WHOLE = -1  # all bytes of a word
 NO_STREAM = np.zeros(0, np.uint32)
-Writer = TypeVar("Writer", ConvInstruction, PoolInstruction, VectorInstruction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +79,15 @@ def own_bytes(placement: Placement) -> tuple[Span, ...]:
 def writing(
     instruction: Writer,
     params: EngineParams,
-    tensor: QTensor,
+    epilogue: Epilogue,
     place: Placement,
     at: tuple[int, int],
 ) -> Writer:
     """The instruction with the fields of its result map, from (plane, row) `at` on."""
+    assert (place.layout.low != 0) == (epilogue.format.bits == 16)
     return replace(
-        instruction,
+        epilogue.into(instruction),
         out_base=pack_address(place.address(*at), params.banks),
         out_plane=pack_address(place.layout.plane, params.banks),
         out_low=pack_address(place.layout.low, params.banks),
-        out16=1 if place.layout.low else 0,
-        zero=1 if tensor.format.zero else 0,
     )

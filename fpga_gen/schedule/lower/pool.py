@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fpga_gen.contract.address import pack_address
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.isa import MAX_BLOCKS, PoolInstruction
+from fpga_gen.contract.numerics import I8
 from fpga_gen.contract.records import BlockRecord
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QMaxPool
 from fpga_gen.schedule.lower.lowered import NO_STREAM, Context, Lowered, whole_words, writing
 from fpga_gen.schedule.lower.walk import Geometry, TapTable, live_taps, walking
+
+PASS = Epilogue.whole(I8)  # stored bytes pass unchanged
 
 
 def lower_pool(node: QMaxPool, context: Context) -> list[Lowered]:
@@ -42,15 +46,12 @@ def lower_pool(node: QMaxPool, context: Context) -> list[Lowered]:
     )
     instruction = walking(PoolInstruction, params, geometry, 1, node.name)
     instruction = replace(
-        writing(instruction, params, out, place, (0, rows[0])),
-        zero=0,  # stored bytes pass unchanged
+        writing(instruction, params, PASS, place, (0, rows[0])),
         n_blocks=planes,
         n_taps=len(table.records),
         n_groups=planes,
         slots=count,
         channels=planes * params.in_channels,
-        lo=out.format.lo,
-        hi=out.format.hi,
         blocks=blocks,
         taps=tuple(table.records),
     )

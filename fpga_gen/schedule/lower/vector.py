@@ -116,12 +116,10 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
     lowered = []
     for row, instruction in _windows(node, out, places[node.inputs[0]].layout.width, params):
         instruction = replace(
-            writing(instruction, params, out, place, (0, row)),
+            writing(instruction, params, node.epilogue, place, (0, row)),
             function=int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
             n_blocks=place.layout.planes,
             n_sources=len(sources),
-            lo=node.lo,
-            hi=node.hi,
             sources=sources,
         )
         lowered.append(Lowered(instruction, stream, reads, whole_words(place)))
@@ -182,8 +180,7 @@ def _params_block(params: EngineParams, mult: int, shift: int) -> np.ndarray:
 
 def _check_bound(node: VectorNode, inputs: list[QTensor], factors: tuple[int, ...]) -> None:
     """The accumulator must hold the largest sum or product."""
-    formats = [t.format for t in inputs]
-    bounds = [max(abs(f.lo - f.zero), abs(f.hi - f.zero)) for f in formats]
+    bounds = [t.format.reach for t in inputs]
     if isinstance(node, QMul):
         worst = bounds[0] * bounds[1]
     else:
