@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen import __version__
 from fpga_gen.boards import Board
 from fpga_gen.builddir.artifacts import check_target, sha256, to_json, write_build
 from fpga_gen.builddir.config import MAX_CALIBRATION_IMAGES, BuildConfig
@@ -25,6 +24,7 @@ from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Conv, Graph, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.identity import Identity, seal
 from fpga_gen.images import NORMALISATIONS, find_pictures, read_input, spread
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.options import QuantOptions
@@ -66,6 +66,7 @@ class Flow:
     schedule: Schedule = field(init=False)
     report: Report = field(init=False)
     verilog: dict[str, str] = field(init=False)
+    identity: Identity = field(init=False)
     vivado: dict[str, bytes] = field(init=False)
 
 
@@ -159,10 +160,11 @@ def make_report(flow: Flow) -> None:
 
 
 def generate_rtl(flow: Flow) -> None:
-    """EngineParams -> Verilog; its resources are known if it is one of the mapped engines."""
+    """EngineParams -> Verilog with its design hash; its resources are known if it is one of the
+    mapped engines."""
     from fpga_gen.hardware.top import generate_verilog  # amaranth: an estimate does without
 
-    flow.verilog = generate_verilog(flow.params, design_hash(flow.params))
+    flow.verilog, flow.identity = seal(generate_verilog(flow.params), flow.params)
     if known := known_design(flow.verilog):
         resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
         flow.report = replace(flow.report, resources=resources, timing=known[1])
@@ -230,17 +232,6 @@ def estimate(config: BuildConfig, progress: Progress | None = None) -> Flow:
 # --- helpers --------------------------------------------------------------------------------
 
 
-def design_hash(params: EngineParams) -> int:
-    """64-bit identity of the generated hardware, readable in its HASH register: a program runs
-    only on the engine it was compiled for."""
-    facts = {
-        "parameters": params.to_dict(),
-        "registers": INTERFACE_VERSION,
-        "version": __version__,
-    }
-    return int(sha256(to_json(facts))[:16], 16)
-
-
 def quant_graph_bytes(qgraph: QuantGraph) -> bytes:
     """The quantised network as the content of quantised.npz."""
     with tempfile.TemporaryDirectory(prefix="fpga-gen-") as folder:
@@ -259,6 +250,7 @@ def manifest_facts(flow: Flow) -> dict:
         "clock_mhz": flow.clock_mhz,
         "memory_bytes_per_cycle": flow.memory_rate,
         "parameters": flow.params.to_dict(),
-        "design_hash": f"{design_hash(flow.params):016x}",
+        "design_hash": f"{flow.identity.design_hash:016x}",
+        "identity": flow.identity.to_dict(),
         "register_map": INTERFACE_VERSION,
     }

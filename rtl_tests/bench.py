@@ -58,6 +58,6 @@ def collector(stream, got: list, rng: random.Random, gap: float = 0.3):
 
     async def run(ctx) -> None:
         while True:
-            got += await receive(ctx, stream, 1, rng, gap)
+            got.extend(await receive(ctx, stream, 1, rng, gap))
 
     return run

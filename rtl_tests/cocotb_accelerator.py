@@ -23,6 +23,7 @@ DONE, BUSY, ERROR, DRAINING = (
 )
 IRQ_ENABLE = R["CONTROL_IRQ_ENABLE_MASK"]
 SHORT = "unsigned_input"  # a pool and a convolution
+HASH = 0x0123_4567_5EED_F00D
 assert SMALL.ports == 1
 
 
@@ -99,15 +100,16 @@ case = case_of(System)
 def fetches(net: Network) -> list[tuple[int, int]]:
     """(first byte, bytes) in memory of every FETCH."""
     bases = {1: WEIGHTS, 2: INPUT}
-    fields = [i.fields for i in net.schedule.instructions if i.op == Op.FETCH]
-    return [(bases[f["region"]] + f.get("offset", 0) * BYTES, f["words"] * BYTES) for f in fields]
+    fetched = [i for i in net.schedule.instructions if i.op == Op.FETCH]
+    return [(bases[i.region] + i.offset * BYTES, i.words * BYTES) for i in fetched]
 
 
 @case
 async def identity_and_three_networks(system):
     assert await system.read("ID") == R["MAGIC"]
     assert await system.read("VERSION") == R["INTERFACE_VERSION"]
-    assert await system.read("HASH") == 0x5EED_F00D
+    assert await system.read("HASH_LO") == HASH & 0xFFFF_FFFF
+    assert await system.read("HASH_HI") == HASH >> 32
     assert await system.read("CONFIG") == SMALL.ports
     for name, pause in ((SHORT, 0.0), ("wide_terms", 0.2), ("elementwise", 0.5), (SHORT, 0.8)):
         system.back_pressure(pause)
@@ -144,10 +146,9 @@ async def layer_log(system):
     assert 0 < log[0]
     assert log[-1] < await system.read("CYCLES")
     busy, pool = await system.read("BUSY"), network(SHORT).schedule.instructions
-    conv = next(i.fields for i in pool if i.op == Op.CONV)
-    tiles, long_tiles = conv["n_tiles"], conv["long_tiles"]
-    groups = long_tiles * conv["tile_groups"] + (tiles - long_tiles) * (conv["tile_groups"] - 1)
-    assert busy == conv["n_groups"] * conv["slots"] * groups
+    conv = next(i for i in pool if i.op == Op.CONV)
+    groups = conv.n_tiles * (conv.tile_groups - 1) + conv.long_tiles
+    assert busy == conv.n_groups * conv.slots * groups
 
 
 @case
@@ -177,10 +178,8 @@ async def windows(system):
     """The last beat of the input, then of the output, lies outside."""
     net = network(SHORT)
     read_end = max(base + length for base, length in fetches(net))
-    stores = [i.fields for i in net.schedule.instructions if i.op == Op.STORE]
-    write_end = OUTPUT + max(
-        f.get("offset", 0) * BYTES + f["words"] * SMALL.in_channels for f in stores
-    )
+    stores = [i for i in net.schedule.instructions if i.op == Op.STORE]
+    write_end = OUTPUT + max(i.offset * BYTES + i.words * SMALL.in_channels for i in stores)
     for name, limit, info in (
         ("WINDOW0_LIMIT_LO", read_end - BYTES, 0),
         ("WINDOW1_LIMIT_LO", write_end - BYTES, 15),

@@ -12,6 +12,7 @@ PORTS = 2
 PROGRAM, WEIGHTS, INPUT, OUTPUT = 0x11000, 0x20000, 0x30000, 0x50000
 WINDOW0, WINDOW1 = (0x10000, 0x40000), (0x50000, 0x60000)
 PROGRAM_WORDS = 6
+HASH = 0x1234_5678_CAFE_F00D
 
 
 def fetch(region: int, offset: int, words: int) -> int:
@@ -36,6 +37,7 @@ class System(Driven):
             0.3,
             reads=whole,
             writes=whole,
+            design_hash=HASH,
             fetch__valid=0,
             words__ready=0,
             store__valid=0,
@@ -137,7 +139,8 @@ case = case_of(System)
 async def identity(system):
     assert await system.read("ID") == R["MAGIC"]
     assert await system.read("VERSION") == R["INTERFACE_VERSION"]
-    assert await system.read("HASH") == 0xCAFE_F00D
+    assert await system.read("HASH_LO") == HASH & 0xFFFF_FFFF
+    assert await system.read("HASH_HI") == HASH >> 32
     assert await system.read("CONFIG") == PORTS
     assert await system.read("STATUS") == 0
 

@@ -54,10 +54,10 @@ def compile_network(example: Example, params: EngineParams) -> Network:
     return Network(example, schedule, frame)
 
 
-def write_verilog(params: EngineParams, folder: Path, design_hash: int = 0) -> Path:
+def write_verilog(params: EngineParams, folder: Path) -> Path:
     """The generated files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in generate_verilog(params, design_hash).items():
+    for name, text in generate_verilog(params).items():
         (folder / name).write_text(text)
     return folder
 

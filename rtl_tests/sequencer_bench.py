@@ -6,20 +6,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from fpga_gen.contract.isa import (
-    BLOCK,
-    ENTRY,
-    LAYOUTS,
-    MAX_SOURCES,
-    SOURCE,
-    TAP,
-    Field,
-    Instruction,
-    Op,
-    encode_fields,
-    words_of,
-)
+from fpga_gen.contract.fields import Record
+from fpga_gen.contract.isa import INSTRUCTIONS, LAYOUTS, MAX_SOURCES, Instruction, Op
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
 from fpga_gen.hardware.control.sequencer import Sequencer
 from fpga_gen.hardware.loader.loader_control import COMMAND
 from rtl_tests.bench import simulate
@@ -29,18 +19,14 @@ UNITS = {Op.CONV: "walker", Op.POOL: "walker", Op.VECTOR: "vector"}
 UNITS |= {Op.LOAD: "load", Op.STORE: "store"}
 
 
-def noise(rng: random.Random, layout: tuple[Field, ...], **fixed: int) -> dict[str, int]:
+def noise(rng: random.Random, record: type[Record], **fixed: int) -> dict[str, int]:
     """Random values of all fields but the opcode."""
-    values = {}
-    for f in layout:
-        low, high = (-(1 << f.bits - 1), 1 << f.bits - 1) if f.signed else (0, 1 << f.bits)
-        values[f.name] = rng.randrange(low, high)
-    values.pop("op", None)
+    values = {f.name: rng.choice(f.values) for f in record.layout() if f.name != "op"}
     return {**values, **fixed}
 
 
 def random_instruction(rng: random.Random, op: Op) -> Instruction:
-    wait = rng.randint(0, 1)
+    wait, kind = rng.randint(0, 1), INSTRUCTIONS[op]
     if op in (Op.CONV, Op.POOL):
         blocks, taps = rng.randint(1, 5), rng.randint(1, 7)
         return walk(rng, op, blocks, taps, wait)
@@ -49,35 +35,34 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
         sizes = {name: rng.randint(1, 5) for name in ("out_h", "out_w", "y_taps", "x_taps")}
         words = {name: 0 if direct else rng.randint(1, 9) for name in ("y_words", "x_words")}
         fields = noise(
-            rng, LAYOUTS[op], wait=wait, direct=direct, n_sources=n_sources,
+            rng, kind, wait=wait, direct=direct, n_sources=n_sources,
             n_blocks=rng.randint(1, 9), **sizes, **words,
         )  # fmt: skip
         y, x = (
-            tuple(noise(rng, ENTRY) for _ in range(2 * words[name]))
+            tuple(AxisEntry(**noise(rng, AxisEntry)) for _ in range(2 * words[name]))
             for name in ("y_words", "x_words")
         )
-        sources = tuple(noise(rng, SOURCE) for _ in range(n_sources))
-        return Instruction(op, fields, sources=sources, y=y, x=x)
-    return Instruction(op, noise(rng, LAYOUTS[op], wait=wait))
+        sources = tuple(SourceRecord(**noise(rng, SourceRecord)) for _ in range(n_sources))
+        return kind(**fields, sources=sources, y=y, x=x)
+    return kind(**noise(rng, kind, wait=wait))
 
 
 def walk(rng: random.Random, op: Op, blocks: int, taps: int, wait: int) -> Instruction:
     fields = noise(
-        rng, LAYOUTS[op], wait=wait, n_blocks=blocks, n_taps=taps, tile_groups=rng.randint(1, 16),
-        mode=rng.randint(0, 1), n_tiles=rng.randint(1, 99), n_groups=rng.randint(1, 99),
-        lanes=rng.randint(1, 4),
+        rng, INSTRUCTIONS[op], wait=wait, n_blocks=blocks, n_taps=taps,
+        tile_groups=rng.randint(1, 16), mode=rng.randint(0, 1), n_tiles=rng.randint(1, 99),
+        n_groups=rng.randint(1, 99), lanes=rng.randint(1, 4),
     )  # fmt: skip
-    return Instruction(
-        op,
-        fields,
-        blocks=tuple(noise(rng, BLOCK) for _ in range(blocks)),
-        taps=tuple(noise(rng, TAP) for _ in range(taps)),
+    return INSTRUCTIONS[op](
+        **fields,
+        blocks=tuple(BlockRecord(**noise(rng, BlockRecord)) for _ in range(blocks)),
+        taps=tuple(TapRecord(**noise(rng, TapRecord)) for _ in range(taps)),
     )
 
 
 def as_word(i: Instruction) -> int:
     """Header words as one number."""
-    words = encode_fields(LAYOUTS[i.op], {**i.fields, "op": int(i.op)})
+    words = i.encode()[: LAYOUTS[i.op].words]
     return sum(word << 64 * k for k, word in enumerate(words))
 
 
@@ -166,9 +151,9 @@ class Bench:
             self.cycle += 1
             if asked:
                 current = self.started[-1]
-                layout, record = (BLOCK, current.blocks) if asked[0] == 0 else (TAP, current.taps)
+                records = (current.blocks, current.taps)[asked[0]]
                 word = ctx.get((dut.block, dut.tap)[asked[0]])
-                assert word == encode_fields(layout, record[asked[1]])[0]
+                assert [word] == records[asked[1]].encode()
                 reads.remove(asked)
             if command_valid and ready[0]:
                 self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
@@ -211,21 +196,21 @@ class Bench:
 
     def _check_start(self, i: Instruction, name: str, header: int, before: tuple) -> None:
         assert name == UNITS[i.op]
-        mask = (1 << 64 * words_of(LAYOUTS[i.op])) - 1
+        mask = (1 << 64 * LAYOUTS[i.op].words) - 1
         assert header & mask == as_word(i)
         units_idle, exit_idle, params_ready, store_idle = before
         assert units_idle, "started while a unit was busy"
         if name == "store":
             assert store_idle, "started while a STORE was running"
-        if i.fields["wait"] or name not in ("walker", "store"):
+        if i.wait or name not in ("walker", "store"):
             assert exit_idle, "started before earlier results were in memory"
         if i.op == Op.VECTOR:
             assert params_ready
-            sources = [w for s in i.sources for w in encode_fields(SOURCE, s)]
+            sources = [w for s in i.sources for w in s.encode()]
             got = self.tables["source"]
             assert [got[divmod(k, 2)] for k in range(len(sources))] == sources
             for axis, table in (("y", i.y), ("x", i.x)):
-                codes = [encode_fields(ENTRY, e)[0] for e in table]
+                codes = [e.encode()[0] for e in table]
                 pairs = [codes[k] | codes[k + 1] << 32 for k in range(0, len(codes), 2)]
                 assert [self.tables[axis][(k,)] for k in range(len(pairs))] == pairs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fpga_gen.contract.params import SMALL
+from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.hardware.top import TOP, generate_verilog
 from rtl_tests.verilator import run_cocotb_on
 
@@ -13,5 +14,5 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_accelerator(tmp_path):
-    files = generate_verilog(SMALL, design_hash=0x5EED_F00D)
+    files = stamp(generate_verilog(SMALL), 0x0123_4567_5EED_F00D)
     assert run_cocotb_on(files, TOP, "rtl_tests.cocotb_accelerator", tmp_path) == 12

@@ -48,5 +48,5 @@ def test_block(tmp_path, block, tests):
 
 
 def test_shell(tmp_path):
-    shell = Shell(EngineParams(ports=2), design_hash=0x1234_CAFE_F00D)
+    shell = Shell(EngineParams(ports=2))
     assert run_cocotb(shell, "rtl_tests.cocotb_shell", tmp_path) == 13

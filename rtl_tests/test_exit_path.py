@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from amaranth.lib import data
 
-from fpga_gen.contract.isa import ADDRESS_BITS, Op
+from fpga_gen.contract.address import ADDRESS_BITS
+from fpga_gen.contract.epilogue import Epilogue, finish
+from fpga_gen.contract.isa import ConvInstruction, Op
 from fpga_gen.contract.latencies import DRAIN_LATENCY
-from fpga_gen.contract.numerics import ACC_BITS, requantise, split16
+from fpga_gen.contract.numerics import ACC_BITS, split16
 from fpga_gen.contract.params import PARAM_ENTRIES, SMALL, EngineParams
 from fpga_gen.hardware.common.joints import TOKEN
 from fpga_gen.hardware.results import exit_steps
@@ -71,9 +73,8 @@ def random_format(rng: np.random.Generator) -> dict[str, int]:
 def stored(acc: np.ndarray, group: Group, fmt: dict[str, int]) -> list[np.ndarray]:
     """Byte planes, high first, of accumulators (..., channels)."""
     n = acc.shape[-1]
-    zero = -128 if fmt["zero"] else 0
     scale = (group.bias[:n], group.mult[:n], group.shift[:n])
-    value = requantise(acc, *scale, zero, fmt["lo"], fmt["hi"])
+    value = finish(acc, Epilogue.of(ConvInstruction(**fmt)), *scale)
     return list(split16(value)) if fmt["out16"] else [value.astype(np.int8)]
 
 

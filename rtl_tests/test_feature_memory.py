@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.contract.isa import pack_address
+from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.memory.feature_memory import FeatureMemory
 

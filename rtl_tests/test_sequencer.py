@@ -8,15 +8,13 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.contract.isa import (
-    HEADER_WORDS,
-    LAYOUTS,
     MAX_BLOCKS,
     MAX_SOURCES,
     MAX_TABLE,
     MAX_TAPS,
+    EndInstruction,
     Instruction,
     Op,
-    words_of,
 )
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
@@ -25,16 +23,15 @@ from rtl_tests.sequencer_bench import Bench, random_instruction, walk
 from tests.schedule.graphs import THREE_MODES
 
 TWO_PORTS = replace(THREE_MODES, ports=2)
-END = Instruction(Op.END, {"wait": 1})
+END = EndInstruction(wait=1)
 
 
 def command_of(i: Instruction) -> tuple:
     """Fields of a COMMAND, of which the last or the first ones matter to no loader."""
-    f = i.fields
     if i.op == Op.CONV:
-        slots = ("slots", "half_from", "high_from", "last_subgroups", "repeats")
-        return (KIND_CONV, f["mode"], f["n_groups"], f["n_tiles"], *(f[n] for n in slots))
-    return (KIND_VECTOR, 0) if i.op == Op.VECTOR else (KIND_WORDS, f["stream_words"])
+        slots = (i.slots, i.half_from, i.high_from, i.last_subgroups, i.repeats)
+        return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots)
+    return (KIND_VECTOR, 0) if i.op == Op.VECTOR else (KIND_WORDS, i.stream_words)
 
 
 def check_commands(bench: Bench) -> None:
@@ -65,8 +62,8 @@ def test_programs(params, patience):
     assert bench.done == 1
     assert bench.layers == len(bench.expected) + 1
     assert not bench.errors
-    fetches = [i.fields for i in program if i.op == Op.FETCH]
-    assert bench.fetches == [(f["region"], f["offset"], f["words"]) for f in fetches]
+    fetches = [i for i in program if i.op == Op.FETCH]
+    assert bench.fetches == [(i.region, i.offset, i.words) for i in fetches]
     check_commands(bench)
 
 
@@ -111,7 +108,7 @@ def test_decode_ahead():
     starts a few cycles after the first ends; the one after that is not touched."""
     rng = random.Random(7)
     program = [random_instruction(rng, Op.CONV) for _ in range(3)]
-    program = [replace(i, fields={**i.fields, "wait": 0}) for i in program]
+    program = [replace(i, wait=0) for i in program]
     bench = Bench(SMALL, [*program, END], seed=2, patience=1.0, hold=True)
 
     async def watch(ctx) -> None:
@@ -171,8 +168,7 @@ def test_unknown_opcode(opcode):
 def test_impossible_fields(op, bad):
     rng = random.Random(9)
     good = [random_instruction(rng, Op.STORE)]
-    broken = random_instruction(rng, op)
-    broken = replace(broken, fields={**broken.fields, **bad})
+    broken = replace(random_instruction(rng, op), **bad)
     program = [*good, broken, END]
     assert error_of(encoded(program), program) == (ErrorCode.BAD_INSTRUCTION, 1)
 
@@ -200,8 +196,3 @@ def test_program_too_long():
     assert [code for code, _ in bench.errors] == [ErrorCode.PROGRAM_OVERFLOW]
     assert not bench.started
     assert not bench.done
-
-
-def test_header_words_cover_every_layout():
-    """The header register holds the longest header."""
-    assert max(words_of(layout) for layout in LAYOUTS.values()) == HEADER_WORDS

@@ -73,10 +73,6 @@ def test_no_path_from_an_axi_input_to_an_axi_output(case):
     assert moving <= toggled
 
 
-def test_verilog_is_deterministic_and_holds_the_hash():
-    """Only the low 32 bits of the hash count."""
-    first, same, other = (
-        verilog.convert(Shell(PARAMS, design_hash=h), name="top") for h in (5, 1 << 32 | 5, 6)
-    )
-    assert first == same
-    assert first != other
+def test_verilog_is_deterministic():
+    first, second = (verilog.convert(Shell(PARAMS), name="top") for _ in range(2))
+    assert first == second

@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.contract.registers import REGISTERS
 from fpga_gen.hardware.array import mac_array
+from fpga_gen.hardware.common import design_hash
 from fpga_gen.hardware.memory import feature_memory
 from fpga_gen.hardware.results import maxpool, requantise
 from fpga_gen.hardware.shell import axi_names
@@ -71,12 +72,12 @@ def test_deterministic() -> None:
 
 
 def test_design_hash() -> None:
-    """Its low 32 bits, in the top module alone."""
-    files, other = generated(SMALL), generate_verilog(SMALL, design_hash=0xA_89AB_CDEF)
-    assert [name for name in files if files[name] != other[name]] == [f"{TOP}.v"]
-    literal = f"32'd{0x89AB_CDEF}"
-    assert literal in other[f"{TOP}.v"]
-    assert literal not in files[f"{TOP}.v"]
+    """All 64 bits, in a file of its own and nowhere else; 0 until it is stamped."""
+    files = generated(SMALL)
+    other = design_hash.stamp(files, 0xFEDC_BA98_7654_3210)
+    assert [name for name in files if files[name] != other[name]] == [design_hash.FILE]
+    assert "assign value = 64'hfedcba9876543210;" in other[design_hash.FILE]
+    assert design_hash.stamp(other, 0) == files
 
 
 def test_no_absolute_paths(verilog) -> None:
@@ -123,6 +124,7 @@ def test_files_and_modules(verilog) -> None:
             assert name.removesuffix(".v") in MODULE.findall(text)
     leaves = {
         TOP, mac_array.MODULE, maxpool.MODULE, requantise.MODULE, feature_memory.BANK_MODULE,
+        design_hash.MODULE,
     }  # fmt: skip
     assert leaves <= set(defined)
     used = {name for text in files.values() for name in INSTANCE.findall(text)}

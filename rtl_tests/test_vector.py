@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.isa import (
     ENTRY,
     ENTRY_BITS,
@@ -15,8 +16,6 @@ from fpga_gen.contract.isa import (
     SOURCE,
     Op,
     VectorOp,
-    encode_fields,
-    unpack_address,
 )
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.results.vector import VectorUnit
@@ -146,7 +145,7 @@ async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> No
             "plane": memory.code(source.plane),
             "low": memory.code(source.low),
         }
-        for k, word in enumerate(encode_fields(SOURCE, fields)):
+        for k, word in enumerate(SOURCE.encode(fields)):
             ctx.set(dut.tables.source, index)
             ctx.set(dut.tables.part, k)
             ctx.set(dut.tables.word, word)
@@ -157,7 +156,7 @@ async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> No
         if table is None:
             continue
         entries = [
-            encode_fields(ENTRY, {"address": memory.code(a), "weight": int(w)})[0]
+            ENTRY.encode({"address": memory.code(a), "weight": int(w)})[0]
             for a, w in zip(*(t.reshape(-1) for t in table), strict=True)
         ]
         entries += [0] * (len(entries) % 2)

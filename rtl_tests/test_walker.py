@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from amaranth.lib import data
 
-from fpga_gen.contract.isa import (
-    BLOCK,
-    TAP,
-    Op,
-    encode_fields,
-    pack_address,
-    unpack_address,
-)
+from fpga_gen.contract.address import pack_address, unpack_address
+from fpga_gen.contract.isa import BLOCK, TAP, Op
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.walk.walker import Walker
 from rtl_tests.bench import simulate
@@ -67,10 +61,7 @@ class Walk:
     def records(self, banks: int) -> tuple[list[int], list[int]]:
         """Encoded blocks and taps."""
         return tuple(
-            [
-                encode_fields(layout, {**r, "address": pack_address(r["address"], banks)})[0]
-                for r in table
-            ]
+            [layout.encode({**r, "address": pack_address(r["address"], banks)})[0] for r in table]
             for layout, table in ((BLOCK, self.blocks), (TAP, self.taps))
         )
 

@@ -7,13 +7,8 @@ from collections import deque
 import numpy as np
 from amaranth.lib import data
 
-from fpga_gen.contract.isa import (
-    LAYOUTS,
-    Op,
-    encode_fields,
-    pack_address,
-    unpack_address,
-)
+from fpga_gen.contract.address import pack_address, unpack_address
+from fpga_gen.contract.isa import LAYOUTS, Op
 from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.records import HEADER
@@ -21,7 +16,7 @@ from fpga_gen.hardware.common.records import HEADER
 
 def header(op: Op, **fields: int) -> data.Const:
     """Header of an instruction as the units see it."""
-    words = encode_fields(LAYOUTS[op], {"op": int(op), **fields})
+    words = LAYOUTS[op].encode({"op": int(op), **fields})
     return HEADER.from_bits(sum(word << 64 * k for k, word in enumerate(words)))
 
 

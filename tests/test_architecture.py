@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("fpga_gen.hardware.control", "fpga_gen.hardware.results"),
     ("fpga_gen.hardware",),
+    ("fpga_gen.identity",),
     ("fpga_gen.report", "fpga_gen.simulate"),
     ("fpga_gen.deploy", "fpga_gen.synth"),
     ("fpga_gen.board", "fpga_gen.pipeline"),

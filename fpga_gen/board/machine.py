@@ -16,6 +16,7 @@ from fpga_gen.board.simulator import FrameRecord, SimulatorThread
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy import identity
 from fpga_gen.deploy import processor as ps
+from fpga_gen.deploy.bitfile import carried_hash
 from fpga_gen.errors import BoardError
 from fpga_gen.simulate.dram import DramConfig
 
@@ -55,7 +56,7 @@ class Machine:
     Args:
         name: what the board calls itself.
         bitstream: the configuration data, as PYNQ hands it to the FPGA manager, of the one design
-            that this board can be.
+            that this board can be; design_hash: of that design.
         library, params, dram: the simulated design and its memory.
         on_frame: see `SimulatorThread`.
     """
@@ -64,12 +65,13 @@ class Machine:
         self,
         name: str,
         bitstream: bytes,
+        design_hash: int,
         library: Path,
         params: EngineParams,
         dram: DramConfig,
         on_frame: Callable[[FrameRecord], None] | None = None,
     ) -> None:
-        self._bitstream = bitstream
+        self._bitstream, self._design_hash = bitstream, design_hash
         self.simulator = SimulatorThread(library, params, dram, on_frame)
         self.memory = BoardMemory(dram.base, self.simulator.memory)
         self._interrupts = InterruptController(self.simulator.interrupt)
@@ -137,9 +139,12 @@ class Machine:
                 raise BoardError(f"no firmware {name[:80]!r}: write it first")
             if firmware[1] != self._bitstream:
                 self._state = b"write error\n"
+                found = carried_hash(firmware[1])
+                carries = "no design hash" if found is None else f"design hash {found:016x}"
                 raise BoardError(
-                    "this bitstream is of another build than the virtual board: start the board "
-                    "on that build directory"
+                    f"this bitstream is of another build than the virtual board: it carries "
+                    f"{carries}, the board {self._design_hash:016x}: load the one in the board's "
+                    "build directory, or start the board on that of the bitstream"
                 )
             self._state = b"operating\n"
         self.memory.free_others(client)

@@ -17,7 +17,7 @@ from fpga_gen import __version__
 from fpga_gen.errors import BuildDirError
 
 MANIFEST = "manifest.json"
-FORMAT = 1  # of the build directory itself
+FORMAT = 2  # of the build directory itself
 
 
 def sha256(data: bytes) -> str:
@@ -129,9 +129,14 @@ def load_build(path: Path) -> BuildDir:
         raise BuildDirError(
             f"{manifest_path}: cannot be read ({error.strerror}): {path} is not a build directory"
         ) from error
+    if manifest.get("format") != FORMAT:
+        raise BuildDirError(
+            f"{manifest_path}: format {manifest.get('format')} of a build directory, this fpga-gen "
+            f"reads {FORMAT}: build again"
+        )
     tool = manifest.get("tool")
     version = tool.get("version") if isinstance(tool, dict) else None
-    if manifest.get("format") != FORMAT or version != __version__:
+    if version != __version__:
         raise BuildDirError(
             f"{manifest_path}: built by fpga-gen {version}, this is {__version__}: build again"
         )

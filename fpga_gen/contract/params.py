@@ -9,7 +9,8 @@ import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from fpga_gen.contract.isa import MAX_SKIP, ROW_BITS
+from fpga_gen.contract.address import ROW_BITS
+from fpga_gen.contract.isa import MAX_SKIP
 from fpga_gen.contract.numerics import DSP, SP2, SP2_CODES, Sp2Code
 from fpga_gen.contract.parameter_record import PARAM_BITS
 from fpga_gen.contract.regions import BEAT_BYTES
@@ -227,6 +228,11 @@ class EngineParams:
     @property
     def word_bits(self) -> int:
         return 8 * self.in_channels
+
+    @property
+    def beat_words(self) -> int:
+        """Memory words in one beat of a port."""
+        return PORT_BITS // self.word_bits
 
     @property
     def words(self) -> int:

@@ -9,7 +9,7 @@ and, `low` words further, a set of low-byte planes with value = 256 * high + low
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -205,3 +205,40 @@ def input_from_json(data: dict) -> InputLayout:
 def output_from_json(data: dict) -> OutputLayout:
     maps = tuple(_map_from_json(m) for m in data["maps"])
     return OutputLayout(maps, tuple(data["offsets"]), data["bytes"])
+
+
+# --- identity -------------------------------------------------------------------------------
+
+
+def _example(word: int, ports: int, bits: int) -> tuple[InputLayout, OutputLayout]:
+    """Small layouts with every property: channels in disorder, planes apart, packed (8 bits)."""
+    channels, offset = (word // 2 + 1, 0) if bits == 8 else (word + 1, 2)
+    positions = tuple((2 * c + 1) % channels for c in range(channels))
+    plane, planes, load_words = 8, -(-(offset + channels) // word), ports * BEAT_BYTES // word
+    words = planes * plane * bits // 8
+    low = words // 2 if bits == 16 else 0
+    item = MapLayout("a", channels, 2, 3, word, plane, low, words, positions, offset)
+    host_input = InputLayout(item, -(-words // load_words), load_words, ports, packed=bits == 8)
+    size = words * word
+    return host_input, OutputLayout((item, replace(item, tensor="b")), (0, size), 2 * size)
+
+
+def describe() -> dict:
+    """How maps lie in the input and output regions, JSON-able: regions that this module makes and
+    maps that it reads, for a few layouts."""
+    out = []
+    for word, ports, bits in ((16, 1, 8), (8, 2, 16), (4, 4, 16)):
+        host_input, host_output = _example(word, ports, bits)
+        item = host_input.map
+        values = np.arange(item.channels * item.height * item.width) * (7 if bits == 8 else 977)
+        stored = values.reshape(item.channels, item.height, item.width) - (1 << bits - 1)
+        region = (np.arange(host_output.bytes) * 41 % 256).astype(np.uint8).tobytes()
+        maps = unpack_output(host_output, region)
+        out.append(
+            {
+                "layouts": [to_json(host_input), to_json(host_output)],
+                "input": pack_input(host_input, stored).hex(),
+                "output": {name: values.tolist() for name, values in maps.items()},
+            }
+        )
+    return {"beat": BEAT_BYTES, "examples": out}

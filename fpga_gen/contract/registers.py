@@ -16,7 +16,7 @@ from fpga_gen.contract.regions import BEAT_BYTES
 ADDRESS_BITS = 12  # of the register window
 BUS_BITS = 40  # of an address that the engine's masters put out
 MAGIC = 0x46504741  # "FPGA"
-INTERFACE_VERSION = 1
+INTERFACE_VERSION = 2
 WINDOWS = 2  # address windows the DMA may touch
 MAX_PORTS = 4
 LAYER_LOG_DEPTH = 1024
@@ -105,8 +105,8 @@ def _address(name: str, offset: int, doc: str) -> tuple[Register, Register]:
 REGISTERS: tuple[Register, ...] = (
     _value("ID", 0x00, "ro", "magic number, 'FPGA'"),
     _value("VERSION", 0x04, "ro", "version of this register interface"),
-    _value("HASH", 0x08, "ro", "low 32 bits of the design hash"),
-    _value("CONFIG", 0x0C, "ro", "number of AXI read ports", 8),
+    _value("HASH_LO", 0x08, "ro", "bits 31..0 of the design hash, see identity.py"),
+    _value("HASH_HI", 0x0C, "ro", "bits 63..32 of the design hash"),
     Register(
         "CONTROL",
         0x10,
@@ -148,6 +148,7 @@ REGISTERS: tuple[Register, ...] = (
     _value("STALL_DRAIN", 0x6C, "ro", "cycles the array waits for the exit path"),
     _value("STALL_INPUT", 0x70, "ro", "cycles waiting for the input stream"),
     _value("WRITE_BEATS", 0x74, "ro", f"{BEAT_BYTES}-byte beats written"),
+    _value("CONFIG", 0x78, "ro", "number of AXI read ports", 8),
     *(
         _value(f"READ_BEATS_{k}", 0x80 + 4 * k, "ro", f"{BEAT_BYTES}-byte beats read by port {k}")
         for k in range(MAX_PORTS)
@@ -167,6 +168,28 @@ def register(name: str) -> Register:
     raise KeyError(name)
 
 
+def describe() -> dict:
+    """All that software and CSR block must agree on, JSON-able; texts do not count."""
+    return {
+        "address_bits": ADDRESS_BITS,
+        "magic": MAGIC,
+        "interface_version": INTERFACE_VERSION,
+        "windows": WINDOWS,
+        "max_ports": MAX_PORTS,
+        "layer_log_depth": LAYER_LOG_DEPTH,
+        "write_port_info": WRITE_PORT_INFO,
+        "registers": [
+            [
+                r.name,
+                r.offset,
+                [[f.name, f.lsb, f.bits, f.access, f.reset] for f in r.fields],
+            ]
+            for r in REGISTERS
+        ],
+        "error_codes": {code.name: int(code) for code in ErrorCode},
+    }
+
+
 def constants() -> dict[str, int]:
     """Offsets (NAME), field masks and shifts (NAME_FIELD_MASK, _SHIFT), ERROR_*, MAGIC."""
     out = {
@@ -183,18 +206,6 @@ def constants() -> dict[str, int]:
                 out[f"{stem}_SHIFT"] = field.lsb
     out.update({f"ERROR_{code.name}": int(code) for code in ErrorCode})
     return out
-
-
-def c_header() -> str:
-    """The constants as a C header, names prefixed FPGA_GEN_."""
-    lines = [
-        "/* Generated from fpga_gen/contract/registers.py; offsets in bytes. */",
-        "#ifndef FPGA_GEN_REGISTERS_H",
-        "#define FPGA_GEN_REGISTERS_H",
-        "",
-    ]
-    lines += [f"#define FPGA_GEN_{name} 0x{value:X}u" for name, value in constants().items()]
-    return "\n".join([*lines, "", "#endif", ""])
 
 
 def markdown() -> str:

@@ -16,7 +16,8 @@ fill, its last bits take the free ones at its beginning (`Run.wrapped`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from functools import cache
 
@@ -98,3 +99,16 @@ def run_bits(params: EngineParams, subgroups: int, half: Half) -> np.ndarray:
         out[-1, 1, size - run.wrapped :] = run.first * GRANULE + np.arange(run.wrapped)
     out[out >= 0] -= run.first * GRANULE
     return out.reshape(subgroups, params.in_channels, -1)
+
+
+def describe(params: EngineParams) -> dict:
+    """The run of every kind of slot, JSON-able: first granule, granules, wrapped bits, and a digest
+    of the place of every bit."""
+    return {
+        f"{subgroups} subgroups, {half.name}": [
+            *astuple(slot_run(params, subgroups, half)),
+            hashlib.sha256(run_bits(params, subgroups, half).astype("<i4").tobytes()).hexdigest(),
+        ]
+        for subgroups in range(1, params.subgroups + 1)
+        for half in Half
+    }

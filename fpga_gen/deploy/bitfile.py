@@ -11,6 +11,8 @@ import hashlib
 NOTE = b"fpga-gen stand-in bitstream: no configuration data, for the virtual board only"
 # Fields of a .bit file: a fixed preamble, then key, 16-bit length, text for 'a' to 'd'; 'e' has a
 # 32-bit length and the data.
+HEAD = NOTE + b"\0" * (-len(NOTE) % 4)  # of the data; the design hash follows
+HASH_BYTES = 8
 PREAMBLE = bytes.fromhex("0009 0ff00ff00ff00ff000 0001")
 DATE, TIME = b"2000/01/01", b"00:00:00"  # the same build gives the same bytes
 
@@ -20,10 +22,20 @@ def is_stand_in(data: bytes) -> bool:
     return NOTE in data
 
 
+def carried_hash(configuration: bytes) -> int | None:
+    """Design hash of a stand-in, None of any other bitstream.
+
+    configuration: the data as PYNQ hands them to the FPGA manager, every four bytes turned round.
+    """
+    data = b"".join(configuration[i : i + 4][::-1] for i in range(0, len(configuration), 4))
+    found = data.removeprefix(HEAD)[:HASH_BYTES]
+    return int.from_bytes(found, "big") if data.startswith(HEAD) else None
+
+
 def stand_in_bitstream(name: str, part: str, design_hash: int, handoff: str) -> bytes:
     """The .bit of one design, told apart by its hash and its hardware handoff."""
-    identity = hashlib.sha256(f"{design_hash:016x}\n{handoff}".encode()).digest()
-    data = (NOTE + b"\0" * (-len(NOTE) % 4)) + identity
+    data = HEAD + design_hash.to_bytes(HASH_BYTES, "big")
+    data += hashlib.sha256(handoff.encode()).digest()
     texts = (f"{name};UserID=0XFFFFFFFF;Version=fpga-gen".encode(), part.encode(), DATE, TIME)
     fields = b"".join(
         key + (len(text) + 1).to_bytes(2, "big") + text + b"\0"

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from fpga_gen.contract import regions as layout
-from fpga_gen.contract.registers import ERROR_DOCS, constants
+from fpga_gen.contract.registers import ERROR_DOCS, constants, describe
 from fpga_gen.deploy import identity
+from fpga_gen.identity import digest_of
 
 LAYOUT_HEADER = "# Generated from fpga_gen/contract/regions.py; do not edit.\n"
 
@@ -23,9 +24,11 @@ def registers_source() -> str:
     lines = [
         '"""Register constants. Generated from fpga_gen/contract/registers.py; do not edit.',
         "",
-        "NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it.",
+        "NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it. DIGEST: of the",
+        "whole table, as the manifest of a build names it.",
         '"""',
         "",
+        f'DIGEST = "{digest_of(describe())}"',
         *(f"{n} = {_number(n, names[n], names)}" for n in offsets),
         "",
         *(f"{n} = {v}" for n, v in names.items() if n not in offsets),

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fpga_gen.builddir.artifacts import BuildDir, load_build, sha256, to_json, update_files
+from fpga_gen.builddir.artifacts import BuildDir, sha256, to_json, update_files
 from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
 from fpga_gen.errors import BuildDirError, ToolError
+from fpga_gen.identity import open_build
 from fpga_gen.report import Implementation, Report
 from fpga_gen.report.render import read_report, report_files
 from fpga_gen.simulate.build import cache_directory
@@ -55,7 +56,7 @@ Step = tuple[str, Callable[[BitstreamFlow], None]]
 
 def check_directory(flow: BitstreamFlow) -> None:
     """Reads and verifies the build directory."""
-    flow.build = load_build(flow.directory)
+    flow.build = open_build(flow.directory)
     flow.report = read_report(flow.build)
     if f"{FOLDER}/build.tcl" not in flow.build.files:
         raise BuildDirError(f"{flow.directory}: holds no Vivado project: build again")

@@ -13,12 +13,13 @@ from pathlib import Path
 from fpga_gen.board.machine import Machine
 from fpga_gen.board.simulator import FrameRecord
 from fpga_gen.boards import Board, load_board
-from fpga_gen.builddir.artifacts import BuildDir, load_build
+from fpga_gen.builddir.artifacts import BuildDir
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.bitfile import is_stand_in, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
 from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.errors import BoardError, BuildDirError, ToolError
+from fpga_gen.identity import open_build
 from fpga_gen.simulate.board_dram import board_dram
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.dram import DramConfig
@@ -41,6 +42,7 @@ class BoardFlow:
     params: EngineParams = field(init=False)
     board: Board = field(init=False)
     clock_mhz: float = field(init=False)
+    design_hash: int = field(init=False)
     bitstream: Path = field(init=False)
     stand_in: bool = False
     dram: DramConfig = field(init=False)
@@ -54,12 +56,12 @@ Step = tuple[str, Callable[[BoardFlow], None]]
 def check_directory(flow: BoardFlow) -> None:
     """Reads and verifies the build directory; whether pynq is here."""
     need_pynq()
-    flow.build = build = load_build(flow.directory)
+    flow.build = build = open_build(flow.directory)
     try:
         flow.params = EngineParams.from_dict(build.manifest["parameters"])
         flow.clock_mhz = float(build.manifest["clock_mhz"])
         flow.board = load_board(build.manifest["board"]["name"])
-        design_hash = int(build.manifest["design_hash"], 16)
+        flow.design_hash = int(build.manifest["design_hash"], 16)
         rate = float(build.manifest["memory_bytes_per_cycle"])
         sizes = [len(build.files[n]) for n in ("program.bin", "weights.bin", "layout.json")]
     except (KeyError, TypeError, ValueError) as error:
@@ -71,10 +73,10 @@ def check_directory(flow: BoardFlow) -> None:
             f"at most {((1 << 31) - MEMORY_BASE) >> 20} MiB can be had"
         )
     flow.dram = board_dram(flow.clock_mhz, size, base=MEMORY_BASE, rate=rate)
-    overlay_files(flow, design_hash)
+    overlay_files(flow)
 
 
-def overlay_files(flow: BoardFlow, design_hash: int) -> None:
+def overlay_files(flow: BoardFlow) -> None:
     """The .bit and .hwh that a client loads: Vivado's if the directory holds them, or stand-ins."""
     found = sorted(flow.directory.glob("*.bit"))
     if len(found) > 1:
@@ -88,7 +90,7 @@ def overlay_files(flow: BoardFlow, design_hash: int) -> None:
     flow.stand_in = True
     flow.bitstream = found[0] if found else flow.directory / f"{DESIGN}.bit"
     handoff = hardware_handoff(flow.params, flow.board, flow.clock_mhz)
-    data = stand_in_bitstream(DESIGN, flow.board.part, design_hash, handoff)
+    data = stand_in_bitstream(DESIGN, flow.board.part, flow.design_hash, handoff)
     try:
         flow.bitstream.with_suffix(".hwh").write_text(handoff)
         flow.bitstream.write_bytes(data)
@@ -108,6 +110,7 @@ def power_up(flow: BoardFlow) -> None:
     flow.machine = Machine(
         f"virtual-{flow.board.name}",
         configuration_data(flow.bitstream),
+        flow.design_hash,
         flow.library,
         flow.params,
         flow.dram,

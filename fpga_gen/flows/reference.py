@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.errors import BuildDirError
+from fpga_gen.identity import open_build
 from fpga_gen.images import Preprocess, find_pictures, read_input
 from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
@@ -46,7 +46,7 @@ Step = tuple[str, Callable[[ReferenceFlow], None]]
 
 def check_directory(flow: ReferenceFlow) -> None:
     """Reads and verifies the build directory; lists the pictures."""
-    build = load_build(flow.directory)
+    build = open_build(flow.directory)
     try:
         flow.preprocess = Preprocess.from_dict(build.json("layout.json")["preprocess"])
     except (KeyError, TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.builddir.artifacts import BuildDir, load_build, update_files
+from fpga_gen.builddir.artifacts import BuildDir, update_files
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import (
     InputLayout,
@@ -26,6 +26,7 @@ from fpga_gen.contract.regions import (
 from fpga_gen.errors import BuildDirError, FpgaGenError, ScheduleError, SimulationError
 from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
 from fpga_gen.graph.interpreter import run_host_ops
+from fpga_gen.identity import open_build
 from fpga_gen.images import Preprocess, overlay_mask, read_input, read_picture, write_png
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
@@ -84,7 +85,7 @@ Step = tuple[str, Callable[[SimulationFlow], None]]
 
 def check_directory(flow: SimulationFlow) -> None:
     """Reads and verifies the build directory."""
-    flow.build = build = load_build(flow.directory)
+    flow.build = build = open_build(flow.directory)
     flow.report = read_report(build)
     try:
         flow.params = EngineParams.from_dict(build.manifest["parameters"])
@@ -165,6 +166,7 @@ def run_frame(flow: SimulationFlow) -> None:
         weights=flow.build.files["weights.bin"],
         input=pack_input(flow.input_layout, flow.stored_input),
         output_bytes=flow.output_layout.bytes,
+        design_hash=int(flow.build.manifest["design_hash"], 16),
     )
     flow.result = simulate_frame(
         frame,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from amaranth.back import verilog
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Instance, Module, Signal
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import mac_array
+from fpga_gen.hardware.common import design_hash
 from fpga_gen.hardware.common.leaf import verilator_config
 from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.engine import Engine
@@ -30,9 +31,8 @@ class Top(wiring.Component):
     debug_layer counts dispatched instructions, for tensor tracing in simulation.
     """
 
-    def __init__(self, params: EngineParams, *, design_hash: int = 0) -> None:
+    def __init__(self, params: EngineParams) -> None:
         self.params = params
-        self.design_hash = design_hash
         self.domain, self.reset = axi_names.clock_and_reset(params.ports)
         self.fast_clock = axi_names.fast_clock() if params.double_clock else None
         super().__init__({**axi_names.axi_members(params.ports), "debug_layer": Out(16)})
@@ -51,8 +51,9 @@ class Top(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.domains += self.domain
-        m.submodules.shell = shell = Shell(self.params, design_hash=self.design_hash)
+        m.submodules.shell = shell = Shell(self.params)
         m.submodules.engine = engine = Engine(self.params)
+        m.submodules.identity = Instance(design_hash.MODULE, o_value=shell.design_hash)
         axi_names.connect_pins(m, self, shell, self.params.ports)
         if self.fast_clock is not None:
             m.d.comb += engine.fast_clk.eq(self.fast_clock)
@@ -86,12 +87,10 @@ class Top(wiring.Component):
         return m
 
 
-def generate_verilog(params: EngineParams, design_hash: int = 0) -> dict[str, str]:
-    """{file name: Verilog text} of the accelerator; byte-deterministic.
-
-    design_hash: low 32 bits are readable in the HASH register.
-    """
-    top = Top(params, design_hash=design_hash)
+def generate_verilog(params: EngineParams) -> dict[str, str]:
+    """{file name: Verilog text} of the accelerator, with 0 for its design hash (see
+    design_hash.stamp); byte-deterministic."""
+    top = Top(params)
     text = verilog.convert(
         top, name=TOP, ports=top.ports(), emit_src=False, strip_internal_attrs=True
     )
@@ -103,6 +102,7 @@ def generate_verilog(params: EngineParams, design_hash: int = 0) -> dict[str, st
     )
     modules = {
         TOP: text,
+        design_hash.MODULE: design_hash.verilog(0),
         **{shape.name: shape.verilog() for shape in rams},
         **feature_memory.emit_bank(params),
         **mac_array.emit(params),

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import FORMATS, Sp2Code
 from fpga_gen.errors import BuildDirError
 from fpga_gen.graph.ir import AxisTable, HostInput, HostOp
@@ -31,7 +32,7 @@ from fpga_gen.quant.ir import (
     QuantGraph,
 )
 
-VERSION = 1
+VERSION = 2
 STRUCTURE = "structure.json"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold
 NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul)}
@@ -71,16 +72,19 @@ def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def _node_out(index: int, node: QNode, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    if isinstance(node, QMaxPool):
+        return {"type": "QMaxPool", **asdict(node)}
+    epilogue = {"epilogue": node.epilogue.to_dict()}
     if not isinstance(node, QConv):
-        return {"type": type(node).__name__, **asdict(node)}
+        return {"type": type(node).__name__, **asdict(node), **epilogue}
     terms = []
     for number, term in enumerate(node.terms):
         arrays[f"{index}.weight{number}"] = term.weight
         terms.append({k: getattr(term, k) for k in ("inputs", "stride", "pads", "dilation")})
     for name in ARRAYS:
         arrays[f"{index}.{name}"] = getattr(node, name)
-    plain = ("name", "output", "wide", "lo", "hi", "onnx_name")
-    return {"type": "QConv", "terms": terms, **{k: getattr(node, k) for k in plain}}
+    plain = {k: getattr(node, k) for k in ("name", "output", "wide", "onnx_name")}
+    return {"type": "QConv", "terms": terms, **plain, **epilogue}
 
 
 def load_quant_graph(path: Path) -> QuantGraph:
@@ -127,6 +131,8 @@ def _graph_in(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QuantGraph
         for name in (*node.inputs, node.output):
             if name not in tensors:
                 raise ValueError(f"node '{node.name}' uses unknown tensor '{name}'")
+        if not isinstance(node, QMaxPool) and node.epilogue.format != tensors[node.output].format:
+            raise ValueError(f"node '{node.name}' writes a format that its output does not have")
     return QuantGraph(
         name=data["name"],
         input=data["input"],
@@ -143,6 +149,8 @@ def _graph_in(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QuantGraph
 
 def _node_in(index: int, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QNode:
     fields = {k: _tuples(v) for k, v in data.items() if k != "type"}
+    if data["type"] != "QMaxPool":
+        fields["epilogue"] = Epilogue.from_dict(data["epilogue"])
     if data["type"] != "QConv":
         for axis in ("y", "x"):
             if axis in fields:

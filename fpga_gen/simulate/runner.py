@@ -27,13 +27,15 @@ CHUNK = 10_000  # cycles between two updates of the progress bar
 class Frame:
     """What the schedule puts into DRAM for one frame.
 
-    program, weights, input: bytes as the hardware reads them; output_bytes: size of the result.
+    program, weights, input: bytes as the hardware reads them; output_bytes: size of the result;
+    design_hash: of the engine they are for, 0 for Verilog that was not sealed (see identity.py).
     """
 
     program: bytes
     weights: bytes
     input: bytes
     output_bytes: int
+    design_hash: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,9 @@ def simulate_frame(
         trace: VCD file to write (the library must be built with trace=True).
 
     Raises:
-        SimulationError: no interrupt in time, a broken AXI rule, or not this interface. An error
-            that the hardware itself reports is in the result; see `SimulationResult.check`.
+        SimulationError: no interrupt in time, a broken AXI rule, or not the interface or engine
+            of the frame. An error that the hardware itself reports is in the result; see
+            `SimulationResult.check`.
     """
     limit = max_cycles or 3 * (expected_cycles or 0) + watchdog + 1_000_000
     with SimulatedDevice(library, params, dram, trace=trace) as device:
@@ -149,7 +152,7 @@ def simulate_frame(
 
 
 def load_frame(device: SimulatedDevice, frame: Frame, watchdog: int = WATCHDOG_CYCLES) -> Buffer:
-    """Check the interface, put the frame into DRAM and set addresses and windows.
+    """Check the design, put the frame into DRAM and set addresses and windows.
 
     Returns:
         The output buffer.
@@ -157,6 +160,12 @@ def load_frame(device: SimulatedDevice, frame: Frame, watchdog: int = WATCHDOG_C
     for name, value in (("ID", registers.MAGIC), ("VERSION", registers.INTERFACE_VERSION)):
         if (found := device.read_register(name)) != value:
             raise SimulationError(f"register {name} reads 0x{found:x} instead of 0x{value:x}")
+    found = device.read_register("HASH_LO") | device.read_register("HASH_HI") << 32
+    if found != frame.design_hash:
+        raise SimulationError(
+            f"the simulated design carries hash {found:016x}, the program needs "
+            f"{frame.design_hash:016x}: build again"
+        )
     soft_reset(device)
     stream_bytes = device.params.stream_bits // 8
     if len(frame.program) % stream_bytes:

@@ -6,23 +6,21 @@ import json
 from collections.abc import Mapping
 
 from fpga_gen.boards import Resources
+from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.report.facts import TimingFacts
 from fpga_gen.resources import COSTS
 from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.flow import MAX_FAN_OUT, TOP, to_resources
 from fpga_gen.synth.modules import split_modules
 
-HASHED = (TOP, f"{TOP}.shell", f"{TOP}.shell.csr")  # hold the design hash, a constant
-
 
 def known_design(verilog: Mapping[str, str]) -> tuple[Resources, TimingFacts] | None:
     """Costs and depth of this Verilog if every block of it was mapped for the table as it is now;
     None otherwise, and `fpga-gen synth` tells."""
-    hierarchy = split_modules(verilog)
-    found = {n: d for n, d in hierarchy.digests.items() if n not in HASHED}
-    copies = {n: c for n, c in hierarchy.counts(TOP).items() if n not in HASHED}
+    hierarchy = split_modules(stamp(verilog, 0))  # as the table's
+    found, copies = hierarchy.digests, hierarchy.counts(TOP)
     for entry in json.loads(COSTS.read_text("utf-8"))["references"]:
-        blocks = {n: b for n, b in entry.get("blocks", {}).items() if n not in HASHED}
+        blocks = entry.get("blocks", {})
         if found.keys() == blocks.keys() and all(
             (found[n], copies[n]) == (b["digest"], b["copies"]) for n, b in blocks.items()
         ):

@@ -7,11 +7,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fpga_gen_host import layout as region_layout
 from fpga_gen_host import registers
 from fpga_gen_host.errors import DeployError
 from fpga_gen_host.layout import InputLayout, OutputLayout, input_from_json, output_from_json
 
-FOLDER_FORMAT = 1  # manifest.json "format"
+FOLDER_FORMAT = 2  # manifest.json "format"
 LAYOUT_VERSION = 1  # layout.json "version"
 FILES = ("program.bin", "weights.bin", "layout.json")
 
@@ -117,6 +118,7 @@ def load_deployment(folder: str | Path) -> Deployment:
         path, "manifest.json", "register_map", manifest.get("register_map"),
         registers.INTERFACE_VERSION,
     )  # fmt: skip
+    _check_identity(path, manifest)
     files = {name: _verified(path, name, manifest) for name in FILES}
     layout = _json(path / "layout.json", files["layout.json"])
     _same(path, "layout.json", "version", layout.get("version"), LAYOUT_VERSION)
@@ -155,6 +157,24 @@ def _same(path: Path, name: str, what: str, found: object, expected: int) -> Non
             f"{path / name}: {what} {found}, this package reads {expected}: "
             "use the host package of the fpga-gen that built it"
         )
+
+
+def own_identity() -> dict[str, str]:
+    """Digests of the registers and regions of this package, as a manifest has them."""
+    text = json.dumps(region_layout.describe(), sort_keys=True, separators=(",", ":"))
+    regions = hashlib.sha256(text.encode()).hexdigest()
+    return {"registers": registers.DIGEST, "regions": regions}
+
+
+def _check_identity(path: Path, manifest: dict) -> None:
+    identity = manifest.get("identity")
+    for name, digest in own_identity().items():
+        found = str(identity.get(name)) if isinstance(identity, dict) else "none"
+        if found != digest:
+            raise DeployError(
+                f"{path / 'manifest.json'}: {name} {found[:16]}, this package has {digest[:16]}: "
+                "use the host package of the fpga-gen that built it, or build again"
+            )
 
 
 def _verified(path: Path, name: str, manifest: dict) -> bytes:

@@ -1,15 +1,17 @@
 """Register constants. Generated from fpga_gen/contract/registers.py; do not edit.
 
-NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it.
+NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it. DIGEST: of the
+whole table, as the manifest of a build names it.
 """
 
+DIGEST = "737e341c6e3860fbfda58772b9386c370e888935e55346e5c24dd00a8c6b5e1c"
 MAGIC = 0x46504741
-INTERFACE_VERSION = 1
+INTERFACE_VERSION = 2
 LAYER_LOG_DEPTH = 1024
 ID = 0x00
 VERSION = 0x04
-HASH = 0x08
-CONFIG = 0x0C
+HASH_LO = 0x08
+HASH_HI = 0x0C
 CONTROL = 0x10
 CONTROL_START_MASK = 0x01
 CONTROL_START_SHIFT = 0
@@ -54,6 +56,7 @@ STALL_WEIGHTS = 0x68
 STALL_DRAIN = 0x6C
 STALL_INPUT = 0x70
 WRITE_BEATS = 0x74
+CONFIG = 0x78
 READ_BEATS_0 = 0x80
 READ_BEATS_1 = 0x84
 READ_BEATS_2 = 0x88

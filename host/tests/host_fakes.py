@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fpga_gen_host import registers as r
+from fpga_gen_host.deployment import own_identity
 
 HASH = 0x1122334455667788
 PORTS = 4
@@ -112,9 +113,10 @@ def write_deploy(path: Path, layout: dict | None = None, **manifest: object) -> 
     for name, data in files.items():
         (path / name).write_bytes(data)
     facts = {
-        "format": 1,
+        "format": 2,
         "register_map": r.INTERFACE_VERSION,
         "design_hash": f"{HASH:016x}",
+        "identity": own_identity(),
         "clock_mhz": 200.0,
         "parameters": {"ports": PORTS},
         "files": {
@@ -166,7 +168,8 @@ class FakeDevice:
         self.registers = {
             r.ID: r.MAGIC,
             r.VERSION: r.INTERFACE_VERSION,
-            r.HASH: HASH & 0xFFFFFFFF,
+            r.HASH_LO: HASH & 0xFFFFFFFF,
+            r.HASH_HI: HASH >> 32,
             r.CONFIG: PORTS,
             r.STATUS: 0,
         }

@@ -9,6 +9,7 @@ import pytest
 from host_fakes import HASH, layout_json, write_deploy
 
 from fpga_gen_host import DeployError, load_deployment
+from fpga_gen_host.deployment import own_identity
 
 
 @pytest.fixture
@@ -45,8 +46,11 @@ def test_a_changed_or_missing_file_is_named(folder: Path, name: str):
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
-        ("format", 2, "format 2, this package reads 1"),
+        ("format", 1, "format 1, this package reads 2"),
         ("register_map", 9, "register_map 9, this package reads"),
+        ("identity", None, "registers none, this package has"),
+        ("identity", {**own_identity(), "registers": "0" * 64}, "registers 0{16}, this package"),
+        ("identity", {**own_identity(), "regions": "0" * 64}, "regions 0{16}, .*or build again"),
         ("files", {}, "does not list program.bin"),
         ("design_hash", "xyz", "incomplete .ValueError"),
         ("parameters", {}, "incomplete .KeyError: 'ports'"),

@@ -77,7 +77,14 @@ def test_layer_times(device: FakeDevice, deployment):
     [
         (r.ID, "no fpga-gen accelerator"),
         (r.VERSION, "register interface is"),
-        (r.HASH, "bitstream and program are of different builds"),
+        (
+            r.HASH_LO,
+            "carries design hash 112233445566778b, this build needs 1122334455667788",
+        ),
+        (
+            r.HASH_HI,
+            "carries design hash 1122334755667788, this build needs 1122334455667788",
+        ),
         (r.CONFIG, "number of read ports is"),
     ],
 )

@@ -72,6 +72,7 @@ def bare(folder: Path, stored: np.ndarray) -> dict:
         build.files["weights.bin"],
         pack_input(input_from_json(layout["input"]), stored),
         output_from_json(layout["output"]).bytes,
+        int(build.manifest["design_hash"], 16),
     )
     library = build_simulator([folder / n for n in sorted(build.files) if n.startswith("rtl/")])
     params = EngineParams.from_dict(build.manifest["parameters"])

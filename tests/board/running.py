@@ -18,6 +18,7 @@ from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.flows.board import BoardFlow
 from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.identity import seal
 from fpga_gen.pipeline import quant_graph_bytes
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.compile import compile_schedule
@@ -30,7 +31,8 @@ COUNT = itertools.count(1)
 def write_board_build(path: Path, graph: QuantGraph) -> Path:
     """A build directory as `fpga-gen build` leaves it, reports apart."""
     schedule = compile_schedule(graph, SMALL)
-    files = {f"rtl/{n}": text.encode() for n, text in generate_verilog(SMALL).items()}
+    verilog, identity = seal(generate_verilog(SMALL), SMALL)
+    files = {f"rtl/{n}": text.encode() for n, text in verilog.items()}
     files |= {
         "program.bin": schedule.program,
         "weights.bin": schedule.weights,
@@ -38,7 +40,8 @@ def write_board_build(path: Path, graph: QuantGraph) -> Path:
         "layout.json": to_json(host_layout(schedule, graph, PREPROCESS)),
     }
     facts = {
-        "design_hash": f"{0:016x}",
+        "design_hash": f"{identity.design_hash:016x}",
+        "identity": identity.to_dict(),
         "register_map": INTERFACE_VERSION,
         "clock_mhz": 100.0,
         "memory_bytes_per_cycle": 51.2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import I8, I16, TWO_TERM, U8
 from fpga_gen.graph.ir import (
     Add,
@@ -109,7 +110,7 @@ def random_qgraph(seed: int) -> QuantGraph:
             rng.integers(-reach, reach, t.channels).astype(np.int32),
             rng.integers(2**15, 2**16, t.channels).astype(np.int32),
             rng.integers(*((27, 31) if wide else (21, 27)), t.channels).astype(np.int32),
-            t.format.lo if seed % 2 else t.format.zero, t.format.hi - 3,
+            Epilogue(t.format, t.format.lo if seed % 2 else t.format.zero, t.format.hi - 3),
         )  # fmt: skip
 
     def term(inputs: tuple[str, ...], out: int, kh: int, kw: int, stride, pads, dilation):
@@ -137,10 +138,11 @@ def random_qgraph(seed: int) -> QuantGraph:
     nodes = (
         a, w, c, d, e,
         QMaxPool("pool", "a", "pool", (3, 2), (2, 2), (1, 1, 1, 1), (1, 1)),
-        QAdd("sum", ("c", "d", "e"), (30000, -113, 2048), "sum", int(step[0]), 31, -100, 90),
-        QMul("prod", ("d", "e"), "prod", int(step[1]), 22, -30000, 32767),
+        QAdd("sum", ("c", "d", "e"), (30000, -113, 2048), "sum", int(step[0]), 31,
+             Epilogue(I8, -100, 90)),
+        QMul("prod", ("d", "e"), "prod", int(step[1]), 22, Epilogue(I16, -30000, 32767)),
         QResample("up", "d", "up", upsample(3), AxisTable(2, (0,), ((1, 2),), 3),
-                  int(step[2]), 28, -128, 100),
+                  int(step[2]), 28, Epilogue(I8, -128, 100)),
     )  # fmt: skip
     return QuantGraph("random", "x", ("up",), tensors, nodes, TWO_TERM, HostInput((3, 7, 8)))
 

@@ -123,7 +123,7 @@ module fpga_gen_top #(parameter RESET_BUG = 0) (
       s_axi_rvalid <= 1;
       case (s_axi_araddr)
         `REG_ID: answer <= 32'h46504741;
-        `REG_VERSION: answer <= 1;
+        `REG_VERSION: answer <= `INTERFACE_VERSION;
         `REG_CONFIG: answer <= 1;
         `REG_STATUS: answer <= {16'd0, code, 5'd0, error, done, busy};
         `REG_CYCLES: answer <= cycles;

@@ -29,7 +29,8 @@ def register_file(folder: Path) -> Path:
     """The register table as Verilog macros, to be given before the design."""
     path = folder / "registers.v"
     path.write_text(
-        "".join(f"`define REG_{r.name} 12'h{r.offset:x}\n" for r in registers.REGISTERS)
+        f"`define INTERFACE_VERSION {registers.INTERFACE_VERSION}\n"
+        + "".join(f"`define REG_{r.name} 12'h{r.offset:x}\n" for r in registers.REGISTERS)
     )
     return path
 

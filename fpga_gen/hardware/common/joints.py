@@ -10,13 +10,13 @@ from amaranth.lib import data, stream
 from amaranth.lib.data import Layout
 from amaranth.lib.wiring import In, Out, Signature
 
-from fpga_gen.contract.isa import ADDRESS_BITS, MAX_SOURCES, MAX_TABLE, SOURCE, width, words_of
+from fpga_gen.contract.fields import WORD_BITS
+from fpga_gen.contract.isa import ADDRESS_BITS, MAX_SOURCES, MAX_TABLE, SOURCE, width
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import PARAM_ENTRIES, PORT_BITS, EngineParams
 from fpga_gen.hardware.common.records import (
     HEADER,
     PARAMS_OF_CHANNEL,
-    WORD_BITS,
     PlainArray,
     PlainStruct,
 )
@@ -62,7 +62,7 @@ class TableWrite(Signature):
             {
                 "word": Out(WORD_BITS),
                 "source": Out(range(MAX_SOURCES)),
-                "part": Out(range(words_of(SOURCE))),
+                "part": Out(range(SOURCE.words)),
                 "pair": Out(range(MAX_TABLE // 2)),
                 "source_write": Out(1),
                 "y_write": Out(1),

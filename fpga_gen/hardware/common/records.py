@@ -6,11 +6,10 @@ signal as a wire of its own in the Verilog.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from amaranth.hdl import Format, Value, signed, unsigned
 from amaranth.lib import data
 
+from fpga_gen.contract.fields import WORD_BITS, Layout
 from fpga_gen.contract.isa import (
     BLOCK,
     ENTRY,
@@ -19,13 +18,9 @@ from fpga_gen.contract.isa import (
     LAYOUTS,
     SOURCE,
     TAP,
-    Field,
     Op,
-    words_of,
 )
 from fpga_gen.contract.parameter_record import PARAM_BITS, PARAMETER
-
-WORD_BITS = 64
 
 
 class _Plain:
@@ -44,13 +39,13 @@ class PlainArray(_Plain, data.ArrayLayout):
 class RecordLayout(_Plain, data.FlexibleLayout):
     """A record of the contract, in `size` bits: its words unless given."""
 
-    def __init__(self, fields: Sequence[Field], size: int = 0) -> None:
+    def __init__(self, fields: Layout, size: int = 0) -> None:
         members = {
             f.name: data.Field(signed(f.bits) if f.signed else unsigned(f.bits),
                                WORD_BITS * f.word + f.lsb)
             for f in fields
         }  # fmt: skip
-        super().__init__(size or WORD_BITS * words_of(fields), members)
+        super().__init__(size or WORD_BITS * fields.words, members)
 
 
 class HeaderLayout(_Plain, data.FlexibleLayout):
@@ -58,7 +53,7 @@ class HeaderLayout(_Plain, data.FlexibleLayout):
     `store`; the opcode and `wait` lie at the same place in all of them."""
 
     def __init__(self) -> None:
-        assert LAYOUTS[Op.CONV] == LAYOUTS[Op.POOL]
+        assert RecordLayout(LAYOUTS[Op.CONV]) == RecordLayout(LAYOUTS[Op.POOL])
         ops = {"walk": Op.CONV, "vector": Op.VECTOR, "load": Op.LOAD, "fetch": Op.FETCH,
                "store": Op.STORE}  # fmt: skip
         super().__init__(

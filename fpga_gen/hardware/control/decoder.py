@@ -13,7 +13,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, Op, words_of
+from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, Op
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.common.config_view import header_fields
@@ -176,7 +176,7 @@ class Decoder(wiring.Component):
 
     def _header(self, m: Module) -> None:
         """Header words to `following`; then where the instruction's tables go."""
-        lengths = [words_of(LAYOUTS[Op(i)]) if i in iter(Op) else 1 for i in range(16)]
+        lengths = [LAYOUTS[Op(i)].words if i in iter(Op) else 1 for i in range(16)]
         at = Signal(range(HEADER_WORDS + 1))
         complete = Signal()  # all words of the header are taken
         walk, fetch = self.walk, self.fetch

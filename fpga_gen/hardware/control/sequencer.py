@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import HEADER_WORDS, MAX_SOURCES, MAX_TABLE, SOURCE, Op, words_of
+from fpga_gen.contract.isa import HEADER_WORDS, MAX_SOURCES, MAX_TABLE, SOURCE, Op
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.common.config_view import header_fields
@@ -63,7 +63,7 @@ class Sequencer(wiring.Component):
                 "vector_start": Out(1),
                 "vector_busy": In(1),
                 "source_index": Out(range(MAX_SOURCES)),
-                "source_word": Out(range(words_of(SOURCE))),
+                "source_word": Out(range(SOURCE.words)),
                 "source_write": Out(1),
                 "y_write": Out(1),
                 "x_write": Out(1),
@@ -142,7 +142,7 @@ class Sequencer(wiring.Component):
 
     def _tables(self, m: Module, decoder: Decoder, dispatcher: Dispatcher) -> None:
         """Blocks and taps: one half is read by the walker, the other one is being filled."""
-        assert words_of(SOURCE) == 2
+        assert SOURCE.words == 2
         running_half, decode_half = Signal(), Signal()
         op = header_fields(decoder.following, Op.CONV).op
         m.d.comb += decode_half.eq(~running_half)

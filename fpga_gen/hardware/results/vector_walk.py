@@ -10,6 +10,7 @@ from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import ADDRESS_BITS, MAX_SOURCES, MAX_TABLE, VectorOp, width
 from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import EngineParams
@@ -17,7 +18,7 @@ from fpga_gen.hardware.common.address import add, constant, delay
 from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for
 from fpga_gen.hardware.common.joints import Issue, TableWrite
 from fpga_gen.hardware.common.ram import RamShape, place_ram
-from fpga_gen.hardware.common.records import SOURCE_RECORD, TABLE_ENTRY, WORD_BITS
+from fpga_gen.hardware.common.records import SOURCE_RECORD, TABLE_ENTRY
 from fpga_gen.hardware.results.vector_term import term_layout
 
 TABLE_SHAPE = RamShape(WORD_BITS, MAX_TABLE // 2, "block")

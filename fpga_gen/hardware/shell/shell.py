@@ -16,6 +16,7 @@ from fpga_gen.contract.registers import (
     WRITE_PORT_INFO,
     ErrorCode,
 )
+from fpga_gen.hardware.common.design_hash import BITS
 from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.common.joints import FETCH, STORE
 from fpga_gen.hardware.common.resets import reset_tree
@@ -47,6 +48,7 @@ class Shell(wiring.Component):
 
     Members, besides the pins of axi_names.axi_members:
         reset: In, level: resets everything, `soft_reset` is high as long.
+        design_hash: In(64), constant: what the HASH registers show.
         start: Out, pulse, at least 8 cycles after soft_reset fell.
         soft_reset: Out, level of at least 16 cycles after every run: reset the engine.
         program_words: Out(24), stream words of program at the head of `words`.
@@ -64,13 +66,13 @@ class Shell(wiring.Component):
         layer_start: In, pulse per instruction; logs CYCLES.
     """
 
-    def __init__(self, params: EngineParams, *, design_hash: int = 0) -> None:
+    def __init__(self, params: EngineParams) -> None:
         self.params = params
-        self.design_hash = design_hash & 0xFFFFFFFF
         super().__init__(
             {
                 **axi_members(params.ports),
                 "reset": In(1),
+                "design_hash": In(BITS),
                 "start": Out(1),
                 "soft_reset": Out(1),
                 "program_words": Out(24),
@@ -162,7 +164,7 @@ class Shell(wiring.Component):
         m.d.comb += [
             csr.id.eq(MAGIC),
             csr.version.eq(INTERFACE_VERSION),
-            csr.hash.eq(self.design_hash),
+            Cat(csr.hash_lo, csr.hash_hi).eq(self.design_hash),
             csr.config.eq(self.params.ports),
         ]
         for k in range(WINDOWS):
