@@ -11,7 +11,7 @@ from fpga_gen.contract.isa import INSTRUCTIONS, LAYOUTS, MAX_SOURCES, Instructio
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
 from fpga_gen.hardware.control.sequencer import Sequencer
-from fpga_gen.hardware.loader.loader_control import COMMAND
+from fpga_gen.hardware.loader.joints import COMMAND
 from rtl_tests.bench import simulate
 
 START_DELAY = 2  # cycles from the decision to start to the pulse

@@ -283,12 +283,13 @@ class Bench:
             acc = rng.integers(-(2**28), 2**28, together * p.in_channels)
             at, low = (int(v) for v in rng.integers(0, WORDS // 2 - 1, 2))
             pixels = int(rng.integers(1, together + 1))
-            for shift, values in zip((0, low), stored(acc, group, fmt), strict=False):
+            planes = zip((0, low), stored(acc, group, fmt), strict=False)
+            for plane, (shift, values) in enumerate(planes):
                 codes = [self.memory.code(at + shift + k) for k in range(together)]
                 ctx.set(dut.vector.sums.as_value(), self._pack(acc, ACC_BITS))
                 ctx.set(dut.vector.address.as_value(), self._pack(codes, ADDRESS_BITS))
                 ctx.set(dut.vector.both, pixels - 1)
-                ctx.set(dut.vector.high, int(fmt["out16"] and shift == 0))
+                ctx.set(dut.vector.high, int(fmt["out16"] and plane == 0))
                 ctx.set(dut.vector.valid, 1)
                 for k in range(pixels):
                     self.want[at + shift + k] = values[k * p.in_channels :][: p.in_channels]

@@ -18,7 +18,7 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
-from fpga_gen.hardware.loader.loader_control import KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen.hardware.loader.joints import KIND_CONV, KIND_VECTOR, KIND_WORDS
 from rtl_tests.sequencer_bench import Bench, random_instruction, walk
 from tests.schedule.graphs import THREE_MODES
 

@@ -16,7 +16,7 @@ from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.engine import Engine
 from fpga_gen.hardware.loader import loader
 from fpga_gen.hardware.memory import feature_memory
-from fpga_gen.hardware.results import maxpool, requantise, vector_walk
+from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.shell.shell import Shell
 
@@ -98,7 +98,7 @@ def generate_verilog(params: EngineParams) -> dict[str, str]:
         *loader.ram_shapes(params),
         program_memory.program_shape(params),
         sequencer.TABLE_SHAPE,
-        vector_walk.TABLE_SHAPE,
+        vector_fetch.TABLE_SHAPE,
     )
     modules = {
         TOP: text,

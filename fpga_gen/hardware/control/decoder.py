@@ -18,7 +18,7 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.common.config_view import header_fields
 from fpga_gen.hardware.common.resets import data_register
-from fpga_gen.hardware.loader.loader_control import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 
 
 class Decoder(wiring.Component):

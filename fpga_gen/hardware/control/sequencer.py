@@ -19,7 +19,7 @@ from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.control.dispatcher import Dispatcher
 from fpga_gen.hardware.control.program_memory import ProgramMemory
-from fpga_gen.hardware.loader.loader_control import COMMAND, KIND_WORDS
+from fpga_gen.hardware.loader.joints import COMMAND, KIND_WORDS
 
 TABLE_HALF = 256
 TABLE_SHAPE = RamShape(64, 2 * TABLE_HALF, "block")

@@ -21,14 +21,14 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from fpga_gen.contract.latencies import STAGE_HOLD
 from fpga_gen.contract.parameter_record import PARAM_BITS
 from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
 from fpga_gen.hardware.common.joints import ParamRead
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.resets import clear
 from fpga_gen.hardware.common.word_queue import WordQueue, queue_shape
-from fpga_gen.hardware.loader.loader_control import COMMAND, LoaderControl
+from fpga_gen.hardware.loader.joints import COMMAND
+from fpga_gen.hardware.loader.loader_control import LoaderControl
 from fpga_gen.hardware.loader.slot_assembly import READ_CYCLES, SlotAssembly
 from fpga_gen.hardware.loader.slot_stage import MOVE_CYCLES, SlotStage
 from fpga_gen.hardware.loader.weight_ring import WeightRing, ring_shapes
@@ -85,7 +85,7 @@ class Loader(wiring.Component):
         ring = WeightRing(p, expand=self.expand)
         control = LoaderControl(p)
         assembly = SlotAssembly(p)
-        stage = SlotStage(p, stage_hold=STAGE_HOLD)
+        stage = SlotStage(p)
         queue = WordQueue(p.stream_bits, expand=self.expand)
         m.submodules.ring = ResetInserter(self.resets[0])(ring)
         m.submodules.control = ResetInserter(self.resets[1])(control)
@@ -93,28 +93,16 @@ class Loader(wiring.Component):
         m.submodules.stage = ResetInserter(self.resets[2])(stage)
         m.submodules.queue = ResetInserter(self.resets[2])(queue)
         connect(m, flipped(self.out), queue.read)
+        connect(m, flipped(self.words), ring.words)
+        connect(m, flipped(self.command), control.command)
+        connect(m, control.ring, ring.read)
+        connect(m, assembly.slot, stage.slot)
         m.d.comb += [
-            ring.words_valid.eq(self.words.valid),
-            self.words.ready.eq(ring.words_ready),
-            ring.words_data.eq(self.words.payload),
-            *(
-                getattr(ring, name).eq(getattr(control, name))
-                for name in ("position", "seek", "align", "advance", "free_pointer")
-            ),
-            control.read_pointer.eq(ring.read_pointer),
-            control.available.eq(ring.available),
-            control.command_valid.eq(self.command.valid),
-            self.command.ready.eq(control.command_ready),
-            control.command.eq(self.command.payload),
             queue.write.eq(control.queue_write),
             queue.data.eq(ring.word),
             control.queue_count.eq(queue.count),
             assembly.read.eq(control.read),
             assembly.word.eq(ring.word),
-            *(
-                getattr(stage, name).eq(getattr(assembly, name))
-                for name in ("assembly", "clear", "wrap", "slot_complete")
-            ),
             stage.slot_read.eq(control.slot_read),
             control.may_assemble.eq(stage.may_assemble),
             stage.switch.eq(self.switch),
@@ -134,7 +122,7 @@ class Loader(wiring.Component):
         m.d.comb += [
             ram.w_addr.eq(pointer),
             ram.w_en.eq(assembly.param_push),
-            ram.w_data.eq(assembly.assembly[: shape.width]),
+            ram.w_data.eq(assembly.slot.record[: shape.width]),
             ram.r_addr.eq(self.parameters.index),
             self.parameters.data.eq(ram.r_data),
             self.params_ready.eq(level > self.parameters.held),

@@ -15,12 +15,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.joints import Issue, MemoryRead, TableWrite, VectorResult
+from fpga_gen.hardware.results.vector_fetch import VectorFetch
 from fpga_gen.hardware.results.vector_sums import VectorSums
 from fpga_gen.hardware.results.vector_walk import VectorWalk
 
 
 class VectorUnit(wiring.Component):
-    """See module docstring; vector_walk.py reads, vector_sums.py computes.
+    """See module docstring; vector_walk.py issues reads, vector_fetch.py makes them, vector_sums.py
+    computes.
 
     Members:
         issue: start of a VECTOR. tables: its sources and tables, written while not busy.
@@ -43,18 +45,20 @@ class VectorUnit(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.walk = walk = VectorWalk(self.params, expand=self.expand)
+        m.submodules.walk = walk = VectorWalk(self.params)
+        m.submodules.fetch = fetch = VectorFetch(self.params, expand=self.expand)
         m.submodules.sums = sums = VectorSums(self.params)
         connect(m, flipped(self.issue), walk.issue)
-        connect(m, flipped(self.tables), walk.tables)
+        connect(m, flipped(self.tables), walk.tables, fetch.tables)
         connect(m, flipped(self.result), sums.result)
         m.d.comb += [
             self.busy.eq(walk.busy),
-            self.read.valid.eq(walk.read_valid),
-            self.read.address.eq(walk.read_address),
+            fetch.facts.eq(walk.facts),
+            fetch.issued.eq(walk.issued),
+            self.read.valid.eq(fetch.read_valid),
+            self.read.address.eq(fetch.read_address),
+            sums.facts.eq(walk.facts),
+            sums.term.eq(fetch.term),
             sums.words.eq(self.read.data),
-            sums.term.eq(walk.term),
-            sums.out16.eq(walk.out16),
-            sums.out_low.eq(walk.out_low),
         ]
         return m

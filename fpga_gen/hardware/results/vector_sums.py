@@ -6,13 +6,12 @@ from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add, constant, delay
 from fpga_gen.hardware.common.fan_out import copies_for, tree
 from fpga_gen.hardware.common.joints import VectorResult
-from fpga_gen.hardware.results.vector_term import term_layout
+from fpga_gen.hardware.results.vector_term import FACTS, term_layout
 
 CHANNELS_PER_COPY = 2  # channels that share one copy of their controls
 OPERAND_BITS = 18  # of a multiplier
@@ -23,7 +22,7 @@ class VectorSums(wiring.Component):
 
     Members:
         term: In, see `term_layout`. words: In, what was read, from the first pixel's word on.
-        out16, out_low: In, facts of the instruction: a 16-bit result leaves in two steps.
+        facts: In, of the instruction: a 16-bit result leaves in two steps.
         result: Out, 4 cycles after its last term.
     """
 
@@ -33,8 +32,7 @@ class VectorSums(wiring.Component):
             {
                 "term": In(term_layout(params)),
                 "words": In(params.vector_words * params.word_bits),
-                "out16": In(1),
-                "out_low": In(ADDRESS_BITS),
+                "facts": In(FACTS),
                 "result": Out(VectorResult(params)),
             }
         )
@@ -101,8 +99,8 @@ class VectorSums(wiring.Component):
         p, term, result = self.params, self.term, self.result
         channels = len(sums)
         done = delay(m, term.last, 3, "done", reset_less=False)
-        low_step = delay(m, done & self.out16, 1, "low_step", reset_less=False)
-        low_steps = tree(m, done & self.out16, [copies_for(channels * ACC_BITS)], "low_copy")
+        low_step = delay(m, done & self.facts.out16, 1, "low_step", reset_less=False)
+        low_steps = tree(m, done & self.facts.out16, [copies_for(channels * ACC_BITS)], "low_copy")
         both = delay(m, term.both, 3, "done_both")
         for channel, acc in enumerate(sums):
             held = delay(m, acc, 1, f"held_{channel}")  # the next result may be under way
@@ -110,7 +108,7 @@ class VectorSums(wiring.Component):
             m.d.comb += result.sums[channel].eq(Mux(low, held, acc))
         m.d.comb += [
             result.valid.eq(done | low_step),
-            result.high.eq(done & self.out16),
+            result.high.eq(done & self.facts.out16),
             result.both.eq(Mux(low_step, delay(m, both, 1, "low_both"), both)),
         ]
         for index in range(p.vector_pixels):
@@ -118,6 +116,6 @@ class VectorSums(wiring.Component):
             if index:
                 address = add(m, address, constant(index, p.banks), p.banks, f"pixel_{index}")
             address = delay(m, address, 1, f"done_address_{index}")
-            low_sum = add(m, address, self.out_low, p.banks, f"vector_low_{index}")
+            low_sum = add(m, address, self.facts.out_low, p.banks, f"vector_low_{index}")
             low_address = delay(m, low_sum, 1, f"low_address_{index}")
             m.d.comb += result.address[index].eq(Mux(low_step, low_address, address))

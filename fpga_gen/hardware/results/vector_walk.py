@@ -1,12 +1,11 @@
 """Walk of the vector unit: which word of which source is read next, and what it is for.
 
-One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixels, blocks. A read
-is issued, and five stages later its address is known: table words, entries, + y, + x, + byte plane.
+One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixels, blocks.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,16 +13,12 @@ from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import ADDRESS_BITS, MAX_SOURCES, MAX_TABLE, VectorOp, width
 from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.common.address import add, constant, delay
+from fpga_gen.hardware.common.address import add, constant
 from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for
 from fpga_gen.hardware.common.joints import Issue, TableWrite
-from fpga_gen.hardware.common.ram import RamShape, place_ram
-from fpga_gen.hardware.common.records import SOURCE_RECORD, TABLE_ENTRY
-from fpga_gen.hardware.results.vector_term import term_layout
+from fpga_gen.hardware.common.records import SOURCE_RECORD
+from fpga_gen.hardware.results.vector_term import FACTS, READ
 
-TABLE_SHAPE = RamShape(WORD_BITS, MAX_TABLE // 2, "block")
-ADDRESS_STAGES = 5  # from the issue of a read to its address
-WORD_LATENCY = ADDRESS_STAGES + READ_LATENCY  # from the issue of a read to its word
 DRAIN_CYCLES = 17  # and the memory's latency: from the last read to its result
 
 
@@ -31,25 +26,20 @@ class VectorWalk(wiring.Component):
     """See module docstring.
 
     Members:
-        issue: start of a VECTOR. tables: its sources and tables, written while not busy.
+        issue: start of a VECTOR. tables: its sources, written while not busy.
         busy: Out, from the start until the last result has left.
-        read_valid, read_address: Out, to the feature-map memory.
-        term: Out, with the word. out16, out_low: Out, facts of the results.
+        facts: Out, of the instruction. issued: Out, a read.
     """
 
-    def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
+    def __init__(self, params: EngineParams) -> None:
         self.params = params
-        self.expand = expand
         super().__init__(
             {
                 "issue": In(Issue()),
                 "tables": In(TableWrite()),
                 "busy": Out(1),
-                "read_valid": Out(1),
-                "read_address": Out(ADDRESS_BITS),
-                "term": Out(term_layout(params)),
-                "out16": Out(1),
-                "out_low": Out(ADDRESS_BITS),
+                "facts": Out(FACTS),
+                "issued": Out(READ),
             }
         )
 
@@ -57,13 +47,11 @@ class VectorWalk(wiring.Component):
         m = Module()
         self.cfg = self.issue.header.vector
         self._sources(m)
-        self._tables(m)
         self._take_facts(m)
         self._counters(m)
         self._blocks(m)
         self._machine(m)
-        self._address(m)
-        self._term(m)
+        self._put_out(m)
         return m
 
     def _sources(self, m: Module) -> None:
@@ -74,27 +62,6 @@ class VectorWalk(wiring.Component):
         for index, source in enumerate(self.sources):
             with m.If(write.source_write & (write.source == index)):
                 m.d.sync += source.as_value().word_select(write.part, WORD_BITS).eq(write.word)
-
-    def _tables(self, m: Module) -> None:
-        self.y_index = Signal(range(MAX_TABLE))
-        self.x_index = Signal(range(MAX_TABLE // 2))  # one word: both pixels of a step
-        words = []
-        for name, index, write in (
-            ("y", self.y_index[1:], self.tables.y_write),
-            ("x", self.x_index, self.tables.x_write),
-        ):
-            ram = place_ram(m, f"{name}_table", TABLE_SHAPE, expand=self.expand)
-            m.d.comb += [
-                ram.w_addr.eq(self.tables.pair),
-                ram.w_data.eq(self.tables.word),
-                ram.w_en.eq(write),
-                ram.r_addr.eq(index),
-            ]
-            words.append([ram.r_data[: TABLE_ENTRY.size], ram.r_data[TABLE_ENTRY.size :]])
-        odd = Signal(name="y_odd")
-        m.d.sync += odd.eq(self.y_index[0])
-        self.y_entry = TABLE_ENTRY(Mux(odd, words[0][1], words[0][0]))
-        self.x_entries = [TABLE_ENTRY(word) for word in words[1]]
 
     def _take_facts(self, m: Module) -> None:
         """Facts of an instruction as registers, one cycle after `start`: the header stays while
@@ -112,19 +79,23 @@ class VectorWalk(wiring.Component):
         )
         self.source_top = fact("source_top", (cfg.n_sources - 1)[: (MAX_SOURCES - 1).bit_length()])
         self.direct = fact("direct", cfg.direct, attrs=KEEP)
-        self.direct_address, self.direct_weight = (
-            fact(f"direct_{n}", cfg.direct, attrs=KEEP) for n in ("address", "weight")
-        )
         self.pair = fact("pair", cfg.pair)
-        self.product = fact("product", cfg.function == VectorOp.MUL)
         self.columns, self.rows = fact("columns", cfg.out_w), fact("rows", cfg.out_h)
         self.single_column = fact("single_column", (cfg.out_w == 1) | (cfg.pair & (cfg.out_w == 2)))
         self.first_both = fact("first_both", cfg.pair & (cfg.out_w != 1))
         self.single_row = fact("single_row", cfg.out_h == 1)
         self.out_plane = fact("out_plane", cfg.out_plane)
         m.d.comb += [
-            self.out16.eq(fact("out16_fact", cfg.out16)),
-            self.out_low.eq(fact("out_low_fact", cfg.out_low)),
+            *(
+                copy.eq(fact(f"direct_{n}", cfg.direct, attrs=KEEP))
+                for n, copy in (
+                    ("address", self.facts.direct_address),
+                    ("weight", self.facts.direct_weight),
+                )
+            ),
+            self.facts.product.eq(fact("product", cfg.function == VectorOp.MUL)),
+            self.facts.out16.eq(fact("out16", cfg.out16)),
+            self.facts.out_low.eq(fact("out_low", cfg.out_low)),
         ]
 
     def _counters(self, m: Module) -> None:
@@ -151,7 +122,7 @@ class VectorWalk(wiring.Component):
         self.x_row = Signal(range(MAX_TABLE // 2), reset_less=True)
         self.run = Signal()  # a read is issued
         self.gap = Signal()
-        self.wide = Array(s.wide for s in self.sources)[self.source]
+        self.wide = self._of_source("wide")
         self.last_plane, self.last_x_tap, self.last_y_tap, self.last_read = (
             Signal(name=n) for n in ("last_plane", "last_x_tap", "last_y_tap", "last_read")
         )
@@ -168,9 +139,9 @@ class VectorWalk(wiring.Component):
                 & self.last_y_tap
                 & (self.source == self.source_top)
             ),
-            self.single.eq(self.first_read & self.last_read & self.out16),
-            self.y_index.eq(self.y_row + self.y_tap),
-            self.x_index.eq(self.x_row + self.x_tap),
+            self.single.eq(self.first_read & self.last_read & self.facts.out16),
+            self.issued.y_index.eq(self.y_row + self.y_tap),
+            self.issued.x_index.eq(self.x_row + self.x_tap),
         ]
 
     def _blocks(self, m: Module) -> None:
@@ -314,60 +285,21 @@ class VectorWalk(wiring.Component):
         """A field of the source that is read."""
         return Array(source[name] for source in self.sources)[self.source]
 
-    def _address(self, m: Module) -> None:
-        """Address of the read that was issued ADDRESS_STAGES cycles ago."""
-        p = self.params
-        base = delay(m, Array(self.block_base)[self.source], 2, "base")
-        pixel_2 = delay(m, self.pixel, 2, "pixel")
-        low_4 = delay(m, Mux(self.low, self._of_source("low"), 0), 4, "low")
-        y_address, x_address, sum_3, sum_4, sum_5 = (
-            Signal(ADDRESS_BITS, name=n, reset_less=True)
-            for n in ("y_address", "x_address", "sum_3", "sum_4", "sum_5")
-        )
-        m.d.sync += [
-            y_address.eq(Mux(self.direct_address, 0, self.y_entry.address)),
-            x_address.eq(self.x_entries[0].address),
-            sum_3.eq(add(m, base, y_address, p.banks, "vector_y")),
-            sum_5.eq(add(m, sum_4, low_4, p.banks, "vector_low")),
-        ]
-        x_3 = delay(m, Mux(self.direct_address, pixel_2, x_address), 1, "x_address")
-        m.d.sync += sum_4.eq(add(m, sum_3, x_3, p.banks, "vector_x"))
+    def _put_out(self, m: Module) -> None:
+        """The read of this cycle."""
+        p, issued = self.params, self.issued
         m.d.comb += [
-            self.read_address.eq(sum_5),
-            self.read_valid.eq(delay(m, self.run, ADDRESS_STAGES, "read_valid", reset_less=False)),
-        ]
-
-    def _term(self, m: Module) -> None:
-        """What the read is for, when its word is there."""
-        p, lag, source, low = self.params, WORD_LATENCY, self.source, self.low
-        y_weight = Signal(width("weight"), reset_less=True)
-        m.d.sync += y_weight.eq(self.y_entry.weight)
-        factor = delay(m, self._of_source("factor"), 3, "factor").as_signed()
-        for index in range(p.vector_pixels):
-            x_weight = delay(m, self.x_entries[index].weight, 1, f"x_weight_{index}")
-            table = delay(m, y_weight * x_weight, 1, f"weight_{index}")
-            weight = Mux(self.direct_weight, factor, table)
-            m.d.comb += self.term.weights[index].eq(delay(m, weight, lag - 3, f"weights_{index}"))
-        skip = Mux(self.direct_weight, 1, self.x_entries[1].address[: len(self.term.skip)])
-        first = Mux(self.product, (source != 0) & ~low, self.first_read)
-        out_address = Signal(ADDRESS_BITS, reset_less=True)
-        m.d.sync += out_address.eq(add(m, self.block_out, self.pixel, p.banks, "vector_out"))
-        # A cycle early: their last register is one per few channels.
-        plus = Mux(self.wide, low, self._of_source("zero"))
-        late: dict[str, tuple[ValueLike, int]] = {
-            "valid": (self.run, lag),
-            "skip": (skip, lag - 2),
-            "operand": (self.product & (source == 0), lag),
-            "operand_first": (~low, lag),
-            "second": (self.product & (source != 0), lag),
-            "first": (first, lag),
-            "last": (self.run & self.last_read, lag),
-            "both": (self.both, lag),
-            "address": (out_address, lag - 1),
-            "high_plane": (self.wide & ~low, lag - 1),
-            "plus": (plus, lag - 1),
-        }
-        m.d.comb += [
-            self.term[name].eq(delay(m, value, cycles, name, reset_less=name != "valid"))
-            for name, (value, cycles) in late.items()
+            issued.valid.eq(self.run),
+            issued.low.eq(self.low),
+            issued.base.eq(Array(self.block_base)[self.source]),
+            issued.low_offset.eq(self._of_source("low")),
+            issued.wide.eq(self.wide),
+            issued.zero.eq(self._of_source("zero")),
+            issued.factor.eq(self._of_source("factor")),
+            issued.pixel.eq(self.pixel),
+            issued.out.eq(add(m, self.block_out, self.pixel, p.banks, "vector_out")),
+            issued.first_source.eq(self.source == 0),
+            issued.first.eq(self.first_read),
+            issued.last.eq(self.last_read),
+            issued.both.eq(self.both),
         ]
