@@ -3,7 +3,7 @@ addresses, one weight slot ahead of the beats."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, ValueLike
+from amaranth.hdl import Module, Mux, Signal, ValueLike, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,8 +17,8 @@ from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD
 SLOT = data.StructLayout(  # what the beats of one weight slot must know
     {
         "address": ADDRESS_BITS,
-        "dy": width("dy"),
-        "dx": width("dx"),
+        "dy": signed(width("dy")),
+        "dx": signed(width("dx")),
         "pad": 1,
         "first": 1,
         "shift": 1,
