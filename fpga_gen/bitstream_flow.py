@@ -10,17 +10,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fpga_gen.artifacts import BuildDir, load_build, sha256, to_json, update_files
+from fpga_gen.artifacts import BuildDir, check_room, load_build, sha256, to_json
+from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
 from fpga_gen.errors import BuildDirError, ToolError
 from fpga_gen.report import Implementation, Report
-from fpga_gen.report.render import read_report, report_files
+from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.simulate.build import cache_directory
 from fpga_gen.steps import Progress, Silent, run_steps
 
@@ -59,6 +60,11 @@ def check_directory(flow: BitstreamFlow) -> None:
     flow.report = read_report(flow.build)
     if f"{FOLDER}/build.tcl" not in flow.build.files:
         raise BuildDirError(f"{flow.directory}: holds no Vivado project: build again")
+    try:
+        remove_stand_ins(flow.directory)
+    except OSError as error:
+        raise BuildDirError(f"{flow.directory}: cannot be written: {error.strerror}") from error
+    check_room(flow.build, (BIT, HWH, *(f"{REPORT_FOLDER}/{name}" for name in REPORTS)))
 
 
 def find_tool(flow: BitstreamFlow) -> None:
@@ -107,13 +113,12 @@ def read_results(flow: BitstreamFlow) -> None:
 def write_deploy_folder(flow: BitstreamFlow) -> None:
     """.bit and .hwh side by side at the top of the build directory, as PYNQ wants them; reports in
     a folder; report.json, and what is rendered from it, with the new figures."""
-    flow.report = replace(flow.report, implementation=flow.implementation)
     try:
         files = {name: (flow.kept / name).read_bytes() for name in (BIT, HWH)}
         files |= {f"{REPORT_FOLDER}/{n}": (flow.kept / n).read_bytes() for n in REPORTS}
     except OSError as error:
         raise ToolError(TOOL, f"{flow.kept}: cannot be read ({error.strerror})") from error
-    flow.build = update_files(flow.build, {**files, **report_files(flow.report)})
+    flow.build, flow.report = enter_figures(flow.build, files, implementation=flow.implementation)
 
 
 # --- the flow -------------------------------------------------------------------------------
@@ -164,7 +169,7 @@ def _check_timing(
     if timing.met:
         return
     # The worst path of two clocks may have half a cycle: what it lacks, both halves must get.
-    times = 2 if flow.build.manifest["parameters"].get("double_clock") else 1
+    times = 2 if flow.build.facts["parameters"].get("double_clock") else 1
     reachable = 1000 / (1000 / clock - times * min(timing.setup_slack_ns, 0.0))
     raise ToolError(
         TOOL,

@@ -18,7 +18,9 @@ from fpga_gen import __version__
 from fpga_gen.artifacts import check_target, sha256, to_json, write_build
 from fpga_gen.boards import Board
 from fpga_gen.config import MAX_CALIBRATION_IMAGES, BuildConfig
+from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.digest import model_sha256
+from fpga_gen.errors import BuildDirError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Conv, Graph, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
@@ -46,7 +48,8 @@ from fpga_gen.synth.known import known_design
 @dataclass
 class Flow:
     """What the steps of one build have made so far. times: seconds by step; memory_rate: bytes per
-    cycle that the board's ports and DRAM sustain."""
+    cycle that the board's ports and DRAM sustain; kept: names in the target that are not of the
+    build."""
 
     config: BuildConfig
     target: Path | None = None
@@ -67,6 +70,7 @@ class Flow:
     report: Report = field(init=False)
     verilog: dict[str, str] = field(init=False)
     vivado: dict[str, bytes] = field(init=False)
+    kept: tuple[str, ...] = ()
 
 
 Step = tuple[str, Callable[[Flow], None]]
@@ -187,7 +191,12 @@ def write_directory(flow: Flow) -> None:
         "layout.json": to_json(host_layout(flow.schedule, flow.qgraph, flow.config.preprocess)),
         **report_files(flow.report),
     }
-    write_build(flow.target, files, manifest_facts(flow))
+    kept = write_build(flow.target, files, manifest_facts(flow))
+    try:
+        remove_stand_ins(flow.target)
+    except OSError as error:
+        raise BuildDirError(f"{flow.target}: cannot be written: {error.strerror}") from error
+    flow.kept = tuple(name for name in kept if (flow.target / name).exists())
 
 
 # --- the flows ------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ and must be the stored program byte for byte.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.artifacts import BuildDir, load_build, update_files
+from fpga_gen.artifacts import BuildDir, load_build
 from fpga_gen.errors import BuildDirError, FpgaGenError, ScheduleError, SimulationError
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.hardware.params import EngineParams
@@ -22,7 +22,7 @@ from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.report import Report, Simulation, utilisation
-from fpga_gen.report.render import read_report, report_files
+from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.schedule.compare import Mismatch, compare_maps
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.interpreter import TracedMap
@@ -87,8 +87,8 @@ def check_directory(flow: SimulationFlow) -> None:
     flow.build = build = load_build(flow.directory)
     flow.report = read_report(build)
     try:
-        flow.params = EngineParams.from_dict(build.manifest["parameters"])
-        flow.memory_rate = float(build.manifest["memory_bytes_per_cycle"])
+        flow.params = EngineParams.from_dict(build.facts["parameters"])
+        flow.memory_rate = float(build.facts["memory_bytes_per_cycle"])
         layout = build.json("layout.json")
         flow.input_layout = input_from_json(layout["input"])
         flow.output_layout = output_from_json(layout["output"])
@@ -210,8 +210,7 @@ def update_report(flow: SimulationFlow) -> None:
         },
         starts=flow.starts,
     )
-    flow.report = replace(report, simulation=simulation)
-    flow.build = update_files(flow.build, report_files(flow.report))
+    flow.build, flow.report = enter_figures(flow.build, simulation=simulation)
 
 
 def judge(flow: SimulationFlow) -> None:

@@ -17,19 +17,26 @@ PACKAGE = ROOT / "fpga_gen"
 # Stages in the order of the flow; a module belongs to the longest prefix that fits. A stage may
 # import itself and what stands above it.
 STAGES: tuple[tuple[str, ...], ...] = (
-    ("fpga_gen", "fpga_gen.errors", "fpga_gen.registers", "fpga_gen.quant.numerics"),
+    (
+        "fpga_gen",
+        "fpga_gen.errors",
+        "fpga_gen.disk",
+        "fpga_gen.registers",
+        "fpga_gen.quant.numerics",
+    ),
     (
         *("fpga_gen.isa", "fpga_gen.graph.ir"),
         *("fpga_gen.hardware.params", "fpga_gen.hardware.slot_layout"),
     ),
     ("fpga_gen.boards", "fpga_gen.images", "fpga_gen.phantom", "fpga_gen.digest", "fpga_gen.steps"),
     ("fpga_gen.resources",),
-    ("fpga_gen.config", "fpga_gen.artifacts"),
+    ("fpga_gen.config",),
     ("fpga_gen.graph",),
     ("fpga_gen.frontend",),
     ("fpga_gen.quant",),
     ("fpga_gen.schedule",),
-    ("fpga_gen.sizing",),
+    ("fpga_gen.builddir",),
+    ("fpga_gen.artifacts", "fpga_gen.sizing"),
     ("fpga_gen.hardware",),
     ("fpga_gen.simulate",),
     ("fpga_gen.report",),

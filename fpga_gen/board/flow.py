@@ -14,9 +14,10 @@ from fpga_gen.artifacts import BuildDir, load_build
 from fpga_gen.board.machine import Machine
 from fpga_gen.board.simulator import FrameRecord
 from fpga_gen.boards import Board, load_board
-from fpga_gen.deploy.bitfile import is_stand_in, stand_in_bitstream
+from fpga_gen.deploy.bitfile import has_stand_in_handoff, is_stand_in, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
 from fpga_gen.deploy.identity import DESIGN
+from fpga_gen.disk import replace_file
 from fpga_gen.errors import BoardError, BuildDirError, ToolError
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.simulate.board_dram import board_dram
@@ -56,11 +57,11 @@ def check_directory(flow: BoardFlow) -> None:
     need_pynq()
     flow.build = build = load_build(flow.directory)
     try:
-        flow.params = EngineParams.from_dict(build.manifest["parameters"])
-        flow.clock_mhz = float(build.manifest["clock_mhz"])
-        flow.board = load_board(build.manifest["board"]["name"])
-        design_hash = int(build.manifest["design_hash"], 16)
-        rate = float(build.manifest["memory_bytes_per_cycle"])
+        flow.params = EngineParams.from_dict(build.facts["parameters"])
+        flow.clock_mhz = float(build.facts["clock_mhz"])
+        flow.board = load_board(build.facts["board"]["name"])
+        design_hash = int(build.facts["design_hash"], 16)
+        rate = float(build.facts["memory_bytes_per_cycle"])
         sizes = [len(build.files[n]) for n in ("program.bin", "weights.bin", "layout.json")]
     except (KeyError, TypeError, ValueError) as error:
         raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
@@ -80,18 +81,21 @@ def overlay_files(flow: BoardFlow, design_hash: int) -> None:
     if len(found) > 1:
         names = ", ".join(f.name for f in found)
         raise BuildDirError(f"{flow.directory}: several bitstreams ({names}): keep one")
-    if found and not is_stand_in(found[0].read_bytes()):
+    if found and not is_stand_in(found[0]):
         flow.bitstream = found[0]
         if not found[0].with_suffix(".hwh").is_file():
             raise BuildDirError(f"{found[0].with_suffix('.hwh')}: missing: copy it from Vivado")
         return
     flow.stand_in = True
     flow.bitstream = found[0] if found else flow.directory / f"{DESIGN}.bit"
+    beside = flow.bitstream.with_suffix(".hwh")
+    if not has_stand_in_handoff(beside):
+        raise BuildDirError(f"{beside}: not written by fpga-gen: put its .bit beside it")
     handoff = hardware_handoff(flow.params, flow.board, flow.clock_mhz)
     data = stand_in_bitstream(DESIGN, flow.board.part, design_hash, handoff)
     try:
-        flow.bitstream.with_suffix(".hwh").write_text(handoff)
-        flow.bitstream.write_bytes(data)
+        replace_file(beside, handoff.encode())
+        replace_file(flow.bitstream, data)
     except OSError as error:
         raise BuildDirError(f"{flow.bitstream}: cannot be written: {error.strerror}") from error
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from fpga_gen.artifacts import BuildDir, to_json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fpga_gen.artifacts import BuildDir, to_json, update_build
 from fpga_gen.errors import BuildDirError
 from fpga_gen.report.facts import Report
 from fpga_gen.report.html import render_html
@@ -21,6 +25,25 @@ def read_report(build: BuildDir) -> Report:
         return Report.from_dict(build.json(REPORT))
     except ValueError as error:
         raise BuildDirError(f"{path}: {error}: build again") from error
+
+
+def enter_figures(
+    build: BuildDir, results: Mapping[str, bytes] = {}, **figures: Any
+) -> tuple[BuildDir, Report]:
+    """Fields of the report, and files beside it, -> the build directory, in one update.
+
+    Figures that another command entered since `build` was read stay.
+    """
+    report = None
+
+    def change(fresh: BuildDir) -> dict[str, bytes]:
+        nonlocal report
+        report = replace(read_report(fresh), **figures)
+        return report_files(report)
+
+    build = update_build(build, change, results)
+    assert report is not None
+    return build, report
 
 
 def report_files(report: Report) -> dict[str, bytes]:

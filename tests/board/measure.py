@@ -74,13 +74,13 @@ def bare(folder: Path, stored: np.ndarray) -> dict:
         output_from_json(layout["output"]).bytes,
     )
     library = build_simulator([folder / n for n in sorted(build.files) if n.startswith("rtl/")])
-    params = EngineParams.from_dict(build.manifest["parameters"])
+    params = EngineParams.from_dict(build.facts["parameters"])
     cpu = time.process_time()
     done = simulate_frame(
         frame,
         params,
         library,
-        dram_config(build.manifest["clock_mhz"], frame, build.manifest["memory_bytes_per_cycle"]),
+        dram_config(build.facts["clock_mhz"], frame, build.facts["memory_bytes_per_cycle"]),
         expected_cycles=3_000_000,
     ).check()
     graph = load_quant_graph(folder / "quantised.npz")

@@ -46,7 +46,7 @@ def test_success_makes_a_deploy_folder(cli, build_copy: Path, vivado: Path):
     assert (build_copy / "fpga_gen.bit").read_bytes().startswith(b"bitstream")
     assert (build_copy / "fpga_gen.hwh").is_file()
     build = load_build(build_copy)  # the manifest lists the new files
-    assert {"fpga_gen.bit", "fpga_gen.hwh", "implementation/timing.rpt"} <= set(build.files)
+    assert {"fpga_gen.bit", "fpga_gen.hwh", "implementation/timing.rpt"} <= set(build.results)
     facts = build.json("report.json")["implementation"]
     assert facts == data["implementation"]
     assert facts["kind"] == "implemented"
@@ -144,7 +144,7 @@ def test_without_vivado_it_says_what_to_copy_where(cli, build_copy: Path, vivado
 def test_failure_is_one_clear_line_with_the_log(
     cli, build_copy: Path, vivado: Path, monkeypatch: pytest.MonkeyPatch, mode: str, message: str
 ):
-    before = load_build(build_copy).manifest
+    before = load_build(build_copy).facts
     monkeypatch.setenv("FAKE_VIVADO", mode)
     result = cli("bitstream", build_copy, "--vivado", vivado)
     assert result.code == 1
@@ -152,7 +152,7 @@ def test_failure_is_one_clear_line_with_the_log(
     assert message in result.err
     assert f"(log: {build_copy / 'vivado.log'})" in result.err
     assert "Vivado v2023.1" in (build_copy / "vivado.log").read_text()
-    assert load_build(build_copy).manifest == before
+    assert load_build(build_copy).facts == before
     assert not (build_copy / "fpga_gen.bit").exists()
     monkeypatch.setenv("FAKE_VIVADO", "success")  # nothing of the failure was kept
     assert cli("bitstream", build_copy, "--vivado", vivado).code == 0

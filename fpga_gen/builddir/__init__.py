@@ -1,0 +1,1 @@
+"""The build directory: its manifest, and updates that happen whole or not at all."""
