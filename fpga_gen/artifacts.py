@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from fpga_gen.boards import Board, load_board
 from fpga_gen.builddir.manifest import (
     MANIFEST,
     Entry,
@@ -23,42 +27,170 @@ from fpga_gen.builddir.manifest import (
     sha256,
     to_json,
 )
+from fpga_gen.builddir.regions import HostLayout, read_layout
 from fpga_gen.builddir.update import STAGING, check_places, reading, replace_files, writing
+from fpga_gen.decode import decode
 from fpga_gen.disk import make_folders, read_regular, replace_file
-from fpga_gen.errors import BuildDirError
+from fpga_gen.errors import BoardError, BuildDirError, ScheduleError
+from fpga_gen.hardware.params import EngineParams
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.quant.serialise import load_quant_graph
+from fpga_gen.resources import check_fit
 
 RTL = "rtl"  # folder of the Verilog
+MAX_RATE = 1e6  # MHz, bytes per cycle: far above any board's
 BUILD_ID = "build_id"  # fact of the manifest: digest of all that `build` wrote
 
 
 @dataclass(frozen=True, eq=False)
 class BuildDir:
-    """A verified build directory. files: content by POSIX path relative to `path`, as verified;
-    the manifest itself is not among them, its other entries are `facts`. results: entries of what
-    later commands added."""
+    """A verified build directory, whose bytes are never read a second time.
+
+    files: content by POSIX path relative to `path`, as verified; the manifest itself is not among
+    them, its other entries are `facts`. results: entries of what later commands added. What the
+    files say is as untrusted as their origin: every property checks before it gives, and raises
+    BuildDirError.
+    """
 
     path: Path
     facts: dict
     files: dict[str, bytes]
     results: dict[str, Entry]
 
-    def json(self, name: str) -> dict:
-        """A verified JSON file; BuildDirError names it if it is no JSON object."""
-        return parse_json(self.path / name, self.read(name))
-
+    # --- bytes -----------------------------------------------------------------------------
     def read(self, name: str) -> bytes:
-        """A listed file; a result is read and verified now. KeyError if there is none."""
+        """A listed file; a result is read and verified now. BuildDirError if there is none."""
         if name in self.results:
             return _verified(self.path, name, self.results[name])
+        if name not in self.files:
+            raise BuildDirError(f"{self.path / name}: missing: build again")
         return self.files[name]
 
-    def rtl(self) -> dict[str, str]:
-        """Verilog sources by file name."""
+    def json(self, name: str) -> dict:
+        """A listed JSON file; BuildDirError names it if it is no JSON object."""
+        return parse_json(self.path / name, self.read(name))
+
+    def rtl(self) -> dict[str, bytes]:
+        """Verilog sources, and Verilator's control file, by file name."""
+        return self.folder(RTL)
+
+    def folder(self, name: str) -> dict[str, bytes]:
+        """Files of one folder by their names in it; results apart."""
+        prefix = f"{name}/"
         return {
-            name.removeprefix(f"{RTL}/"): data.decode()
-            for name, data in self.files.items()
-            if name.startswith(f"{RTL}/")
+            path.removeprefix(prefix): data
+            for path, data in self.files.items()
+            if path.startswith(prefix)
         }
+
+    @property
+    def program(self) -> bytes:
+        """Region of the program."""
+        return self.read("program.bin")
+
+    @property
+    def weights(self) -> bytes:
+        """Region of the weights."""
+        return self.read("weights.bin")
+
+    # --- what they say ---------------------------------------------------------------------
+    @cached_property
+    def board(self) -> Board:
+        """The board that the build is for."""
+        with self._judging():
+            return load_board(decode(_BoardFacts, self.facts["board"], "board").name)
+
+    @cached_property
+    def params(self) -> EngineParams:
+        """The engine; it fits the board, so it is none that takes for ever to generate."""
+        with self._judging():
+            params = decode(EngineParams, self.facts["parameters"], "parameters")
+            check_fit(self.board, params)
+            return params
+
+    @cached_property
+    def clock_mhz(self) -> float:
+        """Clock of the engine, one that the board allows."""
+        clock = self._number("clock_mhz")
+        with self._judging():
+            self.board.check_clock(clock, self.params.double_clock)
+        return clock
+
+    @cached_property
+    def memory_rate(self) -> float:
+        """Bytes per cycle that the board's ports and DRAM sustain."""
+        return self._number("memory_bytes_per_cycle")
+
+    @cached_property
+    def design_hash(self) -> int:
+        """64-bit identity of the generated hardware."""
+        with self._judging():
+            text = self.facts["design_hash"]
+            if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{16}", text):
+                raise ValueError(f"design_hash is {text!r}")
+            return int(text, 16)
+
+    @property
+    def model_sha256(self) -> str:
+        """Digest of the ONNX model, as `model_sha256` gives it."""
+        with self._judging():
+            return decode(_ModelFacts, self.facts["model"], "model").sha256
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """What the option --input-shape said."""
+        with self._judging():
+            return decode(_Shape, {"input_shape": self.facts["config"]["input_shape"]}).input_shape
+
+    @cached_property
+    def network(self) -> QuantGraph:
+        """The quantised network."""
+        return load_quant_graph(self.read("quantised.npz"), self.path / "quantised.npz")
+
+    @cached_property
+    def layout(self) -> HostLayout:
+        """Regions of the network's input and outputs, preparation of pictures."""
+        with self._judging():
+            return read_layout(self.json("layout.json"), self.network)
+
+    def _number(self, name: str) -> float:
+        with self._judging():
+            value = self.facts[name]
+            if type(value) not in (int, float) or not 0 < value < MAX_RATE:
+                raise ValueError(f"{name} is {value!r}")
+            return float(value)
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
+        """What is wrong with the content becomes a BuildDirError of this directory."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, BoardError, ScheduleError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise BuildDirError(f"{self.path}: incomplete build ({what}): build again") from error
+
+
+@dataclass(frozen=True)
+class _ModelFacts:
+    """Entry `model` of the manifest."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Of entry `config` of the manifest."""
+
+    input_shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class _BoardFacts:
+    """Entry `board` of the manifest. sha256: of its description when the build was made."""
+
+    name: str
+    sha256: str = ""
 
 
 # --- reading --------------------------------------------------------------------------------

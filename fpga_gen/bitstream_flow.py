@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fpga_gen.artifacts import BuildDir, check_room, load_build, sha256, to_json
+from fpga_gen.artifacts import RTL, BuildDir, check_room, load_build, sha256, to_json
 from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
 from fpga_gen.errors import BuildDirError, ToolError
+from fpga_gen.generated import check_project, unpacked
 from fpga_gen.report import Implementation, Report
 from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.simulate.build import cache_directory
@@ -58,8 +59,7 @@ def check_directory(flow: BitstreamFlow) -> None:
     """Reads and verifies the build directory."""
     flow.build = load_build(flow.directory)
     flow.report = read_report(flow.build)
-    if f"{FOLDER}/build.tcl" not in flow.build.files:
-        raise BuildDirError(f"{flow.directory}: holds no Vivado project: build again")
+    check_project(flow.build)
     try:
         remove_stand_ins(flow.directory)
     except OSError as error:
@@ -85,13 +85,14 @@ def implement(flow: BitstreamFlow) -> None:
     folder = flow.directory.resolve()
     out = folder / RUN_FOLDER / "out"
     try:
-        run_vivado(
-            flow.program,
-            folder / FOLDER / "build.tcl",
-            folder / RUN_FOLDER,
-            flow.jobs,
-            flow.progress.detail,
-        )
+        with unpacked(flow.build, FOLDER, RTL) as sources:
+            run_vivado(
+                flow.program,
+                sources / FOLDER / "build.tcl",
+                folder / RUN_FOLDER,
+                flow.jobs,
+                flow.progress.detail,
+            )
     except ToolError as error:
         if all((out / name).is_file() for name in REPORTS):
             # The Tcl writes the reports before it checks.
@@ -169,7 +170,7 @@ def _check_timing(
     if timing.met:
         return
     # The worst path of two clocks may have half a cycle: what it lacks, both halves must get.
-    times = 2 if flow.build.facts["parameters"].get("double_clock") else 1
+    times = 2 if flow.build.params.double_clock else 1
     reachable = 1000 / (1000 / clock - times * min(timing.setup_slack_ns, 0.0))
     raise ToolError(
         TOOL,

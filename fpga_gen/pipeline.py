@@ -7,7 +7,6 @@ directory afterwards, a frame through its RTL, is the list in simulation_flow.py
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from fpga_gen.layout_file import host_layout
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
-from fpga_gen.quant.serialise import save_quant_graph
+from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.registers import INTERFACE_VERSION
 from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
@@ -164,9 +163,12 @@ def make_report(flow: Flow) -> None:
 
 def generate_rtl(flow: Flow) -> None:
     """EngineParams -> Verilog; its resources are known if it is one of the mapped engines."""
-    from fpga_gen.hardware.top import generate_verilog  # amaranth: an estimate does without
+    # amaranth: an estimate does without
+    from fpga_gen.generated import remember_verilog
+    from fpga_gen.hardware.top import generate_verilog
 
     flow.verilog = generate_verilog(flow.params, design_hash(flow.params))
+    remember_verilog(flow.params, design_hash(flow.params), flow.verilog)
     if known := known_design(flow.verilog):
         resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
         flow.report = replace(flow.report, resources=resources, timing=known[1])
@@ -248,14 +250,6 @@ def design_hash(params: EngineParams) -> int:
         "version": __version__,
     }
     return int(sha256(to_json(facts))[:16], 16)
-
-
-def quant_graph_bytes(qgraph: QuantGraph) -> bytes:
-    """The quantised network as the content of quantised.npz."""
-    with tempfile.TemporaryDirectory(prefix="fpga-gen-") as folder:
-        path = Path(folder) / "quantised.npz"
-        save_quant_graph(qgraph, path)
-        return path.read_bytes()
 
 
 def manifest_facts(flow: Flow) -> dict:

@@ -14,11 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from fpga_gen.artifacts import BuildDir, check_room, load_build, update_build
-from fpga_gen.errors import BuildDirError
 from fpga_gen.images import Preprocess, find_pictures, read_input
 from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
-from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.steps import Progress, Silent, run_steps
 
 FOLDER = "reference"
@@ -46,11 +44,8 @@ Step = tuple[str, Callable[[ReferenceFlow], None]]
 def check_directory(flow: ReferenceFlow) -> None:
     """Reads and verifies the build directory; lists the pictures."""
     flow.build = build = load_build(flow.directory)
-    try:
-        flow.preprocess = Preprocess.from_dict(build.json("layout.json")["preprocess"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
-    flow.qgraph = load_quant_graph(flow.directory / "quantised.npz")
+    flow.preprocess = build.layout.preprocess
+    flow.qgraph = build.network
     flow.paths = find_pictures(flow.images)
     check_room(build, (f"{FOLDER}/{path.stem}.npz" for path in flow.paths))
 

@@ -20,6 +20,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     (
         "fpga_gen",
         "fpga_gen.errors",
+        "fpga_gen.decode",
         "fpga_gen.disk",
         "fpga_gen.registers",
         "fpga_gen.quant.numerics",
@@ -41,6 +42,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.simulate",),
     ("fpga_gen.report",),
     ("fpga_gen.deploy",),
+    ("fpga_gen.generated",),
     ("fpga_gen.layout_file",),
     ("fpga_gen.synth",),
     ("fpga_gen.pipeline",),

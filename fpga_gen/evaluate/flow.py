@@ -114,10 +114,8 @@ def import_float(flow: EvaluationFlow) -> None:
     """The float graph, if the model was given; it must be the one that was built."""
     if flow.model is None:
         return
-    manifest = flow.simulation.build.facts
-    shape = manifest["config"]["input_shape"]
-    graph = import_onnx(flow.model, input_shape=None if shape is None else tuple(shape))
-    built = manifest["model"]["sha256"]
+    built = flow.simulation.build.model_sha256
+    graph = import_onnx(flow.model, input_shape=flow.simulation.build.input_shape)
     if model_sha256(flow.model) != built:
         raise BuildDirError(
             f"{flow.model}: not the model of {flow.directory} (sha256 {built[:16]}...): give that "

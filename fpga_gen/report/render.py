@@ -19,10 +19,9 @@ REPORT = "report.json"
 def read_report(build: BuildDir) -> Report:
     """The report of a build directory; BuildDirError if it has none that this version reads."""
     path = build.path / REPORT
-    if REPORT not in build.files:
-        raise BuildDirError(f"{path}: missing: build again")
+    data = build.json(REPORT)
     try:
-        return Report.from_dict(build.json(REPORT))
+        return Report.from_dict(data)
     except ValueError as error:
         raise BuildDirError(f"{path}: {error}: build again") from error
 
@@ -39,7 +38,13 @@ def enter_figures(
     def change(fresh: BuildDir) -> dict[str, bytes]:
         nonlocal report
         report = replace(read_report(fresh), **figures)
-        return report_files(report)
+        try:
+            return report_files(report)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # Only figures that `build` did not write get here: every kind is right, but not all.
+            raise BuildDirError(
+                f"{build.path / REPORT}: its figures contradict each other ({error!r}): build again"
+            ) from error
 
     build = update_build(build, change, results)
     assert report is not None

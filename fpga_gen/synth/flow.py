@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fpga_gen.artifacts import BuildDir, load_build
 from fpga_gen.boards import Resources
-from fpga_gen.hardware.params import EngineParams
+from fpga_gen.generated import check_verilog
 from fpga_gen.report import Report
 from fpga_gen.report.facts import ResourceFacts, TimingFacts
 from fpga_gen.report.render import enter_figures, read_report
@@ -43,8 +43,9 @@ def open_build(flow: SynthFlow) -> None:
     """The verified build directory and its report."""
     flow.build = load_build(flow.directory)
     flow.report = read_report(flow.build)
-    flow.family = EngineParams.from_dict(flow.build.facts["parameters"]).family
-    flow.hierarchy = split_modules(flow.build.rtl())
+    flow.family = flow.build.params.family
+    check_verilog(flow.build)
+    flow.hierarchy = split_modules({n: data.decode() for n, data in flow.build.rtl().items()})
 
 
 def map_verilog(flow: SynthFlow) -> None:

@@ -17,8 +17,8 @@ from fpga_gen.board.server import BoardServer
 from fpga_gen.hardware.params import SMALL
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.layout_file import host_layout
-from fpga_gen.pipeline import quant_graph_bytes
 from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.registers import INTERFACE_VERSION
 from fpga_gen.schedule.compile import compile_schedule
 from tests.board.network import PREPROCESS

@@ -34,7 +34,7 @@ def test_round_trip(built: Path):
     assert build.facts["model"] == FACTS["model"]
     listing = json.loads((built / "manifest.json").read_text())
     assert listing["files"]["program.bin"]["bytes"] == 64
-    assert build.rtl() == {"fpga_gen_top.v": "module fpga_gen_top; endmodule\n"}
+    assert build.rtl() == {"fpga_gen_top.v": b"module fpga_gen_top; endmodule\n"}
 
 
 def test_two_builds_are_equal_bytes(built: Path, tmp_path: Path):
