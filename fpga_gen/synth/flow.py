@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fpga_gen.boards import Resources
-from fpga_gen.builddir.artifacts import BuildDir, load_build, update_files
-from fpga_gen.contract.params import EngineParams
+from fpga_gen.builddir.artifacts import BuildDir, load_build
+from fpga_gen.generated import check_verilog
 from fpga_gen.report import Report
 from fpga_gen.report.facts import ResourceFacts, TimingFacts
-from fpga_gen.report.render import read_report, report_files
+from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.design import MappedDesign, analyse_design
@@ -43,8 +43,9 @@ def open_build(flow: SynthFlow) -> None:
     """The verified build directory and its report."""
     flow.build = load_build(flow.directory)
     flow.report = read_report(flow.build)
-    flow.family = EngineParams.from_dict(flow.build.manifest["parameters"]).family
-    flow.hierarchy = split_modules(flow.build.rtl())
+    flow.family = flow.build.params.family
+    check_verilog(flow.build)
+    flow.hierarchy = split_modules({n: data.decode() for n, data in flow.build.rtl().items()})
 
 
 def map_verilog(flow: SynthFlow) -> None:
@@ -72,8 +73,7 @@ def update_report(flow: SynthFlow) -> None:
         widest.loads,
         widest.net,
     )
-    flow.report = replace(flow.report, resources=resources, timing=timing)
-    flow.build = update_files(flow.build, report_files(flow.report))
+    flow.build, flow.report = enter_figures(flow.build, resources=resources, timing=timing)
 
 
 SYNTHESISE = (
