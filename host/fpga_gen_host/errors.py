@@ -41,5 +41,10 @@ class AcceleratorTimeout(HostError):
     """No result in time; the accelerator has been reset and may be used again."""
 
 
+class WrongFrame(HostError):
+    """The accelerator ended another frame than the one it was given: two programs use it. It has
+    been reset and may be used again."""
+
+
 class AcceleratorStuck(HostError):
     """A soft reset did not make the accelerator idle: the bitstream must be loaded again."""
