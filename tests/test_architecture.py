@@ -17,7 +17,10 @@ PACKAGE = ROOT / "fpga_gen"
 # Stages in the order of the flow; a module belongs to the longest prefix that fits. A stage may
 # import itself and what stands above it.
 STAGES: tuple[tuple[str, ...], ...] = (
-    ("fpga_gen", "fpga_gen.errors", "fpga_gen.registers", "fpga_gen.quant.numerics"),
+    (
+        *("fpga_gen", "fpga_gen.errors", "fpga_gen.registers", "fpga_gen.quant.numerics"),
+        "fpga_gen.picture_file",
+    ),
     (
         *("fpga_gen.isa", "fpga_gen.graph.ir"),
         *("fpga_gen.hardware.params", "fpga_gen.hardware.slot_layout"),
