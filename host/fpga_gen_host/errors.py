@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from fpga_gen_host.registers import ERRORS
 
 
@@ -48,3 +50,15 @@ class WrongFrame(HostError):
 
 class AcceleratorStuck(HostError):
     """A soft reset did not make the accelerator idle: the bitstream must be loaded again."""
+
+
+def check_process(opened_in: int) -> None:
+    """HostError unless this is the process `opened_in` (an id) that opened the accelerator.
+
+    A child made by fork inherits locks that nobody opens any more, and shares the hardware.
+    """
+    if os.getpid() != opened_in:
+        raise HostError(
+            f"the accelerator was opened by process {opened_in}, of which this one, {os.getpid()}, "
+            "is a fork: open and use it in one process, after the fork"
+        )

@@ -162,8 +162,8 @@ def test_timeout_then_a_good_frame(folder: Path, graph: QuantGraph, device: RtlD
     with Accelerator(folder, device=device, timeout_s=0) as opened:
         with pytest.raises(AcceleratorTimeout, match="no result within"):
             opened.run(picture)
-        assert opened._engine is not None
-        opened._engine.timeout_s = 60
+        assert opened._held.engine is not None
+        opened._held.engine.timeout_s = 60
         np.testing.assert_allclose(opened.run(picture)["mask"], expected(graph, picture), atol=1e-6)
 
 
