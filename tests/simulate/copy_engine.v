@@ -123,7 +123,7 @@ module fpga_gen_top #(parameter RESET_BUG = 0) (
       s_axi_rvalid <= 1;
       case (s_axi_araddr)
         `REG_ID: answer <= 32'h46504741;
-        `REG_VERSION: answer <= 1;
+        `REG_VERSION: answer <= `INTERFACE_VERSION;
         `REG_CONFIG: answer <= 1;
         `REG_STATUS: answer <= {16'd0, code, 5'd0, error, done, busy};
         `REG_CYCLES: answer <= cycles;
@@ -138,6 +138,7 @@ module fpga_gen_top #(parameter RESET_BUG = 0) (
     if (m_axi_0_wvalid && m_axi_0_wready) write_beats <= write_beats + 1;
     if (start) begin
       busy <= 1; code <= 0; cycles <= 0; read_beats <= 0; write_beats <= 0;
+      store[`REG_FRAME_RUN / 4] <= store[`REG_FRAME / 4];
     end else if (busy && m_axi_0_rvalid && m_axi_0_rresp != 0) begin
       busy <= 0; error <= 1; code <= 2;
     end else if (busy && m_axi_0_bvalid && m_axi_0_bresp != 0) begin

@@ -28,9 +28,9 @@ START = 0b101  # CONTROL: start, irq_enable
 def register_file(folder: Path) -> Path:
     """The register table as Verilog macros, to be given before the design."""
     path = folder / "registers.v"
-    path.write_text(
-        "".join(f"`define REG_{r.name} 12'h{r.offset:x}\n" for r in registers.REGISTERS)
-    )
+    lines = [f"`define REG_{r.name} 12'h{r.offset:x}\n" for r in registers.REGISTERS]
+    lines.append(f"`define INTERFACE_VERSION {registers.INTERFACE_VERSION}\n")
+    path.write_text("".join(lines))
     return path
 
 
