@@ -13,7 +13,7 @@ from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.contract.regions import stripe
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DEFAULT, DramConfig
-from fpga_gen.simulate.runner import Frame, finish_program, load_frame, start_program
+from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_run, start_program
 from rtl_tests.networks import (
     DONE,
     WATCHDOG,
@@ -150,8 +150,9 @@ def test_noise_reaches_the_design(simulator):
         output = load_frame(device, frame, WATCHDOG)
         fill_with_noise(device, output.array, seed=5)
         noise = device.read_banks(0, 8).transpose(1, 0, 2).tobytes()
+        number = number_run(device)
         start_program(device)
         device.wait(5000)
-        assert finish_program(device)[0] == DONE
+        assert finish_program(device, number)[0] == DONE
     assert output.array.tobytes() == noise
     assert len(set(noise)) > 60

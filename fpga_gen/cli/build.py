@@ -119,13 +119,20 @@ def build(settings: Settings, output: Path | None, explain: bool, **options: Any
     with ConsoleProgress(settings) as progress:
         flow = pipeline.build(config, target, progress)
     settings.result(
-        {"directory": str(target), "seconds": flow.times, "report": flow.report.to_dict()}
+        {
+            "directory": str(target),
+            "seconds": flow.times,
+            "kept": list(flow.kept),
+            "report": flow.report.to_dict(),
+        }
         | engines(settings, flow, explain)
     )
     if settings.verbose:
         for line in deviation_lines(flow.report.quantisation):
             settings.say(f"not as imported: {line}")
     settings.show(frame_table(flow.report))
+    if flow.kept:
+        settings.say(f"{target}: kept, not of this build: {', '.join(flow.kept)}")
     settings.say(f"{target}: complete; details in {target / 'report.html'}")
 
 
