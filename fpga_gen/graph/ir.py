@@ -56,7 +56,8 @@ class ConvTerm:
 @dataclass(frozen=True, eq=False)
 class Conv:
     """y = clip(sum of terms + bias). Several terms are an Add of convolutions fused into one
-    accumulation; all terms have the same output size. bias: float32 (out_channels,)."""
+    accumulation; all terms have the same output size and the same `walk`. bias: float32
+    (out_channels,)."""
 
     name: str
     terms: tuple[ConvTerm, ...]
@@ -251,6 +252,13 @@ class Graph:
             for name in dict.fromkeys(node.inputs):
                 table[name].append(node)
         return table
+
+
+def walk(graph: Graph, term: ConvTerm) -> tuple[int, int, tuple[int, int]]:
+    """(height, width, stride) of what a convolution reads: the engine goes through all terms of
+    a Conv with one set of addresses, so they must agree in it."""
+    source = graph.tensors[term.input]
+    return source.height, source.width, term.stride
 
 
 def conv_macs(graph: Graph) -> int:
