@@ -112,7 +112,7 @@ def engines(settings: Settings, flow: Any, explain: bool) -> dict[str, Any]:
 def build(settings: Settings, output: Path | None, explain: bool, **options: Any) -> None:
     """Compile MODEL (ONNX) for a board: quantised weights, schedule, Verilog, report."""
     from fpga_gen import pipeline
-    from fpga_gen.report.markdown import deviation_lines
+    from fpga_gen.report.markdown import approximation_lines, deviation_lines
 
     config = make_config(**options)
     target = output or Path("build") / f"{config.model.stem}-{config.board}"
@@ -125,6 +125,8 @@ def build(settings: Settings, output: Path | None, explain: bool, **options: Any
     if settings.verbose:
         for line in deviation_lines(flow.report.quantisation):
             settings.say(f"not as imported: {line}")
+    for line in approximation_lines(flow.report.quantisation):
+        settings.say(f"approximate: {line}")
     settings.show(frame_table(flow.report))
     settings.say(f"{target}: complete; details in {target / 'report.html'}")
 
