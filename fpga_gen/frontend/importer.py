@@ -34,6 +34,7 @@ from fpga_gen.frontend.values import (
 from fpga_gen.graph.ir import Graph, HostInput, HostOp
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.verify import verify
+from fpga_gen.worker import Limits, run_limited
 
 OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "Add": ops_elementwise.add,
@@ -125,7 +126,15 @@ def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Gr
     input_shape: (C, H, W) or (1, C, H, W), needed if the model leaves its input size open.
     UnsupportedModel lists every node that cannot be imported, or says what is wrong with the file.
     """
-    graph, problems = _import(Path(path), input_shape)
+    graph, problems = examine_onnx(Path(path), input_shape)
+    if graph is None:
+        raise problems_error(Path(path), problems)
+    return graph
+
+
+def import_untrusted(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Graph:
+    """As `import_onnx`, in a process of its own with limits on time and memory."""
+    graph, problems = run_limited(str(path), Limits(), examine_onnx, Path(path), input_shape)
     if graph is None:
         raise problems_error(Path(path), problems)
     return graph
@@ -133,10 +142,13 @@ def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Gr
 
 def check_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> list[Problem]:
     """Every node that keeps the model from being imported (UnsupportedModel if unreadable)."""
-    return _import(Path(path), input_shape)[1]
+    return examine_onnx(Path(path), input_shape)[1]
 
 
-def _import(path: Path, input_shape: tuple[int, ...] | None) -> tuple[Graph | None, list[Problem]]:
+def examine_onnx(
+    path: Path, input_shape: tuple[int, ...] | None
+) -> tuple[Graph | None, list[Problem]]:
+    """The graph, or every node that keeps it from being imported; see `import_onnx`."""
     state = _Import(load_model(path, input_shape))
     model, source = state.source.model, state.source
     constants, state.builder.budget = initializer_arrays(state.source)

@@ -16,6 +16,7 @@ from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.budget import Budget
 from fpga_gen.frontend.constants import dense_array
 from fpga_gen.frontend.problems import Refused
+from fpga_gen.worker import need_memory
 
 MIN_OPSET = 7  # older opsets broadcast by other rules
 MAX_SIZE = 1 << 16  # of a map's axis: larger ones come from damaged files
@@ -58,6 +59,7 @@ def _read(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise UnsupportedModel(f"{path}: not a file; give the path of an ONNX model")
     try:
+        need_memory(path.stat().st_size)
         model = onnx.ModelProto.FromString(path.read_bytes())
     except (DecodeError, ValueError):
         raise UnsupportedModel(
@@ -107,6 +109,7 @@ def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
                 f"{path}: external data '{info['location']}' of tensor '{tensor.name}' is too "
                 "short or of the wrong size; copy the data file again"
             )
+        need_memory(length)
         with file.open("rb") as stream:
             stream.seek(offset)
             tensor.raw_data = stream.read(length)

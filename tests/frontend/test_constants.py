@@ -49,9 +49,8 @@ def test_shape_arithmetic_of_opset_11(tmp_path):
     """Squeeze and Unsqueeze with their axes as attributes, between Shape and Reshape."""
     net = Net(opset=11)
     y = net.conv("x", 3, 5)
-    size = net.op(
-        "Squeeze", net.op("Slice", net.op("Shape", y), net.ints(1), net.ints(2)), axes=[0]
-    )
+    size = net.op("Slice", net.op("Shape", y), net.ints(1), net.ints(2))
+    size = net.op("Squeeze", size, axes=[0])
     size = net.op("Unsqueeze", size, axes=[0])
     y = net.op("GlobalAveragePool", y)
     net.op("Reshape", y, net.op("Concat", net.ints(1), size, axis=0))
