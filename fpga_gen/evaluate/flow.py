@@ -37,7 +37,7 @@ from fpga_gen.flows.simulate import (
     compile_simulator,
     run_frame,
 )
-from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.interpreter import run_float, run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
@@ -112,7 +112,7 @@ def import_float(flow: EvaluationFlow) -> None:
         return
     manifest = flow.simulation.build.manifest
     shape = manifest["config"]["input_shape"]
-    graph = import_onnx(flow.model, input_shape=None if shape is None else tuple(shape))
+    graph = import_untrusted(flow.model, input_shape=None if shape is None else tuple(shape))
     built = manifest["model"]["sha256"]
     if model_sha256(flow.model) != built:
         raise BuildDirError(
