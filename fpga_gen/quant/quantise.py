@@ -14,7 +14,17 @@ import numpy as np
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2, Format
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
+from fpga_gen.graph.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+    Resample,
+    approximations,
+)
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
 from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.interpreter import value_bound
@@ -137,6 +147,7 @@ def quantise(
         "damage_db": {
             n: -10 * float(np.log10(max(d, 1e-30))) for n, d in sorted(choice.damage.items())
         },
+        "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
         **(log.facts() if log is not None else {}),
     }
     return QuantGraph(

@@ -1,8 +1,8 @@
 """A stand-in for the quantised network: what a schedule needs to know of it, before quantisation.
 
 Cycles follow from shapes, formats and column kinds, not from the values of the weights. All weights
-are one, filters go to the kinds of column in the engine's ratio, and every map has eight bits:
-which tensors need sixteen only calibration tells.
+are one, filters go to the kinds of column in the engine's ratio, and every map has eight bits if
+the model did not come with sixteen: which others need them only calibration tells.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
 from fpga_gen.quant.calibrate import dense_weight
+from fpga_gen.quant.imported import import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
@@ -37,11 +38,13 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
         if isinstance(node, Conv)
     }
     kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
-    shapes = graph.tensors
+    shapes, formats = graph.tensors, tensor_formats(graph, set())
+    if graph.hints is not None:
+        formats |= {name: fmt for name, (_, fmt) in import_scales(graph, ()).kept.items()}
     tensors = {
         n: QTensor(n, shapes[n].channels, shapes[n].height, shapes[n].width, 1.0, fmt, kinds[n],
                    periods[n])
-        for n, fmt in tensor_formats(graph, set()).items()
+        for n, fmt in formats.items()
     }  # fmt: skip
     segments = segments_of(graph)
     nodes: list[QNode] = []
@@ -50,7 +53,8 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
             case Concat():
                 continue
             case Conv():
-                nodes.append(_conv(node, segments, shapes[node.output].channels))
+                wide = any(formats[s].bits == 16 for t in node.terms for s in segments[t.input])
+                nodes.append(_conv(node, segments, shapes[node.output].channels, wide))
             case MaxPool():
                 nodes.append(
                     QMaxPool(
@@ -72,7 +76,7 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
     )
 
 
-def _conv(node: Conv, segments: dict[str, tuple[str, ...]], channels: int) -> QConv:
+def _conv(node: Conv, segments: dict[str, tuple[str, ...]], channels: int, wide: bool) -> QConv:
     terms = tuple(
         QConvTerm(
             segments[t.input],
@@ -84,4 +88,4 @@ def _conv(node: Conv, segments: dict[str, tuple[str, ...]], channels: int) -> QC
         for t in node.terms
     )
     none = np.zeros(channels, np.int32)
-    return QConv(node.name, terms, node.output, False, none, none, none, *CLIP)
+    return QConv(node.name, terms, node.output, wide, none, none, none, *CLIP)
