@@ -21,8 +21,8 @@ from fpga_gen.builddir.layout_file import host_layout
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.deploy.bitfile import remove_stand_ins
-from fpga_gen.errors import BuildDirError
-from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.errors import BuildDirError, ScheduleError
+from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.ir import Conv, Graph, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.identity import Identity, seal
@@ -91,7 +91,7 @@ def check_options(flow: Flow) -> None:
 
 def import_model(flow: Flow) -> None:
     """ONNX -> Graph. MACs are counted here: no later rewrite changes what counts as work."""
-    graph = import_onnx(flow.config.model, input_shape=flow.config.input_shape)
+    graph = import_untrusted(flow.config.model, input_shape=flow.config.input_shape)
     flow.graph = graph
     terms = [t for n in graph.nodes if isinstance(n, Conv) for t in n.terms]
     flow.model = ModelFacts(
@@ -151,8 +151,24 @@ def quantise_graph(flow: Flow) -> None:
 
 
 def schedule_network(flow: Flow) -> None:
-    """QuantGraph -> Schedule: program, weight stream, memory map, cycle model."""
-    flow.schedule = compile_schedule(flow.qgraph, flow.params, board_timing(flow.memory_rate))
+    """QuantGraph -> Schedule: program, weight stream, memory map, cycle model.
+
+    16-bit maps are wanted for accuracy. A network that fits the engine only without them gets 8
+    bits everywhere rather than no accelerator, and the report says so.
+    """
+    timing = board_timing(flow.memory_rate)
+    try:
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+    except ScheduleError as error:
+        wide = flow.qgraph.facts["wide_tensors"]
+        if not wide or flow.options.wide_tensors is not None:
+            raise
+        flow.options = replace(flow.options, wide_tensors=())
+        quantise_graph(flow)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        flow.qgraph.facts["approximations"] += [
+            {"where": name, "reason": f"8 bits where 16 were wanted: {error}"} for name in wide
+        ]
 
 
 def make_report(flow: Flow) -> None:

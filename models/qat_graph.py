@@ -158,8 +158,8 @@ def _host_resize(x: Tensor, op: HostOp) -> Tensor:
             size, out, exact_scale(scale, size, out), a["mode"],
             a["coordinate_transformation_mode"], a["nearest_mode"],
         )  # fmt: skip
-        for i, row in enumerate(rows):
+        for i, row in enumerate(rows.rows):
             for index, weight in row.items():
-                matrix[i, index] = float(weight)
+                matrix[i, index] = weight / rows.denominator
         matrices.append(torch.from_numpy(matrix).to(x))
     return matrices[0] @ x @ matrices[1].T

@@ -32,6 +32,7 @@ from tests.schedule.graphs import (
     example,
     random_example,
 )
+from tests.schedule.residual import BLOCKS, residual
 
 # The first test that needs a simulator compiles it, which takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(900)
@@ -123,6 +124,14 @@ def test_cycle_model_of_a_longer_network(engine):
         figures = run_network(device, network)
     assert figures.cycles > 20_000
     check_model(network, figures, absolute=0)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_residual_blocks(simulator, block):
+    """ResNet's blocks, strided shortcuts included, as optimiser and quantiser leave them."""
+    network = compile_network(residual(block, SMALL), SMALL)
+    with SimulatedDevice(simulator(SMALL), SMALL) as device:
+        check_model(network, run_network(device, network))
 
 
 def test_comparison_sees_wrong_weights(simulator):

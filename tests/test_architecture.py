@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "fpga_gen.picture_file",
         "fpga_gen.steps",
     ),
-    ("fpga_gen.contract", "fpga_gen.graph", "fpga_gen.images"),
+    ("fpga_gen.contract", "fpga_gen.graph", "fpga_gen.images", "fpga_gen.worker"),
     ("fpga_gen.boards", "fpga_gen.graph.passes", "fpga_gen.phantom", "fpga_gen.quant"),
     ("fpga_gen.frontend", "fpga_gen.resources", "fpga_gen.schedule.cycles"),
     ("fpga_gen.schedule.lower",),

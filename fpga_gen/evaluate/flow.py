@@ -37,7 +37,7 @@ from fpga_gen.flows.simulate import (
     compile_simulator,
     run_frame,
 )
-from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.interpreter import run_float, run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
@@ -115,7 +115,7 @@ def import_float(flow: EvaluationFlow) -> None:
     if flow.model is None:
         return
     built = flow.simulation.build.model_sha256
-    graph = import_onnx(flow.model, input_shape=flow.simulation.build.input_shape)
+    graph = import_untrusted(flow.model, input_shape=flow.simulation.build.input_shape)
     if model_sha256(flow.model) != built:
         raise BuildDirError(
             f"{flow.model}: not the model of {flow.directory} (sha256 {built[:16]}...): give that "

@@ -199,8 +199,8 @@ def run_host_op(op: HostOp, x: np.ndarray) -> np.ndarray:
             a["coordinate_transformation_mode"], a["nearest_mode"],
         )  # fmt: skip
         matrix = np.zeros((x.shape[axis], out_size), np.float32)
-        for i, row in enumerate(rows):
+        for i, row in enumerate(rows.rows):
             for index, weight in row.items():
-                matrix[index, i] = float(weight)
+                matrix[index, i] = weight / rows.denominator
         x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix, -1, axis)
     return x

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from fpga_gen.errors import FpgaGenError
-from fpga_gen.graph.ir import Add, AxisTable, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
+from fpga_gen.graph.ir import (
+    Add,
+    AxisTable,
+    Concat,
+    Conv,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+    Resample,
+    walk,
+)
 
 HOST_KINDS = ("sigmoid", "softmax", "argmax", "resize", "reshape", "clip")
 
@@ -124,6 +135,8 @@ def _verify_conv(graph: Graph, node: Conv) -> None:
               f"weight {term.weight.shape} does not fit {shape[0]} channels")  # fmt: skip
         size = window_shape(shape, (kh, kw), term.stride, term.pads, term.dilation)
         _need(out == (channels, *size), node, f"output is {out}, not {(channels, *size)}")
+    walks = {walk(graph, t) for t in node.terms}
+    _need(len(walks) == 1, node, f"its terms read maps of different sizes or strides: {walks}")
 
 
 def _verify_axis(node: Node, table: AxisTable, size: int) -> None:

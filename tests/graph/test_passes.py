@@ -189,6 +189,19 @@ def test_fuse_adds_with_others():
     assert after.nodes[1].clip == Clip()
 
 
+def test_fuse_adds_of_two_walks():
+    """Strided and unstrided convolutions are summed apart: an instruction has one walk."""
+    m = Maker()
+    x = m.pool("x")
+    strided = [m.conv("x", 4, k, stride=(2, 2)) for k in (3, 1)]
+    y = m.add(strided[0], m.conv(x, 4), strided[1], m.conv(x, 4, 1), clip=RELU)
+    after = _check(fuse_adds, m.graph(y), ["MaxPool", "Conv", "Conv", "Add"])
+    assert [len(n.terms) for n in after.nodes[1:3]] == [2, 2]
+    m = Maker()
+    y = m.conv("x", 4, stride=(2, 2))
+    _check(fuse_adds, m.graph(m.add(y, m.conv(m.pool("x"), 4))), None)
+
+
 def test_add_of_one_convolution_stays():
     m = Maker()
     y = m.conv("x", 4)
@@ -223,6 +236,16 @@ def test_merge_pointwise_into_a_sum():
     after = _check(merge_pointwise, before, ["Conv"])
     assert isinstance(after.nodes[0], Conv)
     assert [t.weight.shape for t in after.nodes[0].terms] == [(4, 3, 3, 3)] * 2
+
+
+def test_merge_pointwise_keeps_walks_apart():
+    """A strided convolution cannot become a term beside an unstrided one."""
+    m = Maker()
+    strided = m.conv(m.conv("x", 9, stride=(2, 2)), 4, 1)
+    y = m.add(strided, m.conv(m.pool("x"), 4))
+    before = fuse_adds(m.graph(y))
+    assert kinds(before)[-1] == "Conv"
+    _check(merge_pointwise, before, None)
 
 
 @pytest.mark.parametrize(
@@ -273,3 +296,13 @@ def test_space_to_depth_leaves(shape, build):
     m = Maker(shape)
     build(m)
     _check(space_to_depth, m.graph(), None)
+
+
+def test_space_to_depth_leaves_a_sum_with_another_map():
+    """Only one of two maps that one convolution walks would change its size."""
+    m = Maker()
+    other = m.resize(m.conv("x", 4, stride=(2, 2)), (8, 10))
+    y = m.add(*(m.conv(name, 4, stride=(2, 2)) for name in ("x", other)))
+    before = fuse_adds(m.graph(y))
+    assert len(before.nodes[-1].terms) == 2
+    _check(space_to_depth, before, None)
