@@ -278,7 +278,7 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.dilation, node.onnx_name,
         )  # fmt: skip
     assert isinstance(node, Resample | Add | Mul)
-    epilogue = stored_epilogue(node.clip, out)
+    epilogue = stored_epilogue(node.activation, out)
     match node:
         case Resample():
             source = tensors[node.input]
