@@ -20,7 +20,7 @@ from pathlib import Path
 from fpga_gen.builddir.artifacts import BuildDir, load_build
 from fpga_gen.contract import epilogue, isa, regions, registers, weight_stream
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.errors import BuildDirError, ScheduleError
+from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common import design_hash
 
 
@@ -97,12 +97,11 @@ def open_build(path: Path) -> BuildDir:
 
 def check_identity(build: BuildDir) -> Identity:
     """The identity of a verified build directory; BuildDirError as `open_build`."""
-    path, manifest, rtl = build.path, build.manifest, build.rtl()
+    path, named = build.path, build.design_hash
     try:
-        stored = Identity.from_dict(manifest["identity"])
-        named = int(manifest["design_hash"], 16)
-        params = EngineParams.from_dict(manifest["parameters"])
-    except (KeyError, TypeError, ValueError, ScheduleError) as error:
+        stored = Identity.from_dict(build.facts["identity"])
+        rtl = {name: data.decode() for name, data in build.rtl().items()}
+    except (KeyError, ValueError) as error:
         raise BuildDirError(f"{path}: incomplete build ({error}): build again") from error
     if named != stored.design_hash:
         raise BuildDirError(
@@ -114,7 +113,7 @@ def check_identity(build: BuildDir) -> Identity:
             f"{path / 'rtl' / design_hash.FILE}: does not hold the design hash {named:016x} of the "
             "manifest: build again"
         )
-    own = identify(rtl, params)
+    own = identify(rtl, build.params)
     here = own.to_dict()
     differing = [
         f"{name} {digest[:16]}, here {here[name][:16]}"

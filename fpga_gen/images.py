@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fpga_gen.errors import FpgaGenError
+from fpga_gen.picture_file import PictureFileError, read_rgb
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
 FITS = ("stretch", "letterbox")
@@ -53,18 +54,19 @@ class Preprocess:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """uint8 (height, width, 3) RGB; PictureError if the file is no readable picture."""
+    """uint8 (height, width, 3) RGB, upright; what becomes of which file: `fpga_gen.picture_file`.
+
+    Raises:
+        PictureError: it is refused or damaged.
+    """
     if path.is_dir():
         raise PictureError(f"{path} is a folder: name one picture")
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+        return read_rgb(path)
     except FileNotFoundError as error:
         raise PictureError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise PictureError(f"{path}: not a readable picture: {error}") from error
-    except Image.DecompressionBombError as error:
-        raise PictureError(f"{path}: refused: {error}") from error
+    except PictureFileError as error:
+        raise PictureError(f"{path}: {error}") from error
 
 
 def letterbox_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -7,7 +7,6 @@ directory afterwards, a frame through its RTL, is the list in simulation_flow.py
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,9 @@ from fpga_gen.builddir.digest import model_sha256
 from fpga_gen.builddir.layout_file import host_layout
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import INTERFACE_VERSION
-from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.deploy.bitfile import remove_stand_ins
+from fpga_gen.errors import BuildDirError, ScheduleError
+from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.ir import Conv, Graph, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.identity import Identity, seal
@@ -29,7 +30,7 @@ from fpga_gen.images import NORMALISATIONS, find_pictures, read_input, spread
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
-from fpga_gen.quant.serialise import save_quant_graph
+from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
 from fpga_gen.report.facts import ResourceFacts
@@ -46,7 +47,8 @@ from fpga_gen.synth.known import known_design
 @dataclass
 class Flow:
     """What the steps of one build have made so far. times: seconds by step; memory_rate: bytes per
-    cycle that the board's ports and DRAM sustain."""
+    cycle that the board's ports and DRAM sustain; kept: names in the target that are not of the
+    build."""
 
     config: BuildConfig
     target: Path | None = None
@@ -68,6 +70,7 @@ class Flow:
     verilog: dict[str, str] = field(init=False)
     identity: Identity = field(init=False)
     vivado: dict[str, bytes] = field(init=False)
+    kept: tuple[str, ...] = ()
 
 
 Step = tuple[str, Callable[[Flow], None]]
@@ -88,7 +91,7 @@ def check_options(flow: Flow) -> None:
 
 def import_model(flow: Flow) -> None:
     """ONNX -> Graph. MACs are counted here: no later rewrite changes what counts as work."""
-    graph = import_onnx(flow.config.model, input_shape=flow.config.input_shape)
+    graph = import_untrusted(flow.config.model, input_shape=flow.config.input_shape)
     flow.graph = graph
     terms = [t for n in graph.nodes if isinstance(n, Conv) for t in n.terms]
     flow.model = ModelFacts(
@@ -148,8 +151,24 @@ def quantise_graph(flow: Flow) -> None:
 
 
 def schedule_network(flow: Flow) -> None:
-    """QuantGraph -> Schedule: program, weight stream, memory map, cycle model."""
-    flow.schedule = compile_schedule(flow.qgraph, flow.params, board_timing(flow.memory_rate))
+    """QuantGraph -> Schedule: program, weight stream, memory map, cycle model.
+
+    16-bit maps are wanted for accuracy. A network that fits the engine only without them gets 8
+    bits everywhere rather than no accelerator, and the report says so.
+    """
+    timing = board_timing(flow.memory_rate)
+    try:
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+    except ScheduleError as error:
+        wide = flow.qgraph.facts["wide_tensors"]
+        if not wide or flow.options.wide_tensors is not None:
+            raise
+        flow.options = replace(flow.options, wide_tensors=())
+        quantise_graph(flow)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        flow.qgraph.facts["approximations"] += [
+            {"where": name, "reason": f"8 bits where 16 were wanted: {error}"} for name in wide
+        ]
 
 
 def make_report(flow: Flow) -> None:
@@ -162,9 +181,12 @@ def make_report(flow: Flow) -> None:
 def generate_rtl(flow: Flow) -> None:
     """EngineParams -> Verilog with its design hash; its resources are known if it is one of the
     mapped engines."""
-    from fpga_gen.hardware.top import generate_verilog  # amaranth: an estimate does without
+    # amaranth: an estimate does without
+    from fpga_gen.generated import remember_verilog
+    from fpga_gen.hardware.top import generate_verilog
 
     flow.verilog, flow.identity = seal(generate_verilog(flow.params), flow.params)
+    remember_verilog(flow.params, flow.identity.design_hash, flow.verilog)
     if known := known_design(flow.verilog):
         resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
         flow.report = replace(flow.report, resources=resources, timing=known[1])
@@ -189,7 +211,12 @@ def write_directory(flow: Flow) -> None:
         "layout.json": to_json(host_layout(flow.schedule, flow.qgraph, flow.config.preprocess)),
         **report_files(flow.report),
     }
-    write_build(flow.target, files, manifest_facts(flow))
+    kept = write_build(flow.target, files, manifest_facts(flow))
+    try:
+        remove_stand_ins(flow.target)
+    except OSError as error:
+        raise BuildDirError(f"{flow.target}: cannot be written: {error.strerror}") from error
+    flow.kept = tuple(name for name in kept if (flow.target / name).exists())
 
 
 # --- the flows ------------------------------------------------------------------------------
@@ -230,14 +257,6 @@ def estimate(config: BuildConfig, progress: Progress | None = None) -> Flow:
 
 
 # --- helpers --------------------------------------------------------------------------------
-
-
-def quant_graph_bytes(qgraph: QuantGraph) -> bytes:
-    """The quantised network as the content of quantised.npz."""
-    with tempfile.TemporaryDirectory(prefix="fpga-gen-") as folder:
-        path = Path(folder) / "quantised.npz"
-        save_quant_graph(qgraph, path)
-        return path.read_bytes()
 
 
 def manifest_facts(flow: Flow) -> dict:

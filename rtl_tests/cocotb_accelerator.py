@@ -262,15 +262,19 @@ async def soft_reset(system):
 
 @case
 async def start_while_busy(system):
-    """A second start command does nothing."""
+    """A second start command does nothing, and what ends is still the first run."""
     net = network(SHORT)
     await system.load(net)
+    await system.write("FRAME", 0x1234_5678)
     await system.start()
-    for _ in range(4):
+    for other in range(4):
         await cycles(system.dut, 60)
+        await system.write("FRAME", other)
         await system.start()
         assert await system.read("STATUS") == BUSY
+        assert await system.read("FRAME_RUN") == 0x1234_5678
     assert await system.interrupt() == DONE
+    assert await system.read("FRAME_RUN") == 0x1234_5678
     await system.check_results(net)
     await system.acknowledge()
     await cycles(system.dut, 200)

@@ -18,7 +18,7 @@ from fpga_gen.schedule.execute.interpreter import TracedMap
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
-from fpga_gen.simulate.runner import Frame, finish_program, load_frame, start_program
+from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_run, start_program
 from rtl_tests.verilator import CACHE
 from tests.schedule.graphs import Example
 
@@ -83,10 +83,11 @@ def run_network(device: SimulatedDevice, network: Network, *, seed: int = 1) -> 
     fill_with_noise(device, output.array, seed)
     recorder = TraceRecorder(schedule)
     before = device.port_stats()
+    number = number_run(device)
     start_program(device)
     device.wait(CYCLE_LIMIT, on_layer=recorder)
     after = device.port_stats()
-    status, counters = finish_program(device)
+    status, counters = finish_program(device, number)
     assert status == DONE, f"STATUS 0x{status:08x} after instruction {device.layer}"
 
     stored = unpack_output(schedule.host_output, output.array.tobytes())

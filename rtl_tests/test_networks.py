@@ -13,7 +13,7 @@ from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.contract.regions import stripe
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DEFAULT, DramConfig
-from fpga_gen.simulate.runner import Frame, finish_program, load_frame, start_program
+from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_run, start_program
 from rtl_tests.networks import (
     DONE,
     WATCHDOG,
@@ -32,6 +32,7 @@ from tests.schedule.graphs import (
     example,
     random_example,
 )
+from tests.schedule.residual import BLOCKS, residual
 
 # The first test that needs a simulator compiles it, which takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(900)
@@ -125,6 +126,14 @@ def test_cycle_model_of_a_longer_network(engine):
     check_model(network, figures, absolute=0)
 
 
+@pytest.mark.parametrize("block", BLOCKS)
+def test_residual_blocks(simulator, block):
+    """ResNet's blocks, strided shortcuts included, as optimiser and quantiser leave them."""
+    network = compile_network(residual(block, SMALL), SMALL)
+    with SimulatedDevice(simulator(SMALL), SMALL) as device:
+        check_model(network, run_network(device, network))
+
+
 def test_comparison_sees_wrong_weights(simulator):
     """The comparison of this file can fail: changed weights are a named layer."""
     network = compile_network(example("conv3x3", SMALL), SMALL)
@@ -150,8 +159,9 @@ def test_noise_reaches_the_design(simulator):
         output = load_frame(device, frame, WATCHDOG)
         fill_with_noise(device, output.array, seed=5)
         noise = device.read_banks(0, 8).transpose(1, 0, 2).tobytes()
+        number = number_run(device)
         start_program(device)
         device.wait(5000)
-        assert finish_program(device)[0] == DONE
+        assert finish_program(device, number)[0] == DONE
     assert output.array.tobytes() == noise
     assert len(set(noise)) > 60

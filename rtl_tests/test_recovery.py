@@ -20,6 +20,7 @@ from fpga_gen.simulate.runner import (
     Frame,
     finish_program,
     load_frame,
+    number_run,
     soft_reset,
     start_program,
 )
@@ -66,11 +67,12 @@ def attempt(
 ) -> Outcome:
     """Run a frame that may fail; afterwards the interrupt is low and nothing is outstanding."""
     load_frame(device, frame, watchdog)
+    number = number_run(device)
     start_program(device)
     if device.run(limit) is not StopReason.INTERRUPT:
         soft_reset(device)
         return Outcome(None)
-    status, _ = finish_program(device)
+    status, _ = finish_program(device, number)
     assert not status & R["STATUS_BUSY_MASK"]
     failed = bool(status & R["STATUS_ERROR_MASK"])
     assert failed != bool(status & R["STATUS_DONE_MASK"])
@@ -287,12 +289,13 @@ def test_watchdog_off(device, network):
     device.reset()
     device.inject(FaultKind.HANG, beat=30)
     load_frame(device, network.frame, 0)
+    number = number_run(device)
     start_program(device)
     assert device.run(LIMIT) is StopReason.LIMIT
     assert device.read_register("STATUS") == R["STATUS_BUSY_MASK"]
     device.inject(FaultKind.NONE, beat=0)
     assert device.run(LIMIT) is StopReason.INTERRUPT
-    assert finish_program(device)[0] == DONE
+    assert finish_program(device, number)[0] == DONE
 
 
 def test_one_device_many_networks(device, network):

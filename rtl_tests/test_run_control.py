@@ -177,3 +177,34 @@ def test_fault_of_the_last_response_is_not_missed(delay):
         assert not ctx.get(dut.done)
 
     simulate(dut, bench)
+
+
+def test_the_number_of_a_run_is_kept_if_its_start_is():
+    """Starts that are ignored, and numbers written during a run, do not change it."""
+    dut = RunControl()
+
+    async def bench(ctx):
+        for number in (0xFFFF_FFFF, 7):
+            ctx.set(dut.frame, number)
+            await launch(ctx, dut)
+            await ctx.tick()
+            assert ctx.get(dut.frame_run) == number
+            ctx.set(dut.frame, 99)
+            await pulse(ctx, dut.start_request)
+            await ctx.tick().repeat(3)
+            await pulse(ctx, dut.engine_done)
+            while not ctx.get(dut.draining | dut.soft_reset):
+                assert ctx.get(dut.frame_run) == number
+                await ctx.tick()
+            await wait_reset(ctx, dut)  # which asks for a start as well
+            assert ctx.get(dut.done)
+            assert ctx.get(dut.frame_run) == number
+        ctx.set(dut.start_request, 1)
+        ctx.set(dut.reset_request, 1)
+        await ctx.tick()
+        ctx.set(dut.start_request, 0)
+        ctx.set(dut.reset_request, 0)
+        await ctx.tick().repeat(3)
+        assert ctx.get(dut.frame_run) == 7
+
+    simulate(dut, bench)

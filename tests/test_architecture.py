@@ -17,8 +17,15 @@ PACKAGE = ROOT / "fpga_gen"
 # The floors of the house, ground floor first. A room is a folder of the package, or a module that
 # lies directly in it; a room may import only rooms of lower floors.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("fpga_gen", "fpga_gen.errors", "fpga_gen.steps"),
-    ("fpga_gen.contract", "fpga_gen.graph", "fpga_gen.images"),
+    (
+        "fpga_gen",
+        "fpga_gen.decode",
+        "fpga_gen.disk",
+        "fpga_gen.errors",
+        "fpga_gen.picture_file",
+        "fpga_gen.steps",
+    ),
+    ("fpga_gen.contract", "fpga_gen.graph", "fpga_gen.images", "fpga_gen.worker"),
     ("fpga_gen.boards", "fpga_gen.graph.passes", "fpga_gen.phantom", "fpga_gen.quant"),
     ("fpga_gen.frontend", "fpga_gen.resources", "fpga_gen.schedule.cycles"),
     ("fpga_gen.schedule.lower",),
@@ -37,7 +44,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.hardware",),
     ("fpga_gen.identity",),
     ("fpga_gen.report", "fpga_gen.simulate"),
-    ("fpga_gen.deploy", "fpga_gen.synth"),
+    ("fpga_gen.deploy",),
+    ("fpga_gen.generated",),
+    ("fpga_gen.synth",),
     ("fpga_gen.board", "fpga_gen.pipeline"),
     ("fpga_gen.flows",),
     ("fpga_gen.evaluate",),

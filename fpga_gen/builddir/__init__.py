@@ -1,1 +1,1 @@
-"""The build directory: what is in it, how it is written and verified."""
+"""The build directory: its manifest, and updates that happen whole or not at all."""

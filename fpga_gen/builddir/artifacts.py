@@ -1,191 +1,344 @@
-"""The build directory: written whole or not at all, and checked before anything reads it.
+"""The build directory: verified before anything reads it, changed whole or not at all.
 
-`manifest.json` lists every other file with its size and SHA-256.
+`manifest.json` lists every file of fpga-gen's with its size and SHA-256. Other files may lie beside
+them: they are never read, replaced or deleted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import errno
 import os
-import shutil
-import tempfile
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 
-from fpga_gen import __version__
-from fpga_gen.errors import BuildDirError
+from fpga_gen.boards import Board, load_board
+from fpga_gen.builddir.manifest import (
+    MANIFEST,
+    Entry,
+    Manifest,
+    check_version,
+    parse_json,
+    read_manifest,
+    read_owned,
+    sha256,
+    to_json,
+)
+from fpga_gen.builddir.regions import HostLayout, read_layout
+from fpga_gen.builddir.update import STAGING, check_places, reading, replace_files, writing
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.decode import decode
+from fpga_gen.disk import make_folders, read_regular, replace_file
+from fpga_gen.errors import BoardError, BuildDirError, ScheduleError
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.quant.serialise import load_quant_graph
+from fpga_gen.resources import check_fit
 
-MANIFEST = "manifest.json"
-FORMAT = 2  # of the build directory itself
-
-
-def sha256(data: bytes) -> str:
-    """Hex SHA-256."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def to_json(data: object) -> bytes:
-    """The one JSON spelling of build files: sorted keys, no NaN, newline at the end."""
-    return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+RTL = "rtl"  # folder of the Verilog
+MAX_RATE = 1e6  # MHz, bytes per cycle: far above any board's
+BUILD_ID = "build_id"  # fact of the manifest: digest of all that `build` wrote
 
 
 @dataclass(frozen=True, eq=False)
 class BuildDir:
-    """A verified build directory. files: content by POSIX path relative to `path`, as verified;
-    the manifest itself is not among them."""
+    """A verified build directory, whose bytes are never read a second time.
+
+    files: content by POSIX path relative to `path`, as verified; the manifest itself is not among
+    them, its other entries are `facts`. results: entries of what later commands added. What the
+    files say is as untrusted as their origin: every property checks before it gives, and raises
+    BuildDirError.
+    """
 
     path: Path
-    manifest: dict
+    facts: dict
     files: dict[str, bytes]
+    results: dict[str, Entry]
+
+    # --- bytes -----------------------------------------------------------------------------
+    def read(self, name: str) -> bytes:
+        """A listed file; a result is read and verified now. BuildDirError if there is none."""
+        if name in self.results:
+            return _verified(self.path, name, self.results[name])
+        if name not in self.files:
+            raise BuildDirError(f"{self.path / name}: missing: build again")
+        return self.files[name]
 
     def json(self, name: str) -> dict:
-        """A verified JSON file; BuildDirError names it if it is no JSON object."""
-        return _parse(self.path / name, self.files[name])
+        """A listed JSON file; BuildDirError names it if it is no JSON object."""
+        return parse_json(self.path / name, self.read(name))
 
-    def rtl(self) -> dict[str, str]:
-        """Verilog sources by file name."""
+    def rtl(self) -> dict[str, bytes]:
+        """Verilog sources, and Verilator's control file, by file name."""
+        return self.folder(RTL)
+
+    def folder(self, name: str) -> dict[str, bytes]:
+        """Files of one folder by their names in it; results apart."""
+        prefix = f"{name}/"
         return {
-            name.removeprefix("rtl/"): data.decode()
-            for name, data in self.files.items()
-            if name.startswith("rtl/")
+            path.removeprefix(prefix): data
+            for path, data in self.files.items()
+            if path.startswith(prefix)
         }
 
+    @property
+    def program(self) -> bytes:
+        """Region of the program."""
+        return self.read("program.bin")
 
-def _parse(path: Path, data: bytes) -> dict:
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise BuildDirError(f"{path}: not valid JSON ({error}): build again") from error
-    if not isinstance(value, dict):
-        raise BuildDirError(f"{path}: not a JSON object: build again")
-    return value
+    @property
+    def weights(self) -> bytes:
+        """Region of the weights."""
+        return self.read("weights.bin")
+
+    # --- what they say ---------------------------------------------------------------------
+    @cached_property
+    def board(self) -> Board:
+        """The board that the build is for."""
+        with self._judging():
+            return load_board(decode(_BoardFacts, self.facts["board"], "board").name)
+
+    @cached_property
+    def params(self) -> EngineParams:
+        """The engine; it fits the board, so it is none that takes for ever to generate."""
+        with self._judging():
+            params = decode(EngineParams, self.facts["parameters"], "parameters")
+            check_fit(self.board, params)
+            return params
+
+    @cached_property
+    def clock_mhz(self) -> float:
+        """Clock of the engine, one that the board allows."""
+        clock = self._number("clock_mhz")
+        with self._judging():
+            self.board.check_clock(clock, self.params.double_clock)
+        return clock
+
+    @cached_property
+    def memory_rate(self) -> float:
+        """Bytes per cycle that the board's ports and DRAM sustain."""
+        return self._number("memory_bytes_per_cycle")
+
+    @cached_property
+    def design_hash(self) -> int:
+        """64-bit identity of the generated hardware."""
+        with self._judging():
+            text = self.facts["design_hash"]
+            if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{16}", text):
+                raise ValueError(f"design_hash is {text!r}")
+            return int(text, 16)
+
+    @property
+    def model_sha256(self) -> str:
+        """Digest of the ONNX model, as `model_sha256` gives it."""
+        with self._judging():
+            return decode(_ModelFacts, self.facts["model"], "model").sha256
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """What the option --input-shape said."""
+        with self._judging():
+            return decode(_Shape, {"input_shape": self.facts["config"]["input_shape"]}).input_shape
+
+    @cached_property
+    def network(self) -> QuantGraph:
+        """The quantised network."""
+        return load_quant_graph(self.read("quantised.npz"), self.path / "quantised.npz")
+
+    @cached_property
+    def layout(self) -> HostLayout:
+        """Regions of the network's input and outputs, preparation of pictures."""
+        with self._judging():
+            return read_layout(self.json("layout.json"), self.network)
+
+    def _number(self, name: str) -> float:
+        with self._judging():
+            value = self.facts[name]
+            if type(value) not in (int, float) or not 0 < value < MAX_RATE:
+                raise ValueError(f"{name} is {value!r}")
+            return float(value)
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
+        """What is wrong with the content becomes a BuildDirError of this directory."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, BoardError, ScheduleError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise BuildDirError(f"{self.path}: incomplete build ({what}): build again") from error
 
 
-def _manifest(facts: dict, files: dict[str, bytes]) -> dict:
-    listing = {n: {"bytes": len(d), "sha256": sha256(d)} for n, d in sorted(files.items())}
-    tool = {"name": "fpga-gen", "version": __version__}
-    return {**facts, "format": FORMAT, "tool": tool, "files": listing}
+@dataclass(frozen=True)
+class _ModelFacts:
+    """Entry `model` of the manifest."""
+
+    name: str
+    sha256: str
 
 
-def check_target(path: Path) -> None:
-    """BuildDirError unless `path` is free, empty, or a build directory that may be replaced."""
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise BuildDirError(f"{path}: exists and is not a folder; choose another -o")
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-        raise BuildDirError(
-            f"{path}: holds files that are not an fpga-gen build; choose another -o"
-        )
+@dataclass(frozen=True)
+class _Shape:
+    """Of entry `config` of the manifest."""
+
+    input_shape: tuple[int, ...] | None
 
 
-def write_build(path: Path, files: dict[str, bytes], facts: dict) -> None:
-    """Writes files and manifest into a sibling of `path` and renames it into place.
+@dataclass(frozen=True)
+class _BoardFacts:
+    """Entry `board` of the manifest. sha256: of its description when the build was made."""
 
-    An earlier build at `path` stays whole until the new one is complete. facts: further entries
-    of the manifest. BuildDirError if the file system refuses.
-    """
-    check_target(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise BuildDirError(f"{path}: cannot be written: {error.strerror}") from error
-    retired = fresh.with_name(fresh.name + ".old")
-    try:
-        fresh.chmod(0o755)
-        for name, data in {**files, MANIFEST: to_json(_manifest(facts, files))}.items():
-            target = fresh / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write_synced(target, data)
-        if path.is_dir():
-            path.rename(retired)
-        fresh.rename(path)
-    except BaseException as error:
-        if retired.exists() and not path.exists():
-            retired.rename(path)
-        shutil.rmtree(fresh, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise BuildDirError(f"{path}: cannot be written: {error.strerror}") from error
-        raise
-    shutil.rmtree(retired, ignore_errors=True)
+    name: str
+    sha256: str = ""
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+# --- reading --------------------------------------------------------------------------------
 
 
 def load_build(path: Path) -> BuildDir:
-    """Reads and verifies a build directory.
+    """Reads and verifies a build directory, having finished or undone an interrupted update of it.
 
     BuildDirError names the file that is missing, changed, or written by another version.
     """
-    manifest_path = path / MANIFEST
     try:
-        manifest = _parse(manifest_path, manifest_path.read_bytes())
+        with reading(path):
+            return _load(path)
     except OSError as error:
         raise BuildDirError(
-            f"{manifest_path}: cannot be read ({error.strerror}): {path} is not a build directory"
+            f"{path}: cannot be read ({error.strerror}): not a build directory"
         ) from error
-    if manifest.get("format") != FORMAT:
-        raise BuildDirError(
-            f"{manifest_path}: format {manifest.get('format')} of a build directory, this fpga-gen "
-            f"reads {FORMAT}: build again"
-        )
-    tool = manifest.get("tool")
-    version = tool.get("version") if isinstance(tool, dict) else None
-    if version != __version__:
-        raise BuildDirError(
-            f"{manifest_path}: built by fpga-gen {version}, this is {__version__}: build again"
-        )
-    listing = manifest.get("files")
-    if not isinstance(listing, dict):
-        raise BuildDirError(f"{manifest_path}: lists no files: build again")
-    files = {}
-    for name, entry in listing.items():
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts or not isinstance(entry, dict):
-            raise BuildDirError(f"{manifest_path}: bad entry {name!r}: build again")
-        try:
-            data = (path / name).read_bytes()
-        except OSError as error:
+
+
+def _load(path: Path) -> BuildDir:
+    manifest = read_manifest(path)
+    check_version(path, manifest)
+    files = {n: _verified(path, n, e) for n, e in manifest.files.items() if not e.result}
+    _check_rtl(path, manifest.files)
+    return BuildDir(path, manifest.facts, files, _results(manifest))
+
+
+def _results(manifest: Manifest) -> dict[str, Entry]:
+    return {name: entry for name, entry in manifest.files.items() if entry.result}
+
+
+def _verified(path: Path, name: str, entry: Entry) -> bytes:
+    try:
+        data = read_regular(path / name, entry.bytes)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
             raise BuildDirError(
                 f"{path / name}: cannot be read ({error.strerror}): build again"
             ) from error
-        if sha256(data) != entry.get("sha256"):
-            raise BuildDirError(f"{path / name}: differs from the manifest: build again")
-        files[name] = data
-    rtl = path / "rtl"
-    stray = sorted(f.name for f in rtl.glob("*") if f"rtl/{f.name}" not in files)
+        data = None
+    if data is None or Entry.of(data, entry.result) != entry:
+        raise BuildDirError(f"{path / name}: differs from the manifest: build again")
+    return data
+
+
+def _check_rtl(path: Path, owned: Mapping[str, Entry]) -> None:
+    """BuildDirError for a file among the Verilog that is not of the build."""
+    folder = path / RTL
+    stray = sorted(f.name for f in folder.glob("*") if f"{RTL}/{f.name}" not in owned)
     if stray:
-        raise BuildDirError(f"{rtl / stray[0]}: not in the manifest: remove it or build again")
-    return BuildDir(path, manifest, files)
+        raise BuildDirError(f"{folder / stray[0]}: not in the manifest: move it away")
 
 
-def update_files(build: BuildDir, changed: dict[str, bytes]) -> BuildDir:
-    """Replaces whole files of a verified build directory, the manifest last."""
-    files = {**build.files, **changed}
-    facts = {k: v for k, v in build.manifest.items() if k not in ("format", "tool", "files")}
-    manifest = _manifest(facts, files)
+# --- writing --------------------------------------------------------------------------------
+
+
+def check_target(path: Path) -> tuple[str, ...]:
+    """Names of what lies in `path`, a place for a build directory, and is to stay there.
+
+    BuildDirError unless the path is free, an empty folder, or a build directory of any version.
+    """
+    if not os.path.lexists(path):
+        return ()
+    if not path.is_dir():
+        raise BuildDirError(f"{path}: exists and is not a folder; choose another -o")
     try:
-        for name, data in {**changed, MANIFEST: to_json(manifest)}.items():
-            (build.path / name).parent.mkdir(exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=build.path, prefix=".", delete=False) as stream:
-                stream.write(data)
-            os.chmod(stream.name, 0o644)
-            os.replace(stream.name, build.path / name)
+        with reading(path):
+            return _kept(path)
     except OSError as error:
-        raise BuildDirError(f"{build.path}: cannot be written: {error.strerror}") from error
-    return BuildDir(build.path, manifest, files)
+        raise BuildDirError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _kept(path: Path) -> tuple[str, ...]:
+    """As `check_target`, of a locked folder."""
+    found = {item.name for item in path.iterdir()} - {STAGING}
+    if found and MANIFEST not in found:
+        raise BuildDirError(
+            f"{path}: holds files that are not an fpga-gen build; choose another -o"
+        )
+    try:
+        owned = read_owned(path)
+    except BuildDirError as error:
+        reason = str(error).removesuffix(": build again")
+        raise BuildDirError(f"{reason}; choose another -o, or move that file away") from error
+    _check_rtl(path, owned)
+    return tuple(sorted(found - {MANIFEST} - {name.partition("/")[0] for name in owned}))
+
+
+def write_build(path: Path, files: dict[str, bytes], facts: dict) -> tuple[str, ...]:
+    """Makes `path` the build directory of these files, whole or not at all.
+
+    Files of an earlier build there go; what is not fpga-gen's stays, and its names are returned.
+    facts: further entries of the manifest. BuildDirError if that cannot be done.
+    """
+    listing = {name: Entry.of(data) for name, data in files.items()}
+    plain = {name: entry.to_dict() for name, entry in listing.items()}
+    identity = sha256(to_json([facts, plain]))
+    check_target(path)
+    try:
+        make_folders(path)
+        with writing(path):
+            kept = _kept(path)
+            replace_files(path, files, Manifest({**facts, BUILD_ID: identity}, listing))
+    except OSError as error:
+        raise BuildDirError(f"{path}: cannot be written: {error.strerror}") from error
+    return kept
+
+
+def update_build(
+    build: BuildDir,
+    change: Callable[[BuildDir], dict[str, bytes]],
+    results: Mapping[str, bytes] = {},
+) -> BuildDir:
+    """Replaces files of a build directory and adds results, all at once.
+
+    change: gives the files to replace, from the directory as it is now, which another command may
+    have updated since `build` was read. BuildDirError if it was rebuilt.
+    """
+    path = build.path
+    try:
+        with writing(path):
+            fresh = _load(path)
+            if fresh.facts.get(BUILD_ID) != build.facts.get(BUILD_ID):
+                raise BuildDirError(
+                    f"{path}: was built anew in the meantime: run the command again"
+                )
+            changed = change(fresh)
+            files = {**fresh.files, **changed}
+            added = {name: Entry.of(data, result=True) for name, data in results.items()}
+            kept = {n: e for n, e in fresh.results.items() if (path / n).exists()}
+            listing = {name: Entry.of(data) for name, data in files.items()}
+            manifest = Manifest(fresh.facts, {**listing, **kept, **added})
+            replace_files(path, {**changed, **results}, manifest)
+    except OSError as error:
+        raise BuildDirError(f"{path}: cannot be written: {error.strerror}") from error
+    return BuildDir(path, fresh.facts, files, _results(manifest))
+
+
+def check_room(build: BuildDir, names: Iterable[str]) -> None:
+    """BuildDirError if a file that is not fpga-gen's has one of these names of results."""
+    check_places(build.path, names, {*build.files, *build.results}, lambda name: b"")
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Files into a folder of the user; BuildDirError if the file system refuses."""
+    """Files into a folder of the user, each whole; BuildDirError if the file system refuses."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         for name, data in files.items():
-            (folder / name).write_bytes(data)
+            replace_file(folder / name, data)
     except OSError as error:
         raise BuildDirError(f"{folder}: cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""`fpga-gen build`, `estimate` and `check`: from a model to a build directory, or to figures."""
+"""`fpga-gen build` and `estimate`: from a model to a build directory, or to figures."""
 
 from __future__ import annotations
 
@@ -18,17 +18,10 @@ INPUT_SHAPE = click.option(
 )
 
 
-def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that build and estimate share."""
+def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that decide about the engine."""
     options = (
-        click.argument("model", type=click.Path(path_type=Path)),
-        click.option("--board", required=True, help="See `fpga-gen boards`."),
         click.option("--clock-mhz", type=float, help="Clock of the engine.  [default: board's]"),
-        click.option(
-            "--calibration",
-            type=click.Path(path_type=Path),
-            help="Folder of pictures.  [default: seeded synthetic pictures]",
-        ),
         click.option(
             "--array",
             type=ARRAY,
@@ -46,6 +39,23 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="mixed: int8 and SP2 filters; fixed8: int8 alone; sp2: SP2 alone; msq4: int4 and "
             "4-bit SP2 (made for weights of `python -m models.qat`).",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that build and estimate share."""
+    options = (
+        click.argument("model", type=click.Path(path_type=Path)),
+        click.option("--board", required=True, help="See `fpga-gen boards`."),
+        array_options,
+        click.option(
+            "--calibration",
+            type=click.Path(path_type=Path),
+            help="Folder of pictures.  [default: seeded synthetic pictures]",
         ),
         INPUT_SHAPE,
         click.option(
@@ -112,20 +122,29 @@ def engines(settings: Settings, flow: Any, explain: bool) -> dict[str, Any]:
 def build(settings: Settings, output: Path | None, explain: bool, **options: Any) -> None:
     """Compile MODEL (ONNX) for a board: quantised weights, schedule, Verilog, report."""
     from fpga_gen import pipeline
-    from fpga_gen.report.markdown import deviation_lines
+    from fpga_gen.report.markdown import approximation_lines, deviation_lines
 
     config = make_config(**options)
     target = output or Path("build") / f"{config.model.stem}-{config.board}"
     with ConsoleProgress(settings) as progress:
         flow = pipeline.build(config, target, progress)
     settings.result(
-        {"directory": str(target), "seconds": flow.times, "report": flow.report.to_dict()}
+        {
+            "directory": str(target),
+            "seconds": flow.times,
+            "kept": list(flow.kept),
+            "report": flow.report.to_dict(),
+        }
         | engines(settings, flow, explain)
     )
     if settings.verbose:
         for line in deviation_lines(flow.report.quantisation):
             settings.say(f"not as imported: {line}")
+    for line in approximation_lines(flow.report.quantisation):
+        settings.say(f"approximate: {line}")
     settings.show(frame_table(flow.report))
+    if flow.kept:
+        settings.say(f"{target}: kept, not of this build: {', '.join(flow.kept)}")
     settings.say(f"{target}: complete; details in {target / 'report.html'}")
 
 
@@ -143,34 +162,3 @@ def estimate(settings: Settings, explain: bool, **options: Any) -> None:
     if settings.verbose:
         settings.show(layer_table(flow.report))
     settings.show(frame_table(flow.report))
-
-
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@INPUT_SHAPE
-@common_options
-@click.pass_context
-def check(context: click.Context, model: Path, input_shape: tuple[int, ...] | None) -> int:
-    """List every node of MODEL that cannot be compiled, and what to do about it."""
-    from fpga_gen.frontend.importer import check_onnx
-
-    settings: Settings = context.obj
-    problems = check_onnx(model, input_shape)
-    settings.result(
-        {
-            "model": str(model),
-            "supported": not problems,
-            "problems": [
-                {"node": p.node, "op": p.op, "reason": p.reason, "remedy": p.remedy}
-                for p in problems
-            ],
-        }
-    )
-    if not problems:
-        settings.say(f"{model}: every node is supported")
-        return 0
-    count = f"{len(problems)} node{'s' * (len(problems) > 1)}"
-    click.echo(f"fpga-gen: {model}: {count} cannot be compiled", err=True)
-    for problem in problems:
-        click.echo(f"  {problem}", err=True)
-    return 1

@@ -12,7 +12,8 @@ from fpga_gen import __version__
 from fpga_gen.cli.bitstream import bitstream
 from fpga_gen.cli.board import board
 from fpga_gen.cli.boards import boards
-from fpga_gen.cli.build import build, check, estimate
+from fpga_gen.cli.build import build, estimate
+from fpga_gen.cli.check import check
 from fpga_gen.cli.common import Settings, common_options
 from fpga_gen.cli.evaluate import evaluate
 from fpga_gen.cli.models import models

@@ -53,15 +53,6 @@ class Epilogue:
                 return Epilogue(fmt, instruction.lo, instruction.hi)
         raise ValueError("no format has 16 bits and a zero")
 
-    def to_dict(self) -> dict:
-        """JSON-able form."""
-        return {"format": self.format.name, "lo": self.lo, "hi": self.hi}
-
-    @staticmethod
-    def from_dict(data: dict) -> Epilogue:
-        """Inverse of `to_dict`; KeyError or TypeError for anything else."""
-        return Epilogue(**{**data, "format": FORMATS[data["format"]]})
-
 
 def finish(acc, epilogue: Epilogue, bias, mult, shift) -> np.ndarray:
     """Stored integers of sums: requantised, then the epilogue. The others as in `requantise`."""

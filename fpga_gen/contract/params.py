@@ -25,6 +25,8 @@ WRITE_BUFFER = 512  # beats in the write port: a burst is announced when its las
 WRITE_ROOM = 32  # beats that the store unit may have on their way when the port says stop
 SAFE_STEPS = 3  # exit steps of a drain that the sums of a tile just begun cannot overtake
 STORE_BYTES = 64  # most bytes that the store unit reads in one access
+# Beyond any board: bounds of what a file may ask for.
+MAX_PIXELS, MAX_COLUMNS, MAX_MODE, MAX_DEPTH = 128, 4096, 16, 1 << 20
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 
@@ -69,18 +71,26 @@ class EngineParams:
             if not ok:
                 raise ScheduleError(f"engine parameters: {rule}")
 
-        need(self.pixels >= 1, "pixels must be at least 1")
+        need(1 <= self.pixels <= MAX_PIXELS, f"pixels must be 1 to {MAX_PIXELS}")
         need(
             self.in_channels >= 4
             and self.in_channels & (self.in_channels - 1) == 0
             and self.in_channels <= 16,
             "in_channels must be 4, 8 or 16",
         )
-        need(self.columns > 0, "at least one MAC column is needed")
         need(
-            1 in self.modes and tuple(sorted(set(self.modes))) == self.modes,
+            self.columns > 0 and min(self.dsp_columns, self.sp2_columns) >= 0,
+            "at least one MAC column is needed",
+        )
+        need(self.columns <= MAX_COLUMNS, f"at most {MAX_COLUMNS} MAC columns are possible")
+        need(
+            self.modes[:1] == (1,) and tuple(sorted(set(self.modes))) == self.modes,
             "modes must be ascending and start with 1",
         )
+        need(self.modes[-1] <= MAX_MODE, f"modes must be at most {MAX_MODE}")
+        for depth in ("weight_words", "program_words"):
+            words = getattr(self, depth)
+            need(1 <= words <= MAX_DEPTH, f"{depth} must be 1 to {MAX_DEPTH}")
         need(
             self.dsp_columns % (self.dsp_block * self.subgroups) == 0,
             f"dsp_columns must be a multiple of {self.dsp_block * self.subgroups} (blocks of "

@@ -156,6 +156,8 @@ REGISTERS: tuple[Register, ...] = (
     _value("LAYER_INDEX", 0x90, "ro", "instructions started in this run", 16),
     _value("LAYER_SELECT", 0x94, "rw", "log entry that LAYER_START shows", 10),
     _value("LAYER_START", 0x98, "ro", "CYCLES when the selected instruction started"),
+    _value("FRAME", 0xB0, "rw", "number that software gives to the next run"),
+    _value("FRAME_RUN", 0xB4, "ro", "FRAME of the last run that started: STATUS is about that run"),
 )
 # Counters hold their value after a run, saturate at 2^32 - 1 and are cleared by the next start.
 

@@ -7,8 +7,13 @@ board accepts it as the one design that it simulates.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+
+from fpga_gen.disk import read_regular, sync_folder
 
 NOTE = b"fpga-gen stand-in bitstream: no configuration data, for the virtual board only"
+MAX_BYTES = 1 << 30
+HANDOFF_NOTE = b'VIVADOVERSION="fpga-gen '  # in a hand-off that Vivado did not write
 # Fields of a .bit file: a fixed preamble, then key, 16-bit length, text for 'a' to 'd'; 'e' has a
 # 32-bit length and the data.
 HEAD = NOTE + b"\0" * (-len(NOTE) % 4)  # of the data; the design hash follows
@@ -17,9 +22,34 @@ PREAMBLE = bytes.fromhex("0009 0ff00ff00ff00ff000 0001")
 DATE, TIME = b"2000/01/01", b"00:00:00"  # the same build gives the same bytes
 
 
-def is_stand_in(data: bytes) -> bool:
+def is_stand_in(path: Path) -> bool:
     """Whether a .bit file is one of these."""
-    return NOTE in data
+    return _holds(path, NOTE)
+
+
+def has_stand_in_handoff(path: Path) -> bool:
+    """Whether the .hwh beside a .bit is one of fpga-gen's own, or absent."""
+    return not path.exists() or _holds(path, HANDOFF_NOTE)
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    try:
+        return text in read_regular(path, MAX_BYTES)
+    except OSError:
+        return False
+
+
+def remove_stand_ins(folder: Path) -> None:
+    """Deletes stand-ins with their hardware hand-off: of an earlier build, or in the way of a real
+    bitstream. OSError if the file system refuses."""
+    for path in sorted(folder.glob("*.bit")):
+        if not is_stand_in(path):
+            continue
+        handoff = path.with_suffix(".hwh")
+        if handoff.exists() and has_stand_in_handoff(handoff):
+            handoff.unlink()
+        path.unlink()
+        sync_folder(folder)
 
 
 def carried_hash(configuration: bytes) -> int | None:

@@ -1,4 +1,4 @@
-"""Files of the host package that follow from this package: registers, region layouts, identity.
+"""Files of the host package that follow from this package: registers, layouts, identity, pictures.
 
 `python -m fpga_gen.deploy.host_constants host/fpga_gen_host` writes them. The host package imports
 nothing from here, so it carries copies; a test keeps them equal.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fpga_gen import picture_file
 from fpga_gen.contract import regions as layout
 from fpga_gen.contract.registers import ERROR_DOCS, constants, describe
 from fpga_gen.deploy import identity
 from fpga_gen.identity import digest_of
 
 LAYOUT_HEADER = "# Generated from fpga_gen/contract/regions.py; do not edit.\n"
+PICTURE_HEADER = "# Generated from fpga_gen/picture_file.py; do not edit.\n"
 
 
 def registers_source() -> str:
@@ -51,6 +53,11 @@ def layout_source() -> str:
     return LAYOUT_HEADER + Path(layout.__file__).read_text()
 
 
+def picture_source() -> str:
+    """The module that reads picture files below one header line."""
+    return PICTURE_HEADER + Path(picture_file.__file__).read_text()
+
+
 def identity_source() -> str:
     """Python source of the names under which a bitstream holds the accelerator."""
     lines = [
@@ -75,6 +82,7 @@ def generated_files() -> dict[str, str]:
         "registers.py": registers_source(),
         "layout.py": layout_source(),
         "identity.py": identity_source(),
+        "picture_file.py": picture_source(),
     }
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fpga_gen.images import PictureError, Preprocess, find_pictures, letterbox_box
+from fpga_gen.picture_file import ALPHA, EIGHT_BIT, PictureFileError, opened, to_rgb
 
 THRESHOLD = 127  # of an 8-bit mask: foreground lies above
 ASPECT_TOLERANCE = 0.02
-EIGHT_BIT = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,20 @@ def _by_stem(folder: Path, option: str) -> dict[str, Path]:
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """uint8 (height, width) luminance of an 8-bit picture; PictureError if it is none."""
+    """uint8 (height, width) luminance of an 8-bit picture, upright; PictureError if it is none.
+
+    Masks of more bits are refused: they hold labels as often as shades of grey.
+    """
     try:
-        with Image.open(path) as picture:
-            if picture.mode not in EIGHT_BIT:
-                raise PictureError(
-                    f"{path}: a mask is an 8-bit picture with the foreground above {THRESHOLD}, "
-                    f"this one has mode {picture.mode}"
+        with opened(path) as picture:
+            if picture.mode not in (*EIGHT_BIT, *ALPHA):
+                raise PictureFileError(
+                    f"a mask is an 8-bit picture with the foreground above {THRESHOLD}, this one "
+                    f"has mode {picture.mode}"
                 )
-            return np.asarray(picture.convert("L"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise PictureError(f"{path}: not a readable picture: {error}") from error
-    except Image.DecompressionBombError as error:
-        raise PictureError(f"{path}: refused: {error}") from error
+            return np.asarray(Image.fromarray(to_rgb(picture)).convert("L"))
+    except (PictureFileError, FileNotFoundError) as error:
+        raise PictureError(f"{path}: {error}") from error
 
 
 def check_aspect(pair: Pair, picture: tuple[int, int], mask: tuple[int, int]) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.builddir.artifacts import load_build, to_json, update_files, write_folder
+from fpga_gen.builddir.artifacts import to_json, write_folder
 from fpga_gen.builddir.digest import model_sha256
 from fpga_gen.errors import BuildDirError, SimulationError
 from fpga_gen.evaluate.dataset import THRESHOLD as MASK_THRESHOLD
@@ -37,7 +37,7 @@ from fpga_gen.flows.simulate import (
     compile_simulator,
     run_frame,
 )
-from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.interpreter import run_float, run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
@@ -45,7 +45,7 @@ from fpga_gen.images import NORMALISATIONS, PictureError, prepare, read_picture
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.report import layer_facts
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr
-from fpga_gen.report.render import read_report, report_files
+from fpga_gen.report.render import enter_figures
 from fpga_gen.steps import PartProgress, Progress, Silent, run_steps
 
 WORST_TENSORS = 10
@@ -102,7 +102,11 @@ def check_build(flow: EvaluationFlow) -> None:
     flow.simulation = SimulationFlow(flow.directory, flow.images)
     check_directory(flow.simulation)
     flow.size = output_size(flow.simulation.qgraph)
-    if flow.output is not None and flow.output.exists() and not flow.output.is_dir():
+    if flow.output is None or not flow.output.exists():
+        return
+    if flow.output.samefile(flow.directory):
+        flow.output = None
+    elif not flow.output.is_dir():
         raise BuildDirError(f"{flow.output}: exists and is not a folder; choose another -o")
 
 
@@ -110,10 +114,8 @@ def import_float(flow: EvaluationFlow) -> None:
     """The float graph, if the model was given; it must be the one that was built."""
     if flow.model is None:
         return
-    manifest = flow.simulation.build.manifest
-    shape = manifest["config"]["input_shape"]
-    graph = import_onnx(flow.model, input_shape=None if shape is None else tuple(shape))
-    built = manifest["model"]["sha256"]
+    built = flow.simulation.build.model_sha256
+    graph = import_untrusted(flow.model, input_shape=flow.simulation.build.input_shape)
     if model_sha256(flow.model) != built:
         raise BuildDirError(
             f"{flow.model}: not the model of {flow.directory} (sha256 {built[:16]}...): give that "
@@ -233,11 +235,6 @@ def draw(flow: EvaluationFlow) -> None:
 
 def write_results(flow: EvaluationFlow) -> None:
     """evaluation.* and the entry `accuracy` of report.json."""
-    build = load_build(flow.directory)  # once more: it may have been simulated in the meantime
-    old = flow.simulation.build
-    if any(build.files.get(n) != old.files[n] for n in ("program.bin", "weights.bin")):
-        raise BuildDirError(f"{flow.directory}: was rebuilt during the evaluation: evaluate again")
-    report = replace(read_report(build), accuracy=flow.evaluation.accuracy)
     texts = (
         to_json(flow.evaluation.to_dict()),
         render_evaluation(flow.evaluation).encode(),
@@ -247,7 +244,8 @@ def write_results(flow: EvaluationFlow) -> None:
     if flow.output is not None:
         write_folder(flow.output, files)
         files = {}
-    update_files(build, {**files, **report_files(report)})
+    sim = flow.simulation
+    sim.build, sim.report = enter_figures(sim.build, files, accuracy=flow.evaluation.accuracy)
 
 
 def judge(flow: EvaluationFlow) -> None:

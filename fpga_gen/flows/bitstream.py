@@ -10,18 +10,20 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fpga_gen.builddir.artifacts import BuildDir, sha256, to_json, update_files
+from fpga_gen.builddir.artifacts import RTL, BuildDir, check_room, sha256, to_json
+from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
 from fpga_gen.errors import BuildDirError, ToolError
+from fpga_gen.generated import check_project, unpacked
 from fpga_gen.identity import open_build
 from fpga_gen.report import Implementation, Report
-from fpga_gen.report.render import read_report, report_files
+from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.simulate.build import cache_directory
 from fpga_gen.steps import Progress, Silent, run_steps
 
@@ -58,8 +60,12 @@ def check_directory(flow: BitstreamFlow) -> None:
     """Reads and verifies the build directory."""
     flow.build = open_build(flow.directory)
     flow.report = read_report(flow.build)
-    if f"{FOLDER}/build.tcl" not in flow.build.files:
-        raise BuildDirError(f"{flow.directory}: holds no Vivado project: build again")
+    check_project(flow.build)
+    try:
+        remove_stand_ins(flow.directory)
+    except OSError as error:
+        raise BuildDirError(f"{flow.directory}: cannot be written: {error.strerror}") from error
+    check_room(flow.build, (BIT, HWH, *(f"{REPORT_FOLDER}/{name}" for name in REPORTS)))
 
 
 def find_tool(flow: BitstreamFlow) -> None:
@@ -80,13 +86,14 @@ def implement(flow: BitstreamFlow) -> None:
     folder = flow.directory.resolve()
     out = folder / RUN_FOLDER / "out"
     try:
-        run_vivado(
-            flow.program,
-            folder / FOLDER / "build.tcl",
-            folder / RUN_FOLDER,
-            flow.jobs,
-            flow.progress.detail,
-        )
+        with unpacked(flow.build, FOLDER, RTL) as sources:
+            run_vivado(
+                flow.program,
+                sources / FOLDER / "build.tcl",
+                folder / RUN_FOLDER,
+                flow.jobs,
+                flow.progress.detail,
+            )
     except ToolError as error:
         if all((out / name).is_file() for name in REPORTS):
             # The Tcl writes the reports before it checks.
@@ -108,13 +115,12 @@ def read_results(flow: BitstreamFlow) -> None:
 def write_deploy_folder(flow: BitstreamFlow) -> None:
     """.bit and .hwh side by side at the top of the build directory, as PYNQ wants them; reports in
     a folder; report.json, and what is rendered from it, with the new figures."""
-    flow.report = replace(flow.report, implementation=flow.implementation)
     try:
         files = {name: (flow.kept / name).read_bytes() for name in (BIT, HWH)}
         files |= {f"{REPORT_FOLDER}/{n}": (flow.kept / n).read_bytes() for n in REPORTS}
     except OSError as error:
         raise ToolError(TOOL, f"{flow.kept}: cannot be read ({error.strerror})") from error
-    flow.build = update_files(flow.build, {**files, **report_files(flow.report)})
+    flow.build, flow.report = enter_figures(flow.build, files, implementation=flow.implementation)
 
 
 # --- the flow -------------------------------------------------------------------------------
@@ -165,7 +171,7 @@ def _check_timing(
     if timing.met:
         return
     # The worst path of two clocks may have half a cycle: what it lacks, both halves must get.
-    times = 2 if flow.build.manifest["parameters"].get("double_clock") else 1
+    times = 2 if flow.build.params.double_clock else 1
     reachable = 1000 / (1000 / clock - times * min(timing.setup_slack_ns, 0.0))
     raise ToolError(
         TOOL,

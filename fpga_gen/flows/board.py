@@ -12,16 +12,17 @@ from pathlib import Path
 
 from fpga_gen.board.machine import Machine
 from fpga_gen.board.simulator import FrameRecord
-from fpga_gen.boards import Board, load_board
+from fpga_gen.boards import Board
 from fpga_gen.builddir.artifacts import BuildDir
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.deploy.bitfile import is_stand_in, stand_in_bitstream
+from fpga_gen.deploy.bitfile import has_stand_in_handoff, is_stand_in, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
 from fpga_gen.deploy.identity import DESIGN
+from fpga_gen.disk import replace_file
 from fpga_gen.errors import BoardError, BuildDirError, ToolError
+from fpga_gen.generated import compile_verilog
 from fpga_gen.identity import open_build
 from fpga_gen.simulate.board_dram import board_dram
-from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.steps import Progress, Silent, run_steps
 
@@ -57,22 +58,16 @@ def check_directory(flow: BoardFlow) -> None:
     """Reads and verifies the build directory; whether pynq is here."""
     need_pynq()
     flow.build = build = open_build(flow.directory)
-    try:
-        flow.params = EngineParams.from_dict(build.manifest["parameters"])
-        flow.clock_mhz = float(build.manifest["clock_mhz"])
-        flow.board = load_board(build.manifest["board"]["name"])
-        flow.design_hash = int(build.manifest["design_hash"], 16)
-        rate = float(build.manifest["memory_bytes_per_cycle"])
-        sizes = [len(build.files[n]) for n in ("program.bin", "weights.bin", "layout.json")]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
+    flow.params, flow.clock_mhz, flow.board = build.params, build.clock_mhz, build.board
+    flow.design_hash = build.design_hash
+    sizes = [len(build.program), len(build.weights), len(build.read("layout.json"))]
     size = flow.memory_mb << 20
     if not sum(sizes) < size <= (1 << 31) - MEMORY_BASE:
         raise BoardError(
             f"--memory {flow.memory_mb}: program and weights take {sum(sizes) >> 20} MiB, "
             f"at most {((1 << 31) - MEMORY_BASE) >> 20} MiB can be had"
         )
-    flow.dram = board_dram(flow.clock_mhz, size, base=MEMORY_BASE, rate=rate)
+    flow.dram = board_dram(flow.clock_mhz, size, base=MEMORY_BASE, rate=build.memory_rate)
     overlay_files(flow)
 
 
@@ -82,18 +77,21 @@ def overlay_files(flow: BoardFlow) -> None:
     if len(found) > 1:
         names = ", ".join(f.name for f in found)
         raise BuildDirError(f"{flow.directory}: several bitstreams ({names}): keep one")
-    if found and not is_stand_in(found[0].read_bytes()):
+    if found and not is_stand_in(found[0]):
         flow.bitstream = found[0]
         if not found[0].with_suffix(".hwh").is_file():
             raise BuildDirError(f"{found[0].with_suffix('.hwh')}: missing: copy it from Vivado")
         return
     flow.stand_in = True
     flow.bitstream = found[0] if found else flow.directory / f"{DESIGN}.bit"
+    beside = flow.bitstream.with_suffix(".hwh")
+    if not has_stand_in_handoff(beside):
+        raise BuildDirError(f"{beside}: not written by fpga-gen: put its .bit beside it")
     handoff = hardware_handoff(flow.params, flow.board, flow.clock_mhz)
     data = stand_in_bitstream(DESIGN, flow.board.part, flow.design_hash, handoff)
     try:
-        flow.bitstream.with_suffix(".hwh").write_text(handoff)
-        flow.bitstream.write_bytes(data)
+        replace_file(beside, handoff.encode())
+        replace_file(flow.bitstream, data)
     except OSError as error:
         raise BuildDirError(f"{flow.bitstream}: cannot be written: {error.strerror}") from error
 
@@ -101,8 +99,7 @@ def overlay_files(flow: BoardFlow) -> None:
 def compile_simulator(flow: BoardFlow) -> None:
     """Verilog -> simulator; kept in a cache by content."""
     flow.progress.detail("the first time this takes minutes")
-    files = sorted(name for name in flow.build.files if name.startswith("rtl/"))
-    flow.library = build_simulator([flow.directory / name for name in files])
+    flow.library = compile_verilog(flow.build)
 
 
 def power_up(flow: BoardFlow) -> None:

@@ -7,20 +7,17 @@ compared bit for bit without the compiler (fpga_gen_host.reference).
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.errors import BuildDirError
+from fpga_gen.builddir.artifacts import BuildDir, check_room, update_build
 from fpga_gen.identity import open_build
 from fpga_gen.images import Preprocess, find_pictures, read_input
 from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
-from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.steps import Progress, Silent, run_steps
 
 FOLDER = "reference"
@@ -35,6 +32,7 @@ class ReferenceFlow:
     images: Path
     progress: Progress = field(default_factory=Silent)
     times: dict[str, float] = field(default_factory=dict)
+    build: BuildDir = field(init=False)
     paths: list[Path] = field(init=False)
     preprocess: Preprocess = field(init=False)
     qgraph: QuantGraph = field(init=False)
@@ -46,13 +44,11 @@ Step = tuple[str, Callable[[ReferenceFlow], None]]
 
 def check_directory(flow: ReferenceFlow) -> None:
     """Reads and verifies the build directory; lists the pictures."""
-    build = open_build(flow.directory)
-    try:
-        flow.preprocess = Preprocess.from_dict(build.json("layout.json")["preprocess"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
-    flow.qgraph = load_quant_graph(flow.directory / "quantised.npz")
+    flow.build = build = open_build(flow.directory)
+    flow.preprocess = build.layout.preprocess
+    flow.qgraph = build.network
     flow.paths = find_pictures(flow.images)
+    check_room(build, (f"{FOLDER}/{path.stem}.npz" for path in flow.paths))
 
 
 def run_reference(flow: ReferenceFlow) -> None:
@@ -63,9 +59,10 @@ def run_reference(flow: ReferenceFlow) -> None:
         image = read_input(path, graph.host_input.model_shape, flow.preprocess)
         stored = quantise_input(graph, image)
         values = run_integer(graph, stored)
-        target = flow.directory / FOLDER / f"{path.stem}.npz"
-        _write(target, {INPUT: stored} | {OUTPUT + name: values[name] for name in graph.outputs})
-        flow.written.append(target)
+        target = f"{FOLDER}/{path.stem}.npz"
+        arrays = {INPUT: stored} | {OUTPUT + name: values[name] for name in graph.outputs}
+        flow.build = update_build(flow.build, lambda _: {}, {target: _npz(arrays)})
+        flow.written.append(flow.directory / target)
 
 
 REFERENCE: tuple[Step, ...] = (
@@ -81,15 +78,8 @@ def write_references(
     return run_steps(ReferenceFlow(directory, images, progress or Silent()), REFERENCE)
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Whole or not at all."""
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """The arrays as a compressed .npz file."""
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
-            stream.write(data.getvalue())
-        os.chmod(stream.name, 0o644)
-        os.replace(stream.name, path)
-    except OSError as error:
-        raise BuildDirError(f"{path}: cannot be written: {error.strerror}") from error
+    return data.getvalue()

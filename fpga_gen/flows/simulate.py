@@ -8,38 +8,35 @@ and must be the stored program byte for byte.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.builddir.artifacts import BuildDir, update_files
+from fpga_gen.builddir.artifacts import BuildDir
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import (
     InputLayout,
     OutputLayout,
-    input_from_json,
-    output_from_json,
     pack_input,
     unpack_output,
 )
-from fpga_gen.errors import BuildDirError, FpgaGenError, ScheduleError, SimulationError
+from fpga_gen.errors import BuildDirError, FpgaGenError, SimulationError
 from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
+from fpga_gen.generated import compile_verilog
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.identity import open_build
 from fpga_gen.images import Preprocess, overlay_mask, read_input, read_picture, write_png
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
-from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.report import Report, Simulation, utilisation
-from fpga_gen.report.render import read_report, report_files
+from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.schedule.execute.compare import Mismatch, compare_maps
 from fpga_gen.schedule.execute.interpreter import TracedMap
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.simulate.board_dram import dram_config
-from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
 from fpga_gen.steps import Progress, Silent, run_steps
@@ -87,18 +84,14 @@ def check_directory(flow: SimulationFlow) -> None:
     """Reads and verifies the build directory."""
     flow.build = build = open_build(flow.directory)
     flow.report = read_report(build)
-    try:
-        flow.params = EngineParams.from_dict(build.manifest["parameters"])
-        flow.memory_rate = float(build.manifest["memory_bytes_per_cycle"])
-        layout = build.json("layout.json")
-        flow.input_layout = input_from_json(layout["input"])
-        flow.output_layout = output_from_json(layout["output"])
-        flow.preprocess = Preprocess.from_dict(layout["preprocess"])
-        for name in ("program.bin", "weights.bin"):
-            build.files[name]
-    except (KeyError, TypeError, ValueError, ScheduleError) as error:
-        raise BuildDirError(f"{flow.directory}: incomplete build ({error}): build again") from error
-    flow.qgraph = load_quant_graph(flow.directory / "quantised.npz")
+    flow.params = build.params
+    flow.memory_rate = build.memory_rate
+    flow.qgraph = build.network
+    if not flow.qgraph.output_names:
+        raise BuildDirError(f"{flow.directory}: the network's outputs have no names: build again")
+    flow.input_layout = build.layout.input
+    flow.output_layout = build.layout.output
+    flow.preprocess = build.layout.preprocess
 
 
 def read_image(flow: SimulationFlow) -> None:
@@ -140,8 +133,7 @@ def compile_trace(flow: SimulationFlow) -> None:
 def compile_simulator(flow: SimulationFlow) -> None:
     """Verilog -> simulator; kept in a cache by content."""
     flow.progress.detail("the first time this takes minutes")
-    files = sorted(name for name in flow.build.files if name.startswith("rtl/"))
-    flow.library = build_simulator([flow.directory / name for name in files])
+    flow.library = compile_verilog(flow.build)
 
 
 def run_frame(flow: SimulationFlow) -> None:
@@ -162,11 +154,11 @@ def run_frame(flow: SimulationFlow) -> None:
             flow.progress.detail(text, min(1.0, shown / expected))
 
     frame = Frame(
-        program=flow.build.files["program.bin"],
-        weights=flow.build.files["weights.bin"],
+        program=flow.build.program,
+        weights=flow.build.weights,
         input=pack_input(flow.input_layout, flow.stored_input),
         output_bytes=flow.output_layout.bytes,
-        design_hash=int(flow.build.manifest["design_hash"], 16),
+        design_hash=flow.build.design_hash,
     )
     flow.result = simulate_frame(
         frame,
@@ -212,8 +204,7 @@ def update_report(flow: SimulationFlow) -> None:
         },
         starts=flow.starts,
     )
-    flow.report = replace(report, simulation=simulation)
-    flow.build = update_files(flow.build, report_files(flow.report))
+    flow.build, flow.report = enter_figures(flow.build, simulation=simulation)
 
 
 def judge(flow: SimulationFlow) -> None:

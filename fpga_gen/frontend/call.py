@@ -17,7 +17,8 @@ PADDED = "only a Conv or pool with the right padding can absorb a Pad; move the 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A node and its inputs. tail: everything that depends on it can run on the host."""
+    """A node and its inputs. tail: everything that depends on it can run on the host; reaches:
+    else a node that cannot; read: outputs that a node or the model's result depends on."""
 
     builder: Builder
     node: onnx.NodeProto
@@ -25,6 +26,7 @@ class Call:
     values: tuple[Value | None, ...]
     tail: bool
     reaches: str = ""
+    read: tuple[str, ...] = ()
 
     @property
     def op(self) -> str:
@@ -37,6 +39,11 @@ class Call:
     @property
     def output(self) -> str:
         return self.node.output[0]
+
+    @property
+    def extra_output(self) -> str:
+        """Name of an output beside the first that something reads; empty if there is none."""
+        return next((name for name in self.read if name in self.node.output[1:]), "")
 
     def attr(self, name: str, default=None):
         """Attribute value (bytes as str), or the default."""
@@ -70,7 +77,7 @@ class Call:
         name = f"{what} '{self.node.input[index]}'"
         if array.size == 0:
             raise Refused(f"{name} is empty", "repair the weights")
-        array = array.astype(np.float32)
+        array = array.astype(np.float32, copy=False)
         if not np.isfinite(array).all():
             raise Refused(f"{name} holds NaN or infinite values", "repair the weights")
         return array

@@ -34,6 +34,7 @@ from fpga_gen.frontend.values import (
 from fpga_gen.graph.ir import Graph, HostInput, HostOp
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.verify import verify
+from fpga_gen.worker import Limits, run_limited
 
 OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "Add": ops_elementwise.add,
@@ -125,7 +126,15 @@ def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Gr
     input_shape: (C, H, W) or (1, C, H, W), needed if the model leaves its input size open.
     UnsupportedModel lists every node that cannot be imported, or says what is wrong with the file.
     """
-    graph, problems = _import(Path(path), input_shape)
+    graph, problems = examine_onnx(Path(path), input_shape)
+    if graph is None:
+        raise problems_error(Path(path), problems)
+    return graph
+
+
+def import_untrusted(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Graph:
+    """As `import_onnx`, in a process of its own with limits on time and memory."""
+    graph, problems = run_limited(str(path), Limits(), examine_onnx, Path(path), input_shape)
     if graph is None:
         raise problems_error(Path(path), problems)
     return graph
@@ -133,28 +142,36 @@ def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Gr
 
 def check_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> list[Problem]:
     """Every node that keeps the model from being imported (UnsupportedModel if unreadable)."""
-    return _import(Path(path), input_shape)[1]
+    return examine_onnx(Path(path), input_shape)[1]
 
 
-def _import(path: Path, input_shape: tuple[int, ...] | None) -> tuple[Graph | None, list[Problem]]:
+def examine_onnx(
+    path: Path, input_shape: tuple[int, ...] | None
+) -> tuple[Graph | None, list[Problem]]:
+    """The graph, or every node that keeps it from being imported; see `import_onnx`."""
     state = _Import(load_model(path, input_shape))
     model, source = state.source.model, state.source
-    state.values.update(initializer_arrays(state.source))
+    constants, state.builder.budget = initializer_arrays(state.source)
+    state.values.update(constants)
     _, c, h, w = source.shape
     state.builder.tensor(source.input, (c, h, w))
     state.values[source.input] = Feature(source.input, source.shape)
     nodes = _live_nodes(model)
     tails = _tails(model, nodes)
+    last = _last_readers(model, nodes)
     for index, node in enumerate(nodes):
-        blocker = tails[index]
+        read = tuple(name for name in node.output if name in last)
         try:
-            results = _convert(state, node, tail=blocker == "", reaches=blocker)
+            results = _convert(state, node, tails[index], read)
         except Refused as refused:
             label = node.name or next(o for o in node.output if o)
             state.problems.append(Problem(label, node.op_type, refused.reason, refused.remedy))
             results = _phantoms(state, node)
         # A node may leave optional outputs without a value.
         state.values.update({n: v for n, v in zip(node.output, results, strict=False) if n})
+        for name in (*node.input, *node.output):
+            if last.get(name, index) <= index:  # free the memory of large constants
+                state.values.pop(name, None)
     graph = None if state.problems else _finish(state)
     return graph, state.problems
 
@@ -171,6 +188,15 @@ def _live_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
                 for inner in (attribute.g, *attribute.graphs):
                     needed.update(name for n in inner.node for name in n.input)
     return live[::-1]
+
+
+def _last_readers(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> dict[str, int]:
+    """Index of the last node that reads a value; beyond all nodes for the model's outputs."""
+    last: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        last.update(dict.fromkeys(node.input, index))
+    last.update({o.name: len(nodes) for o in model.graph.output})
+    return last
 
 
 def _tails(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[str]:
@@ -190,18 +216,21 @@ def _tails(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[str]:
     return result[::-1]
 
 
-def _convert(state: _Import, node: onnx.NodeProto, *, tail: bool, reaches: str) -> list[Value]:
-    """Values of a node's outputs."""
+def _convert(
+    state: _Import, node: onnx.NodeProto, blocker: str, read: tuple[str, ...]
+) -> list[Value]:
+    """Values of a node's outputs. blocker, read: `Call.reaches` and `Call.read`."""
     inputs = tuple(state.values.get(n, Unknown()) if n else None for n in node.input)
-    known = node.domain in ("", "ai.onnx")
+    known = node.domain == ""
+    call = Call(state.builder, node, state.source.opset, inputs, not blocker, blocker, read)
     if qdq.is_qdq(node):
         if any(isinstance(v, Unknown) for v in inputs):
             return [Unknown()]
-        return qdq.convert(Call(state.builder, node, state.source.opset, inputs, tail, reaches))
+        return qdq.convert(call)
     subgraphs = any(a.g.node or a.graphs for a in node.attribute)
     constant = all(v is None or isinstance(v, np.ndarray) for v in inputs) and not subgraphs
     if known and constant:
-        return list(fold(node, list(inputs), state.source.opset))
+        return fold(node, list(inputs), state.source.opset, state.builder.budget)
     if not known or node.op_type not in OPERATORS:
         domain = "" if known else f" of domain '{node.domain}'"
         remedy = REMEDIES.get(node.op_type, REMEDY)
@@ -210,7 +239,6 @@ def _convert(state: _Import, node: onnx.NodeProto, *, tail: bool, reaches: str) 
         return [Unknown() for _ in node.output]
     if any(isinstance(v, Quantised) for v in inputs):
         raise Refused("reads a quantised map", "put DequantizeLinear before it (QDQ format)")
-    call = Call(state.builder, node, state.source.opset, inputs, tail, reaches)
     return OPERATORS[node.op_type](call)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,10 @@ from onnx import TensorProto, numpy_helper
 from onnx.inliner import inline_local_functions
 
 from fpga_gen.errors import UnsupportedModel
+from fpga_gen.frontend.budget import Budget
+from fpga_gen.frontend.constants import dense_array
+from fpga_gen.frontend.problems import Refused
+from fpga_gen.worker import need_memory
 
 MIN_OPSET = 7  # older opsets broadcast by other rules
 MAX_SIZE = 1 << 16  # of a map's axis: larger ones come from damaged files
@@ -41,6 +44,9 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
     _load_external_data(path, model)
     if model.functions:
         model = inline_local_functions(model)
+    for entry in (*model.opset_import, *model.graph.node):
+        if entry.domain == "ai.onnx":  # two spellings of one domain
+            entry.domain = ""
     opset = _opset(path, model)
     _check(path, model)
     name, shape = _input(path, model, input_shape)
@@ -53,6 +59,7 @@ def _read(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise UnsupportedModel(f"{path}: not a file; give the path of an ONNX model")
     try:
+        need_memory(path.stat().st_size)
         model = onnx.ModelProto.FromString(path.read_bytes())
     except (DecodeError, ValueError):
         raise UnsupportedModel(
@@ -102,6 +109,7 @@ def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
                 f"{path}: external data '{info['location']}' of tensor '{tensor.name}' is too "
                 "short or of the wrong size; copy the data file again"
             )
+        need_memory(length)
         with file.open("rb") as stream:
             stream.seek(offset)
             tensor.raw_data = stream.read(length)
@@ -128,7 +136,7 @@ def _external_file(path: Path, tensor: TensorProto) -> Path:
 
 
 def _opset(path: Path, model: onnx.ModelProto) -> int:
-    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    versions = [o.version for o in model.opset_import if o.domain == ""]
     newest = onnx.defs.onnx_opset_version()
     if not versions:
         raise UnsupportedModel(f"{path}: names no ONNX opset; export or copy the model again")
@@ -143,7 +151,7 @@ def _opset(path: Path, model: onnx.ModelProto) -> int:
 def _check(path: Path, model: onnx.ModelProto) -> None:
     """Structure of the file; operators that ONNX does not know are left to the importer."""
     known = {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""}
-    if any(n.domain not in ("", "ai.onnx") or n.op_type not in known for n in model.graph.node):
+    if any(n.domain or n.op_type not in known for n in model.graph.node):
         return
     for output in model.graph.output:  # the checker wants a shape, the importer finds its own
         if not output.type.tensor_type.HasField("shape"):
@@ -209,29 +217,25 @@ def _input(
     return name, (dims[0], dims[1], dims[2], dims[3])
 
 
-def initializer_arrays(source: LoadedModel) -> dict[str, np.ndarray]:
-    """Constant tensors of the graph by name."""
+def initializer_arrays(source: LoadedModel) -> tuple[dict[str, np.ndarray], Budget]:
+    """Constant tensors of the graph by name, and what is left for those that folding makes."""
     name = ""
     try:
         arrays = {}
         for tensor in source.model.graph.initializer:
             name = tensor.name
             arrays[name] = numpy_helper.to_array(tensor)
+        budget = Budget.beside(sum(a.nbytes for a in arrays.values()))
         for sparse in source.model.graph.sparse_initializer:
             name = sparse.values.name
-            arrays[name] = _dense_array(sparse)
+            arrays[name] = dense_array(sparse, budget)
+    except Refused as refused:
+        raise UnsupportedModel(
+            f"{source.path}: tensor '{name}' {refused.reason}; {refused.remedy}"
+        ) from None
     except (ValueError, TypeError, KeyError, IndexError, MemoryError):
         raise UnsupportedModel(
             f"{source.path}: the data of tensor '{name}' do not fit its shape and type; export "
             "or copy the model again"
         ) from None
-    return arrays
-
-
-def _dense_array(sparse: onnx.SparseTensorProto) -> np.ndarray:
-    values, indices = (numpy_helper.to_array(t) for t in (sparse.values, sparse.indices))
-    flat = np.zeros(math.prod(sparse.dims), values.dtype)
-    if indices.ndim == 2:
-        indices = np.ravel_multi_index(tuple(indices.T), tuple(sparse.dims))
-    flat[indices] = values
-    return flat.reshape(tuple(sparse.dims))
+    return arrays, budget

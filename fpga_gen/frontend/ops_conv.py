@@ -89,7 +89,7 @@ def _dense(
     """A matrix (outputs, inputs) on a flattened map: a convolution as large as the map."""
     x = call.feature()
     channels, height, width = call.builder.shape(x.tensor)
-    if len(x.shape) != 2:
+    if len(x.shape) != 2 or x.shape[0] != 1:
         shape = "x".join(map(str, x.shape))
         raise Refused(f"reads a map of shape {shape}", FLATTENED)
     if matrix.shape[1] != x.shape[1]:

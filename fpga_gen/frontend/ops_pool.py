@@ -9,17 +9,18 @@ from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, Value
 from fpga_gen.frontend.window import Window, add_pads, window_of
 from fpga_gen.graph.axis import average_axis, identity_axis, mean_axes
-from fpga_gen.graph.ir import Concat, Conv, ConvTerm, MaxPool, Resample
+from fpga_gen.graph.ir import Conv, ConvTerm, MaxPool, Resample
 
 SMALLER = "use a pooling window or a map size with exact 8-bit averages (at most 255 values)"
 
 
 def max_pool(call: Call) -> list[Value]:
-    if len([o for o in call.node.output if o]) > 1:
+    if call.extra_output:
         raise Refused("its Indices output is used", "max-unpooling is not supported")
     x = call.map(padded=True)
     window = _window(call, x)
-    if any(x.pads) and not _not_negative(call, x.tensor):
+    bounds = call.builder.value_range(x.tensor)
+    if any(x.pads) and (bounds is None or bounds.lo < 0):
         raise Refused("reads a zero-padded map that can be negative", PADDED)
     pads = add_pads(window.ceil_pads, x.pads)
     _, _, height, width = x.shape
@@ -48,26 +49,14 @@ def _window(call: Call, x: Feature) -> Window:
     return window
 
 
-def _not_negative(call: Call, tensor: str) -> bool:
-    """Whether a map is known to hold no negative value (its producer clips at 0 or above)."""
-    for node in reversed(call.builder.nodes):
-        if node.output == tensor:
-            if isinstance(node, MaxPool):
-                return _not_negative(call, node.input)
-            if isinstance(node, Concat):
-                return all(_not_negative(call, name) for name in node.inputs)
-            return node.clip.lo >= 0
-    return False
-
-
 def _need_inside(window: Window, axis: int, size: int, pad: int, *, empty: bool) -> None:
     """Refuse windows without any tap inside: their maximum would be the padding itself."""
-    for i in range(window.out[axis]):
-        start = i * window.stride[axis] - pad
-        taps = range(start, start + window.reach(axis), window.dilation[axis])
-        if not any(0 <= t < size for t in taps):
-            hint = "reduce the padding" if empty else PADDED
-            raise Refused("a window lies wholly in the padding", hint)
+    dilation = window.dilation[axis]
+    starts = np.arange(window.out[axis]) * window.stride[axis] - pad
+    first = np.where(starts < 0, starts % dilation, starts)  # the first tap from 0 on
+    if (first >= np.minimum(size, starts + window.reach(axis))).any():
+        hint = "reduce the padding" if empty else PADDED
+        raise Refused("a window lies wholly in the padding", hint)
 
 
 def global_max_pool(call: Call) -> list[Value]:

@@ -11,7 +11,14 @@ from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value
-from fpga_gen.graph.axis import COORDINATE_MODES, NEAREST_MODES, exact_scale, resize_axis
+from fpga_gen.graph.axis import (
+    COORDINATE_MODES,
+    NEAREST_MODES,
+    axis_table,
+    exact_scale,
+    resize_rows,
+    table_error,
+)
 from fpga_gen.graph.ir import Resample
 
 HOST_CHANNELS = 4  # a final linear enlargement of so few channels ...
@@ -136,12 +143,13 @@ def _apply(call: Call, shape: tuple[int, ...], plan: _Plan) -> list[Value]:
     x: Feature = call.map()
     if plan.size == (shape[2], shape[3]) and plan.scales == (1, 1):
         return [x]
-    axes = [
-        resize_axis(n, m, s, plan.mode, plan.coordinates, plan.nearest_mode)
+    rows = [
+        resize_rows(n, m, s, plan.mode, plan.coordinates, plan.nearest_mode)
         for n, m, s in zip(shape[2:], plan.size, plan.scales, strict=True)
     ]
+    y, x_table = (axis_table(n, exact) for n, exact in zip(shape[2:], rows, strict=True))
     tensor = call.builder.add(
-        Resample, call.output, (shape[1], *plan.size), call.name,
-        input=x.tensor, y=axes[0], x=axes[1],
+        Resample, call.output, (shape[1], *plan.size), call.name, input=x.tensor, y=y, x=x_table,
+        error=max(table_error(y, rows[0]), table_error(x_table, rows[1])),
     )  # fmt: skip
     return call.result(tensor)

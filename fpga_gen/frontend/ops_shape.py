@@ -100,7 +100,7 @@ def identity(call: Call) -> list[Value]:
 
 
 def dropout(call: Call) -> list[Value]:
-    if len([o for o in call.node.output if o]) > 1:
+    if call.extra_output:
         raise Refused("its mask output is used", "export the model in evaluation mode")
     if call.has(2) and bool(call.const(2, "training_mode").any()):
         raise Refused("is in training mode", "export the model in evaluation mode")

@@ -13,11 +13,11 @@ import onnx
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, Grid, HostValue, Quantised, Value
-from fpga_gen.graph.ir import Clip, Concat, MaxPool, Node, Resample, TensorHint
+from fpga_gen.graph.ir import Activation, TensorHint
 from fpga_gen.graph.passes.canonical import is_copy
 
 OPERATORS = ("QuantizeLinear", "DequantizeLinear")
-DOMAINS = ("", "ai.onnx", "com.microsoft")  # onnxruntime has its own copies for older opsets
+DOMAINS = ("", "com.microsoft")  # onnxruntime has its own copies for older opsets
 MAP_TYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16))
 CONSTANT_TYPES = (*MAP_TYPES, np.dtype(np.int32))
 FLOAT_TYPES = tuple(np.dtype(t) for t in (np.float32, np.float16, np.float64))
@@ -114,6 +114,7 @@ def _round_constant(call: Call, array: np.ndarray) -> np.ndarray:
     if not np.isfinite(steps).all():
         raise Refused("quantises NaN or infinite values", "repair the weights")
     info = np.iinfo(dtype)
+    call.builder.budget.make(array.shape, dtype.itemsize)
     return np.clip(steps, info.min, info.max).astype(dtype)
 
 
@@ -131,6 +132,7 @@ def _dequantise_constant(call: Call, array: np.ndarray) -> np.ndarray:
     axis, shape = _along(call, array, scale)
     if dtype.itemsize == 1:
         call.builder.imported.grids[call.output] = Grid(scale, axis)
+    call.builder.budget.make(array.shape, 4)
     levels = (array.astype(np.int64) - zero.reshape(shape)).astype(np.float32)
     return levels * scale.reshape(shape).astype(np.float32)
 
@@ -168,13 +170,9 @@ def _quantise(call: Call) -> Quantised:
     return Quantised(Feature(tensor, x.shape, x.pads), hint)
 
 
-def _producer(builder: Builder, tensor: str) -> Node | None:
-    return next((n for n in reversed(builder.nodes) if n.output == tensor), None)
-
-
 def _copied(builder: Builder, tensor: str) -> str | None:
     """The map of which `tensor` is a (clipped) copy."""
-    node = _producer(builder, tensor)
+    node = builder.producers.get(tensor)
     return node.input if node is not None and is_copy(node) else None
 
 
@@ -199,37 +197,14 @@ def _saturated(call: Call, tensor: str, hint: TensorHint) -> str:
     least = -(2 ** (hint.bits - 1)) if hint.signed else 0
     lo = (least - hint.zero_point) * hint.scale
     hi = (least + 2**hint.bits - 1 - hint.zero_point) * hint.scale
-    have = value_range(builder, tensor)
+    have = builder.value_range(tensor)
     slack = hint.scale / 2  # less than what rounding to the hint's levels moves
     if have is None or (have.lo >= lo - slack and have.hi <= hi + slack):
         return tensor
     key = (tensor, lo, hi)
     if key not in builder.imported.clipped:
         name = f"{tensor}.saturated"
-        builder.imported.clipped[key] = builder.copy(tensor, name, call.name, clip=Clip(lo, hi))
-    return builder.imported.clipped[key]
-
-
-def value_range(builder: Builder, tensor: str) -> Clip | None:
-    """Range that the nodes so far guarantee for a map; None for the network's input, whose
-    quantisation saturates anyway."""
-    node = _producer(builder, tensor)
-    if node is None:
-        return None
-    if isinstance(node, MaxPool):
-        return value_range(builder, node.input)
-    if isinstance(node, Concat):
-        parts = [value_range(builder, name) or Clip() for name in node.inputs]
-        return Clip(min(p.lo for p in parts), max(p.hi for p in parts))
-    if isinstance(node, Resample) and _averages(node):
-        inner = value_range(builder, node.input) or Clip()
-        return Clip(
-            min(max(inner.lo, node.clip.lo), node.clip.hi),
-            max(min(inner.hi, node.clip.hi), node.clip.lo),
+        builder.imported.clipped[key] = builder.copy(
+            tensor, name, call.name, activation=Activation(lo, hi)
         )
-    return node.clip
-
-
-def _averages(node: Resample) -> bool:
-    """Whether every result lies between the smallest and the largest of its inputs."""
-    return all(w >= 0 for table in (node.y, node.x) for row in table.weights for w in row)
+    return builder.imported.clipped[key]

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fpga_gen.frontend.constants import MAX_ELEMENTS
+from fpga_gen.frontend.budget import MAX_ELEMENTS, Budget
 from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.graph.axis import broadcast_axis, identity_axis
 from fpga_gen.graph.ir import (
+    Activation,
+    Concat,
     Conv,
     ConvTerm,
     HostOp,
+    MaxPool,
     Node,
     QuantHints,
     Resample,
@@ -92,12 +95,16 @@ class Imported:
 
 @dataclass
 class Builder:
-    """Nodes and tensors found so far, in topological order."""
+    """Nodes and tensors found so far, in topological order. producers: the node of a tensor;
+    ranges: what the nodes guarantee for a map, see `value_range`."""
 
+    budget: Budget = field(default_factory=Budget)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     imported: Imported = field(default_factory=Imported)
+    producers: dict[str, Node] = field(default_factory=dict)
+    ranges: dict[str, Activation] = field(default_factory=dict)
 
     def tensor(self, name: str, shape: tuple[int, int, int]) -> str:
         """Register a new map; the name is made unique if it is taken."""
@@ -119,8 +126,32 @@ class Builder:
         name = _unique(onnx_name or output, self.names)
         self.names.add(name)
         tensor = self.tensor(output, shape)
-        self.nodes.append(kind(name=name, output=tensor, onnx_name=onnx_name, **fields))
+        node = kind(name=name, output=tensor, onnx_name=onnx_name, **fields)
+        if isinstance(node, Conv):
+            for term in node.terms:
+                self.budget.weigh(term.weight.size, term.weight.size * term.groups)
+        self.nodes.append(node)
+        self.producers[tensor] = node
+        found = self._range(node)
+        if found is not None:
+            self.ranges[tensor] = found
         return tensor
+
+    def value_range(self, tensor: str) -> Activation | None:
+        """Range that the nodes so far guarantee for a map; None for the network's input, whose
+        quantisation saturates anyway, and its maxima."""
+        return self.ranges.get(tensor)
+
+    def _range(self, node: Node) -> Activation | None:
+        if isinstance(node, MaxPool):
+            return self.value_range(node.input)
+        if isinstance(node, Concat):
+            parts = [self.value_range(name) or Activation() for name in node.inputs]
+            return Activation(min(p.lo for p in parts), max(p.hi for p in parts))
+        if isinstance(node, Resample) and _averages(node):
+            inner = self.value_range(node.input) or Activation()
+            return inner.then(node.activation)
+        return node.activation
 
     def affine(
         self, tensor: str, output: str, scale: np.ndarray, offset: np.ndarray, onnx_name: str
@@ -166,6 +197,11 @@ class Builder:
 def native_shape(builder: Builder, feature: Feature) -> tuple[int, ...]:
     """(1, C, H, W) of the map behind a feature."""
     return (1, *builder.shape(feature.tensor))
+
+
+def _averages(node: Resample) -> bool:
+    """Whether every result lies between the smallest and the largest of its inputs."""
+    return all(w >= 0 for table in (node.y, node.x) for row in table.weights for w in row)
 
 
 def phantom(builder: Builder, output: str, shape: tuple[int, ...] | None) -> Value:

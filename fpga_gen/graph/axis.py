@@ -6,12 +6,14 @@ Source of the coordinate formulas: ONNX operators Resize-19 and AveragePool-19.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
+
+import numpy as np
 
 from fpga_gen.graph.ir import AxisTable
 
 MAX_DENOMINATOR = 255
-FALLBACK_DENOMINATOR = 128
 
 COORDINATE_MODES = (
     "half_pixel",
@@ -23,7 +25,14 @@ COORDINATE_MODES = (
 )
 NEAREST_MODES = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple")
 
-Row = dict[int, Fraction]  # input index -> weight; the weights of a row sum to 1
+
+@dataclass(frozen=True)
+class Rows:
+    """Exact weights of every output element: input index -> integer, over one denominator, to
+    which each row sums."""
+
+    rows: tuple[dict[int, int], ...]
+    denominator: int
 
 
 def identity_axis(size: int) -> AxisTable:
@@ -41,31 +50,54 @@ def broadcast_axis(size: int) -> AxisTable:
     return AxisTable(1, (0,) * size, ((1,),) * size, 1)
 
 
-def axis_table(in_size: int, rows: list[Row]) -> AxisTable:
-    """Integer table of rational rows.
+def axis_table(in_size: int, exact: Rows) -> AxisTable:
+    """The table of rational rows.
 
-    Exact when the common denominator is <= 255. Otherwise denominator 128, each weight within
-    1/256 of its true value and row sums exact; only for rows of two taps (interpolation), as
-    rounding a long average would lose taps: ValueError there.
+    Exact when their common denominator is <= 255. Otherwise with the denominator that brings the
+    weights nearest to the true ones (see `table_error`); only for rows of two taps
+    (interpolation), as rounding a long average would lose taps: ValueError there.
     """
-    common = math.lcm(*(w.denominator for row in rows for w in row.values()))
-    exact = common <= MAX_DENOMINATOR
-    if not exact:
-        longest = max(len(row) for row in rows)
+    shared = math.gcd(exact.denominator, *(w for row in exact.rows for w in row.values()))
+    denominator = exact.denominator // shared
+    if denominator > MAX_DENOMINATOR:
+        longest = max(len(row) for row in exact.rows)
         if longest > 2:
             raise ValueError(f"an average of {longest} values has no exact 8-bit weights")
-    denominator = common if exact else FALLBACK_DENOMINATOR
-    taps = max(max(row) - min(row) + 1 for row in rows)
+        denominator = _nearest_denominator(exact)
+    taps = max(max(row) - min(row) + 1 for row in exact.rows)
     starts, weights = [], []
-    for row in rows:
+    for row in exact.rows:
         start = min(min(row), in_size - taps)
         line = [0] * taps
         for index in sorted(row):
-            line[index - start] = math.floor(row[index] * denominator + Fraction(1, 2))
+            line[index - start] = _rounded(row[index] * denominator, exact.denominator)
         line[min(row) - start] += denominator - sum(line)  # two taps: both rounded up at .5
         starts.append(start)
         weights.append(tuple(line))
     return AxisTable(in_size, tuple(starts), tuple(weights), denominator)
+
+
+def table_error(table: AxisTable, exact: Rows) -> float:
+    """The most that a weight of a table differs from the true one; 0.0 for an exact table."""
+    worst = 0
+    for start, line, row in zip(table.start, table.weights, exact.rows, strict=True):
+        for index, weight in row.items():
+            have = line[index - start] * exact.denominator
+            worst = max(worst, abs(have - weight * table.denominator))
+    return worst / (table.denominator * exact.denominator)
+
+
+def _nearest_denominator(exact: Rows) -> int:
+    """The denominator <= 255 whose multiples lie nearest to all weights of two-tap rows."""
+    weights = np.unique([row[min(row)] / exact.denominator for row in exact.rows])
+    errors = [
+        np.abs(np.rint(weights * d) / d - weights).max() for d in range(1, MAX_DENOMINATOR + 1)
+    ]
+    return int(np.argmin(errors)) + 1
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    return (2 * numerator + denominator) // (2 * denominator)
 
 
 def exact_scale(scale: float, in_size: int, out_size: int) -> Fraction:
@@ -77,35 +109,34 @@ def exact_scale(scale: float, in_size: int, out_size: int) -> Fraction:
     return Fraction(scale)
 
 
-def _source_position(i: int, n: int, m: int, scale: Fraction, mode: str) -> Fraction:
-    """Coordinate in the input (n elements) of output element i of m."""
-    half = Fraction(1, 2)
-    if mode == "half_pixel":
-        return (i + half) / scale - half
-    if mode == "pytorch_half_pixel":
-        return (i + half) / scale - half if m > 1 else Fraction(0)
-    if mode == "half_pixel_symmetric":
-        adjustment = m / (scale * n)
-        return Fraction(n, 2) * (1 - adjustment) + (i + half) / scale - half
+def _positions(n: int, m: int, scale: Fraction, mode: str) -> tuple[list[int], int]:
+    """Coordinates in the input (n elements) of all m output elements, over one denominator."""
+    p, q = scale.numerator, scale.denominator
+    if mode == "pytorch_half_pixel" and m == 1:
+        return [0], 1
+    if mode in ("half_pixel", "pytorch_half_pixel"):  # (i + 1/2) / scale - 1/2
+        return [(2 * i + 1) * q - p for i in range(m)], 2 * p
+    if mode == "half_pixel_symmetric":  # n/2 * (1 - m / (scale * n)) + the above
+        return [n * p - m * q + (2 * i + 1) * q - p for i in range(m)], 2 * p
     if mode == "align_corners":
-        return Fraction(i * (n - 1), m - 1) if m > 1 else Fraction(0)
+        return ([i * (n - 1) for i in range(m)], m - 1) if m > 1 else ([0], 1)
     if mode == "asymmetric":
-        return i / scale
+        return [i * q for i in range(m)], p
     if mode == "tf_half_pixel_for_nn":
-        return (i + half) / scale
+        return [(2 * i + 1) * q for i in range(m)], 2 * p
     raise ValueError(f"unknown coordinate_transformation_mode '{mode}'")
 
 
-def _nearest(x: Fraction, mode: str, scale: Fraction) -> int:
-    half = Fraction(1, 2)
+def _nearest(x: int, unit: int, mode: str, scale: Fraction) -> int:
+    """Index nearest to the coordinate x / unit."""
     if mode == "round_prefer_floor":
-        return math.ceil(x - half)
+        return -((unit - 2 * x) // (2 * unit))
     if mode == "round_prefer_ceil":
-        return math.floor(x + half)
+        return (2 * x + unit) // (2 * unit)
     if mode == "floor" or (mode == "simple" and scale >= 1):
-        return math.floor(x)
+        return x // unit
     if mode == "ceil" or mode == "simple":
-        return math.ceil(x)
+        return -(-x // unit)
     raise ValueError(f"unknown nearest_mode '{mode}'")
 
 
@@ -116,19 +147,17 @@ def resize_rows(
     mode: str,
     coordinates: str,
     nearest_mode: str = "round_prefer_floor",
-) -> list[Row]:
-    """Rational weights of an ONNX Resize along one axis; mode is 'nearest' or 'linear'."""
-    rows: list[Row] = []
-    for i in range(out_size):
-        x = _source_position(i, in_size, out_size, scale, coordinates)
+) -> Rows:
+    """Weights of an ONNX Resize along one axis; mode is 'nearest' or 'linear'."""
+    positions, unit = _positions(in_size, out_size, scale, coordinates)
+    rows: list[dict[int, int]] = []
+    for x in positions:
         if mode == "nearest":
-            rows.append({min(max(_nearest(x, nearest_mode, scale), 0), in_size - 1): Fraction(1)})
+            rows.append({min(max(_nearest(x, unit, nearest_mode, scale), 0), in_size - 1): unit})
             continue
-        x = min(max(x, Fraction(0)), Fraction(in_size - 1))
-        low = math.floor(x)
-        rest = x - low
-        rows.append({low: 1 - rest, low + 1: rest} if rest else {low: Fraction(1)})
-    return rows
+        low, rest = divmod(min(max(x, 0), (in_size - 1) * unit), unit)
+        rows.append({low: unit - rest, low + 1: rest} if rest else {low: unit})
+    return Rows(tuple(rows), unit)
 
 
 def resize_axis(
@@ -153,15 +182,24 @@ def average_axis(
     pad is the padding before the first element. ValueError if a window has no tap inside or the
     weights cannot be exact.
     """
-    rows: list[Row] = []
+    rows = []
     for i in range(out_size):
-        inside = [
-            p for p in (i * stride - pad + k * dilation for k in range(kernel)) if 0 <= p < in_size
-        ]
+        first = i * stride - pad
+        skipped = max(0, -(first // dilation))  # taps before the first element
+        taps = range(first + skipped * dilation, first + kernel * dilation, dilation)
+        inside = range(taps.start, min(taps.stop, in_size), dilation)
         if not inside:
             raise ValueError("a window lies wholly in the padding")
-        rows.append({p: Fraction(1, len(inside)) for p in inside})
-    return axis_table(in_size, rows)
+        if len(inside) > MAX_DENOMINATOR:
+            raise ValueError(f"an average of {len(inside)} values has no exact 8-bit weights")
+        rows.append(inside)
+    unit = math.lcm(*{len(row) for row in rows})
+    if unit > MAX_DENOMINATOR and max(map(len, rows)) > 2:
+        longest = max(map(len, rows))
+        raise ValueError(f"an average of {longest} values has no exact 8-bit weights")
+    return axis_table(
+        in_size, Rows(tuple(dict.fromkeys(row, unit // len(row)) for row in rows), unit)
+    )
 
 
 def mean_axes(size: int) -> list[AxisTable]:

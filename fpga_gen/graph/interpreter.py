@@ -10,7 +10,6 @@ from fpga_gen.graph.axis import exact_scale, resize_rows
 from fpga_gen.graph.ir import (
     Add,
     AxisTable,
-    Clip,
     Concat,
     Conv,
     ConvTerm,
@@ -61,25 +60,21 @@ def run_node(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
         for term in node.terms[1:]:
             y += _conv_term(values[term.input], term)
         y += node.bias[:, None, None]
-        return _clip(y, node.clip)
+        return node.activation.apply(y)
     if isinstance(node, MaxPool):
         return _max_pool(values[node.input], node)
     if isinstance(node, Resample):
         x = resample_axis(values[node.input], node.y, 1)
-        return _clip(resample_axis(x, node.x, 2), node.clip)
+        return node.activation.apply(resample_axis(x, node.x, 2))
     if isinstance(node, Add):
         y = values[node.inputs[0]].copy()
         for name in node.inputs[1:]:
             y += values[name]
-        return _clip(y, node.clip)
+        return node.activation.apply(y)
     if isinstance(node, Mul):
-        return _clip(values[node.inputs[0]] * values[node.inputs[1]], node.clip)
+        return node.activation.apply(values[node.inputs[0]] * values[node.inputs[1]])
     assert isinstance(node, Concat)
     return np.concatenate([values[name] for name in node.inputs])
-
-
-def _clip(x: np.ndarray, clip: Clip) -> np.ndarray:
-    return x if clip == Clip() else np.clip(x, np.float32(clip.lo), np.float32(clip.hi))
 
 
 def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
@@ -199,8 +194,8 @@ def run_host_op(op: HostOp, x: np.ndarray) -> np.ndarray:
             a["coordinate_transformation_mode"], a["nearest_mode"],
         )  # fmt: skip
         matrix = np.zeros((x.shape[axis], out_size), np.float32)
-        for i, row in enumerate(rows):
+        for i, row in enumerate(rows.rows):
             for index, weight in row.items():
-                matrix[index, i] = float(weight)
+                matrix[index, i] = weight / rows.denominator
         x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix, -1, axis)
     return x

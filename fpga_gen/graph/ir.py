@@ -6,10 +6,11 @@ pure function Graph -> Graph. Nodes are kept in topological order.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from fpga_gen.graph.activation import Activation
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,6 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, int, int]:
         return (self.channels, self.height, self.width)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Activation y = min(max(x, lo), hi). ReLU is Clip(0, inf), none is Clip()."""
-
-    lo: float = -math.inf
-    hi: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +48,15 @@ class ConvTerm:
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """y = clip(sum of terms + bias). Several terms are an Add of convolutions fused into one
-    accumulation; all terms have the same output size. bias: float32 (out_channels,)."""
+    """y = activation(sum of terms + bias). Several terms are an Add of convolutions fused into one
+    accumulation; all terms have the same output size and the same `walk`. bias: float32
+    (out_channels,)."""
 
     name: str
     terms: tuple[ConvTerm, ...]
     bias: np.ndarray
     output: str
-    clip: Clip = Clip()
+    activation: Activation = Activation()
     onnx_name: str = ""
 
     @property
@@ -93,8 +87,7 @@ class AxisTable:
     """One axis of a separable linear resampling (Resize, average pooling, identity).
 
     out[i] = sum_k weights[i][k] * in[start[i] + k] / denominator, all taps inside the input.
-    Weights are integers (exact whenever the rational weights have a denominator <= 255);
-    every row sums to `denominator`, every row has the same number of taps.
+    Weights are integers; every row sums to `denominator`, every row has the same number of taps.
     """
 
     in_size: int
@@ -114,15 +107,20 @@ class AxisTable:
 @dataclass(frozen=True)
 class Resample:
     """Resize (nearest, linear), AveragePool, GlobalAveragePool, ReduceMean over space, or a
-    plain copy with an activation: separable linear resampling, then clip."""
+    plain copy with an activation: separable linear resampling, then activation.
+
+    error: the most that a weight of either table differs from the operator's own (0.0 whenever
+    those have a common denominator <= 255).
+    """
 
     name: str
     input: str
     output: str
     y: AxisTable
     x: AxisTable
-    clip: Clip = Clip()
+    activation: Activation = Activation()
     onnx_name: str = ""
+    error: float = 0.0
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -131,24 +129,24 @@ class Resample:
 
 @dataclass(frozen=True)
 class Add:
-    """Elementwise sum of two or more maps of one shape, then clip."""
+    """Elementwise sum of two or more maps of one shape, then activation."""
 
     name: str
     inputs: tuple[str, ...]
     output: str
-    clip: Clip = Clip()
+    activation: Activation = Activation()
     onnx_name: str = ""
 
 
 @dataclass(frozen=True)
 class Mul:
-    """Elementwise product of exactly two maps of one shape, then clip (n-way products are
-    chains)."""
+    """Elementwise product of exactly two maps of one shape, then activation (n-way products
+    are chains)."""
 
     name: str
     inputs: tuple[str, str]
     output: str
-    clip: Clip = Clip()
+    activation: Activation = Activation()
     onnx_name: str = ""
 
 
@@ -251,6 +249,23 @@ class Graph:
             for name in dict.fromkeys(node.inputs):
                 table[name].append(node)
         return table
+
+
+def walk(graph: Graph, term: ConvTerm) -> tuple[int, int, tuple[int, int]]:
+    """(height, width, stride) of what a convolution reads: the engine goes through all terms of
+    a Conv with one set of addresses, so they must agree in it."""
+    source = graph.tensors[term.input]
+    return source.height, source.width, term.stride
+
+
+def approximations(graph: Graph) -> list[tuple[str, str]]:
+    """(node, what differs from the model) of nodes that the engine's 8-bit resampling weights
+    cannot hold exactly."""
+    return [
+        (node.onnx_name or node.name, f"interpolation weights off by up to {node.error:.1e}")
+        for node in graph.nodes
+        if isinstance(node, Resample) and node.error
+    ]
 
 
 def conv_macs(graph: Graph) -> int:

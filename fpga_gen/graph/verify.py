@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from fpga_gen.errors import FpgaGenError
-from fpga_gen.graph.ir import Add, AxisTable, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
+from fpga_gen.graph.ir import (
+    Add,
+    AxisTable,
+    Concat,
+    Conv,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+    Resample,
+    walk,
+)
 
 HOST_KINDS = ("sigmoid", "softmax", "argmax", "resize", "reshape", "clip")
 
@@ -85,8 +96,8 @@ def _verify_interface(graph: Graph) -> None:
 def _verify_shapes(graph: Graph, node: Node) -> None:
     out = graph.tensors[node.output].shape
     shapes = [graph.tensors[name].shape for name in node.inputs]
-    if hasattr(node, "clip"):
-        _need(node.clip.lo <= node.clip.hi, node, "clip has lo > hi")
+    if not isinstance(node, MaxPool | Concat):
+        _need(node.activation.lo <= node.activation.hi, node, "activation has lo > hi")
     if isinstance(node, Conv):
         _verify_conv(graph, node)
     elif isinstance(node, MaxPool):
@@ -124,6 +135,8 @@ def _verify_conv(graph: Graph, node: Conv) -> None:
               f"weight {term.weight.shape} does not fit {shape[0]} channels")  # fmt: skip
         size = window_shape(shape, (kh, kw), term.stride, term.pads, term.dilation)
         _need(out == (channels, *size), node, f"output is {out}, not {(channels, *size)}")
+    walks = {walk(graph, t) for t in node.terms}
+    _need(len(walks) == 1, node, f"its terms read maps of different sizes or strides: {walks}")
 
 
 def _verify_axis(node: Node, table: AxisTable, size: int) -> None:

@@ -15,7 +15,17 @@ from fpga_gen.contract.isa import limit
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2, Format
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
+from fpga_gen.graph.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    MaxPool,
+    Mul,
+    Node,
+    Resample,
+    approximations,
+)
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
 from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.ir import (
@@ -108,6 +118,7 @@ def quantise(
         "sp2_mac_share": _sp2_share(nodes, tensors),
         "wide_tensors": sorted(n for n, t in tensors.items() if t.format.bits == 16),
         **_choice_facts(choice),
+        "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
         **(log.facts() if log is not None else {}),
     }
     return QuantGraph(
@@ -267,7 +278,7 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.dilation, node.onnx_name,
         )  # fmt: skip
     assert isinstance(node, Resample | Add | Mul)
-    epilogue = stored_epilogue(node.clip, out)
+    epilogue = stored_epilogue(node.activation, out)
     match node:
         case Resample():
             source = tensors[node.input]

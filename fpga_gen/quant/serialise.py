@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import struct
 import zipfile
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import FORMATS, Sp2Code
+from fpga_gen.decode import decode
 from fpga_gen.errors import BuildDirError
-from fpga_gen.graph.ir import AxisTable, HostInput, HostOp
+from fpga_gen.graph.ir import HostInput, HostOp
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
@@ -31,16 +33,20 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
+from fpga_gen.quant.verify import verify_quant_graph
 
 VERSION = 2
 STRUCTURE = "structure.json"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold
 NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul)}
+MAX_MEMBERS = 100_000
+MAX_STRUCTURE = 1 << 26  # bytes
+MAX_BYTES = 1 << 30  # of everything, unpacked
 ARRAYS = {"bias": np.int32, "mult": np.int32, "shift": np.int32}
 
 
-def save_quant_graph(qgraph: QuantGraph, path: Path) -> None:
-    """Write a QuantGraph; equal graphs give equal bytes."""
+def quant_graph_bytes(qgraph: QuantGraph) -> bytes:
+    """Content of quantised.npz; equal graphs give equal bytes."""
     arrays: dict[str, np.ndarray] = {}
     structure = {
         "version": VERSION,
@@ -56,12 +62,14 @@ def save_quant_graph(qgraph: QuantGraph, path: Path) -> None:
         "nodes": [_node_out(i, n, arrays) for i, n in enumerate(qgraph.nodes)],
     }
     text = json.dumps(structure, indent=1, sort_keys=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         _write(archive, STRUCTURE, text.encode())
         for name, array in arrays.items():
             data = io.BytesIO()
             np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
             _write(archive, name + ".npy", data.getvalue())
+    return whole.getvalue()
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -74,7 +82,7 @@ def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 def _node_out(index: int, node: QNode, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     if isinstance(node, QMaxPool):
         return {"type": "QMaxPool", **asdict(node)}
-    epilogue = {"epilogue": node.epilogue.to_dict()}
+    epilogue = {"epilogue": {**asdict(node.epilogue), "format": node.epilogue.format.name}}
     if not isinstance(node, QConv):
         return {"type": type(node).__name__, **asdict(node), **epilogue}
     terms = []
@@ -87,11 +95,18 @@ def _node_out(index: int, node: QNode, arrays: dict[str, np.ndarray]) -> dict[st
     return {"type": "QConv", "terms": terms, **plain, **epilogue}
 
 
-def load_quant_graph(path: Path) -> QuantGraph:
-    """Read what `save_quant_graph` wrote; BuildDirError if it is missing, old or corrupted."""
+def load_quant_graph(data: bytes, path: Path) -> QuantGraph:
+    """Reads what `quant_graph_bytes` made; path: where it comes from, for the message.
+
+    Nothing is unpacked before its length is known and found possible.
+
+    Raises:
+        BuildDirError: old, corrupted, or a network that breaks the rules of quant/verify.py.
+    """
     remedy = "build again"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _check_lengths(archive)
             structure = json.loads(archive.read(STRUCTURE))
             if structure["version"] != VERSION:
                 raise BuildDirError(
@@ -99,71 +114,128 @@ def load_quant_graph(path: Path) -> QuantGraph:
                     f"reads version {VERSION}: {remedy}"
                 )
             arrays = {
-                n.removesuffix(".npy"): np.lib.format.read_array(
-                    io.BytesIO(archive.read(n)), allow_pickle=False
-                )
-                for n in archive.namelist()
-                if n != STRUCTURE
+                name.removesuffix(".npy"): _array(archive.read(name))
+                for name in archive.namelist()
+                if name != STRUCTURE
             }
-        return _graph_in(structure, arrays)
-    except FileNotFoundError:
-        raise BuildDirError(f"{path}: no quantised network here: {remedy}") from None
+        graph = _graph_in(structure, arrays)
+        verify_quant_graph(graph)
     except (
         zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError,
-        RuntimeError, AttributeError, struct.error,
+        RuntimeError, AttributeError, struct.error, IndexError,
     ) as error:  # fmt: skip
         detail = f"{type(error).__name__}: {error}"
         raise BuildDirError(f"{path}: corrupted quantised network ({detail}): {remedy}") from error
+    return graph
 
 
-def _tuples(value: Any) -> Any:
-    """JSON lists back to the tuples of the IR."""
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+def _check_lengths(archive: zipfile.ZipFile) -> None:
+    members = archive.infolist()
+    total = sum(member.file_size for member in members)
+    if len(members) > MAX_MEMBERS or total > MAX_BYTES:
+        raise ValueError(f"{len(members)} entries of {total:,} bytes in all")
+    if archive.getinfo(STRUCTURE).file_size > MAX_STRUCTURE:
+        raise ValueError(f"{STRUCTURE} has more than {MAX_STRUCTURE:,} bytes")
+
+
+def _array(data: bytes) -> np.ndarray:
+    """The array of a .npy file, whose header must tell exactly the bytes that follow it."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array is of another version of the .npy format")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    content = data[stream.tell() :]
+    if fortran or dtype.hasobject or dtype.itemsize * math.prod(shape) != len(content):
+        raise ValueError("an array does not fit its header")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """structure.json, tensors and nodes apart."""
+
+    version: int
+    name: str
+    input: str
+    outputs: tuple[str, ...]
+    output_names: tuple[str, ...]
+    sp2: Sp2Code
+    host_input: HostInput
+    host_ops: tuple[HostOp, ...]
+    facts: dict
+    tensors: tuple[dict, ...]
+    nodes: tuple[dict, ...]
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A term of a convolution, its weights apart."""
+
+    inputs: tuple[str, ...]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Conv:
+    """A convolution, its arrays apart."""
+
+    terms: tuple[_Term, ...]
+    name: str
+    output: str
+    wide: bool
+    epilogue: Epilogue
+    onnx_name: str
 
 
 def _graph_in(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QuantGraph:
+    plain = decode(_Structure, data)
     tensors = {}
-    for entry in data["tensors"]:
-        fields = {k: _tuples(v) for k, v in entry.items()}
-        tensors[entry["name"]] = QTensor(**{**fields, "format": FORMATS[entry["format"]]})
-    nodes = tuple(_node_in(i, n, arrays) for i, n in enumerate(data["nodes"]))
-    for node in nodes:
-        for name in (*node.inputs, node.output):
-            if name not in tensors:
-                raise ValueError(f"node '{node.name}' uses unknown tensor '{name}'")
-        if not isinstance(node, QMaxPool) and node.epilogue.format != tensors[node.output].format:
-            raise ValueError(f"node '{node.name}' writes a format that its output does not have")
+    for number, entry in enumerate(plain.tensors):
+        tensor = decode(QTensor, _with_format(entry), f"tensors[{number}]")
+        if tensor.name in tensors:
+            raise ValueError(f"two tensors are called '{tensor.name}'")
+        tensors[tensor.name] = tensor
+    nodes = tuple(_node_in(i, n, arrays) for i, n in enumerate(plain.nodes))
     return QuantGraph(
-        name=data["name"],
-        input=data["input"],
-        outputs=_tuples(data["outputs"]),
+        name=plain.name,
+        input=plain.input,
+        outputs=plain.outputs,
         tensors=tensors,
         nodes=nodes,
-        sp2=Sp2Code(**{k: _tuples(v) for k, v in data["sp2"].items()}),
-        host_input=HostInput(**{k: _tuples(v) for k, v in data["host_input"].items()}),
-        host_ops=tuple(HostOp(**o) for o in data["host_ops"]),
-        output_names=_tuples(data["output_names"]),
-        facts=data["facts"],
+        sp2=plain.sp2,
+        host_input=plain.host_input,
+        host_ops=plain.host_ops,
+        output_names=plain.output_names,
+        facts=plain.facts,
     )
 
 
+def _with_format(entry: dict) -> dict:
+    """An entry that names a format, with the format itself."""
+    return {**entry, "format": asdict(FORMATS[entry["format"]])}
+
+
 def _node_in(index: int, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QNode:
-    fields = {k: _tuples(v) for k, v in data.items() if k != "type"}
+    where = f"nodes[{index}]"
+    fields = {key: value for key, value in data.items() if key != "type"}
     if data["type"] != "QMaxPool":
-        fields["epilogue"] = Epilogue.from_dict(data["epilogue"])
+        fields["epilogue"] = _with_format(data["epilogue"])
     if data["type"] != "QConv":
-        for axis in ("y", "x"):
-            if axis in fields:
-                fields[axis] = AxisTable(**{k: _tuples(v) for k, v in data[axis].items()})
-        return NODES[data["type"]](**fields)
+        return decode(NODES[data["type"]], fields, where)
+    plain = decode(_Conv, fields, where)
+    if not plain.terms:
+        raise ValueError(f"'{plain.name}' has no term")
     terms = []
-    for number, term in enumerate(data["terms"]):
+    for number, term in enumerate(plain.terms):
         weight = arrays[f"{index}.weight{number}"]
         if weight.dtype != np.int8 or weight.ndim != 4:
-            raise ValueError(f"weights of '{data['name']}' are not int8 of rank 4")
-        terms.append(QConvTerm(weight=weight, **{k: _tuples(v) for k, v in term.items()}))
+            raise ValueError(f"weights of '{plain.name}' are not int8 of rank 4")
+        terms.append(QConvTerm(weight=weight, **vars(term)))
+    channels = {}
     for name, dtype in ARRAYS.items():
-        fields[name] = arrays[f"{index}.{name}"]
-        if fields[name].dtype != dtype or fields[name].shape != (terms[0].weight.shape[0],):
-            raise ValueError(f"{name} of '{data['name']}' has a wrong type or shape")
-    return QConv(**{**fields, "terms": tuple(terms)})
+        channels[name] = arrays[f"{index}.{name}"]
+        if channels[name].dtype != dtype or channels[name].shape != (terms[0].weight.shape[0],):
+            raise ValueError(f"{name} of '{plain.name}' has a wrong type or shape")
+    return QConv(**{**vars(plain), "terms": tuple(terms)}, **channels)

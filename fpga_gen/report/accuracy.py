@@ -67,18 +67,6 @@ class Accuracy:
     worst_tensors: tuple[TensorSqnr, ...] = ()
     rtl_bit_exact: bool | None = None
 
-    @staticmethod
-    def from_dict(data: dict) -> Accuracy:
-        """Inverse of `dataclasses.asdict`, from JSON."""
-        return Accuracy(
-            **{
-                **data,
-                "size": tuple(data["size"]),
-                "scores": tuple(MaskScores(**s) for s in data["scores"]),
-                "worst_tensors": tuple(TensorSqnr(**t) for t in data["worst_tensors"]),
-            }
-        )
-
 
 def score_rows(accuracy: Accuracy) -> list[tuple[str, ...]]:
     """One row of text for each entry of `scores`, under `SCORE_HEAD`."""

@@ -4,10 +4,11 @@ rendered one. Each group of figures carries its kind."""
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fpga_gen.boards import Resources
+from fpga_gen.decode import decode
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
 from fpga_gen.report.timeline import Timeline
@@ -196,44 +197,33 @@ class Report:
     @staticmethod
     def from_dict(data: dict) -> Report:
         """Inverse of `to_dict`; ValueError names what does not fit."""
-        try:
-            if data["schema"] != SCHEMA:
-                raise ValueError(f"schema {data['schema']}, this version reads {SCHEMA}")
-            simulation = data["simulation"]
-            timing = data.get("timing")
-            accuracy = data.get("accuracy")
-            implementation = data.get("implementation")
-            return Report(
-                model=_load(ModelFacts, data["model"]),
-                board=_load(BoardFacts, data["board"]),
-                clock_mhz=data["clock_mhz"],
-                array=_load(ArrayFacts, data["array"]),
-                estimate=_load(Estimate, data["estimate"]),
-                memory=_load(MemoryFacts, data["memory"]),
-                resources=_resources(data["resources"]),
-                layers=tuple(_load(LayerFacts, layer) for layer in data["layers"]),
-                timeline=Timeline.from_dict(data["timeline"]),
-                quantisation=data["quantisation"],
-                tool_version=data["tool_version"],
-                simulation=None if simulation is None else _load(Simulation, simulation),
-                accuracy=None if accuracy is None else Accuracy.from_dict(accuracy),
-                implementation=None
-                if implementation is None
-                else Implementation.from_dict(implementation),
-                timing=None
-                if timing is None
-                else _load(TimingFacts, {**timing, "start": timing["from"], "end": timing["to"]}),
+        if data.get("schema") != SCHEMA:
+            raise ValueError(
+                f"schema {data['schema']}, this version reads {SCHEMA}"
+                if "schema" in data
+                else "not a report: schema is missing"
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        try:
+            values = {**data, "resources": _resources(data["resources"])}
+            if data.get("timing") is not None:
+                timing = dict(data["timing"])
+                timing["start"], timing["end"] = timing.pop("from"), timing.pop("to")
+                values["timing"] = timing
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a report: {error!r}") from error
+        try:
+            return decode(Report, values)
+        except ValueError as error:
+            raise ValueError(f"not a report: {error}") from error
 
 
-def _resources(data: dict) -> ResourceFacts:
-    used, available = (
-        Resources(**{key: data[name][side] for name, key in PRIMITIVES.items()})
+def _resources(data: dict) -> dict:
+    """As `dataclasses.asdict` gives them."""
+    sides = {
+        side: {key: data[name][side] for name, key in PRIMITIVES.items()}
         for side in ("used", "available")
-    )
-    return ResourceFacts(used, available, data["kind"])
+    }
+    return {**sides, "kind": data["kind"]}
 
 
 def _plain(value: Any) -> Any:
@@ -244,8 +234,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no infinity; an exact layer has an infinite ratio
     return value
-
-
-def _load(cls: type, data: dict):
-    known = {f.name for f in fields(cls)}
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})

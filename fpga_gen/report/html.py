@@ -26,6 +26,7 @@ from fpga_gen.report.facts import Report
 from fpga_gen.report.implementation import implementation_rows, implementation_summary
 from fpga_gen.report.markdown import (
     NOT_ON_HARDWARE,
+    approximation_lines,
     deviation_lines,
     layer_rows,
     performance_rows,
@@ -88,6 +89,7 @@ def render_html(report: Report) -> str:
         tensors=[] if accuracy is None else tensor_rows(accuracy.worst_tensors),
         quantisation=quantisation_rows(report.quantisation),
         deviations=deviations,
+        approximations=approximation_lines(report.quantisation),
         disclaimer=NOT_ON_HARDWARE,
         maps_text=maps_text,
         style=(TEMPLATES / "report.css").read_text(),

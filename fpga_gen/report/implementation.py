@@ -44,18 +44,6 @@ class Implementation:
     static_w: float
     kind: str = "implemented"
 
-    @staticmethod
-    def from_dict(data: dict) -> Implementation:
-        """Inverse of `dataclasses.asdict`, from JSON."""
-        return Implementation(
-            **{
-                **data,
-                "used": Resources(**data["used"]),
-                "available": Resources(**data["available"]),
-                "timing": SlackFacts(**data["timing"]),
-            }
-        )
-
 
 def implementation_rows(facts: Implementation) -> list[tuple[str, str, str, str]]:
     """(primitive, used, available, share) of the implemented design."""

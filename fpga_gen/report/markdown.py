@@ -158,6 +158,7 @@ def render_markdown(report: Report) -> str:
         "## Quantisation",
         table(("fact", "value"), quantisation_rows(report.quantisation), left=2),
         *_imported_section(report.quantisation),
+        *_approximation_section(report.quantisation),
         "## Layers (estimated)",
         table(
             ("layer", "op", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes"),
@@ -174,7 +175,16 @@ def deviation_lines(facts: dict, limit: int = 20) -> list[str]:
 
     facts: of the quantiser; empty for a float model.
     """
-    found = facts.get("imported", [])
+    return _lines(facts.get("imported", []), limit)
+
+
+def approximation_lines(facts: dict, limit: int = 20) -> list[str]:
+    """Where the engine computes something slightly different from the model, apart from rounding
+    to 8 or 16 bits: one line each, at most `limit` and a count."""
+    return _lines(facts.get("approximations", []), limit)
+
+
+def _lines(found: list[dict], limit: int) -> list[str]:
     lines = [f"{d['where']}: {d['reason']}" for d in found[:limit]]
     if len(found) > limit:
         lines.append(f"and {len(found) - limit} more, all in report.json")
@@ -192,12 +202,18 @@ def _imported_section(facts: dict) -> list[str]:
     ]
 
 
+def _approximation_section(facts: dict) -> list[str]:
+    """Empty where everything is exact up to quantisation."""
+    lines = [f"- {line}" for line in approximation_lines(facts)]
+    return ["Approximations beside quantisation:", "\n".join(lines)] if lines else []
+
+
 def quantisation_rows(facts: dict) -> list[tuple[str, str]]:
     """(fact, value) of the quantiser."""
     rows = []
     for key, value in facts.items():
-        if isinstance(value, dict) or key == "imported":
-            continue  # long tables stay in report.json, deviations have a list of their own
+        if isinstance(value, dict) or key in ("imported", "approximations"):
+            continue  # long tables stay in report.json, deviations have lists of their own
         if isinstance(value, float):
             text = f"{value:.4g}"
         elif isinstance(value, list):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from fpga_gen.builddir.artifacts import BuildDir, to_json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fpga_gen.builddir.artifacts import BuildDir, to_json, update_build
 from fpga_gen.errors import BuildDirError
 from fpga_gen.report.facts import Report
 from fpga_gen.report.html import render_html
@@ -15,12 +19,36 @@ REPORT = "report.json"
 def read_report(build: BuildDir) -> Report:
     """The report of a build directory; BuildDirError if it has none that this version reads."""
     path = build.path / REPORT
-    if REPORT not in build.files:
-        raise BuildDirError(f"{path}: missing: build again")
+    data = build.json(REPORT)
     try:
-        return Report.from_dict(build.json(REPORT))
+        return Report.from_dict(data)
     except ValueError as error:
         raise BuildDirError(f"{path}: {error}: build again") from error
+
+
+def enter_figures(
+    build: BuildDir, results: Mapping[str, bytes] = {}, **figures: Any
+) -> tuple[BuildDir, Report]:
+    """Fields of the report, and files beside it, -> the build directory, in one update.
+
+    Figures that another command entered since `build` was read stay.
+    """
+    report = None
+
+    def change(fresh: BuildDir) -> dict[str, bytes]:
+        nonlocal report
+        report = replace(read_report(fresh), **figures)
+        try:
+            return report_files(report)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # Only figures that `build` did not write get here: every kind is right, but not all.
+            raise BuildDirError(
+                f"{build.path / REPORT}: its figures contradict each other ({error!r}): build again"
+            ) from error
+
+    build = update_build(build, change, results)
+    assert report is not None
+    return build, report
 
 
 def report_files(report: Report) -> dict[str, bytes]:

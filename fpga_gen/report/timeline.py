@@ -50,15 +50,6 @@ class Timeline:
     maps: tuple[MapFacts, ...]
     kind: str = "estimated"
 
-    @staticmethod
-    def from_dict(data: dict) -> Timeline:
-        """Inverse of `dataclasses.asdict`, from JSON."""
-        return Timeline(
-            tuple(Activity(**a) for a in data["activities"]),
-            tuple(MapFacts(**m) for m in data["maps"]),
-            data["kind"],
-        )
-
 
 @dataclass(frozen=True)
 class Share:

@@ -101,6 +101,28 @@ def _generate(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
     return _schedule(job, plan, allocation, False)
 
 
+def layer_errors(
+    qgraph: QuantGraph, params: EngineParams, timing: Timing = DEFAULT_TIMING
+) -> dict[str, ScheduleError]:
+    """Every layer that no program for the engine can hold, by name, each looked at alone: whether
+    the maps of all of them fit the memory is another question."""
+    layouts = _layouts(qgraph, params)
+    host_input = _input_layout(layouts[qgraph.input], params)
+    job = _Job(qgraph, params, timing, layouts, host_input, False)
+    places = {name: Placement(layout, 0) for name, layout in layouts.items()}
+    errors: dict[str, ScheduleError] = {}
+    for index, node in enumerate(qgraph.nodes):
+        step = Step(index, node, (0, qgraph.tensors[node.output].height), {})
+        try:
+            for lowered in _lower(step, job, places, False, 1):
+                _encoded(lowered.instruction)
+        except ScheduleError as error:
+            errors[node.name] = error
+        except ValueError:  # an address beyond the memory, which is too small for this map
+            pass
+    return errors
+
+
 @dataclass(frozen=True, eq=False)
 class _Program:
     """Instructions with their waits, what they take from the stream, and their cycles. trace:
@@ -318,20 +340,22 @@ def _fetches(host_input: InputLayout, weight_words: int, params: EngineParams) -
     ]
 
 
+def _encoded(instruction: Instruction) -> list[int]:
+    try:
+        return instruction.encode()
+    except ValueError as error:
+        raise ScheduleError(
+            f"layer '{instruction.layer}' does not fit the instruction set: {error}"
+        ) from error
+
+
 class ProgramTooLong(ScheduleError):
     """The program memory does not hold the program."""
 
 
 def encode_program(instructions: tuple[Instruction, ...], params: EngineParams) -> bytes:
     """Program region: 64-bit words, padded to whole stream words and striped."""
-    words: list[int] = []
-    for instruction in instructions:
-        try:
-            words += instruction.encode()
-        except ValueError as error:
-            raise ScheduleError(
-                f"layer '{instruction.layer}' does not fit the instruction set: {error}"
-            ) from error
+    words = [word for instruction in instructions for word in _encoded(instruction)]
     words += [0] * (-len(words) % (params.stream_bits // WORD_BITS))
     if len(words) > params.program_words:
         raise ProgramTooLong(

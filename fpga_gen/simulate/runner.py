@@ -131,13 +131,14 @@ def simulate_frame(
         output = load_frame(device, frame, watchdog)
         if prepare:
             prepare(device)
+        number = number_run(device)
         before, started = device.cycle, time.perf_counter()
         start_program(device)
         bar = nullcontext(progress if callable(progress) else None)
         with _ProgressBar(expected_cycles or limit) if progress is True else bar as update:
             device.wait(limit, update, CHUNK, on_layer)
         wall, taken = time.perf_counter() - started, device.cycle - before
-        status, counters = finish_program(device)
+        status, counters = finish_program(device, number)
         error, info = _outcome(status)
         return SimulationResult(
             error=error,
@@ -209,16 +210,23 @@ def soft_reset(device: SimulatedDevice) -> None:
     raise SimulationError("the accelerator does not become idle after a soft reset")
 
 
+def number_run(device: SimulatedDevice) -> int:
+    """Gives the next run a number other than that of the last one; to call before the start."""
+    number = (device.read_register("FRAME_RUN") + 1) & 0xFFFFFFFF
+    device.write_register("FRAME", number)
+    return number
+
+
 def start_program(device: SimulatedDevice) -> None:
     """Start with the interrupt enabled."""
     device.write_register("CONTROL", _mask("CONTROL", "start") | _mask("CONTROL", "irq_enable"))
 
 
-def finish_program(device: SimulatedDevice) -> tuple[int, dict[str, int]]:
-    """STATUS and all read-only registers; acknowledges the interrupt.
+def finish_program(device: SimulatedDevice, number: int) -> tuple[int, dict[str, int]]:
+    """STATUS and all read-only registers of run `number`; acknowledges the interrupt.
 
     Raises:
-        SimulationError: the interrupt stays high.
+        SimulationError: it was another run that ended, or the interrupt stays high.
     """
     status = device.read_register("STATUS")
     counters = {
@@ -226,6 +234,8 @@ def finish_program(device: SimulatedDevice) -> tuple[int, dict[str, int]]:
         for entry in registers.REGISTERS
         if entry.access == "ro" and entry.name != "LAYER_START"
     }
+    if (found := counters["FRAME_RUN"]) != number:
+        raise SimulationError(f"STATUS 0x{status:08x} is of run {found}, not of run {number}")
     device.write_register("STATUS", _mask("STATUS", "done") | _mask("STATUS", "error"))
     device.step(4)
     if device.interrupt:

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from fpga_gen.boards import Board
 from fpga_gen.errors import ScheduleError
 from fpga_gen.graph.ir import Graph
+from fpga_gen.resources import estimate_resources
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
-from fpga_gen.sizing.cycles import frame_work
+from fpga_gen.sizing.cycles import frame_cycles, frame_work
 from fpga_gen.sizing.search import Candidate, find_engines
 from fpga_gen.sizing.standin import standin
 
@@ -37,7 +39,8 @@ def choose_engines(
     """The best engines for a network on a board, best first; see `find_engines`.
 
     The first ones have `scheduled` cycles and are ranked by them, the others by the quick model.
-    An engine that cannot hold the network is left out.
+    An engine that cannot hold the network is left out. If that is all of the first ones, the
+    board's own array is tried: what fits it is never refused.
 
     Raises:
         ScheduleError: no engine fits the board, or the network none of the first engines.
@@ -54,7 +57,25 @@ def choose_engines(
         timing = board_timing(board.read_bytes_per_cycle(p.ports, clock))
         return compile_schedule(standin(graph, p), p, timing).estimate.cycles
 
-    return rank(found, cycles)
+    try:
+        return rank(found, cycles)
+    except ScheduleError as error:
+        own = own_candidate(graph, board, scheme, double_clock=double_clock, clock_mhz=clock)
+        with suppress(ScheduleError):
+            others = (c for c in found if c.params != own.params)
+            return (replace(own, scheduled=cycles(own)), *others)
+        raise error
+
+
+def own_candidate(
+    graph: Graph, board: Board, scheme: str, *, double_clock: bool, clock_mhz: float
+) -> Candidate:
+    """The board's own array with its figures for a network."""
+    params = board.default_array(scheme, double_clock)
+    timing = board_timing(board.read_bytes_per_cycle(params.ports, clock_mhz))
+    return Candidate(
+        params, frame_cycles(frame_work(graph), params, timing), estimate_resources(params)
+    )
 
 
 def rank(found: Sequence[Candidate], cycles: Callable[[Candidate], int]) -> tuple[Candidate, ...]:

@@ -1,8 +1,8 @@
 """A stand-in for the quantised network: what a schedule needs to know of it, before quantisation.
 
 Cycles follow from shapes, formats and column kinds, not from the values of the weights. All weights
-are one, filters go to the kinds of column in the engine's ratio, and every map has eight bits:
-which tensors need sixteen only calibration tells.
+are one, filters go to the kinds of column in the engine's ratio, and every map has eight bits if
+the model did not come with sixteen: which others need them only calibration tells.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
 from fpga_gen.quant.calibrate import dense_weight
+from fpga_gen.quant.imported import import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
@@ -36,11 +37,13 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
         if isinstance(node, Conv)
     }
     kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
-    shapes = graph.tensors
+    shapes, formats = graph.tensors, tensor_formats(graph, set())
+    if graph.hints is not None:
+        formats |= {name: fmt for name, (_, fmt) in import_scales(graph, ()).kept.items()}
     tensors = {
         n: QTensor(n, shapes[n].channels, shapes[n].height, shapes[n].width, 1.0, fmt, kinds[n],
                    periods[n])
-        for n, fmt in tensor_formats(graph, set()).items()
+        for n, fmt in formats.items()
     }  # fmt: skip
     segments = segments_of(graph)
     nodes: list[QNode] = []
@@ -51,7 +54,8 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
         whole = Epilogue.whole(out.format)
         match node:
             case Conv():
-                nodes.append(_conv(node, segments, out))
+                wide = any(formats[s].bits == 16 for t in node.terms for s in segments[t.input])
+                nodes.append(_conv(node, segments, out, wide))
             case MaxPool():
                 nodes.append(
                     QMaxPool(
@@ -73,7 +77,7 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
     )
 
 
-def _conv(node: Conv, segments: dict[str, tuple[str, ...]], out: QTensor) -> QConv:
+def _conv(node: Conv, segments: dict[str, tuple[str, ...]], out: QTensor, wide: bool) -> QConv:
     terms = tuple(
         QConvTerm(
             segments[t.input],
@@ -85,4 +89,4 @@ def _conv(node: Conv, segments: dict[str, tuple[str, ...]], out: QTensor) -> QCo
         for t in node.terms
     )
     none, whole = np.zeros(out.channels, np.int32), Epilogue.whole(out.format)
-    return QConv(node.name, terms, node.output, False, none, none, none, whole)
+    return QConv(node.name, terms, node.output, wide, none, none, none, whole)

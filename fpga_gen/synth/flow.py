@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fpga_gen.boards import Resources
-from fpga_gen.builddir.artifacts import BuildDir, update_files
-from fpga_gen.contract.params import EngineParams
+from fpga_gen.builddir.artifacts import BuildDir
+from fpga_gen.generated import check_verilog
 from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.identity import open_build
 from fpga_gen.report import Report
 from fpga_gen.report.facts import ResourceFacts, TimingFacts
-from fpga_gen.report.render import read_report, report_files
+from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.design import MappedDesign, analyse_design
@@ -45,8 +45,10 @@ def check_directory(flow: SynthFlow) -> None:
     """Reads and verifies the build directory."""
     flow.build = open_build(flow.directory)
     flow.report = read_report(flow.build)
-    flow.family = EngineParams.from_dict(flow.build.manifest["parameters"]).family
-    flow.hierarchy = split_modules(stamp(flow.build.rtl(), 0))  # results do not depend on it
+    flow.family = flow.build.params.family
+    check_verilog(flow.build)
+    verilog = {name: data.decode() for name, data in flow.build.rtl().items()}
+    flow.hierarchy = split_modules(stamp(verilog, 0))  # results do not depend on the hash
 
 
 def map_verilog(flow: SynthFlow) -> None:
@@ -74,8 +76,7 @@ def update_report(flow: SynthFlow) -> None:
         widest.loads,
         widest.net,
     )
-    flow.report = replace(flow.report, resources=resources, timing=timing)
-    flow.build = update_files(flow.build, report_files(flow.report))
+    flow.build, flow.report = enter_figures(flow.build, resources=resources, timing=timing)
 
 
 SYNTHESISE = (

@@ -11,6 +11,7 @@ from fpga_gen_host.errors import (
     DeviceError,
     HostError,
     InputError,
+    WrongFrame,
 )
 from fpga_gen_host.statistics import FrameStatistics, LayerTime, StreamStatistics
 
@@ -29,6 +30,7 @@ __all__ = [
     "LayerTime",
     "Outputs",
     "StreamStatistics",
+    "WrongFrame",
     "load_deployment",
 ]
 __version__ = "0.1.0"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import numpy as np
 from fpga_gen_host.deployment import Deployment, load_deployment
 from fpga_gen_host.device import Device
 from fpga_gen_host.engine import Engine, Slot
-from fpga_gen_host.errors import DeployError, HostError
+from fpga_gen_host.errors import DeployError, HostError, check_process
 from fpga_gen_host.host_ops import HostTail
 from fpga_gen_host.layout import unpack_output
 from fpga_gen_host.power import PowerRecorder, PowerSensor, board_sensor
@@ -34,6 +36,44 @@ class Outputs(dict):
         self.statistics = statistics
 
 
+class _Held:
+    """What an accelerator holds beyond this process's own memory: the hardware, its buffers.
+
+    lock: of the hardware, and of the fields.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.engine: Engine | None = None
+        self.pipeline: Pipeline[Outputs] | None = None  # of the stream that uses the engine
+        self.process = os.getpid()
+        self.lock = threading.Lock()
+        self.released = False
+
+    def release(self) -> None:
+        """Ends a stream, stops the hardware and frees its memory; may be repeated if interrupted.
+
+        Does nothing in a forked process: all of it is the parent's.
+        """
+        if os.getpid() != self.process:
+            return
+        if self.pipeline:
+            self.pipeline.close()
+        with self.lock:
+            if self.released:
+                return
+            failure = None
+            try:
+                if self.engine:
+                    self.engine.close()
+            except HostError as error:
+                failure = error
+            self.device.close()
+            self.engine, self.released = None, True
+        if failure:
+            raise failure
+
+
 class Accelerator:
     """A network on a board.
 
@@ -47,7 +87,8 @@ class Accelerator:
         power: sensor to read in `run_many`; None: the one found on the board, if any and if the
             board is not a remote one.
 
-    Frames of several threads are computed one after the other.
+    Frames of several threads are computed one after the other. An accelerator that is dropped, or
+    still open when the program ends, is closed. It belongs to the process that opened it.
 
     Raises:
         DeployError, DesignMismatch, DeviceError: see errors.
@@ -66,37 +107,29 @@ class Accelerator:
         self.deployment: Deployment = load_deployment(folder)
         self._packer = InputPacker(self.deployment)
         self._tail = HostTail(self.deployment)
-        self._lock = threading.Lock()
-        self._stream: weakref.ref[FrameStream[Outputs]] | None = None
-        self._streaming = False
-        self._engine: Engine | None = None
         self.stream_statistics: StreamStatistics | None = None
         self._device = device or _open_board(self.deployment, download)
+        self._held = held = _Held(self._device)
+        self._finalizer = weakref.finalize(self, held.release)
         # The sensors here are not those of a board elsewhere.
         here = not getattr(self._device, "remote", False)
         self.power = power or (board_sensor() if here else None)
         try:
-            self._engine = Engine(
+            held.engine = Engine(
                 self._device, self.deployment, slots=SLOTS, watchdog=watchdog, timeout_s=timeout_s
             )
         except BaseException:
-            self._device.close()
+            self.close()
             raise
 
     # --- life ------------------------------------------------------------------------------
     def close(self) -> None:
         """Ends a stream, stops the accelerator and frees its memory."""
-        stream = self._stream and self._stream()
-        if stream:
-            stream.close()
-        with self._lock:
-            engine, self._engine = self._engine, None
-            if engine is None:
-                return
-            try:
-                engine.close()
-            finally:
-                self._device.close()
+        try:
+            self._held.release()
+        finally:
+            if self._held.released:
+                self._finalizer.detach()
 
     def __enter__(self) -> Accelerator:
         return self
@@ -122,8 +155,8 @@ class Accelerator:
             InputError: the array fits neither.
             AcceleratorError, AcceleratorTimeout: the frame failed; the next one may succeed.
         """
-        with self._lock:
-            slot = self._idle_engine().slots[0]
+        with self._hardware() as engine:
+            slot = engine.slots[0]
             seconds = self._prepare(array, slot)
             return self._finish(slot, self._compute(slot, seconds))
 
@@ -133,8 +166,7 @@ class Accelerator:
         Preparing, computing and finishing overlap. `stream_statistics` holds frames per second,
         power and energy per frame once the stream has ended.
         """
-        with self._lock:
-            engine = self._idle_engine()
+        with self._hardware() as engine:
             pipeline = Pipeline(
                 frames,
                 engine.slots,
@@ -144,8 +176,8 @@ class Accelerator:
                 PowerRecorder(self.power) if self.power else None,
                 self._stream_ended,
             )
-            stream = FrameStream(pipeline)
-            self._stream, self._streaming = weakref.ref(stream), True
+            stream = FrameStream(pipeline)  # first: dropped in an interrupt, it closes the pipeline
+            self._held.pipeline = pipeline
             return stream
 
     async def run_async(self, array: np.ndarray) -> Outputs:
@@ -154,8 +186,7 @@ class Accelerator:
 
     def run_stored(self, stored: np.ndarray) -> dict[str, np.ndarray]:
         """Stored integers in, stored integers out, by tensor name: for bit-exact comparison."""
-        with self._lock:
-            engine = self._idle_engine()
+        with self._hardware() as engine:
             slot = engine.slots[0]
             self._packer.pack_stored(stored, slot.input)
             slot.buffer.flush()
@@ -165,20 +196,23 @@ class Accelerator:
 
     def layer_times(self) -> list[LayerTime]:
         """Times of the instructions of the last frame, from the hardware's log."""
-        with self._lock:
-            return self._idle_engine().layer_times()
+        with self._hardware() as engine:
+            return engine.layer_times()
 
     # --- stages ----------------------------------------------------------------------------
-    def _idle_engine(self) -> Engine:
-        """The engine, if it is open and no stream uses it."""
-        if self._engine is None:
-            raise HostError("the accelerator is closed")
-        if self._streaming:
-            raise HostError("run_many is in progress: exhaust or close it first")
-        return self._engine
+    @contextmanager
+    def _hardware(self) -> Iterator[Engine]:
+        """The engine for this thread alone, if it is open and no stream uses it."""
+        check_process(self._held.process)
+        with self._held.lock:
+            if self._held.engine is None:
+                raise HostError("the accelerator is closed")
+            if self._held.pipeline is not None:
+                raise HostError("run_many is in progress: exhaust or close it first")
+            yield self._held.engine
 
     def _stream_ended(self, statistics: StreamStatistics) -> None:
-        self.stream_statistics, self._streaming = statistics, False
+        self.stream_statistics, self._held.pipeline = statistics, None
 
     def _prepare(self, array: np.ndarray, slot: Slot) -> float:
         began = time.perf_counter()
@@ -187,8 +221,8 @@ class Accelerator:
         return time.perf_counter() - began
 
     def _compute(self, slot: Slot, prepare_s: float) -> FrameStatistics:
-        assert self._engine is not None
-        return replace(self._engine.run(slot), prepare_s=prepare_s)
+        assert self._held.engine is not None
+        return replace(self._held.engine.run(slot), prepare_s=prepare_s)
 
     def _finish(self, slot: Slot, statistics: FrameStatistics) -> Outputs:
         began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from fpga_gen_host.errors import (
     AcceleratorTimeout,
     DesignMismatch,
     DeviceError,
+    WrongFrame,
 )
 from fpga_gen_host.statistics import BEAT_BYTES, FrameStatistics, LayerTime
 
@@ -53,6 +55,9 @@ class Engine:
     waits for a frame, in time of the accelerator's clock: a simulated one may take longer on the
     wall. Not safe for several threads at once.
 
+    Whatever is raised between the first setting of a frame and its result, the next frame begins
+    with a soft reset, and a result is returned only if the hardware ran the number of that frame.
+
     Raises:
         DesignMismatch: register interface, design hash or ports are not those of the program.
         AcceleratorStuck: it does not become idle.
@@ -72,7 +77,10 @@ class Engine:
         self._buffers: list[Buffer] = []
         self.slots: tuple[Slot, ...] = ()
         self._written: dict[int, int] = {}  # address registers, as this object left them
+        self._ready = False  # idle, nothing to report, all settings made
+        self._number = secrets.randbits(32)  # of the last frame; another program has other ones
         check_design(device, deployment)
+        self.reset()  # what a program that died left running may write to the memory taken now
         try:
             weights_at = _round_up(len(deployment.program), PAGE)
             self._static = self._allocate(weights_at + max(len(deployment.weights), 1))
@@ -81,34 +89,30 @@ class Engine:
             self._static.flush()
             self._weights_at = weights_at
             self.slots = tuple(self._slot() for _ in range(slots))
-            self.recover()
-        except AcceleratorStuck:
-            WITHHELD.extend(self._buffers)
-            raise
+            self._configure()
         except BaseException:
             _free(self._buffers)
             raise
 
     def close(self) -> None:
-        """Stops what runs and frees all memory; a second call does nothing.
+        """Stops what runs and frees all memory; a second call goes on where one was interrupted.
 
         Raises:
-            AcceleratorStuck: it does not stop. Its memory then stays allocated until the process
-                ends, as a transfer that is still under way must not hit anybody else's.
+            AcceleratorStuck, DeviceError: it does not stop, or cannot be reached. Its memory then
+                stays allocated until the process ends, as a transfer that is still under way must
+                not hit anybody else's.
         """
-        buffers, self._buffers, self.slots = self._buffers, [], ()
-        if not buffers:
+        if not self._buffers:
             return
+        self.slots = ()
         try:
-            if self.device.read(r.STATUS) & ACTIVE:
+            if not self._ready or self.device.read(r.STATUS) & ACTIVE:
                 self.reset()
-        except AcceleratorStuck:
-            WITHHELD.extend(buffers)
+        except (AcceleratorStuck, DeviceError):
+            WITHHELD.extend(self._buffers)
+            self._buffers.clear()
             raise
-        except BaseException:
-            _free(buffers)
-            raise
-        _free(buffers)
+        _free(self._buffers)
 
     # --- memory ----------------------------------------------------------------------------
     def _allocate(self, nbytes: int) -> Buffer:
@@ -139,7 +143,7 @@ class Engine:
         self._address(low + (r.WINDOW0_LIMIT_LO - r.WINDOW0_BASE_LO), end)
 
     def _configure(self) -> None:
-        """Everything that is the same for all frames."""
+        """Everything that is the same for all frames; the accelerator is idle."""
         base = self._static.device_address
         end = base + _round_up(self._weights_at + len(self.deployment.weights), BEAT_BYTES)
         self._address(r.PROGRAM_LO, base)
@@ -147,6 +151,7 @@ class Engine:
         self._window(r.WINDOW0_BASE_LO, base, end)
         self.device.write(r.PROGRAM_WORDS, self.deployment.program_words)
         self.device.write(r.WATCHDOG, self.watchdog)
+        self._ready = True
 
     def reset(self) -> None:
         """Aborts what runs and waits until the last outstanding transfer is complete.
@@ -165,6 +170,7 @@ class Engine:
 
     def recover(self) -> None:
         """Soft reset, then all settings anew."""
+        self._ready = False
         self._written.clear()
         self.reset()
         self._configure()
@@ -179,29 +185,49 @@ class Engine:
         Raises:
             AcceleratorError: the hardware reported an error; it has been reset.
             AcceleratorTimeout: no result within timeout_s; it has been reset.
+            WrongFrame: what ended was not this frame; it has been reset.
             AcceleratorStuck: the reset did not help.
         """
         began = time.perf_counter()
+        if not self._ready:
+            self.recover()
+        self._ready = False  # should even the reset below be interrupted
+        try:
+            number = self._start(slot)
+            status = self._wait()
+            self._check_number(number)
+            statistics = self._statistics()
+            self.device.write(r.STATUS, ENDED)
+            if not status & r.STATUS_DONE_MASK or status & r.STATUS_ERROR_MASK:
+                raise AcceleratorError(
+                    (status & r.STATUS_ERROR_CODE_MASK) >> r.STATUS_ERROR_CODE_SHIFT,
+                    (status & r.STATUS_ERROR_INFO_MASK) >> r.STATUS_ERROR_INFO_SHIFT,
+                )
+        except BaseException:
+            self.recover()
+            raise
+        self._ready = True
+        elapsed = time.perf_counter() - began
+        return FrameStatistics(**statistics, engine_s=elapsed)
+
+    def _start(self, slot: Slot) -> int:
+        """Starts a frame; returns its number, which the hardware keeps if it accepts the start."""
         address = slot.buffer.device_address
         self._address(r.INPUT_LO, address)
         self._address(r.OUTPUT_LO, slot.output_address)
         self._window(r.WINDOW1_BASE_LO, address, slot.end_address)
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        self.device.write(r.FRAME, self._number)
         self.device.write(r.CONTROL, r.CONTROL_START_MASK | r.CONTROL_IRQ_ENABLE_MASK)
-        try:
-            status = self._wait()
-        except BaseException:
-            self.recover()
-            raise
-        statistics = self._statistics()
-        self.device.write(r.STATUS, ENDED)
-        if not status & r.STATUS_DONE_MASK or status & r.STATUS_ERROR_MASK:
-            self.recover()
-            raise AcceleratorError(
-                (status & r.STATUS_ERROR_CODE_MASK) >> r.STATUS_ERROR_CODE_SHIFT,
-                (status & r.STATUS_ERROR_INFO_MASK) >> r.STATUS_ERROR_INFO_SHIFT,
+        return self._number
+
+    def _check_number(self, number: int) -> None:
+        found = self.device.read(r.FRAME_RUN)
+        if found != number:
+            raise WrongFrame(
+                f"the accelerator ran frame {found:08x} in place of {number:08x}: close the other "
+                "program that uses it"
             )
-        elapsed = time.perf_counter() - began
-        return FrameStatistics(**statistics, engine_s=elapsed)
 
     def _wait(self) -> int:
         """STATUS once the run has ended."""
@@ -266,13 +292,14 @@ def _fill(array: np.ndarray, at: int, data: bytes) -> None:
 
 
 def _free(buffers: list[Buffer]) -> None:
-    """Frees all of them, then raises the first error if there was one."""
+    """Frees all of them and empties the list, then raises the first error if there was one."""
     errors = []
-    for buffer in buffers:
+    while buffers:
         try:
-            buffer.free()
+            buffers[-1].free()
         except DeviceError as error:
             errors.append(error)
+        buffers.pop()
     if errors:
         raise errors[0]
 

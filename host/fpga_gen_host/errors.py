@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from fpga_gen_host.registers import ERRORS
 
 
@@ -41,5 +43,22 @@ class AcceleratorTimeout(HostError):
     """No result in time; the accelerator has been reset and may be used again."""
 
 
+class WrongFrame(HostError):
+    """The accelerator ended another frame than the one it was given: two programs use it. It has
+    been reset and may be used again."""
+
+
 class AcceleratorStuck(HostError):
     """A soft reset did not make the accelerator idle: the bitstream must be loaded again."""
+
+
+def check_process(opened_in: int) -> None:
+    """HostError unless this is the process `opened_in` (an id) that opened the accelerator.
+
+    A child made by fork inherits locks that nobody opens any more, and shares the hardware.
+    """
+    if os.getpid() != opened_in:
+        raise HostError(
+            f"the accelerator was opened by process {opened_in}, of which this one, {os.getpid()}, "
+            "is a fork: open and use it in one process, after the fork"
+        )

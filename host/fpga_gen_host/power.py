@@ -74,7 +74,8 @@ class PowerRecorder:
 
     def stop(self) -> None:
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _sample(self) -> None:
         while True:

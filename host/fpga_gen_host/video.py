@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from fpga_gen_host.errors import InputError
+from fpga_gen_host.picture_file import PictureFileError, read_pages
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -18,7 +18,7 @@ def frames(source: str | Path | int) -> Iterator[np.ndarray]:
     """uint8 RGB (height, width, 3) frames.
 
     source: number of a camera; a video file; a picture, animated or not; a folder of pictures,
-    taken in order of name.
+    taken in order of name; `fpga_gen_host.picture_file` says what becomes of which file.
 
     Raises:
         InputError: it cannot be read, or OpenCV is missing.
@@ -43,11 +43,9 @@ def frames(source: str | Path | int) -> Iterator[np.ndarray]:
 
 def _pictures(path: Path) -> Iterator[np.ndarray]:
     try:
-        with Image.open(path) as image:
-            for page in ImageSequence.Iterator(image):
-                yield np.asarray(page.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: not a readable picture: {error}") from error
+        yield from read_pages(path)
+    except (PictureFileError, OSError) as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _opencv(source: str | int, name: str) -> Iterator[np.ndarray]:

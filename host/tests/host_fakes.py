@@ -156,15 +156,18 @@ class FakeDevice:
     memory: bytes that can be allocated.
     """
 
+    buffer_type: type[FakeBuffer] = FakeBuffer
+
     def __init__(self, compute: Callable[[bytes], bytes], *, seconds: float = 0.0) -> None:
         self.compute, self.seconds = compute, seconds
         self.fail: list[int | None] = []
         self.hang = self.stuck = self.closed = False
         self.memory = 1 << 24
         self.live: list[FakeBuffer] = []
-        self.frames = self.resets = 0
+        self.frames = self.resets = self.ignored_starts = 0
         self._next = 0x8_0000_0000
         self._ends: float | None = None
+        self._result: bytes | None = None  # of the frame that runs; None: its input is not flushed
         self.registers = {
             r.ID: r.MAGIC,
             r.VERSION: r.INTERFACE_VERSION,
@@ -179,7 +182,7 @@ class FakeDevice:
         if nbytes > self.memory:
             raise MemoryError("no contiguous memory")
         self.memory -= nbytes
-        buffer = FakeBuffer(self, self._next, nbytes)
+        buffer = self.buffer_type(self, self._next, nbytes)
         self._next += -(-nbytes // 4096) * 4096 + 8192
         self.live.append(buffer)
         return buffer
@@ -250,9 +253,16 @@ class FakeDevice:
         return buffer.visible[at : at + nbytes]
 
     def _start(self) -> None:
-        assert self.registers[r.STATUS] == 0, "started while active or before acknowledging"
+        """As the hardware: a start while it is active changes nothing."""
+        if self.registers[r.STATUS] & (r.STATUS_BUSY_MASK | r.STATUS_DRAINING_MASK):
+            self.ignored_starts += 1
+            return
+        assert self.registers[r.STATUS] == 0, "started before the last end was acknowledged"
         self.registers[r.STATUS] = r.STATUS_BUSY_MASK
+        self.registers[r.FRAME_RUN] = self.registers.get(r.FRAME, 0)
         self._ends = time.monotonic() + (1e9 if self.hang else self.seconds)
+        buffer, at = self._at(self.address(r.INPUT_LO), 16)
+        self._result = None if buffer.visible is None else self.compute(buffer.visible[at:])
 
     def _advance(self) -> None:
         if self._ends is None or time.monotonic() < self._ends:
@@ -268,11 +278,9 @@ class FakeDevice:
         assert self.fetch(r.PROGRAM_LO, 128) == bytes(range(128))
         assert self.fetch(r.WEIGHTS_LO, 320) == bytes(range(64)) * 5
         assert self.registers[r.PROGRAM_WORDS] == 128 // (16 * PORTS)
-        buffer, at = self._at(self.address(r.INPUT_LO), 16)
-        assert buffer.visible is not None
-        result = self.compute(buffer.visible[at:])
-        target, at = self._at(self.address(r.OUTPUT_LO), len(result))
-        target.result = (at, result)
+        assert self._result is not None
+        target, at = self._at(self.address(r.OUTPUT_LO), len(self._result))
+        target.result = (at, self._result)
         self.frames += 1
         self.registers[r.STATUS] = r.STATUS_DONE_MASK
         self.registers |= {r.CYCLES: 400, r.BUSY: 300, r.LAYER_INDEX: 3, r.WRITE_BEATS: 2}

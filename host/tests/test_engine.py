@@ -15,12 +15,15 @@ from fpga_gen_host import (
     AcceleratorTimeout,
     DesignMismatch,
     DeviceError,
+    WrongFrame,
     load_deployment,
 )
 from fpga_gen_host import engine as engine_module
 from fpga_gen_host import registers as r
 from fpga_gen_host.engine import Engine, Slot
 from fpga_gen_host.statistics import FrameStatistics
+
+RESET = r.CONTROL_SOFT_RESET_MASK
 
 
 @pytest.fixture
@@ -31,6 +34,10 @@ def deployment(tmp_path: Path):
 @pytest.fixture
 def device(deployment) -> FakeDevice:
     return FakeDevice(first_bytes(deployment.output.bytes))
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def frame(engine: Engine, slot: Slot) -> FrameStatistics:
@@ -150,7 +157,7 @@ def test_only_changed_addresses_are_written(device: FakeDevice, deployment, monk
     write = device.write
     monkeypatch.setattr(device, "write", lambda o, v: (written.append(o), write(o, v)))
     frame(engine, engine.slots[0])
-    assert written == [r.CONTROL, r.STATUS]
+    assert written == [r.FRAME, r.CONTROL, r.STATUS]
     device.fail = [1]
     with pytest.raises(AcceleratorError):
         frame(engine, engine.slots[0])
@@ -196,9 +203,6 @@ def test_interrupted_wait_stops_the_accelerator(device: FakeDevice, deployment, 
     engine = Engine(device, deployment)
     device.hang = True
 
-    def interrupt(seconds: float) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(device, "wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
         frame(engine, engine.slots[0])
@@ -216,3 +220,64 @@ def test_a_frame_reaches_no_other_frame(device: FakeDevice, deployment):
     assert not device._window_holds(second.output_address, second.output_address + 16)
     assert np.all(first.output[:4] == first.input[:4])
     engine.close()
+
+
+def test_a_frame_of_another_program_is_no_result(device: FakeDevice, deployment, monkeypatch):
+    """It writes its own number between ours and our start."""
+    engine = Engine(device, deployment)
+    write = device.write
+
+    def disturbed(offset: int, value: int) -> None:
+        if offset == r.CONTROL and value & r.CONTROL_START_MASK:
+            write(r.FRAME, 0x0BAD_CAFE)
+        write(offset, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "write", disturbed)
+        with pytest.raises(WrongFrame, match="ran frame 0badcafe in place of"):
+            frame(engine, engine.slots[0])
+    frame(engine, engine.slots[0])
+    engine.close()
+
+
+def test_a_frame_left_running_is_stopped_before_memory_is_taken(device: FakeDevice, deployment):
+    """A program died in a frame: nothing of it may reach the buffers of the next one."""
+    first = Engine(device, deployment)
+    device.hang = True
+    first._start(first.slots[0])
+    allocate, order = device.allocate, []
+    device.allocate = lambda nbytes: (order.append(device.resets), allocate(nbytes))[1]
+    Engine(device, deployment)
+    assert order
+    assert set(order) == {2}
+
+
+def test_close_interrupted_can_be_called_again(device: FakeDevice, deployment, monkeypatch):
+    engine = Engine(device, deployment)
+    device.hang = True
+    monkeypatch.setattr(device, "wait", interrupt)
+    write = device.write
+    monkeypatch.setattr(device, "write", lambda o, v: write(o, v) if v != RESET else interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        frame(engine, engine.slots[0])
+    with pytest.raises(KeyboardInterrupt):
+        engine.close()
+    assert len(device.live) == 4  # the frame may still run
+    monkeypatch.undo()
+    engine.close()
+    assert not device.live
+    assert device.registers[r.STATUS] == 0
+
+
+def test_a_board_that_is_gone_keeps_its_memory(device: FakeDevice, deployment, monkeypatch):
+    withheld: list = []
+    monkeypatch.setattr(engine_module, "WITHHELD", withheld)
+    engine = Engine(device, deployment)
+
+    def gone(offset: int) -> int:
+        raise DeviceError("no answer")
+
+    monkeypatch.setattr(device, "read", gone)
+    with pytest.raises(DeviceError, match="no answer"):
+        engine.close()
+    assert len(device.live) == len(withheld) == 4

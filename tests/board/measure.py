@@ -18,15 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from fpga_gen.builddir.artifacts import load_build
-from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import input_from_json, output_from_json, pack_input, unpack_output
+from fpga_gen.contract.regions import pack_input, unpack_output
 from fpga_gen.flows.reference import write_references
+from fpga_gen.generated import compile_verilog
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.interpreter import run_integer
-from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.simulate.board_dram import dram_config
-from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.runner import Frame, simulate_frame
 from tests.board.running import run_client, start_process
 
@@ -66,27 +64,25 @@ def main() -> int:
 def bare(folder: Path, stored: np.ndarray) -> dict:
     """The simulation without board and client, as `fpga-gen simulate` runs it."""
     build = load_build(folder)
-    layout = build.json("layout.json")
     frame = Frame(
-        build.files["program.bin"],
-        build.files["weights.bin"],
-        pack_input(input_from_json(layout["input"]), stored),
-        output_from_json(layout["output"]).bytes,
-        int(build.manifest["design_hash"], 16),
+        build.program,
+        build.weights,
+        pack_input(build.layout.input, stored),
+        build.layout.output.bytes,
+        build.design_hash,
     )
-    library = build_simulator([folder / n for n in sorted(build.files) if n.startswith("rtl/")])
-    params = EngineParams.from_dict(build.manifest["parameters"])
+    library = compile_verilog(build)
     cpu = time.process_time()
     done = simulate_frame(
         frame,
-        params,
+        build.params,
         library,
-        dram_config(build.manifest["clock_mhz"], frame, build.manifest["memory_bytes_per_cycle"]),
+        dram_config(build.clock_mhz, frame, build.memory_rate),
         expected_cycles=3_000_000,
     ).check()
-    graph = load_quant_graph(folder / "quantised.npz")
+    graph = build.network
     expected = run_integer(graph, stored)
-    found = unpack_output(output_from_json(layout["output"]), done.output)
+    found = unpack_output(build.layout.output, done.output)
     exact = all(np.array_equal(found[n], expected[n]) for n in graph.outputs)
     return {
         "bare_seconds": done.wall_seconds,

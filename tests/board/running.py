@@ -19,8 +19,8 @@ from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.flows.board import BoardFlow
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.identity import seal
-from fpga_gen.pipeline import quant_graph_bytes
 from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.schedule.compile import compile_schedule
 from tests.board.network import PREPROCESS
 

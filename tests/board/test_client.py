@@ -111,7 +111,7 @@ def test_error_of_the_hardware_and_recovery(board: Running, graph: QuantGraph):
         PICTURES
         + """
 with Accelerator(sys.argv[1]) as accelerator:
-    engine = accelerator._engine
+    engine = accelerator._held.engine
     engine._static.array[: len(accelerator.deployment.program)] = 255
     engine._static.flush()
     try:

@@ -46,7 +46,7 @@ def test_success_makes_a_deploy_folder(cli, build_copy: Path, vivado: Path):
     assert (build_copy / "fpga_gen.bit").read_bytes().startswith(b"bitstream")
     assert (build_copy / "fpga_gen.hwh").is_file()
     build = load_build(build_copy)  # the manifest lists the new files
-    assert {"fpga_gen.bit", "fpga_gen.hwh", "implementation/timing.rpt"} <= set(build.files)
+    assert {"fpga_gen.bit", "fpga_gen.hwh", "implementation/timing.rpt"} <= set(build.results)
     facts = build.json("report.json")["implementation"]
     assert facts == data["implementation"]
     assert facts["kind"] == "implemented"
@@ -144,7 +144,7 @@ def test_without_vivado_it_says_what_to_copy_where(cli, build_copy: Path, vivado
 def test_failure_is_one_clear_line_with_the_log(
     cli, build_copy: Path, vivado: Path, monkeypatch: pytest.MonkeyPatch, mode: str, message: str
 ):
-    before = load_build(build_copy).manifest
+    before = load_build(build_copy).facts
     monkeypatch.setenv("FAKE_VIVADO", mode)
     result = cli("bitstream", build_copy, "--vivado", vivado)
     assert result.code == 1
@@ -152,7 +152,7 @@ def test_failure_is_one_clear_line_with_the_log(
     assert message in result.err
     assert f"(log: {build_copy / 'vivado.log'})" in result.err
     assert "Vivado v2023.1" in (build_copy / "vivado.log").read_text()
-    assert load_build(build_copy).manifest == before
+    assert load_build(build_copy).facts == before
     assert not (build_copy / "fpga_gen.bit").exists()
     monkeypatch.setenv("FAKE_VIVADO", "success")  # nothing of the failure was kept
     assert cli("bitstream", build_copy, "--vivado", vivado).code == 0
@@ -203,3 +203,31 @@ def test_changed_build_is_refused_before_anything_runs(cli, build_copy: Path, vi
     assert result.code == 1
     assert "vivado/build.tcl: differs from the manifest" in result.err
     assert runs(vivado) == 0
+
+
+def test_a_bitstream_of_the_user_is_not_replaced(cli, build_copy: Path, vivado: Path):
+    (build_copy / "fpga_gen.bit").write_bytes(b"made by hand")
+    result = cli("bitstream", build_copy, "--vivado", vivado)
+    assert result.code == 1
+    assert "fpga_gen.bit: not written by fpga-gen" in result.err
+    assert runs(vivado) == 0  # said before the long work
+    assert (build_copy / "fpga_gen.bit").read_bytes() == b"made by hand"
+
+
+def test_a_stand_in_gives_way_to_the_bitstream(cli, build_copy: Path, vivado: Path):
+    from fpga_gen.deploy.bitfile import stand_in_bitstream
+
+    handoff = '<EDKSYSTEM VIVADOVERSION="fpga-gen 0">'
+    (build_copy / "fpga_gen.bit").write_bytes(stand_in_bitstream("fpga_gen", "p", 1, handoff))
+    (build_copy / "fpga_gen.hwh").write_text(handoff)
+    assert cli("bitstream", build_copy, "--vivado", vivado).code == 0
+    assert (build_copy / "fpga_gen.bit").read_bytes().startswith(b"bitstream")
+
+
+def test_a_rebuild_takes_the_old_bitstream_away(cli, build_copy: Path, vivado: Path, model: Path):
+    assert cli("bitstream", build_copy, "--vivado", vivado).code == 0
+    result = cli("build", model, "--board", "tiny", "-o", build_copy)
+    assert result.code == 0, result.err
+    assert not (build_copy / "fpga_gen.bit").exists()
+    assert not (build_copy / "implementation").exists()
+    assert load_build(build_copy).json("report.json")["implementation"] is None

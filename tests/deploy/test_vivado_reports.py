@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fpga_gen.boards import Resources
+from fpga_gen.decode import decode
 from fpga_gen.deploy.vivado_reports import (
     parse_power,
     parse_timing,
@@ -71,7 +72,7 @@ def test_all_reports_together_survive_json(folder: Path):
     assert facts.tool == "Vivado 2023.1"
     assert facts.clock_mhz == 299.997009
     assert facts.kind == "implemented"
-    assert Implementation.from_dict(json.loads(json.dumps(asdict(facts)))) == facts
+    assert decode(Implementation, json.loads(json.dumps(asdict(facts)))) == facts
     assert ("URAM", "96", "96", "100 %") in implementation_rows(facts)
     assert "timing met, setup slack 0.041 ns" in implementation_summary(facts)
 

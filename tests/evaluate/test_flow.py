@@ -79,7 +79,7 @@ def test_results_lie_in_the_build_directory_and_in_its_report(cli, folder: Path)
     assert report.accuracy.worst_image == "lost.png"
     assert report.to_dict() == build.json("report.json")  # a later simulation keeps it
     assert "## Accuracy" in build.files["report.md"].decode()
-    text = build.files["evaluation.md"].decode()
+    text = build.read("evaluation.md").decode()
     assert "| float graph | float | 4 of 4 | 0.6667 | 0.6250 |" in text
     assert "Quantisation changes mDice by +0.0000" in text
     assert "nearest neighbour" in text
@@ -95,7 +95,7 @@ def test_other_output_folder(cli, folder: Path, tmp_path: Path):
     names = {p.name for p in (tmp_path / "results").iterdir()}
     assert names == {"evaluation.json", "evaluation.md", "evaluation.png"}
     build = load_build(folder / "out")
-    assert "evaluation.json" not in build.files
+    assert not build.results
     assert build.json("report.json")["accuracy"]["images"] == 4
 
 

@@ -115,9 +115,30 @@ REFUSED = {
     ),
     "attention": (lambda: _one_op("MatMul", "x", "x"), "no attention"),
     "pool indices": (
-        lambda: _with(lambda n: n.nodes.append(
-            helper.make_node("MaxPool", ["x"], ["n0", "i"], name="culprit", kernel_shape=[2, 2]))),
+        lambda: _with(lambda n: (
+            n.nodes.append(helper.make_node("MaxPool", ["x"], ["n0", "i"], kernel_shape=[2, 2])),
+            n.op("Cast", "i", to=TensorProto.FLOAT))),
         "Indices",
+    ),
+    "dropout mask": (
+        lambda: _with(lambda n: (
+            n.nodes.append(helper.make_node("Dropout", ["x"], ["n0", "mask"])),
+            n.op("Cast", "mask", to=TensorProto.FLOAT))),
+        "mask output is used",
+    ),
+    "rows of a map": (
+        lambda: _with(lambda n: n.op("Gemm", n.op("Flatten", "x", axis=2), n.random(99, 4))),
+        "Gemm 'gemm_1': reads a map of shape 3x99",
+    ),
+    "rows of a map by MatMul": (
+        lambda: _with(lambda n: n.op("MatMul", n.op("Reshape", "x", n.ints(27, 11)),
+                                     n.random(11, 4))),
+        "reads a map of shape 27x11",
+    ),
+    "constant that grows": (
+        lambda: _with(lambda n: n.op("Add", "x", n.op(
+            "Expand", n.const([[1.0]]), n.ints(1 << 14, 1 << 14)))),
+        "makes a constant of 268435456 elements",
     ),
     "pad in pool": (
         lambda: _with(lambda n: n.op(

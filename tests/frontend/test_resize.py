@@ -78,8 +78,9 @@ def test_inexact_weights_stay_close(tmp_path):
     net = Net((1, 5, 173, 2))
     net.op("Resize", "x", "", "", net.ints(1, 5, 346, 2), mode="linear",
            coordinate_transformation_mode="align_corners")  # fmt: skip
-    graph = assert_like_onnxruntime(net.save(tmp_path), atol=6 / 256)
-    assert graph.nodes[0].y.denominator == 128  # exact would be 345
+    graph = assert_like_onnxruntime(net.save(tmp_path), atol=6 / 400)
+    assert graph.nodes[0].y.denominator <= 255  # exact would be 345
+    assert 0 < graph.nodes[0].error < 1 / 400
 
 
 def test_scales_from_shape_arithmetic(tmp_path):

@@ -13,9 +13,10 @@ from fpga_gen.contract import registers
 from fpga_gen.deploy.host_constants import LAYOUT_HEADER, generated_files, main
 
 FOLDER = Path(fpga_gen_host.__file__).parent
+NAMES = ["registers.py", "layout.py", "identity.py", "picture_file.py"]
 
 
-@pytest.mark.parametrize("name", ["registers.py", "layout.py", "identity.py"])
+@pytest.mark.parametrize("name", NAMES)
 def test_committed_file_equals_the_generator(name: str):
     text = generated_files()[name]
     assert (FOLDER / name).read_text() == text, (
@@ -40,6 +41,6 @@ def test_every_constant_has_its_value():
 
 def test_command(tmp_path: Path, capsys):
     assert main([str(tmp_path)]) == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"registers.py", "layout.py", "identity.py"}
+    assert {p.name for p in tmp_path.iterdir()} == set(NAMES)
     assert main([]) == 2
     assert "usage" in capsys.readouterr().out

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host import Accelerator, AcceleratorError, AcceleratorTimeout, DesignMismatch
+from fpga_gen_host import (
+    Accelerator,
+    AcceleratorError,
+    AcceleratorTimeout,
+    DesignMismatch,
+    WrongFrame,
+)
+from fpga_gen_host import registers as r
 
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
@@ -155,9 +162,49 @@ def test_timeout_then_a_good_frame(folder: Path, graph: QuantGraph, device: RtlD
     with Accelerator(folder, device=device, timeout_s=0) as opened:
         with pytest.raises(AcceleratorTimeout, match="no result within"):
             opened.run(picture)
-        assert opened._engine is not None
-        opened._engine.timeout_s = 60
+        assert opened._held.engine is not None
+        opened._held.engine.timeout_s = 60
         np.testing.assert_allclose(opened.run(picture)["mask"], expected(graph, picture), atol=1e-6)
+
+
+def test_interrupt_right_after_the_start(
+    opened: Accelerator, graph: QuantGraph, device: RtlDevice, monkeypatch
+):
+    """The frame runs and has read its picture: the next result is that of the next picture."""
+    first, second = pictures(2)
+    write, cycles = device.write, opened.run(second).statistics.cycles
+
+    def start_and_stop(offset: int, value: int) -> None:
+        write(offset, value)
+        if offset == r.CONTROL and value & r.CONTROL_START_MASK:
+            device.simulated.step(cycles * 3 // 4)
+            assert device.read(r.STATUS) & r.STATUS_BUSY_MASK
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "write", start_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            opened.run(first)
+    np.testing.assert_allclose(opened.run(second)["mask"], expected(graph, second), atol=1e-6)
+
+
+def test_a_run_of_another_program(
+    opened: Accelerator, graph: QuantGraph, device: RtlDevice, monkeypatch
+):
+    """Its start comes before ours, which the hardware ignores."""
+    (picture,) = pictures(1)
+    write = device.write
+
+    def late(offset: int, value: int) -> None:
+        if offset == r.FRAME:
+            write(r.CONTROL, r.CONTROL_START_MASK)
+        write(offset, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "write", late)
+        with pytest.raises(WrongFrame, match="close the other program"):
+            opened.run(picture)
+    np.testing.assert_allclose(opened.run(picture)["mask"], expected(graph, picture), atol=1e-6)
 
 
 def test_wrong_design_hash(tmp_path: Path, graph: QuantGraph, device: RtlDevice):

@@ -7,9 +7,9 @@ import numpy as np
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import I8, I16, TWO_TERM, U8
 from fpga_gen.graph.ir import (
+    Activation,
     Add,
     AxisTable,
-    Clip,
     Concat,
     Conv,
     ConvTerm,
@@ -32,7 +32,7 @@ from fpga_gen.quant.ir import (
     QuantGraph,
 )
 
-RELU, RELU6 = Clip(0.0), Clip(0.0, 6.0)
+RELU, RELU6 = Activation(0.0), Activation(0.0, 6.0)
 
 
 def upsample(size: int) -> AxisTable:
@@ -77,7 +77,7 @@ def all_nodes(seed: int = 0, channels: int = 12) -> Graph:
         Mul("mul", ("m", "t"), "p"),
         Mul("mul3", ("p", "t"), "q"),
         Resample("up", "s", "u", upsample(6), upsample(7)),
-        Conv("grouped", (term("q", c, 8, groups=2, **same),), bias(8), "g", Clip(-1.0, 1.5)),
+        Conv("grouped", (term("q", c, 8, groups=2, **same),), bias(8), "g", Activation(-1.0, 1.5)),
         Conv("head", (term("u", c, 5),), bias(5), "h"),
         Resample("pooled", "g", "z", mean(6), mean(7)),
     )

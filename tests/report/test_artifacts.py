@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fpga_gen.builddir import artifacts
-from fpga_gen.builddir.artifacts import load_build, update_files, write_build
+from fpga_gen.builddir import manifest, update
+from fpga_gen.builddir.artifacts import load_build, update_build, write_build
 from fpga_gen.errors import BuildDirError
 from fpga_gen.report import Report
 from fpga_gen.report.render import read_report, report_files
@@ -31,9 +31,10 @@ def built(tmp_path: Path) -> Path:
 def test_round_trip(built: Path):
     build = load_build(built)
     assert build.files == FILES
-    assert build.manifest["model"] == FACTS["model"]
-    assert build.manifest["files"]["program.bin"]["bytes"] == 64
-    assert build.rtl() == {"fpga_gen_top.v": "module fpga_gen_top; endmodule\n"}
+    assert build.facts["model"] == FACTS["model"]
+    listing = json.loads((built / "manifest.json").read_text())
+    assert listing["files"]["program.bin"]["bytes"] == 64
+    assert build.rtl() == {"fpga_gen_top.v": b"module fpga_gen_top; endmodule\n"}
 
 
 def test_two_builds_are_equal_bytes(built: Path, tmp_path: Path):
@@ -66,7 +67,7 @@ def test_stray_verilog_is_found(built: Path):
 
 
 def test_another_version_is_refused(built: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(artifacts, "__version__", "9.9.9")
+    monkeypatch.setattr(manifest, "__version__", "9.9.9")
     with pytest.raises(BuildDirError, match=r"manifest\.json: built by fpga-gen .*, this is 9"):
         load_build(built)
 
@@ -80,9 +81,9 @@ def test_bad_manifest_is_refused(built: Path, content: str):
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname"])
 def test_manifest_cannot_point_outside(built: Path, name: str):
-    manifest = json.loads((built / "manifest.json").read_text())
-    manifest["files"][name] = {"sha256": "0", "bytes": 0}
-    (built / "manifest.json").write_text(json.dumps(manifest))
+    listing = json.loads((built / "manifest.json").read_text())
+    listing["files"][name] = {"sha256": "0", "bytes": 0}
+    (built / "manifest.json").write_text(json.dumps(listing))
     with pytest.raises(BuildDirError, match="bad entry"):
         load_build(built)
 
@@ -109,7 +110,7 @@ def test_failure_keeps_the_old_build_and_leaves_no_trace(
             raise OSError(28, "No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr(artifacts, "_write_synced", full)
+    monkeypatch.setattr(update, "write_synced", full)
     with pytest.raises(BuildDirError, match="No space left"):
         write_build(built, FILES, FACTS)
     monkeypatch.undo()
@@ -121,7 +122,7 @@ def test_interrupt_keeps_the_old_build(built: Path, monkeypatch: pytest.MonkeyPa
     def interrupt(path: Path, data: bytes) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(artifacts, "_write_synced", interrupt)
+    monkeypatch.setattr(update, "write_synced", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_build(built, {"program.bin": b"new"}, FACTS)
     monkeypatch.undo()
@@ -137,10 +138,10 @@ def test_foreign_folder_is_not_replaced(tmp_path: Path):
 
 
 def test_update_keeps_the_directory_verifiable(built: Path):
-    update_files(load_build(built), {"report.json": b'{"a": 1}\n'})
+    update_build(load_build(built), lambda _: {"report.json": b'{"a": 1}\n'})
     build = load_build(built)
     assert build.json("report.json") == {"a": 1}
-    assert build.manifest["model"] == FACTS["model"]
+    assert build.facts["model"] == FACTS["model"]
     assert sorted(p.name for p in built.iterdir()) == sorted(
         ["manifest.json", "program.bin", "report.json", "rtl", "weights.bin"]
     )

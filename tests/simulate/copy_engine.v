@@ -138,6 +138,7 @@ module fpga_gen_top #(parameter RESET_BUG = 0) (
     if (m_axi_0_wvalid && m_axi_0_wready) write_beats <= write_beats + 1;
     if (start) begin
       busy <= 1; code <= 0; cycles <= 0; read_beats <= 0; write_beats <= 0;
+      store[`REG_FRAME_RUN / 4] <= store[`REG_FRAME / 4];
     end else if (busy && m_axi_0_rvalid && m_axi_0_rresp != 0) begin
       busy <= 0; error <= 1; code <= 2;
     end else if (busy && m_axi_0_bvalid && m_axi_0_bresp != 0) begin

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpga_gen.contract.registers import ErrorCode
+from fpga_gen.contract.registers import INTERFACE_VERSION, ErrorCode
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind
-from fpga_gen.simulate.runner import Frame, simulate_frame
+from fpga_gen.simulate.runner import Frame, simulate_frame, start_program
 from tests.simulate.designs import IDEAL, ONE_PORT
 
 BEATS = 320
@@ -91,6 +91,13 @@ def test_partial_stream_words_are_refused(copy_library: Path) -> None:
 
 
 def test_another_interface_is_refused(copy_library: Path, frame: Frame, monkeypatch) -> None:
+    built = INTERFACE_VERSION
     monkeypatch.setattr("fpga_gen.contract.registers.INTERFACE_VERSION", 99)
-    with pytest.raises(SimulationError, match="register VERSION reads 0x1 instead of 0x63"):
+    with pytest.raises(SimulationError, match=f"register VERSION reads {built:#x} instead of 0x63"):
         simulate_frame(frame, ONE_PORT, copy_library)
+
+
+def test_the_result_of_another_run_is_refused(copy_library: Path, frame: Frame) -> None:
+    """A run is under way already: the start is ignored, and the end is not that of this frame."""
+    with pytest.raises(SimulationError, match="is of run 0, not of run 1"):
+        simulate_frame(frame, ONE_PORT, copy_library, watchdog=0, prepare=start_program)

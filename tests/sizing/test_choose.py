@@ -38,6 +38,29 @@ def candidates(*cycles: int, pixels: tuple[int, ...] = (2, 4, 6, 8, 10)) -> list
     ]
 
 
+def test_the_boards_own_array_is_the_last_resort(graph, monkeypatch):
+    """The search may find only engines that cannot hold what the board's own array holds."""
+    board = load_board("zcu104")
+    real, asked = compile_schedule, []
+
+    def only_own(network, params, timing):
+        asked.append(params)
+        if params != board.array:
+            raise ScheduleError("layer 'a': does not fit")
+        return real(network, params, timing)
+
+    monkeypatch.setattr("fpga_gen.sizing.choose.compile_schedule", only_own)
+    found = choose_engines(graph, board, "mixed")
+    assert found[0].params == board.array == asked[-1]
+    assert found[0].scheduled
+    assert len(asked) > 1
+    monkeypatch.setattr(
+        "fpga_gen.sizing.choose.compile_schedule", lambda *_: only_own(None, None, None)
+    )
+    with pytest.raises(ScheduleError, match="layer 'a'"):
+        choose_engines(graph, board, "mixed")
+
+
 def test_schedules_decide_and_the_rest_follows():
     truth = {100: 130, 101: 120, 102: 125, 103: 119, 104: 1}
     ranked = rank(candidates(*truth), lambda c: truth[c.cycles.total])

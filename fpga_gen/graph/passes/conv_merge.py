@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
-from fpga_gen.graph.ir import Add, Clip, Conv, ConvTerm, Graph, Node, Tensor
+from fpga_gen.graph.ir import Activation, Add, Conv, ConvTerm, Graph, Node, Tensor, walk
 from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts
 
 
 def fuse_adds(graph: Graph) -> Graph:
-    """Add of convolutions without activation and other readers -> one Conv with all terms."""
+    """Add of convolutions without activation and other readers -> Convs with several terms.
+
+    Only convolutions with one `walk` are summed in the array: the strided shortcut of a residual
+    block stays a summand of the Add.
+    """
     uses, fresh = use_counts(graph), Fresh(graph)
     nodes: dict[str, Node] = {}
     tensors: list[Tensor] = []
+    changed = False
     for node in graph.nodes:
         nodes[node.output] = node
         if not isinstance(node, Add):
             continue
-        convs = [
-            c
-            for c in (nodes.get(i) for i in node.inputs)
-            if isinstance(c, Conv) and c.clip == Clip() and uses[c.output] == 1
-        ]
-        if len(convs) < 2:
-            continue
-        for conv in convs:
-            del nodes[conv.output]
-        del nodes[node.output]
-        bias = np.sum([c.bias for c in convs], axis=0, dtype=np.float64).astype(np.float32)
-        terms = tuple(t for c in convs for t in c.terms)
-        fused = Conv(node.name, terms, bias, node.output, node.clip, node.onnx_name)
-        taken = {c.output for c in convs}
-        rest = tuple(i for i in node.inputs if i not in taken)
-        if rest:
-            part = replace(graph.tensors[node.output], name=fresh(f"{node.output}.convs"))
-            tensors.append(part)
-            fused = replace(fused, name=fresh(f"{node.name}.convs"), output=part.name, clip=Clip())
-            nodes[part.name] = fused
-            nodes[node.output] = replace(node, inputs=(part.name, *rest))
-        else:
-            nodes[node.output] = fused
-    changed = len(nodes) != len(graph.nodes) or bool(tensors)
+        for convs in _summable(graph, node, nodes, uses):
+            changed = True
+            taken = {c.output for c in convs}
+            for output in (*taken, node.output):
+                del nodes[output]
+            rest = tuple(i for i in node.inputs if i not in taken)
+            fused = _sum_of(convs, node)
+            if rest:
+                part = replace(graph.tensors[node.output], name=fresh(f"{node.output}.convs"))
+                tensors.append(part)
+                name = fresh(f"{node.name}.convs")
+                nodes[part.name] = replace(
+                    fused, name=name, output=part.name, activation=Activation()
+                )
+                node = replace(node, inputs=(part.name, *rest))
+                nodes[node.output] = node
+            else:
+                nodes[node.output] = fused
     return rebuilt(graph, nodes.values(), tensors) if changed else graph
+
+
+def _summable(
+    graph: Graph, node: Add, nodes: dict[str, Node], uses: Counter[str]
+) -> list[list[Conv]]:
+    """Groups of at least two convolutions that an Add can leave to the array."""
+    groups: dict[tuple, list[Conv]] = {}
+    for name in node.inputs:
+        conv = nodes.get(name)
+        if isinstance(conv, Conv) and conv.activation.is_identity and uses[name] == 1:
+            groups.setdefault(walk(graph, conv.terms[0]), []).append(conv)
+    return [convs for convs in groups.values() if len(convs) > 1]
+
+
+def _sum_of(convs: list[Conv], node: Add) -> Conv:
+    """The convolution that takes the place of an Add of all of `convs`."""
+    bias = np.sum([c.bias for c in convs], axis=0, dtype=np.float64).astype(np.float32)
+    terms = tuple(t for c in convs for t in c.terms)
+    return Conv(node.name, terms, bias, node.output, node.activation, node.onnx_name)
 
 
 def flatten_adds(graph: Graph) -> Graph:
@@ -56,7 +75,7 @@ def flatten_adds(graph: Graph) -> Graph:
             inputs: list[str] = []
             for name in node.inputs:
                 inner = nodes.get(name)
-                if isinstance(inner, Add) and inner.clip == Clip() and uses[name] == 1:
+                if isinstance(inner, Add) and inner.activation.is_identity and uses[name] == 1:
                     inputs += inner.inputs
                     del nodes[name]
                     changed = True
@@ -83,16 +102,23 @@ def merge_pointwise(graph: Graph) -> Graph:
                 if (
                     _is_pointwise(term)
                     and isinstance(first, Conv)
-                    and first.clip == Clip()
+                    and first.activation.is_identity
                     and uses[first.output] == 1
                     and all(t.groups == 1 and t.grid is None for t in first.terms)
                     and _merged_cost(first, term) < _cost(first, term)
+                    and _one_walk(graph, first, node, term)
                 ):
                     node = _merge(first, node, term)
                     del nodes[first.output]
                     changed = True
         nodes[node.output] = node
     return rebuilt(graph, nodes.values()) if changed else graph
+
+
+def _one_walk(graph: Graph, first: Conv, node: Conv, term: ConvTerm) -> bool:
+    """Whether the terms of `first` can stand beside the other terms of `node`."""
+    others = [t for t in node.terms if t is not term]
+    return all(walk(graph, t) == walk(graph, first.terms[0]) for t in others)
 
 
 def _is_pointwise(term: ConvTerm) -> bool:

@@ -32,10 +32,7 @@ def space_to_depth(graph: Graph) -> Graph:
         if graph.input in node.inputs:
             assert isinstance(node, Conv)
             size = graph.tensors[node.output].shape[1:]
-            terms = tuple(
-                _rearranged(t, source, size) if t.input == graph.input else t for t in node.terms
-            )
-            node = replace(node, terms=terms)
+            node = replace(node, terms=tuple(_rearranged(t, source, size) for t in node.terms))
         nodes.append(node)
     packed = Tensor(source.name, 4 * source.channels, source.height // 2, source.width // 2)
     graph = replace(graph, host_input=replace(graph.host_input, space_to_depth=2))
@@ -44,7 +41,7 @@ def space_to_depth(graph: Graph) -> Graph:
 
 def _strided(node, name: str) -> bool:
     return isinstance(node, Conv) and all(
-        t.stride == (2, 2) and t.groups == 1 for t in node.terms if t.input == name
+        t.input == name and t.stride == (2, 2) and t.groups == 1 for t in node.terms
     )
 
 

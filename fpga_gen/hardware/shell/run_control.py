@@ -7,6 +7,7 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.registers import ErrorCode
+from fpga_gen.hardware.common.resets import data_register
 
 RESET_CYCLES = 16  # least length of soft_reset
 FINISH_CYCLES = 4  # after the last write response: an error in it is seen first
@@ -32,6 +33,8 @@ class RunControl(wiring.Component):
         watchdog: In(32), cycles without `progress` that are a fault; 0: off.
         engine_done: In, pulse. writes_done, drained: In, levels from the DMA.
         fault: In, with fault_code(8), fault_info(16); seen only while running.
+        frame: In(32), number of the next run, held from the start request on.
+        frame_run: Out(32), number of the last run that started; what `done` and `error` refer to.
         start: Out, pulse. soft_reset: Out, level. running: Out, level from start to soft_reset.
         busy, draining, done, error, error_code(8), error_info(16): Out, fields of STATUS.
     """
@@ -48,6 +51,8 @@ class RunControl(wiring.Component):
     fault: In(1)
     fault_code: In(8)
     fault_info: In(16)
+    frame: In(32)
+    frame_run: Out(32)
     start: Out(1)
     soft_reset: Out(1)
     running: Out(1)
@@ -109,6 +114,14 @@ class RunControl(wiring.Component):
             self.busy.eq(in_run | (draining & ended_well)),
             self.draining.eq(draining & ~ended_well),
         ]
+
+        # A cycle late, long before the run can end: `start` has other loads. A start that was
+        # ignored changes nothing, so the number tells whose result it is.
+        started = Signal()
+        number = data_register(m, self.frame_run)
+        m.d.sync += started.eq(self.start)
+        with m.If(started):
+            m.d.sync += number.eq(self.frame)
 
         # Watchdog and faults, registered before they act.
         quiet = Signal(32)

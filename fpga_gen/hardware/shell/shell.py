@@ -115,6 +115,8 @@ class Shell(wiring.Component):
             control.done_clear.eq(csr.status_done_clear),
             control.error_clear.eq(csr.status_error_clear),
             control.watchdog.eq(csr.watchdog),
+            control.frame.eq(csr.frame),
+            csr.frame_run.eq(control.frame_run),
             control.progress.eq(self.progress | read.received.any() | write.sent),
             control.engine_done.eq(self.done),
             self.start.eq(control.start),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from fpga_gen.contract.numerics import DSP, SP2
 from fpga_gen.contract.params import EngineParams
@@ -50,18 +51,25 @@ def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:
     """
     if tensor.kinds is None:
         return tuple(range(tensor.channels))
+    return _positions(tensor.name, tensor.channels, tuple(tensor.kinds), tensor.period, params)
+
+
+@lru_cache(maxsize=4096)  # the search for row bands asks for the same maps again and again
+def _positions(
+    name: str, channels: int, kinds: tuple[int, ...], period: int, params: EngineParams
+) -> tuple[int, ...]:
     free = {DSP: [], SP2: []}
-    for position in range(tensor.channels):
-        free[params.column_kind(position, tensor.period)].append(position)
-    wanted = {kind: sum(k == kind for k in tensor.kinds) for kind in free}
-    if len(tensor.kinds) != tensor.channels or any(len(free[k]) != wanted[k] for k in free):
+    for position in range(channels):
+        free[params.column_kind(position, period)].append(position)
+    wanted = {kind: sum(k == kind for k in kinds) for kind in free}
+    if len(kinds) != channels or any(len(free[k]) != wanted[k] for k in free):
         raise ScheduleError(
-            f"tensor '{tensor.name}' has {wanted[DSP]} int8 and {wanted[SP2]} SP2 filters, the "
-            f"engine computes {len(free[DSP])} and {len(free[SP2])} of {tensor.channels}: "
+            f"tensor '{name}' has {wanted[DSP]} int8 and {wanted[SP2]} SP2 filters, the "
+            f"engine computes {len(free[DSP])} and {len(free[SP2])} of {channels}: "
             "quantise the network for this engine"
         )
     queues = {kind: iter(positions) for kind, positions in free.items()}
-    return tuple(next(queues[kind]) for kind in tensor.kinds)
+    return tuple(next(queues[kind]) for kind in kinds)
 
 
 def map_layout(

@@ -1,0 +1,59 @@
+"""`fpga-gen check`: can this model be built, and if not, why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fpga_gen.cli.build import INPUT_SHAPE, array_options, make_config
+from fpga_gen.cli.common import Settings, common_options
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--board", help="See `fpga-gen boards`.  [default: the largest]")
+@array_options
+@INPUT_SHAPE
+@common_options
+@click.pass_context
+def check(context: click.Context, board: str | None, **options: Any) -> int:
+    """Tell whether MODEL can be built for a board; else list every node that is in the way."""
+    from fpga_gen.flows import check as check_flow
+
+    settings: Settings = context.obj
+    config = make_config(
+        "imagenet", "stretch", board=board or check_flow.largest_board(), **options
+    )
+    found = check_flow.check(config)
+    settings.result(
+        {
+            "model": str(config.model),
+            "supported": not found.problems,
+            "problems": [
+                {"node": p.node, "op": p.op, "reason": p.reason, "remedy": p.remedy}
+                for p in found.problems
+            ],
+            "board": found.board,
+            "parameters": found.params and found.params.to_dict(),
+            "cycles": found.cycles,
+            "approximations": [{"where": n, "reason": r} for n, r in found.approximations],
+        }
+    )
+    if not found.problems:
+        p = found.params
+        assert p is not None
+        array = f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}"
+        for where, reason in found.approximations:
+            settings.say(f"approximate: {where}: {reason}")
+        settings.say(
+            f"{config.model}: can be built for {found.board} ({array}, about {found.cycles:,} "
+            "cycles a frame)"
+        )
+        return 0
+    count = f"{len(found.problems)} problem{'s' * (len(found.problems) > 1)}"
+    click.echo(f"fpga-gen: {config.model}: cannot be compiled for {found.board}, {count}", err=True)
+    for problem in found.problems:
+        click.echo(f"  {problem}", err=True)
+    return 1

@@ -1,0 +1,139 @@
+"""Runs a function in a process of its own with limits on time and memory.
+
+A model is a program that somebody else wrote: whatever it asks for, the caller lives on and gets
+one clear error.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from fpga_gen.errors import FpgaGenError, UnsupportedModel
+
+T = TypeVar("T")
+GRACE = 5  # seconds between the signal that ends a process and the one that kills it
+REMEDY = "use a smaller model, or export it again"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """cpu_seconds: of the processor, all threads together, so that a busy machine changes nothing;
+    memory: bytes of address space beside what the process has at its start; see `need_memory`."""
+
+    cpu_seconds: int = 120
+    memory: int = 3 << 29
+
+
+def run_limited(what: str, limits: Limits, function: Callable[..., T], *arguments: Any) -> T:
+    """function(*arguments), computed in a child process.
+
+    Args:
+        what: names the work in errors, for example the model's path.
+
+    Raises:
+        FpgaGenError: that the function raised.
+        UnsupportedModel: the function needs more than the limits, or the child died.
+    """
+    with tempfile.TemporaryFile(prefix="fpga-gen-") as answer:
+        child = multiprocessing.get_context("fork").Process(
+            target=_work, args=(answer, what, limits, function, arguments), daemon=True
+        )
+        child.start()
+        try:
+            child.join()
+        finally:  # also when the user interrupts
+            if child.is_alive():
+                child.kill()
+                child.join()
+        answer.seek(0)
+        try:
+            result = pickle.load(answer)
+        except (EOFError, pickle.UnpicklingError):  # it could not even say why
+            raise UnsupportedModel(_end(what, limits, child.exitcode)) from None
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def need_memory(size: int) -> None:
+    """Raises the limit of a child that reads `size` bytes of the user's own files: parsed, as
+    arrays and on their way back they are in memory several times over."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        more = soft + 8 * size
+        more = more if hard == resource.RLIM_INFINITY else min(more, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (max(soft, more), hard))
+
+
+def _end(what: str, limits: Limits, code: int | None) -> str:
+    """Why a child left no answer."""
+    if code == -signal.SIGXCPU:
+        return f"{what}: takes more than {limits.cpu_seconds} seconds of computing; {REMEDY}"
+    try:
+        how = signal.Signals(-(code or 0)).name
+    except ValueError:
+        how = f"exit code {code}"
+    return f"{what}: its process was ended by {how}; {REMEDY}"
+
+
+def _work(
+    answer: IO[bytes],
+    what: str,
+    limits: Limits,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> None:
+    """The child: its result, or the error, goes into the file. It ends without the handlers and
+    buffers that it shares with its parent."""
+    code = 1
+    try:
+        _limit(resource.RLIMIT_AS, _address_space() + limits.memory)
+        _limit(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + GRACE)
+        _limit(resource.RLIMIT_CORE, 0)
+        _answer(answer, lambda: function(*arguments), what)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _answer(answer: IO[bytes], function: Callable[[], Any], what: str) -> None:
+    try:
+        pickle.dump(function(), answer, pickle.HIGHEST_PROTOCOL)
+        answer.flush()
+        return
+    except MemoryError:
+        error: Exception = UnsupportedModel(f"{what}: takes too much memory; {REMEDY}")
+    except RecursionError:
+        error = UnsupportedModel(f"{what}: is nested too deeply; {REMEDY}")
+    except FpgaGenError as raised:
+        error = raised
+    except Exception as raised:  # a defect of this program: the caller shows it
+        error = raised
+    answer.seek(0)
+    answer.truncate()
+    pickle.dump(error, answer, pickle.HIGHEST_PROTOCOL)
+    answer.flush()
+
+
+def _address_space() -> int:
+    """Bytes of address space of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _limit(kind: int, soft: int, hard: int | None = None) -> None:
+    """Lowers a limit; a stricter one of the user stays. hard: None for the user's."""
+    old_soft, old_hard = resource.getrlimit(kind)
+    unlimited = resource.RLIM_INFINITY
+    top = old_hard if hard is None else hard if old_hard == unlimited else min(hard, old_hard)
+    want = soft if old_soft == unlimited else min(soft, old_soft)
+    resource.setrlimit(kind, (want, top))
