@@ -1,4 +1,4 @@
-"""Program memory: a ring against a plain list, with any patience of both sides; what does not fit."""
+"""Program memory: a ring against a plain list, at any patience of both sides; what does not fit."""
 
 from __future__ import annotations
 
@@ -148,7 +148,8 @@ def test_first_fill_without_room(params):
         for _ in range(100):
             await ctx.tick()
             bench.settled = 0
-            assert not ctx.get(dut.order_valid) and not ctx.get(dut.exhausted)
+            assert not ctx.get(dut.order_valid)
+            assert not ctx.get(dut.exhausted)
 
     bench.run(too_much)
     assert bench.overflows == 1

@@ -44,9 +44,10 @@ class EngineParams:
     which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
     partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
     weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
-    program memory (a longer program comes in pages); family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7";
-    bram_banks: feature-map banks made of block RAM although the family has UltraRAM; double_clock:
-    the slices of the DSP columns run at twice the engine's clock, four columns in those of two.
+    program memory, a power of two (a longer program comes in pages); family: device family, "xcup"
+    (UltraScale+: DSP48E2, UltraRAM) or "xc7"; bram_banks: feature-map banks made of block RAM
+    although the family has UltraRAM; double_clock: the slices of the DSP columns run at twice the
+    engine's clock, four columns in those of two.
     """
 
     pixels: int = 8
