@@ -61,6 +61,7 @@ ADDRESS_BITS = BANK_BITS + ROW_BITS
 MAX_BLOCKS = 255
 MAX_TAPS = 255
 MAX_SOURCES = 4
+MAX_AXIS_TAPS = 127  # of one axis of a VECTOR instruction
 MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
 MAX_SKIP = 3  # words between the taps of the two pixels of a VECTOR step
 HEADER_WORDS = 8  # longest header

@@ -10,6 +10,7 @@ from fpga_gen.errors import ScheduleError
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.hardware.params import EngineParams
 from fpga_gen.isa import (
+    MAX_AXIS_TAPS,
     MAX_BLOCKS,
     MAX_SKIP,
     MAX_SOURCES,
@@ -25,7 +26,6 @@ from fpga_gen.schedule.lowered import Lowered, output_fields, whole_words
 from fpga_gen.schedule.placement import Placement
 from fpga_gen.schedule.weights import pack_params
 
-MAX_AXIS_TAPS = 127
 MAX_ROW = (1 << 13) - 1  # longest row of a VECTOR instruction
 NO_ENTRY = {"address": 0, "weight": 0}
 
