@@ -37,6 +37,12 @@ LOAD `stream_words` words of the stream into `words` addresses of memory. `packe
 quarters of three stream words are the first three quarters of a fourth (load_unpack.py). FETCH
 queues a region for the stream reader. Stream order is the program order of its consumers.
 
+PAGE `words` words of the stream are the next words of the program. The program memory is a ring of
+which the region PROGRAM is the first fill; a page overwrites words that were decoded before it, so
+the words from behind the PAGE to the end of its page must fit the memory. LOAD and PAGE take whole
+stream words, from the next one on. The decoder executes FETCH and PAGE itself; they are not
+dispatched, and their `wait` means nothing.
+
 STORE memory words to the output region. It is handed to the store unit when that has read the words
 of the STORE before, and runs beside the instructions that follow: it begins when every earlier
 result is in memory, whatever its `wait` says. END waits for it. No other instruction does: nothing
@@ -56,6 +62,7 @@ ADDRESS_BITS = BANK_BITS + ROW_BITS
 MAX_BLOCKS = 255
 MAX_TAPS = 255
 MAX_SOURCES = 4
+MAX_AXIS_TAPS = 127  # of one axis of a VECTOR instruction
 MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
 MAX_SKIP = 3  # words between the taps of the two pixels of a VECTOR step
 HEADER_WORDS = 8  # longest header
@@ -69,6 +76,10 @@ class Op(IntEnum):
     POOL = 4
     VECTOR = 5
     STORE = 6
+    PAGE = 7
+
+
+DECODER_OPS = (Op.FETCH, Op.PAGE)  # executed by the decoder: the hardware's log leaves them out
 
 
 class Region(IntEnum):
@@ -136,6 +147,7 @@ LAYOUTS: dict[Op, tuple[Field, ...]] = {
         f"out_plane:{ADDRESS_BITS} out_low:{ADDRESS_BITS} y_words:10 x_words:10",
     ),
     Op.STORE: _layout("op:4 wait:1 words:24", f"base:{ADDRESS_BITS} offset:32"),
+    Op.PAGE: _layout("op:4 wait:1 words:24"),
 }
 BLOCK = _layout(f"address:{ADDRESS_BITS} tap_start:8 tap_count:8 pad:1 shift:1")
 TAP = _layout(f"address:{ADDRESS_BITS} dy:-12 dx:-12")
@@ -210,6 +222,13 @@ class Instruction:
     x: tuple[dict[str, int], ...] = ()
     layer: str = ""  # for reports only, not encoded
 
+    @property
+    def words(self) -> int:
+        """Length of the encoding."""
+        records = ((self.blocks, BLOCK), (self.taps, TAP), (self.sources, SOURCE))
+        tables = sum(len(record) * words_of(layout) for record, layout in records)
+        return words_of(LAYOUTS[self.op]) + tables + (len(self.y) + len(self.x)) // 2
+
     def encode(self) -> list[int]:
         words = encode_fields(LAYOUTS[self.op], {**self.fields, "op": int(self.op)})
         for record, layout in ((self.blocks, BLOCK), (self.taps, TAP), (self.sources, SOURCE)):
@@ -222,7 +241,10 @@ class Instruction:
 
 
 def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
-    """Instructions up to and including END; ValueError on an unknown opcode or truncation."""
+    """Instructions up to and including END; ValueError on an unknown opcode or truncation.
+
+    The sequence may grow meanwhile: who executes a PAGE appends its words.
+    """
     at = 0
 
     def take(layout: Sequence[Field], count: int) -> tuple[dict[str, int], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fpga_gen.contract.isa import Op
+from fpga_gen.contract.isa import DECODER_OPS, Op
 from fpga_gen.contract.regions import words_to_map
 from fpga_gen.errors import SimulationError
 from fpga_gen.schedule.execute.interpreter import TracedMap
@@ -18,15 +18,17 @@ FLAGGED = (Op.CONV, Op.POOL, Op.STORE)  # wait only where their flag says so; al
 class TraceRecorder:
     """Layer hook of the simulated device.
 
-    debug_layer counts dispatched instructions; a FETCH is none, it only queues a transfer. When
-    one is dispatched that waits, every earlier result is in memory: the maps made since the last
-    such moment are copied. None of them can have been overwritten, because a map's reader waits
+    debug_layer counts dispatched instructions; FETCH and PAGE only order transfers. When one is
+    dispatched that waits, every earlier result is in memory: the maps made since the last such
+    moment are copied. None of them can have been overwritten, because a map's reader waits
     before it reads.
     """
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.dispatched = [i for i, n in enumerate(schedule.instructions) if n.op != Op.FETCH]
+        self.dispatched = [
+            i for i, n in enumerate(schedule.instructions) if n.op not in DECODER_OPS
+        ]
         self.pending: list[TracePoint] = sorted(schedule.trace, key=lambda p: p.after)
         self.maps: list[TracedMap] = []
 

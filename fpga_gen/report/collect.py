@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fpga_gen import __version__
 from fpga_gen.boards import Board
-from fpga_gen.contract.isa import Op
+from fpga_gen.contract.isa import DECODER_OPS
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.facts import (
@@ -37,7 +37,7 @@ def array_facts(params: EngineParams) -> ArrayFacts:
 
 
 def timeline_facts(schedule: Schedule) -> Timeline:
-    """Every instruction but FETCH, which only queues a transfer; every map in bytes."""
+    """Every instruction but FETCH and PAGE, which only order transfers; every map in bytes."""
     pairs = zip(schedule.instructions, schedule.timeline.spans, strict=True)
     word = schedule.memory.word_bytes
     return Timeline(
@@ -53,7 +53,7 @@ def timeline_facts(schedule: Schedule) -> Timeline:
                 write_bytes=span.write_bytes,
             )
             for instruction, span in pairs
-            if instruction.op != Op.FETCH
+            if instruction.op not in DECODER_OPS
         ),
         maps=tuple(
             MapFacts(

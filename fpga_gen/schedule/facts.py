@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.isa import DECODER_OPS, Instruction, Op
 from fpga_gen.contract.numerics import SP2
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QConv, QNode, QuantGraph
@@ -78,7 +78,7 @@ def layer_facts(
     facts = []
     for key in mappings:
         name, op = key
-        if op in (Op.FETCH, Op.END):
+        if op in (*DECODER_OPS, Op.END):
             continue
         node = nodes.get(name) if op in (Op.CONV, Op.POOL, Op.VECTOR) else None
         macs = node_macs(node, qgraph) if node else 0

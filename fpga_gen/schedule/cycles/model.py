@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fpga_gen.contract.isa import Instruction, Op, VectorOp
+from fpga_gen.contract.isa import DECODER_OPS, Instruction, Op, VectorOp
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.contract.slot_layout import slot_run
@@ -78,6 +78,10 @@ class _Stream:
             self._word = word
         return self._time
 
+    def fetched(self, time: float) -> None:
+        """What is taken next was not asked for before; its first word comes at `time`."""
+        self._time = max(self._time, time)
+
     def align(self) -> None:
         self.position += -self.position % self._per_word
 
@@ -86,28 +90,81 @@ class _Stream:
         self._freed.append((self.position // self._per_word, time))
 
 
+class _Program:
+    """Arrival of the program in its memory."""
+
+    def __init__(self) -> None:
+        self._fills: deque[tuple[int, float]] = deque()  # (words up to its end, time), ascending
+        self._decoded = self._words = 0
+
+    def fill(self, words: int, time: float) -> None:
+        """So many more words, of which the first is there at `time`; the others keep ahead of the
+        decoder."""
+        self._words += words
+        self._fills.append((self._words, time))
+
+    def decode(self, words: int) -> float:
+        """Time at which the last of the next words is there."""
+        self._decoded += words
+        while self._fills[0][0] < self._decoded:
+            self._fills.popleft()
+        return self._fills[0][1]
+
+
 class _Machine:
-    def __init__(self, params: EngineParams, timing: Timing, program_words: int) -> None:
+    """words: length of the program."""
+
+    def __init__(self, params: EngineParams, timing: Timing, words: int) -> None:
         self.params, self.timing = params, timing
-        boot = max(program_words, program_words * 8 / timing.read_rate(params))
-        begin = timing.start + timing.dram_latency + boot
+        begin = timing.start + timing.dram_latency
+        self.stream = _Stream(params, timing, begin)
+        self.program = _Program()
+        first = min(words + -words % params.program_parts, params.program_words)
+        self.program.fill(first, begin)
+        # The loader has its hands free when it has passed on the first fill.
+        self.loader = self.stream.take(first // params.program_parts * params.stream_granules)
+        self.stream.free(self.loader)
         self.now = begin
         self.drained = begin  # all results so far are in memory
         self.decoded = begin
         self.vector_end = begin
         self.store = StoreClock(params, timing, begin)
-        self.stream = _Stream(params, timing, begin + timing.dram_latency)
         self.stall_weights = self.stall_drain = 0.0
+        self.paged = 0.0  # the words of a PAGE since the last CONV or VECTOR have been passed on
 
     def decode(self, i: Instruction, words: int) -> None:
         """Header and tables, one word per cycle. A VECTOR's tables are single: they wait for the
         VECTOR before, and its parameters are ordered when it is decoded."""
+        self.decoded = max(self.decoded, self.program.decode(words))
         if i.op == Op.VECTOR:
             p = self.params
             load = record_words(p, p.param_granules(1)) + self.timing.param_load
-            self.decoded = max(self.decoded, self.vector_end) + words + load
+            self.decoded = max(self.decoded, self.vector_end) + words
+            self.decoded = max(self.decoded, self.paged) + load
         else:
             self.decoded += words
+
+    def fetch(self, i: Instruction) -> None:
+        self.stream.fetched(self.decoded + self.timing.dram_latency)
+
+    def page(self, i: Instruction) -> None:
+        """The loader passes the words on when it is done with the instruction before."""
+        words = i.fields["words"]
+        self.decoded = max(self.decoded, self.loader)
+        self.stream.align()
+        arrived = self.stream.take(words * self.params.stream_granules)
+        self.paged = max(self.decoded + words, arrived) + self.timing.page
+        self.loader = self.paged
+        self.stream.free(self.paged)
+        self.program.fill(words * self.params.program_parts, self.decoded + self.timing.page)
+
+    def _first_slot(self, params: int, slot: int) -> None:
+        """Behind a PAGE nothing of a CONV is there when the array is free: its parameters and its
+        first slot (granules) are read first."""
+        if self.paged:
+            read = record_words(self.params, params) + record_words(self.params, slot)
+            self.now = max(self.now, self.paged + read + self.timing.first_slot)
+            self.paged = 0.0
 
     def conv(self, i: Instruction) -> None:
         p, timing, f = self.params, self.timing, i.fields
@@ -116,10 +173,12 @@ class _Machine:
             for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
             for _ in range(count)
         ]
+        length = 0.0
         for group in range(f["n_groups"]):
             times = {size: slot_times(p, timing, f, group, size) for size in set(sizes)}
             loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
             params = p.some_param_granules(group_subgroups(f, p, group))
+            self._first_slot(params, loads[0][1])
             self.stream.take(params)
             self.now += param_time(p, timing, params, loads, sizes[0])
             for index, size in enumerate(sizes):
@@ -138,6 +197,7 @@ class _Machine:
                     self.stream.free(begin)
                 self._tile(begin, length, size, f)
                 self.now += self.store.beside(first, self.now, mean, mean - size)
+        self.loader = self.now - 2 * length  # it is two slots ahead
 
     def _streamed(self, slots: list[tuple[int, int, float]], release: bool) -> float:
         """Start of the last slot of a tile whose weights come straight from the stream."""
@@ -187,6 +247,7 @@ class _Machine:
         self.stall_weights += max(0.0, ready - self.now)
         self.now = max(self.now, ready)
         self.stream.free(self.now)
+        self.loader, self.paged = self.now, 0.0
         reads = sum(1 + s["wide"] for s in i.sources)
         if f["function"] == VectorOp.LINEAR:
             reads *= f["y_taps"] * f["x_taps"]
@@ -212,6 +273,7 @@ class _Machine:
             self.now = max(self.now, ready)
             self.stream.free(self.now)
         self.drained = self.now + self.timing.load_tail
+        self.loader = self.now
 
 
 def slot_times(
@@ -231,7 +293,7 @@ def run_model(
     instructions: Sequence[Instruction], params: EngineParams, timing: Timing
 ) -> Timeline:
     """Start and end of every instruction, in clock cycles from the start command."""
-    sizes = [len(i.encode()) for i in instructions]
+    sizes = [i.words for i in instructions]
     machine = _Machine(params, timing, sum(sizes))
     steps = {
         Op.CONV: machine.conv,
@@ -239,10 +301,17 @@ def run_model(
         Op.VECTOR: machine.vector,
         Op.LOAD: machine.load,
     }
+    decoder_steps = {Op.FETCH: machine.fetch, Op.PAGE: machine.page}
     spans = []
     following = [i.op for i in instructions[1:]] + [None]
     for instruction, words, after in zip(instructions, sizes, following, strict=True):
         machine.decode(instruction, words)
+        position = machine.stream.position
+        if instruction.op in DECODER_OPS:
+            decoder_steps[instruction.op](instruction)
+            at, taken = round(machine.now), machine.stream.position - position
+            spans.append(Span(at, at, stream_granules=taken))
+            continue
         free = machine.now
         machine.now = max(machine.now + timing.instruction, machine.decoded)
         if instruction.fields.get("wait") or instruction.op in ALONE:
@@ -253,7 +322,7 @@ def run_model(
             machine.await_store()
         begin = machine.now
         machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
-        stalls, position = (machine.stall_weights, machine.stall_drain), machine.stream.position
+        stalls = (machine.stall_weights, machine.stall_drain)
         written = 0
         if instruction.op in steps:
             steps[instruction.op](instruction)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fpga_gen.contract.isa import MAX_BLOCKS, Instruction, Op, pack_address
+from fpga_gen.contract.isa import Instruction, Op
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import Half
 from fpga_gen.contract.weight_stream import conv_stream
@@ -18,30 +18,10 @@ from fpga_gen.schedule.lower.conv_plan import plan_conv
 from fpga_gen.schedule.lower.lowered import Lowered, output_fields, own_bytes
 from fpga_gen.schedule.lower.placement import Placement
 from fpga_gen.schedule.lower.storing import cut_runs
-from fpga_gen.schedule.lower.walk import TapTable, walk_fields
+from fpga_gen.schedule.lower.tables import conv_tables
+from fpga_gen.schedule.lower.walk import walk_fields
 
 MAX_REPEATS = (1 << 12) - 1  # slots that an instruction can repeat
-
-
-def _records(
-    blocks: list[Block], used: tuple[int, ...], table: TapTable, banks: int
-) -> list[dict[str, int]]:
-    """Block records of a run; the first low-byte block behind others shifts the sums."""
-    records = []
-    for i in used:
-        block = blocks[i]
-        start, count = table.add(block.taps)
-        shift = block.low and bool(records) and not any(blocks[j].low for j in used[: len(records)])
-        records.append(
-            {
-                "address": pack_address(block.address, banks),
-                "tap_start": start,
-                "tap_count": count,
-                "pad": block.pad,
-                "shift": int(shift),
-            }
-        )
-    return records
 
 
 def _block_half(block: Block, channels: slice) -> Half:
@@ -116,11 +96,6 @@ def lower_conv(
         raise ScheduleError(f"layer '{node.name}': `wide` contradicts the formats of its inputs")
     order = np.argsort(np.asarray(place.layout.positions))
     blocks, bias = conv_blocks(node, tensors, places, geometry, order, params)
-    if len(blocks) > MAX_BLOCKS:
-        raise ScheduleError(
-            f"layer '{node.name}' reads {len(blocks)} channel blocks, at most {MAX_BLOCKS} fit an "
-            "instruction: use fewer input channels"
-        )
     check_accumulator(node, blocks, bias)
     plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix, out.period)
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(places[i])))
@@ -134,16 +109,15 @@ def lower_conv(
         first = run.first
         last = first + run.channels
         byte = place.layout.byte_offset + first
-        table = TapTable(params, geometry.in_w, node.name)
         used, slots = _by_half(blocks, run.blocks, slice(first, last), buffered[run.mode])
-        records = _records(blocks, used, table, params.banks)
+        records, taps = conv_tables([blocks[i] for i in used], geometry, params, node.name)
         per_group = params.group_channels(run.mode)
         last_group = run.channels - (run.groups - 1) * per_group
         fields = {
             **walk_fields(params, geometry, run.mode, node.name, plan.tile_limit),
             **output_fields(params, out, place, byte // params.in_channels, geometry.rows[0]),
             "n_blocks": len(records),
-            "n_taps": len(table.records),
+            "n_taps": len(taps),
             "n_groups": run.groups,
             **slots,
             "last_subgroups": -(-last_group // params.sub_columns),
@@ -159,7 +133,7 @@ def lower_conv(
                     Op.CONV,
                     fields,
                     blocks=tuple(records),
-                    taps=tuple(table.records),
+                    taps=tuple(taps),
                     layer=node.name,
                 ),
                 _stream(params, fields, weight, tuple(v[first:last] for v in tables), node.name),

@@ -24,10 +24,12 @@ class Block:
 
     weight: int8 (out channels by position, taps, CI); low: a low-byte plane, whose sums count
     1/256 of those of the blocks before it; wide: a
-    plane of a 16-bit map; lanes: bool (CI), bytes that hold channels read here.
+    plane of a 16-bit map; lanes: bool (CI), bytes that hold channels read here; plane: words to the
+    next plane of its map.
     """
 
     address: int
+    plane: int
     taps: tuple[Tap, ...]
     pad: int
     low: bool
@@ -104,12 +106,14 @@ def conv_blocks(
                     before.lanes[...] |= lanes[c:end]
                     continue
                 own[address] = Block(
-                    address, taps, pad, False, values, lanes[c:end].copy(), wide_map
+                    address, layout.plane, taps, pad, False, values, lanes[c:end].copy(), wide_map
                 )
                 high.append(own[address])
                 if wide_map:
                     address = place.address(plane, row, low=True)
-                    low.append(Block(address, taps, 1, True, values, lanes[c:end], True))
+                    low.append(
+                        Block(address, layout.plane, taps, 1, True, values, lanes[c:end], True)
+                    )
     return high + low, bias
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from fpga_gen.contract.isa import (
+    MAX_AXIS_TAPS,
     MAX_BLOCKS,
     MAX_SKIP,
     MAX_SOURCES,
@@ -23,7 +26,6 @@ from fpga_gen.quant.ir import QAdd, QMul, QResample, QTensor
 from fpga_gen.schedule.lower.lowered import Lowered, output_fields, whole_words
 from fpga_gen.schedule.lower.placement import Placement
 
-MAX_AXIS_TAPS = 127
 MAX_ROW = (1 << 13) - 1  # longest row of a VECTOR instruction
 NO_ENTRY = {"address": 0, "weight": 0}
 
@@ -97,14 +99,12 @@ def lower_vector(
     places: dict[str, Placement],
     params: EngineParams,
 ) -> list[Lowered]:
-    """VECTOR instructions of one layer (several where the y table must be cut)."""
+    """VECTOR instructions of one layer: one for every MAX_BLOCKS planes, and several where the y
+    table must be cut."""
     out, place = tensors[node.output], places[node.output]
     names = node.inputs
     if len(names) > MAX_SOURCES:
         raise ScheduleError(f"layer '{node.name}' adds {len(names)} maps, at most {MAX_SOURCES}")
-    planes = place.layout.planes
-    if planes > MAX_BLOCKS:
-        raise ScheduleError(f"layer '{node.name}' has {planes} channel blocks, above {MAX_BLOCKS}")
     for name in names:
         if places[name].layout.positions != place.layout.positions:
             raise ScheduleError(
@@ -119,20 +119,9 @@ def lower_vector(
         assert isinstance(node, QResample)
         _check_weights(node)
         windows = _row_windows(node, out, pair)
-    sources = tuple(
-        {
-            "base": pack_address(places[n].address(0, 0), params.banks),
-            "plane": pack_address(places[n].layout.plane, params.banks),
-            "low": pack_address(places[n].layout.low, params.banks),
-            "wide": int(tensors[n].format.bits == 16),
-            "zero": int(tensors[n].format.zero != 0),
-            "factor": factor,
-        }
-        for n, factor in zip(names, factors, strict=True)
-    )
     stream = _params_block(params, node.mult, node.shift)
     lowered = []
-    for window in windows:
+    for window, first in product(windows, range(0, place.layout.planes, MAX_BLOCKS)):
         y = x = ()
         if not direct:
             width = places[names[0]].layout.width
@@ -141,13 +130,24 @@ def lower_vector(
         rows, columns = window[1] - window[0], out.width
         if direct and rows * columns <= MAX_ROW:  # one long row: no odd pixel in every row
             rows, columns = 1, rows * columns
+        sources = tuple(
+            {
+                "base": pack_address(places[n].address(first, 0), params.banks),
+                "plane": pack_address(places[n].layout.plane, params.banks),
+                "low": pack_address(places[n].layout.low, params.banks),
+                "wide": int(tensors[n].format.bits == 16),
+                "zero": int(tensors[n].format.zero != 0),
+                "factor": factor,
+            }
+            for n, factor in zip(names, factors, strict=True)
+        )
         fields = {
             "function": int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
             "direct": int(direct),
             "pair": int(pair),
-            "n_blocks": planes,
+            "n_blocks": min(MAX_BLOCKS, place.layout.planes - first),
             "n_sources": len(sources),
-            **output_fields(params, out, place, 0, window[0]),
+            **output_fields(params, out, place, first, window[0]),
             "y_taps": 1 if direct else node.y.taps,
             "x_taps": 1 if direct else node.x.taps,
             "out_h": rows,
