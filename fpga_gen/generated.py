@@ -2,8 +2,9 @@
 
 A manifest proves that the files belong together, not that fpga-gen wrote them: `$system` in Verilog
 reaches the simulator's C++, and Tcl is a program. So both are compared, byte for byte, with what
-the parameters give. Generating the Verilog takes seconds, so its digest is remembered in the cache that
-also holds the compiled simulators: whoever can write there needs no build directory to run code.
+the parameters give. Generating the Verilog takes seconds, so its digest is remembered in the cache
+that also holds the compiled simulators: whoever can write there needs no build directory to run
+code.
 """
 
 from __future__ import annotations

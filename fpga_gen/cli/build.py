@@ -10,6 +10,7 @@ import click
 
 from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
 from fpga_gen.cli.render import engine_table, frame_table, layer_table
+from fpga_gen.cli.terminal import line
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.images import FITS, NORMALISATIONS, Preprocess
 
@@ -128,8 +129,8 @@ def build(settings: Settings, output: Path | None, explain: bool, **options: Any
         | engines(settings, flow, explain)
     )
     if settings.verbose:
-        for line in deviation_lines(flow.report.quantisation):
-            settings.say(f"not as imported: {line}")
+        for text in deviation_lines(flow.report.quantisation):
+            settings.say(f"not as imported: {text}")
     settings.show(frame_table(flow.report))
     if flow.kept:
         settings.say(f"{target}: kept, not of this build: {', '.join(flow.kept)}")
@@ -177,7 +178,7 @@ def check(context: click.Context, model: Path, input_shape: tuple[int, ...] | No
         settings.say(f"{model}: every node is supported")
         return 0
     count = f"{len(problems)} node{'s' * (len(problems) > 1)}"
-    click.echo(f"fpga-gen: {model}: {count} cannot be compiled", err=True)
+    click.echo(line(f"fpga-gen: {model}: {count} cannot be compiled"), err=True)
     for problem in problems:
-        click.echo(f"  {problem}", err=True)
+        click.echo(f"  {line(problem)}", err=True)
     return 1
