@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fpga_gen.disk import replace_file
 from models import MODELS
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def write_onnx(
     import torch
 
     example = torch.zeros(1, 3, size, size)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="fpga-gen-") as folder:
         raw = Path(folder) / "model.onnx"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -116,8 +117,7 @@ def write_onnx(
         _drop_traces(graph)
         if half:
             _halve_weights(graph)
-        onnx.save(graph, raw)
-        raw.replace(path)
+    replace_file(path, lambda stream: onnx.save(graph, stream))
 
 
 def _drop_traces(model: "onnx.ModelProto") -> None:

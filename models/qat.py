@@ -27,6 +27,7 @@ from torch import nn
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.disk import replace_file
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph
@@ -39,7 +40,7 @@ from models.evaluate import evaluate
 from models.metrics import as_record
 from models.qat_export import write_graph
 from models.qat_graph import QuantNet
-from models.runstate import StopRequest, write_atomically, write_json
+from models.runstate import StopRequest, write_json
 from models.train import TrainConfig, Trainer, add_run_options, run_config
 
 log = logging.getLogger("models.qat")
@@ -100,9 +101,8 @@ class QatTrainer(Trainer):
         assert isinstance(model, QuantNet)
         qgraph = self.source[1]
         model = model.cpu()
-        write_atomically(
-            self.out / "model.onnx", lambda path: write_graph(model.float_graph(), qgraph, path)
-        )
+        graph = model.float_graph()
+        replace_file(self.out / "model.onnx", lambda stream: write_graph(graph, qgraph, stream))
         model.dtype = torch.float32  # every sum exact, as on the engine
         found = {}
         for name, network in (("before", QuantNet(*self.source, torch.float32)), ("after", model)):

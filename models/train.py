@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from fpga_gen.disk import replace_file
 from models.augment import augment
 from models.checkpoint import load_checkpoint, save_half
 from models.data import (
@@ -45,7 +46,6 @@ from models.runstate import (
     pick_device,
     place,
     save_run,
-    write_atomically,
     write_json,
 )
 
@@ -185,7 +185,7 @@ class Trainer:
         """Writes last.pth and ema.pth."""
         facts = {"step": self.step, "best": self.best, "seconds": self.clock.seconds()}
         save_run(self.out / "last.pth", self.model, self.optimizer, self.average, facts)
-        write_atomically(self.out / "ema.pth", lambda path: save_half(self.weights(), path))
+        replace_file(self.out / "ema.pth", lambda stream: save_half(self.weights(), stream))
 
     def validate_subset(self) -> float:
         """Mean Dice on the subset; writes best.pth when it is the best so far."""
@@ -197,7 +197,7 @@ class Trainer:
         log.info("step %d: Dice on the subset %s", self.step, json.dumps(dice))
         if result["all"].dice > self.best:
             self.best = result["all"].dice
-            write_atomically(self.out / "best.pth", lambda path: save_half(self.weights(), path))
+            replace_file(self.out / "best.pth", lambda stream: save_half(self.weights(), stream))
         return result["all"].dice
 
     def run(self, stop: StopRequest) -> None:
@@ -226,7 +226,7 @@ class Trainer:
 
     def finish(self, init: Path | None) -> None:
         """Writes final.pth, then metrics.json: the final weights on the whole validation split."""
-        write_atomically(self.out / "final.pth", lambda path: save_half(self.weights(), path))
+        replace_file(self.out / "final.pth", lambda stream: save_half(self.weights(), stream))
         model = HarDNetMSEG()
         load_checkpoint(model, self.out / "final.pth")  # as stored: rounded to half precision
         place(model, self.device)

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from fpga_gen.disk import replace_file
 from models.augment import normalise
 from models.checkpoint import load_checkpoint, save_half
 from models.hardnet import SPECS, build_hardnet
@@ -39,7 +40,6 @@ from models.runstate import (
     pick_device,
     place,
     save_run,
-    write_atomically,
     write_json,
 )
 
@@ -159,7 +159,7 @@ class ClassifierTrainer:
 
     def finish(self, validation: list[LabelledImage]) -> dict[str, float | int]:
         """Writes final.pth and metrics.json; returns top-1 and top-5 accuracy (0 to 1)."""
-        write_atomically(self.out / "final.pth", lambda path: save_half(self.weights(), path))
+        replace_file(self.out / "final.pth", lambda stream: save_half(self.weights(), stream))
         model = build_hardnet(self.config.variant, self.config.classes)
         load_checkpoint(model, self.out / "final.pth")
         model = model.to(self.device).eval()
