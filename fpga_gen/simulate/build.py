@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -180,7 +179,7 @@ def _compile(
     _run("verilator", [_verilator(), *flags, *outputs, *shell, *sources], work, log, environment)
     (work / "pins.h").write_text(pins_header(model_ports(work / f"V{top}.h"), top))
     make = [
-        "make", f"-j{jobs}", "-f", f"V{top}.mk", LIBRARY, f"PYTHON3={sys.executable}",
+        "make", f"-j{jobs}", "-f", f"V{top}.mk", LIBRARY,
         f"OPT_FAST=-O{optimise}", f"OPT_GLOBAL=-O{optimise}", "OPT_SLOW=-O1",
     ]  # fmt: skip
     # Verilator's own library is the same for every design: its objects are compiled once.
