@@ -67,14 +67,14 @@ try() { # try VERSION [INTERPRETER]
     echo "== Python $1 in $root, log $log"
     rm -rf "$root"
     cp -a "$base" "$root"
-    network_settings "$root"
     mkdir "$root/src"
     git -C "$source" archive HEAD | tar -x -C "$root/src"
-    for step in "apt-get -q update && $apt_line -qy --no-install-recommends" \
+    for step in "apt-get -q update && $apt_line -qy --no-install-recommends -o Dpkg::Options::=--force-unsafe-io" \
         "cd /src && make demo ${python:+PYTHON=$python}" \
         "cd /src && make test ${python:+PYTHON=$python}"; do
         local start=$SECONDS
         echo "   $step"
+        network_settings "$root" # every time: the package ca-certificates renews its file
         in_root "$root" "$prefix" "export DEBIAN_FRONTEND=noninteractive; $step" >>"$log" 2>&1 \
             || { tail -n 40 "$log"; die "failed: Python $1: $step"; }
         echo "   $((SECONDS - start)) s"
