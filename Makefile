@@ -1,4 +1,4 @@
-# Targets: demo, test, test-full, lint, lock, bench, bench-host, clean. All is installed into .venv,
+# Targets: demo, test, test-full, test-bare, lint, lock, bench, bench-host, clean. All is installed into .venv,
 # in the versions and with the hashes of locks/.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
@@ -20,8 +20,10 @@ BENCH      ?= build/bench
 # --rtl simulates the whole networks as well; --only TEXT runs some works
 BENCH_OPTIONS ?=
 UPGRADE    ?=
+BARE       ?= build/bare
+PYTHON312  ?=
 
-.PHONY: demo test test-full bench bench-host lint lock clean needs-demo needs-test
+.PHONY: demo test test-full test-bare bench bench-host lint lock clean needs-demo needs-test
 .DELETE_ON_ERROR:
 
 # What Debian must have, said in one line before anything starts; of the environment's own Python
@@ -94,6 +96,11 @@ test: lint
 
 test-full: lint
 	$(BIN)/python -m pytest -q -n auto
+
+# Both of README.md's commands on a bare Debian 12, in a folder: root and debootstrap are needed.
+# PYTHON312=path of a Python 3.12, which Debian 12 does not have, tries that one as well.
+test-bare:
+	tools/test_bare.sh $(BARE) $(PYTHON312)
 
 # After a change of dependencies in pyproject.toml. Keeps what still fits; UPGRADE=--upgrade takes
 # the newest of all.
