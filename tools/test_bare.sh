@@ -4,8 +4,8 @@
 #   tools/test_bare.sh FOLDER [PYTHON312]
 #
 # Needs root and debootstrap. FOLDER keeps the bare system and one tree per Python: 3.11 is Debian's;
-# 3.12, which Debian 12 does not have, is the interpreter PYTHON312 of this machine (one that is a
-# shared build, with its prefix mounted at the same place). Package sources, proxies, certificates
+# 3.12, which Debian 12 does not have, is the interpreter PYTHON312 of this machine, whose prefix is
+# mounted at the same place (a shared build, not in /usr). Package sources, proxies, certificates
 # and pip's settings are this machine's.
 set -euo pipefail
 
@@ -63,7 +63,11 @@ in_root() {
 
 try() { # try VERSION [INTERPRETER]
     local root=$folder/$1 log=$folder/$1.log python=${2:-} prefix=""
-    [ -z "$python" ] || prefix=$("$python" -c 'import sys; print(sys.base_prefix)')
+    if [ -n "$python" ]; then
+        python=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
+        prefix=$("$python" -c 'import sys; print(sys.base_prefix)')
+        [ "$prefix" != /usr ] || die "$python: a Python with a prefix of its own is needed"
+    fi
     echo "== Python $1 in $root, log $log"
     rm -rf "$root"
     cp -a "$base" "$root"
