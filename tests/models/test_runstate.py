@@ -10,7 +10,7 @@ if find_spec("torch") is None:
 
 import torch
 
-from models.runstate import AveragedWeights, Schedule, write_atomically
+from fpga_gen_models.runstate import AveragedWeights, Schedule, write_atomically
 
 
 def test_schedule_rises_then_falls() -> None:
