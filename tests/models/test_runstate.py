@@ -9,7 +9,7 @@ if find_spec("torch") is None:
 
 import torch
 
-from models.runstate import AveragedWeights, Schedule
+from fpga_gen_models.runstate import AveragedWeights, Schedule
 
 
 def test_schedule_rises_then_falls() -> None:

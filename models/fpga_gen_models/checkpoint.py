@@ -76,7 +76,7 @@ def load_state(
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
     """Loads the checkpoint file `path` into `model`; see `read_state_dict` and `load_state`."""
-    from models.hardnet_mseg import HarDNetMSEG
+    from fpga_gen_models.hardnet_mseg import HarDNetMSEG
 
     dead = MSEG_DEAD_PREFIXES if isinstance(model, HarDNetMSEG) else ()
     state = read_state_dict(path)

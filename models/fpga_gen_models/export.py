@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fpga_gen.disk import replace_file
-from models import MODELS
+from fpga_gen_models import MODELS
 
 if TYPE_CHECKING:
     import onnx
@@ -33,8 +33,8 @@ def build_model(
     """
     import torch
 
-    from models.checkpoint import load_checkpoint
-    from models.transform import randomise_batchnorm
+    from fpga_gen_models.checkpoint import load_checkpoint
+    from fpga_gen_models.transform import randomise_batchnorm
 
     if name not in MODELS:
         raise KeyError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
@@ -76,7 +76,7 @@ def export_onnx(
     """
     if exporter not in EXPORTERS:
         raise ValueError(f"unknown exporter {exporter!r}; known: {', '.join(EXPORTERS)}")
-    from models.transform import fold_batchnorm
+    from fpga_gen_models.transform import fold_batchnorm
 
     model = build_model(name, checkpoint=checkpoint, input_size=input_size, seed=seed)
     if fold:

@@ -1,7 +1,7 @@
 """Training HarDNet-MSEG on folders of pictures and masks.
 
 Example, fine-tuning for two hours from a checkpoint:
-    python -m models.train --data kvasir clinicdb --out run --init start.pth --minutes 120
+    python -m fpga_gen_models.train --data kvasir clinicdb --out run --init start.pth --minutes 120
 
 The output folder receives config.json, last.pth (all that a resumed run needs), best.pth and
 ema.pth (weights, half precision), and at the end final.pth and metrics.json.
@@ -22,9 +22,9 @@ from torch import nn
 from tqdm import tqdm
 
 from fpga_gen.disk import replace_file
-from models.augment import augment
-from models.checkpoint import load_checkpoint, save_half
-from models.data import (
+from fpga_gen_models.augment import augment
+from fpga_gen_models.checkpoint import load_checkpoint, save_half
+from fpga_gen_models.data import (
     CachedPairs,
     Pair,
     find_pairs,
@@ -32,11 +32,11 @@ from models.data import (
     split_pairs,
     spread_subset,
 )
-from models.evaluate import evaluate
-from models.hardnet_mseg import HarDNetMSEG
-from models.losses import structure_loss
-from models.metrics import as_record
-from models.runstate import (
+from fpga_gen_models.evaluate import evaluate
+from fpga_gen_models.hardnet_mseg import HarDNetMSEG
+from fpga_gen_models.losses import structure_loss
+from fpga_gen_models.metrics import as_record
+from fpga_gen_models.runstate import (
     AveragedWeights,
     Clock,
     Schedule,
@@ -49,7 +49,7 @@ from models.runstate import (
     write_json,
 )
 
-log = logging.getLogger("models.train")
+log = logging.getLogger("fpga_gen_models.train")
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class Trainer:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line; every field of `TrainConfig` is an option of the same name."""
     parser = argparse.ArgumentParser(
-        prog="python -m models.train",
+        prog="python -m fpga_gen_models.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
