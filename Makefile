@@ -1,4 +1,5 @@
-# Targets: demo, test, test-full, bench, bench-host, clean. All is installed into .venv from PyPI.
+# Targets: demo, test, test-full, test-bare, lint, lock, bench, bench-host, clean. All is installed into .venv,
+# in the versions and with the hashes of locks/.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
 #   make bench BENCH_OPTIONS=--rtl
@@ -6,6 +7,7 @@
 PYTHON     ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p))))
 VENV       ?= .venv
 BIN        := $(VENV)/bin
+INSTALL    := $(BIN)/python -m pip install -q --disable-pip-version-check
 DEMO       ?= build/demo
 BOARD      ?= zcu104
 IMAGE      ?= $(DEMO)/phantom.png
@@ -17,27 +19,46 @@ BUILD_OPTIONS ?=
 BENCH      ?= build/bench
 # --rtl simulates the whole networks as well; --only TEXT runs some works
 BENCH_OPTIONS ?=
+UPGRADE    ?=
+BARE       ?= build/bare
+PYTHON312  ?= $(shell command -v python3.12)
 
-.PHONY: demo test test-full bench bench-host lint clean
+.PHONY: demo test test-full test-bare bench bench-host lint lock clean needs-demo needs-test
 .DELETE_ON_ERROR:
 
-$(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed (PYTHON=path)" >&2; exit 1; }
+# What Debian must have, said in one line before anything starts; of the environment's own Python
+# once there is one.
+needs-demo needs-test: needs-%:
+	@test -n "$(PYTHON)" || { echo "missing: Python 3.11 or 3.12 (PYTHON=path); on Debian and" \
+	  "Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
 	  || { echo "Python 3.11 or 3.12 is needed, $(PYTHON) is another (PYTHON=path)" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "cannot create $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/prerequisites.py $*
 
-$(VENV)/.base: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+$(BIN)/python: | needs-demo
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# The newer pip that all else is installed with, and what builds this package.
+$(VENV)/.build: locks/build.txt | $(BIN)/python
+	$(INSTALL) --require-hashes -r $<
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+$(VENV)/.base: locks/base.txt pyproject.toml $(VENV)/.build
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: locks/test.txt pyproject.toml $(VENV)/.build | needs-test
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.base
 
-$(VENV)/.models: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[models]'
+# The last call finds everything in place but torch, which it installs by its pin and without a
+# hash, and in the build that pip's configuration offers: the CPU build's hash is not that of the
+# build for CUDA on PyPI, which no lock should impose.
+$(VENV)/.models: locks/models.txt pyproject.toml $(VENV)/.build
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-build-isolation -e '.[models]'
 	@touch $@ $(VENV)/.base
 
 $(DEMO)/hardnet-mseg.onnx: $(VENV)/.models
@@ -52,7 +73,7 @@ $(DEMO)/calibration: fpga_gen/phantom.py | $(VENV)/.base
 	$(BIN)/python -m fpga_gen.phantom $@ --count 8
 
 # HarDNet-MSEG at 352x352: build, simulate one picture in the generated RTL, compare bit for bit.
-demo: $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
+demo: needs-demo $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
 	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(DEMO)/$(BOARD) \
 	  --calibration $(DEMO)/calibration $(BUILD_OPTIONS)
 	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --overlay $(DEMO)/overlay.png
@@ -65,15 +86,29 @@ bench-host: $(VENV)/.base $(DEMO)/$(BOARD)/manifest.json
 $(DEMO)/$(BOARD)/manifest.json: | $(DEMO_MODEL) $(VENV)/.base
 	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(@D) $(BUILD_OPTIONS)
 
-lint: $(VENV)/.test
+lint: needs-test $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# As many processes as there are cores.
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n auto -m "not slow"
 
+# And the fast ones with Python 3.12 in an environment of its own, where there is one.
 test-full: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
+	@if [ -n "$(PYTHON312)" ]; then $(MAKE) test PYTHON=$(PYTHON312) VENV=.venv-3.12; \
+	else echo "not tested with Python 3.12: none on PATH (PYTHON312=path)"; fi
+
+# Both of README.md's commands on a bare Debian 12, in a folder: root and debootstrap are needed.
+test-bare:
+	tools/test_bare.sh $(BARE) $(PYTHON312)
+
+# After a change of dependencies in pyproject.toml. Keeps what still fits; UPGRADE=--upgrade takes
+# the newest of all.
+lock: $(VENV)/.build
+	$(INSTALL) --group lock
+	$(BIN)/python tools/lock.py $(UPGRADE)
 
 # NNgen in an environment of its own: its packages are no concern of ours.
 $(BENCH)/nngen/.installed: bench/nngen-requirements.txt | $(BIN)/python
@@ -87,5 +122,5 @@ bench: $(VENV)/.models $(BENCH)/nngen/.installed
 	$(BIN)/python -m bench --nngen $(BENCH)/nngen/bin/python --folder $(BENCH) $(BENCH_OPTIONS)
 
 clean:
-	rm -rf build dist $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist $(VENV) .venv-3.12 .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

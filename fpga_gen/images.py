@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fpga_gen.disk import replace_file
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.picture_file import PictureFileError, read_rgb
 
@@ -178,6 +179,6 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     """Writes a uint8 picture (h, w, 3) or (h, w) as PNG; PictureError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path, format="PNG")
+        replace_file(path, lambda stream: Image.fromarray(picture).save(stream, format="PNG"))
     except OSError as error:
         raise PictureError(f"{path}: cannot be written: {error}") from error

@@ -157,7 +157,7 @@ def memory_blocks(params: EngineParams) -> tuple[int, int]:
     uram = ultra * -(-params.word_bits // URAM_BITS) * -(-params.bank_rows // URAM_ROWS)
     bank = -(-params.word_bits // BANK_BITS) * -(-params.bank_rows // BANK_ROWS) / 2
     ring = _bram(params.stream_bits, params.weight_words)
-    program = _bram(64, params.program_words)
+    program = _bram(params.stream_bits, params.program_words // params.program_parts)
     tables = 4 * _bram(64, 512) + 1  # block, tap and axis tables; layer log
     fifos = 2 * (params.ports + 1)
     blocks = (params.banks - ultra) * bank + ring + program + tables + fifos

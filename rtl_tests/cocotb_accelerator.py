@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from fpga_gen.contract.isa import Op
+from fpga_gen.contract.isa import DECODER_OPS, Op
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.regions import unpack_output
 from fpga_gen.contract.registers import ErrorCode
@@ -136,7 +136,7 @@ async def interrupt_is_optional_and_kept(system):
 async def layer_log(system):
     """Entry k is the cycle in which instruction k was started."""
     await system.good_run()
-    started = [i for i in network(SHORT).schedule.instructions if i.op != Op.FETCH]
+    started = [i for i in network(SHORT).schedule.instructions if i.op not in DECODER_OPS]
     assert await system.read("LAYER_INDEX") == len(started)
     log = []
     for index in range(len(started)):
@@ -223,7 +223,7 @@ async def bad_opcode(system):
     words[at] = int(words[at]) & ~0xF | 9
     await system.load(net, program=words.tobytes())
     await system.start()
-    started = sum(i.op != Op.FETCH for i in instructions[:-2])
+    started = sum(i.op not in DECODER_OPS for i in instructions[:-2])
     await system.expect_error(ErrorCode.BAD_INSTRUCTION, started)
 
 

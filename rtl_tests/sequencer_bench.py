@@ -7,7 +7,15 @@ import random
 from dataclasses import dataclass, field
 
 from fpga_gen.contract.fields import Record
-from fpga_gen.contract.isa import INSTRUCTIONS, LAYOUTS, MAX_SOURCES, Instruction, Op
+from fpga_gen.contract.isa import (
+    DECODER_OPS,
+    INSTRUCTIONS,
+    LAYOUTS,
+    MAX_SOURCES,
+    Instruction,
+    Op,
+    PageInstruction,
+)
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
 from fpga_gen.hardware.control.sequencer import Sequencer
@@ -60,6 +68,31 @@ def walk(rng: random.Random, op: Op, blocks: int, taps: int, wait: int) -> Instr
     )
 
 
+def random_pages(
+    rng: random.Random, program: list[Instruction], capacity: int, per_word: int
+) -> tuple[list[Instruction], int]:
+    """The program with PAGEs of random sizes at random places, and the words of its first fill."""
+    out: list[Instruction] = []
+    at = 0  # words of the instructions so far
+    first = loaded = per_word * rng.randint(
+        -(-(program[0].encoded_words + 1) // per_word), capacity // per_word
+    )
+    for instruction in program:
+        need = at + instruction.encoded_words + 1  # with the PAGE behind it
+        while loaded < need or rng.random() < 0.4:
+            most = (capacity - (loaded - at - 1)) // per_word
+            least = max(1, -(-(need + 1 - loaded) // per_word))
+            if least > most:
+                assert loaded >= need, "an instruction is too long for this memory"
+                break
+            words = rng.randint(least, most)
+            out.append(PageInstruction(words=words, wait=rng.randint(0, 1)))
+            at, loaded, need = at + 1, loaded + words * per_word, need + 1
+        out.append(instruction)
+        at += instruction.encoded_words
+    return out, first
+
+
 def as_word(i: Instruction) -> int:
     """Header words as one number."""
     words = i.encode()[: LAYOUTS[i.op].words]
@@ -75,6 +108,7 @@ class Bench:
     seed: int
     patience: float = 0.5  # probability of a ready or a finished unit in a cycle
     words: list[int] = field(default_factory=list)
+    first: int = 0  # words of the first fill; 0: all
     commands: list[tuple] = field(default_factory=list)
     fetches: list[tuple] = field(default_factory=list)
     started: list[Instruction] = field(default_factory=list)
@@ -93,25 +127,28 @@ class Bench:
         if not self.words:
             self.words = [word for i in self.program for word in i.encode()]
         per_word = self.params.stream_bits // 64
+        pages = sum(i.words for i in self.program if i.op == Op.PAGE) * per_word
+        self.words += [0] * (self.first + pages - len(self.words) if self.first else 0)
         self.words += [0] * (-len(self.words) % per_word)
-        self.expected = [i for i in self.program if i.op not in (Op.FETCH, Op.END)]
+        self.first = self.first or len(self.words)
+        self.expected = [i for i in self.program if i.op not in (*DECODER_OPS, Op.END)]
         self.tables: dict[str, dict[tuple, int]] = {"source": {}, "y": {}, "x": {}}
 
     async def stream(self, ctx) -> None:
         """Program words, with gaps."""
         dut = self.dut
         per_word = self.params.stream_bits // 64
-        ctx.set(dut.program_words, len(self.words) // per_word)
+        ctx.set(dut.program_words, self.first // per_word)
         for k in range(0, len(self.words), per_word):
             value = sum(w << 64 * j for j, w in enumerate(self.words[k : k + per_word]))
             while self.rng.random() > self.patience:
                 await ctx.tick()
-            ctx.set(dut.boot_data, value)
-            ctx.set(dut.boot_valid, 1)
+            ctx.set(dut.fill_data, value)
+            ctx.set(dut.fill_valid, 1)
             taken = 0
             while not taken:
-                *_, taken = await ctx.tick().sample(dut.boot_ready)
-            ctx.set(dut.boot_valid, 0)
+                *_, taken = await ctx.tick().sample(dut.filling)
+            ctx.set(dut.fill_valid, 0)
 
     async def units(self, ctx) -> None:
         """Start pulses make units busy for a while; the rules of a start are checked."""

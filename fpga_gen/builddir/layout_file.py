@@ -47,7 +47,7 @@ def host_layout(schedule: Schedule, qgraph: QuantGraph, preprocess: Preprocess) 
         "host_input": asdict(qgraph.host_input),
         "host_ops": [asdict(op) for op in qgraph.host_ops],
         "preprocess": preprocess.to_dict(),
-        # (operation, layer) in the order of the hardware's log, which leaves FETCH out.
+        # (operation, layer) in the order of the hardware's log, which leaves FETCH and PAGE out.
         "instructions": [
             [i.op.name.lower(), i.layer] for i in schedule.instructions if not i.DECODED
         ],

@@ -3,7 +3,7 @@
 New files are written into the folder STAGING of the directory, the new manifest last. Its rename
 to its final name there is the moment at which the update counts: before it the next command throws
 the folder away, from then on it moves the files to their places, the manifest last, and the folder
-goes. Files that no manifest lists are never touched. Decision 0016.
+goes. Files that no manifest lists are never touched. Decision 0020.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="mixed",
             show_default=True,
             help="mixed: int8 and SP2 filters; fixed8: int8 alone; sp2: SP2 alone; msq4: int4 and "
-            "4-bit SP2 (made for weights of `python -m models.qat`).",
+            "4-bit SP2 (made for weights of `python -m fpga_gen_models.qat`).",
         ),
     )
     for option in reversed(options):

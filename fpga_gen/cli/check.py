@@ -9,6 +9,7 @@ import click
 
 from fpga_gen.cli.build import INPUT_SHAPE, array_options, make_config
 from fpga_gen.cli.common import Settings, common_options
+from fpga_gen.cli.terminal import line
 
 
 @click.command()
@@ -53,7 +54,8 @@ def check(context: click.Context, board: str | None, **options: Any) -> int:
         )
         return 0
     count = f"{len(found.problems)} problem{'s' * (len(found.problems) > 1)}"
-    click.echo(f"fpga-gen: {config.model}: cannot be compiled for {found.board}, {count}", err=True)
+    text = line(f"fpga-gen: {config.model}: cannot be compiled for {found.board}, {count}")
+    click.echo(text, err=True)
     for problem in found.problems:
-        click.echo(f"  {problem}", err=True)
+        click.echo(f"  {line(problem)}", err=True)
     return 1

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fpga_gen.cli.terminal import line, plain
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -38,7 +40,7 @@ class Settings:
     def say(self, text: str) -> None:
         """A line for people on standard output; silent under -q and --json."""
         if not (self.quiet or self.json):
-            self.out.print(text, markup=False, soft_wrap=True)
+            self.out.print(plain(text), markup=False, soft_wrap=True)
 
     def show(self, table: Table) -> None:
         if not (self.quiet or self.json):
@@ -107,7 +109,7 @@ class ConsoleProgress:
                 SpinnerColumn(),
                 TextColumn("{task.description:<28}"),
                 BarColumn(),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn("{task.fields[detail]}", markup=False),
                 TimeElapsedColumn(),
                 console=settings.err,
             )
@@ -136,7 +138,7 @@ class ConsoleProgress:
         """What the step is doing; done: 0..1 if known."""
         if self.bars:
             total = None if done is None else 1.0
-            self.bars.update(self.task, total=total, completed=done or 0, detail=text[:48])
+            self.bars.update(self.task, total=total, completed=done or 0, detail=line(text)[:48])
 
     def finish(self, name: str, seconds: float) -> None:
         """A step is complete."""

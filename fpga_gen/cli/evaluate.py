@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 
 from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+from fpga_gen.cli.terminal import cell
 from fpga_gen.report.accuracy import (
     SCORE_HEAD,
     TENSOR_HEAD,
@@ -23,7 +24,7 @@ def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], left:
     for number, name in enumerate(head):
         table.add_column(name, justify="left" if number < left else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table
 
 

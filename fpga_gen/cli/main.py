@@ -20,6 +20,7 @@ from fpga_gen.cli.models import models
 from fpga_gen.cli.reference import reference
 from fpga_gen.cli.simulate import simulate
 from fpga_gen.cli.synth import synth
+from fpga_gen.cli.terminal import plain
 from fpga_gen.errors import FpgaGenError
 
 OK, INPUT_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -47,8 +48,8 @@ def run(arguments: Sequence[str]) -> int:
         code = cli.main(list(arguments), prog_name="fpga-gen", standalone_mode=False, obj=settings)
     except FpgaGenError as error:
         if settings.verbose:
-            traceback.print_exc()
-        click.echo(f"fpga-gen: {error}", err=True)
+            click.echo(plain(traceback.format_exc()), err=True, nl=False)
+        click.echo(plain(f"fpga-gen: {error}"), err=True)
         return INPUT_ERROR
     except click.ClickException as error:
         error.show()

@@ -22,7 +22,7 @@ def models() -> None:
 @click.pass_obj
 def list_models(settings: Settings) -> None:
     """List the reference networks."""
-    from models import MODELS
+    from fpga_gen_models import MODELS
 
     settings.result(
         [
@@ -75,9 +75,9 @@ def export_model(
     seed: int,
     half: bool = False,
 ) -> Path:
-    """Calls models.export; every fault of the input becomes an FpgaGenError."""
-    from models import MODELS
-    from models.export import export_onnx  # imports torch only when it is called
+    """Calls fpga_gen_models.export; every fault of the input becomes an FpgaGenError."""
+    from fpga_gen_models import MODELS
+    from fpga_gen_models.export import export_onnx  # imports torch only when it is called
 
     if name not in MODELS:
         raise FpgaGenError(f"unknown model {name!r}; known models: {', '.join(MODELS)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from fpga_gen.boards import Board
+from fpga_gen.cli.terminal import cell
 from fpga_gen.report import Report
 from fpga_gen.report.markdown import layer_rows, performance_rows
 from fpga_gen.sizing.search import Candidate
@@ -12,11 +13,11 @@ from fpga_gen.sizing.search import Candidate
 
 def frame_table(report: Report) -> Table:
     """The figures of one frame."""
-    table = Table(title=f"{report.model.name} on {report.board.name}, one frame")
+    table = Table(title=cell(f"{report.model.name} on {report.board.name}, one frame"))
     for head in ("figure", "estimated", "simulated"):
         table.add_column(head, justify="left" if head == "figure" else "right")
     for row in performance_rows(report):
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table
 
 
@@ -27,7 +28,7 @@ def layer_table(report: Report) -> Table:
         left = head in ("layer", "op", "mapping")
         table.add_column(head, justify="left" if left else "right")
     for row in layer_rows(report):
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table
 
 

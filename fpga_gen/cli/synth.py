@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+from fpga_gen.cli.terminal import cell
 
 if TYPE_CHECKING:
     from fpga_gen.synth.flow import SynthFlow
@@ -64,7 +65,7 @@ def resource_table(flow: SynthFlow) -> Table:
     """Primitives beside those of the board."""
     from fpga_gen.report.markdown import resource_rows
 
-    table = Table(title=f"{flow.directory}: resources (synthesised)")
+    table = Table(title=cell(f"{flow.directory}: resources (synthesised)"))
     for head in ("primitive", "used", "available", "share"):
         table.add_column(head, justify="left" if head == "primitive" else "right")
     for row in resource_rows(flow.report):

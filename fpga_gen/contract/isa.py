@@ -13,9 +13,10 @@ beside the instructions that follow: it begins when every earlier result is in m
 `wait` says. END waits for it, no other instruction does: nothing may write its words before the
 next STORE or END.
 
-FETCH is executed when it is decoded, ahead of the instructions before it. The stream is the
-concatenation of the fetched regions; its order is the program order of its consumers. CONV and
-VECTOR take whole 32-bit granules from it, LOAD whole stream words, from the next one on.
+FETCH and PAGE are executed when they are decoded, ahead of the instructions before them; their
+`wait` means nothing. The stream is the region PROGRAM, then the concatenation of the fetched
+regions; its order is the program order of its consumers. CONV and VECTOR take whole 32-bit granules
+from it, LOAD and PAGE whole stream words, from the next one on.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Op(IntEnum):
     POOL = 4
     VECTOR = 5
     STORE = 6
+    PAGE = 7
 
 
 class Region(IntEnum):
@@ -276,6 +278,18 @@ class StoreInstruction(Instruction):
     offset: int = bits(32, "of the first one in the region, in beats")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PageInstruction(Instruction):
+    """Words of the stream are the next words of the program. The program memory is a ring of which
+    the region PROGRAM is the first fill; a page overwrites words that were decoded before it, so
+    the words from behind the PAGE to the end of its page must fit the memory."""
+
+    DECODED = True
+
+    op: Op = constant(OP_BITS, "opcode", Op.PAGE)
+    words: int = bits(24, "stream words, at least 1")
+
+
 INSTRUCTIONS: dict[Op, type[Instruction]] = {
     Op.END: EndInstruction,
     Op.FETCH: FetchInstruction,
@@ -284,7 +298,9 @@ INSTRUCTIONS: dict[Op, type[Instruction]] = {
     Op.POOL: PoolInstruction,
     Op.VECTOR: VectorInstruction,
     Op.STORE: StoreInstruction,
+    Op.PAGE: PageInstruction,
 }
+DECODER_OPS = tuple(op for op, kind in INSTRUCTIONS.items() if kind.DECODED)
 LAYOUTS: dict[Op, Layout] = {op: kind.layout() for op, kind in INSTRUCTIONS.items()}
 BLOCK, TAP, SOURCE, ENTRY = (
     record.layout() for record in (BlockRecord, TapRecord, SourceRecord, AxisEntry)
@@ -318,10 +334,14 @@ def limit(name: str) -> int:
 
 MAX_BLOCKS = limit("n_blocks")
 MAX_TAPS = limit("n_taps")
+MAX_AXIS_TAPS = limit("y_taps")
 
 
 def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
-    """Instructions up to and including END; ValueError on an unknown opcode or truncation."""
+    """Instructions up to and including END; ValueError on an unknown opcode or truncation.
+
+    The sequence may grow meanwhile: who executes a PAGE appends its words.
+    """
     at = 0
     while True:
         if at >= len(words):

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from fpga_gen.contract.address import ROW_BITS
+from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_SKIP
 from fpga_gen.contract.numerics import DSP, SP2, SP2_CODES, Sp2Code
 from fpga_gen.contract.parameter_record import PARAM_BITS
@@ -46,9 +47,10 @@ class EngineParams:
     which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
     partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
     weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
-    program memory; family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7";
-    bram_banks: feature-map banks made of block RAM although the family has UltraRAM; double_clock:
-    the slices of the DSP columns run at twice the engine's clock, four columns in those of two.
+    program memory, a power of two (a longer program comes in pages); family: device family, "xcup"
+    (UltraScale+: DSP48E2, UltraRAM) or "xc7"; bram_banks: feature-map banks made of block RAM
+    although the family has UltraRAM; double_clock: the slices of the DSP columns run at twice the
+    engine's clock, four columns in those of two.
     """
 
     pixels: int = 8
@@ -113,6 +115,10 @@ class EngineParams:
             f"bank_rows must be at most {1 << (ROW_BITS - 1)}: rows of an address are signed",
         )
         need(self.ports in (1, 2, 4), "ports must be 1, 2 or 4")
+        need(
+            self.program_words & (self.program_words - 1) == 0 and self.program_words >= 64,
+            "program_words must be a power of two, at least 64",
+        )
         need(self.stream_bits % self.word_bits == 0, "a stream word must hold whole memory words")
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
         need(0 <= self.bram_banks <= self.banks, "bram_banks must be at most the number of banks")
@@ -229,6 +235,11 @@ class EngineParams:
     @property
     def stream_granules(self) -> int:
         return self.stream_bits // GRANULE
+
+    @property
+    def program_parts(self) -> int:
+        """Program words in one stream word."""
+        return self.stream_bits // WORD_BITS
 
     # --- feature-map memory ----------------------------------------------------------------
     @property

@@ -15,7 +15,7 @@ from fpga_gen.images import Preprocess, uncover_letterbox
 from fpga_gen.quant.interpreter import dequantise
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.accuracy import KIND_OF_SOURCE, MaskScores, TensorSqnr
-from models.metrics import MaskMetrics, mask_metrics, mean_metrics
+from fpga_gen_models.metrics import MaskMetrics, mask_metrics, mean_metrics
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,6 @@ the digest of what goes into Vivado, so a new model on the same engine costs no 
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +16,7 @@ from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
+from fpga_gen.disk import make_folders, replace_file
 from fpga_gen.errors import BuildDirError, ToolError
 from fpga_gen.generated import check_project, unpacked
 from fpga_gen.identity import open_build
@@ -182,13 +180,10 @@ def _check_timing(
 
 
 def _keep(out: Path, kept: Path) -> None:
-    """Copies the results into the cache, whole or not at all."""
+    """Copies the results into the cache, where they count when all of them are there."""
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".", dir=kept.parent))
+        make_folders(kept)
         for name in RESULTS:
-            shutil.copyfile(out / name, fresh / name)
-        shutil.rmtree(kept, ignore_errors=True)
-        os.replace(fresh, kept)
+            replace_file(kept / name, (out / name).read_bytes())
     except OSError as error:
         raise ToolError(TOOL, f"{kept}: cannot be written ({error.strerror})") from error

@@ -15,9 +15,9 @@ from fpga_gen.simulate.runner import SimulationResult
 class TraceRecorder:
     """Layer hook of the simulated device.
 
-    debug_layer counts dispatched instructions; a FETCH is none, it only queues a transfer. When
-    one is dispatched that waits, every earlier result is in memory: the maps made since the last
-    such moment are copied. None of them can have been overwritten, because a map's reader waits
+    debug_layer counts dispatched instructions; FETCH and PAGE only order transfers. When one is
+    dispatched that waits, every earlier result is in memory: the maps made since the last such
+    moment are copied. None of them can have been overwritten, because a map's reader waits
     before it reads.
     """
 

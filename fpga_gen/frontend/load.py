@@ -159,8 +159,11 @@ def _check(path: Path, model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise UnsupportedModel(f"{path}: not a valid ONNX model: {line}; export again") from None
+        # Python before 3.11.4 drops a message that is not UTF-8, as one with a damaged name is.
+        lines = str(error).strip().splitlines() or ["a name in it is damaged"]
+        raise UnsupportedModel(
+            f"{path}: not a valid ONNX model: {lines[0]}; export again"
+        ) from None
 
 
 def _input(

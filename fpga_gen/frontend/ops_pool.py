@@ -11,7 +11,7 @@ from fpga_gen.frontend.window import Window, add_pads, window_of
 from fpga_gen.graph.axis import average_axis, identity_axis, mean_axes
 from fpga_gen.graph.ir import Conv, ConvTerm, MaxPool, Resample
 
-SMALLER = "use a pooling window or a map size with exact 8-bit averages (at most 255 values)"
+SMALLER = "use a pooling window or map size with exact 8-bit averages (127 values along an axis)"
 
 
 def max_pool(call: Call) -> list[Value]:

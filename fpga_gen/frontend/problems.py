@@ -18,7 +18,7 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.op} '{self.node}': {self.reason}; {self.remedy}"
+        return f"{self.op} {self.node!r}: {self.reason}; {self.remedy}"
 
 
 class Refused(Exception):

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from fpga_gen.contract.isa import MAX_AXIS_TAPS
 from fpga_gen.graph.ir import AxisTable
 
 MAX_DENOMINATOR = 255
@@ -205,12 +206,12 @@ def average_axis(
 def mean_axes(size: int) -> list[AxisTable]:
     """Tables that reduce an axis to its mean, in order; two steps where one is not exact.
 
-    ValueError if the length has no factors that give exact weights.
+    ValueError if the length has no factors that an instruction takes with exact weights.
     """
-    if size <= MAX_DENOMINATOR:
+    if size <= MAX_AXIS_TAPS:
         return [average_axis(size, 1, size, 1, 0)]
     for step in range(math.isqrt(size), 1, -1):
-        if size % step == 0 and size // step <= MAX_DENOMINATOR:
+        if size % step == 0 and size // step <= MAX_AXIS_TAPS:
             first = average_axis(size, size // step, step, step, 0)
             return [first, average_axis(size // step, 1, size // step, 1, 0)]
-    raise ValueError(f"the mean of {size} values has no exact 8-bit weights")
+    raise ValueError(f"the mean of {size} values has no steps of at most {MAX_AXIS_TAPS} values")

@@ -148,12 +148,11 @@ class Engine(wiring.Component):
             loader.command.valid.eq(sequencer.command_valid),
             sequencer.command_ready.eq(loader.command.ready),
             loader.command.payload.eq(sequencer.command),
-            sequencer.boot_valid.eq(loader.out.valid & sequencer.boot),
-            sequencer.boot_data.eq(loader.out.payload),
-            # While the program comes, the exit path takes no words.
-            unpack.words.valid.eq(loader.out.valid),
+            sequencer.fill_valid.eq(loader.out.valid),
+            sequencer.fill_data.eq(loader.out.payload),
+            unpack.words.valid.eq(loader.out.valid & ~sequencer.filling),
             unpack.words.payload.eq(loader.out.payload),
-            loader.out.ready.eq(Mux(sequencer.boot, sequencer.boot_ready, unpack.words.ready)),
+            loader.out.ready.eq(sequencer.filling | unpack.words.ready),
             self.array.stage.eq(loader.stage),
             # The loader's next slot needs two cycles to `stage`: it may hear of the switch early.
             loader.switch.eq(self.feed.array.switch),

@@ -1,8 +1,8 @@
 """Float weights that already lie on the grid of a column kind, found by looking at them.
 
-A network that was trained with quantised weights, such as one of models.qat, keeps its levels if
-they are recognised: rounding to nearest, with a searched scale or with compensation, would move
-them.
+A network that was trained with quantised weights, such as one of fpga_gen_models.qat, keeps its
+levels if they are recognised: rounding to nearest, with a searched scale or with compensation,
+would move them.
 """
 
 from __future__ import annotations

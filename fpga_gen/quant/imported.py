@@ -4,7 +4,7 @@ A map keeps its imported scale if it has 8 bits and its zero point is the middle
 of its integer range ('i8' and 'u8'), or if it has 16 bits, signed and symmetric. A filter keeps its
 int8 weights if its column can hold them and all its inputs have one scale. Float weights of such a
 model are kept where they lie on the grid of a column once the scales of the inputs are folded in
-(models.qat writes them so). Whatever is not kept becomes a `Deviation`.
+(fpga_gen_models.qat writes them so). Whatever is not kept becomes a `Deviation`.
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ def _finished(acc: np.ndarray, node: Computed, out: QTensor) -> np.ndarray:
         block = acc[part].astype(np.int64)
         total = block + offset
         for extreme in (block.min(), block.max(), total.min(), total.max()):
-            assert -ACC_LIMIT <= extreme < ACC_LIMIT, f"{node.name}: accumulator exceeds 32 bits"
+            if not -ACC_LIMIT <= extreme < ACC_LIMIT:
+                raise QuantError(f"layer '{node.name}': accumulator exceeds 32 bits")
         mult = node.mult[part, None, None] if per_channel else node.mult
         shift = node.shift[part, None, None] if per_channel else node.shift
         result[part] = finish(block, node.epilogue, offset, mult, shift)

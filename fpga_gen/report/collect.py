@@ -36,7 +36,7 @@ def array_facts(params: EngineParams) -> ArrayFacts:
 
 
 def timeline_facts(schedule: Schedule) -> Timeline:
-    """Every instruction but FETCH, which only queues a transfer; every map in bytes."""
+    """Every instruction but FETCH and PAGE, which only order transfers; every map in bytes."""
     pairs = zip(schedule.instructions, schedule.timeline.spans, strict=True)
     word = schedule.memory.word_bytes
     return Timeline(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fpga_gen.contract.address import pack_address
-from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import (
     EndInstruction,
     FetchInstruction,
     Instruction,
     LoadInstruction,
+    PageInstruction,
     Region,
 )
 from fpga_gen.contract.params import EngineParams
@@ -34,6 +34,7 @@ from fpga_gen.schedule.place.allocate import Allocation, allocate, allocate_quic
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.lifetimes import map_lives
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
+from fpga_gen.schedule.place.pages import cut_program, fill_pages, moved, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
 from fpga_gen.schedule.program import MemoryFacts, Schedule, TracePoint
 
@@ -51,7 +52,7 @@ def compile_schedule(
     """Compile a quantised network for an engine.
 
     pack: let maps that are read together share planes, where that saves cycles and fits (see
-    packing); mix: let a layer mix array modes, where the longer program fits (see conv_plan).
+    packing); mix: let a layer mix array modes (see conv_plan).
     Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine.
     """
     if qgraph.sp2 != params.sp2:
@@ -67,15 +68,15 @@ def compile_schedule(
     if pack:
         found = fit_runs(plan, qgraph, params, host_input, find_runs(qgraph, params, plan, timing))
         if found is not None:
-            packed = _generate(job, *found)
+            packed = _schedule(job, *found)
     wanted = demands(plan, qgraph, host_input)
     if packed is None:
         names = [step.node.name for step in plan.steps] + ["store"]
-        return _generate(job, plan, allocate(wanted, params.words, params.in_channels, names))
+        return _schedule(job, plan, allocate(wanted, params.words, params.in_channels, names))
     allocation = allocate_quickly(wanted, params.words)
     if allocation is None:
         return packed
-    apart = _generate(job, plan, allocation)
+    apart = _schedule(job, plan, allocation)
     return apart if apart.estimate.cycles < packed.estimate.cycles else packed
 
 
@@ -91,16 +92,6 @@ class _Job:
     mix: bool
 
 
-def _generate(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
-    """The schedule of a plan; layers mix modes unless the program gets too long for that."""
-    if job.mix:
-        try:
-            return _schedule(job, plan, allocation, job.mix)
-        except ProgramTooLong:
-            pass
-    return _schedule(job, plan, allocation, False)
-
-
 def layer_errors(
     qgraph: QuantGraph, params: EngineParams, timing: Timing = DEFAULT_TIMING
 ) -> dict[str, ScheduleError]:
@@ -114,8 +105,8 @@ def layer_errors(
     for index, node in enumerate(qgraph.nodes):
         step = Step(index, node, (0, qgraph.tensors[node.output].height), {})
         try:
-            for lowered in _lower(step, job, places, False, 1):
-                _encoded(lowered.instruction)
+            for lowered in _lower(step.node, _context(job, step, places, 1)):
+                encode_program([lowered.instruction])
         except ScheduleError as error:
             errors[node.name] = error
         except ValueError:  # an address beyond the memory, which is too small for this map
@@ -126,18 +117,17 @@ def layer_errors(
 @dataclass(frozen=True, eq=False)
 class _Program:
     """Instructions with their waits, what they take from the stream, and their cycles. trace:
-    index of the instruction after which a map is there, and its placement."""
+    index of the instruction after which a map is there, and its placement; region: PROGRAM."""
 
     lowered: list[Lowered]
     trace: list[tuple[int, Placement]]
-    encoded: bytes
+    region: bytes
     weights: np.ndarray
     timeline: Timeline
 
 
-def _programs(job: _Job, plan: Plan, places: dict[str, Placement], mix: bool) -> Iterator[_Program]:
-    """Programs that differ in how the last layer is cut for its STOREs; ProgramTooLong if the
-    first of them is."""
+def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_Program]:
+    """Programs that differ in how the last layer is cut for its STOREs."""
     layout = _output_layout(job.qgraph, job.layouts)
     offsets = {m.tensor: at for m, at in zip(layout.maps, layout.offsets, strict=True)}
     ends = {step.node.output: at for at, step in enumerate(plan.steps)}
@@ -148,29 +138,24 @@ def _programs(job: _Job, plan: Plan, places: dict[str, Placement], mix: bool) ->
         body = with_stores(body, places[source], offsets[source], job.params)
     for at, step in enumerate(plan.steps[:-1]):
         offset = offsets.get(step.node.output) if ends[step.node.output] == at else None
-        added, point = _step(job, step, places, mix, 1, offset)
+        added, point = _step(job, step, places, 1, offset)
         trace.append((len(body) + point[0], point[1]))
         body += added
     step = plan.steps[-1]
     offset = offsets.get(step.node.output)
     lengths: set[int] = set()
     for pieces in range(1, 2 if offset is None else MOST_PIECES + 1):
-        added, point = _step(job, step, places, mix, pieces, offset)
+        added, point = _step(job, step, places, pieces, offset)
         if len(added) not in lengths:
             lengths.add(len(added))
             points = [*trace, (len(body) + point[0], point[1])]
-            try:
-                yield _finish(job, [*body, *added], points)
-            except ProgramTooLong:
-                if pieces == 1:
-                    raise
+            yield _finish(job, [*body, *added], points)
 
 
 def _step(
     job: _Job,
     step: Step,
     places: dict[str, Placement],
-    mix: bool,
     pieces: int,
     offset: int | None,
 ) -> tuple[list[Lowered], tuple[int, Placement]]:
@@ -178,10 +163,7 @@ def _step(
     network, and where among them the result is there."""
     local = {tensor: places[name] for tensor, name in step.buffers.items()}
     place = local[step.node.output]
-    lowered = _lower(
-        step.node,
-        Context(job.qgraph.tensors, local, job.params, job.timing, step.rows, mix, pieces),
-    )
+    lowered = _lower(step.node, _context(job, step, local, pieces))
     after = len(lowered) - 1
     if offset is not None:
         lowered = with_stores(lowered, place, offset, job.params)
@@ -190,26 +172,33 @@ def _step(
 
 
 def _finish(job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]]) -> _Program:
-    """The whole program: FETCHes before it, END behind it."""
-    lowered = [*body, Lowered(EndInstruction(), NO_STREAM, (), ())]
-    weights = _stream_words(lowered, job.params)
-    fetches = _fetches(job.host_input, len(weights), job.params)
-    lowered = fetches + with_waits(lowered)
-    instructions = tuple(item.instruction for item in lowered)
+    """The whole program: FETCHes before it, END behind it, PAGEs where it is too long."""
+    params = job.params
+    body = with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())])
+    whole = _fetches(job.host_input, 0) + body
+    if any(len(i.stream) for i in body) or _words(whole) > params.program_words:
+        whole = _fetches(job.host_input, 1) + body  # its length follows
+    start = len(whole) - len(body)
+    # The words of a page come behind those of the input, which is the first to be loaded.
+    pages = cut_program([item.instruction for item in whole], params, start + 1)
+    whole = with_pages(whole, pages, params)
+    whole[:start] = _fetches(job.host_input, len(_stream_words(whole, params)))
+    instructions = tuple(item.instruction for item in whole)
+    first, whole = fill_pages(whole, encode_program(instructions), params)
     return _Program(
-        lowered,
-        [(at + len(fetches), place) for at, place in trace],
-        encode_program(instructions, job.params),
-        weights,
-        run_model(instructions, job.params, job.timing),
+        whole,
+        [(moved(at + start, pages), place) for at, place in trace],
+        program_region(first, params),
+        _stream_words(whole, params),
+        run_model(instructions, params, job.timing),
     )
 
 
-def _schedule(job: _Job, plan: Plan, allocation: Allocation, mix: bool) -> Schedule:
+def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
     qgraph, params, timing, host_input = job.qgraph, job.params, job.timing, job.host_input
     memory, places = _place(qgraph, params, plan, host_input, allocation)
-    best = min(_programs(job, plan, places, mix), key=lambda x: x.timeline.cycles)
-    program, timeline, lowered = best.encoded, best.timeline, best.lowered
+    best = min(_programs(job, plan, places), key=lambda x: x.timeline.cycles)
+    program, timeline, lowered = best.region, best.timeline, best.lowered
     instructions = tuple(item.instruction for item in lowered)
     trace_points = tuple(TracePoint(at, place) for at, place in best.trace)
     host_output = _output_layout(qgraph, job.layouts)
@@ -289,6 +278,10 @@ def _written(place: Placement, rows: tuple[int, int], params: EngineParams) -> P
     return Placement(part, place.address(0, rows[0]), rows[0])
 
 
+def _context(job: _Job, step: Step, places: dict[str, Placement], pieces: int) -> Context:
+    return Context(job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, pieces)
+
+
 def _lower(node: QNode, context: Context) -> list[Lowered]:
     match node:
         case QConv():
@@ -323,14 +316,26 @@ def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputL
     return OutputLayout(tuple(maps), tuple(offsets), at)
 
 
+def _words(lowered: list[Lowered]) -> int:
+    """Length of a program."""
+    return sum(item.instruction.encoded_words for item in lowered)
+
+
 def _stream_words(lowered: list[Lowered], params: EngineParams) -> np.ndarray:
     """Weight region as stream words, uint8 (N, bytes of a stream word)."""
-    granules = np.concatenate([item.stream for item in lowered])
-    granules = np.pad(granules, (0, -len(granules) % params.stream_granules))
+    parts, length = [NO_STREAM], 0
+    for item in lowered:
+        if isinstance(item.instruction, PageInstruction):  # takes whole words
+            parts.append(np.zeros(-length % params.stream_granules, np.uint32))
+            length += len(parts[-1])
+        parts.append(item.stream)
+        length += len(item.stream)
+    parts.append(np.zeros(-length % params.stream_granules, np.uint32))
+    granules = np.concatenate(parts)
     return granules.astype("<u4").view(np.uint8).reshape(-1, params.ports * BEAT_BYTES)
 
 
-def _fetches(host_input: InputLayout, weight_words: int, params: EngineParams) -> list[Lowered]:
+def _fetches(host_input: InputLayout, weight_words: int) -> list[Lowered]:
     """Queue the input, then all weights: the order in which they are consumed."""
     regions = [(Region.INPUT, host_input.stream_words), (Region.WEIGHTS, weight_words)]
     return [
@@ -340,27 +345,21 @@ def _fetches(host_input: InputLayout, weight_words: int, params: EngineParams) -
     ]
 
 
-def _encoded(instruction: Instruction) -> list[int]:
-    try:
-        return instruction.encode()
-    except ValueError as error:
-        raise ScheduleError(
-            f"layer '{instruction.layer}' does not fit the instruction set: {error}"
-        ) from error
+def encode_program(instructions: Sequence[Instruction]) -> list[int]:
+    """The 64-bit words of a program."""
+    words: list[int] = []
+    for instruction in instructions:
+        try:
+            words += instruction.encode()
+        except ValueError as error:
+            raise ScheduleError(
+                f"layer '{instruction.layer}' does not fit the instruction set: {error}"
+            ) from error
+    return words
 
 
-class ProgramTooLong(ScheduleError):
-    """The program memory does not hold the program."""
-
-
-def encode_program(instructions: tuple[Instruction, ...], params: EngineParams) -> bytes:
-    """Program region: 64-bit words, padded to whole stream words and striped."""
-    words = [word for instruction in instructions for word in _encoded(instruction)]
-    words += [0] * (-len(words) % (params.stream_bits // WORD_BITS))
-    if len(words) > params.program_words:
-        raise ProgramTooLong(
-            f"the program has {len(words)} words, the program memory holds "
-            f"{params.program_words}: use a larger program_words"
-        )
+def program_region(words: list[int], params: EngineParams) -> bytes:
+    """64-bit words as a region: padded to whole stream words and striped."""
+    words = words + [0] * (-len(words) % params.program_parts)
     raw = np.array(words, "<u8").view(np.uint8)
     return stripe(raw.reshape(-1, params.ports * BEAT_BYTES), params.ports)

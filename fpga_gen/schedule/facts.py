@@ -8,6 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from fpga_gen.contract.isa import (
+    DECODER_OPS,
     ConvInstruction,
     Instruction,
     Op,
@@ -84,7 +85,7 @@ def layer_facts(
     facts = []
     for key in mappings:
         name, op = key
-        if op in (Op.FETCH, Op.END):
+        if op in (*DECODER_OPS, Op.END):
             continue
         node = nodes.get(name) if op in (Op.CONV, Op.POOL, Op.VECTOR) else None
         macs = node_macs(node, qgraph) if node else 0

@@ -77,9 +77,10 @@ class Schedule:
     """Everything the engine and the host need for one network.
 
     program, weights: DRAM regions of whole stream words, striped over the read ports (see
-    layout.stripe); program: 64-bit little-endian words. trace: in program order. timeline: one
-    span for each instruction; lives: of the maps on chip; read_rate: bytes per cycle that the
-    cycle model lets the stream read.
+    layout.stripe); program: 64-bit little-endian words, as many as the program memory holds; the
+    pages with the others lie among the weights, in the order of use (see pages). trace: in program
+    order. timeline: one span for each instruction; lives: of the maps on chip; read_rate: bytes per
+    cycle that the cycle model lets the stream read.
     """
 
     name: str

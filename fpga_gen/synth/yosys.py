@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fpga_gen.disk import replace_file
 from fpga_gen.errors import ToolError
 from fpga_gen.simulate.build import cache_directory
 from fpga_gen.synth.modules import Hierarchy
@@ -153,9 +154,7 @@ def _slim(module: dict) -> dict:
 
 def _store(path: Path, data: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
-        stream.write(gzip.compress(json.dumps(data).encode(), 6, mtime=0))
-    os.replace(stream.name, path)
+    replace_file(path, gzip.compress(json.dumps(data).encode(), 6, mtime=0))
 
 
 def _identifier(name: str) -> str:

@@ -1,8 +1,7 @@
-"""Virtual boards of a tiny network for the small engine. All of it needs pynq (extra `board`)."""
+"""Virtual boards of a tiny network for the small engine."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,19 +17,6 @@ if TYPE_CHECKING:
     from tests.board.running import Running
 
 MEMORY_MB = 8
-
-
-class ModuleWithoutPynq(pytest.Module):
-    """Is not even imported."""
-
-    def collect(self) -> list:
-        pytest.skip("needs pynq 4 (extra 'board')", allow_module_level=True)
-
-
-def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector):
-    if importlib.util.find_spec("pynq") is None:
-        return ModuleWithoutPynq.from_parent(parent, path=module_path)
-    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

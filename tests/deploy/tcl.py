@@ -1,39 +1,16 @@
-"""A Tcl interpreter for tests: tkinter's, or tclsh."""
+"""Runs build.tcl in tclsh against a recorder of Vivado's commands."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 RECORDER = Path(__file__).with_name("recorder.tcl")
 SECONDS = 60
-# The interpreter of tkinter.Tcl() has no `exit`.
-_IN_PYTHON = """
-import os, sys, tkinter
-tcl = tkinter.Tcl()
-def leave(status="0"):
-    tcl.eval("flush stdout")
-    os._exit(int(status))
-tcl.createcommand("exit", leave)
-tcl.eval("source {" + sys.argv[1] + "}")
-"""
-
-
-def interpreter() -> list[str] | None:
-    """Command line that runs a script, or None where there is no Tcl."""
-    if importlib.util.find_spec("_tkinter"):
-        return [sys.executable, "-c", _IN_PYTHON]
-    found = shutil.which("tclsh") or shutil.which("tclsh8.6")
-    return [found] if found else None
-
-
-MISSING = "no Tcl interpreter: apt-get install tcl"
+INTERPRETER = "tclsh"  # its absence ends a test run at its beginning: tools/prerequisites.py
 
 
 @dataclass(frozen=True)
@@ -51,8 +28,6 @@ class Recording:
 
 def record(folder: Path, script: Path, ports: list[str], fail: str = "") -> Recording:
     """Runs the project's build.tcl against the recorder. ports: pins of the Verilog."""
-    command = interpreter()
-    assert command is not None
     log = folder / "calls.json"
     environment = {
         **os.environ,
@@ -63,7 +38,7 @@ def record(folder: Path, script: Path, ports: list[str], fail: str = "") -> Reco
         "FAIL": fail,
     }
     done = subprocess.run(
-        [*command, str(RECORDER)],
+        [INTERPRETER, str(RECORDER)],
         env=environment,
         capture_output=True,
         text=True,

@@ -7,12 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from fpga_gen.deploy.vivado_project import CONSTRAINTS, TCL_FOLDER
 from fpga_gen.hardware.array.mac_double import MODULE
 from tests.deploy.projects import verilog
-from tests.deploy.tcl import MISSING, interpreter
+from tests.deploy.tcl import INTERPRETER
 from tests.deploy.xdc import netlist, path_exceptions
 from tests.schedule.builder import DOUBLE_CLOCK
 
@@ -68,7 +66,6 @@ def test_hold_is_checked_at_the_edge_of_launch():
         assert paths.hold == paths.setup - 1, name
 
 
-@pytest.mark.skipif(interpreter() is None, reason=MISSING)
 def test_tcl_reads_the_file(tmp_path: Path):
     script = tmp_path / "read.tcl"
     script.write_text(
@@ -80,9 +77,7 @@ def test_tcl_reads_the_file(tmp_path: Path):
         "proc set_multicycle_path {args} {puts [join $args ,]}\n"
         f"source {{{TCL_FOLDER / CONSTRAINTS}}}\n"
     )
-    done = subprocess.run(
-        [*(interpreter() or []), str(script)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([INTERPRETER, str(script)], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert not done.stderr
     wanted = [

@@ -15,9 +15,7 @@ from fpga_gen.deploy.vivado_project import parameters_tcl, project_parameters, v
 from fpga_gen.errors import BoardError
 from tests.deploy.design import option
 from tests.deploy.projects import run, small_engine, verilog
-from tests.deploy.tcl import MISSING, Recording, interpreter
-
-needs_tcl = pytest.mark.skipif(interpreter() is None, reason=MISSING)
+from tests.deploy.tcl import Recording
 
 
 def test_sources_are_the_verilog_of_the_build(recording: Recording, engine: EngineParams):
@@ -33,7 +31,6 @@ def test_project_is_for_the_board(recording: Recording, board: Board):
     assert properties.get("board_connections", "") == board.vivado.board_connections
 
 
-@needs_tcl
 def test_results_and_progress(tmp_path: Path):
     done = run(tmp_path, load_board("zcu104"))
     out = tmp_path / "run" / "out"
@@ -48,7 +45,6 @@ def test_results_and_progress(tmp_path: Path):
     assert all(option(a, "-jobs") == "3" for a in done.of("launch_runs"))
 
 
-@needs_tcl
 @pytest.mark.parametrize(
     ("fail", "message"),
     [
@@ -68,7 +64,6 @@ def test_failures_end_with_a_message_and_without_a_bitstream(
     assert not list(tmp_path.glob("run/out/*.bit"))
 
 
-@needs_tcl
 def test_ip_without_files_for_synthesis(tmp_path: Path):
     board = load_board("zcu104")
     done = run(tmp_path, board, "files", engine=small_engine(board, True))

@@ -303,6 +303,20 @@ def test_damaged_files_never_escape_as_other_errors(tmp_path):
     assert outcomes == {"imported", "refused"}
 
 
+@pytest.mark.parametrize("error", [onnx.checker.ValidationError(""), ValueError()])
+def test_complaint_of_the_checker_without_a_message(error, tmp_path, monkeypatch):
+    def complain(model):
+        raise error
+
+    net = Net()
+    net.conv("x", 3, 4)
+    path = net.save(tmp_path)
+    monkeypatch.setattr(onnx.checker, "check_model", complain)
+    assert _refusal(path).endswith(
+        "net.onnx: not a valid ONNX model: a name in it is damaged; export again"
+    )
+
+
 def test_inputs(tmp_path):
     net = Net()
     net.op("Add", "x", "y")

@@ -79,11 +79,15 @@ class Maker:
         )
 
     def pool(self, x, k=2, s=2, pads=(0, 0, 0, 0)) -> str:
+        return self.max_pool(x, (k, k), (s, s), pads)
+
+    def max_pool(self, x, kernel, stride=(1, 1), pads=(0, 0, 0, 0), dilation=(1, 1)) -> str:
         shape = self.tensors[x].shape
-        size = window_shape(shape, (k, k), (s, s), pads, (1, 1))
+        size = window_shape(shape, kernel, stride, pads, dilation)
         return self._add(
-            MaxPool, (shape[0], *size), input=x, kernel=(k, k), stride=(s, s), pads=pads
-        )
+            MaxPool, (shape[0], *size),
+            input=x, kernel=kernel, stride=stride, pads=pads, dilation=dilation,
+        )  # fmt: skip
 
     def concat(self, *xs) -> str:
         shapes = [self.tensors[x].shape for x in xs]

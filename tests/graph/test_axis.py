@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fpga_gen.contract.isa import MAX_AXIS_TAPS
 from fpga_gen.graph.axis import (
     COORDINATE_MODES,
     Rows,
@@ -69,10 +70,11 @@ def test_identity_and_broadcast():
     assert is_identity(broadcast_axis(1))
 
 
-@pytest.mark.parametrize("size", [1, 7, 255, 256, 300, 1024])
+@pytest.mark.parametrize("size", [1, 7, 127, 128, 255, 256, 300, 1024])
 def test_mean(size):
     values = [Fraction(i * i) for i in range(size)]
     for table in mean_axes(size):
+        assert table.taps <= MAX_AXIS_TAPS
         values = [
             sum(w * values[s + k] for k, w in enumerate(row)) / table.denominator
             for s, row in zip(table.start, table.weights, strict=True)
@@ -81,8 +83,9 @@ def test_mean(size):
 
 
 def test_a_mean_that_cannot_be_exact():
-    with pytest.raises(ValueError, match="257 values has no exact"):
-        mean_axes(257)
+    for size in (131, 257, 262):
+        with pytest.raises(ValueError, match=f"{size} values has no steps of at most 127"):
+            mean_axes(size)
     with pytest.raises(ValueError, match="no exact"):
         axis_table(300, Rows((dict.fromkeys(range(300), 1),), 300))
 

@@ -9,6 +9,7 @@ from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, 
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
+from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.passes.stem import space_to_depth
 from tests.graph.graphs import RELU, Maker, assert_same, kinds
@@ -315,3 +316,28 @@ def test_space_to_depth_leaves_a_sum_with_another_map():
     before = fuse_adds(m.graph(y))
     assert len(before.nodes[-1].terms) == 2
     _check(space_to_depth, before, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "kernels"),
+    [
+        ((2, 15, 17), {"kernel": (15, 17)}, None),
+        ((2, 16, 17), {"kernel": (16, 17)}, [(16, 1), (1, 17)]),
+        ((2, 1, 300), {"kernel": (1, 300)}, [(1, 255), (1, 4)]),
+        ((1, 400, 260), {"kernel": (400, 260)}, [(250, 1), (11, 1), (1, 245), (1, 2)]),
+        (
+            (2, 40, 40),
+            {"kernel": (20, 18), "stride": (3, 2), "pads": (4, 0, 9, 5), "dilation": (1, 2)},
+            [(20, 1), (1, 18)],
+        ),
+    ],
+)
+def test_split_large_pools(shape, window, kernels):
+    m = Maker(shape)
+    before = m.graph(m.conv(m.max_pool("x", **window), 3))
+    count = 1 if kernels is None else len(kernels)
+    expected = None if kernels is None else ["MaxPool"] * count + ["Conv"]
+    after = _check(split_large_pools, before, expected)
+    assert [n.kernel for n in after.nodes[:-1]] == (kernels or [window["kernel"]])
+    if kernels:
+        assert split_large_pools(after) is after

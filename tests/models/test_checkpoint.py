@@ -10,8 +10,8 @@ if find_spec("torch") is None:
 
 import torch
 
-from models import MODELS
-from models.checkpoint import (
+from fpga_gen_models import MODELS
+from fpga_gen_models.checkpoint import (
     MSEG_DEAD_PREFIXES,
     load_checkpoint,
     load_state,

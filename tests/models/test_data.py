@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.augment import Augmentation, augment, normalise
-from models.data import (
+from fpga_gen_models.augment import Augmentation, augment, normalise
+from fpga_gen_models.data import (
     CLINICDB_SEQUENCES,
     CachedPairs,
     Pair,

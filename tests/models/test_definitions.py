@@ -10,9 +10,9 @@ if find_spec("torch") is None:
 
 import torch
 
-from models import MODELS
-from models.hardnet import block_links, block_width
-from models.macs import count_macs
+from fpga_gen_models import MODELS
+from fpga_gen_models.hardnet import block_links, block_width
+from fpga_gen_models.macs import count_macs
 
 #: SHA-256 (16 digits) over the sorted "name shape" lines of the published state dicts (for
 #: HarDNet-MSEG: of its live part), and the number of entries

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from models.metrics import MaskMetrics, as_record, mask_metrics, mean_metrics
+from fpga_gen_models.metrics import MaskMetrics, as_record, mask_metrics, mean_metrics
 
 
 def _mask(*rows: str):
@@ -46,7 +46,7 @@ def test_mean_weighs_by_pictures() -> None:
 
 def test_structure_loss() -> None:
     torch = pytest.importorskip("torch")
-    from models.losses import structure_loss
+    from fpga_gen_models.losses import structure_loss
 
     mask = torch.zeros(2, 1, 64, 64)
     mask[:, :, 16:48, 16:48] = 1

@@ -1,7 +1,6 @@
 """Schedule, averaged weights, atomic files."""
 
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ if find_spec("torch") is None:
 
 import torch
 
-from models.runstate import AveragedWeights, Schedule, write_atomically
+from fpga_gen_models.runstate import AveragedWeights, Schedule
 
 
 def test_schedule_rises_then_falls() -> None:
@@ -45,16 +44,3 @@ def test_average_follows_the_weights() -> None:
     model.num_batches_tracked.fill_(7)
     average.update(model)
     assert average.state["num_batches_tracked"].item() == 7
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, lambda p: p.write_text("old"))
-
-    def fail(temporary: Path) -> None:
-        temporary.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"

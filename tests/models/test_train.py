@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.checkpoint import load_checkpoint
-from models.data import find_pairs
-from models.evaluate import main as evaluate_main
-from models.hardnet_mseg import HarDNetMSEG
-from models.runstate import StopRequest
-from models.train import TrainConfig, Trainer, main, training_size
+from fpga_gen_models.checkpoint import load_checkpoint
+from fpga_gen_models.data import find_pairs
+from fpga_gen_models.evaluate import main as evaluate_main
+from fpga_gen_models.hardnet_mseg import HarDNetMSEG
+from fpga_gen_models.runstate import StopRequest
+from fpga_gen_models.train import TrainConfig, Trainer, main, training_size
 
 CONFIG = TrainConfig(
     size=64, start_size=64, batch=2, steps=2, cache_size=64, precision="fp32", validation=0.3

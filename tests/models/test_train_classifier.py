@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.image_classes import find_labelled, training_batches
-from models.runstate import StopRequest
-from models.train_classifier import ClassifierConfig, ClassifierTrainer, main
+from fpga_gen_models.image_classes import find_labelled, training_batches
+from fpga_gen_models.runstate import StopRequest
+from fpga_gen_models.train_classifier import ClassifierConfig, ClassifierTrainer, main
 
 
 @pytest.fixture(scope="module")

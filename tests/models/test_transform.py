@@ -9,8 +9,8 @@ if find_spec("torch") is None:
 
 import torch
 
-from models.export import build_model
-from models.transform import fold_batchnorm, synthetic_images
+from fpga_gen_models.export import build_model
+from fpga_gen_models.transform import fold_batchnorm, synthetic_images
 
 
 @pytest.mark.parametrize("name", ["hardnet-39ds", "hardnet-mseg"])

@@ -55,7 +55,7 @@ def test_accumulator_overflow_is_caught():
     assert isinstance(first, QConv)
     bad = replace(first, bias=np.full(4, 2**31 - 1, np.int32))
     qgraph = replace(qgraph, nodes=(bad, *qgraph.nodes[1:]))
-    with pytest.raises(AssertionError, match="32 bits"):
+    with pytest.raises(QuantError, match="32 bits"):
         run_integer(qgraph, np.full((3, 7, 8), 127, np.int8))
 
 

@@ -251,6 +251,25 @@ def _links(b: Builder) -> Example:
     return b.example("t11", "t2")
 
 
+def _gemm(b: Builder) -> Example:
+    """More input planes than an instruction has blocks; pool and vector unit over as many."""
+    many = 258 * b.params.in_channels - 1
+    x = b.simple(b.input(4, 2, 2), many, 1, U8)
+    y = b.pool(x, 2, 2)
+    z = b.mul(y, y, U8)
+    b.simple((y, z), 9, 1, U8, top=3)
+    return b.example(x, b.simple(z, 5, 1, I8, top=3))
+
+
+def _kernel(b: Builder) -> Example:
+    """Kernels of more taps than an instruction has, without padding."""
+    x = b.simple(b.input(5, 30, 30), 6, 1, I16)
+    kinds = b.kinds(7)
+    whole = b.conv(b.term(x, kinds, (30, 30), top=3), kinds)
+    patches = b.conv(b.term(x, kinds, (17, 16), stride=(4, 7), top=3), kinds)
+    return b.example(whole, patches)
+
+
 EXAMPLES: dict[str, Callable[[Builder], Example]] = {
     "conv1x1": _conv1x1,
     "conv3x3": _conv3x3,
@@ -277,6 +296,8 @@ EXAMPLES: dict[str, Callable[[Builder], Example]] = {
     "unsigned_input": _unsigned_input,
     "block": _block,
     "links": _links,
+    "gemm": _gemm,
+    "kernel": _kernel,
 }
 
 

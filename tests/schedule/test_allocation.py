@@ -146,10 +146,18 @@ def test_weights_of_a_group_too_big_for_the_buffer() -> None:
         compile_schedule(b.graph(), params)
 
 
-def test_program_too_long() -> None:
-    item = example("block", SMALL)
-    with pytest.raises(ScheduleError, match="program memory holds 100"):
-        compile_schedule(item.graph, replace(SMALL, program_words=100))
+def test_instruction_too_long_for_the_program_memory() -> None:
+    b = Builder("kernel", SMALL)
+    b.simple(b.input(4, 12, 12), 4, 9)
+    with pytest.raises(ScheduleError, match=r"'conv0': .* 90 words .* program memory of 64 words"):
+        compile_schedule(b.graph(), replace(SMALL, program_words=64))
+    compile_schedule(b.graph(), replace(SMALL, program_words=128))
+
+
+@pytest.mark.parametrize("words", [32, 100])
+def test_program_memory_is_a_power_of_two(words) -> None:
+    with pytest.raises(ScheduleError, match="program_words must be a power of two, at least 64"):
+        replace(SMALL, program_words=words)
 
 
 def test_network_of_another_code() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import U8
 from fpga_gen.contract.params import SMALL, EngineParams
-from fpga_gen.schedule.compile import ProgramTooLong, compile_schedule
+from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
@@ -94,26 +93,6 @@ def test_mixed_layers_are_bit_exact() -> None:
     assert modes == {False: 1, True: 2}
     assert cycles[True] < cycles[False]
     assert any(" + " in layer.mapping for layer in schedule.layers)
-
-
-def test_long_programs_do_without_cuts_and_mixing() -> None:
-    """The smaller the program memory, the simpler the program, until none is left."""
-    item = _mixed()
-    seen: list[tuple[int, int]] = []  # STOREs, modes of a layer
-    words = len(compile_schedule(item.graph, THREE_MODES).program) // 8
-    while not seen or seen[-1] != (1, 1):
-        schedule = compile_schedule(item.graph, replace(THREE_MODES, program_words=words))
-        run_schedule(schedule, item.stored_input)
-        convs = [i for i in schedule.instructions if i.op == Op.CONV]
-        layers = {c.layer for c in convs}
-        modes = max(len({c.mode for c in convs if c.layer == x}) for x in layers)
-        seen.append((sum(i.op == Op.STORE for i in schedule.instructions), modes))
-        assert len(schedule.program) // 8 <= words
-        words = len(schedule.program) // 8 - 1
-    with pytest.raises(ProgramTooLong, match="use a larger program_words"):
-        compile_schedule(item.graph, replace(THREE_MODES, program_words=words))
-    assert seen[0][0] > 1
-    assert (1, 2) in seen
 
 
 def test_grouped_convolutions_keep_one_mode() -> None:

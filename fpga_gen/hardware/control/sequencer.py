@@ -1,4 +1,4 @@
-"""Sequencer: loads the program, decodes ahead, starts instructions in order.
+"""Sequencer: orders the program, decodes ahead, starts instructions in order.
 
 While one instruction runs, the next one's header and tables are decoded into the other half of the
 table memories and its weights are ordered from the loader, so that dispatch costs a few cycles.
@@ -32,6 +32,7 @@ class Sequencer(wiring.Component):
     the instruction from the pulse on, until the next one (a STORE runs beside others). *_busy from
     the units; exit_idle: all results are readable.
     block_index/tap_index -> block/tap one cycle later. done: pulse after END.
+    filling, fill_valid, fill_data: see ProgramMemory.
     """
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
@@ -44,10 +45,9 @@ class Sequencer(wiring.Component):
                 "command_valid": Out(1),
                 "command_ready": In(1),
                 "command": Out(COMMAND),
-                "boot": Out(1),
-                "boot_valid": In(1),
-                "boot_ready": Out(1),
-                "boot_data": In(params.stream_bits),
+                "filling": Out(1),
+                "fill_valid": In(1),
+                "fill_data": In(params.stream_bits),
                 "fetch_valid": Out(1),
                 "fetch_ready": In(1),
                 "fetch_region": Out(2),
@@ -103,17 +103,21 @@ class Sequencer(wiring.Component):
         self, m: Module, program: ProgramMemory, decoder: Decoder, dispatcher: Dispatcher
     ) -> None:
         m.d.comb += [
-            program.address.eq(decoder.address),
+            decoder.start.eq(self.start),
+            decoder.present.eq(program.present),
             decoder.word.eq(program.word),
-            decoder.filled.eq(program.filled),
-            decoder.end.eq(program.end),
+            decoder.exhausted.eq(program.exhausted),
+            program.take.eq(decoder.take),
+            program.page.eq(decoder.page),
+            program.page_words.eq(decoder.page_words),
+            decoder.words_busy.eq(program.filling | self.load_busy),
             dispatcher.decoded.eq(decoder.decoded),
             dispatcher.following.eq(decoder.following),
             decoder.taken.eq(dispatcher.taken),
             decoder.vector_busy.eq(self.vector_busy),
         ]
         outside = {
-            program: ("start", "program_words", "boot", "boot_valid", "boot_ready", "boot_data"),
+            program: ("start", "program_words", "filling", "fill_valid", "fill_data"),
             decoder: ("fetch_valid", "fetch_ready", "fetch_region", "fetch_offset", "fetch_words",
                       "source_write", "y_write", "x_write"),
             dispatcher: ("walker_busy", "vector_busy", "load_busy", "store_busy", "exit_idle",

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from fpga_gen.contract.isa import (
     ConvInstruction,
+    FetchInstruction,
     Instruction,
     LoadInstruction,
+    PageInstruction,
     PoolInstruction,
     StoreInstruction,
     VectorInstruction,
@@ -84,6 +86,10 @@ class _Stream:
             self._word = word
         return self._time
 
+    def fetched(self, time: float) -> None:
+        """What is taken next was not asked for before; its first word comes at `time`."""
+        self._time = max(self._time, time)
+
     def align(self) -> None:
         self.position += -self.position % self._per_word
 
@@ -92,37 +98,91 @@ class _Stream:
         self._freed.append((self.position // self._per_word, time))
 
 
+class _Program:
+    """Arrival of the program in its memory."""
+
+    def __init__(self) -> None:
+        self._fills: deque[tuple[int, float]] = deque()  # (words up to its end, time), ascending
+        self._decoded = self._words = 0
+
+    def fill(self, words: int, time: float) -> None:
+        """So many more words, of which the first is there at `time`; the others keep ahead of the
+        decoder."""
+        self._words += words
+        self._fills.append((self._words, time))
+
+    def decode(self, words: int) -> float:
+        """Time at which the last of the next words is there."""
+        self._decoded += words
+        while self._fills[0][0] < self._decoded:
+            self._fills.popleft()
+        return self._fills[0][1]
+
+
 class _Machine:
-    def __init__(self, params: EngineParams, timing: Timing, program_words: int) -> None:
+    """words: length of the program."""
+
+    def __init__(self, params: EngineParams, timing: Timing, words: int) -> None:
         self.params, self.timing = params, timing
-        boot = max(program_words, program_words * 8 / timing.read_rate(params))
-        begin = timing.start + timing.dram_latency + boot
+        begin = timing.start + timing.dram_latency
+        self.stream = _Stream(params, timing, begin)
+        self.program = _Program()
+        first = min(words + -words % params.program_parts, params.program_words)
+        self.program.fill(first, begin)
+        # The loader has its hands free when it has passed on the first fill.
+        self.loader = self.stream.take(first // params.program_parts * params.stream_granules)
+        self.stream.free(self.loader)
         self.now = begin
         self.drained = begin  # all results so far are in memory
         self.decoded = begin
         self.vector_end = begin
         self.store = StoreClock(params, timing, begin)
-        self.stream = _Stream(params, timing, begin + timing.dram_latency)
         self.stall_weights = self.stall_drain = 0.0
+        self.paged = 0.0  # the words of a PAGE since the last CONV or VECTOR have been passed on
 
     def decode(self, i: Instruction, words: int) -> None:
         """Header and tables, one word per cycle. A VECTOR's tables are single: they wait for the
         VECTOR before, and its parameters are ordered when it is decoded."""
+        self.decoded = max(self.decoded, self.program.decode(words))
         if isinstance(i, VectorInstruction):
             p = self.params
             load = record_words(p, p.param_granules(1)) + self.timing.param_load
-            self.decoded = max(self.decoded, self.vector_end) + words + load
+            self.decoded = max(self.decoded, self.vector_end) + words
+            self.decoded = max(self.decoded, self.paged) + load
         else:
             self.decoded += words
+
+    def fetch(self) -> None:
+        self.stream.fetched(self.decoded + self.timing.dram_latency)
+
+    def page(self, i: PageInstruction) -> None:
+        """The loader passes the words on when it is done with the instruction before."""
+        self.decoded = max(self.decoded, self.loader)
+        self.stream.align()
+        arrived = self.stream.take(i.words * self.params.stream_granules)
+        self.paged = max(self.decoded + i.words, arrived) + self.timing.page
+        self.loader = self.paged
+        self.stream.free(self.paged)
+        self.program.fill(i.words * self.params.program_parts, self.decoded + self.timing.page)
+
+    def _first_slot(self, params: int, slot: int) -> None:
+        """Behind a PAGE nothing of a CONV is there when the array is free: its parameters and its
+        first slot (granules) are read first."""
+        if self.paged:
+            read = record_words(self.params, params) + record_words(self.params, slot)
+            self.now = max(self.now, self.paged + read + self.timing.first_slot)
+            self.paged = 0.0
 
     def conv(self, i: ConvInstruction) -> None:
         p, timing = self.params, self.timing
         split = tile_sizes(i.n_tiles, i.tile_groups, i.long_tiles)
         sizes = [size for count, size in split for _ in range(count)]
+        length = 0.0
         for group in range(i.n_groups):
             times = {size: slot_times(p, timing, i, group, size) for size in set(sizes)}
             loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
             params = p.some_param_granules(group_subgroups(i, p, group))
+            self._first_slot(params, loads[0][1])
             self.stream.take(params)
             self.now += param_time(p, timing, params, loads, sizes[0])
             for index, size in enumerate(sizes):
@@ -141,6 +201,7 @@ class _Machine:
                     self.stream.free(begin)
                 self._tile(begin, length, size, i)
                 self.now += self.store.beside(first, self.now, mean, mean - size)
+        self.loader = self.now - 2 * length  # it is two slots ahead
 
     def _streamed(self, slots: list[tuple[int, int, float]], release: bool) -> float:
         """Start of the last slot of a tile whose weights come straight from the stream."""
@@ -188,6 +249,7 @@ class _Machine:
         self.stall_weights += max(0.0, ready - self.now)
         self.now = max(self.now, ready)
         self.stream.free(self.now)
+        self.loader, self.paged = self.now, 0.0
         reads = sum(1 + s.wide for s in i.sources)
         if i.function == VectorOp.LINEAR:
             reads *= i.y_taps * i.x_taps
@@ -213,6 +275,7 @@ class _Machine:
             self.now = max(self.now, ready)
             self.stream.free(self.now)
         self.drained = self.now + self.timing.load_tail
+        self.loader = self.now
 
 
 def slot_times(
@@ -236,6 +299,16 @@ def run_model(
     spans = []
     for instruction, after in zip(instructions, [*instructions[1:], None], strict=True):
         machine.decode(instruction, instruction.encoded_words)
+        position = machine.stream.position
+        if instruction.DECODED:
+            match instruction:
+                case FetchInstruction():
+                    machine.fetch()
+                case PageInstruction():
+                    machine.page(instruction)
+            at, taken = round(machine.now), machine.stream.position - position
+            spans.append(Span(at, at, stream_granules=taken))
+            continue
         free = machine.now
         machine.now = max(machine.now + timing.instruction, machine.decoded)
         if instruction.wait or instruction.ALONE:
@@ -246,7 +319,7 @@ def run_model(
             machine.await_store()
         begin = machine.now
         machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
-        stalls, position = (machine.stall_weights, machine.stall_drain), machine.stream.position
+        stalls = (machine.stall_weights, machine.stall_drain)
         written = 0
         match instruction:
             case ConvInstruction():

@@ -20,7 +20,9 @@ class Timing:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
     word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
     its last read to its end; end: last write response;
-    start: start command to the first fetch; dram_latency: first beat of a FETCH;
+    start: start command to the first word of program at an empty memory; dram_latency: first beat
+    of a FETCH; page: a PAGE's order to its first word in the program memory; first_slot: an order
+    to a CONV's first slot, beyond the words that are read;
     read_efficiency, write_efficiency: used share of the beats of the read ports and of the write
     port (the rest is refresh); read_limit: bytes per cycle that DRAM gives whatever the ports;
     weight_margin: words of the weight buffer that a replayed group leaves free.
@@ -41,6 +43,8 @@ class Timing:
     store_latency: int = 6
     end: int = 35
     start: int = 16
+    page: int = 6
+    first_slot: int = 10
     dram_latency: int = 60
     read_efficiency: float = 0.955
     write_efficiency: float = 0.97

@@ -10,7 +10,7 @@ ProgramError with the instruction's index.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from fpga_gen.contract.isa import (
     FetchInstruction,
     Instruction,
     LoadInstruction,
+    PageInstruction,
     PoolInstruction,
     Region,
     StoreInstruction,
@@ -75,10 +76,20 @@ class RunResult:
 
 
 class _Engine:
+    """program: words that have come so far; decoded: those that were executed."""
+
     def __init__(
-        self, params: EngineParams, regions: dict[Region, bytes], output_bytes: int, seed: int
+        self,
+        params: EngineParams,
+        program: bytes,
+        regions: dict[Region, bytes],
+        output_bytes: int,
+        seed: int,
     ) -> None:
         self.params = params
+        self.program: list[int] = []
+        self.decoded = 0
+        self._append(unstripe(program, params.ports))
         self.memory = FeatureMemory(params, seed)
         self.stream = StreamReader(params, regions)
         self.output = np.zeros(output_bytes, np.uint8)
@@ -88,6 +99,7 @@ class _Engine:
 
     def run(self, i: Instruction) -> None:
         """Execute one instruction."""
+        self.decoded += i.encoded_words
         if i.wait or i.ALONE:
             self.memory.drain()
         match i:
@@ -103,10 +115,19 @@ class _Engine:
                 self._vector(i)
             case StoreInstruction():
                 self._store(i)
+            case PageInstruction():
+                self._append(self.stream.take_words(i.words))
             case EndInstruction():
                 if not i.wait:
                     raise ProgramError("END must wait for the last results")
                 self.stream.finish()
+
+    def _append(self, words: np.ndarray) -> None:
+        """Words of the stream become the next ones of the program."""
+        self.program += words.reshape(-1).view("<u8").tolist()
+        waiting, room = len(self.program) - self.decoded, self.params.program_words
+        if waiting > room:
+            raise ProgramError(f"{waiting} words of program are in a memory of {room}")
 
     def _load(self, i: LoadInstruction) -> None:
         p = self.params
@@ -239,6 +260,13 @@ def _epilogue(i: Writer) -> Epilogue:
         raise ProgramError(f"{i.op.name}: {error}") from error
 
 
+def _decoded(words: list[int]) -> Iterator[Instruction]:
+    try:
+        yield from decode_program(words)
+    except ValueError as error:
+        raise ProgramError(str(error)) from error
+
+
 def run_program(
     params: EngineParams,
     program: bytes,
@@ -248,21 +276,18 @@ def run_program(
     trace: Sequence[TracePoint] = (),
     seed: int = 1,
 ) -> RunResult:
-    """Execute a program region on its weight and input regions.
+    """Execute a program, of which `program` is the first fill, on its weight and input regions.
 
     output_bytes: size of the output region. trace: maps to copy out, see TracePoint. seed: of the
     random initial memory. Raises ProgramError where the program breaks a rule of the hardware.
     """
-    words = unstripe(program, params.ports).reshape(-1).view("<u8")
-    if len(words) > params.program_words:
-        raise ProgramError(f"program has {len(words)} words, the memory {params.program_words}")
     regions = {Region.WEIGHTS: weights, Region.INPUT: input_bytes}
-    engine = _Engine(params, regions, output_bytes, seed)
+    engine = _Engine(params, program, regions, output_bytes, seed)
     points: dict[int, list[TracePoint]] = defaultdict(list)
     for point in trace:
         points[point.after].append(point)
     maps = []
-    for index, instruction in enumerate(decode_program(words.tolist())):
+    for index, instruction in enumerate(_decoded(engine.program)):
         try:
             engine.run(instruction)
         except ProgramError as error:

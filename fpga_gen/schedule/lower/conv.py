@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpga_gen.contract.address import pack_address
-from fpga_gen.contract.isa import MAX_BLOCKS, ConvInstruction, limit
+from fpga_gen.contract.isa import ConvInstruction, limit
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.records import BlockRecord
 from fpga_gen.contract.slot_layout import Half
 from fpga_gen.contract.weight_stream import conv_stream
 from fpga_gen.errors import ScheduleError
@@ -24,7 +22,8 @@ from fpga_gen.schedule.lower.conv_blocks import (
 from fpga_gen.schedule.lower.conv_plan import ConvRun, ConvWork, plan_conv
 from fpga_gen.schedule.lower.lowered import Context, Lowered, own_bytes, writing
 from fpga_gen.schedule.lower.storing import cut_runs
-from fpga_gen.schedule.lower.walk import TapTable, walking
+from fpga_gen.schedule.lower.tables import conv_tables
+from fpga_gen.schedule.lower.walk import walking
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,6 @@ def lower_conv(node: QConv, context: Context) -> list[Lowered]:
         raise ScheduleError(f"layer '{node.name}': `wide` contradicts the formats of its inputs")
     order = np.argsort(np.asarray(place.layout.positions))
     blocks, bias = conv_blocks(node, context, geometry, order)
-    if len(blocks) > MAX_BLOCKS:
-        raise ScheduleError(
-            f"layer '{node.name}' reads {len(blocks)} channel blocks, at most {MAX_BLOCKS} fit an "
-            "instruction: use fewer input channels"
-        )
     check_accumulator(node, blocks, bias)
     work = ConvWork(node.name, blocks, geometry, node.wide, place.layout.low != 0, out.period)
     plan = plan_conv(work, params, context.timing, context.mix)
@@ -84,15 +78,15 @@ def _instruction(
     params, place = context.params, context.places[node.output]
     byte = place.layout.byte_offset + run.first
     plane = byte // params.in_channels
-    table = TapTable(params, work.geometry.in_w, node.name)
-    records = _records(work.blocks, slots.order, table, params.banks)
+    used = [work.blocks[i] for i in slots.order]
+    records, taps = conv_tables(used, work.geometry, params, node.name)
     last_group = run.channels - (run.groups - 1) * params.group_channels(run.mode)
     rows = work.geometry.rows
     walk = walking(ConvInstruction, params, work.geometry, run.mode, node.name, tile_limit)
     return replace(
         writing(walk, params, node.epilogue, place, (plane, rows[0])),
         n_blocks=len(records),
-        n_taps=len(table.records),
+        n_taps=len(taps),
         n_groups=run.groups,
         slots=slots.slots,
         half_from=slots.half_from,
@@ -101,30 +95,9 @@ def _instruction(
         last_subgroups=-(-last_group // params.sub_columns),
         channels=run.channels,
         byte_offset=byte % params.in_channels,
-        blocks=tuple(records),
-        taps=tuple(table.records),
+        blocks=records,
+        taps=taps,
     )
-
-
-def _records(
-    blocks: list[ConvBlock], used: tuple[int, ...], table: TapTable, banks: int
-) -> list[BlockRecord]:
-    """Block records of a run; the first low-byte block behind others shifts the sums."""
-    records: list[BlockRecord] = []
-    for i in used:
-        block = blocks[i]
-        start, count = table.add(block.taps)
-        shift = block.low and bool(records) and not any(blocks[j].low for j in used[: len(records)])
-        records.append(
-            BlockRecord(
-                address=pack_address(block.address, banks),
-                tap_start=start,
-                tap_count=count,
-                pad=block.pad,
-                shift=int(shift),
-            )
-        )
-    return records
 
 
 def _block_half(block: ConvBlock, channels: slice) -> Half:

@@ -6,7 +6,7 @@ the difference is sum(w) times a constant and goes into the bias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,10 +23,12 @@ class ConvBlock:
 
     weight: int8 (out channels by position, taps, CI); low: a low-byte plane, whose sums count
     1/256 of those of the blocks before it; wide: a
-    plane of a 16-bit map; lanes: bool (CI), bytes that hold channels read here.
+    plane of a 16-bit map; lanes: bool (CI), bytes that hold channels read here; plane: words to the
+    next plane of its map.
     """
 
     address: int
+    plane: int
     taps: tuple[Tap, ...]
     pad: int
     low: bool
@@ -123,12 +125,14 @@ def _map_blocks(
     for plane in range(layout.planes):
         part = slice(plane * word, (plane + 1) * word)
         values = np.ascontiguousarray(slab[:, part].transpose(0, 2, 1))
-        address = place.address(plane, row)
-        block = ConvBlock(address, taps, pad, False, values, lanes[part].copy(), wide)
+        block = ConvBlock(
+            place.address(plane, row), layout.plane, taps, pad, False, values,
+            lanes[part].copy(), wide,
+        )  # fmt: skip
         blocks.add(block, tensor.name)
         if wide:
             address = place.address(plane, row, low=True)
-            blocks.low.append(ConvBlock(address, taps, 1, True, values, lanes[part], True))
+            blocks.low.append(replace(block, address=address, pad=1, low=True))
 
 
 def check_accumulator(node: QConv, blocks: list[ConvBlock], bias: np.ndarray) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import (
+    MAX_AXIS_TAPS,
     MAX_BLOCKS,
     MAX_SKIP,
     MAX_SOURCES,
@@ -27,7 +29,6 @@ from fpga_gen.quant.ir import QAdd, QMul, QResample, QTensor
 from fpga_gen.schedule.lower.lowered import Context, Lowered, whole_words, writing
 
 VectorNode = QResample | QAdd | QMul
-MOST_AXIS_TAPS = min(limit("y_taps"), limit("x_taps"))
 NO_ENTRY = AxisEntry()
 
 
@@ -84,10 +85,10 @@ def _x_entries(table: AxisTable, pair: bool, banks: int) -> tuple[AxisEntry, ...
 def _row_windows(node: QResample, out: QTensor, pair: bool) -> list[tuple[int, int]]:
     """Windows of output rows whose y table fits one instruction."""
     columns = -(-out.width // 2) * 2 if pair else 2 * out.width
-    if max(node.y.taps, node.x.taps) > MOST_AXIS_TAPS or columns * node.x.taps > MAX_TABLE:
+    if max(node.y.taps, node.x.taps) > MAX_AXIS_TAPS or columns * node.x.taps > MAX_TABLE:
         raise ScheduleError(
             f"layer '{node.name}': {node.y.taps} x {node.x.taps} interpolation taps for a width "
-            f"of {out.width} exceed the tables ({MAX_TABLE} entries, {MOST_AXIS_TAPS} taps): "
+            f"of {out.width} exceed the tables ({MAX_TABLE} entries, {MAX_AXIS_TAPS} taps): "
             "resample in two steps or on the host"
         )
     rows = MAX_TABLE // node.y.taps
@@ -95,35 +96,49 @@ def _row_windows(node: QResample, out: QTensor, pair: bool) -> list[tuple[int, i
 
 
 def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
-    """VECTOR instructions of one layer (several where the y table must be cut)."""
+    """VECTOR instructions of one layer: one for every MAX_BLOCKS planes, and several where the y
+    table must be cut."""
     params, places = context.params, context.places
     out, place = context.tensors[node.output], places[node.output]
     factors = node.factors if isinstance(node, QAdd) else (1,) * len(node.inputs)
     _check(node, context, factors)
-    sources = tuple(
-        SourceRecord(
-            base=pack_address(places[n].address(0, 0), params.banks),
-            plane=pack_address(places[n].layout.plane, params.banks),
-            low=pack_address(places[n].layout.low, params.banks),
-            wide=int(context.tensors[n].format.bits == 16),
-            zero=int(context.tensors[n].format.zero != 0),
-            factor=factor,
-        )
-        for n, factor in zip(node.inputs, factors, strict=True)
-    )
     stream = _params_block(params, node.mult, node.shift)
     reads = tuple(dict.fromkeys(s for n in node.inputs for s in whole_words(places[n])))
+    windows = _windows(node, out, places[node.inputs[0]].layout.width, params)
+    planes = range(0, place.layout.planes, MAX_BLOCKS)
     lowered = []
-    for row, instruction in _windows(node, out, places[node.inputs[0]].layout.width, params):
+    for (row, instruction), first in product(windows, planes):
+        sources = _sources(node.inputs, factors, context, first)
         instruction = replace(
-            writing(instruction, params, node.epilogue, place, (0, row)),
+            writing(instruction, params, node.epilogue, place, (first, row)),
             function=int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
-            n_blocks=place.layout.planes,
+            n_blocks=min(MAX_BLOCKS, place.layout.planes - first),
             n_sources=len(sources),
             sources=sources,
         )
         lowered.append(Lowered(instruction, stream, reads, whole_words(place)))
     return lowered
+
+
+def _sources(
+    names: tuple[str, ...], factors: tuple[int, ...], context: Context, plane: int
+) -> tuple[SourceRecord, ...]:
+    """Records of the maps that are read, from a plane on."""
+    banks = context.params.banks
+    records = []
+    for name, factor in zip(names, factors, strict=True):
+        place, fmt = context.places[name], context.tensors[name].format
+        records.append(
+            SourceRecord(
+                base=pack_address(place.address(plane, 0), banks),
+                plane=pack_address(place.layout.plane, banks),
+                low=pack_address(place.layout.low, banks),
+                wide=int(fmt.bits == 16),
+                zero=int(fmt.zero != 0),
+                factor=factor,
+            )
+        )
+    return tuple(records)
 
 
 def _windows(
@@ -157,9 +172,6 @@ def _check(node: VectorNode, context: Context, factors: tuple[int, ...]) -> None
     names, place = node.inputs, context.places[node.output]
     if len(names) > MAX_SOURCES:
         raise ScheduleError(f"layer '{node.name}' adds {len(names)} maps, at most {MAX_SOURCES}")
-    planes = place.layout.planes
-    if planes > MAX_BLOCKS:
-        raise ScheduleError(f"layer '{node.name}' has {planes} channel blocks, above {MAX_BLOCKS}")
     for name in names:
         if context.places[name].layout.positions != place.layout.positions:
             raise ScheduleError(

@@ -8,13 +8,11 @@ from typing import TypeVar
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import (
     MAX_READ_STRIDE,
-    MAX_TAPS,
     ConvInstruction,
     PoolInstruction,
     limit,
 )
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.records import TapRecord
 from fpga_gen.errors import ScheduleError
 
 Tap = tuple[int, int]  # (dy, dx) from the output pixel's input coordinate
@@ -153,26 +151,3 @@ def live_taps(
             if hits(dx, 0, g.out_w, g.stride[1], g.in_w):
                 out.append((ky * kernel[1] + kx, (dy, dx)))
     return out
-
-
-class TapTable:
-    """Tap records of one instruction; equal lists share their range."""
-
-    def __init__(self, params: EngineParams, in_w: int, name: str) -> None:
-        self.records: list[TapRecord] = []
-        self._params, self._in_w, self._name = params, in_w, name
-        self._starts: dict[tuple[Tap, ...], int] = {}
-
-    def add(self, taps: tuple[Tap, ...]) -> tuple[int, int]:
-        """(tap_start, tap_count) of a list of taps."""
-        if taps not in self._starts:
-            self._starts[taps] = len(self.records)
-            for dy, dx in taps:
-                address = pack_address(dy * self._in_w + dx, self._params.banks)
-                self.records.append(TapRecord(address, dy, dx))
-            if len(self.records) > MAX_TAPS:
-                raise ScheduleError(
-                    f"layer '{self._name}' needs more than {MAX_TAPS} kernel taps: "
-                    "use a smaller kernel"
-                )
-        return self._starts[taps], len(taps)

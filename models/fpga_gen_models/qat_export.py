@@ -7,6 +7,7 @@ compiler finds them there (fpga_gen/quant/grids.py).
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -190,7 +191,7 @@ def _matches(table: AxisTable, mode: tuple[str, str, str]) -> bool:
     return table == resize_axis(n, m, exact_scale(m / n, n, m), *mode)
 
 
-def write_graph(graph: Graph, qgraph: QuantGraph, path: Path) -> None:
+def write_graph(graph: Graph, qgraph: QuantGraph, path: Path | BinaryIO) -> None:
     """Writes an optimised float graph with the formats and scales of `qgraph`, checked.
 
     ValueError names a node that ONNX cannot express.

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models.data import SUFFIXES
+from fpga_gen_models.data import SUFFIXES
 
 
 @dataclass(frozen=True)

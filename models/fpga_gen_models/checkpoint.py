@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +76,7 @@ def load_state(
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
     """Loads the checkpoint file `path` into `model`; see `read_state_dict` and `load_state`."""
-    from models.hardnet_mseg import HarDNetMSEG
+    from fpga_gen_models.hardnet_mseg import HarDNetMSEG
 
     dead = MSEG_DEAD_PREFIXES if isinstance(model, HarDNetMSEG) else ()
     state = read_state_dict(path)
@@ -86,7 +86,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
         raise ValueError(f"{path}: {error}") from error
 
 
-def save_half(model_state: Mapping[str, Tensor], path: str | Path) -> None:
+def save_half(model_state: Mapping[str, Tensor], path: str | Path | BinaryIO) -> None:
     """Writes a state dict with its floating-point tensors in half precision."""
     half = {
         key: value.detach().cpu().half() if value.is_floating_point() else value.detach().cpu()

@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models import MODELS
+from fpga_gen.disk import replace_file
+from fpga_gen_models import MODELS
 
 if TYPE_CHECKING:
     import onnx
@@ -32,8 +33,8 @@ def build_model(
     """
     import torch
 
-    from models.checkpoint import load_checkpoint
-    from models.transform import randomise_batchnorm
+    from fpga_gen_models.checkpoint import load_checkpoint
+    from fpga_gen_models.transform import randomise_batchnorm
 
     if name not in MODELS:
         raise KeyError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
@@ -75,7 +76,7 @@ def export_onnx(
     """
     if exporter not in EXPORTERS:
         raise ValueError(f"unknown exporter {exporter!r}; known: {', '.join(EXPORTERS)}")
-    from models.transform import fold_batchnorm
+    from fpga_gen_models.transform import fold_batchnorm
 
     model = build_model(name, checkpoint=checkpoint, input_size=input_size, seed=seed)
     if fold:
@@ -95,7 +96,7 @@ def write_onnx(
     import torch
 
     example = torch.zeros(1, 3, size, size)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="fpga-gen-") as folder:
         raw = Path(folder) / "model.onnx"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -116,8 +117,7 @@ def write_onnx(
         _drop_traces(graph)
         if half:
             _halve_weights(graph)
-        onnx.save(graph, raw)
-        raw.replace(path)
+    replace_file(path, lambda stream: onnx.save(graph, stream))
 
 
 def _drop_traces(model: "onnx.ModelProto") -> None:

@@ -31,7 +31,7 @@ def _lazy(module: str, function: str, *args: str) -> Callable[[], "nn.Module"]:
     """A builder that imports its module (and with it torch) only when it is called."""
 
     def build() -> "nn.Module":
-        return getattr(import_module(f"models.{module}"), function)(*args)
+        return getattr(import_module(f"fpga_gen_models.{module}"), function)(*args)
 
     return build
 

@@ -1,7 +1,7 @@
 """Training HarDNet-MSEG on folders of pictures and masks.
 
 Example, fine-tuning for two hours from a checkpoint:
-    python -m models.train --data kvasir clinicdb --out run --init start.pth --minutes 120
+    python -m fpga_gen_models.train --data kvasir clinicdb --out run --init start.pth --minutes 120
 
 The output folder receives config.json, last.pth (all that a resumed run needs), best.pth and
 ema.pth (weights, half precision), and at the end final.pth and metrics.json.
@@ -21,9 +21,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from models.augment import augment
-from models.checkpoint import load_checkpoint, save_half
-from models.data import (
+from fpga_gen.disk import replace_file
+from fpga_gen_models.augment import augment
+from fpga_gen_models.checkpoint import load_checkpoint, save_half
+from fpga_gen_models.data import (
     CachedPairs,
     Pair,
     find_pairs,
@@ -31,11 +32,11 @@ from models.data import (
     split_pairs,
     spread_subset,
 )
-from models.evaluate import evaluate
-from models.hardnet_mseg import HarDNetMSEG
-from models.losses import structure_loss
-from models.metrics import as_record
-from models.runstate import (
+from fpga_gen_models.evaluate import evaluate
+from fpga_gen_models.hardnet_mseg import HarDNetMSEG
+from fpga_gen_models.losses import structure_loss
+from fpga_gen_models.metrics import as_record
+from fpga_gen_models.runstate import (
     AveragedWeights,
     Clock,
     Schedule,
@@ -45,11 +46,10 @@ from models.runstate import (
     pick_device,
     place,
     save_run,
-    write_atomically,
     write_json,
 )
 
-log = logging.getLogger("models.train")
+log = logging.getLogger("fpga_gen_models.train")
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Trainer:
         """Writes last.pth and ema.pth."""
         facts = {"step": self.step, "best": self.best, "seconds": self.clock.seconds()}
         save_run(self.out / "last.pth", self.model, self.optimizer, self.average, facts)
-        write_atomically(self.out / "ema.pth", lambda path: save_half(self.weights(), path))
+        replace_file(self.out / "ema.pth", lambda stream: save_half(self.weights(), stream))
 
     def validate_subset(self) -> float:
         """Mean Dice on the subset; writes best.pth when it is the best so far."""
@@ -197,7 +197,7 @@ class Trainer:
         log.info("step %d: Dice on the subset %s", self.step, json.dumps(dice))
         if result["all"].dice > self.best:
             self.best = result["all"].dice
-            write_atomically(self.out / "best.pth", lambda path: save_half(self.weights(), path))
+            replace_file(self.out / "best.pth", lambda stream: save_half(self.weights(), stream))
         return result["all"].dice
 
     def run(self, stop: StopRequest) -> None:
@@ -226,7 +226,7 @@ class Trainer:
 
     def finish(self, init: Path | None) -> None:
         """Writes final.pth, then metrics.json: the final weights on the whole validation split."""
-        write_atomically(self.out / "final.pth", lambda path: save_half(self.weights(), path))
+        replace_file(self.out / "final.pth", lambda stream: save_half(self.weights(), stream))
         model = HarDNetMSEG()
         load_checkpoint(model, self.out / "final.pth")  # as stored: rounded to half precision
         place(model, self.device)
@@ -246,7 +246,7 @@ class Trainer:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line; every field of `TrainConfig` is an option of the same name."""
     parser = argparse.ArgumentParser(
-        prog="python -m models.train",
+        prog="python -m fpga_gen_models.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,6 +1,8 @@
-"""Segmentation quality of a checkpoint on image/mask folders.
+r"""Segmentation quality of a checkpoint on image/mask folders.
 
-Example: python -m models.evaluate --checkpoint final.pth --data kvasir clinicdb --split validation
+Example:
+    python -m fpga_gen_models.evaluate --checkpoint final.pth --data kvasir clinicdb \
+        --split validation
 """
 
 import argparse
@@ -12,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.augment import normalise
-from models.data import CachedPairs, Pair, find_pairs, split_pairs
-from models.metrics import MaskMetrics, as_record, mask_metrics, mean_metrics
-from models.runstate import autocast, pick_device, place
+from fpga_gen_models.augment import normalise
+from fpga_gen_models.data import CachedPairs, Pair, find_pairs, split_pairs
+from fpga_gen_models.metrics import MaskMetrics, as_record, mask_metrics, mean_metrics
+from fpga_gen_models.runstate import autocast, pick_device, place
 
 
 @torch.no_grad()
@@ -53,10 +55,10 @@ def evaluate(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the metrics as JSON. Returns 0, or 1 if the input is at fault."""
-    from models.checkpoint import load_checkpoint
-    from models.hardnet_mseg import HarDNetMSEG
+    from fpga_gen_models.checkpoint import load_checkpoint
+    from fpga_gen_models.hardnet_mseg import HarDNetMSEG
 
-    parser = argparse.ArgumentParser(prog="python -m models.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fpga_gen_models.evaluate", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="data set folders")
     parser.add_argument("--split", choices=("validation", "training", "everything"))

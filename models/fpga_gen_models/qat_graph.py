@@ -29,7 +29,7 @@ from fpga_gen.graph.ir import (
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.quant.layer import stored_epilogue
 from fpga_gen.quant.ranges import segments_of
-from models.qat_layers import QuantConv, RoundMap
+from fpga_gen_models.qat_layers import QuantConv, RoundMap
 
 
 class QuantNet(nn.Module):

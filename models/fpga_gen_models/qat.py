@@ -1,16 +1,17 @@
 """Quantisation-aware training: fine-tunes an ONNX network with the engine's numbers.
 
 Example, one hour with the 4-bit mix of the paper, rows divided as the ZCU104's columns are:
-    python -m models.qat --model hardnet-mseg.onnx --board zcu104 --scheme msq4 \\
+    python -m fpga_gen_models.qat --model hardnet-mseg.onnx --board zcu104 --scheme msq4 \\
         --data kvasir clinicdb --out run --minutes 60
     fpga-gen build run/model.onnx --board zcu104 --scheme msq4 --array P,CI,CO_DSP,CO_SP2
 
 with the array that metrics.json names (`array`): another one would divide the rows differently.
 
 Training starts from what that build would make of the network without it. The output folder
-receives what `python -m models.train` writes, and at the end model.onnx: the network with the
-quantisation of its maps (QDQ) and with weights on the grid of each row, which the compiler takes
-over as they are. Pictures are held out as in `models.train`; they calibrate nothing either.
+receives what `python -m fpga_gen_models.train` writes, and at the end model.onnx: the network with
+the quantisation of its maps (QDQ) and with weights on the grid of each row, which the compiler
+takes over as they are. Pictures are held out as in `fpga_gen_models.train`; they calibrate nothing
+either.
 """
 
 import argparse
@@ -27,22 +28,23 @@ from torch import nn
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.disk import replace_file
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.quantise import quantise
-from models.augment import normalise
-from models.data import CachedPairs, Pair, find_pairs, split_pairs, spread_subset
-from models.evaluate import evaluate
-from models.metrics import as_record
-from models.qat_export import write_graph
-from models.qat_graph import QuantNet
-from models.runstate import StopRequest, write_atomically, write_json
-from models.train import TrainConfig, Trainer, add_run_options, run_config
+from fpga_gen_models.augment import normalise
+from fpga_gen_models.data import CachedPairs, Pair, find_pairs, split_pairs, spread_subset
+from fpga_gen_models.evaluate import evaluate
+from fpga_gen_models.metrics import as_record
+from fpga_gen_models.qat_export import write_graph
+from fpga_gen_models.qat_graph import QuantNet
+from fpga_gen_models.runstate import StopRequest, write_json
+from fpga_gen_models.train import TrainConfig, Trainer, add_run_options, run_config
 
-log = logging.getLogger("models.qat")
+log = logging.getLogger("fpga_gen_models.qat")
 
 CALIBRATION_PICTURES = 16
 #: rate: largest step of a weight, relative to the root mean square of its row
@@ -74,7 +76,7 @@ def quantise_network(
 
 
 class QatTrainer(Trainer):
-    """A run on a `QuantNet`; the rest is `models.train`."""
+    """A run on a `QuantNet`; the rest is `fpga_gen_models.train`."""
 
     def __init__(
         self,
@@ -100,9 +102,8 @@ class QatTrainer(Trainer):
         assert isinstance(model, QuantNet)
         qgraph = self.source[1]
         model = model.cpu()
-        write_atomically(
-            self.out / "model.onnx", lambda path: write_graph(model.float_graph(), qgraph, path)
-        )
+        graph = model.float_graph()
+        replace_file(self.out / "model.onnx", lambda stream: write_graph(graph, qgraph, stream))
         model.dtype = torch.float32  # every sum exact, as on the engine
         found = {}
         for name, network in (("before", QuantNet(*self.source, torch.float32)), ("after", model)):
@@ -138,7 +139,7 @@ def parse_array(text: str) -> tuple[int, ...]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a training. Returns 0, or 1 if the input is at fault."""
     parser = argparse.ArgumentParser(
-        prog="python -m models.qat",
+        prog="python -m fpga_gen_models.qat",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -2,10 +2,9 @@
 
 import json
 import math
-import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from fpga_gen.disk import replace_file
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,10 @@ class AveragedWeights:
                 self.state[key].copy_(value)
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary path beside `path`, then renames: never half a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Writes `record` as indented JSON, atomically."""
     text = json.dumps(record, indent=2) + "\n"
-    write_atomically(path, lambda p: p.write_text(text))
+    replace_file(path, text.encode())
 
 
 def save_run(
@@ -99,7 +91,7 @@ def save_run(
         "ema_updates": 0 if average is None else average.updates,
         "facts": dict(facts),
     }
-    write_atomically(path, lambda p: torch.save(record, p))
+    replace_file(path, lambda stream: torch.save(record, stream))
 
 
 def load_run(

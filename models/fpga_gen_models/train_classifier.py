@@ -1,7 +1,7 @@
 r"""Training a HarDNet classifier on labelled pictures.
 
 Example:
-    python -m models.train_classifier --variant 68 --data train --validation val \
+    python -m fpga_gen_models.train_classifier --variant 68 --data train --validation val \
         --out run --minutes 600
 
 A picture folder holds one sub-folder per class, or labels.csv. The output folder receives
@@ -20,16 +20,17 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from models.augment import normalise
-from models.checkpoint import load_checkpoint, save_half
-from models.hardnet import SPECS, build_hardnet
-from models.image_classes import (
+from fpga_gen.disk import replace_file
+from fpga_gen_models.augment import normalise
+from fpga_gen_models.checkpoint import load_checkpoint, save_half
+from fpga_gen_models.hardnet import SPECS, build_hardnet
+from fpga_gen_models.image_classes import (
     LabelledImage,
     find_labelled,
     training_batches,
     validation_batches,
 )
-from models.runstate import (
+from fpga_gen_models.runstate import (
     AveragedWeights,
     Clock,
     Schedule,
@@ -39,18 +40,17 @@ from models.runstate import (
     pick_device,
     place,
     save_run,
-    write_atomically,
     write_json,
 )
 
-log = logging.getLogger("models.train_classifier")
+log = logging.getLogger("fpga_gen_models.train_classifier")
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
     """Settings of a run.
 
-    variant: key of `models.hardnet.SPECS`; size: side of the picture; rate: peak learning rate for
+    variant: key of `hardnet.SPECS`; size: side of the picture; rate: peak learning rate for
     a batch of 256, scaled with the batch; smoothing: label smoothing; steps or minutes: end of the
     run, one of them positive; ema: decay of the averaged weights, 0 for none.
     """
@@ -159,7 +159,7 @@ class ClassifierTrainer:
 
     def finish(self, validation: list[LabelledImage]) -> dict[str, float | int]:
         """Writes final.pth and metrics.json; returns top-1 and top-5 accuracy (0 to 1)."""
-        write_atomically(self.out / "final.pth", lambda path: save_half(self.weights(), path))
+        replace_file(self.out / "final.pth", lambda stream: save_half(self.weights(), stream))
         model = build_hardnet(self.config.variant, self.config.classes)
         load_checkpoint(model, self.out / "final.pth")
         model = model.to(self.device).eval()
@@ -187,7 +187,7 @@ def accuracy(
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a training. Returns 0, or 1 if the input is at fault."""
     parser = argparse.ArgumentParser(
-        prog="python -m models.train_classifier",
+        prog="python -m fpga_gen_models.train_classifier",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
