@@ -84,11 +84,11 @@ def test_beats_of_walks(params: EngineParams, mood: str) -> None:
     rng = random.Random(f"{params} {mood}")
     dut = Beats(params)
     watch = Watcher(dut)
-    walks = [random_walk(rng, params) for _ in range(4)]
+    walks = [random_walk(rng, params) for _ in range(3)]
     credit = [0]
 
     def slow(name: str) -> bool:
-        return mood == name and rng.random() < 0.9
+        return mood == name and rng.random() < 0.7
 
     async def surroundings(ctx) -> None:
         """Weights, lanes and drain at random moments; starts that they forbid are errors."""

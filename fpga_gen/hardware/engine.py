@@ -108,51 +108,36 @@ class Engine(wiring.Component):
 
     def _issue(self, m: Module) -> None:
         """Instructions to the units, and the tables that belong to them."""
-        sequencer = self.sequencer
-        starts = (
-            (sequencer.walker_start, (self.walker.issue, self.masks.issue)),
-            (sequencer.vector_start, (self.vector.issue, self.exit.vector_issue)),
-            (sequencer.load_start, (self.unpack.issue, self.exit.load_issue)),
-            (sequencer.store_start, (self.store_unit.issue,)),
-        )
-        for start, issues in starts:
-            for issue in issues:
-                m.d.comb += [issue.start.eq(start), issue.header.eq(sequencer.header)]
-        walker, tables = self.walker, self.vector.tables
+        sequencer, walker = self.sequencer, self.walker
+        connect(m, sequencer.walk, walker.issue, self.masks.issue)
+        connect(m, sequencer.vector, self.vector.issue, self.exit.vector_issue)
+        connect(m, sequencer.load, self.unpack.issue, self.exit.load_issue)
+        connect(m, sequencer.store, self.store_unit.issue)
+        connect(m, walker.blocks, sequencer.blocks)
+        connect(m, walker.taps, sequencer.taps)
+        connect(m, sequencer.tables, self.vector.tables)
+        units = sequencer.units
         m.d.comb += [
-            sequencer.block_index.eq(walker.blocks.index),
-            walker.blocks.record.eq(sequencer.block),
-            sequencer.tap_index.eq(walker.taps.index),
-            walker.taps.record.eq(sequencer.tap),
-            tables.source.eq(sequencer.source_index),
-            tables.part.eq(sequencer.source_word),
-            tables.source_write.eq(sequencer.source_write),
-            tables.y_write.eq(sequencer.y_write),
-            tables.x_write.eq(sequencer.x_write),
-            tables.pair.eq(sequencer.table_pair),
-            tables.word.eq(sequencer.write_data),
-            sequencer.walker_busy.eq(walker.busy),
-            sequencer.vector_busy.eq(self.vector.busy),
-            sequencer.load_busy.eq(self.exit.load_busy),
-            sequencer.store_busy.eq(self.store_unit.busy),
-            sequencer.exit_idle.eq(self.exit.idle),
-            sequencer.params_ready.eq(self.loader.params_ready),
+            units.walker_busy.eq(walker.busy),
+            units.vector_busy.eq(self.vector.busy),
+            units.load_busy.eq(self.exit.load_busy),
+            units.store_busy.eq(self.store_unit.busy),
+            units.exit_idle.eq(self.exit.idle),
+            units.params_ready.eq(self.loader.params_ready),
         ]
 
     def _stream(self, m: Module) -> None:
         """Words of the DRAM: weights to the array, the program, maps to the exit path."""
-        sequencer, loader, unpack = self.sequencer, self.loader, self.unpack
+        loader, unpack, fill = self.loader, self.unpack, self.sequencer.fill
         connect(m, flipped(self.words), loader.words)
+        connect(m, self.sequencer.command, loader.command)
         connect(m, unpack.out, self.exit.words)
         m.d.comb += [
-            loader.command.valid.eq(sequencer.command_valid),
-            sequencer.command_ready.eq(loader.command.ready),
-            loader.command.payload.eq(sequencer.command),
-            sequencer.fill_valid.eq(loader.out.valid),
-            sequencer.fill_data.eq(loader.out.payload),
-            unpack.words.valid.eq(loader.out.valid & ~sequencer.filling),
+            fill.valid.eq(loader.out.valid),
+            fill.word.eq(loader.out.payload),
+            unpack.words.valid.eq(loader.out.valid & ~fill.filling),
             unpack.words.payload.eq(loader.out.payload),
-            loader.out.ready.eq(sequencer.filling | unpack.words.ready),
+            loader.out.ready.eq(fill.filling | unpack.words.ready),
             self.array.stage.eq(loader.stage),
             # The loader's next slot needs two cycles to `stage`: it may hear of the switch early.
             loader.switch.eq(self.feed.array.switch),
@@ -195,14 +180,10 @@ class Engine(wiring.Component):
         sequencer, walker, status = self.sequencer, self.walker, self.status
         underrun = Signal(reset_less=True)
         m.d.sync += underrun.eq(self.loader.underrun)
+        connect(m, flipped(self.fetch), sequencer.fetch)
         m.d.comb += [
             sequencer.start.eq(self.start),
             sequencer.program_words.eq(self.program_words),
-            self.fetch.valid.eq(sequencer.fetch_valid),
-            sequencer.fetch_ready.eq(self.fetch.ready),
-            self.fetch.payload.region.eq(sequencer.fetch_region),
-            self.fetch.payload.offset.eq(sequencer.fetch_offset),
-            self.fetch.payload.words.eq(sequencer.fetch_words),
         ]
         reading = walker.beat.valid | self.vector.read.valid | self.store_unit.read.valid
         late = (

@@ -46,6 +46,30 @@ class Issue(Signature):
         super().__init__({"start": Out(1), "header": Out(HEADER)})
 
 
+class Units(Signature):
+    """Engine to the sequencer: which units work, whether all results are in memory, whether there
+    are parameters for a VECTOR."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "walker_busy": Out(1),
+                "vector_busy": Out(1),
+                "load_busy": Out(1),
+                "store_busy": Out(1),
+                "exit_idle": Out(1),
+                "params_ready": Out(1),
+            }
+        )
+
+
+class ProgramFill(Signature):
+    """Loader to the program memory: while `filling`, its words are the program's, every one."""
+
+    def __init__(self, params: EngineParams) -> None:
+        super().__init__({"valid": Out(1), "word": Out(params.stream_bits), "filling": In(1)})
+
+
 class RecordRead(Signature):
     """Walker to a table of records: the one at `index` a cycle ago."""
 
