@@ -5,10 +5,6 @@ from __future__ import annotations
 import random
 from collections import deque
 
-from rtl_tests.bench import receive as receive
-from rtl_tests.bench import send as send
-from rtl_tests.bench import simulate as simulate
-
 BYTES = 16
 
 

@@ -41,15 +41,15 @@ class System(Driven):
             fetch__valid=0,
             words__ready=0,
             store__valid=0,
-            store_data__valid=0,
-            done=0,
-            error=0,
-            progress=0,
-            count_busy=0,
-            count_stall_weights=0,
-            count_stall_drain=0,
-            count_stall_input=0,
-            layer_start=0,
+            store_beats__valid=0,
+            status__done=0,
+            status__error=0,
+            status__progress=0,
+            status__count_busy=0,
+            status__count_stall_weights=0,
+            status__count_stall_drain=0,
+            status__count_stall_input=0,
+            status__layer_start=0,
         )
         await self.write_addresses(
             PROGRAM=PROGRAM, WEIGHTS=WEIGHTS, INPUT=INPUT, OUTPUT=OUTPUT,
@@ -81,10 +81,22 @@ class System(Driven):
 
 
 async def pulse(dut, name: str) -> None:
+    """A pulse of the engine's status."""
     await FallingEdge(dut.clk)
-    getattr(dut, name).value = 1
+    getattr(dut, f"status__{name}").value = 1
     await FallingEdge(dut.clk)
-    getattr(dut, name).value = 0
+    getattr(dut, f"status__{name}").value = 0
+
+
+async def send_beats(dut, beats, rng, gap: float = 0.3) -> None:
+    """Beats of stores, one a cycle as long as there is room."""
+    for beat in beats:
+        while rng.random() < gap or not dut.store_beats__room.value:
+            await FallingEdge(dut.clk)
+        dut.store_beats__data.value = beat
+        dut.store_beats__valid.value = 1
+        await FallingEdge(dut.clk)
+        dut.store_beats__valid.value = 0
 
 
 async def program(system: System) -> None:
@@ -106,7 +118,7 @@ async def good_run(system: System) -> None:
     await pulse(dut, "layer_start")
     beats = [rng.getrandbits(128) for _ in range(75)]
     cocotb.start_soon(send(dut, "store", [store(0x1F0, 70), store(0x4000, 5)], rng))
-    await send(dut, "store_data", beats, rng)
+    await send_beats(dut, beats, rng)
     for _ in range(11):
         await pulse(dut, "count_busy")
     await pulse(dut, "done")
@@ -190,7 +202,7 @@ async def write_error(system):
     await program(system)
     system.memory.bad = range(OUTPUT, OUTPUT + 1)
     await send(system.dut, "store", [store(0, 2)], system.rng)
-    await send(system.dut, "store_data", [1, 2], system.rng)
+    await send_beats(system.dut, [1, 2], system.rng)
     await system.expect_error(ErrorCode.WRITE_RESPONSE, 2 << 4)
 
 
@@ -200,7 +212,7 @@ async def error_after_done(system):
     await program(system)
     system.memory.bad = range(OUTPUT, OUTPUT + 1)
     await send(system.dut, "store", [store(0, 1)], system.rng)
-    await send(system.dut, "store_data", [1], system.rng)
+    await send_beats(system.dut, [1], system.rng)
     await pulse(system.dut, "done")
     await system.expect_error(ErrorCode.WRITE_RESPONSE)
 
@@ -218,8 +230,8 @@ async def watchdog(system):
 @case
 async def engine_error(system):
     await program(system)
-    system.dut.error_code.value = ErrorCode.WEIGHT_UNDERRUN
-    system.dut.error_info.value = 0xBEEF
+    system.dut.status__error_code.value = ErrorCode.WEIGHT_UNDERRUN
+    system.dut.status__error_info.value = 0xBEEF
     await pulse(system.dut, "error")
     await system.expect_error(ErrorCode.WEIGHT_UNDERRUN, 0xBEEF)
 
@@ -246,13 +258,13 @@ async def soft_reset_in_the_middle(system):
         await program(system)
         await send(dut, "fetch", [fetch(1, 0, 1000), fetch(2, 0, 50)], system.rng)
         cocotb.start_soon(send(dut, "store", [store(0, 100)], system.rng))
-        producer = cocotb.start_soon(send(dut, "store_data", range(80), system.rng, gap=0))
+        producer = cocotb.start_soon(send_beats(dut, range(80), system.rng, gap=0))
         await cycles(dut, wait)
         await system.write("CONTROL", R["CONTROL_SOFT_RESET_MASK"])
         while not dut.soft_reset.value:
             await cycles(dut, 1)
         producer.cancel()
-        dut.store_data__valid.value = 0
+        dut.store_beats__valid.value = 0
         await system.settled()
         assert await system.read("STATUS") == 0
         await system.write("CONTROL", R["CONTROL_IRQ_ENABLE_MASK"])

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from fpga_gen.hardware.shell.axi_burst import BurstPlanner
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 
 TOP = (1 << 36) - 1
 

@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 
 
 @pytest.mark.parametrize(("write", "read"), [(0.5, 0.5), (0.9, 0.3), (0.3, 0.9), (1.0, 1.0)])

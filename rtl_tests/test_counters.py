@@ -6,7 +6,7 @@ import random
 
 from fpga_gen.contract.registers import LAYER_LOG_DEPTH
 from fpga_gen.hardware.shell.counters import Counter, LayerLog
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 
 
 def test_counter_counts_clears_and_saturates():

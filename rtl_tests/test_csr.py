@@ -8,7 +8,7 @@ import pytest
 
 from fpga_gen.contract.registers import REGISTERS, register
 from fpga_gen.hardware.shell.csr import CsrBlock
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 
 
 async def write(ctx, dut, offset: int, data: int, *, strobe=15, delays=(0, 0, 0)) -> int:

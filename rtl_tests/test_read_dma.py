@@ -7,15 +7,8 @@ import random
 import pytest
 
 from fpga_gen.hardware.shell.read_dma import ReadPort
-from rtl_tests.axi_bench import (
-    BYTES,
-    ReadMemory,
-    beat_value,
-    open_windows,
-    receive,
-    send,
-    simulate,
-)
+from rtl_tests.axi_bench import BYTES, ReadMemory, beat_value, open_windows
+from rtl_tests.bench import receive, send, simulate
 
 WINDOW = (0x10_0000, 0x20_0000)
 

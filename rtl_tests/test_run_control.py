@@ -6,7 +6,7 @@ import pytest
 
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.shell.run_control import RESET_CYCLES, SETTLE_CYCLES, RunControl
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 
 
 async def pulse(ctx, signal) -> None:

@@ -14,7 +14,8 @@ from fpga_gen.hardware.shell.csr import CsrBlock
 from fpga_gen.hardware.shell.read_dma import ReadPort
 from fpga_gen.hardware.shell.shell import Shell
 from fpga_gen.hardware.shell.write_dma import WritePort
-from rtl_tests.axi_bench import open_windows, simulate
+from rtl_tests.axi_bench import open_windows
+from rtl_tests.bench import simulate
 
 PARAMS = EngineParams(ports=1)
 LITE_OUTPUTS = {"s_axi_awready", "s_axi_wready", "s_axi_bvalid", "s_axi_arready", "s_axi_rvalid"}

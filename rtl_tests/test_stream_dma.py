@@ -9,15 +9,8 @@ import pytest
 
 from fpga_gen.hardware.shell.axi_names import READ
 from fpga_gen.hardware.shell.stream_dma import StreamDma
-from rtl_tests.axi_bench import (
-    BYTES,
-    ReadMemory,
-    beat_value,
-    open_windows,
-    receive,
-    send,
-    simulate,
-)
+from rtl_tests.axi_bench import BYTES, ReadMemory, beat_value, open_windows
+from rtl_tests.bench import receive, send, simulate
 
 WINDOW = (0x10_0000, 0x40_0000)
 

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from fpga_gen.hardware.shell.write_dma import MAX_RESPONSES, WritePort
-from rtl_tests.axi_bench import BYTES, WriteMemory, open_windows, send, simulate
+from rtl_tests.axi_bench import BYTES, WriteMemory, open_windows
+from rtl_tests.bench import send, simulate
 
 WINDOW = (0x10_0000, 0x20_0000)
 

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out, connect
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
+from fpga_gen.hardware.common.joints import LAYER_BITS
 from fpga_gen.hardware.common.leaf import verilator_config
 from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.engine import Engine
@@ -35,7 +36,7 @@ class Top(wiring.Component):
         self.params = params
         self.domain, self.reset = axi_names.clock_and_reset(params.ports)
         self.fast_clock = axi_names.fast_clock() if params.double_clock else None
-        super().__init__({**axi_names.axi_members(params.ports), "debug_layer": Out(16)})
+        super().__init__({**axi_names.axi_members(params.ports), "debug_layer": Out(LAYER_BITS)})
 
     def ports(self) -> dict[str, tuple[Signal, PortDirection]]:
         """Every pin by its literal name, clock and reset included."""
@@ -62,27 +63,13 @@ class Top(wiring.Component):
             engine.reset.eq(shell.soft_reset),
             engine.start.eq(shell.start),
             engine.program_words.eq(shell.program_words),
-            shell.store_data.valid.eq(engine.store_beats.valid),
-            shell.store_data.payload.eq(engine.store_beats.data),
-            engine.store_beats.room.eq(shell.store_room),
             self.debug_layer.eq(engine.status.layer),
         ]
         connect(m, engine.fetch, shell.fetch)
         connect(m, engine.store, shell.store)
+        connect(m, engine.store_beats, shell.store_beats)
+        connect(m, engine.status, shell.status)
         connect(m, shell.words, engine.words)
-        for name in (
-            "done",
-            "error",
-            "error_code",
-            "error_info",
-            "progress",
-            "count_busy",
-            "count_stall_weights",
-            "count_stall_drain",
-            "count_stall_input",
-            "layer_start",
-        ):
-            m.d.comb += getattr(shell, name).eq(getattr(engine.status, name))
         axi_names.annotate_pins(self, self.params.ports)
         return m
 

@@ -8,12 +8,13 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import MAX_BURST
 from fpga_gen.contract.registers import WINDOWS
 from fpga_gen.hardware.common.fan_out import KEEP
 from fpga_gen.hardware.shell.axi_names import BEAT_ADDRESS_BITS
 
-TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": 24})
+TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": width("words")})
 BURST = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": range(MAX_BURST + 1)})
 WINDOW = data.StructLayout({"base": BEAT_ADDRESS_BITS, "limit": BEAT_ADDRESS_BITS})
 WINDOW_SET = data.ArrayLayout(WINDOW, WINDOWS)
@@ -40,14 +41,21 @@ class BurstPlanner(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        checked = Signal(TRANSFER, reset_less=True)
+        self.checked = Signal(TRANSFER, reset_less=True)
+        self.hand_over = Signal()  # the splitter can take the checked transfer
+        self.handed = Signal()
+        self.checking, self.splitting = Signal(), Signal()
+        m.d.comb += self.busy.eq(self.checking | self.splitting)
+        self._check(m)
+        self._split(m)
+        return m
+
+    def _check(self, m: Module) -> None:
+        """A transfer against the windows, in three steps."""
+        checked, handed, checking = self.checked, self.handed, self.checking
         end = Signal(BEAT_ADDRESS_BITS + 1, reset_less=True)
         above = Signal(WINDOWS, reset_less=True)
         below = Signal(WINDOWS, reset_less=True)
-        hand_over = Signal()  # the splitter can take the checked transfer
-        handed = Signal()
-        checking = Signal()
-
         # A copy of the state IDLE for each half of what it gates.
         idle = [Signal(name=f"idle_{n}", init=1, attrs=KEEP) for n in range(2)]
         start = Signal()
@@ -78,29 +86,30 @@ class BurstPlanner(wiring.Component):
                 with m.If(~(above & below).any()):
                     m.d.sync += self.violation.eq(1)
                     m.next = "STOPPED"
-                with m.Elif(hand_over):
+                with m.Elif(self.hand_over):
                     m.d.comb += handed.eq(1)
                     m.next = "IDLE"
             with m.State("STOPPED"):
                 m.d.comb += checking.eq(1)
 
+    def _split(self, m: Module) -> None:
+        """The checked transfer into bursts."""
+        checked, handed, splitting = self.checked, self.handed, self.splitting
         address = Signal(BEAT_ADDRESS_BITS, reset_less=True)
-        left = Signal(24, reset_less=True)
+        left = Signal(len(checked.beats), reset_less=True)
         room = Signal(range(MAX_BURST + 1))  # beats up to the next 1 KB boundary
         size = Signal(range(MAX_BURST + 1), reset_less=True)
         final = Signal(reset_less=True)
-        splitting = Signal()
         fresh = Signal()  # `size` was just set: `left` counts it at once, whenever it is taken
         # Copies of `offered`: for the address, for all else.
         offers = [Signal(name=f"offered_{n}", attrs=KEEP) for n in range(2)]
         offered = offers[1]
         m.d.comb += [
             room.eq(MAX_BURST - address[: (MAX_BURST - 1).bit_length()]),
-            hand_over.eq(~splitting),
+            self.hand_over.eq(~splitting),
             self.burst.valid.eq(offered),
             self.burst.p.address.eq(address),
             self.burst.p.beats.eq(size),
-            self.busy.eq(checking | splitting),
         ]
         for copy in offers:
             with m.If(splitting & ~copy):
@@ -120,4 +129,3 @@ class BurstPlanner(wiring.Component):
         m.d.sync += fresh.eq(splitting & ~offered)
         with m.If(fresh):
             m.d.sync += left.eq(left - size)
-        return m

@@ -65,9 +65,17 @@ class RunControl(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        state = Signal(State, init=State.IDLE)
-        ended_well = Signal()
-        timer = Signal(range(RESET_CYCLES + 1))
+        self.state = Signal(State, init=State.IDLE)
+        self.ended_well = Signal()
+        self.timer = Signal(range(RESET_CYCLES + 1))
+        self._states(m)
+        self._levels(m)
+        self._frame(m)
+        self._faults(m)
+        return m
+
+    def _states(self, m: Module) -> None:
+        state, timer, ended_well = self.state, self.timer, self.ended_well
         with m.If(timer != RESET_CYCLES):
             m.d.sync += timer.eq(timer + 1)
         with m.If(self.done_clear):
@@ -103,7 +111,10 @@ class RunControl(wiring.Component):
                     with m.If(ended_well):
                         m.d.sync += self.done.eq(1)
 
-        in_run = Signal()
+    def _levels(self, m: Module) -> None:
+        """Where the run is."""
+        state, ended_well = self.state, self.ended_well
+        self.in_run = in_run = Signal(name="in_run")
         draining = Signal()
         m.d.comb += [
             in_run.eq((state == State.RUN) | (state == State.FINISH)),
@@ -115,15 +126,18 @@ class RunControl(wiring.Component):
             self.draining.eq(draining & ~ended_well),
         ]
 
-        # A cycle late, long before the run can end: `start` has other loads. A start that was
-        # ignored changes nothing, so the number tells whose result it is.
+    def _frame(self, m: Module) -> None:
+        """The number of the frame whose run it is: a start that was ignored changes nothing."""
+        # A cycle late, long before the run can end: `start` has other loads.
         started = Signal()
         number = data_register(m, self.frame_run)
         m.d.sync += started.eq(self.start)
         with m.If(started):
             m.d.sync += number.eq(self.frame)
 
-        # Watchdog and faults, registered before they act.
+    def _faults(self, m: Module) -> None:
+        """Watchdog and faults, registered before they act."""
+        in_run = self.in_run
         quiet = Signal(32)
         expired = Signal()
         seen = Signal()
@@ -140,26 +154,21 @@ class RunControl(wiring.Component):
         m.d.sync += code.eq(self.fault_code)
         with m.If(~self.fault):
             m.d.sync += [code.eq(ErrorCode.WATCHDOG), info.eq(0)]
+        with m.If((in_run & seen) | self.reset_request):
+            m.d.sync += [self.state.eq(State.DRAIN), self.timer.eq(0), self.ended_well.eq(0)]
         with m.If(in_run & seen):
             m.d.sync += [
-                state.eq(State.DRAIN),
-                timer.eq(0),
-                ended_well.eq(0),
                 self.error.eq(1),
                 self.error_code.eq(code),
                 self.error_info.eq(info),
             ]
         with m.If(self.reset_request):
             m.d.sync += [
-                state.eq(State.DRAIN),
-                timer.eq(0),
-                ended_well.eq(0),
                 self.done.eq(0),
                 self.error.eq(0),
                 self.error_code.eq(ErrorCode.NONE),
                 self.error_info.eq(0),
             ]
-        return m
 
 
 def first_fault(m: Module, control: RunControl, sources: list[tuple]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from fpga_gen.contract.isa import Region
+from fpga_gen.contract.isa import Region, width
 from fpga_gen.contract.params import PORT_BITS, EngineParams
 from fpga_gen.contract.registers import (
     INTERFACE_VERSION,
@@ -17,10 +17,9 @@ from fpga_gen.contract.registers import (
     ErrorCode,
 )
 from fpga_gen.hardware.common.design_hash import BITS
-from fpga_gen.hardware.common.fan_out import KEEP, copies
-from fpga_gen.hardware.common.joints import FETCH, STORE
+from fpga_gen.hardware.common.fan_out import copies
+from fpga_gen.hardware.common.joints import FETCH, STORE, EngineStatus, StoreBeats
 from fpga_gen.hardware.common.resets import reset_tree
-from fpga_gen.hardware.shell.axi_burst import TRANSFER
 from fpga_gen.hardware.shell.axi_names import (
     BEAT_ADDRESS_BITS,
     BEAT_SHIFT,
@@ -34,6 +33,7 @@ from fpga_gen.hardware.shell.counters import Counter, LayerLog
 from fpga_gen.hardware.shell.csr import CsrBlock
 from fpga_gen.hardware.shell.run_control import RunControl, first_fault
 from fpga_gen.hardware.shell.stream_dma import StreamDma
+from fpga_gen.hardware.shell.translate import Translate
 from fpga_gen.hardware.shell.write_dma import WritePort
 
 
@@ -56,14 +56,9 @@ class Shell(wiring.Component):
             the region's base; words: 24, stream words}; 32 may queue.
         words: Out stream(ports*128).
         store: In stream {offset: 32, units of 16 bytes from OUTPUT; beats: 24 of 16 bytes}.
-        store_data: In stream(128), the beats of the stores in order; store_room: Out,
-            params.WRITE_ROOM more beats are taken after it falls.
+        store_beats: the beats of the stores in order.
         store_idle: Out, all accepted stores are in memory (0 in the cycle after one is accepted).
-        done: In, pulse; every store has been accepted with its data.
-        error, error_code, error_info: In, pulse with a registers.ErrorCode and 16 bits of detail.
-        progress: In, feeds the watchdog (AXI beats do so by themselves).
-        count_busy, count_stall_weights, count_stall_drain, count_stall_input: In, counted cycles.
-        layer_start: In, pulse per instruction; logs CYCLES.
+        status: of the engine; counted, logged, reported.
     """
 
     def __init__(self, params: EngineParams) -> None:
@@ -75,23 +70,13 @@ class Shell(wiring.Component):
                 "design_hash": In(BITS),
                 "start": Out(1),
                 "soft_reset": Out(1),
-                "program_words": Out(24),
+                "program_words": Out(width("words")),
                 "fetch": In(stream.Signature(FETCH)),
                 "words": Out(stream.Signature(params.ports * PORT_BITS)),
                 "store": In(stream.Signature(STORE)),
-                "store_data": In(stream.Signature(PORT_BITS)),
-                "store_room": Out(1),
+                "store_beats": In(StoreBeats()),
                 "store_idle": Out(1),
-                "done": In(1),
-                "error": In(1),
-                "error_code": In(8),
-                "error_info": In(16),
-                "progress": In(1),
-                "count_busy": In(1),
-                "count_stall_weights": In(1),
-                "count_stall_drain": In(1),
-                "count_stall_input": In(1),
-                "layer_start": In(1),
+                "status": In(EngineStatus()),
             }
         )
 
@@ -117,8 +102,8 @@ class Shell(wiring.Component):
             control.watchdog.eq(csr.watchdog),
             control.frame.eq(csr.frame),
             csr.frame_run.eq(control.frame_run),
-            control.progress.eq(self.progress | read.received.any() | write.sent),
-            control.engine_done.eq(self.done),
+            control.progress.eq(self.status.progress | read.received.any() | write.sent),
+            control.engine_done.eq(self.status.done),
             self.start.eq(control.start),
         ]
         # One cycle late; a drain and the end of a run last for many.
@@ -150,7 +135,7 @@ class Shell(wiring.Component):
                 ),
                 (write.failed, ErrorCode.WRITE_RESPONSE, write.failed_response << 4),
                 (bad_region, ErrorCode.BAD_INSTRUCTION, 0),
-                (self.error, self.error_code, self.error_info),
+                (self.status.error, self.status.error_code, self.status.error_info),
             ],
         )
         self._count(m, counting, csr, read, write, control)
@@ -199,76 +184,42 @@ class Shell(wiring.Component):
             for region in Region:
                 with m.Case(region):
                     m.d.comb += [base.eq(_address(csr, region.name.lower())), known.eq(1)]
-        ready, _ = self._translate(
-            m, "fetch", valid & known, base, request.offset, request.words, read.descriptor
-        )
-        m.d.comb += self.fetch.ready.eq(ready & ~boot)
+        m.submodules.fetch_address = fetch = Translate()
+        connect(m, fetch.transfer, read.descriptor)
+        m.d.comb += [
+            fetch.valid.eq(valid & known),
+            fetch.base.eq(base),
+            fetch.offset.eq(request.offset),
+            fetch.length.eq(request.words),
+            fetch.clear.eq(self.soft_reset),
+            self.fetch.ready.eq(fetch.ready & ~boot),
+        ]
         bad_region = Signal()
         m.d.sync += bad_region.eq(valid & ~known)
         with m.If(self.soft_reset):
             m.d.sync += boot.eq(0)
         with m.Elif(self.start):
             m.d.sync += boot.eq(1)
-        with m.Elif(ready):
+        with m.Elif(fetch.ready):
             m.d.sync += boot.eq(0)
 
-        ready, pending = self._translate(
-            m,
-            "store",
-            self.store.valid,
-            _address(csr, "output"),
-            self.store.p.offset,
-            self.store.p.beats,
-            write.transfer,
-        )
+        m.submodules.store_address = store = Translate()
+        connect(m, store.transfer, write.transfer)
+        connect(m, flipped(self.words), read.words)
         m.d.comb += [
-            self.store.ready.eq(ready),
-            self.store_idle.eq(write.idle & ~pending),
-            self.store_room.eq(write.room),
+            store.valid.eq(self.store.valid),
+            store.base.eq(_address(csr, "output")),
+            store.offset.eq(self.store.p.offset),
+            store.length.eq(self.store.p.beats),
+            store.clear.eq(self.soft_reset),
+            self.store.ready.eq(store.ready),
+            self.store_idle.eq(write.idle & ~store.pending),
+            write.data.valid.eq(self.store_beats.valid),
+            write.data.payload.eq(self.store_beats.data),
+            self.store_beats.room.eq(write.room),
             self.program_words.eq(csr.program_words),
         ]
-        wiring.connect(m, wiring.flipped(self.store_data), write.data)
-        wiring.connect(m, wiring.flipped(self.words), read.words)
         return bad_region
-
-    def _translate(self, m: Module, name: str, valid, base, offset, length, target):
-        """base + offset in two registered stages into the stream `target`.
-
-        Returns (ready of the source, whether a transfer is in the stages).
-        """
-        held = Signal(name=f"{name}_held")
-        held_base = Signal(BEAT_ADDRESS_BITS, name=f"{name}_base", reset_less=True)
-        held_offset = Signal(32, name=f"{name}_offset", reset_less=True)
-        held_length = Signal(24, name=f"{name}_length", reset_less=True)
-        summed = Signal(TRANSFER, name=f"{name}_sum", reset_less=True)
-        summed_valid = Signal(name=f"{name}_sum_valid")
-        # Copies, so that the enables of wide registers are gates of their own.
-        held_data = Signal(name=f"{name}_held_data", attrs=KEEP)
-        summed_data = Signal(name=f"{name}_sum_data", attrs=KEEP)
-        advance = Signal(name=f"{name}_advance")
-        ready = Signal(name=f"{name}_ready")
-        m.d.comb += [
-            advance.eq(~summed_valid | target.ready),
-            ready.eq(~held),  # who asks waits for a register only
-            target.valid.eq(summed_valid),
-            target.payload.eq(summed),
-        ]
-        with m.If(advance):
-            m.d.sync += [summed_valid.eq(held), summed_data.eq(held)]
-        with m.If(~summed_data | target.ready):
-            m.d.sync += [
-                summed.address.eq(held_base + held_offset),
-                summed.beats.eq(held_length),
-            ]
-        with m.If(ready):
-            m.d.sync += [held.eq(valid), held_data.eq(valid), held_base.eq(base)]
-        with m.Elif(advance):
-            m.d.sync += [held.eq(0), held_data.eq(0)]
-        with m.If(~held_data):
-            m.d.sync += [held_offset.eq(offset), held_length.eq(length)]
-        with m.If(self.soft_reset):
-            m.d.sync += [held.eq(0), held_data.eq(0), summed_valid.eq(0), summed_data.eq(0)]
-        return ready, held | summed_valid
 
     def _count(
         self,
@@ -281,10 +232,10 @@ class Shell(wiring.Component):
     ) -> None:
         events = {
             "cycles": control.running,
-            "busy": self.count_busy & control.running,
-            "stall_weights": self.count_stall_weights & control.running,
-            "stall_drain": self.count_stall_drain & control.running,
-            "stall_input": self.count_stall_input & control.running,
+            "busy": self.status.count_busy & control.running,
+            "stall_weights": self.status.count_stall_weights & control.running,
+            "stall_drain": self.status.count_stall_drain & control.running,
+            "stall_input": self.status.count_stall_input & control.running,
             "write_beats": write.sent,
         }
         for k in range(MAX_PORTS):
@@ -300,7 +251,7 @@ class Shell(wiring.Component):
             m.d.comb += [counter.clear.eq(clear), getattr(csr, name).eq(counter.value)]
         log = LayerLog()
         m.submodules.log = ResetInserter(reset)(log)
-        m.d.sync += log.layer_start.eq(self.layer_start & control.running)
+        m.d.sync += log.layer_start.eq(self.status.layer_start & control.running)
         m.d.comb += [
             log.clear.eq(clear),
             log.cycles.eq(csr.cycles),

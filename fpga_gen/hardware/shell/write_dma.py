@@ -59,22 +59,36 @@ class WritePort(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        planner = BurstPlanner()
-        m.submodules.planner = ResetInserter(self.flush)(planner)
-        beats = BlockFifo(width=PORT_BITS, depth=self.depth)
-        m.submodules.beats = ResetInserter(self.resets[0])(beats)
-        bursts = fifo.SyncFIFO(width=len(planner.burst.p.beats), depth=BURST_QUEUE_DEPTH)
-        m.submodules.bursts = ResetInserter(self.resets[1])(bursts)
-        wiring.connect(m, wiring.flipped(self.transfer), planner.transfer)
+        self.planner = BurstPlanner()
+        m.submodules.planner = ResetInserter(self.flush)(self.planner)
+        self.beats = BlockFifo(width=PORT_BITS, depth=self.depth)
+        m.submodules.beats = ResetInserter(self.resets[0])(self.beats)
+        # Lengths of the bursts that are announced, for the data channel.
+        self.bursts = fifo.SyncFIFO(width=len(self.planner.burst.p.beats), depth=BURST_QUEUE_DEPTH)
+        m.submodules.bursts = ResetInserter(self.resets[1])(self.bursts)
+        wiring.connect(m, wiring.flipped(self.transfer), self.planner.transfer)
         m.d.comb += [getattr(self, f"aw{name}").eq(value) for name, value in SIDEBAND.items()]
-        m.d.comb += [planner.windows.eq(self.windows), self.violation.eq(planner.violation)]
+        m.d.comb += [
+            self.planner.windows.eq(self.windows),
+            self.violation.eq(self.planner.violation),
+        ]
+        self.issue, self.discard = Signal(), Signal()
+        flags = [*self._account(m), *self._data_channel(m)]
+        self._address_channel(m)
+        self._responses(m)
+        flags += [self.awvalid, self.room, self.sent, self.failed]
+        clear(m, self.resets[1], flags)
+        return m
 
+    def _account(self, m: Module) -> list[Signal]:
+        """Beats that come in, and bursts that may be announced; returns its flags."""
+        planner, beats, issue = self.planner, self.beats, self.issue
         available = Signal(range(self.depth + 1))  # buffered beats that belong to no burst
         unanswered = Signal(range(MAX_RESPONSES + 1))
-        push, discard, issue = Signal(), Signal(), Signal()
+        push = Signal()
         # Registered; what they need can only come, not go, while a burst waits.
-        covered = Signal()  # its beats are there, and room for its length and response
-        quiet = Signal(init=1)  # no response is outstanding
+        self.covered = Signal()  # its beats are there, and room for its length and response
+        self.quiet = Signal(init=1)  # no response is outstanding
         size = planner.burst.p.beats
         m.d.comb += [
             beats.write.payload.eq(self.data.payload),
@@ -85,49 +99,52 @@ class WritePort(wiring.Component):
         m.d.sync += self.room.eq(beats.count < self.depth - WRITE_ROOM - 2)
         change = Signal(signed(2))  # one cycle late: a burst waits for a beat a cycle longer
         m.d.sync += [
-            change.eq(push - discard),
+            change.eq(push - self.discard),
             available.eq(available + change - Mux(issue, size, 0)),
             unanswered.eq(unanswered + issue - self.bvalid),
-            quiet.eq((unanswered == 0) & ~issue),
-            covered.eq(
+            self.quiet.eq((unanswered == 0) & ~issue),
+            self.covered.eq(
                 (available >= size)
-                & bursts.w_rdy
+                & self.bursts.w_rdy
                 & (unanswered != MAX_RESPONSES)
                 & planner.burst.valid
                 & ~issue
             ),
         ]
+        return [available, change, unanswered, self.covered, self.quiet]
 
-        # Address channel.
-        address = Signal.like(planner.burst.p.address, reset_less=True)
+    def _address_channel(self, m: Module) -> None:
+        burst = self.planner.burst
+        address = Signal.like(burst.p.address, reset_less=True)
         m.d.comb += [
-            planner.burst.ready.eq((~self.awvalid | self.awready) & covered & ~self.flush),
-            issue.eq(planner.burst.valid & planner.burst.ready),
+            burst.ready.eq((~self.awvalid | self.awready) & self.covered & ~self.flush),
+            self.issue.eq(burst.valid & burst.ready),
             self.awaddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
-            bursts.w_data.eq(size),
-            bursts.w_en.eq(issue),
+            self.bursts.w_data.eq(burst.p.beats),
+            self.bursts.w_en.eq(self.issue),
         ]
         length = data_register(m, self.awlen)
-        with m.If(issue):
+        with m.If(self.issue):
             m.d.sync += [
                 self.awvalid.eq(1),
-                address.eq(planner.burst.p.address),
-                length.eq(size - 1),
+                address.eq(burst.p.address),
+                length.eq(burst.p.beats - 1),
             ]
         with m.Elif(self.awready):
             m.d.sync += self.awvalid.eq(0)
 
-        # Data channel: the beats of one burst after the other, through an output register.
-        left = Signal.like(
-            size, reset_less=True
-        )  # beats of the current burst not yet in the output register
+    def _data_channel(self, m: Module) -> list[Signal]:
+        """The beats of one burst after the other, through an output register; returns its flags."""
+        beats, bursts = self.beats, self.bursts
+        # Beats of the current burst not yet in the output register.
+        left = Signal(len(bursts.r_data), reset_less=True)
         some, last = Signal(), Signal()  # left is not 0; left is 1
         load = Signal()
         m.d.comb += [
             load.eq(some & beats.read.valid & (~self.wvalid | self.wready)),
             bursts.r_en.eq(~some | (load & last)),
-            discard.eq(self.flush & ~some & ~bursts.r_rdy & beats.read.valid),
-            beats.read.ready.eq(load | discard),
+            self.discard.eq(self.flush & ~some & ~bursts.r_rdy & beats.read.valid),
+            beats.read.ready.eq(load | self.discard),
             self.wstrb.eq((1 << BEAT_BYTES) - 1),
         ]
         with m.If(bursts.r_en):
@@ -153,18 +170,16 @@ class WritePort(wiring.Component):
         with m.If(load):
             m.d.sync += final.eq(last)
         m.d.sync += self.sent.eq(self.wvalid & self.wready)
+        return [some, last, *valids]
 
-        # Response channel.
+    def _responses(self, m: Module) -> None:
         m.d.comb += [
             self.bready.eq(1),
-            self.idle.eq(~planner.busy & quiet),
-            self.drained.eq(self.idle & (beats.count == 0)),
+            self.idle.eq(~self.planner.busy & self.quiet),
+            self.drained.eq(self.idle & (self.beats.count == 0)),
         ]
         response = data_register(m, self.failed_response)
         with m.If(self.flush):
             m.d.sync += self.failed.eq(0)
         with m.Elif(self.bvalid & self.bresp[1] & ~self.failed):
             m.d.sync += [self.failed.eq(1), response.eq(self.bresp)]
-        flags = (available, change, unanswered, covered, quiet, some, last, *valids)
-        clear(m, self.resets[1], (*flags, self.awvalid, self.room, self.sent, self.failed))
-        return m
