@@ -68,30 +68,6 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
     "read ports": lambda p: p.ports,
     "control": lambda p: 1,
 }
-_MODULES = (  # beginning or end of a module's name: class
-    ("mac_dsp_pair", "dsp columns"),
-    ("mac_dsp_double", "dsp columns at twice the clock"),
-    ("mac_sp2_column", "sp2 columns"),
-    ("mac_skew", "lane skew"),
-    ("mac_weights", "active weights"),
-    ("accumulators_", "accumulators"),
-    ("mac_array", "array"),
-    ("fpga_gen_requantise", "requantise"),
-    ("fpga_gen_bank", "feature banks"),
-    ("fpga_gen_maxpool", "max-pool"),
-    ("fpga_gen_ram_distributed", "parameter memory"),
-    ("fpga_gen_top.engine.exit", "exit path"),
-    ("fpga_gen_top.engine.memory", "feature memory"),
-    ("fpga_gen_top.engine.vector", "vector unit"),
-    ("fpga_gen_top.engine.masks", "lane masks"),
-    ("fpga_gen_top.engine.loader", "loader"),
-    ("fpga_gen_top.shell.read.", "read ports"),
-)
-
-
-def class_of(module: str) -> str:
-    """Class of a module of the generated Verilog."""
-    return next((name for start, name in _MODULES if module.startswith(start)), "control")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ One truth for the Vivado project (parameters.tcl), the hardware hand-off and the
 
 from __future__ import annotations
 
-VENDOR, LIBRARY, NAME, VERSION = "fpga-gen", "user", "fpga_gen_top", "1.0"
+from fpga_gen.contract.modules import TOP
+
+VENDOR, LIBRARY, NAME, VERSION = "fpga-gen", "user", TOP, "1.0"
 VLNV = f"{VENDOR}:{LIBRARY}:{NAME}:{VERSION}"  # as packaged IP
 MODULE_VLNV = f"xilinx.com:module_ref:{NAME}:1.0"  # as RTL module in a block design of one's own
 CELL = "accelerator"  # instance of the IP in the block design

@@ -8,6 +8,7 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from fpga_gen.contract.modules import TOP
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
@@ -21,7 +22,6 @@ from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.shell.shell import Shell
 
-TOP = "fpga_gen_top"
 CONTROL_FILE = "leaves.vlt"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from fpga_gen.contract.modules import TOP
 from fpga_gen.errors import ToolError
 from fpga_gen.simulate.pins import model_ports, pins_header
 from fpga_gen.simulate.toolchain import verilator_environment, verilator_root
@@ -74,7 +75,7 @@ def verilog_files(source: Path | Sequence[Path]) -> list[Path]:
 
 def lint(
     source: Path | Sequence[Path],
-    top: str = "fpga_gen_top",
+    top: str = TOP,
     parameters: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Warnings of `verilator --lint-only -Wall` that waivers.vlt does not explain.
@@ -94,7 +95,7 @@ def lint(
 
 def build_simulator(
     source: Path | Sequence[Path],
-    top: str = "fpga_gen_top",
+    top: str = TOP,
     *,
     cache: Path | None = None,
     parameters: Mapping[str, int] | None = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fpga_gen.boards import Resources
 from fpga_gen.builddir.artifacts import BuildDir
+from fpga_gen.contract.modules import TOP
 from fpga_gen.generated import check_verilog
 from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.identity import open_build
@@ -21,7 +22,6 @@ from fpga_gen.synth.modules import Hierarchy, split_modules
 from fpga_gen.synth.netlist import Netlist
 from fpga_gen.synth.yosys import map_modules
 
-TOP = "fpga_gen_top"
 MAX_LEVELS = 6  # LUT levels of a path meant for 300 MHz
 MAX_FAN_OUT = 64
 

@@ -17,12 +17,13 @@ from dataclasses import replace
 
 from fpga_gen.boards import load_board
 from fpga_gen.builddir.artifacts import to_json
+from fpga_gen.contract.modules import TOP, class_of
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.top import generate_verilog
-from fpga_gen.resources import COSTS, class_of
+from fpga_gen.resources import COSTS
 from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.design import MappedDesign, analyse_design
-from fpga_gen.synth.flow import MAX_FAN_OUT, TOP
+from fpga_gen.synth.flow import MAX_FAN_OUT
 from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.yosys import map_modules, tool_version
 

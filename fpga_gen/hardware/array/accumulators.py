@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array.mac_dsp import DOT_BITS
@@ -16,7 +17,7 @@ RAM_COLUMNS = 3  # 96 bits fill seven RAM32M16, whose address pins are 56 loads
 
 
 def module_name(columns: int) -> str:
-    return f"accumulators_{columns}"
+    return f"{modules.ACCUMULATORS}_{columns}"
 
 
 class Accumulators(Leaf):

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.latencies import ARRAY_LEAD, DRAIN_LATENCY, STAGE_HOLD
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
@@ -44,7 +45,7 @@ from fpga_gen.hardware.common.leaf import (
     read_lane,
 )
 
-MODULE = "mac_array"
+MODULE = modules.ARRAY
 SELECT_CYCLES = 2  # beat to the columns' `switch`
 
 

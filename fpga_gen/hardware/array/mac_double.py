@@ -10,6 +10,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array.mac_dsp import DOT_BITS, pack_weights
 from fpga_gen.hardware.common.leaf import Leaf, fields
@@ -17,8 +18,8 @@ from fpga_gen.hardware.common.leaf import Leaf, fields
 FIELD = 19  # bits of the low field of a packed product: sixteen products fit
 SETS = 2  # weight sets of a slice, one for each half of a cycle
 COLUMNS = 2 * SETS  # of one leaf
-MODULE = "mac_dsp_double"
-PHASE = "mac_phase"
+MODULE = modules.DSP_DOUBLE
+PHASE = modules.PHASE
 
 
 def pack_pair(low: Value, high: Value) -> Value:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.leaf import Leaf, emit_leaves, fields
 
 DOT_BITS = 20
 FIELD = 18  # bits of the low field of a packed product
-MODULE = "mac_dsp_pair"
+MODULE = modules.DSP_PAIR
 
 
 def packed_bits(weight_bits: int = 8) -> int:

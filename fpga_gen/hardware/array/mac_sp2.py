@@ -10,6 +10,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.numerics import Sp2Code
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
@@ -17,7 +18,7 @@ from fpga_gen.hardware.array.mac_dsp import DOT_BITS
 from fpga_gen.hardware.common.fan_out import copies
 from fpga_gen.hardware.common.leaf import Leaf, emit_leaves, fields
 
-MODULE = "mac_sp2_column"
+MODULE = modules.SP2_COLUMN
 CODE_BITS = 48  # code bits of one copy of `switch`
 
 

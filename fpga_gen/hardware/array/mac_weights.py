@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array.mac_double import DoublePair, pack_pair
 from fpga_gen.hardware.array.mac_dsp import DspPairChain, pack_weights
@@ -12,8 +13,7 @@ from fpga_gen.hardware.array.mac_sp2 import Sp2Column, correction_bits, split_co
 from fpga_gen.hardware.common.fan_out import KEEP, LOADS, copies
 from fpga_gen.hardware.common.leaf import Leaf, emit_leaves, fields
 
-WEIGHTS = "mac_weights"
-SKEW = "mac_skew"
+WEIGHTS, SKEW = modules.WEIGHTS, modules.SKEW
 
 
 def dsp_leaf(params: EngineParams) -> DspPairChain | DoublePair:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-MODULE = "fpga_gen_design_hash"
+from fpga_gen.contract import modules
+
+MODULE = modules.DESIGN_HASH
 FILE = f"{MODULE}.v"
 BITS = 64
 _TEMPLATE = """\

@@ -14,6 +14,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.hardware.common.fan_out import LOADS
 
 _HEAD = """\
@@ -110,7 +111,7 @@ class RamShape:
 
     @property
     def name(self) -> str:
-        return f"fpga_gen_ram_{self.style}_{self.width}x{self.depth}" + (
+        return f"{modules.RAM}_{self.style}_{self.width}x{self.depth}" + (
             f"_l{self.lanes}" if self.lanes > 1 else ""
         )
 

@@ -13,6 +13,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.isa import ADDRESS_BITS
 from fpga_gen.contract.latencies import READ_LATENCY, WRITE_LATENCY
 from fpga_gen.contract.params import EngineParams
@@ -21,8 +22,6 @@ from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.common.joints import Beat, MemoryRead, WriteStep
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.records import PlainArray
-
-BANK_MODULE = "fpga_gen_bank"
 
 
 def bank_shape(params: EngineParams, index: int = 0) -> RamShape:
@@ -35,7 +34,7 @@ def bank_shape(params: EngineParams, index: int = 0) -> RamShape:
 def bank_module(params: EngineParams, index: int) -> str:
     """Name of the module of bank `index`."""
     plain = bank_shape(params, index) == bank_shape(params)
-    return BANK_MODULE if plain else f"{BANK_MODULE}_block"
+    return modules.BANK if plain else f"{modules.BANK}_block"
 
 
 def emit_bank(params: EngineParams) -> dict[str, str]:

@@ -8,6 +8,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.latencies import DRAIN_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for
@@ -15,7 +16,7 @@ from fpga_gen.hardware.common.joints import Done, Drain, PoolBeat
 from fpga_gen.hardware.common.leaf import Leaf, emit_leaf, fields
 from fpga_gen.hardware.common.resets import data_register
 
-MODULE = "fpga_gen_maxpool"
+MODULE = modules.MAX_POOL
 
 
 class MaxPool(Leaf):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike, signed, unsigned
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.numerics import (
     ACC_BITS,
     BIAS_BITS,
@@ -24,7 +25,7 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.leaf import Leaf, emit_leaf
 from fpga_gen.hardware.common.resets import data_register
 
-MODULE = "fpga_gen_requantise"
+MODULE = modules.REQUANTISE
 DOUBLE_BITS = TOTAL_BITS + MULT_BITS + 1  # the product with a bit to spare
 VALUE_BITS = 16  # of a result
 LIMIT_BITS = VALUE_BITS + 1  # clip limits before the offset: -32768..32767, or 0..255
