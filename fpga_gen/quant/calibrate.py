@@ -234,4 +234,11 @@ def calibrate(
             for batch in layer.batches:
                 picked = cols[batch.columns]
                 batch.second[...] += picked @ picked.transpose(0, 2, 1)
+    for name, layer in moments.items():
+        sums = (layer.square, *(batch.second for batch in layer.batches))
+        if not all(np.isfinite(array).all() for array in sums):
+            raise QuantError(
+                f"layer '{name}': its inputs are so large that their squares overflow: scale the "
+                "weights of the layers before it, or calibrate on other images"
+            )
     return Calibration(histograms, moments)

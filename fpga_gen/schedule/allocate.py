@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from fpga_gen.errors import ScheduleError
 
-# In CP-SAT's deterministic time, so that every machine finds the same placement or none; a unit took
-# 9 s of one core on the machine of the README's figures.
+# In CP-SAT's deterministic time, so that every machine finds the same placement or none. A unit
+# took 9 s of one core, beside other jobs.
 SOLVER_LIMIT = 2.0
 
 
