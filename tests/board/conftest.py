@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fpga_gen.contract.params import SMALL
-from rtl_tests.verilator import CACHE
 from tests.board.network import segmentation_network
 
 if TYPE_CHECKING:
@@ -31,14 +30,6 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector):
     if importlib.util.find_spec("pynq") is None:
         return ModuleWithoutPynq.from_parent(parent, path=module_path)
     return None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def simulator_cache() -> Iterator[None]:
-    """The simulator that other tests compile of the same Verilog."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FPGA_GEN_CACHE", str(CACHE / "accelerators"))
-        yield
 
 
 @pytest.fixture(scope="session")
