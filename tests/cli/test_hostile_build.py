@@ -98,7 +98,7 @@ def test_a_lost_memory_is_no_harm(
 
 def test_an_engine_that_fits_no_board_is_not_generated(build_copy: Path):
     def widen(manifest: dict) -> None:
-        manifest["parameters"] |= {"dsp_columns": 1024, "sp2_columns": 1024}
+        manifest["parameters"] |= {"pixels": 64, "in_channels": 16, "dsp_columns": 64}
 
     change_json(build_copy / "manifest.json", widen)
     with pytest.raises(BuildDirError, match="does not fit tiny"):
