@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from fpga_gen.contract.numerics import DSP, SP2, Sp2Code
+from fpga_gen.errors import QuantError
 
 LAZY = 64  # columns rounded before their errors reach the remaining ones in one product
 INT8_MAX = 127
@@ -114,12 +115,20 @@ def _inverse_factor(moments: np.ndarray) -> np.ndarray:
 
     With J the reversal, J S J = L L^T gives S = R R^T, R = J L J upper, hence U = R^-1.
     """
+    if not np.isfinite(moments).all():
+        raise QuantError(
+            "the inputs of a layer have no finite second moments: the network overflows on the "
+            "calibration pictures"
+        )
     flipped = moments[:, ::-1, ::-1]
     if moments.shape[0] > 1:
-        lower = np.linalg.cholesky(flipped.astype(np.float64))
+        try:
+            lower = np.linalg.cholesky(flipped.astype(np.float64))
+        except np.linalg.LinAlgError:  # for one of them: only that one needs more damping
+            return np.concatenate([_inverse_factor(m[None]) for m in moments])
         return np.linalg.inv(lower[:, ::-1, ::-1]).astype(np.float32)
     extra = 0.0
-    base = float(np.trace(moments[0])) / moments.shape[-1]
+    base = max(abs(float(np.trace(moments[0]))) / moments.shape[-1], 1e-12)
     while True:
         trial = flipped[0].astype(np.float64)
         trial[np.diag_indices_from(trial)] += extra
