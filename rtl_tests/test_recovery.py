@@ -271,7 +271,7 @@ def test_flipped_program_bits(device, network):
 
 def test_reset_pin_in_the_middle_of_a_run(device, network):
     """The registers are as after power-up at once, and a new frame is right."""
-    for cycles in range(40, 900, 61):
+    for cycles in range(40, 800, 61):
         load_frame(device, network.frame, WATCHDOG)
         start_program(device)
         assert device.run(cycles) is StopReason.LIMIT
