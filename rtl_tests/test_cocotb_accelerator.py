@@ -14,4 +14,4 @@ pytestmark = pytest.mark.timeout(900)
 
 def test_accelerator(tmp_path):
     files = generate_verilog(SMALL, design_hash=0x5EED_F00D)
-    assert run_cocotb_on(files, TOP, "rtl_tests.cocotb_accelerator", tmp_path) == 12
+    assert run_cocotb_on(files, TOP, "rtl_tests.cocotb_accelerator", tmp_path) == 14

@@ -6,6 +6,8 @@ NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it.
 MAGIC = 0x46504741
 INTERFACE_VERSION = 2
 LAYER_LOG_DEPTH = 1024
+RUN_FACTOR = 10
+RUN_SLACK = 1000000
 ID = 0x00
 VERSION = 0x04
 HASH = 0x08
@@ -40,14 +42,14 @@ INPUT_LO = 0x30
 INPUT_HI = 0x34
 OUTPUT_LO = 0x38
 OUTPUT_HI = 0x3C
-WINDOW0_BASE_LO = 0x40
-WINDOW0_BASE_HI = 0x44
-WINDOW0_LIMIT_LO = 0x48
-WINDOW0_LIMIT_HI = 0x4C
-WINDOW1_BASE_LO = 0x50
-WINDOW1_BASE_HI = 0x54
-WINDOW1_LIMIT_LO = 0x58
-WINDOW1_LIMIT_HI = 0x5C
+READ_WINDOW0_BASE_LO = 0x40
+READ_WINDOW0_BASE_HI = 0x44
+READ_WINDOW0_LIMIT_LO = 0x48
+READ_WINDOW0_LIMIT_HI = 0x4C
+READ_WINDOW1_BASE_LO = 0x50
+READ_WINDOW1_BASE_HI = 0x54
+READ_WINDOW1_LIMIT_LO = 0x58
+READ_WINDOW1_LIMIT_HI = 0x5C
 CYCLES = 0x60
 BUSY = 0x64
 STALL_WEIGHTS = 0x68
@@ -61,8 +63,13 @@ READ_BEATS_3 = 0x8C
 LAYER_INDEX = 0x90
 LAYER_SELECT = 0x94
 LAYER_START = 0x98
+WRITE_WINDOW_BASE_LO = 0xA0
+WRITE_WINDOW_BASE_HI = 0xA4
+WRITE_WINDOW_LIMIT_LO = 0xA8
+WRITE_WINDOW_LIMIT_HI = 0xAC
 FRAME = 0xB0
 FRAME_RUN = 0xB4
+RUN_LIMIT = 0xB8
 
 ERROR_NONE = 0
 ERROR_BAD_INSTRUCTION = 1
@@ -72,6 +79,8 @@ ERROR_ADDRESS_WINDOW = 4
 ERROR_WATCHDOG = 5
 ERROR_WEIGHT_UNDERRUN = 6
 ERROR_PROGRAM_OVERFLOW = 7
+ERROR_RUN_LIMIT = 8
+ERROR_AXI_PROTOCOL = 9
 
 ERRORS = {  # STATUS.error_code: name, meaning
     0: (
@@ -92,7 +101,7 @@ ERRORS = {  # STATUS.error_code: name, meaning
     ),
     4: (
         "ADDRESS_WINDOW",
-        "a transfer outside every window was refused; info: read port, 15 for the write port",
+        "a transfer outside the windows of its direction; info: read port, 15: write port",
     ),
     5: (
         "WATCHDOG",
@@ -105,5 +114,13 @@ ERRORS = {  # STATUS.error_code: name, meaning
     7: (
         "PROGRAM_OVERFLOW",
         "the program does not fit the program memory",
+    ),
+    8: (
+        "RUN_LIMIT",
+        "the run took RUN_LIMIT cycles",
+    ),
+    9: (
+        "AXI_PROTOCOL",
+        "RLAST at a wrong beat, or an answer nobody asked for; info: read port, 15: write port",
     ),
 }
