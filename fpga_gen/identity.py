@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from fpga_gen.builddir.artifacts import BuildDir, load_build
-from fpga_gen.contract import isa, regions, registers, weight_stream
+from fpga_gen.contract import epilogue, isa, regions, registers, weight_stream
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common import design_hash
@@ -70,7 +70,7 @@ def identify(verilog: Mapping[str, str], params: EngineParams) -> Identity:
     """The identity of an engine with these Verilog files, as this compiler sees it."""
     return Identity(
         verilog=verilog_digest(verilog),
-        instructions=digest_of(isa.describe()),
+        instructions=digest_of([isa.describe(), epilogue.describe()]),
         registers=digest_of(registers.describe()),
         streams=digest_of(weight_stream.describe(params)),
         regions=digest_of(regions.describe()),

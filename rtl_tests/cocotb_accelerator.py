@@ -101,8 +101,8 @@ case = case_of(System)
 def fetches(net: Network) -> list[tuple[int, int]]:
     """(first byte, bytes) in memory of every FETCH."""
     bases = {1: WEIGHTS, 2: INPUT}
-    fields = [i.fields for i in net.schedule.instructions if i.op == Op.FETCH]
-    return [(bases[f["region"]] + f.get("offset", 0) * BYTES, f["words"] * BYTES) for f in fields]
+    fetched = [i for i in net.schedule.instructions if i.op == Op.FETCH]
+    return [(bases[i.region] + i.offset * BYTES, i.words * BYTES) for i in fetched]
 
 
 @case
@@ -147,10 +147,9 @@ async def layer_log(system):
     assert 0 < log[0]
     assert log[-1] < await system.read("CYCLES")
     busy, pool = await system.read("BUSY"), network(SHORT).schedule.instructions
-    conv = next(i.fields for i in pool if i.op == Op.CONV)
-    tiles, long_tiles = conv["n_tiles"], conv["long_tiles"]
-    groups = long_tiles * conv["tile_groups"] + (tiles - long_tiles) * (conv["tile_groups"] - 1)
-    assert busy == conv["n_groups"] * conv["slots"] * groups
+    conv = next(i for i in pool if i.op == Op.CONV)
+    groups = conv.n_tiles * (conv.tile_groups - 1) + conv.long_tiles
+    assert busy == conv.n_groups * conv.slots * groups
 
 
 @case
@@ -180,10 +179,8 @@ async def windows(system):
     """The last beat of the weights, of the input, of the output lies outside."""
     net = network(SHORT)
     ends = [[b + n for b, n in fetches(net) if b // INPUT == k] for k in range(2)]
-    stores = [i.fields for i in net.schedule.instructions if i.op == Op.STORE]
-    write_end = OUTPUT + max(
-        f.get("offset", 0) * BYTES + f["words"] * SMALL.in_channels for f in stores
-    )
+    stores = [i for i in net.schedule.instructions if i.op == Op.STORE]
+    write_end = OUTPUT + max(i.offset * BYTES + i.words * SMALL.in_channels for i in stores)
     for name, limit, info in (
         ("READ_WINDOW0_LIMIT_LO", max(ends[0]) - BYTES, 0),
         ("READ_WINDOW1_LIMIT_LO", max(ends[1]) - BYTES, 0),

@@ -6,42 +6,35 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from fpga_gen.contract.fields import Record
 from fpga_gen.contract.isa import (
-    BLOCK,
     DECODER_OPS,
-    ENTRY,
+    INSTRUCTIONS,
     LAYOUTS,
     MAX_SOURCES,
-    SOURCE,
-    TAP,
-    Field,
     Instruction,
     Op,
-    encode_fields,
-    words_of,
+    PageInstruction,
 )
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
 from fpga_gen.hardware.control.sequencer import Sequencer
-from fpga_gen.hardware.loader.loader_control import COMMAND
-from rtl_tests.axi_bench import simulate
+from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from rtl_tests.bench import simulate
 
 START_DELAY = 2  # cycles from the decision to start to the pulse
 UNITS = {Op.CONV: "walker", Op.POOL: "walker", Op.VECTOR: "vector"}
 UNITS |= {Op.LOAD: "load", Op.STORE: "store"}
 
 
-def noise(rng: random.Random, layout: tuple[Field, ...], **fixed: int) -> dict[str, int]:
+def noise(rng: random.Random, record: type[Record], **fixed: int) -> dict[str, int]:
     """Random values of all fields but the opcode."""
-    values = {}
-    for f in layout:
-        low, high = (-(1 << f.bits - 1), 1 << f.bits - 1) if f.signed else (0, 1 << f.bits)
-        values[f.name] = rng.randrange(low, high)
-    values.pop("op", None)
+    values = {f.name: rng.choice(f.values) for f in record.layout() if f.name != "op"}
     return {**values, **fixed}
 
 
 def random_instruction(rng: random.Random, op: Op) -> Instruction:
-    wait = rng.randint(0, 1)
+    wait, kind = rng.randint(0, 1), INSTRUCTIONS[op]
     if op in (Op.CONV, Op.POOL):
         blocks, taps = rng.randint(1, 5), rng.randint(1, 7)
         return walk(rng, op, blocks, taps, wait)
@@ -50,29 +43,28 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
         sizes = {name: rng.randint(1, 5) for name in ("out_h", "out_w", "y_taps", "x_taps")}
         words = {name: 0 if direct else rng.randint(1, 9) for name in ("y_words", "x_words")}
         fields = noise(
-            rng, LAYOUTS[op], wait=wait, direct=direct, n_sources=n_sources,
+            rng, kind, wait=wait, direct=direct, n_sources=n_sources,
             n_blocks=rng.randint(1, 9), **sizes, **words,
         )  # fmt: skip
         y, x = (
-            tuple(noise(rng, ENTRY) for _ in range(2 * words[name]))
+            tuple(AxisEntry(**noise(rng, AxisEntry)) for _ in range(2 * words[name]))
             for name in ("y_words", "x_words")
         )
-        sources = tuple(noise(rng, SOURCE) for _ in range(n_sources))
-        return Instruction(op, fields, sources=sources, y=y, x=x)
-    return Instruction(op, noise(rng, LAYOUTS[op], wait=wait))
+        sources = tuple(SourceRecord(**noise(rng, SourceRecord)) for _ in range(n_sources))
+        return kind(**fields, sources=sources, y=y, x=x)
+    return kind(**noise(rng, kind, wait=wait))
 
 
 def walk(rng: random.Random, op: Op, blocks: int, taps: int, wait: int) -> Instruction:
     fields = noise(
-        rng, LAYOUTS[op], wait=wait, n_blocks=blocks, n_taps=taps, tile_groups=rng.randint(1, 16),
-        mode=rng.randint(0, 1), n_tiles=rng.randint(1, 99), n_groups=rng.randint(1, 99),
-        lanes=rng.randint(1, 4),
+        rng, INSTRUCTIONS[op], wait=wait, n_blocks=blocks, n_taps=taps,
+        tile_groups=rng.randint(1, 16), mode=rng.randint(0, 1), n_tiles=rng.randint(1, 99),
+        n_groups=rng.randint(1, 99), lanes=rng.randint(1, 4),
     )  # fmt: skip
-    return Instruction(
-        op,
-        fields,
-        blocks=tuple(noise(rng, BLOCK) for _ in range(blocks)),
-        taps=tuple(noise(rng, TAP) for _ in range(taps)),
+    return INSTRUCTIONS[op](
+        **fields,
+        blocks=tuple(BlockRecord(**noise(rng, BlockRecord)) for _ in range(blocks)),
+        taps=tuple(TapRecord(**noise(rng, TapRecord)) for _ in range(taps)),
     )
 
 
@@ -83,10 +75,10 @@ def random_pages(
     out: list[Instruction] = []
     at = 0  # words of the instructions so far
     first = loaded = per_word * rng.randint(
-        -(-(program[0].words + 1) // per_word), capacity // per_word
+        -(-(program[0].encoded_words + 1) // per_word), capacity // per_word
     )
     for instruction in program:
-        need = at + instruction.words + 1  # with the PAGE behind it
+        need = at + instruction.encoded_words + 1  # with the PAGE behind it
         while loaded < need or rng.random() < 0.4:
             most = (capacity - (loaded - at - 1)) // per_word
             least = max(1, -(-(need + 1 - loaded) // per_word))
@@ -94,16 +86,26 @@ def random_pages(
                 assert loaded >= need, "an instruction is too long for this memory"
                 break
             words = rng.randint(least, most)
-            out.append(Instruction(Op.PAGE, {"words": words, "wait": rng.randint(0, 1)}))
+            out.append(PageInstruction(words=words, wait=rng.randint(0, 1)))
             at, loaded, need = at + 1, loaded + words * per_word, need + 1
         out.append(instruction)
-        at += instruction.words
+        at += instruction.encoded_words
     return out, first
+
+
+def command_of(i: Instruction) -> tuple:
+    """Fields of a COMMAND, of which the last or the first ones matter to no loader."""
+    if i.op == Op.CONV:
+        slots = (i.slots, i.half_from, i.high_from, i.last_subgroups, i.repeats)
+        return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots)
+    if i.op == Op.VECTOR:
+        return (KIND_VECTOR, 0)
+    return (KIND_WORDS, i.words if i.op == Op.PAGE else i.stream_words)
 
 
 def as_word(i: Instruction) -> int:
     """Header words as one number."""
-    words = encode_fields(LAYOUTS[i.op], {**i.fields, "op": int(i.op)})
+    words = i.encode()[: LAYOUTS[i.op].words]
     return sum(word << 64 * k for k, word in enumerate(words))
 
 
@@ -135,7 +137,7 @@ class Bench:
         if not self.words:
             self.words = [word for i in self.program for word in i.encode()]
         per_word = self.params.stream_bits // 64
-        pages = sum(i.fields["words"] for i in self.program if i.op == Op.PAGE) * per_word
+        pages = sum(i.words for i in self.program if i.op == Op.PAGE) * per_word
         self.words += [0] * (self.first + pages - len(self.words) if self.first else 0)
         self.words += [0] * (-len(self.words) % per_word)
         self.first = self.first or len(self.words)
@@ -151,12 +153,12 @@ class Bench:
             value = sum(w << 64 * j for j, w in enumerate(self.words[k : k + per_word]))
             while self.rng.random() > self.patience:
                 await ctx.tick()
-            ctx.set(dut.fill_data, value)
-            ctx.set(dut.fill_valid, 1)
+            ctx.set(dut.fill.word, value)
+            ctx.set(dut.fill.valid, 1)
             taken = 0
             while not taken:
-                *_, taken = await ctx.tick().sample(dut.filling)
-            ctx.set(dut.fill_valid, 0)
+                *_, taken = await ctx.tick().sample(dut.fill.filling)
+            ctx.set(dut.fill.valid, 0)
 
     async def units(self, ctx) -> None:
         """Start pulses make units busy for a while; the rules of a start are checked."""
@@ -174,36 +176,37 @@ class Bench:
             exit_idle = calm > 3 and rng.random() < 0.7
             params_ready = rng.random() < self.patience
             ready = [rng.random() < self.patience for _ in range(2)]
-            ctx.set(dut.exit_idle, exit_idle)
-            ctx.set(dut.params_ready, params_ready)
-            ctx.set(dut.command_ready, ready[0])
-            ctx.set(dut.fetch_ready, ready[1])
+            ctx.set(dut.units.exit_idle, exit_idle)
+            ctx.set(dut.units.params_ready, params_ready)
+            ctx.set(dut.command.ready, ready[0])
+            ctx.set(dut.fetch.ready, ready[1])
             for name in names:
-                ctx.set(getattr(dut, f"{name}_busy"), busy[name])
+                ctx.set(getattr(dut.units, f"{name}_busy"), busy[name])
             asked = (rng.choice(reads[:3]) if rng.random() < 0.8 else reads[0]) if reads else None
             if asked:
-                ctx.set(getattr(dut, ("block_index", "tap_index")[asked[0]]), asked[1])
+                ctx.set((dut.blocks, dut.taps)[asked[0]].index, asked[1])
             others = any(busy[name] for name in names if name != "store")
             now = (not others, exit_idle, params_ready, not busy["store"])
             (
-                _, _, command_valid, command, fetch_valid, region, offset, words, header,
-                done, error, code, layer, layer_start, *starts,
+                _, _, command_valid, command, fetch_valid, fetch, header, done, error, code, layer,
+                layer_start, *starts,
             ) = await ctx.tick().sample(
-                dut.command_valid, dut.command, dut.fetch_valid, dut.fetch_region,
-                dut.fetch_offset, dut.fetch_words, dut.header, dut.done, dut.error, dut.error_code,
-                dut.layer, dut.layer_start, *(getattr(dut, f"{name}_start") for name in names),
+                dut.command.valid, dut.command.payload, dut.fetch.valid, dut.fetch.payload,
+                dut.walk.header, dut.done, dut.error, dut.error_code, dut.layer, dut.layer_start,
+                dut.walk.start, dut.vector.start, dut.load.start, dut.store.start,
             )  # fmt: skip
+            header = header.as_bits()
             self.cycle += 1
             if asked:
                 current = self.started[-1]
-                layout, record = (BLOCK, current.blocks) if asked[0] == 0 else (TAP, current.taps)
-                word = ctx.get((dut.block, dut.tap)[asked[0]])
-                assert word == encode_fields(layout, record[asked[1]])[0]
+                records = (current.blocks, current.taps)[asked[0]]
+                word = ctx.get((dut.blocks, dut.taps)[asked[0]].record).as_bits()
+                assert [word] == records[asked[1]].encode()
                 reads.remove(asked)
             if command_valid and ready[0]:
                 self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
             if fetch_valid and ready[1]:
-                self.fetches.append((region, offset, words))
+                self.fetches.append((fetch.region, fetch.offset, fetch.words))
             if error:
                 self.errors.append((code, self.cycle))
             self.layers += layer_start
@@ -241,31 +244,31 @@ class Bench:
 
     def _check_start(self, i: Instruction, name: str, header: int, before: tuple) -> None:
         assert name == UNITS[i.op]
-        mask = (1 << 64 * words_of(LAYOUTS[i.op])) - 1
+        mask = (1 << 64 * LAYOUTS[i.op].words) - 1
         assert header & mask == as_word(i)
         units_idle, exit_idle, params_ready, store_idle = before
         assert units_idle, "started while a unit was busy"
         if name == "store":
             assert store_idle, "started while a STORE was running"
-        if i.fields["wait"] or name not in ("walker", "store"):
+        if i.wait or name not in ("walker", "store"):
             assert exit_idle, "started before earlier results were in memory"
         if i.op == Op.VECTOR:
             assert params_ready
-            sources = [w for s in i.sources for w in encode_fields(SOURCE, s)]
+            sources = [w for s in i.sources for w in s.encode()]
             got = self.tables["source"]
             assert [got[divmod(k, 2)] for k in range(len(sources))] == sources
             for axis, table in (("y", i.y), ("x", i.x)):
-                codes = [encode_fields(ENTRY, e)[0] for e in table]
+                codes = [e.encode()[0] for e in table]
                 pairs = [codes[k] | codes[k + 1] << 32 for k in range(0, len(codes), 2)]
                 assert [self.tables[axis][(k,)] for k in range(len(pairs))] == pairs
 
     async def vector_tables(self, ctx) -> None:
         """Keeps what is written into the vector unit; never while that is busy."""
-        dut = self.dut
+        dut, tables = self.dut, self.dut.tables
         while True:
             *_, source, y, x, index, word, pair, data, busy = await ctx.tick().sample(
-                dut.source_write, dut.y_write, dut.x_write, dut.source_index, dut.source_word,
-                dut.table_pair, dut.write_data, dut.vector_busy,
+                tables.source_write, tables.y_write, tables.x_write, tables.source, tables.part,
+                tables.pair, tables.word, dut.units.vector_busy,
             )  # fmt: skip
             assert not (busy and (source or y or x)), "tables changed under a busy vector unit"
             if source:

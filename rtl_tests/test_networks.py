@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.isa import EndInstruction, StoreInstruction
 from fpga_gen.contract.numerics import U8
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.contract.regions import stripe
@@ -151,8 +151,7 @@ def test_comparison_sees_wrong_weights(simulator):
 def test_noise_reaches_the_design(simulator):
     """A program that stores what it never wrote gets the noise: it is in the real memory."""
     words = SMALL.banks * 8
-    store = Instruction(Op.STORE, {"words": words, "base": 0, "offset": 0})
-    code = store.encode() + Instruction(Op.END, {"wait": 1}).encode()
+    code = StoreInstruction(words=words).encode() + EndInstruction(wait=1).encode()
     code += [0] * (-len(code) % 2)
     program = stripe(np.array(code, "<u8").view(np.uint8).reshape(-1, 16), SMALL.ports)
     frame = Frame(program, b"", b"", words * SMALL.in_channels)

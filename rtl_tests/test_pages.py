@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.isa import Instruction, Op, StoreInstruction
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.schedule.compile import encode_program, program_region
@@ -29,7 +29,7 @@ PORTS = replace(THREE_MODES, ports=2, program_words=128)
 @pytest.fixture(scope="module")
 def network() -> Network:
     network = compile_network(long_program(TINY), TINY)
-    words = sum(i.words for i in network.schedule.instructions)
+    words = sum(i.encoded_words for i in network.schedule.instructions)
     assert words > 3 * TINY.program_words
     return network
 
@@ -89,8 +89,7 @@ def with_page(network: Network, **fields: int) -> Frame:
     """Fields of the first PAGE changed."""
     instructions = list(network.schedule.instructions)
     at = next(n for n, i in enumerate(instructions) if i.op == Op.PAGE)
-    page = instructions[at]
-    instructions[at] = replace(page, fields={**page.fields, **fields})
+    instructions[at] = replace(instructions[at], **fields)
     return with_program(network, instructions)
 
 
@@ -99,12 +98,12 @@ def test_bad_pages(device, network):
     page = next(i for i in network.schedule.instructions if i.op == Op.PAGE)
     room = TINY.program_words // TINY.program_parts
     cases = [
-        (with_page(network, words=page.fields["words"] + room), ErrorCode.PROGRAM_OVERFLOW),
+        (with_page(network, words=page.words + room), ErrorCode.PROGRAM_OVERFLOW),
         (with_page(network, words=0), ErrorCode.BAD_INSTRUCTION),
     ]
     # A STORE of no words in place of the PAGE: the program ends with the memory.
     instructions = list(network.schedule.instructions)
-    instructions[instructions.index(page)] = Instruction(Op.STORE, {})
+    instructions[instructions.index(page)] = StoreInstruction()
     cases.append((with_program(network, instructions), ErrorCode.PROGRAM_OVERFLOW))
     for frame, code in cases:
         assert attempt(device, frame).code is code
@@ -115,11 +114,10 @@ def test_stream_that_ends_within_a_page(device, network):
     """The watchdog ends the run, wherever the words of the pages are missing."""
     instructions = list(network.schedule.instructions)
     fetch = [n for n, i in enumerate(instructions) if i.op == Op.FETCH][1]
-    whole = instructions[fetch].fields["words"]
+    whole = instructions[fetch].words
     for words in range(1, whole, whole // 40):
-        fields = {**instructions[fetch].fields, "words": words}
         short = list(instructions)
-        short[fetch] = replace(short[fetch], fields=fields)
+        short[fetch] = replace(short[fetch], words=words)
         assert attempt(device, with_program(network, short)) == Outcome(ErrorCode.WATCHDOG)
     run_network(device, network)
 
@@ -134,8 +132,8 @@ def test_flipped_bits_of_pages(device, network):
     ):
         if instruction.op == Op.PAGE:
             at = -(-at // TINY.stream_granules) * TINY.stream_granules
-            positions += range(4 * at, 4 * at + 16 * instruction.fields["words"])
-            at += TINY.stream_granules * instruction.fields["words"]
+            positions += range(4 * at, 4 * at + 16 * instruction.words)
+            at += TINY.stream_granules * instruction.words
         elif instruction.op != Op.LOAD:
             at += span.stream_granules
     seen = []

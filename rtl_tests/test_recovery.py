@@ -283,7 +283,7 @@ def test_bad_opcode_anywhere(device, network):
 def test_impossible_fields(device, network, op, changes):
     instructions = network.schedule.instructions
     index = next(i for i, n in enumerate(instructions) if n.op == op)
-    spoilt = replace(instructions[index], fields={**instructions[index].fields, **changes})
+    spoilt = replace(instructions[index], **changes)
     program = [*instructions[:index], spoilt, *instructions[index + 1 :]]
     words = [word for instruction in program for word in instruction.encode()]
     outcome = attempt(device, with_words(network.frame, words))
@@ -297,9 +297,8 @@ def test_missing_stream_words(device, network):
     for index, instruction in enumerate(instructions):
         if instruction.op != Op.FETCH:
             continue
-        fields = {**instruction.fields, "words": instruction.fields["words"] - 1}
         program = list(instructions)
-        program[index] = replace(instruction, fields=fields)
+        program[index] = replace(instruction, words=instruction.words - 1)
         words = [word for i in program for word in i.encode()]
         assert attempt(device, with_words(network.frame, words)) == Outcome(ErrorCode.WATCHDOG)
     run_network(device, network)

@@ -9,34 +9,23 @@ import pytest
 
 from fpga_gen.contract.isa import (
     HEADER_WORDS,
-    LAYOUTS,
     MAX_BLOCKS,
     MAX_SOURCES,
     MAX_TABLE,
     MAX_TAPS,
+    EndInstruction,
     Instruction,
     Op,
-    words_of,
+    PageInstruction,
 )
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
-from fpga_gen.hardware.loader.loader_control import KIND_CONV, KIND_VECTOR, KIND_WORDS
-from rtl_tests.sequencer_bench import Bench, random_instruction, random_pages, walk
+from fpga_gen.hardware.loader.joints import KIND_WORDS
+from rtl_tests.sequencer_bench import Bench, command_of, random_instruction, random_pages, walk
 from tests.schedule.graphs import THREE_MODES
 
 TWO_PORTS = replace(THREE_MODES, ports=2)
-END = Instruction(Op.END, {"wait": 1})
-
-
-def command_of(i: Instruction) -> tuple:
-    """Fields of a COMMAND, of which the last or the first ones matter to no loader."""
-    f = i.fields
-    if i.op == Op.CONV:
-        slots = ("slots", "half_from", "high_from", "last_subgroups", "repeats")
-        return (KIND_CONV, f["mode"], f["n_groups"], f["n_tiles"], *(f[n] for n in slots))
-    if i.op == Op.VECTOR:
-        return (KIND_VECTOR, 0)
-    return (KIND_WORDS, f["words" if i.op == Op.PAGE else "stream_words"])
+END = EndInstruction(wait=1)
 
 
 def check_commands(bench: Bench) -> None:
@@ -67,8 +56,8 @@ def test_programs(params, patience):
     assert bench.done == 1
     assert bench.layers == len(bench.expected) + 1
     assert not bench.errors
-    fetches = [i.fields for i in program if i.op == Op.FETCH]
-    assert bench.fetches == [(f["region"], f["offset"], f["words"]) for f in fetches]
+    fetches = [i for i in program if i.op == Op.FETCH]
+    assert bench.fetches == [(i.region, i.offset, i.words) for i in fetches]
     check_commands(bench)
 
 
@@ -97,7 +86,7 @@ def test_page_waits_for_the_words_of_a_load():
     """They come through the same queue: the page is not ordered while the LOAD runs."""
     rng = random.Random(31)
     load = random_instruction(rng, Op.LOAD)
-    page = Instruction(Op.PAGE, {"words": 1})
+    page = PageInstruction(words=1)
     bench = Bench(SMALL, [load, page, END], seed=1, patience=1.0, hold=True, first=4)
 
     async def watch(ctx) -> None:
@@ -116,9 +105,9 @@ def test_page_that_overwrites_what_is_not_decoded():
     """One word too many: refused, and what it would have overwritten is still executed."""
     rng = random.Random(32)
     small = replace(SMALL, program_words=64)
-    page = Instruction(Op.PAGE, {"words": 1})
+    page = PageInstruction(words=1)
     program = [page, *(random_instruction(rng, Op.STORE) for _ in range(31)), END]
-    assert sum(i.words for i in program) == 64
+    assert sum(i.encoded_words for i in program) == 64
     bench = Bench(small, program, seed=1, patience=1.0, hold=True, first=64)
     bench.run()
     assert [ErrorCode(code) for code, _ in bench.errors] == [ErrorCode.PROGRAM_OVERFLOW]
@@ -127,7 +116,7 @@ def test_page_that_overwrites_what_is_not_decoded():
 
 
 def test_page_of_no_words():
-    page = Instruction(Op.PAGE, {"words": 0})
+    page = PageInstruction()
     assert error_of([page.encode()[0]], [page]) == (ErrorCode.BAD_INSTRUCTION, 0)
 
 
@@ -172,7 +161,7 @@ def test_decode_ahead():
     starts a few cycles after the first ends; the one after that is not touched."""
     rng = random.Random(7)
     program = [random_instruction(rng, Op.CONV) for _ in range(3)]
-    program = [replace(i, fields={**i.fields, "wait": 0}) for i in program]
+    program = [replace(i, wait=0) for i in program]
     bench = Bench(SMALL, [*program, END], seed=2, patience=1.0, hold=True)
 
     async def watch(ctx) -> None:
@@ -183,7 +172,7 @@ def test_decode_ahead():
         assert len(bench.started) == 1
         assert len(bench.commands) == 3  # program, first, second
         bench.hold = False
-        while ctx.get(bench.dut.walker_busy):
+        while ctx.get(bench.dut.units.walker_busy):
             await ctx.tick()
         free = bench.cycle
         while len(bench.started) < 2:
@@ -233,7 +222,7 @@ def test_impossible_fields(op, bad):
     rng = random.Random(9)
     good = [random_instruction(rng, Op.STORE)]
     broken = random_instruction(rng, op)
-    broken = replace(broken, fields={**broken.fields, **bad})
+    broken = replace(broken, **bad)
     program = [*good, broken, END]
     assert error_of(encoded(program), program) == (ErrorCode.BAD_INSTRUCTION, 1)
 
@@ -242,7 +231,7 @@ def test_impossible_fields(op, bad):
 def test_program_that_ends_within_tables(op):
     rng = random.Random(13)
     program = [random_instruction(rng, Op.STORE), random_instruction(rng, op)]
-    assert program[1].words > HEADER_WORDS
+    assert program[1].encoded_words > HEADER_WORDS
     words = encoded(program)
     assert error_of(words[: len(words) - 3], program) == (ErrorCode.PROGRAM_OVERFLOW, 1)
 
@@ -270,8 +259,3 @@ def test_program_too_long():
     assert [code for code, _ in bench.errors] == [ErrorCode.PROGRAM_OVERFLOW]
     assert not bench.started
     assert not bench.done
-
-
-def test_header_words_cover_every_layout():
-    """The header register holds the longest header."""
-    assert max(words_of(layout) for layout in LAYOUTS.values()) == HEADER_WORDS

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fpga_gen.contract.isa import DECODER_OPS
 from fpga_gen.contract.regions import to_json as region_to_json
 from fpga_gen.images import Preprocess
 from fpga_gen.quant.ir import QTensor, QuantGraph
@@ -51,6 +50,6 @@ def host_layout(schedule: Schedule, qgraph: QuantGraph, preprocess: Preprocess) 
         "preprocess": preprocess.to_dict(),
         # (operation, layer) in the order of the hardware's log, which leaves FETCH and PAGE out.
         "instructions": [
-            [i.op.name.lower(), i.layer] for i in schedule.instructions if i.op not in DECODER_OPS
+            [i.op.name.lower(), i.layer] for i in schedule.instructions if not i.DECODED
         ],
     }

@@ -34,6 +34,11 @@ class Format:
     lo: int
     hi: int
 
+    @property
+    def reach(self) -> int:
+        """Largest |stored - zero|."""
+        return max(abs(self.lo - self.zero), abs(self.hi - self.zero))
+
 
 I8 = Format("i8", 8, 0, -128, 127)
 U8 = Format("u8", 8, -128, -128, 127)
@@ -54,15 +59,16 @@ def join16(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     return high.astype(np.int32) * 256 + low.astype(np.int32) + 128
 
 
-def requantise(acc, bias, mult, shift, zero: int, lo: int, hi: int) -> np.ndarray:
-    """stored = clip((total * mult + 2^(shift-1)) >> shift) + zero, lo, hi), total = acc + bias.
+def requantise(acc, bias, mult, shift) -> np.ndarray:
+    """(total * mult + 2^(shift-1)) >> shift, total = acc + bias; no rounding term at shift 0.
 
     total is first made 27 bits wide: from shift 27 on, total >> 6 goes with shift - 6; below,
     total saturates. With a `mult` of full 16 bits (see `multiplier`) the former moves a result by
-    less than 1/32 of a step and the latter changes none, since such sums exceed every lo and hi.
+    less than 1/32 of a step and the latter changes none that fits 16 bits. What becomes of the
+    result is the epilogue's business.
 
     acc: integer array; bias, mult, shift broadcast against it. mult is unsigned 16 bit, shift is
-    0..63 (no rounding term at 0), acc + bias must fit 32 bits (guaranteed at compile time).
+    0..63, acc + bias must fit 32 bits (guaranteed at compile time).
     """
     total = np.asarray(acc, np.int64) + np.asarray(bias, np.int64)
     shift = np.asarray(shift, np.int64)
@@ -71,7 +77,7 @@ def requantise(acc, bias, mult, shift, zero: int, lo: int, hi: int) -> np.ndarra
     total = np.where(far, total >> DROP_BITS, np.clip(total, -top, top - 1))
     shift = np.where(far, shift - DROP_BITS, shift)
     half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
-    return np.clip(((total * np.asarray(mult, np.int64) + half) >> shift) + zero, lo, hi)
+    return (total * np.asarray(mult, np.int64) + half) >> shift
 
 
 def multiplier(scale: float) -> tuple[int, int]:
@@ -209,7 +215,7 @@ def describe() -> dict:
     """The formats and codes of stored maps, weights and parameters, JSON-able."""
     sums = np.array([0, 5, -5, 1 << 25, -(1 << 25), (1 << 31) - 1, -(1 << 31)])
     shifts = np.array([[0], [1], [DROP_SHIFT - 1], [DROP_SHIFT], [DROP_SHIFT + DROP_BITS + 1]])
-    results = requantise(sums, 1, 0xC001, shifts, -128, -(1 << 60), 1 << 60)
+    results = requantise(sums, 1, 0xC001, shifts)
     return {
         "bits": {
             "multiplier": MULT_BITS,

@@ -9,21 +9,17 @@ import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from fpga_gen.contract.isa import ROW_BITS
-from fpga_gen.contract.numerics import (
-    BIAS_BITS,
-    DSP,
-    MULT_BITS,
-    SHIFT_BITS,
-    SP2,
-    SP2_CODES,
-    Sp2Code,
-)
+from fpga_gen.contract.address import ROW_BITS
+from fpga_gen.contract.fields import WORD_BITS
+from fpga_gen.contract.isa import MAX_SKIP
+from fpga_gen.contract.numerics import DSP, SP2, SP2_CODES, Sp2Code
+from fpga_gen.contract.parameter_record import PARAM_BITS
+from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.errors import ScheduleError
 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
 FAMILIES = ("xcup", "xc7")  # as Yosys names them
-PORT_BITS = 128  # width of one AXI master
+PORT_BITS = 8 * BEAT_BYTES  # width of one AXI master
 BLOCK_BITS = 36 * 1024  # of a block RAM
 MAX_BURST = 64  # beats
 WRITE_BUFFER = 512  # beats in the write port: a burst is announced when its last beat is there
@@ -32,10 +28,7 @@ SAFE_STEPS = 3  # exit steps of a drain that the sums of a tile just begun canno
 STORE_BYTES = 64  # most bytes that the store unit reads in one access
 # Beyond any board: bounds of what a file may ask for.
 MAX_PIXELS, MAX_COLUMNS, MAX_MODE, MAX_DEPTH = 128, 4096, 16, 1 << 20
-PARAM_BITS = 56  # bias + multiplier + shift of one output channel, rounded up to bytes
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
-
-assert BIAS_BITS + MULT_BITS + SHIFT_BITS <= PARAM_BITS
 
 
 def block_width(rows: int) -> int:
@@ -209,6 +202,11 @@ class EngineParams:
         return 2 if self.columns >= 2 * self.in_channels and self.lanes >= 2 else 1
 
     @property
+    def vector_words(self) -> int:
+        """Neighbouring words that the vector unit reads: both pixels of a step are among them."""
+        return min(MAX_SKIP + 1, self.lanes) if self.vector_pixels == 2 else 1
+
+    @property
     def pool_pixels(self) -> int:
         """Pixels of a max-pool tile that leave in one exit step."""
         return 2 if self.pixels % 2 == 0 and self.write_words(1) >= 2 else 1
@@ -241,7 +239,7 @@ class EngineParams:
     @property
     def program_parts(self) -> int:
         """Program words in one stream word."""
-        return self.stream_bits // 64
+        return self.stream_bits // WORD_BITS
 
     # --- feature-map memory ----------------------------------------------------------------
     @property
@@ -251,6 +249,11 @@ class EngineParams:
     @property
     def word_bits(self) -> int:
         return 8 * self.in_channels
+
+    @property
+    def beat_words(self) -> int:
+        """Memory words in one beat of a port."""
+        return PORT_BITS // self.word_bits
 
     @property
     def words(self) -> int:
@@ -276,6 +279,11 @@ class EngineParams:
     @property
     def max_write_words(self) -> int:
         return max(self.write_words(1), self.load_words)
+
+    @property
+    def write_slots(self) -> int:
+        """Words one exit step can write: all pixels of a mode times the words each may touch."""
+        return max([m * self.write_words(m) for m in self.modes] + [self.load_words])
 
     @cached_property
     def skew(self) -> int:

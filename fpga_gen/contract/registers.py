@@ -10,7 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-ADDRESS_BITS = 12
+from fpga_gen.contract import isa
+from fpga_gen.contract.regions import BEAT_BYTES
+
+ADDRESS_BITS = 12  # of the register window
+BUS_BITS = 40  # of an address that the engine's masters put out
 MAGIC = 0x46504741  # "FPGA"
 INTERFACE_VERSION = 3
 WINDOWS = 2  # address windows that may be read; one more may be written
@@ -96,10 +100,14 @@ def _value(
 
 
 def _address(name: str, offset: int, doc: str) -> tuple[Register, Register]:
+    low = BEAT_BYTES.bit_length() - 1
     return (
-        _value(f"{name}_LO", offset, "rw", f"{doc}, bits 31..4 (16-byte aligned)", 28, 4),
-        _value(f"{name}_HI", offset + 4, "rw", f"{doc}, bits 39..32", 8),
-    )
+        _value(
+            f"{name}_LO", offset, "rw",
+            f"{doc}, bits 31..{low} ({BEAT_BYTES}-byte aligned)", 32 - low, low,
+        ),
+        _value(f"{name}_HI", offset + 4, "rw", f"{doc}, bits {BUS_BITS - 1}..32", BUS_BITS - 32),
+    )  # fmt: skip
 
 
 REGISTERS: tuple[Register, ...] = (
@@ -131,7 +139,9 @@ REGISTERS: tuple[Register, ...] = (
         ),
     ),
     _value("WATCHDOG", 0x18, "rw", "cycles without progress before error WATCHDOG, 0 = off"),
-    _value("PROGRAM_WORDS", 0x1C, "rw", "length of the program in stream words", 24),
+    _value(
+        "PROGRAM_WORDS", 0x1C, "rw", "length of the program in stream words", isa.width("words")
+    ),
     *_address("PROGRAM", 0x20, "base address of the program"),
     *_address("WEIGHTS", 0x28, "base address of the weight stream"),
     *_address("INPUT", 0x30, "base address of the input region"),
@@ -145,10 +155,10 @@ REGISTERS: tuple[Register, ...] = (
     _value("STALL_WEIGHTS", 0x68, "ro", "cycles the array waits for weights"),
     _value("STALL_DRAIN", 0x6C, "ro", "cycles the array waits for the exit path"),
     _value("STALL_INPUT", 0x70, "ro", "cycles waiting for the input stream"),
-    _value("WRITE_BEATS", 0x74, "ro", "16-byte beats written"),
+    _value("WRITE_BEATS", 0x74, "ro", f"{BEAT_BYTES}-byte beats written"),
     _value("CONFIG", 0x78, "ro", "number of AXI read ports", 8),
     *(
-        _value(f"READ_BEATS_{k}", 0x80 + 4 * k, "ro", f"16-byte beats read by port {k}")
+        _value(f"READ_BEATS_{k}", 0x80 + 4 * k, "ro", f"{BEAT_BYTES}-byte beats read by port {k}")
         for k in range(MAX_PORTS)
     ),
     _value("LAYER_INDEX", 0x90, "ro", "instructions started in this run", 16),
@@ -211,18 +221,6 @@ def constants() -> dict[str, int]:
                 out[f"{stem}_SHIFT"] = field.lsb
     out.update({f"ERROR_{code.name}": int(code) for code in ErrorCode})
     return out
-
-
-def c_header() -> str:
-    """The constants as a C header, names prefixed FPGA_GEN_."""
-    lines = [
-        "/* Generated from fpga_gen/contract/registers.py; offsets in bytes. */",
-        "#ifndef FPGA_GEN_REGISTERS_H",
-        "#define FPGA_GEN_REGISTERS_H",
-        "",
-    ]
-    lines += [f"#define FPGA_GEN_{name} 0x{value:X}u" for name, value in constants().items()]
-    return "\n".join([*lines, "", "#endif", ""])
 
 
 def markdown() -> str:

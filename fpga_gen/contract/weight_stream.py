@@ -14,49 +14,51 @@ from hashlib import sha256
 import numpy as np
 
 from fpga_gen.contract import numerics, slot_layout
-from fpga_gen.contract.numerics import BIAS_BITS, MULT_BITS, SHIFT_BITS, SP2, SP2_CODES
-from fpga_gen.contract.params import GRANULE, PARAM_BITS, EngineParams
+from fpga_gen.contract.fields import describe as describe_record
+from fpga_gen.contract.isa import ConvInstruction
+from fpga_gen.contract.numerics import SP2, SP2_CODES
+from fpga_gen.contract.parameter_record import (
+    PARAM_BYTES,
+    PARAMETER,
+    ParameterRecord,
+    pack_records,
+    unpack_records,
+)
+from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
 
-PARAM_BYTES = PARAM_BITS // 8
 
-
-def pack_params(bias: np.ndarray, mult: np.ndarray, shift: np.ndarray, granules: int) -> np.ndarray:
-    """uint32 (groups, granules) of parameters (groups, channels), 56 bits each."""
-    groups, channels = bias.shape
+def pack_params(values: dict[str, np.ndarray], granules: int) -> np.ndarray:
+    """uint32 (groups, granules) of the fields of ParameterRecord by name, each (groups, channels):
+    record after record, then zeros."""
+    records = pack_records(values)
+    groups = len(records)
     table = np.zeros((groups, granules * (GRANULE // 8)), np.uint8)
-    fields = table[:, : channels * PARAM_BYTES].reshape(groups, channels, PARAM_BYTES)
-    fields[..., 0:4] = bias.astype("<i4")[..., None].view(np.uint8)
-    fields[..., 4:6] = mult.astype("<u2")[..., None].view(np.uint8)
-    fields[..., 6] = shift
+    packed = records.reshape(groups, -1)
+    table[:, : packed.shape[1]] = packed
     return table.view("<u4")
 
 
-def unpack_params(granules: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(bias, mult, shift), int64 (channels,), of one block of parameters."""
+def unpack_params(granules: np.ndarray, channels: int) -> dict[str, np.ndarray]:
+    """Fields of ParameterRecord by name, int64 (channels,), of one block of parameters."""
     raw = np.ascontiguousarray(granules).view(np.uint8)[: channels * PARAM_BYTES]
-    fields = np.ascontiguousarray(raw.reshape(channels, PARAM_BYTES))
-    bias = np.ascontiguousarray(fields[:, 0:4]).view("<i4")[:, 0]
-    mult = np.ascontiguousarray(fields[:, 4:6]).view("<u2")[:, 0]
-    return bias.astype(np.int64), mult.astype(np.int64), (fields[:, 6] & 63).astype(np.int64)
+    return unpack_records(raw.reshape(channels, PARAM_BYTES))
 
 
-def stream_slots(fields: dict[str, int]) -> int:
-    """Slots of an output-channel group of a CONV that the stream carries."""
-    return fields["slots"] - fields["repeats"]
-
-
-def slot_halves(fields: dict[str, int]) -> tuple[tuple[Half, int], ...]:
+def slot_halves(conv: ConvInstruction) -> tuple[tuple[Half, int], ...]:
     """(inputs carried, slots) of a CONV in the order of its stream; only what it has."""
-    ends = fields["half_from"], fields["high_from"], stream_slots(fields)
-    counts = ends[0], ends[1] - ends[0], ends[2] - ends[1]
+    counts = (
+        conv.half_from,
+        conv.high_from - conv.half_from,
+        conv.stream_slots - conv.high_from,
+    )
     return tuple((h, n) for h, n in zip(Half, counts, strict=True) if n)
 
 
-def group_subgroups(fields: dict[str, int], params: EngineParams, group: int) -> int:
+def group_subgroups(conv: ConvInstruction, params: EngineParams, group: int) -> int:
     """Column subgroups in the slots of an output-channel group of a CONV."""
-    last = group == fields["n_groups"] - 1
-    return fields["last_subgroups"] if last else params.subgroups // (fields["mode"] + 1)
+    last = group == conv.n_groups - 1
+    return conv.last_subgroups if last else params.subgroups // conv.array_mode
 
 
 def pack_slots(
@@ -116,35 +118,32 @@ def unpack_slots(
 
 
 def conv_stream(
-    fields: dict[str, int],
+    conv: ConvInstruction,
     params: EngineParams,
     weight: np.ndarray,
-    bias: np.ndarray,
-    mult: np.ndarray,
-    shift: np.ndarray,
+    parameters: dict[str, np.ndarray],
 ) -> np.ndarray:
     """uint32 granules of a CONV: per group its parameters, then its slots.
 
-    weight: (channels, slots, CI); bias, mult, shift: (channels,). ValueError if a weight cannot be
-    coded.
+    weight: int8 (channels, slots, CI); parameters: fields of ParameterRecord by name, each
+    (channels,). ValueError if a weight cannot be coded.
     """
-    mode, groups = fields["mode"] + 1, fields["n_groups"]
-    per_group = params.group_channels(mode)
-    tail = groups * per_group - len(weight)
-
-    def padded(values: np.ndarray) -> np.ndarray:
-        return np.pad(values, (0, tail)).reshape(groups, per_group)
-
-    head = pack_params(padded(bias), padded(mult), padded(shift), params.param_granules(mode))
+    per_group = params.group_channels(conv.array_mode)
+    tail = conv.n_groups * per_group - len(weight)
+    padded = {
+        name: np.pad(values, (0, tail)).reshape(conv.n_groups, per_group)
+        for name, values in parameters.items()
+    }
+    head = pack_params(padded, params.param_granules(conv.array_mode))
     full = np.pad(weight, ((0, tail), (0, 0), (0, 0)))
-    full = full.reshape(groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
+    full = full.reshape(conv.n_groups, per_group, *weight.shape[1:]).transpose(0, 2, 3, 1)
     parts = []
-    for group in range(groups):
-        subgroups = group_subgroups(fields, params, group)
+    for group in range(conv.n_groups):
+        subgroups = group_subgroups(conv, params, group)
         parts.append(head[group, : params.some_param_granules(subgroups)])
         columns = full[group][..., : subgroups * params.sub_columns]
         first = 0
-        for half, count in slot_halves(fields):
+        for half, count in slot_halves(conv):
             packed = pack_slots(columns[first : first + count], params, subgroups, half)
             parts.append(packed.reshape(-1))
             first += count
@@ -156,8 +155,9 @@ def conv_stream(
 
 def _example(params: EngineParams, mode: int) -> np.ndarray:
     """Stream of a CONV with a short last group, slots of every half and a repeated one."""
-    fields = {"mode": mode - 1, "n_groups": 2, "slots": 5, "repeats": 1, "half_from": 2,
-              "high_from": 3, "last_subgroups": 1}  # fmt: skip
+    conv = ConvInstruction(
+        mode=mode - 1, n_groups=2, slots=5, repeats=1, half_from=2, high_from=3, last_subgroups=1
+    )
     channels, middle = params.group_channels(mode) + params.sub_columns, params.in_channels // 2
     sp2 = np.array([params.column_kind(c) == SP2 for c in range(channels)])
     count = np.arange(channels * 4 * params.in_channels).reshape(channels, 4, -1)
@@ -166,24 +166,27 @@ def _example(params: EngineParams, mode: int) -> np.ndarray:
     weight[:, 2, middle:] = 0
     weight[:, 3, :middle] = 0
     number = np.arange(channels)
-    parameters = 0x01234567 * (number % 5 - 2), 0x8421 + number, number % 64
-    return conv_stream(fields, params, weight.astype(np.int8), *parameters)
+    parameters = {
+        f.name: f.values[0] + (number * 0x01234567 + n) % len(f.values)
+        for n, f in enumerate(PARAMETER)
+    }
+    return conv_stream(conv, params, weight.astype(np.int8), parameters)
 
 
 def describe(params: EngineParams) -> dict:
     """All that fixes the weight stream of an engine, JSON-able: its units, codes and slots, every
     bit of a parameter record, and examples of the order of all that."""
-    bits = np.eye(BIAS_BITS + MULT_BITS + SHIFT_BITS, dtype=np.int64)
-    value = bits << np.r_[:BIAS_BITS, :MULT_BITS, :SHIFT_BITS]
-    ends = np.cumsum([BIAS_BITS, MULT_BITS])
-    records = pack_params(*(part.sum(1, keepdims=True) for part in np.split(value, ends, 1)), 2)
+    ones = {f.name: np.array([[0, -1 if f.signed else f.values[-1]]]) for f in PARAMETER}
+    nothing = {name: np.zeros((1, 2), np.int64) for name in ones}
+    records = {name: pack_params(nothing | {name: ones[name]}, 4) for name in ones}
     return {
         "granule": GRANULE,
         "stream_bits": params.stream_bits,
         "columns": [params.subgroups, params.sub_dsp, params.sub_sp2, params.in_channels],
         "sp2_code": params.sp2_code,
         "numerics": numerics.describe(),
-        "parameters": [record.tobytes().hex() for record in records],
+        "parameter_record": describe_record(ParameterRecord),
+        "parameters": {name: record.tobytes().hex() for name, record in records.items()},
         "parameter_granules": [params.some_param_granules(s + 1) for s in range(params.subgroups)],
         "slots": slot_layout.describe(params),
         "streams": {f"mode {m}": sha256(_example(params, m)).hexdigest() for m in params.modes},

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fpga_gen.contract.isa import DECODER_OPS, Op
 from fpga_gen.contract.regions import words_to_map
 from fpga_gen.errors import SimulationError
 from fpga_gen.schedule.execute.interpreter import TracedMap
 from fpga_gen.schedule.program import Schedule, TracePoint
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import SimulationResult
-
-FLAGGED = (Op.CONV, Op.POOL, Op.STORE)  # wait only where their flag says so; all others always wait
 
 
 class TraceRecorder:
@@ -26,9 +23,7 @@ class TraceRecorder:
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.dispatched = [
-            i for i, n in enumerate(schedule.instructions) if n.op not in DECODER_OPS
-        ]
+        self.dispatched = [i for i, n in enumerate(schedule.instructions) if not n.DECODED]
         self.pending: list[TracePoint] = sorted(schedule.trace, key=lambda p: p.after)
         self.maps: list[TracedMap] = []
 
@@ -38,7 +33,7 @@ class TraceRecorder:
             return
         index = self.dispatched[layer - 1]
         instruction = self.schedule.instructions[index]
-        if instruction.op in FLAGGED and not instruction.fields["wait"]:
+        if not (instruction.wait or instruction.ALONE):
             return
         while self.pending and self.pending[0].after < index:
             self.maps.append(self._copy(self.pending.pop(0), device))

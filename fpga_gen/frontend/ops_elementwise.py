@@ -10,7 +10,7 @@ import numpy as np
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value, native_shape
-from fpga_gen.graph.ir import Add, Clip, Mul
+from fpga_gen.graph.ir import Activation, Add, Mul
 
 PER_CHANNEL = "only constants per channel (or scalars) can be folded"
 
@@ -69,11 +69,11 @@ def clip(call: Call) -> list[Value]:
 
 
 def minimum(call: Call) -> list[Value]:
-    return _bound(call, lambda c: Clip(-math.inf, c))
+    return _bound(call, lambda c: Activation(-math.inf, c))
 
 
 def maximum(call: Call) -> list[Value]:
-    return _bound(call, lambda c: Clip(c, math.inf))
+    return _bound(call, lambda c: Activation(c, math.inf))
 
 
 def _bound(call: Call, of) -> list[Value]:
@@ -99,7 +99,7 @@ def _clip(call: Call, lo: float, hi: float, index: int = 0) -> list[Value]:
         ends = {"lo": lo if math.isfinite(lo) else None, "hi": hi if math.isfinite(hi) else None}
         return call.host("clip", value.shape, **ends)
     x = call.feature(index)
-    tensor = call.builder.copy(x.tensor, call.output, call.name, clip=Clip(lo, hi))
+    tensor = call.builder.copy(x.tensor, call.output, call.name, activation=Activation(lo, hi))
     return call.result(tensor, x.shape)
 
 

@@ -13,7 +13,7 @@ import onnx
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, Grid, HostValue, Quantised, Value
-from fpga_gen.graph.ir import Clip, TensorHint
+from fpga_gen.graph.ir import Activation, TensorHint
 from fpga_gen.graph.passes.canonical import is_copy
 
 OPERATORS = ("QuantizeLinear", "DequantizeLinear")
@@ -204,5 +204,7 @@ def _saturated(call: Call, tensor: str, hint: TensorHint) -> str:
     key = (tensor, lo, hi)
     if key not in builder.imported.clipped:
         name = f"{tensor}.saturated"
-        builder.imported.clipped[key] = builder.copy(tensor, name, call.name, clip=Clip(lo, hi))
+        builder.imported.clipped[key] = builder.copy(
+            tensor, name, call.name, activation=Activation(lo, hi)
+        )
     return builder.imported.clipped[key]

@@ -12,7 +12,7 @@ from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.graph.axis import broadcast_axis, identity_axis
 from fpga_gen.graph.ir import (
-    Clip,
+    Activation,
     Concat,
     Conv,
     ConvTerm,
@@ -104,7 +104,7 @@ class Builder:
     names: set[str] = field(default_factory=set)
     imported: Imported = field(default_factory=Imported)
     producers: dict[str, Node] = field(default_factory=dict)
-    ranges: dict[str, Clip] = field(default_factory=dict)
+    ranges: dict[str, Activation] = field(default_factory=dict)
 
     def tensor(self, name: str, shape: tuple[int, int, int]) -> str:
         """Register a new map; the name is made unique if it is taken."""
@@ -137,24 +137,21 @@ class Builder:
             self.ranges[tensor] = found
         return tensor
 
-    def value_range(self, tensor: str) -> Clip | None:
+    def value_range(self, tensor: str) -> Activation | None:
         """Range that the nodes so far guarantee for a map; None for the network's input, whose
         quantisation saturates anyway, and its maxima."""
         return self.ranges.get(tensor)
 
-    def _range(self, node: Node) -> Clip | None:
+    def _range(self, node: Node) -> Activation | None:
         if isinstance(node, MaxPool):
             return self.value_range(node.input)
         if isinstance(node, Concat):
-            parts = [self.value_range(name) or Clip() for name in node.inputs]
-            return Clip(min(p.lo for p in parts), max(p.hi for p in parts))
+            parts = [self.value_range(name) or Activation() for name in node.inputs]
+            return Activation(min(p.lo for p in parts), max(p.hi for p in parts))
         if isinstance(node, Resample) and _averages(node):
-            inner = self.value_range(node.input) or Clip()
-            return Clip(
-                min(max(inner.lo, node.clip.lo), node.clip.hi),
-                max(min(inner.hi, node.clip.hi), node.clip.lo),
-            )
-        return node.clip
+            inner = self.value_range(node.input) or Activation()
+            return inner.then(node.activation)
+        return node.activation
 
     def affine(
         self, tensor: str, output: str, scale: np.ndarray, offset: np.ndarray, onnx_name: str

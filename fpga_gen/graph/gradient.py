@@ -7,7 +7,6 @@ import numpy as np
 from fpga_gen.graph.ir import (
     Add,
     AxisTable,
-    Clip,
     Concat,
     Conv,
     ConvTerm,
@@ -34,16 +33,10 @@ def gradients(
             continue
         grad = found[node.output]
         if not isinstance(node, MaxPool | Concat):
-            grad = _through_clip(grad, values[node.output], node.clip)
+            grad = node.activation.pull_back(grad, values[node.output])
         for name, part in _inputs(node, grad, values):
             found[name] = found[name] + part if name in found else part
     return found
-
-
-def _through_clip(grad: np.ndarray, result: np.ndarray, clip: Clip) -> np.ndarray:
-    if clip == Clip():
-        return grad
-    return grad * ((result > clip.lo) & (result < clip.hi))
 
 
 def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):

@@ -10,7 +10,6 @@ from fpga_gen.graph.axis import exact_scale, resize_rows
 from fpga_gen.graph.ir import (
     Add,
     AxisTable,
-    Clip,
     Concat,
     Conv,
     ConvTerm,
@@ -61,25 +60,21 @@ def run_node(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
         for term in node.terms[1:]:
             y += _conv_term(values[term.input], term)
         y += node.bias[:, None, None]
-        return _clip(y, node.clip)
+        return node.activation.apply(y)
     if isinstance(node, MaxPool):
         return _max_pool(values[node.input], node)
     if isinstance(node, Resample):
         x = resample_axis(values[node.input], node.y, 1)
-        return _clip(resample_axis(x, node.x, 2), node.clip)
+        return node.activation.apply(resample_axis(x, node.x, 2))
     if isinstance(node, Add):
         y = values[node.inputs[0]].copy()
         for name in node.inputs[1:]:
             y += values[name]
-        return _clip(y, node.clip)
+        return node.activation.apply(y)
     if isinstance(node, Mul):
-        return _clip(values[node.inputs[0]] * values[node.inputs[1]], node.clip)
+        return node.activation.apply(values[node.inputs[0]] * values[node.inputs[1]])
     assert isinstance(node, Concat)
     return np.concatenate([values[name] for name in node.inputs])
-
-
-def _clip(x: np.ndarray, clip: Clip) -> np.ndarray:
-    return x if clip == Clip() else np.clip(x, np.float32(clip.lo), np.float32(clip.hi))
 
 
 def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:

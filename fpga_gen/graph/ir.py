@@ -6,10 +6,11 @@ pure function Graph -> Graph. Nodes are kept in topological order.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from fpga_gen.graph.activation import Activation
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,6 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, int, int]:
         return (self.channels, self.height, self.width)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Activation y = min(max(x, lo), hi). ReLU is Clip(0, inf), none is Clip()."""
-
-    lo: float = -math.inf
-    hi: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +48,7 @@ class ConvTerm:
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """y = clip(sum of terms + bias). Several terms are an Add of convolutions fused into one
+    """y = activation(sum of terms + bias). Several terms are an Add of convolutions fused into one
     accumulation; all terms have the same output size and the same `walk`. bias: float32
     (out_channels,)."""
 
@@ -63,7 +56,7 @@ class Conv:
     terms: tuple[ConvTerm, ...]
     bias: np.ndarray
     output: str
-    clip: Clip = Clip()
+    activation: Activation = Activation()
     onnx_name: str = ""
 
     @property
@@ -114,7 +107,7 @@ class AxisTable:
 @dataclass(frozen=True)
 class Resample:
     """Resize (nearest, linear), AveragePool, GlobalAveragePool, ReduceMean over space, or a
-    plain copy with an activation: separable linear resampling, then clip.
+    plain copy with an activation: separable linear resampling, then activation.
 
     error: the most that a weight of either table differs from the operator's own (0.0 whenever
     those have a common denominator <= 255).
@@ -125,7 +118,7 @@ class Resample:
     output: str
     y: AxisTable
     x: AxisTable
-    clip: Clip = Clip()
+    activation: Activation = Activation()
     onnx_name: str = ""
     error: float = 0.0
 
@@ -136,24 +129,24 @@ class Resample:
 
 @dataclass(frozen=True)
 class Add:
-    """Elementwise sum of two or more maps of one shape, then clip."""
+    """Elementwise sum of two or more maps of one shape, then activation."""
 
     name: str
     inputs: tuple[str, ...]
     output: str
-    clip: Clip = Clip()
+    activation: Activation = Activation()
     onnx_name: str = ""
 
 
 @dataclass(frozen=True)
 class Mul:
-    """Elementwise product of exactly two maps of one shape, then clip (n-way products are
-    chains)."""
+    """Elementwise product of exactly two maps of one shape, then activation (n-way products
+    are chains)."""
 
     name: str
     inputs: tuple[str, str]
     output: str
-    clip: Clip = Clip()
+    activation: Activation = Activation()
     onnx_name: str = ""
 
 

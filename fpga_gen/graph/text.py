@@ -6,12 +6,10 @@ order in which a BLAS library adds.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fpga_gen.graph.axis import is_identity
-from fpga_gen.graph.ir import Add, AxisTable, Clip, Concat, Conv, Graph, MaxPool, Mul, Node
+from fpga_gen.graph.ir import Activation, Add, AxisTable, Concat, Conv, Graph, MaxPool, Mul, Node
 
 
 def graph_text(graph: Graph) -> str:
@@ -42,19 +40,19 @@ def _node_text(node: Node) -> str:
             text += f" d{_pair(t.dilation)}" if t.dilation != (1, 1) else ""
             text += f" g{t.groups}" if t.groups != 1 else ""
             terms.append(text)
-        return f"conv {' + '.join(terms)}{_clip_text(node.clip)}"
+        return f"conv {' + '.join(terms)}{_then(node.activation)}"
     if isinstance(node, MaxPool):
         text = f"max_pool {node.input} k{_pair(node.kernel)} s{_pair(node.stride)}"
         text += f" p{','.join(map(str, node.pads))}" if any(node.pads) else ""
         return text + (f" d{_pair(node.dilation)}" if node.dilation != (1, 1) else "")
     if isinstance(node, Add):
-        return f"add {' '.join(node.inputs)}{_clip_text(node.clip)}"
+        return f"add {' '.join(node.inputs)}{_then(node.activation)}"
     if isinstance(node, Mul):
-        return f"mul {' '.join(node.inputs)}{_clip_text(node.clip)}"
+        return f"mul {' '.join(node.inputs)}{_then(node.activation)}"
     if isinstance(node, Concat):
         return f"concat {' '.join(node.inputs)}"
     axes = f"y[{_axis_text(node.y)}] x[{_axis_text(node.x)}]"
-    return f"resample {node.input} {axes}{_clip_text(node.clip)}"
+    return f"resample {node.input} {axes}{_then(node.activation)}"
 
 
 def _axis_text(table: AxisTable) -> str:
@@ -63,12 +61,9 @@ def _axis_text(table: AxisTable) -> str:
     return f"{table.in_size}->{table.out_size} taps {table.taps} /{table.denominator}"
 
 
-def _clip_text(clip: Clip) -> str:
-    if clip == Clip():
-        return ""
-    if clip == Clip(0.0, math.inf):
-        return " relu"
-    return f" clip[{clip.lo:g},{clip.hi:g}]"
+def _then(activation: Activation) -> str:
+    text = activation.describe()
+    return f" {text}" if text else ""
 
 
 def _pair(pair: tuple[int, int]) -> str:

@@ -96,8 +96,8 @@ def _verify_interface(graph: Graph) -> None:
 def _verify_shapes(graph: Graph, node: Node) -> None:
     out = graph.tensors[node.output].shape
     shapes = [graph.tensors[name].shape for name in node.inputs]
-    if hasattr(node, "clip"):
-        _need(node.clip.lo <= node.clip.hi, node, "clip has lo > hi")
+    if not isinstance(node, MaxPool | Concat):
+        _need(node.activation.lo <= node.activation.hi, node, "activation has lo > hi")
     if isinstance(node, Conv):
         _verify_conv(graph, node)
     elif isinstance(node, MaxPool):

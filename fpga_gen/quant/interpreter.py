@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fpga_gen.contract.numerics import ACC_BITS, requantise
+from fpga_gen.contract.epilogue import finish
+from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import prepare_input
 from fpga_gen.graph.ir import AxisTable
@@ -15,6 +16,7 @@ from fpga_gen.quant.convolve import convolve, exact_dtype, out_size, pad_map
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QTensor, QuantGraph
 
 ACC_LIMIT = 2 ** (ACC_BITS - 1)
+Computed = QConv | QResample | QAdd | QMul  # nodes that requantise
 REQUANTISE_CHUNK = 1 << 18  # elements: keep the 64-bit temporaries in cache
 
 
@@ -56,19 +58,13 @@ def compare(
     return {n: sqnr_db(reference[n], dequantise(qgraph, n, stored[n])) for n in names}
 
 
-def value_bound(tensor: QTensor) -> int:
-    """Largest |stored - zero| that the format allows."""
-    fmt = tensor.format
-    return max(abs(fmt.lo - fmt.zero), abs(fmt.hi - fmt.zero))
-
-
 def conv_accumulators(qgraph: QuantGraph, node: QConv, values: dict[str, np.ndarray]) -> np.ndarray:
     """Exact sum of all terms without bias, float64 or float32 holding integers, (F, OH, OW)."""
     total = None
     for term in node.terms:
         tensors = [qgraph.tensors[i] for i in term.inputs]
         factors = [256 if node.wide and t.format.bits == 8 else 1 for t in tensors]
-        bound = max(value_bound(t) * f for t, f in zip(tensors, factors, strict=True))
+        bound = max(t.format.reach * f for t, f in zip(tensors, factors, strict=True))
         dtype = exact_dtype(term.weight, bound)
         segments = [
             (values[t.name].astype(dtype) - t.format.zero) * f
@@ -84,7 +80,7 @@ def conv_accumulators(qgraph: QuantGraph, node: QConv, values: dict[str, np.ndar
     return total
 
 
-def _requantised(acc: np.ndarray, node: QNode, out: QTensor) -> np.ndarray:
+def _finished(acc: np.ndarray, node: Computed, out: QTensor) -> np.ndarray:
     """Requantise (C, H, W) accumulators by channel blocks; checks the 32-bit bound."""
     per_channel = isinstance(node, QConv)
     bias = node.bias if isinstance(node, QConv) else np.zeros(acc.shape[0], np.int64)
@@ -100,7 +96,7 @@ def _requantised(acc: np.ndarray, node: QNode, out: QTensor) -> np.ndarray:
                 raise QuantError(f"layer '{node.name}': accumulator exceeds 32 bits")
         mult = node.mult[part, None, None] if per_channel else node.mult
         shift = node.shift[part, None, None] if per_channel else node.shift
-        result[part] = requantise(block, offset, mult, shift, out.format.zero, node.lo, node.hi)
+        result[part] = finish(block, node.epilogue, offset, mult, shift)
     return result
 
 
@@ -141,17 +137,17 @@ def run_node(qgraph: QuantGraph, node: QNode, values: dict[str, np.ndarray]) -> 
 
     match node:
         case QConv():
-            return _requantised(conv_accumulators(qgraph, node, values), node, out)
+            return _finished(conv_accumulators(qgraph, node, values), node, out)
         case QMaxPool():
             return _max_pool(values[node.input], node, out.format.lo)
         case QResample():
             rows = _resample_axis(integer(node.input), node.y, 1)
-            return _requantised(_resample_axis(rows, node.x, 2), node, out)
+            return _finished(_resample_axis(rows, node.x, 2), node, out)
         case QAdd():
             acc = sum(f * integer(i) for f, i in zip(node.factors, node.inputs, strict=True))
-            return _requantised(np.asarray(acc), node, out)
+            return _finished(np.asarray(acc), node, out)
         case QMul():
-            return _requantised(integer(node.inputs[0]) * integer(node.inputs[1]), node, out)
+            return _finished(integer(node.inputs[0]) * integer(node.inputs[1]), node, out)
 
 
 def run_integer(qgraph: QuantGraph, stored_input: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Quantised IR: integers only, the single truth that every later level equals bit for bit.
 
 v(tensor) = stored - zero is the true integer of an element; real = scale * v.
+A node's epilogue has the format of its output.
 Nodes keep the logical channel order of the float graph; where a channel sits in memory is the
 schedule's business and follows from `QTensor.kinds`.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import Format, Sp2Code
 from fpga_gen.graph.ir import AxisTable, HostInput, HostOp
 
@@ -48,11 +50,11 @@ class QConvTerm:
 
 @dataclass(frozen=True, eq=False)
 class QConv:
-    """stored = requantise(sum of terms, bias, mult, shift); a padded tap has v = 0.
+    """stored = finish(sum of terms, epilogue, bias, mult, shift); a padded tap has v = 0.
 
     acc = sum over terms, inputs, taps of w * v * (256 if the conv is `wide` and the input has
     8 bits else 1); `wide` means that at least one input has 16 bits. bias int32, mult int32
-    (unsigned 16 bit), shift int32: each (out_channels,). lo, hi clip the stored value.
+    (unsigned 16 bit), shift int32: each (out_channels,).
     """
 
     name: str
@@ -62,8 +64,7 @@ class QConv:
     bias: np.ndarray
     mult: np.ndarray
     shift: np.ndarray
-    lo: int
-    hi: int
+    epilogue: Epilogue
     onnx_name: str = ""
 
     @property
@@ -91,7 +92,7 @@ class QMaxPool:
 
 @dataclass(frozen=True)
 class QResample:
-    """acc = sum over taps of wy * wx * v; stored = requantise(acc, 0, mult, shift)."""
+    """acc = sum over taps of wy * wx * v; stored = finish(acc, epilogue, 0, mult, shift)."""
 
     name: str
     input: str
@@ -100,8 +101,7 @@ class QResample:
     x: AxisTable
     mult: int
     shift: int
-    lo: int
-    hi: int
+    epilogue: Epilogue
     onnx_name: str = ""
 
     @property
@@ -111,7 +111,7 @@ class QResample:
 
 @dataclass(frozen=True)
 class QAdd:
-    """acc = sum of factors[i] * v(inputs[i]) (factors: signed 16 bit), then requantise."""
+    """acc = sum of factors[i] * v(inputs[i]) (factors: signed 16 bit), then finish."""
 
     name: str
     inputs: tuple[str, ...]
@@ -119,22 +119,20 @@ class QAdd:
     output: str
     mult: int
     shift: int
-    lo: int
-    hi: int
+    epilogue: Epilogue
     onnx_name: str = ""
 
 
 @dataclass(frozen=True)
 class QMul:
-    """acc = v(a) * v(b), then requantise."""
+    """acc = v(a) * v(b), then finish."""
 
     name: str
     inputs: tuple[str, str]
     output: str
     mult: int
     shift: int
-    lo: int
-    hi: int
+    epilogue: Epilogue
     onnx_name: str = ""
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpga_gen.contract.numerics import ACC_BITS, DSP, SP2, Format, Sp2Code, multiplier
+from fpga_gen.contract.epilogue import Epilogue
+from fpga_gen.contract.numerics import ACC_BITS, DSP, SP2, Sp2Code, multiplier
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Clip, Conv
+from fpga_gen.graph.ir import Activation, Conv
 from fpga_gen.quant.calibrate import LayerMoments, compact_weight, dense_weight
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
 from fpga_gen.quant.options import QuantOptions
@@ -22,11 +23,12 @@ BOUND_8 = 256
 BOUND_16 = 2**15 + 256
 
 
-def stored_clip(clip: Clip, scale: float, fmt: Format) -> tuple[int, int]:
-    """(lo, hi) of the stored value for a real clip."""
-    lo = fmt.lo if clip.lo == -np.inf else round(clip.lo / scale) + fmt.zero
-    hi = fmt.hi if clip.hi == np.inf else round(clip.hi / scale) + fmt.zero
-    return int(np.clip(lo, fmt.lo, fmt.hi)), int(np.clip(hi, fmt.lo, fmt.hi))
+def stored_epilogue(activation: Activation, out: QTensor) -> Epilogue:
+    """The epilogue of a node with this activation and output."""
+    fmt = out.format
+    lo = fmt.lo if activation.lo == -np.inf else round(activation.lo / out.scale) + fmt.zero
+    hi = fmt.hi if activation.hi == np.inf else round(activation.hi / out.scale) + fmt.zero
+    return Epilogue(fmt, int(np.clip(lo, fmt.lo, fmt.hi)), int(np.clip(hi, fmt.lo, fmt.hi)))
 
 
 def exact_multiplier(scale: float, name: str) -> tuple[int, int]:
@@ -196,7 +198,6 @@ def quantise_conv(
             "32-bit accumulators: its bias is too large for its weights; retrain with weight decay"
         )
     pairs = [exact_multiplier(s / out.scale, node.name) for s in scale]
-    lo, hi = stored_clip(node.clip, out.scale, out.format)
     return QConv(
         node.name,
         _terms(layer, levels),
@@ -205,8 +206,7 @@ def quantise_conv(
         np.rint(corrected / scale).astype(np.int32),
         np.array([m for m, _ in pairs], np.int32),
         np.array([s for _, s in pairs], np.int32),
-        lo,
-        hi,
+        stored_epilogue(node.activation, out),
         node.onnx_name,
     )
 

@@ -7,10 +7,11 @@ the filters among column kinds; round the weights; turn elementwise nodes into i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fpga_gen.contract.isa import limit
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2, Format
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
@@ -27,7 +28,6 @@ from fpga_gen.graph.ir import (
 )
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
 from fpga_gen.quant.imported import ImportLog, import_scales
-from fpga_gen.quant.interpreter import value_bound
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
@@ -39,7 +39,14 @@ from fpga_gen.quant.ir import (
     QuantGraph,
 )
 from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, sp2_cost
-from fpga_gen.quant.layer import ACC_LIMIT, exact_multiplier, fold, quantise_conv, stored_clip
+from fpga_gen.quant.layer import (
+    ACC_LIMIT,
+    FoldedConv,
+    exact_multiplier,
+    fold,
+    quantise_conv,
+    stored_epilogue,
+)
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
@@ -50,7 +57,7 @@ from fpga_gen.quant.ranges import (
     tensor_formats,
 )
 
-FACTOR_LIMIT = 2**15 - 1
+FACTOR_LIMIT = limit("factor")
 SYNTHETIC_IMAGES = 8
 
 
@@ -80,6 +87,7 @@ def quantise(
         QuantError: bad options, non-finite values, or a layer that 32 bits cannot hold.
     """
     _check(graph, params, scheme, options)
+    say = progress or (lambda line: None)
     options = replace(options, fixed_top=SCHEMES[scheme].fixed_top)
     if not images:
         drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
@@ -97,44 +105,11 @@ def quantise(
     if log is not None:
         for name, (scale, fmt) in log.scales.kept.items():
             tensors[name] = replace(tensors[name], scale=scale, format=fmt)
-    sp2 = params.sp2_columns > 0
-
-    segments = segments_of(graph)
-    convs = [n for n in graph.nodes if isinstance(n, Conv)]
-    gains = channel_gains(graph)
-    folded, costs = {}, {}
-    for node in convs:
-        if progress:
-            progress(f"search scales of '{node.name}'")
-        names = tuple(segments[t.input] for t in node.terms)
-        layer = fold(node, names, tensors, calibration.moments[node.name], params.sp2, sp2, options)
-        if log is not None:
-            layer = log.fold(layer)
-        folded[node.name] = layer
-        extra = layer.errors[SP2] - layer.errors[DSP] if sp2 else np.zeros_like(layer.signal)
-        costs[node.output] = sp2_cost(extra, layer.signal, gains[node.output])
-    kinds = assign_kinds(graph, params, costs)
-    periods = column_periods(graph, params)
-    tensors = {
-        n: QTensor(n, t.channels, t.height, t.width, t.scale, t.format, kinds[n], periods[n])
-        for n, t in tensors.items()
-    }
-    nodes: list[QNode] = []
-    for node in graph.nodes:
-        if isinstance(node, Concat):
-            continue
-        if isinstance(node, Conv):
-            if progress:
-                progress(f"round weights of '{node.name}'")
-            layer = folded.pop(node.name)
-            moments = calibration.moments.pop(node.name)
-            out = tensors[node.output]
-            conv = quantise_conv(layer, out, moments, params.sp2, options)
-            nodes.append(conv)
-            if log is not None:
-                log.finish(conv, out)
-        else:
-            nodes.append(_elementwise(node, tensors))
+    work = _Work(graph, params, options, calibration, log, say)
+    folded, costs = work.fold(tensors)
+    kinds, periods = assign_kinds(graph, params, costs), column_periods(graph, params)
+    tensors = {n: replace(t, kinds=kinds[n], period=periods[n]) for n, t in tensors.items()}
+    nodes = work.round(folded, tensors)
     facts = {
         "scheme": scheme,
         "seed": seed,
@@ -142,11 +117,7 @@ def quantise(
         "compensated": options.compensate,
         "sp2_mac_share": _sp2_share(nodes, tensors),
         "wide_tensors": sorted(n for n, t in tensors.items() if t.format.bits == 16),
-        "wide_mac_share": choice.wide_macs,
-        "predicted_activation_db": choice.predicted_db,
-        "damage_db": {
-            n: -10 * float(np.log10(max(d, 1e-30))) for n, d in sorted(choice.damage.items())
-        },
+        **_choice_facts(choice),
         "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
         **(log.facts() if log is not None else {}),
     }
@@ -162,6 +133,67 @@ def quantise(
         graph.output_names,
         facts,
     )
+
+
+def _choice_facts(choice: PrecisionChoice) -> dict:
+    damage = {n: -10 * float(np.log10(max(d, 1e-30))) for n, d in sorted(choice.damage.items())}
+    return {
+        "wide_mac_share": choice.wide_macs,
+        "predicted_activation_db": choice.predicted_db,
+        "damage_db": damage,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What the steps on all layers have in common."""
+
+    graph: Graph
+    params: EngineParams
+    options: QuantOptions
+    calibration: Calibration
+    log: ImportLog | None
+    say: Callable[[str], None]
+
+    def fold(
+        self, tensors: dict[str, QTensor]
+    ) -> tuple[dict[str, FoldedConv], dict[str, np.ndarray]]:
+        """(convolutions with the scales in their weights, by name; what each filter loses on an SP2
+        column, by output)."""
+        segments, gains = segments_of(self.graph), channel_gains(self.graph)
+        sp2 = self.params.sp2_columns > 0
+        folded, costs = {}, {}
+        for node in self.graph.nodes:
+            if not isinstance(node, Conv):
+                continue
+            self.say(f"search scales of '{node.name}'")
+            names = tuple(segments[t.input] for t in node.terms)
+            moments = self.calibration.moments[node.name]
+            layer = fold(node, names, tensors, moments, self.params.sp2, sp2, self.options)
+            if self.log is not None:
+                layer = self.log.fold(layer)
+            folded[node.name] = layer
+            extra = layer.errors[SP2] - layer.errors[DSP] if sp2 else np.zeros_like(layer.signal)
+            costs[node.output] = sp2_cost(extra, layer.signal, gains[node.output])
+        return folded, costs
+
+    def round(self, folded: dict[str, FoldedConv], tensors: dict[str, QTensor]) -> list[QNode]:
+        """The integer nodes; `folded` and the moments are used up."""
+        nodes: list[QNode] = []
+        for node in self.graph.nodes:
+            if isinstance(node, Concat):
+                continue
+            if not isinstance(node, Conv):
+                nodes.append(_elementwise(node, tensors))
+                continue
+            self.say(f"round weights of '{node.name}'")
+            layer, out = folded.pop(node.name), tensors[node.output]
+            moments = self.calibration.moments.pop(node.name)
+            conv = quantise_conv(layer, out, moments, self.params.sp2, self.options)
+            nodes.append(conv)
+            if self.log is not None:
+                self.log.finish(conv, out)
+        return nodes
 
 
 def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOptions) -> None:
@@ -246,11 +278,11 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.dilation, node.onnx_name,
         )  # fmt: skip
     assert isinstance(node, Resample | Add | Mul)
-    lo, hi = stored_clip(node.clip, out.scale, out.format)
+    epilogue = stored_epilogue(node.activation, out)
     match node:
         case Resample():
             source = tensors[node.input]
-            reach = value_bound(source)
+            reach = source.format.reach
             for table in (node.y, node.x):
                 reach *= max(sum(abs(w) for w in row) for row in table.weights)
             if reach >= ACC_LIMIT:
@@ -261,19 +293,19 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             per_unit = source.scale / (node.y.denominator * node.x.denominator)
             mult, shift = exact_multiplier(per_unit / out.scale, node.name)
             return QResample(
-                node.name, node.input, node.output, node.y, node.x, mult, shift, lo, hi,
+                node.name, node.input, node.output, node.y, node.x, mult, shift, epilogue,
                 node.onnx_name,
             )  # fmt: skip
         case Add():
             factors, unit = add_factors([tensors[i] for i in node.inputs])
             mult, shift = exact_multiplier(unit / out.scale, node.name)
             return QAdd(
-                node.name, node.inputs, factors, node.output, mult, shift, lo, hi, node.onnx_name
+                node.name, node.inputs, factors, node.output, mult, shift, epilogue, node.onnx_name
             )
         case Mul():
             a, b = (tensors[i] for i in node.inputs)
             mult, shift = exact_multiplier(a.scale * b.scale / out.scale, node.name)
-            return QMul(node.name, node.inputs, node.output, mult, shift, lo, hi, node.onnx_name)
+            return QMul(node.name, node.inputs, node.output, mult, shift, epilogue, node.onnx_name)
 
 
 def add_factors(inputs: Sequence[QTensor]) -> tuple[tuple[int, ...], float]:
@@ -281,7 +313,7 @@ def add_factors(inputs: Sequence[QTensor]) -> tuple[tuple[int, ...], float]:
 
     The unit is the smallest for which factors are signed 16 bit and the sum stays below 2^31.
     """
-    bounds = [value_bound(t) for t in inputs]
+    bounds = [t.format.reach for t in inputs]
     reach = sum(t.scale * b for t, b in zip(inputs, bounds, strict=True))
     unit = max(max(t.scale for t in inputs) / FACTOR_LIMIT, reach / (ACC_LIMIT - 1 - sum(bounds)))
     return tuple(min(FACTOR_LIMIT, round(t.scale / unit)) for t in inputs), unit

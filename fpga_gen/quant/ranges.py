@@ -61,7 +61,7 @@ class Histogram:
     def scale(self, fmt: Format, limit: float = np.inf) -> float:
         """Scale of a map in a format; 1.0 for a map that is always zero.
 
-        limit: bound of |x| that the map's clip guarantees.
+        limit: bound of |x| that the map's activation guarantees.
         """
         if self.extreme == 0.0:
             return 1.0
@@ -77,14 +77,14 @@ def non_negative_tensors(graph: Graph) -> set[str]:
     for node in graph.nodes:
         match node:
             case Conv():
-                ok = node.clip.lo >= 0
+                ok = node.activation.non_negative
             case MaxPool() | Concat():
                 ok = all(i in sure for i in node.inputs)
             case Resample():
                 positive = min(w for t in (node.y, node.x) for row in t.weights for w in row) >= 0
-                ok = node.clip.lo >= 0 or (positive and node.input in sure)
+                ok = node.activation.non_negative or (positive and node.input in sure)
             case Add() | Mul():
-                ok = node.clip.lo >= 0 or all(i in sure for i in node.inputs)
+                ok = node.activation.non_negative or all(i in sure for i in node.inputs)
         if ok:
             sure.add(node.output)
     return sure
@@ -105,13 +105,13 @@ def stored_tensors(graph: Graph) -> list[str]:
 
 
 def clip_limits(graph: Graph) -> dict[str, float]:
-    """tensor -> bound of |x| that its clip guarantees (infinite if none does)."""
+    """tensor -> bound of |x| that its activation guarantees (infinite if none does)."""
     limits = dict.fromkeys(graph.tensors, np.inf)
     for node in graph.nodes:
         if isinstance(node, MaxPool):
             limits[node.output] = limits[node.input]
         elif not isinstance(node, Concat):
-            limits[node.output] = max(abs(node.clip.lo), abs(node.clip.hi))
+            limits[node.output] = node.activation.bound
     return limits
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import FORMATS, Sp2Code
 from fpga_gen.decode import decode
 from fpga_gen.errors import BuildDirError
@@ -35,7 +36,7 @@ from fpga_gen.quant.ir import (
 )
 from fpga_gen.quant.verify import verify_quant_graph
 
-VERSION = 1
+VERSION = 2
 STRUCTURE = "structure.json"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold
 NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul)}
@@ -80,16 +81,19 @@ def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def _node_out(index: int, node: QNode, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    if isinstance(node, QMaxPool):
+        return {"type": "QMaxPool", **asdict(node)}
+    epilogue = {"epilogue": {**asdict(node.epilogue), "format": node.epilogue.format.name}}
     if not isinstance(node, QConv):
-        return {"type": type(node).__name__, **asdict(node)}
+        return {"type": type(node).__name__, **asdict(node), **epilogue}
     terms = []
     for number, term in enumerate(node.terms):
         arrays[f"{index}.weight{number}"] = term.weight
         terms.append({k: getattr(term, k) for k in ("inputs", "stride", "pads", "dilation")})
     for name in ARRAYS:
         arrays[f"{index}.{name}"] = getattr(node, name)
-    plain = ("name", "output", "wide", "lo", "hi", "onnx_name")
-    return {"type": "QConv", "terms": terms, **{k: getattr(node, k) for k in plain}}
+    plain = {k: getattr(node, k) for k in ("name", "output", "wide", "onnx_name")}
+    return {"type": "QConv", "terms": terms, **plain, **epilogue}
 
 
 def load_quant_graph(data: bytes, path: Path) -> QuantGraph:
@@ -182,8 +186,7 @@ class _Conv:
     name: str
     output: str
     wide: bool
-    lo: int
-    hi: int
+    epilogue: Epilogue
     onnx_name: str
 
 
@@ -191,8 +194,7 @@ def _graph_in(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QuantGraph
     plain = decode(_Structure, data)
     tensors = {}
     for number, entry in enumerate(plain.tensors):
-        fields = {**entry, "format": asdict(FORMATS[entry["format"]])}
-        tensor = decode(QTensor, fields, f"tensors[{number}]")
+        tensor = decode(QTensor, _with_format(entry), f"tensors[{number}]")
         if tensor.name in tensors:
             raise ValueError(f"two tensors are called '{tensor.name}'")
         tensors[tensor.name] = tensor
@@ -211,9 +213,16 @@ def _graph_in(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QuantGraph
     )
 
 
+def _with_format(entry: dict) -> dict:
+    """An entry that names a format, with the format itself."""
+    return {**entry, "format": asdict(FORMATS[entry["format"]])}
+
+
 def _node_in(index: int, data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QNode:
     where = f"nodes[{index}]"
     fields = {key: value for key, value in data.items() if key != "type"}
+    if data["type"] != "QMaxPool":
+        fields["epilogue"] = _with_format(data["epilogue"])
     if data["type"] != "QConv":
         return decode(NODES[data["type"]], fields, where)
     plain = decode(_Conv, fields, where)

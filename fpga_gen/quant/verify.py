@@ -82,11 +82,9 @@ def _check_node(graph: QuantGraph, node: QNode, who: str) -> int:
     if isinstance(node, QMaxPool):
         _check_pool(node, sources[0], out, who)
         return 0
-    _need(
-        out.format.lo <= node.lo <= node.hi <= out.format.hi,
-        who,
-        f"it clips at {node.lo}, {node.hi}",
-    )
+    fmt, lo, hi = node.epilogue.format, node.epilogue.lo, node.epilogue.hi
+    _need(fmt == out.format, who, f"it writes {fmt.name}, its output is {out.format.name}")
+    _need(fmt.lo <= lo <= hi <= fmt.hi, who, f"it clips at {lo}, {hi}")
     mult, shift = np.asarray(node.mult), np.asarray(node.shift)
     _need(0 <= mult.min() and mult.max() < 1 << MULT_BITS, who, "a multiplier is out of range")
     _need(0 <= shift.min() and shift.max() < 1 << SHIFT_BITS, who, "a shift is out of range")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fpga_gen import __version__
 from fpga_gen.boards import Board
-from fpga_gen.contract.isa import DECODER_OPS
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.facts import (
@@ -53,7 +52,7 @@ def timeline_facts(schedule: Schedule) -> Timeline:
                 write_bytes=span.write_bytes,
             )
             for instruction, span in pairs
-            if instruction.op not in DECODER_OPS
+            if not instruction.DECODED
         ),
         maps=tuple(
             MapFacts(

@@ -7,17 +7,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpga_gen.contract.isa import Instruction, Op, Region, pack_address
+from fpga_gen.contract.address import pack_address
+from fpga_gen.contract.isa import (
+    EndInstruction,
+    FetchInstruction,
+    Instruction,
+    LoadInstruction,
+    PageInstruction,
+    Region,
+)
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QResample, QuantGraph
+from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
 from fpga_gen.schedule.cycles.model import Timeline, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
 from fpga_gen.schedule.lower.conv import lower_conv
 from fpga_gen.schedule.lower.hazards import with_waits
-from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Lowered
+from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Context, Lowered
 from fpga_gen.schedule.lower.placement import Placement, map_layout
 from fpga_gen.schedule.lower.pool import lower_pool
 from fpga_gen.schedule.lower.storing import MOST_PIECES, with_stores
@@ -97,7 +105,7 @@ def layer_errors(
     for index, node in enumerate(qgraph.nodes):
         step = Step(index, node, (0, qgraph.tensors[node.output].height), {})
         try:
-            for lowered in _lower(step, job, places, 1):
+            for lowered in _lower(step.node, _context(job, step, places, 1)):
                 encode_program([lowered.instruction])
         except ScheduleError as error:
             errors[node.name] = error
@@ -155,7 +163,7 @@ def _step(
     network, and where among them the result is there."""
     local = {tensor: places[name] for tensor, name in step.buffers.items()}
     place = local[step.node.output]
-    lowered = _lower(step, job, local, pieces)
+    lowered = _lower(step.node, _context(job, step, local, pieces))
     after = len(lowered) - 1
     if offset is not None:
         lowered = with_stores(lowered, place, offset, job.params)
@@ -166,7 +174,7 @@ def _step(
 def _finish(job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]]) -> _Program:
     """The whole program: FETCHes before it, END behind it, PAGEs where it is too long."""
     params = job.params
-    body = with_waits([*body, Lowered(Instruction(Op.END, {}), NO_STREAM, (), ())])
+    body = with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())])
     whole = _fetches(job.host_input, 0) + body
     if any(len(i.stream) for i in body) or _words(whole) > params.program_words:
         whole = _fetches(job.host_input, 1) + body  # its length follows
@@ -270,31 +278,32 @@ def _written(place: Placement, rows: tuple[int, int], params: EngineParams) -> P
     return Placement(part, place.address(0, rows[0]), rows[0])
 
 
-def _lower(step: Step, job: _Job, places: dict[str, Placement], pieces: int) -> list[Lowered]:
-    tensors, params = job.qgraph.tensors, job.params
-    match step.node:
+def _context(job: _Job, step: Step, places: dict[str, Placement], pieces: int) -> Context:
+    return Context(job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, pieces)
+
+
+def _lower(node: QNode, context: Context) -> list[Lowered]:
+    match node:
         case QConv():
-            return lower_conv(
-                step.node, tensors, places, params, job.timing, step.rows, job.mix, pieces
-            )
+            return lower_conv(node, context)
         case QMaxPool():
-            return lower_pool(step.node, tensors, places, params, step.rows)
+            return lower_pool(node, context)
         case QResample() | QAdd() | QMul():
-            return lower_vector(step.node, tensors, places, params)
-    raise ScheduleError(f"no lowering for {type(step.node).__name__}")
+            return lower_vector(node, context)
 
 
 def _load(layout: InputLayout, place: Placement, params: EngineParams, name: str) -> Lowered:
-    fields = {
-        "words": layout.part,
-        "stream_words": layout.stream_words,
-        "packed": int(layout.packed),
-        "base": pack_address(place.base, params.banks),
-        "stride": pack_address(layout.part, params.banks),
-    }
+    load = LoadInstruction(
+        layer=name,
+        words=layout.part,
+        stream_words=layout.stream_words,
+        packed=int(layout.packed),
+        base=pack_address(place.base, params.banks),
+        stride=pack_address(layout.part, params.banks),
+    )
     end = place.base + layout.part * layout.load_words
     written = ((place.base, end, WHOLE),)
-    return Lowered(Instruction(Op.LOAD, fields, layer=name), NO_STREAM, (), written)
+    return Lowered(load, NO_STREAM, (), written)
 
 
 def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputLayout:
@@ -309,14 +318,14 @@ def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputL
 
 def _words(lowered: list[Lowered]) -> int:
     """Length of a program."""
-    return sum(item.instruction.words for item in lowered)
+    return sum(item.instruction.encoded_words for item in lowered)
 
 
 def _stream_words(lowered: list[Lowered], params: EngineParams) -> np.ndarray:
     """Weight region as stream words, uint8 (N, bytes of a stream word)."""
     parts, length = [NO_STREAM], 0
     for item in lowered:
-        if item.instruction.op == Op.PAGE:  # takes whole words
+        if isinstance(item.instruction, PageInstruction):  # takes whole words
             parts.append(np.zeros(-length % params.stream_granules, np.uint32))
             length += len(parts[-1])
         parts.append(item.stream)
@@ -330,7 +339,7 @@ def _fetches(host_input: InputLayout, weight_words: int) -> list[Lowered]:
     """Queue the input, then all weights: the order in which they are consumed."""
     regions = [(Region.INPUT, host_input.stream_words), (Region.WEIGHTS, weight_words)]
     return [
-        Lowered(Instruction(Op.FETCH, {"region": int(region), "words": words}), NO_STREAM, (), ())
+        Lowered(FetchInstruction(region=int(region), words=words), NO_STREAM, (), ())
         for region, words in regions
         if words
     ]

@@ -7,7 +7,15 @@ from collections import defaultdict
 
 import numpy as np
 
-from fpga_gen.contract.isa import DECODER_OPS, Instruction, Op
+from fpga_gen.contract.isa import (
+    DECODER_OPS,
+    ConvInstruction,
+    Instruction,
+    Op,
+    PoolInstruction,
+    StoreInstruction,
+    VectorInstruction,
+)
 from fpga_gen.contract.numerics import SP2
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QConv, QNode, QuantGraph
@@ -47,14 +55,13 @@ def _tensor_bits(name: str, qgraph: QuantGraph) -> int:
 
 def mapping_text(instruction: Instruction, params: EngineParams) -> str:
     """How the array is shared between pixels and channels, such as '2x(8 px x 21 ch)'."""
-    f = instruction.fields
-    if instruction.op == Op.CONV:
-        mode = f["mode"] + 1
-        return f"{mode}x({f['lanes'] // mode} px x {params.group_channels(mode)} ch)"
-    if instruction.op == Op.POOL:
-        return f"{f['lanes']} px x {params.in_channels} ch"
-    if instruction.op == Op.VECTOR:
-        return f"{f['pair'] + 1} px x {params.in_channels} ch"
+    match instruction:
+        case ConvInstruction(array_mode=mode, lanes=lanes):
+            return f"{mode}x({lanes // mode} px x {params.group_channels(mode)} ch)"
+        case PoolInstruction(lanes=lanes):
+            return f"{lanes} px x {params.in_channels} ch"
+        case VectorInstruction(pair=pair):
+            return f"{pair + 1} px x {params.in_channels} ch"
     return ""
 
 
@@ -116,9 +123,9 @@ def estimate_facts(
     """Totals of one frame; read_bytes: program, weights and input regions."""
     macs = sum(node_macs(n, qgraph) for n in qgraph.nodes)
     written = sum(
-        item.instruction.fields["words"] * params.in_channels
+        item.instruction.words * params.in_channels
         for item in lowered
-        if item.instruction.op == Op.STORE
+        if isinstance(item.instruction, StoreInstruction)
     )
     return Estimate(
         cycles=timeline.cycles,

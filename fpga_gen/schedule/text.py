@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
-from fpga_gen.contract.isa import (
-    ADDRESS_BITS,
-    BLOCK,
-    ENTRY,
-    LAYOUTS,
-    SOURCE,
-    TAP,
-    Field,
-    Instruction,
-    unpack_address,
-)
+from fpga_gen.contract.address import unpack_address
+from fpga_gen.contract.fields import Record, tables_of
+from fpga_gen.contract.isa import Instruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.program import Schedule
 
 
-def _record(layout: Iterable[Field], values: dict[str, int], params: EngineParams) -> str:
+def _record(record: Record, params: EngineParams) -> str:
     parts = []
-    for field in layout:
-        value = values.get(field.name, 0)
+    for field in record.layout():
+        value = getattr(record, field.name)
         if field.name == "op" or not value:
             continue
-        if field.bits == ADDRESS_BITS:
+        if field.address:
             value = unpack_address(value, params.banks)
         parts.append(f"{field.name}={value}")
     return " ".join(parts)
@@ -34,17 +25,12 @@ def _record(layout: Iterable[Field], values: dict[str, int], params: EngineParam
 
 def instruction_text(instruction: Instruction, params: EngineParams) -> str:
     """One line for the header (fields that are 0 are left out), one for every table record."""
-    header = _record(LAYOUTS[instruction.op], instruction.fields, params)
+    header = _record(instruction, params)
     lines = [" ".join(filter(None, (instruction.op.name.lower(), instruction.layer, header)))]
-    tables = (
-        ("block", BLOCK, instruction.blocks),
-        ("tap", TAP, instruction.taps),
-        ("source", SOURCE, instruction.sources),
-        ("y", ENTRY, instruction.y),
-        ("x", ENTRY, instruction.x),
-    )
-    for name, layout, records in tables:
-        lines += [f"  {name} {_record(layout, values, params)}".rstrip() for values in records]
+    for table in tables_of(type(instruction)):
+        records = getattr(instruction, table.name)
+        name = table.name.removesuffix("s")  # blocks: "block"
+        lines += [f"  {name} {_record(record, params)}".rstrip() for record in records]
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
 from fpga_gen.quant.calibrate import dense_weight
@@ -26,8 +27,6 @@ from fpga_gen.quant.ir import (
 )
 from fpga_gen.quant.kinds import assign_kinds, column_periods
 from fpga_gen.quant.ranges import segments_of, tensor_formats
-
-CLIP = (-128, 127)
 
 
 def standin(graph: Graph, params: EngineParams) -> QuantGraph:
@@ -49,12 +48,14 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
     segments = segments_of(graph)
     nodes: list[QNode] = []
     for node in graph.nodes:
+        if isinstance(node, Concat):
+            continue
+        out = tensors[node.output]
+        whole = Epilogue.whole(out.format)
         match node:
-            case Concat():
-                continue
             case Conv():
                 wide = any(formats[s].bits == 16 for t in node.terms for s in segments[t.input])
-                nodes.append(_conv(node, segments, shapes[node.output].channels, wide))
+                nodes.append(_conv(node, segments, out, wide))
             case MaxPool():
                 nodes.append(
                     QMaxPool(
@@ -64,19 +65,19 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
                 )  # fmt: skip
             case Resample():
                 nodes.append(
-                    QResample(node.name, node.input, node.output, node.y, node.x, 1, 1, *CLIP)
+                    QResample(node.name, node.input, node.output, node.y, node.x, 1, 1, whole)
                 )
             case Add():
                 ones = (1,) * len(node.inputs)
-                nodes.append(QAdd(node.name, node.inputs, ones, node.output, 1, 1, *CLIP))
+                nodes.append(QAdd(node.name, node.inputs, ones, node.output, 1, 1, whole))
             case Mul():
-                nodes.append(QMul(node.name, node.inputs, node.output, 1, 1, *CLIP))
+                nodes.append(QMul(node.name, node.inputs, node.output, 1, 1, whole))
     return QuantGraph(
         graph.name, graph.input, graph.outputs, tensors, tuple(nodes), params.sp2, graph.host_input
     )
 
 
-def _conv(node: Conv, segments: dict[str, tuple[str, ...]], channels: int, wide: bool) -> QConv:
+def _conv(node: Conv, segments: dict[str, tuple[str, ...]], out: QTensor, wide: bool) -> QConv:
     terms = tuple(
         QConvTerm(
             segments[t.input],
@@ -87,5 +88,5 @@ def _conv(node: Conv, segments: dict[str, tuple[str, ...]], channels: int, wide:
         )
         for t in node.terms
     )
-    none = np.zeros(channels, np.int32)
-    return QConv(node.name, terms, node.output, wide, none, none, none, *CLIP)
+    none, whole = np.zeros(out.channels, np.int32), Epilogue.whole(out.format)
+    return QConv(node.name, terms, node.output, wide, none, none, none, whole)

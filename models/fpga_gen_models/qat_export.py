@@ -23,9 +23,9 @@ from fpga_gen.graph.axis import (
 )
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import (
+    Activation,
     Add,
     AxisTable,
-    Clip,
     Concat,
     Conv,
     ConvTerm,
@@ -59,11 +59,11 @@ class _Writer:
         self.nodes.append(helper.make_node(op, inputs, [output], name, **attributes))
         return output
 
-    def clipped(self, source: str, clip: Clip) -> str:
+    def clipped(self, source: str, clip: Activation) -> str:
         """Name of the map after its activation."""
-        if clip == Clip():
+        if clip.is_identity:
             return source
-        if clip == Clip(0.0, math.inf):
+        if clip == Activation(0.0, math.inf):
             return self.node("Relu", [source], f"{source}.relu")
         ends = [
             self.constant(f"clip.{v:g}", np.array(v, np.float32)) if math.isfinite(v) else ""
@@ -109,7 +109,7 @@ class _Writer:
         total = parts[0]
         for number, part in enumerate(parts[1:], 1):
             total = self.node("Add", [total, part], f"{node.output}.sum{number}")
-        return self.clipped(total, node.clip)
+        return self.clipped(total, node.activation)
 
     def _geometry(self, term: ConvTerm) -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]:
         """(weight, stride, pads) on the model's input where the term reads a rearranged one."""
@@ -134,15 +134,17 @@ class _Writer:
     def resample(self, node: Resample) -> str:
         source = self.value[node.input]
         if is_identity(node.y) and is_identity(node.x):
-            return self.clipped(self.node("Identity", [source], f"{node.output}.copy"), node.clip)
+            return self.clipped(
+                self.node("Identity", [source], f"{node.output}.copy"), node.activation
+            )
         if node.y == _mean(node.y) and node.x == _mean(node.x):
             pooled = self.node("GlobalAveragePool", [source], f"{node.output}.mean")
-            return self.clipped(pooled, node.clip)
+            return self.clipped(pooled, node.activation)
         found = next((m for m in _modes() if _matches(node.y, m) and _matches(node.x, m)), None)
         if found is None:
             raise ValueError(f"{node.name}: a resampling that no Resize describes")
         size = (node.y.out_size, node.x.out_size)
-        return self.clipped(self.resize(source, node.output, size, *found), node.clip)
+        return self.clipped(self.resize(source, node.output, size, *found), node.activation)
 
     def resize(
         self, source: str, output: str, size: tuple[int, int], mode: str, coordinates: str,
@@ -216,10 +218,10 @@ def write_graph(graph: Graph, qgraph: QuantGraph, path: Path | BinaryIO) -> None
                 result = writer.resample(node)
             case Add():
                 total = writer.node("Sum", inputs, f"{node.output}.sum")
-                result = writer.clipped(total, node.clip)
+                result = writer.clipped(total, node.activation)
             case Mul():
                 product = writer.node("Mul", inputs, f"{node.output}.product")
-                result = writer.clipped(product, node.clip)
+                result = writer.clipped(product, node.activation)
         writer.quantised(result, node.output)
     outputs = []
     zeros = {t: np.zeros(graph.tensors[t].shape, np.float32) for t in graph.outputs}

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from fpga_gen.graph.axis import exact_scale, resize_rows
 from fpga_gen.graph.ir import (
+    Activation,
     Add,
     AxisTable,
-    Clip,
     Concat,
     Conv,
     Graph,
@@ -27,6 +27,7 @@ from fpga_gen.graph.ir import (
     Mul,
 )
 from fpga_gen.quant.ir import QConv, QuantGraph
+from fpga_gen.quant.layer import stored_epilogue
 from fpga_gen.quant.ranges import segments_of
 from fpga_gen_models.qat_layers import QuantConv, RoundMap
 
@@ -59,11 +60,11 @@ class QuantNet(nn.Module):
         if unknown:
             raise ValueError(f"the network ends in {sorted(unknown)}: masks come from logits")
 
-    def _stored(self, name: str, real: Tensor, clip: Clip) -> Tensor:
+    def _stored(self, name: str, real: Tensor, activation: Activation) -> Tensor:
         """Integers v of a map from its real values."""
         t = self.tensors[name]
-        lo = max(t.format.lo - t.format.zero, round(max(clip.lo, -1e30) / t.scale))
-        hi = min(t.format.hi - t.format.zero, round(min(clip.hi, 1e30) / t.scale))
+        epilogue = stored_epilogue(activation, t)
+        lo, hi = epilogue.lo - t.format.zero, epilogue.hi - t.format.zero
         dtype = self.dtype if t.format.bits == 8 else torch.float32
         return RoundMap.apply(real, 1 / t.scale, lo, hi, dtype)
 
@@ -80,7 +81,7 @@ class QuantNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         graph, tensors = self.graph, self.tensors
         x = _prepared(images, graph.host_input)
-        values = {graph.input: self._stored(graph.input, x, Clip())}
+        values = {graph.input: self._stored(graph.input, x, Activation())}
 
         def real(name: str) -> Tensor:
             return values[name].float() * tensors[name].scale
@@ -100,7 +101,7 @@ class QuantNet(nn.Module):
                 y = real(node.inputs[0]) * real(node.inputs[1])
             else:
                 y = _resample(real(node.input), node.y, node.x)
-            values[node.output] = self._stored(node.output, y, node.clip)
+            values[node.output] = self._stored(node.output, y, node.activation)
         y = real(graph.outputs[0])
         for op in self.host_ops:
             if op.kind == "resize":

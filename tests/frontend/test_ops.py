@@ -63,7 +63,7 @@ def test_depthwise_with_batch_norm_and_relu6(tmp_path):
     net.batch_norm(net.conv(y, 1, 20, group=20, bias=False), 20)
     graph = assert_like_onnxruntime(net.save(tmp_path))
     assert [type(n) for n in graph.nodes] == [Conv, Conv]
-    assert (graph.nodes[0].clip.lo, graph.nodes[0].clip.hi) == (0, 6)
+    assert (graph.nodes[0].activation.lo, graph.nodes[0].activation.hi) == (0, 6)
     assert graph.nodes[1].terms[0].groups == 20
 
 
@@ -228,8 +228,8 @@ def test_clip(lo, hi, opset, tmp_path):
         bounds = ["" if v is None else net.const(v) for v in (lo, hi)]
         net.op("Clip", y, *bounds)
     (node,) = assert_like_onnxruntime(net.save(tmp_path)).nodes
-    assert node.clip.lo == (-np.inf if lo is None else lo)
-    assert node.clip.hi == (np.inf if hi is None else hi)
+    assert node.activation.lo == (-np.inf if lo is None else lo)
+    assert node.activation.hi == (np.inf if hi is None else hi)
 
 
 def test_min_max(tmp_path):

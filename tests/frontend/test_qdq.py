@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.importer import check_onnx, import_onnx
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Clip, Conv, TensorHint
+from fpga_gen.graph.ir import Activation, Conv, TensorHint
 from fpga_gen.graph.passes.optimise import optimise
 from tests.frontend.onnx_models import Net, assert_like_onnxruntime, run_reference
 from tests.frontend.qdq_models import branches, chain, initializers, pictures, quantised
@@ -31,7 +31,7 @@ def test_pairs_become_saturation_and_hints(tmp_path, signed):
     assert hint == TensorHint(
         float(values["n1_scale"]), int(values["n1_zero_point"]), signed
     )  # the Relu is gone from the file: the zero point stands for it
-    assert first.clip == Clip(0.0, pytest.approx(255 * hint.scale))
+    assert first.activation == Activation(0.0, pytest.approx(255 * hint.scale))
     assert {graph.input, *(n.output for n in graph.nodes)} <= set(hints)
     for node in (n for n in graph.nodes if isinstance(n, Conv)):
         (term,) = node.terms

@@ -10,8 +10,8 @@ import numpy as np
 from fpga_gen.graph.axis import axis_table, identity_axis, resize_rows
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import (
+    Activation,
     Add,
-    Clip,
     Concat,
     Conv,
     ConvTerm,
@@ -24,7 +24,7 @@ from fpga_gen.graph.ir import (
 )
 from fpga_gen.graph.verify import verify, window_shape
 
-RELU = Clip(0.0, math.inf)
+RELU = Activation(0.0, math.inf)
 
 
 class Maker:
@@ -41,7 +41,9 @@ class Maker:
         self.nodes.append(kind(name=f"node{len(self.nodes)}", output=name, **fields))
         return name
 
-    def conv(self, x, cout, k=3, *, clip=Clip(), groups=1, bias=True, **geometry) -> str:
+    def conv(
+        self, x, cout, k=3, *, activation=Activation(), groups=1, bias=True, **geometry
+    ) -> str:
         shape = self.tensors[x].shape
         kh, kw = (k, k) if isinstance(k, int) else k
         geometry = {"pads": (kh // 2, kw // 2, kh // 2, kw // 2), **geometry}
@@ -50,25 +52,31 @@ class Maker:
         size = window_shape(shape, (kh, kw), term.stride, term.pads, term.dilation)
         values = self.rng.normal(size=cout) if bias else np.zeros(cout)
         return self._add(
-            Conv, (cout, *size), terms=(term,), bias=values.astype(np.float32), clip=clip
+            Conv,
+            (cout, *size),
+            terms=(term,),
+            bias=values.astype(np.float32),
+            activation=activation,
         )
 
-    def affine(self, x, *, clip=Clip(), bias=True) -> str:
+    def affine(self, x, *, activation=Activation(), bias=True) -> str:
         channels = self.tensors[x].channels
-        return self.conv(x, channels, 1, groups=channels, clip=clip, bias=bias)
+        return self.conv(x, channels, 1, groups=channels, activation=activation, bias=bias)
 
-    def copy(self, x, clip=Clip()) -> str:
+    def copy(self, x, activation=Activation()) -> str:
         shape = self.tensors[x].shape
         y, z = identity_axis(shape[1]), identity_axis(shape[2])
-        return self._add(Resample, shape, input=x, y=y, x=z, clip=clip)
+        return self._add(Resample, shape, input=x, y=y, x=z, activation=activation)
 
-    def resize(self, x, size, mode="linear", clip=Clip()) -> str:
+    def resize(self, x, size, mode="linear", activation=Activation()) -> str:
         shape = self.tensors[x].shape
         tables = [
             axis_table(n, resize_rows(n, m, Fraction(m, n), mode, "half_pixel"))
             for n, m in zip(shape[1:], size, strict=True)
         ]
-        return self._add(Resample, (shape[0], *size), input=x, y=tables[0], x=tables[1], clip=clip)
+        return self._add(
+            Resample, (shape[0], *size), input=x, y=tables[0], x=tables[1], activation=activation
+        )
 
     def pool(self, x, k=2, s=2, pads=(0, 0, 0, 0)) -> str:
         return self.max_pool(x, (k, k), (s, s), pads)
@@ -85,11 +93,11 @@ class Maker:
         shapes = [self.tensors[x].shape for x in xs]
         return self._add(Concat, (sum(s[0] for s in shapes), *shapes[0][1:]), inputs=xs)
 
-    def add(self, *xs, clip=Clip()) -> str:
-        return self._add(Add, self.tensors[xs[0]].shape, inputs=xs, clip=clip)
+    def add(self, *xs, activation=Activation()) -> str:
+        return self._add(Add, self.tensors[xs[0]].shape, inputs=xs, activation=activation)
 
-    def mul(self, a, b, clip=Clip()) -> str:
-        return self._add(Mul, self.tensors[a].shape, inputs=(a, b), clip=clip)
+    def mul(self, a, b, activation=Activation()) -> str:
+        return self._add(Mul, self.tensors[a].shape, inputs=(a, b), activation=activation)
 
     def graph(self, *outputs: str) -> Graph:
         outputs = outputs or (self.nodes[-1].output,)

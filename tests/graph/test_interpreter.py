@@ -44,7 +44,7 @@ def _conv_by_loops(x, term):
 def test_conv(geometry, budget, monkeypatch):
     monkeypatch.setattr(interpreter, "COLUMN_BUDGET", budget)
     m = Maker((4, 7, 9))
-    m.conv("x", 8 if geometry.get("groups") != 4 else 4, clip=RELU, **geometry)
+    m.conv("x", 8 if geometry.get("groups") != 4 else 4, activation=RELU, **geometry)
     graph = m.graph()
     (node,) = graph.nodes
     image = m.rng.normal(size=(4, 7, 9)).astype(np.float32)

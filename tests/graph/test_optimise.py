@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.graph.ir import Clip, Concat, Conv, conv_macs
+from fpga_gen.graph.ir import Activation, Concat, Conv, conv_macs
 from fpga_gen.graph.passes import optimise as pipeline
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.graph.text import graph_text
@@ -20,7 +20,9 @@ def _random_graph(seed: int):
     for _ in range(int(rng.integers(8, 24))):
         x = maps[int(rng.integers(max(0, len(maps) - 6), len(maps)))]
         c, h, w = m.tensors[x].shape
-        clip = (RELU, Clip(-1.0, 1.5), Clip(), Clip(), Clip())[int(rng.integers(0, 5))]
+        activation = (RELU, Activation(-1.0, 1.5), Activation(), Activation(), Activation())[
+            int(rng.integers(0, 5))
+        ]
         peers = [p for p in maps if m.tensors[p].shape[1:] == (h, w)]
         twins = [p for p in peers if m.tensors[p].shape == (c, h, w) and p != x]
         kind = rng.integers(0, 10)
@@ -28,21 +30,21 @@ def _random_graph(seed: int):
             cout = int(rng.choice([1, 4, c]))
             k = int(rng.choice([1, 1, 3]))
             stride = (2, 2) if rng.random() < 0.2 and min(h, w) > 3 else (1, 1)
-            maps.append(m.conv(x, min(cout, 8), k, stride=stride, clip=clip))
+            maps.append(m.conv(x, min(cout, 8), k, stride=stride, activation=activation))
         elif kind == 3:
-            maps.append(m.affine(x, clip=clip, bias=rng.random() < 0.5))
+            maps.append(m.affine(x, activation=activation, bias=rng.random() < 0.5))
         elif kind == 4:
-            maps.append(m.copy(x, clip))
+            maps.append(m.copy(x, activation))
         elif kind == 5 and min(h, w) > 3:
             maps.append(m.pool(x, 3, int(rng.integers(1, 3)), (1, 1, 1, 1)))
         elif kind == 6:
-            maps.append(m.resize(x, (8, 12), str(rng.choice(["linear", "nearest"])), clip))
+            maps.append(m.resize(x, (8, 12), str(rng.choice(["linear", "nearest"])), activation))
         elif kind == 7:
             maps.append(m.concat(x, *rng.choice(peers, int(rng.integers(1, 3)))))
         elif kind == 8 and twins:
-            maps.append(m.add(x, *dict.fromkeys(rng.choice(twins, 2)), clip=clip))
+            maps.append(m.add(x, *dict.fromkeys(rng.choice(twins, 2)), activation=activation))
         elif kind == 9 and twins:
-            maps.append(m.mul(x, str(rng.choice(twins)), clip))
+            maps.append(m.mul(x, str(rng.choice(twins)), activation))
     maps.append(m.conv(maps[-1], 2, 1))
     return m.graph(*dict.fromkeys([maps[-1], *map(str, rng.choice(maps[1:], 2))]))
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fpga_gen.graph.ir import Add, Clip, Conv, Graph, conv_macs
-from fpga_gen.graph.passes.activations import clip_before_pool, compose, fuse_activations
+from fpga_gen.graph.ir import Activation, Add, Conv, Graph, conv_macs
+from fpga_gen.graph.passes.activations import clip_before_pool, fuse_activations
 from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, split_affine
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
@@ -60,10 +60,17 @@ def test_merge_duplicates():
 
 def test_compose_clips():
     values = np.linspace(-9, 9, 181)
-    clips = [Clip(), RELU, Clip(0, 6), Clip(-3, -1), Clip(2, 4), Clip(-7, 7)]
+    clips = [
+        Activation(),
+        RELU,
+        Activation(0, 6),
+        Activation(-3, -1),
+        Activation(2, 4),
+        Activation(-7, 7),
+    ]
     for a in clips:
         for b in clips:
-            c = compose(a, b)
+            c = a.then(b)
             want = np.clip(np.clip(values, a.lo, a.hi), b.lo, b.hi)
             np.testing.assert_array_equal(np.clip(values, c.lo, c.hi), want)
 
@@ -78,11 +85,11 @@ def test_fuse_activations(kind):
         "mul": lambda: m.mul(a, b),
         "resize": lambda: m.resize(a, (16, 20)),
     }[kind]()
-    before = pruned(m.graph(m.copy(m.copy(y, RELU), Clip(-1, 6))))
+    before = pruned(m.graph(m.copy(m.copy(y, RELU), Activation(-1, 6))))
     after = fuse_activations(before)
     assert_same(before, after)
     assert len(after.nodes) == len(before.nodes) - 2
-    assert after.nodes[-1].clip == Clip(0, 6)
+    assert after.nodes[-1].activation == Activation(0, 6)
 
 
 def test_activation_of_a_shared_map_stays():
@@ -106,21 +113,21 @@ def test_clip_before_pool():
 @pytest.mark.parametrize("geometry", [{}, {"stride": (2, 1)}, {"dilation": (2, 2)}])
 def test_fold_affine_back(geometry):
     m = Maker()
-    y = m.affine(m.affine(m.conv("x", 4, **geometry)), clip=RELU)
+    y = m.affine(m.affine(m.conv("x", 4, **geometry)), activation=RELU)
     after = _check(fold_affine_back, m.graph(y), ["Conv"])
-    assert after.nodes[0].clip == RELU
+    assert after.nodes[0].activation == RELU
 
 
 def test_fold_affine_back_keeps_out_of_activations_and_shared_maps():
     m = Maker()
-    _check(fold_affine_back, m.graph(m.affine(m.conv("x", 4, clip=RELU))), None)
+    _check(fold_affine_back, m.graph(m.affine(m.conv("x", 4, activation=RELU))), None)
     y = m.conv("x", 4)
     _check(fold_affine_back, m.graph(m.affine(y), y), None)
 
 
 def test_fold_affine_forward():
     m = Maker()
-    scaled = m.affine(m.conv("x", 4, clip=RELU), bias=False)
+    scaled = m.affine(m.conv("x", 4, activation=RELU), bias=False)
     _check(fold_affine_forward, m.graph(m.conv(scaled, 2), m.conv(scaled, 3, 1)), ["Conv"] * 3)
     m = Maker()
     shifted = m.affine("x")
@@ -128,12 +135,14 @@ def test_fold_affine_forward():
     m = Maker()
     _check(fold_affine_forward, m.graph(m.conv(m.affine("x"), 2)), None)  # padding: not exact
     m = Maker()
-    _check(fold_affine_forward, m.graph(m.conv(m.affine("x", clip=RELU, bias=False), 2)), None)
+    _check(
+        fold_affine_forward, m.graph(m.conv(m.affine("x", activation=RELU, bias=False), 2)), None
+    )
 
 
 def test_split_affine():
     m = Maker()
-    y = m.affine(m.concat(m.conv("x", 4), m.conv("x", 5)), clip=RELU)
+    y = m.affine(m.concat(m.conv("x", 4), m.conv("x", 5)), activation=RELU)
     after = _check(split_affine, m.graph(y), ["Conv"] * 4 + ["Concat"])
     _check(fold_affine_back, after, ["Conv", "Conv", "Concat"])
     m = Maker()
@@ -151,7 +160,7 @@ def test_flatten_concat():
 def test_push_through_concat():
     m = Maker()
     both = m.concat(m.conv("x", 2), "x", m.conv("x", 2), "x")
-    y = m.resize(m.pool(both), (7, 5), clip=RELU)
+    y = m.resize(m.pool(both), (7, 5), activation=RELU)
     before = m.graph(m.conv(y, 3))
     after = push_through_concat(before)
     assert_same(before, after)
@@ -177,19 +186,19 @@ def test_materialise_concat():
 def test_fuse_adds():
     m = Maker()
     y = m.add(m.conv("x", 4), m.conv("x", 4, 1), m.conv("x", 4, (1, 5), pads=(0, 2, 0, 2)),
-              clip=RELU)  # fmt: skip
+              activation=RELU)  # fmt: skip
     after = _check(fuse_adds, m.graph(y), ["Conv"])
     assert len(after.nodes[0].terms) == 3
-    assert after.nodes[0].clip == RELU
+    assert after.nodes[0].activation == RELU
 
 
 def test_fuse_adds_with_others():
     m = Maker()
-    skip = m.conv("x", 4, clip=RELU)
-    y = m.add(m.conv(skip, 4), skip, m.conv("x", 4, 1), clip=RELU)
+    skip = m.conv("x", 4, activation=RELU)
+    y = m.add(m.conv(skip, 4), skip, m.conv("x", 4, 1), activation=RELU)
     after = _check(fuse_adds, m.graph(y), ["Conv", "Conv", "Add"])
-    assert after.nodes[-1].clip == RELU
-    assert after.nodes[1].clip == Clip()
+    assert after.nodes[-1].activation == RELU
+    assert after.nodes[1].activation == Activation()
 
 
 def test_fuse_adds_of_two_walks():
@@ -197,7 +206,7 @@ def test_fuse_adds_of_two_walks():
     m = Maker()
     x = m.pool("x")
     strided = [m.conv("x", 4, k, stride=(2, 2)) for k in (3, 1)]
-    y = m.add(strided[0], m.conv(x, 4), strided[1], m.conv(x, 4, 1), clip=RELU)
+    y = m.add(strided[0], m.conv(x, 4), strided[1], m.conv(x, 4, 1), activation=RELU)
     after = _check(fuse_adds, m.graph(y), ["MaxPool", "Conv", "Conv", "Add"])
     assert [len(n.terms) for n in after.nodes[1:3]] == [2, 2]
     m = Maker()
@@ -208,25 +217,25 @@ def test_fuse_adds_of_two_walks():
 def test_add_of_one_convolution_stays():
     m = Maker()
     y = m.conv("x", 4)
-    _check(fuse_adds, m.graph(m.add(y, m.conv("x", 4, clip=RELU))), None)
+    _check(fuse_adds, m.graph(m.add(y, m.conv("x", 4, activation=RELU))), None)
     _check(fuse_adds, m.graph(m.add(y, m.conv("x", 4)), y), None)
 
 
 def test_flatten_adds():
     m = Maker()
-    a, b, c = (m.conv("x", 4, clip=RELU) for _ in range(3))
-    after = _check(flatten_adds, m.graph(m.add(m.add(a, b), c, clip=RELU)),
+    a, b, c = (m.conv("x", 4, activation=RELU) for _ in range(3))
+    after = _check(flatten_adds, m.graph(m.add(m.add(a, b), c, activation=RELU)),
                    ["Conv"] * 3 + ["Add"])  # fmt: skip
     assert isinstance(after.nodes[-1], Add)
     assert after.nodes[-1].inputs == (a, b, c)
     m = Maker()
-    a, b, c = (m.conv("x", 4, clip=RELU) for _ in range(3))
-    _check(flatten_adds, m.graph(m.add(m.add(a, b, clip=RELU), c)), None)
+    a, b, c = (m.conv("x", 4, activation=RELU) for _ in range(3))
+    _check(flatten_adds, m.graph(m.add(m.add(a, b, activation=RELU), c)), None)
 
 
 def test_merge_pointwise():
     m = Maker()
-    y = m.conv(m.conv(m.conv("x", 8, stride=(2, 2)), 6, 1, clip=RELU), 3, 1)
+    y = m.conv(m.conv(m.conv("x", 8, stride=(2, 2)), 6, 1, activation=RELU), 3, 1)
     after = _check(merge_pointwise, m.graph(y), ["Conv", "Conv"])
     assert after.nodes[0].terms[0].weight.shape == (6, 3, 3, 3)
     assert conv_macs(after) < conv_macs(m.graph(y))
@@ -264,7 +273,7 @@ def test_merge_pointwise_keeps_walks_apart():
 @pytest.mark.parametrize(
     "build",
     [
-        lambda m: m.conv(m.conv("x", 2, clip=RELU), 1, 1),
+        lambda m: m.conv(m.conv("x", 2, activation=RELU), 1, 1),
         lambda m: m.conv(m.conv("x", 2), 1, 3),
         lambda m: m.conv(m.conv("x", 2), 1, 1, pads=(1, 1, 1, 1)),
         lambda m: m.conv(m.conv("x", 2), 1, 1, stride=(2, 2)),

@@ -26,7 +26,7 @@ def stem(
     shape=(3, 12, 14), k=3, stride=(2, 2), pads=(1, 1, 1, 1), dilation=(1, 1)
 ) -> tuple[Maker, str]:
     m = Maker(shape)
-    return m, m.conv("x", 6, k, stride=stride, pads=pads, dilation=dilation, clip=RELU)
+    return m, m.conv("x", 6, k, stride=stride, pads=pads, dilation=dilation, activation=RELU)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

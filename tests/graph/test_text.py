@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fpga_gen.graph.ir import Clip, HostOp
+from fpga_gen.graph.ir import Activation, HostOp
 from fpga_gen.graph.passes.stem import space_to_depth
 from fpga_gen.graph.text import graph_text
 from tests.graph.graphs import RELU, Maker
@@ -27,11 +27,13 @@ host t8: sigmoid
 
 def _graph():
     m = Maker()
-    y = m.conv("x", 4, stride=(2, 2), clip=RELU)
+    y = m.conv("x", 4, stride=(2, 2), activation=RELU)
     both = m.concat(y, m.affine(y))
     a = m.conv(both, 6, (1, 3), pads=(0, 2, 0, 2), dilation=(1, 2))
     b = m.conv(both, 6)
-    m.pool(m.resize(m.mul(m.add(a, b, clip=RELU), b, clip=Clip(-1, 6)), (2, 5)), 2, 1)
+    m.pool(
+        m.resize(m.mul(m.add(a, b, activation=RELU), b, activation=Activation(-1, 6)), (2, 5)), 2, 1
+    )
     graph = space_to_depth(m.graph())
     ops = (HostOp("resize", "t8", {"size": [8, 8], "mode": "linear"}), HostOp("sigmoid", "t8"))
     return replace(graph, host_ops=ops)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fpga_gen.graph.axis import identity_axis
-from fpga_gen.graph.ir import AxisTable, Clip, HostInput, HostOp, Tensor
+from fpga_gen.graph.ir import Activation, AxisTable, HostInput, HostOp, Tensor
 from fpga_gen.graph.verify import GraphRuleError, verify
 from tests.graph.graphs import Maker
 
@@ -53,7 +53,10 @@ BROKEN = {
     "name": (_node(1, name="node0"), "not unique"),
     "pool size": (_resized, "MaxPool 'node1': output is"),
     "pool pads": (_node(1, pads=(-1, 0, 0, 0)), "pads must not be negative"),
-    "clip": (_node(0, clip=Clip(1, 0)), r"Conv 'node0' \(ONNX node 'origin'\): clip has lo > hi"),
+    "activation": (
+        _node(0, activation=Activation(1, 0)),
+        r"Conv 'node0' \(ONNX node 'origin'\): activation has lo > hi",
+    ),
     "no terms": (_node(0, terms=()), "a Conv needs a term"),
     "bias": (_node(0, bias=np.zeros(3, np.float32)), "bias has shape"),
     "double": (_node(0, bias=np.zeros(4)), "must be float32"),

@@ -32,6 +32,7 @@ def run_naive(qgraph: QuantGraph, stored: np.ndarray) -> dict[str, np.ndarray]:
 
 def _element(qgraph: QuantGraph, node: QNode, values: dict, c: int, y: int, x: int) -> int:
     fmt = qgraph.tensors[node.output].format
+    limits = () if isinstance(node, QMaxPool) else (node.epilogue.lo, node.epilogue.hi)
 
     def v(name: str, at: tuple[int, int, int]) -> int:
         return int(values[name][at]) - qgraph.tensors[name].format.zero
@@ -40,9 +41,7 @@ def _element(qgraph: QuantGraph, node: QNode, values: dict, c: int, y: int, x: i
         case QConv():
             total = int(node.bias[c]) + sum(_term(qgraph, node, t, values, c, y, x)
                                             for t in node.terms)  # fmt: skip
-            return requantise_exact(
-                total, int(node.mult[c]), int(node.shift[c]), fmt.zero, node.lo, node.hi
-            )
+            return requantise_exact(total, int(node.mult[c]), int(node.shift[c]), fmt.zero, *limits)
         case QMaxPool():
             best = []
             _, height, width = values[node.input].shape
@@ -61,7 +60,7 @@ def _element(qgraph: QuantGraph, node: QNode, values: dict, c: int, y: int, x: i
             total = sum(f * v(i, (c, y, x)) for f, i in zip(node.factors, node.inputs, strict=True))
         case QMul():
             total = v(node.inputs[0], (c, y, x)) * v(node.inputs[1], (c, y, x))
-    return requantise_exact(total, node.mult, node.shift, fmt.zero, node.lo, node.hi)
+    return requantise_exact(total, node.mult, node.shift, fmt.zero, *limits)
 
 
 def _term(qgraph, node, term, values, c: int, y: int, x: int) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import I8, I16, TWO_TERM, U8
 from fpga_gen.graph.ir import (
+    Activation,
     Add,
     AxisTable,
-    Clip,
     Concat,
     Conv,
     ConvTerm,
@@ -31,7 +32,7 @@ from fpga_gen.quant.ir import (
     QuantGraph,
 )
 
-RELU, RELU6 = Clip(0.0), Clip(0.0, 6.0)
+RELU, RELU6 = Activation(0.0), Activation(0.0, 6.0)
 
 
 def upsample(size: int) -> AxisTable:
@@ -76,7 +77,7 @@ def all_nodes(seed: int = 0, channels: int = 12) -> Graph:
         Mul("mul", ("m", "t"), "p"),
         Mul("mul3", ("p", "t"), "q"),
         Resample("up", "s", "u", upsample(6), upsample(7)),
-        Conv("grouped", (term("q", c, 8, groups=2, **same),), bias(8), "g", Clip(-1.0, 1.5)),
+        Conv("grouped", (term("q", c, 8, groups=2, **same),), bias(8), "g", Activation(-1.0, 1.5)),
         Conv("head", (term("u", c, 5),), bias(5), "h"),
         Resample("pooled", "g", "z", mean(6), mean(7)),
     )
@@ -109,7 +110,7 @@ def random_qgraph(seed: int) -> QuantGraph:
             rng.integers(-reach, reach, t.channels).astype(np.int32),
             rng.integers(2**15, 2**16, t.channels).astype(np.int32),
             rng.integers(*((27, 31) if wide else (21, 27)), t.channels).astype(np.int32),
-            t.format.lo if seed % 2 else t.format.zero, t.format.hi - 3,
+            Epilogue(t.format, t.format.lo if seed % 2 else t.format.zero, t.format.hi - 3),
         )  # fmt: skip
 
     def term(inputs: tuple[str, ...], out: int, kh: int, kw: int, stride, pads, dilation):
@@ -137,10 +138,11 @@ def random_qgraph(seed: int) -> QuantGraph:
     nodes = (
         a, w, c, d, e,
         QMaxPool("pool", "a", "pool", (3, 2), (2, 2), (1, 1, 1, 1), (1, 1)),
-        QAdd("sum", ("c", "d", "e"), (30000, -113, 2048), "sum", int(step[0]), 31, -100, 90),
-        QMul("prod", ("d", "e"), "prod", int(step[1]), 22, -30000, 32767),
+        QAdd("sum", ("c", "d", "e"), (30000, -113, 2048), "sum", int(step[0]), 31,
+             Epilogue(I8, -100, 90)),
+        QMul("prod", ("d", "e"), "prod", int(step[1]), 22, Epilogue(I16, -30000, 32767)),
         QResample("up", "d", "up", upsample(3), AxisTable(2, (0,), ((1, 2),), 3),
-                  int(step[2]), 28, -128, 100),
+                  int(step[2]), 28, Epilogue(I8, -128, 100)),
     )  # fmt: skip
     return QuantGraph("random", "x", ("up",), tensors, nodes, TWO_TERM, HostInput((3, 7, 8)))
 

@@ -18,7 +18,7 @@ from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import (
-    Clip,
+    Activation,
     Concat,
     Conv,
     ConvTerm,
@@ -184,7 +184,7 @@ def small(levels: np.ndarray, grid, bias: float = 0.0, hints=None, notes=()) -> 
     weight = (levels * step[:, None]).astype(np.float32)[:, :, None, None]
     filters = len(weight)
     conv = Conv("c", (ConvTerm("x", weight, grid=grid),), np.full(filters, bias, np.float32), "y",
-                Clip(0.0))  # fmt: skip
+                Activation(0.0))  # fmt: skip
     pool = MaxPool("p", "y", "z", (2, 2), (2, 2), (0, 0, 0, 0))
     tensors = [Tensor("x", 2, 6, 6), Tensor("y", filters, 6, 6), Tensor("z", filters, 3, 3)]
     default = {"x": TensorHint(0.02, 0, True), "y": TensorHint(0.05, -128, True),
@@ -286,7 +286,7 @@ def trained(kinds: str, spread: float = 1.0) -> Graph:
     }  # fmt: skip
     mix = np.random.default_rng(5).normal(size=(12, 8, 1, 1)).astype(np.float32)
     nodes = (
-        Conv("pre", (ConvTerm("x", mix),), np.zeros(12, np.float32), "p", Clip(-1.0, 1.0)),
+        Conv("pre", (ConvTerm("x", mix),), np.zeros(12, np.float32), "p", Activation(-1.0, 1.0)),
         Concat("cat", ("x", "p"), "xp"),
         replace(conv, terms=(ConvTerm("xp", weight.astype(np.float32)),)),
         graph.nodes[1],

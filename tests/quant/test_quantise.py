@@ -14,7 +14,6 @@ from fpga_gen.quant.interpreter import (
     quantise_input,
     run_integer,
     sqnr_db,
-    value_bound,
 )
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QTensor
 from fpga_gen.quant.options import QuantOptions
@@ -150,7 +149,7 @@ def test_structure_and_bounds(graph, mixed):
                 t = mixed.tensors[name]
                 part = np.abs(term.weight[:, base : base + t.channels].astype(float))
                 narrow = node.wide and t.format.bits == 8
-                reach += part.sum((1, 2, 3)) * value_bound(t) * (256 if narrow else 1)
+                reach += part.sum((1, 2, 3)) * t.format.reach * (256 if narrow else 1)
                 base += t.channels
         assert (reach + np.abs(node.bias.astype(float)) < 2**31).all()
         assert node.wide == any(mixed.tensors[i].format.bits == 16 for i in node.inputs)
@@ -158,13 +157,17 @@ def test_structure_and_bounds(graph, mixed):
         assert ((node.shift >= 0) & (node.shift < 64)).all()
 
 
+def limits(node) -> tuple[int, int]:
+    return node.epilogue.lo, node.epilogue.hi
+
+
 def test_clips_are_stored_clips(graph, mixed):
     nodes = {n.name: n for n in mixed.nodes}
     grouped, t = nodes["grouped"], mixed.tensors["g"]
-    assert grouped.lo * t.scale == pytest.approx(-1.0, abs=t.scale)
-    assert grouped.hi * t.scale == pytest.approx(1.5, abs=t.scale)
-    assert (nodes["deep"].lo, nodes["deep"].hi) == (-128, 127)
-    assert nodes["mix"].lo == mixed.tensors["m"].format.lo
+    assert grouped.epilogue.lo * t.scale == pytest.approx(-1.0, abs=t.scale)
+    assert grouped.epilogue.hi * t.scale == pytest.approx(1.5, abs=t.scale)
+    assert limits(nodes["deep"]) == (-128, 127)
+    assert nodes["mix"].epilogue.lo == mixed.tensors["m"].format.lo
 
 
 def test_relu_of_a_16_bit_tensor_clips_at_zero(graph):
@@ -172,7 +175,7 @@ def test_relu_of_a_16_bit_tensor_clips_at_zero(graph):
     qgraph = quantise(graph, SMALL, images(4), options=forced)
     nodes = {n.name: n for n in qgraph.nodes}
     assert qgraph.tensors["d"].format is I16
-    assert (nodes["deep"].lo, nodes["deep"].hi) == (0, 32767)
+    assert limits(nodes["deep"]) == (0, 32767)
     assert nodes["mix"].wide
     assert nodes["two"].wide
     assert not nodes["grouped"].wide
@@ -304,7 +307,7 @@ def test_add_factors_are_precise_and_bounded():
             for _ in range(n)
         ]
         factors, unit = add_factors(tensors)
-        reach = sum(f * value_bound(t) for f, t in zip(factors, tensors, strict=True))
+        reach = sum(f * t.format.reach for f, t in zip(factors, tensors, strict=True))
         assert reach < 2**31
         assert all(0 <= f < 2**15 for f in factors)
         assert max(factors) >= 2**10

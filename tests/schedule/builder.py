@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import DSP, I8, I16, U8, Format, multiplier
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import AxisTable, HostInput
@@ -181,7 +182,14 @@ class Builder:
         blank = np.zeros(len(kinds), np.int32)
         hi = int(self.rng.integers(fmt.hi // 2, fmt.hi + 1))
         draft = QConv(
-            f"conv{len(self.nodes)}", tuple(terms), out.name, wide, blank, blank, blank, fmt.lo, hi
+            f"conv{len(self.nodes)}",
+            tuple(terms),
+            out.name,
+            wide,
+            blank,
+            blank,
+            blank,
+            Epilogue(fmt, fmt.lo, hi),
         )
         acc = conv_accumulators(self.graph(), draft, self.values)
         rows = [self._scale(acc[f], fmt) for f in range(len(kinds))]
@@ -189,7 +197,7 @@ class Builder:
         bias = self.rng.integers(-spread, spread + 1, len(kinds)).astype(np.int32)
         mult, shift = (np.array([r[k] for r in rows], np.int32) for k in (0, 1))
         return self._add(
-            QConv(draft.name, draft.terms, out.name, wide, bias, mult, shift, fmt.lo, hi)
+            QConv(draft.name, draft.terms, out.name, wide, bias, mult, shift, draft.epilogue)
         )
 
     def simple(
@@ -248,7 +256,7 @@ class Builder:
             ratio = 1 / 256
         mult, shift = multiplier(min(ratio * 0.97 / (y.denominator * x.denominator), 60000.0))
         name = f"resample{len(self.nodes)}"
-        return self._add(QResample(name, source, out.name, y, x, mult, shift, fmt.lo, fmt.hi))
+        return self._add(QResample(name, source, out.name, y, x, mult, shift, Epilogue.whole(fmt)))
 
     def add(self, inputs: tuple[str, ...], fmt: Format, top: int = 300) -> str:
         first = self.tensors[inputs[0]]
@@ -261,7 +269,7 @@ class Builder:
         )
         mult, shift = self._scale(np.asarray(acc), fmt)
         name = f"add{len(self.nodes)}"
-        return self._add(QAdd(name, inputs, factors, out.name, mult, shift, fmt.lo, fmt.hi))
+        return self._add(QAdd(name, inputs, factors, out.name, mult, shift, Epilogue.whole(fmt)))
 
     def mul(self, a: str, b: str, fmt: Format) -> str:
         first = self.tensors[a]
@@ -270,7 +278,7 @@ class Builder:
         values = [self.values[i].astype(np.int64) - self.tensors[i].format.zero for i in (a, b)]
         mult, shift = self._scale(values[0] * values[1], fmt)
         name = f"mul{len(self.nodes)}"
-        return self._add(QMul(name, (a, b), out.name, mult, shift, fmt.lo, fmt.hi))
+        return self._add(QMul(name, (a, b), out.name, mult, shift, Epilogue.whole(fmt)))
 
 
 def linear_table(in_size: int, out_size_: int) -> AxisTable:

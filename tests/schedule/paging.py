@@ -34,19 +34,20 @@ def random_pages(
 ) -> tuple[Page, ...]:
     """As cut_program, but of any size anywhere that the rules allow."""
     capacity, per_word = params.program_words, params.program_parts
-    total = sum(i.words for i in instructions)
+    total = sum(i.encoded_words for i in instructions)
     at, loaded, pages = 0, capacity, []
     for index, instruction in enumerate(instructions):
+        size = instruction.encoded_words
         while at + total > loaded and index >= first:
             needed = -(-(at + 1 + total - loaded) // per_word)
             most = min((capacity - (loaded - at - 1)) // per_word, needed)
             # this instruction, and a PAGE behind it
-            least = max(1, -(-(at + 1 + instruction.words + 1 - loaded) // per_word))
-            if most < least or (at + instruction.words + 1 <= loaded and rng.random() < 0.6):
+            least = max(1, -(-(at + 1 + size + 1 - loaded) // per_word))
+            if most < least or (at + size + 1 <= loaded and rng.random() < 0.6):
                 break
             pages.append(Page(index, rng.choice([least, most, rng.randint(least, most)])))
             at, loaded = at + 1, loaded + pages[-1].words * per_word
-        at, total = at + instruction.words, total - instruction.words
+        at, total = at + size, total - size
     return tuple(pages)
 
 

@@ -18,15 +18,15 @@ from tests.schedule.builder import Example
 def basic(m: Maker, x: str, channels: int, stride: int) -> str:
     """ResNet's block of two 3x3 convolutions; the shortcut is a 1x1 convolution where shapes
     differ."""
-    y = m.conv(x, channels, stride=(stride, stride), clip=RELU)
-    return m.add(m.conv(y, channels), _shortcut(m, x, channels, stride), clip=RELU)
+    y = m.conv(x, channels, stride=(stride, stride), activation=RELU)
+    return m.add(m.conv(y, channels), _shortcut(m, x, channels, stride), activation=RELU)
 
 
 def bottleneck(m: Maker, x: str, channels: int, stride: int) -> str:
     """ResNet's block of 1x1, 3x3 and 1x1 convolutions."""
-    y = m.conv(x, channels // 4, 1, clip=RELU)
-    y = m.conv(y, channels // 4, stride=(stride, stride), clip=RELU)
-    return m.add(m.conv(y, channels, 1), _shortcut(m, x, channels, stride), clip=RELU)
+    y = m.conv(x, channels // 4, 1, activation=RELU)
+    y = m.conv(y, channels // 4, stride=(stride, stride), activation=RELU)
+    return m.add(m.conv(y, channels, 1), _shortcut(m, x, channels, stride), activation=RELU)
 
 
 def _shortcut(m: Maker, x: str, channels: int, stride: int) -> str:
@@ -38,7 +38,7 @@ def _shortcut(m: Maker, x: str, channels: int, stride: int) -> str:
 def averaged(m: Maker, x: str, channels: int, stride: int) -> str:
     """Two strided branches of one map, their sum joined by a branch at the small size."""
     strides = {"stride": (stride, stride)}
-    y = m.conv(m.conv(x, channels, clip=RELU, **strides), channels)
+    y = m.conv(m.conv(x, channels, activation=RELU, **strides), channels)
     return m.add(y, m.conv(x, channels, 3, **strides), m.conv(x, channels, 1, **strides))
 
 
@@ -52,7 +52,7 @@ BLOCKS: dict[str, Callable[[Maker, str, int, int], str]] = {
 def residual_graph(block: str, size: tuple[int, int] = (10, 14)) -> Graph:
     """A stem and four blocks: change of width, identity, stride 2 to an even and to an odd size."""
     m = Maker((3, *size))
-    x = m.conv("x", 8, clip=RELU)
+    x = m.conv("x", 8, activation=RELU)
     for channels, stride in ((12, 1), (12, 1), (16, 2), (20, 2)):
         x = BLOCKS[block](m, x, channels, stride)
     return m.graph(x)

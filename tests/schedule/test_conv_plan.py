@@ -89,9 +89,7 @@ def test_mixed_layers_are_bit_exact() -> None:
         assert compare_maps(item.graph, item.values, maps) is None
         convs = [i for i in schedule.instructions if i.op == Op.CONV]
         cycles[mix] = schedule.estimate.cycles
-        modes[mix] = max(
-            len({i.fields["mode"] for i in convs if i.layer == c.layer}) for c in convs
-        )
+        modes[mix] = max(len({i.mode for i in convs if i.layer == c.layer}) for c in convs)
     assert modes == {False: 1, True: 2}
     assert cycles[True] < cycles[False]
     assert any(" + " in layer.mapping for layer in schedule.layers)
@@ -99,7 +97,7 @@ def test_mixed_layers_are_bit_exact() -> None:
 
 def test_grouped_convolutions_keep_one_mode() -> None:
     schedule = compile_schedule(example("depthwise", THREE_MODES).graph, THREE_MODES)
-    modes = {i.fields["mode"] for i in schedule.instructions if i.layer == "conv1"}
+    modes = {i.mode for i in schedule.instructions if i.layer == "conv1"}
     assert len(modes) == 1
 
 
@@ -113,13 +111,13 @@ def test_depthwise_layers_read_one_plane_per_instruction(params: EngineParams) -
     item = b.example(b.simple(y, 5, 1, U8))
     schedule = compile_schedule(item.graph, params)
     runs = [i for i in schedule.instructions if i.layer == "conv1"]
-    assert sum(i.fields["channels"] for i in runs) == 2 * word + 3
+    assert sum(i.channels for i in runs) == 2 * word + 3
     for i in runs:
-        assert (i.fields["n_blocks"], i.fields["slots"]) == (1, 9)
-        assert i.fields["channels"] <= word
+        assert (i.n_blocks, i.slots) == (1, 9)
+        assert i.channels <= word
     if params is not DEFAULT:
         return
-    assert [i.fields["mode"] + 1 for i in runs] == [2, 2, 3]  # 21 columns for 16 channels, 14 for 3
+    assert [i.mode + 1 for i in runs] == [2, 2, 3]  # 21 columns for 16 channels, 14 for 3
     facts = next(f for f in schedule.layers if f.name == "conv1")
     groups = -(-900 // 16), -(-900 // 24)
     ideal = 9 * (2 * groups[0] + groups[1])

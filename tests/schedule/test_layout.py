@@ -209,12 +209,22 @@ def test_parameter_bits() -> None:
     rng = np.random.default_rng(0)
     bias = rng.integers(-(2**31), 2**31, (2, 5))
     mult, shift = rng.integers(0, 2**16, (2, 5)), rng.integers(0, 64, (2, 5))
-    packed = pack_params(bias, mult, shift, 10)
+    values = {"bias": bias, "mult": mult, "shift": shift}
+    packed = pack_params(values, 10)
     value = int.from_bytes(packed[1].tobytes(), "little")
     for c in range(5):
         record = value >> (56 * c)
         assert record & 0xFFFFFFFF == int(bias[1, c]) & 0xFFFFFFFF
         assert record >> 32 & 0xFFFF == mult[1, c]
         assert record >> 48 & 63 == shift[1, c]
-    for got, want in zip(unpack_params(packed[1], 5), (bias[1], mult[1], shift[1]), strict=True):
-        np.testing.assert_array_equal(got, want)
+    assert not value >> 56 * 5
+    unpacked = unpack_params(packed[1], 5)
+    assert unpacked.keys() == values.keys()
+    for name, want in values.items():
+        np.testing.assert_array_equal(unpacked[name], want[1])
+
+
+def test_parameter_that_does_not_fit() -> None:
+    values = {name: np.zeros((1, 2), np.int64) for name in ("bias", "mult", "shift")}
+    with pytest.raises(ValueError, match="parameter shift does not fit 6 bits"):
+        pack_params(values | {"shift": np.array([[0, 64]])}, 4)

@@ -27,7 +27,7 @@ def test_tables_stay_within_their_limits() -> None:
         for name in ("gemm", "kernel"):
             schedule = compile_schedule(example(name, params).graph, params)
             convs = [i for i in schedule.instructions if i.op == Op.CONV]
-            assert max(i.fields["slots"] for i in convs) > MAX_TAPS
+            assert max(i.slots for i in convs) > MAX_TAPS
             assert max(max(len(i.blocks), len(i.taps)) for i in convs) <= MAX_BLOCKS
 
 
@@ -35,5 +35,5 @@ def test_tables_are_short() -> None:
     """Planes of one map are a square of blocks and taps, not one block each."""
     schedule = compile_schedule(example("gemm", SMALL).graph, SMALL)
     last = [i for i in schedule.instructions if i.op == Op.CONV][-1]
-    assert last.fields["slots"] == 258
+    assert last.slots == 258
     assert len(last.blocks) + len(last.taps) <= 2 * 17

@@ -36,15 +36,15 @@ def one_conv(params: EngineParams, timing: Timing, height: int = 16) -> tuple[Sc
 def test_one_tile_per_group_takes_slots_times_groups() -> None:
     """Weights arrive in time and the drain is hidden: slots x pixel groups + hand-over."""
     schedule, at = one_conv(THREE_MODES, FAST_DRAM)
-    conv, params = schedule.instructions[at].fields, schedule.params
+    conv, params = schedule.instructions[at], schedule.params
     times = timeline(schedule, FAST_DRAM)
-    groups = -(-256 // conv["lanes"])
-    assert groups == conv["n_tiles"] * (conv["tile_groups"] - 1) + conv["long_tiles"]
-    tiles = [conv["tile_groups"] - (t >= conv["long_tiles"]) for t in range(conv["n_tiles"])]
-    ideal = conv["n_groups"] * sum(conv["slots"] * max(g, params.slot_minimum) for g in tiles)
+    groups = -(-256 // conv.lanes)
+    assert groups == conv.n_tiles * (conv.tile_groups - 1) + conv.long_tiles
+    tiles = [conv.tile_groups - (t >= conv.long_tiles) for t in range(conv.n_tiles)]
+    ideal = conv.n_groups * sum(conv.slots * max(g, params.slot_minimum) for g in tiles)
     span = times.spans[at]
     assert ideal <= span.end - span.start <= ideal + 60
-    assert conv["n_groups"] * params.group_channels(conv["mode"] + 1) >= 8
+    assert conv.n_groups * params.group_channels(conv.mode + 1) >= 8
 
 
 def test_slow_dram_shows_as_weight_stalls() -> None:
@@ -68,18 +68,15 @@ def test_drain_bound_layer() -> None:
     schedule = compile_schedule(b.graph(), SMALL)
     at = [i.op for i in schedule.instructions].index(Op.CONV)
     times = timeline(schedule)
-    conv = schedule.instructions[at].fields
-    steps = -(-576 // conv["lanes"]) * SMALL.pixels
+    conv = schedule.instructions[at]
+    steps = -(-576 // conv.lanes) * SMALL.pixels
     assert times.spans[at].stall_drain > 0
     assert times.spans[at].end - times.spans[at].start > steps
 
 
 def test_wait_costs_the_drain() -> None:
     schedule, _ = one_conv(SMALL, DEFAULT_TIMING)
-    without = tuple(
-        replace(i, fields={**i.fields, "wait": 0}) if "wait" in i.fields else i
-        for i in schedule.instructions
-    )
+    without = tuple(replace(i, wait=0) for i in schedule.instructions)
     free = run_model(without, SMALL, DEFAULT_TIMING)
     assert free.cycles < timeline(schedule).cycles
 
@@ -116,7 +113,7 @@ def test_facts_by_hand() -> None:
     # kinds repeat every four positions: 6 channels are 4 int8 + 2 SP2, 4 channels are 2 + 2
     bits = 45 * (4 * 8 + 2 * 6) + 54 * (2 * 8 + 2 * 6)
     assert e.lower_bound_bytes == -(-(bits + 8 * 5 * 42 + 8 * 4 * 12) // 8)
-    stores = sum(i.fields["words"] * 4 for i in schedule.instructions if i.op == Op.STORE)
+    stores = sum(i.words * 4 for i in schedule.instructions if i.op == Op.STORE)
     assert e.write_bytes == stores
     regions = len(schedule.program) + len(schedule.weights) + schedule.host_input.bytes
     assert e.read_bytes == regions > e.lower_bound_bytes
@@ -132,7 +129,7 @@ def test_grouped_convolutions_are_found_and_split() -> None:
     schedule = compile_schedule(item.graph, SMALL)
     convs = [i for i in schedule.instructions if i.op == Op.CONV and i.layer == "conv1"]
     assert len(convs) > 1  # 24 groups of one channel: no instruction reads all planes
-    assert all(i.fields["n_blocks"] < 6 for i in convs)
+    assert all(i.n_blocks < 6 for i in convs)
     assert next(f for f in schedule.layers if f.name == "conv1").macs == 24 * 9 * 36
 
 
@@ -143,7 +140,7 @@ def test_modes_follow_the_shape() -> None:
     x = b.simple(x, 8, 3, U8, stride=(4, 4))
     b.simple(x, 36, 1, U8)
     schedule = compile_schedule(b.graph(), THREE_MODES)
-    modes = [i.fields["mode"] + 1 for i in schedule.instructions if i.op == Op.CONV]
+    modes = [i.mode + 1 for i in schedule.instructions if i.op == Op.CONV]
     assert modes[:2] == [3, 1]
     assert set(modes[2:]) == {1}  # the last layer may be cut for its STOREs
 

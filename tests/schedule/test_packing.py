@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.isa import ConvInstruction, Op
 from fpga_gen.contract.numerics import I8, I16, U8
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.contract.regions import InputLayout
@@ -54,8 +54,9 @@ def places_of(schedule: Schedule) -> dict[str, Placement]:
     return {p.tensor: p.placement for p in schedule.trace}
 
 
-def convs_of(schedule: Schedule, layer: str) -> list[Instruction]:
-    return [i for i in schedule.instructions if i.op == Op.CONV and i.layer == layer]
+def convs_of(schedule: Schedule, layer: str) -> list[ConvInstruction]:
+    convs = (i for i in schedule.instructions if isinstance(i, ConvInstruction))
+    return [i for i in convs if i.layer == layer]
 
 
 def three_maps(params: EngineParams, *formats, alone: int = 0) -> Example:
@@ -77,9 +78,9 @@ def test_tails_share_planes() -> None:
     packed = check(item, SMALL)
     for schedule, blocks in ((apart, 6), (packed, 5)):
         for conv in convs_of(schedule, "conv3"):
-            assert conv.fields["n_blocks"] == blocks
-            assert len({b["address"] for b in conv.blocks}) == blocks
-            assert conv.fields["slots"] == 9 * blocks
+            assert conv.n_blocks == blocks
+            assert len({b.address for b in conv.blocks}) == blocks
+            assert conv.slots == 9 * blocks
     places = places_of(packed)
     parts = [places[f"t{i}"] for i in range(3)]
     assert sorted(p.layout.byte_offset for p in parts) == [0, 0, 2]
@@ -99,7 +100,7 @@ def test_maps_of_two_pad_bytes_stay_apart() -> None:
     assert places["t1"].layout.byte_offset == 0
     assert {places["t0"].layout.byte_offset, places["t2"].layout.byte_offset} == {0, 2}
     for conv in convs_of(schedule, "conv3"):
-        assert {b["address"]: b["pad"] for b in conv.blocks}
+        assert {b.pad for b in conv.blocks} == {0, 1}
         assert sorted(b["pad"] for b in conv.blocks) == [0, 0, 1, 1, 1]
 
 
@@ -113,8 +114,8 @@ def test_dear_reader_of_one_map_keeps_it_aligned() -> None:
     schedule = check(three_maps(SMALL, U8, U8, U8, alone=60), SMALL)
     assert places_of(schedule)["t1"].layout.planes == 2
     for conv in convs_of(schedule, "conv4"):
-        assert conv.fields["n_blocks"] == 2
-    assert all(c.fields["n_blocks"] == 5 for c in convs_of(schedule, "conv3"))
+        assert conv.n_blocks == 2
+    assert all(c.n_blocks == 5 for c in convs_of(schedule, "conv3"))
 
 
 def test_map_read_twice_by_one_layer() -> None:
@@ -406,7 +407,7 @@ def test_neighbours_in_a_plane_need_no_wait() -> None:
     schedule = check(item, SMALL)
     places = places_of(schedule)
     assert {places[one].layout.byte_offset, places[two].layout.byte_offset} == {0, 2}
-    waits = {i.layer: i.fields["wait"] for i in reversed(schedule.instructions) if i.op == Op.CONV}
+    waits = {i.layer: i.wait for i in reversed(schedule.instructions) if i.op == Op.CONV}
     assert waits["conv3"] == 0
     assert waits["conv2"] == 1
 

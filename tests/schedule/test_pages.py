@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.isa import (
+    EndInstruction,
+    FetchInstruction,
+    Instruction,
+    LoadInstruction,
+    Op,
+    VectorInstruction,
+)
 from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.records import AxisEntry
 from fpga_gen.schedule.compile import compile_schedule, encode_program, program_region
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import ProgramError, run_schedule
@@ -23,7 +31,7 @@ TINY = replace(SMALL, program_words=128)
 
 
 def words_of(schedule: Schedule) -> int:
-    return sum(i.words for i in schedule.instructions)
+    return sum(i.encoded_words for i in schedule.instructions)
 
 
 def check(item, schedule: Schedule) -> None:
@@ -38,7 +46,7 @@ def test_program_three_times_the_memory() -> None:
     schedule = compile_schedule(item.graph, TINY)
     assert words_of(schedule) > 3 * TINY.program_words
     assert len(schedule.program) == 8 * TINY.program_words
-    pages = [i.fields["words"] for i in schedule.instructions if i.op == Op.PAGE]
+    pages = [i.words for i in schedule.instructions if i.op == Op.PAGE]
     assert len(pages) >= 4
     brought = sum(pages) * TINY.program_parts
     assert 0 <= TINY.program_words + brought - words_of(schedule) < TINY.program_parts
@@ -64,7 +72,7 @@ def test_short_programs_have_no_pages() -> None:
 @pytest.mark.parametrize("params", [SMALL, THREE_MODES, EngineParams()], ids=str)
 def test_examples_in_the_smallest_memory_that_takes_them(name, params) -> None:
     item = example(name, params)
-    longest = max(i.words for i in compile_schedule(item.graph, params).instructions)
+    longest = max(i.encoded_words for i in compile_schedule(item.graph, params).instructions)
     small = replace(params, program_words=max(64, 1 << (longest + 8).bit_length()))
     check(item, compile_schedule(item.graph, small))
 
@@ -75,11 +83,18 @@ def test_pages_anywhere(seed) -> None:
     """Random sizes at random places, other than the compiler's own."""
     item = random_example(SMALL, seed % 40, nodes=6)
     plain = compile_schedule(item.graph, SMALL)
-    longest = max(i.words for i in plain.instructions)
+    longest = max(i.encoded_words for i in plain.instructions)
     small = replace(SMALL, program_words=max(64, 1 << (longest + 8).bit_length()))
     with random_cuts(seed):
         schedule = compile_schedule(item.graph, small)
     check(item, schedule)
+
+
+def sized(size: int) -> Instruction:
+    """An instruction of so many words."""
+    if size < 3:
+        return (EndInstruction(), LoadInstruction())[size - 1]
+    return VectorInstruction(x=(AxisEntry(),) * 2 * (size - 3))
 
 
 @given(
@@ -90,8 +105,8 @@ def test_cuts_keep_the_rules(sizes, ports) -> None:
     """Nothing is overwritten before it is decoded, nothing is decoded before it came, and what
     comes is the program to its last stream word."""
     params = EngineParams(program_words=256, ports=ports)
-    # one header word and tables for the rest
-    program = [Instruction(Op.END, {}, taps=({},) * (size - 1)) for size in sizes]
+    program = [sized(size) for size in sizes]
+    assert [i.encoded_words for i in program] == sizes
     pages = {p.before: p.words for p in cut_program(program, params, 1)}
     per_word = params.program_parts
     at, loaded = 0, 256
@@ -132,16 +147,16 @@ def edited(schedule: Schedule, change) -> Schedule:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: {**f, "words": f["words"] + 40}, "words of program are in a memory of 128"),
-        (lambda f: {**f, "words": f["words"] - 12}, "unknown opcode|truncated|CONV|too early"),
-        (lambda f: {**f, "words": 1 << 20}, "too early"),
+        (lambda words: words + 40, "words of program are in a memory of 128"),
+        (lambda words: words - 12, "unknown opcode|truncated|CONV|too early"),
+        (lambda words: 1 << 20, "too early"),
     ],
 )
 def test_bad_pages_are_refused(change, message) -> None:
     item = long_program(TINY)
     schedule = compile_schedule(item.graph, TINY)
     first = next(i for i in schedule.instructions if i.op == Op.PAGE)
-    broken = edited(schedule, lambda i: replace(i, fields=change(i.fields)) if i is first else i)
+    broken = edited(schedule, lambda i: replace(i, words=change(i.words)) if i is first else i)
     with pytest.raises(ProgramError, match=message):
         run_schedule(broken, item.stored_input)
 
@@ -152,7 +167,7 @@ def test_page_that_never_comes() -> None:
     schedule = compile_schedule(item.graph, TINY)
     none = edited(
         schedule,
-        lambda i: Instruction(Op.FETCH, {"region": 0, "words": 0}) if i.op == Op.PAGE else i,
+        lambda i: FetchInstruction() if i.op == Op.PAGE else i,
     )
     with pytest.raises(ProgramError, match=r"truncated|no END|END must wait"):
         run_schedule(none, item.stored_input)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fpga_gen.contract.isa import Instruction, Op, pack_address, unpack_address
+from fpga_gen.contract.address import pack_address, unpack_address
+from fpga_gen.contract.isa import Instruction, Op
 from fpga_gen.contract.numerics import U8
 from fpga_gen.contract.params import SMALL
 from fpga_gen.schedule.compile import compile_schedule, encode_program, program_region
@@ -24,7 +25,7 @@ def edited(schedule: Schedule, op: Op, nth: int = 0, **fields) -> Schedule:
     for instruction in schedule.instructions:
         if instruction.op == op:
             if count == nth:
-                instruction = replace(instruction, fields={**instruction.fields, **fields})
+                instruction = replace(instruction, **fields)
             count += 1
         out.append(instruction)
     assert count > nth
@@ -73,7 +74,7 @@ def test_broken_rule(op: Op, nth: int, change: dict, message: str) -> None:
 def test_plane_stride_with_conflicts() -> None:
     schedule, image = build("conv3x3")
     conv = next(i for i in schedule.instructions if i.op == Op.CONV)
-    plane = unpack_address(conv.fields["out_plane"], SMALL.banks) + 1
+    plane = unpack_address(conv.out_plane, SMALL.banks) + 1
     broken = edited(schedule, Op.CONV, 0, out_plane=pack_address(plane, SMALL.banks))
     with pytest.raises(ProgramError, match="conflicts"):
         run_schedule(broken, image)
@@ -82,7 +83,7 @@ def test_plane_stride_with_conflicts() -> None:
 def test_result_over_its_own_operand() -> None:
     schedule, image = build("conv3x3")
     load = next(i for i in schedule.instructions if i.op == Op.LOAD)
-    broken = edited(schedule, Op.CONV, 0, out_base=load.fields["base"])
+    broken = edited(schedule, Op.CONV, 0, out_base=load.base)
     with pytest.raises(ProgramError, match="read and written by one instruction"):
         run_schedule(broken, image)
 
@@ -94,13 +95,13 @@ def test_what_is_stored_stays_until_the_next_store() -> None:
     schedule, image = compile_schedule(item.graph, THREE_MODES), item.stored_input
     last = sum(i.op == Op.CONV for i in schedule.instructions) - 1
     stores = [i for i in schedule.instructions if i.op == Op.STORE]
-    first = stores[-2].fields  # runs beside the last CONV
-    broken = edited(schedule, Op.CONV, last, out_base=first["base"])
+    first = stores[-2]  # runs beside the last CONV
+    broken = edited(schedule, Op.CONV, last, out_base=first.base)
     with pytest.raises(ProgramError, match="which a STORE may still be reading"):
         run_schedule(broken, image)
     # a STORE of nothing behind it: the words are free again
     at = schedule.instructions.index(stores[-2]) + 1
-    gap = Instruction(Op.STORE, {**first, "words": 0})
+    gap = replace(first, words=0)
     instructions = (*broken.instructions[:at], gap, *broken.instructions[at:])
     program = program_region(encode_program(instructions), schedule.params)
     run_schedule(replace(broken, instructions=instructions, program=program), image)
@@ -109,11 +110,11 @@ def test_what_is_stored_stays_until_the_next_store() -> None:
 def test_leftover_and_missing_weights() -> None:
     schedule, image = build("conv3x3")
     fetch = [i for i in schedule.instructions if i.op == Op.FETCH][1]
-    short = edited(schedule, Op.FETCH, 1, words=fetch.fields["words"] - 1)
+    short = edited(schedule, Op.FETCH, 1, words=fetch.words - 1)
     with pytest.raises(ProgramError, match="too early"):
         run_schedule(short, image)
     longer = replace(schedule, weights=schedule.weights + bytes(64))
-    longer = edited(longer, Op.FETCH, 1, words=fetch.fields["words"] + 1)
+    longer = edited(longer, Op.FETCH, 1, words=fetch.words + 1)
     with pytest.raises(ProgramError, match="not consumed"):
         run_schedule(longer, image)
 

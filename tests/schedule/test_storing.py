@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fpga_gen.contract.isa import Op, unpack_address
+from fpga_gen.contract.address import unpack_address
+from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import I16, U8
 from fpga_gen.contract.params import MAX_BURST, SMALL
 from fpga_gen.schedule.compile import compile_schedule
@@ -33,7 +34,7 @@ def moved(schedule: Schedule, tensor: str) -> list[tuple[int, int, int]]:
     """(index in the program, first word, words) of the STOREs of a map."""
     banks = schedule.params.banks
     return [
-        (at, unpack_address(i.fields["base"], banks), i.fields["words"])
+        (at, unpack_address(i.base, banks), i.words)
         for at, i in enumerate(schedule.instructions)
         if i.op == Op.STORE and i.layer == tensor
     ]
@@ -52,7 +53,7 @@ def test_last_layer_is_stored_while_it_is_computed() -> None:
     ends = [first + words for _, first, words in stores]
     assert ends[:-1] == [first for _, first, _ in stores[1:]]
     assert ends[-1] - stores[0][1] == layout.words
-    whole = [i.fields["channels"] for i in schedule.instructions if i.op == Op.CONV]
+    whole = [i.channels for i in schedule.instructions if i.op == Op.CONV]
     for at, end in zip([s[0] for s in stores], ends, strict=True):
         done = sum(whole[: sum(c < at for c in convs)])
         assert end - stores[0][1] <= complete_words(layout, done, THREE_MODES)

@@ -1,25 +1,17 @@
-"""Fuses activations (copies with a clip) into the node that computes their input."""
+"""Fuses activations (copies that do something) into the node that computes their input."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from fpga_gen.graph.axis import identity_axis
-from fpga_gen.graph.ir import Add, Clip, Conv, Graph, MaxPool, Mul, Node, Resample, Tensor
+from fpga_gen.graph.ir import Add, Conv, Graph, MaxPool, Mul, Node, Resample, Tensor
 from fpga_gen.graph.passes.canonical import is_copy
 from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts
 
 
-def compose(first: Clip, then: Clip) -> Clip:
-    """The clip equal to `first` followed by `then`."""
-    return Clip(
-        min(max(first.lo, then.lo), then.hi),
-        min(max(first.hi, then.lo), then.hi),
-    )
-
-
 def fuse_activations(graph: Graph) -> Graph:
-    """Give the producer the clip of its only consumer; other activations stay copies."""
+    """Give the producer the activation of its only consumer; others stay copies."""
     uses = use_counts(graph)
     nodes: dict[str, Node] = {}  # by output, in order
     changed = False
@@ -30,8 +22,8 @@ def fuse_activations(graph: Graph) -> Graph:
             and isinstance(producer, Conv | Add | Mul | Resample)
             and uses[producer.output] == 1
         ):
-            clip = compose(producer.clip, node.clip)
-            fused = replace(producer, output=node.output, clip=clip)
+            both = producer.activation.then(node.activation)
+            fused = replace(producer, output=node.output, activation=both)
             # In place: only this node reads the producer, so the new name is known in time.
             nodes = {
                 (node.output if k == producer.output else k): (fused if n is producer else n)

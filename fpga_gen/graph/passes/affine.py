@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fpga_gen.graph.ir import Clip, Concat, Conv, ConvTerm, Graph, Node, Tensor
+from fpga_gen.graph.ir import Concat, Conv, ConvTerm, Graph, Node, Tensor
 from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts
 
 
@@ -33,7 +33,7 @@ def fold_affine_back(graph: Graph) -> Graph:
         if not (
             is_affine(node)
             and isinstance(conv, Conv)
-            and conv.clip == Clip()
+            and conv.activation.is_identity
             and uses[conv.output] == 1
         ):
             nodes[node.output] = node
@@ -44,7 +44,9 @@ def fold_affine_back(graph: Graph) -> Graph:
             for t in conv.terms
         )
         bias = (conv.bias * scale + node.bias).astype(np.float32)
-        fused = replace(conv, terms=terms, bias=bias, output=node.output, clip=node.clip)
+        fused = replace(
+            conv, terms=terms, bias=bias, output=node.output, activation=node.activation
+        )
         nodes = {
             (node.output if k == conv.output else k): (fused if n is conv else n)
             for k, n in nodes.items()
@@ -63,7 +65,11 @@ def fold_affine_forward(graph: Graph) -> Graph:
     nodes = {n.output: n for n in graph.nodes}
     for node in graph.nodes:
         affine = nodes[node.output]
-        if not is_affine(affine) or affine.clip != Clip() or affine.output in graph.outputs:
+        if (
+            not is_affine(affine)
+            or not affine.activation.is_identity
+            or affine.output in graph.outputs
+        ):
             continue
         readers = [nodes[n.output] for n in consumers[affine.output]]
         if not readers or not all(_absorbs(reader, affine) for reader in readers):
@@ -119,11 +125,11 @@ def split_affine(graph: Graph) -> Graph:
             term = ConvTerm(name, node.terms[0].weight[part], groups=source.channels)
             nodes.append(
                 Conv(fresh(f"{node.name}.{len(parts)}"), (term,), node.bias[part], out.name,
-                     node.clip, node.onnx_name)
+                     node.activation, node.onnx_name)
             )  # fmt: skip
         nodes.append(Concat(concat.name, tuple(parts), node.output, concat.onnx_name))
     return rebuilt(graph, nodes, tensors) if tensors else graph
 
 
 def _plain_conv(node: Node | None) -> bool:
-    return isinstance(node, Conv) and node.clip == Clip()
+    return isinstance(node, Conv) and node.activation.is_identity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fpga_gen.graph.axis import is_identity
-from fpga_gen.graph.ir import Clip, Graph, MaxPool, Node, Resample
+from fpga_gen.graph.ir import Graph, MaxPool, Node, Resample
 from fpga_gen.graph.passes.rewrite import rebuilt, with_inputs
 
 
@@ -29,7 +29,7 @@ def drop_copies(graph: Graph) -> Graph:
 
 def _droppable(graph: Graph, node: Node) -> tuple[Node, str, str] | None:
     """A copy that can go, with the name that goes with it and the one that stays."""
-    if not is_copy(node) or node.clip != Clip():
+    if not is_copy(node) or not node.activation.is_identity:
         return None
     if node.output not in graph.outputs:
         return node, node.output, node.input

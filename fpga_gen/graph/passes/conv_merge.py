@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fpga_gen.graph.ir import Add, Clip, Conv, ConvTerm, Graph, Node, Tensor, walk
+from fpga_gen.graph.ir import Activation, Add, Conv, ConvTerm, Graph, Node, Tensor, walk
 from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts
 
 
@@ -36,7 +36,9 @@ def fuse_adds(graph: Graph) -> Graph:
                 part = replace(graph.tensors[node.output], name=fresh(f"{node.output}.convs"))
                 tensors.append(part)
                 name = fresh(f"{node.name}.convs")
-                nodes[part.name] = replace(fused, name=name, output=part.name, clip=Clip())
+                nodes[part.name] = replace(
+                    fused, name=name, output=part.name, activation=Activation()
+                )
                 node = replace(node, inputs=(part.name, *rest))
                 nodes[node.output] = node
             else:
@@ -51,7 +53,7 @@ def _summable(
     groups: dict[tuple, list[Conv]] = {}
     for name in node.inputs:
         conv = nodes.get(name)
-        if isinstance(conv, Conv) and conv.clip == Clip() and uses[name] == 1:
+        if isinstance(conv, Conv) and conv.activation.is_identity and uses[name] == 1:
             groups.setdefault(walk(graph, conv.terms[0]), []).append(conv)
     return [convs for convs in groups.values() if len(convs) > 1]
 
@@ -60,7 +62,7 @@ def _sum_of(convs: list[Conv], node: Add) -> Conv:
     """The convolution that takes the place of an Add of all of `convs`."""
     bias = np.sum([c.bias for c in convs], axis=0, dtype=np.float64).astype(np.float32)
     terms = tuple(t for c in convs for t in c.terms)
-    return Conv(node.name, terms, bias, node.output, node.clip, node.onnx_name)
+    return Conv(node.name, terms, bias, node.output, node.activation, node.onnx_name)
 
 
 def flatten_adds(graph: Graph) -> Graph:
@@ -73,7 +75,7 @@ def flatten_adds(graph: Graph) -> Graph:
             inputs: list[str] = []
             for name in node.inputs:
                 inner = nodes.get(name)
-                if isinstance(inner, Add) and inner.clip == Clip() and uses[name] == 1:
+                if isinstance(inner, Add) and inner.activation.is_identity and uses[name] == 1:
                     inputs += inner.inputs
                     del nodes[name]
                     changed = True
@@ -100,7 +102,7 @@ def merge_pointwise(graph: Graph) -> Graph:
                 if (
                     _is_pointwise(term)
                     and isinstance(first, Conv)
-                    and first.clip == Clip()
+                    and first.activation.is_identity
                     and uses[first.output] == 1
                     and all(t.groups == 1 and t.grid is None for t in first.terms)
                     and _merged_cost(first, term) < _cost(first, term)

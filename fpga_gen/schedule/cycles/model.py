@@ -11,7 +11,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fpga_gen.contract.isa import DECODER_OPS, Instruction, Op, VectorOp
+from fpga_gen.contract.isa import (
+    ConvInstruction,
+    FetchInstruction,
+    Instruction,
+    LoadInstruction,
+    PageInstruction,
+    PoolInstruction,
+    StoreInstruction,
+    VectorInstruction,
+    VectorOp,
+    WalkInstruction,
+)
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.contract.slot_layout import slot_run
@@ -27,9 +38,6 @@ from fpga_gen.schedule.cycles.timing import (
     slot_time,
     tile_sizes,
 )
-
-ALONE = (Op.VECTOR, Op.LOAD, Op.END)  # these wait for earlier results whatever their flag says
-AFTER_STORE = (Op.STORE, Op.END)  # these wait for the store unit
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class _Machine:
         """Header and tables, one word per cycle. A VECTOR's tables are single: they wait for the
         VECTOR before, and its parameters are ordered when it is decoded."""
         self.decoded = max(self.decoded, self.program.decode(words))
-        if i.op == Op.VECTOR:
+        if isinstance(i, VectorInstruction):
             p = self.params
             load = record_words(p, p.param_granules(1)) + self.timing.param_load
             self.decoded = max(self.decoded, self.vector_end) + words
@@ -144,19 +152,18 @@ class _Machine:
         else:
             self.decoded += words
 
-    def fetch(self, i: Instruction) -> None:
+    def fetch(self) -> None:
         self.stream.fetched(self.decoded + self.timing.dram_latency)
 
-    def page(self, i: Instruction) -> None:
+    def page(self, i: PageInstruction) -> None:
         """The loader passes the words on when it is done with the instruction before."""
-        words = i.fields["words"]
         self.decoded = max(self.decoded, self.loader)
         self.stream.align()
-        arrived = self.stream.take(words * self.params.stream_granules)
-        self.paged = max(self.decoded + words, arrived) + self.timing.page
+        arrived = self.stream.take(i.words * self.params.stream_granules)
+        self.paged = max(self.decoded + i.words, arrived) + self.timing.page
         self.loader = self.paged
         self.stream.free(self.paged)
-        self.program.fill(words * self.params.program_parts, self.decoded + self.timing.page)
+        self.program.fill(i.words * self.params.program_parts, self.decoded + self.timing.page)
 
     def _first_slot(self, params: int, slot: int) -> None:
         """Behind a PAGE nothing of a CONV is there when the array is free: its parameters and its
@@ -166,18 +173,15 @@ class _Machine:
             self.now = max(self.now, self.paged + read + self.timing.first_slot)
             self.paged = 0.0
 
-    def conv(self, i: Instruction) -> None:
-        p, timing, f = self.params, self.timing, i.fields
-        sizes = [
-            s
-            for count, s in tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
-            for _ in range(count)
-        ]
+    def conv(self, i: ConvInstruction) -> None:
+        p, timing = self.params, self.timing
+        split = tile_sizes(i.n_tiles, i.tile_groups, i.long_tiles)
+        sizes = [size for count, size in split for _ in range(count)]
         length = 0.0
-        for group in range(f["n_groups"]):
-            times = {size: slot_times(p, timing, f, group, size) for size in set(sizes)}
+        for group in range(i.n_groups):
+            times = {size: slot_times(p, timing, i, group, size) for size in set(sizes)}
             loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
-            params = p.some_param_granules(group_subgroups(f, p, group))
+            params = p.some_param_granules(group_subgroups(i, p, group))
             self._first_slot(params, loads[0][1])
             self.stream.take(params)
             self.now += param_time(p, timing, params, loads, sizes[0])
@@ -187,7 +191,7 @@ class _Machine:
                 count = sum(n for n, _, _ in slots)
                 mean = sum(n * cycles for n, _, cycles in slots) / count
                 last = index == len(sizes) - 1
-                repeated = f["repeats"] * length
+                repeated = i.repeats * length
                 if index == 0:
                     begin = self._streamed(slots, last and not repeated) + repeated
                 else:
@@ -195,7 +199,7 @@ class _Machine:
                     begin = self.now + whole + repeated - length
                 if last and (index or repeated):
                     self.stream.free(begin)
-                self._tile(begin, length, size, f)
+                self._tile(begin, length, size, i)
                 self.now += self.store.beside(first, self.now, mean, mean - size)
         self.loader = self.now - 2 * length  # it is two slots ahead
 
@@ -213,9 +217,7 @@ class _Machine:
                 now += length
         return now - slots[-1][2]
 
-    def _tile(
-        self, begin: float, length: float, size: int, f: dict[str, int], pool: bool = False
-    ) -> None:
+    def _tile(self, begin: float, length: float, size: int, walk: WalkInstruction) -> None:
         """Last slot of a tile at `begin` or later, and the tile's drain."""
         timing = self.timing
         free = self.drained - timing.drain_tail - drain_lead(self.params, timing)
@@ -225,35 +227,35 @@ class _Machine:
         if begin > self.drained:
             self.store.results_in(self.drained)
         self.now = begin + length
-        steps = drain_time(self.params, f["lanes"], size, bool(f["out16"]), pool)
+        pool = isinstance(walk, PoolInstruction)
+        steps = drain_time(self.params, walk.lanes, size, bool(walk.out16), pool)
         start = max(begin + array_latency(self.params, timing), self.drained - timing.drain_tail)
         self.drained = start + max(steps, size) + timing.drain_tail
 
-    def pool(self, i: Instruction) -> None:
-        f = i.fields
-        sizes = tile_sizes(f["n_tiles"], f["tile_groups"], f["long_tiles"])
-        for _ in range(f["n_groups"]):
+    def pool(self, i: PoolInstruction) -> None:
+        sizes = tile_sizes(i.n_tiles, i.tile_groups, i.long_tiles)
+        for _ in range(i.n_groups):
             for count, size in sizes:
                 length = max(size, self.params.slot_minimum)
                 for _ in range(count):
                     first = self.now
-                    begin = first + (f["slots"] - 1) * length
-                    self._tile(begin, length, size, f, pool=True)
+                    begin = first + (i.slots - 1) * length
+                    self._tile(begin, length, size, i)
                     self.now += self.store.beside(first, self.now, length, length - size)
 
-    def vector(self, i: Instruction) -> None:
-        p, timing, f = self.params, self.timing, i.fields
+    def vector(self, i: VectorInstruction) -> None:
+        p, timing = self.params, self.timing
         ready = self.stream.take(p.param_granules(1))
         self.stall_weights += max(0.0, ready - self.now)
         self.now = max(self.now, ready)
         self.stream.free(self.now)
         self.loader, self.paged = self.now, 0.0
-        reads = sum(1 + s["wide"] for s in i.sources)
-        if f["function"] == VectorOp.LINEAR:
-            reads *= f["y_taps"] * f["x_taps"]
-        per_step = max(reads, 2 if f["out16"] else 1)
-        steps = f["out_h"] * -(-f["out_w"] // (1 + f["pair"]))
-        self.now += f["n_blocks"] * (steps * per_step + timing.vector_block)
+        reads = sum(1 + s.wide for s in i.sources)
+        if i.function == VectorOp.LINEAR:
+            reads *= i.y_taps * i.x_taps
+        per_step = max(reads, 2 if i.out16 else 1)
+        steps = i.out_h * -(-i.out_w // (1 + i.pair))
+        self.now += i.n_blocks * (steps * per_step + timing.vector_block)
         self.now += timing.vector_tail
         self.vector_end = self.now
         self.drained = self.now  # its last results are on their way when the unit is free
@@ -263,11 +265,11 @@ class _Machine:
         self.store.results_in(self.drained)
         self.now = self.store.finish(self.now)
 
-    def load(self, i: Instruction) -> None:
+    def load(self, i: LoadInstruction) -> None:
         self.stream.align()
-        for k in range(i.fields["words"]):
+        for k in range(i.words):
             self.now += self.timing.load_word
-            if i.fields["packed"] and k % 4 == 3:
+            if i.packed and k % 4 == 3:
                 continue  # it came with the three before
             ready = self.stream.take(self.params.stream_granules)
             self.now = max(self.now, ready)
@@ -277,13 +279,13 @@ class _Machine:
 
 
 def slot_times(
-    params: EngineParams, timing: Timing, fields: dict[str, int], group: int, size: int
+    params: EngineParams, timing: Timing, conv: ConvInstruction, group: int, size: int
 ) -> list[tuple[int, int, float]]:
     """(number, granules of each, cycles of each) of the slots of a CONV's output-channel group, in
     tiles of `size` pixel groups."""
-    subgroups = group_subgroups(fields, params, group)
+    subgroups = group_subgroups(conv, params, group)
     out = []
-    for half, count in slot_halves(fields):
+    for half, count in slot_halves(conv):
         granules = slot_run(params, subgroups, half).granules
         out.append((count, granules, slot_time(params, timing, granules, size)))
     return out
@@ -293,44 +295,46 @@ def run_model(
     instructions: Sequence[Instruction], params: EngineParams, timing: Timing
 ) -> Timeline:
     """Start and end of every instruction, in clock cycles from the start command."""
-    sizes = [i.words for i in instructions]
-    machine = _Machine(params, timing, sum(sizes))
-    steps = {
-        Op.CONV: machine.conv,
-        Op.POOL: machine.pool,
-        Op.VECTOR: machine.vector,
-        Op.LOAD: machine.load,
-    }
-    decoder_steps = {Op.FETCH: machine.fetch, Op.PAGE: machine.page}
+    machine = _Machine(params, timing, sum(i.encoded_words for i in instructions))
     spans = []
-    following = [i.op for i in instructions[1:]] + [None]
-    for instruction, words, after in zip(instructions, sizes, following, strict=True):
-        machine.decode(instruction, words)
+    for instruction, after in zip(instructions, [*instructions[1:], None], strict=True):
+        machine.decode(instruction, instruction.encoded_words)
         position = machine.stream.position
-        if instruction.op in DECODER_OPS:
-            decoder_steps[instruction.op](instruction)
+        if instruction.DECODED:
+            match instruction:
+                case FetchInstruction():
+                    machine.fetch()
+                case PageInstruction():
+                    machine.page(instruction)
             at, taken = round(machine.now), machine.stream.position - position
             spans.append(Span(at, at, stream_granules=taken))
             continue
         free = machine.now
         machine.now = max(machine.now + timing.instruction, machine.decoded)
-        if instruction.fields.get("wait") or instruction.op in ALONE:
+        if instruction.wait or instruction.ALONE:
             machine.now = max(machine.now, machine.drained + timing.wait_tail)
             machine.store.results_in(machine.drained)
         machine.store.free(free, machine.now)
-        if instruction.op in AFTER_STORE:
+        if instruction.AFTER_STORE:
             machine.await_store()
         begin = machine.now
         machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
         stalls = (machine.stall_weights, machine.stall_drain)
         written = 0
-        if instruction.op in steps:
-            steps[instruction.op](instruction)
-        elif instruction.op == Op.STORE:
-            written = instruction.fields["words"] * params.in_channels
-            machine.store.start(machine.now, written // BEAT_BYTES)
-            if after in AFTER_STORE:
-                machine.await_store()
+        match instruction:
+            case ConvInstruction():
+                machine.conv(instruction)
+            case PoolInstruction():
+                machine.pool(instruction)
+            case VectorInstruction():
+                machine.vector(instruction)
+            case LoadInstruction():
+                machine.load(instruction)
+            case StoreInstruction():
+                written = instruction.words * params.in_channels
+                machine.store.start(machine.now, written // BEAT_BYTES)
+                if after is not None and after.AFTER_STORE:
+                    machine.await_store()
         spans.append(
             Span(
                 start=round(begin),

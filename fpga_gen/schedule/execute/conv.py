@@ -8,9 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from fpga_gen.contract.isa import Instruction, unpack_address
+from fpga_gen.contract.address import unpack_address
+from fpga_gen.contract.isa import ConvInstruction, PoolInstruction, WalkInstruction
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import BlockRecord
 from fpga_gen.quant.convolve import exact_dtype
 from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
 
@@ -28,46 +30,51 @@ class Walk:
     out: np.ndarray
 
     @staticmethod
-    def of(f: dict[str, int], params: EngineParams) -> Walk:
-        """Expand the walk fields; ValueError if they break a rule."""
-        banks, lanes, in_w = params.banks, f["lanes"], f["in_w"]
-        groups = f["n_tiles"] * (f["tile_groups"] - 1) + f["long_tiles"]
-        if not (1 <= f["tile_groups"] <= params.tile_groups and f["n_tiles"] >= 1):
-            raise ValueError(f"{f['n_tiles']} tiles of {f['tile_groups']} groups do not fit")
-        if not 1 <= f["long_tiles"] <= f["n_tiles"]:
-            raise ValueError(f"long_tiles {f['long_tiles']} is not within 1..{f['n_tiles']}")
-        mode = f["mode"] + 1
-        if mode not in params.modes:
-            raise ValueError(f"mode {mode} does not exist")
-        full = params.pixels * mode
-        if lanes != full and not (f["row_mode"] and mode == 1 and lanes == 1):
-            raise ValueError(f"{lanes} lanes in mode {mode}")
-        pitch = f["stride_x"] if f["row_mode"] else 1
-        if len({lane * pitch % banks for lane in range(lanes)}) != lanes:
-            raise ValueError(f"{lanes} lanes {pitch} words apart share banks")
+    def of(i: WalkInstruction, params: EngineParams) -> Walk:
+        """Expand the walk fields; ProgramError if they break a rule."""
+        _check_walk(i, params)
+        banks, lanes, in_w = params.banks, i.lanes, i.in_w
+        groups = i.n_tiles * (i.tile_groups - 1) + i.long_tiles
+        pitch = i.stride_x if i.row_mode else 1
         step, row_step, out_step, out_row_step = (
-            unpack_address(f[k], banks)
-            for k in ("pixel_step", "row_step", "out_step", "out_row_step")
+            unpack_address(code, banks)
+            for code in (i.pixel_step, i.row_step, i.out_step, i.out_row_step)
         )
         group = np.arange(groups)[:, None]
         lane = np.arange(lanes)[None, :]
-        if f["row_mode"]:
-            per_row = f["groups_per_row"]
+        if i.row_mode:
+            per_row = i.groups_per_row
             row, column = np.divmod(group, per_row)
             address = row * (row_step + (per_row - 1) * step) + column * step + lane * pitch
-            y = f["y0"] + row * f["stride_y"] + 0 * lane
-            x = f["x0"] + column * f["step_dx"] + lane * pitch
+            y = i.y0 + row * i.stride_y + 0 * lane
+            x = i.x0 + column * i.step_dx + lane * pitch
             out = row * (out_row_step + (per_row - 1) * out_step) + column * out_step + lane
-            valid = column * lanes + lane < f["row_width"]
+            valid = column * lanes + lane < i.row_width
         else:
-            if f["step_dx"] >= in_w:
-                raise ValueError(f"step_dx {f['step_dx']} is not below the width {in_w}")
-            raster = f["y0"] * in_w + f["x0"] + group * (f["step_dy"] * in_w + f["step_dx"]) + lane
+            raster = i.y0 * in_w + i.x0 + group * (i.step_dy * in_w + i.step_dx) + lane
             y, x = np.divmod(raster, in_w)
             address = group * step + lane
             out = group * out_step + lane
-            valid = group * lanes + lane < f["pixels"]
+            valid = group * lanes + lane < i.pixels
         return Walk(*(np.broadcast_to(v, valid.shape)[valid] for v in (address, y, x, out)))
+
+
+def _check_walk(i: WalkInstruction, params: EngineParams) -> None:
+    """ProgramError if the walk's fields break a rule."""
+    if not (1 <= i.tile_groups <= params.tile_groups and i.n_tiles >= 1):
+        raise ProgramError(f"{i.n_tiles} tiles of {i.tile_groups} groups do not fit")
+    if not 1 <= i.long_tiles <= i.n_tiles:
+        raise ProgramError(f"long_tiles {i.long_tiles} is not within 1..{i.n_tiles}")
+    mode = i.array_mode
+    if mode not in params.modes:
+        raise ProgramError(f"mode {mode} does not exist")
+    if i.lanes != params.pixels * mode and not (i.row_mode and mode == 1 and i.lanes == 1):
+        raise ProgramError(f"{i.lanes} lanes in mode {mode}")
+    pitch = i.stride_x if i.row_mode else 1
+    if len({lane * pitch % params.banks for lane in range(i.lanes)}) != i.lanes:
+        raise ProgramError(f"{i.lanes} lanes {pitch} words apart share banks")
+    if not i.row_mode and i.step_dx >= i.in_w:
+        raise ProgramError(f"step_dx {i.step_dx} is not below the width {i.in_w}")
 
 
 @dataclass(frozen=True)
@@ -83,27 +90,27 @@ class _Slot:
     lanes: int | None = None
 
 
-def _slots(i: Instruction, block: dict[str, int], banks: int) -> list[_Slot]:
+def _slots(i: WalkInstruction, block: BlockRecord, banks: int) -> list[_Slot]:
     out = []
-    for k in range(block["tap_count"]):
-        tap = i.taps[block["tap_start"] + k]
-        address = unpack_address(block["address"], banks) + unpack_address(tap["address"], banks)
-        pad = -128 if block["pad"] else 0
-        out.append(_Slot(address, tap["dy"], tap["dx"], pad, bool(block["shift"] and k == 0)))
+    for k in range(block.tap_count):
+        tap = i.taps[block.tap_start + k]
+        address = unpack_address(block.address, banks) + unpack_address(tap.address, banks)
+        pad = -128 if block.pad else 0
+        out.append(_Slot(address, tap.dy, tap.dx, pad, bool(block.shift and k == 0)))
     return out
 
 
 class _Operands:
     """Reads one slot's words for a range of pixels, with padding."""
 
-    def __init__(self, i: Instruction, walk: Walk, memory: FeatureMemory) -> None:
-        self._f, self._walk, self._memory = i.fields, walk, memory
+    def __init__(self, i: WalkInstruction, walk: Walk, memory: FeatureMemory) -> None:
+        self._i, self._walk, self._memory = i, walk, memory
 
     def read(self, slot: _Slot, part: slice, out: np.ndarray) -> None:
         """Words of `slot` for the pixels in `part` into out (items of word_type)."""
-        f, walk, memory = self._f, self._walk, self._memory
+        i, walk, memory = self._i, self._walk, self._memory
         y, x = walk.y[part] + slot.dy, walk.x[part] + slot.dx
-        inside = (y >= 0) & (y < f["in_h"]) & (x >= 0) & (x < f["in_w"])
+        inside = (y >= 0) & (y < i.in_h) & (x >= 0) & (x < i.in_w)
         index = walk.address[part] + slot.address
         if inside.all():
             out[:] = memory.read(index, slot.lanes)
@@ -114,7 +121,7 @@ class _Operands:
 
 
 def conv_sums(
-    i: Instruction, walk: Walk, weight: np.ndarray, memory: FeatureMemory, params: EngineParams
+    i: ConvInstruction, walk: Walk, weight: np.ndarray, memory: FeatureMemory, params: EngineParams
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """(pixel range, int64 sums (pixels, channels)); weight: int8 (slots, CI, channels)."""
     slots = [s for block in i.blocks for s in _slots(i, block, params.banks)]
@@ -150,7 +157,7 @@ class PoolMatrix:
     """Running maximum of a POOL instruction."""
 
     def __init__(
-        self, i: Instruction, walk: Walk, memory: FeatureMemory, params: EngineParams
+        self, i: PoolInstruction, walk: Walk, memory: FeatureMemory, params: EngineParams
     ) -> None:
         self._i, self._walk, self._memory, self._banks = i, walk, memory, params.banks
 

@@ -15,8 +15,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpga_gen.contract.isa import Instruction, Op, Region, decode_program, unpack_address
-from fpga_gen.contract.numerics import requantise, split16
+from fpga_gen.contract.address import unpack_address
+from fpga_gen.contract.epilogue import Epilogue, Writer, finish
+from fpga_gen.contract.isa import (
+    ConvInstruction,
+    EndInstruction,
+    FetchInstruction,
+    Instruction,
+    LoadInstruction,
+    PageInstruction,
+    PoolInstruction,
+    Region,
+    StoreInstruction,
+    VectorInstruction,
+    decode_program,
+)
+from fpga_gen.contract.numerics import split16
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import (
     BEAT_BYTES,
@@ -30,7 +44,6 @@ from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import (
     group_subgroups,
     slot_halves,
-    stream_slots,
     unpack_params,
     unpack_slots,
 )
@@ -81,32 +94,31 @@ class _Engine:
         self.stream = StreamReader(params, regions)
         self.output = np.zeros(output_bytes, np.uint8)
 
-    def address(self, fields: dict[str, int], name: str) -> int:
-        return unpack_address(fields[name], self.params.banks)
+    def address(self, code: int) -> int:
+        return unpack_address(code, self.params.banks)
 
     def run(self, i: Instruction) -> None:
         """Execute one instruction."""
-        self.decoded += i.words
-        if i.fields.get("wait") or i.op in (Op.VECTOR, Op.LOAD):
+        self.decoded += i.encoded_words
+        if i.wait or i.ALONE:
             self.memory.drain()
-        match i.op:
-            case Op.FETCH:
-                f = i.fields
-                self.stream.fetch(Region(f["region"]), f["offset"], f["words"])
-            case Op.LOAD:
+        match i:
+            case FetchInstruction():
+                self.stream.fetch(Region(i.region), i.offset, i.words)
+            case LoadInstruction():
                 self._load(i)
-            case Op.CONV:
+            case ConvInstruction():
                 self._conv(i)
-            case Op.POOL:
+            case PoolInstruction():
                 self._pool(i)
-            case Op.VECTOR:
+            case VectorInstruction():
                 self._vector(i)
-            case Op.STORE:
+            case StoreInstruction():
                 self._store(i)
-            case Op.PAGE:
-                self._append(self.stream.take_words(i.fields["words"]))
-            case Op.END:
-                if not i.fields["wait"]:
+            case PageInstruction():
+                self._append(self.stream.take_words(i.words))
+            case EndInstruction():
+                if not i.wait:
                     raise ProgramError("END must wait for the last results")
                 self.stream.finish()
 
@@ -117,33 +129,32 @@ class _Engine:
         if waiting > room:
             raise ProgramError(f"{waiting} words of program are in a memory of {room}")
 
-    def _load(self, i: Instruction) -> None:
+    def _load(self, i: LoadInstruction) -> None:
         p = self.params
-        base, stride = self.address(i.fields, "base"), self.address(i.fields, "stride")
+        base, stride = self.address(i.base), self.address(i.stride)
         if p.load_words > 1 and stride % p.banks != p.skew % p.banks:
             raise ProgramError(f"LOAD stride {stride} has write conflicts")
-        count, sent, packed = (i.fields[k] for k in ("words", "stream_words", "packed"))
-        if sent != count - (count // 4 if packed else 0):
+        count, sent = i.words, i.stream_words
+        if sent != count - (count // 4 if i.packed else 0):
             raise ProgramError(f"LOAD of {count} words from {sent} stream words")
         words = self.stream.take_words(sent)
         parts = words.reshape(sent, p.load_words, p.in_channels).view(np.int8).transpose(1, 0, 2)
-        parts = restore_fourth(parts, count) if packed else parts
+        parts = restore_fourth(parts, count) if i.packed else parts
         for k in range(p.load_words):
             self.memory.write(base + k * stride + np.arange(count), 0, parts[k])
 
-    def _walk(self, i: Instruction) -> Walk:
-        try:
-            return Walk.of(i.fields, self.params)
-        except ValueError as error:
-            raise ProgramError(str(error)) from error
-
-    def _write_result(self, i: Instruction, index: np.ndarray, values: np.ndarray) -> None:
-        """Stored values (pixels, channels) to the planes from out_base on, at byte_offset."""
-        f, ci = i.fields, self.params.in_channels
-        first, plane = f.get("byte_offset", 0), self.address(f, "out_plane")
-        if f["out16"]:
+    def _write_result(
+        self,
+        i: ConvInstruction | VectorInstruction,
+        index: np.ndarray,
+        values: np.ndarray,
+        first: int = 0,
+    ) -> None:
+        """Stored values (pixels, channels) to the planes from out_base on, from byte `first` on."""
+        ci, plane = self.params.in_channels, self.address(i.out_plane)
+        if i.out16:
             high, low = split16(values)
-            parts = [(0, high), (self.address(f, "out_low"), low)]
+            parts = [(0, high), (self.address(i.out_low), low)]
         else:
             parts = [(0, values.astype(np.int8))]
         end = first + values.shape[1]
@@ -156,87 +167,97 @@ class _Engine:
                     part[:, start - first : stop - first],
                 )
 
-    def _conv(self, i: Instruction) -> None:
-        p, f = self.params, i.fields
-        walk = self._walk(i)
-        mode = f["mode"] + 1
-        per_group = p.group_channels(mode)
-        if p.write_words(mode) > 1 and self.address(f, "out_plane") % p.banks != p.skew % p.banks:
-            raise ProgramError(f"CONV out_plane {self.address(f, 'out_plane')} has write conflicts")
-        if f["slots"] != sum(b["tap_count"] for b in i.blocks):
-            raise ProgramError(f"CONV slots {f['slots']} is not the sum of the blocks' taps")
-        if not 0 <= f["n_groups"] * per_group - f["channels"] < per_group:
+    def _check_conv(self, i: ConvInstruction) -> None:
+        p, mode = self.params, i.array_mode
+        per_group, plane = p.group_channels(mode), self.address(i.out_plane)
+        if p.write_words(mode) > 1 and plane % p.banks != p.skew % p.banks:
+            raise ProgramError(f"CONV out_plane {plane} has write conflicts")
+        if i.slots != sum(b.tap_count for b in i.blocks):
+            raise ProgramError(f"CONV slots {i.slots} is not the sum of the blocks' taps")
+        if not 0 <= i.n_groups * per_group - i.channels < per_group:
             raise ProgramError("CONV channels and n_groups disagree")
-        if 2 * f["repeats"] > f["slots"]:
-            raise ProgramError(f"CONV with {f['slots']} slots cannot repeat {f['repeats']}")
-        if not f["half_from"] <= f["high_from"] <= stream_slots(f):
+        if 2 * i.repeats > i.slots:
+            raise ProgramError(f"CONV with {i.slots} slots cannot repeat {i.repeats}")
+        if not i.half_from <= i.high_from <= i.stream_slots:
             raise ProgramError("CONV slots of half the inputs are out of order")
-        tail = f["channels"] - (f["n_groups"] - 1) * per_group
-        if not -(-tail // p.sub_columns) <= f["last_subgroups"] <= p.subgroups // mode:
-            raise ProgramError(f"CONV last group of {f['last_subgroups']} column subgroups")
-        slots, params = [], []
-        for group in range(f["n_groups"]):
-            subgroups, parts, taken = group_subgroups(f, p, group), [], 0
+        tail = i.channels - (i.n_groups - 1) * per_group
+        if not -(-tail // p.sub_columns) <= i.last_subgroups <= p.subgroups // mode:
+            raise ProgramError(f"CONV last group of {i.last_subgroups} column subgroups")
+
+    def _take_weights(self, i: ConvInstruction) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """(int8 weights (slots, CI, channels), parameters by name, each (channels,)) of a CONV."""
+        p = self.params
+        slots, blocks = [], []
+        for group in range(i.n_groups):
+            subgroups, parts, taken = group_subgroups(i, p, group), [], 0
             block = self.stream.take_granules(p.some_param_granules(subgroups))
-            params.append(unpack_params(block, subgroups * p.sub_columns))
-            for half, count in slot_halves(f):
+            blocks.append(unpack_params(block, subgroups * p.sub_columns))
+            for half, count in slot_halves(i):
                 size = slot_run(p, subgroups, half).granules
                 raw = self.stream.take_granules(count * size).reshape(count, size)
                 parts.append(unpack_slots(raw, p, subgroups, half))
                 taken += count * size
-            replayed = f["n_tiles"] > 1 or f["repeats"]
+            replayed = i.n_tiles > 1 or i.repeats
             if replayed and taken > p.weight_words * p.stream_granules:
                 raise ProgramError("CONV weights of one group exceed the weight buffer")
             sent = np.concatenate(parts)
-            slots.append(np.concatenate([sent, sent[len(sent) - f["repeats"] :]]))
-        weight = np.concatenate(slots, axis=2)[..., : f["channels"]]
-        bias, mult, shift = (
-            np.concatenate([v[k] for v in params])[: f["channels"]] for k in range(3)
-        )
-        self.memory.begin_instruction()
-        out = self.address(f, "out_base") + walk.out
-        stored = np.empty((len(out), f["channels"]), np.int16)
-        for part, sums in conv_sums(i, walk, weight, self.memory, p):
-            stored[part] = requantise(
-                sums, bias, mult, shift, -128 if f["zero"] else 0, f["lo"], f["hi"]
-            )
-        self._write_result(i, out, stored)
+            slots.append(np.concatenate([sent, sent[len(sent) - i.repeats :]]))
+        weight = np.concatenate(slots, axis=2)[..., : i.channels]
+        parameters = {
+            name: np.concatenate([b[name] for b in blocks])[: i.channels] for name in blocks[0]
+        }
+        return weight, parameters
 
-    def _pool(self, i: Instruction) -> None:
-        p, f = self.params, i.fields
-        walk = self._walk(i)
-        if f["n_groups"] != f["n_blocks"] or f["byte_offset"] or f["mode"] or f["out16"]:
-            raise ProgramError("POOL needs one group per block, whole words and mode 1")
-        plane = self.address(f, "out_plane")
-        out = self.address(f, "out_base") + walk.out
+    def _conv(self, i: ConvInstruction) -> None:
+        walk = Walk.of(i, self.params)
+        self._check_conv(i)
+        weight, parameters = self._take_weights(i)
+        epilogue = _epilogue(i)
         self.memory.begin_instruction()
-        results = [PoolMatrix(i, walk, self.memory, p).maximum(b) for b in range(f["n_blocks"])]
+        stored = np.empty((len(walk.out), i.channels), np.int16)
+        for part, sums in conv_sums(i, walk, weight, self.memory, self.params):
+            stored[part] = finish(sums, epilogue, **parameters)
+        self._write_result(i, self.address(i.out_base) + walk.out, stored, i.byte_offset)
+
+    def _pool(self, i: PoolInstruction) -> None:
+        walk = Walk.of(i, self.params)
+        if i.n_groups != i.n_blocks or i.byte_offset or i.mode or i.out16:
+            raise ProgramError("POOL needs one group per block, whole words and mode 1")
+        plane, out = self.address(i.out_plane), self.address(i.out_base) + walk.out
+        self.memory.begin_instruction()
+        matrix = PoolMatrix(i, walk, self.memory, self.params)
+        results = [matrix.maximum(b) for b in range(i.n_blocks)]
         for block, best in enumerate(results):
             self.memory.write(out + block * plane, 0, best)
 
-    def _vector(self, i: Instruction) -> None:
-        p, f = self.params, i.fields
-        params = unpack_params(self.stream.take_granules(p.param_granules(1)), p.columns)
-        bias, mult, shift = (v[: p.in_channels] for v in params)
+    def _vector(self, i: VectorInstruction) -> None:
+        p = self.params
+        block = unpack_params(self.stream.take_granules(p.param_granules(1)), p.columns)
+        parameters = {name: values[: p.in_channels] for name, values in block.items()}
+        epilogue = _epilogue(i)
         self.memory.begin_instruction()
-        plane, out = self.address(f, "out_plane"), self.address(f, "out_base")
-        index = out + np.arange(f["out_h"] * f["out_w"])
-        results = []
-        for block in range(f["n_blocks"]):
-            sums = vector_sums(i, block, self.memory, p)
-            results.append(
-                requantise(sums, bias, mult, shift, -128 if f["zero"] else 0, f["lo"], f["hi"])
-            )
+        plane = self.address(i.out_plane)
+        index = self.address(i.out_base) + np.arange(i.out_h * i.out_w)
+        results = [
+            finish(vector_sums(i, block, self.memory, p), epilogue, **parameters)
+            for block in range(i.n_blocks)
+        ]
         for block, values in enumerate(results):
             self._write_result(i, index + block * plane, values)
 
-    def _store(self, i: Instruction) -> None:
-        f = i.fields
-        base, start = self.address(f, "base"), f["offset"] * BEAT_BYTES
-        raw = self.memory.store(base, f["words"]).view(np.uint8).reshape(-1)
+    def _store(self, i: StoreInstruction) -> None:
+        base, start = self.address(i.base), i.offset * BEAT_BYTES
+        raw = self.memory.store(base, i.words).view(np.uint8).reshape(-1)
         if len(raw) % BEAT_BYTES or start + len(raw) > len(self.output):
             raise ProgramError(f"STORE of {len(raw)} bytes at {start} leaves the output region")
         self.output[start : start + len(raw)] = raw
+
+
+def _epilogue(i: Writer) -> Epilogue:
+    try:
+        return Epilogue.of(i)
+    except ValueError as error:
+        raise ProgramError(f"{i.op.name}: {error}") from error
 
 
 def _decoded(words: list[int]) -> Iterator[Instruction]:

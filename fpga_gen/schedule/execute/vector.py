@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, Instruction, VectorOp, unpack_address
+from fpga_gen.contract.address import unpack_address
+from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, VectorInstruction, VectorOp
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import AxisEntry, SourceRecord
 from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
 
 
 def _values(
-    memory: FeatureMemory, source: dict[str, int], index: np.ndarray, banks: int
+    memory: FeatureMemory, source: SourceRecord, index: np.ndarray, banks: int
 ) -> np.ndarray:
     """True integers, int64 (pixels, CI), of a source at linear addresses."""
 
@@ -19,27 +21,27 @@ def _values(
         words = np.ascontiguousarray(memory.read(index + offset))
         return words.view(np.int8).reshape(len(index), -1).astype(np.int64)
 
-    if source["wide"]:
-        return 256 * plane(0) + plane(unpack_address(source["low"], banks)) + 128
-    return plane(0) + (128 if source["zero"] else 0)
+    if source.wide:
+        return 256 * plane(0) + plane(unpack_address(source.low, banks)) + 128
+    return plane(0) + (128 if source.zero else 0)
 
 
-def _columns(i: Instruction, banks: int) -> tuple[np.ndarray, ...]:
+def _columns(i: VectorInstruction, banks: int) -> tuple[np.ndarray, ...]:
     """(addresses, weights) of the output columns, each (out_w, taps)."""
-    f, taps = i.fields, i.fields["x_taps"]
+    taps = i.x_taps
     address, weight = (v.reshape(-1, taps, 2) for v in _axis(i.x, 2 * taps, banks))
-    if f["pair"]:
+    if i.pair:
         address[:, :, 1] += address[:, :, 0]
         address, weight = (v.transpose(0, 2, 1).reshape(-1, taps) for v in (address, weight))
     else:
         address, weight = address[:, :, 0], weight[:, :, 0]
-    return address[: f["out_w"]], weight[: f["out_w"]]
+    return address[: i.out_w], weight[: i.out_w]
 
 
-def _axis(table: tuple[dict[str, int], ...], taps: int, banks: int) -> tuple[np.ndarray, ...]:
+def _axis(table: tuple[AxisEntry, ...], taps: int, banks: int) -> tuple[np.ndarray, ...]:
     """(addresses, weights), each (outputs, taps)."""
-    address = np.array([unpack_address(e["address"], banks) for e in table]).reshape(-1, taps)
-    weight = np.array([e["weight"] for e in table], np.int64).reshape(-1, taps)
+    address = np.array([unpack_address(e.address, banks) for e in table]).reshape(-1, taps)
+    weight = np.array([e.weight for e in table], np.int64).reshape(-1, taps)
     return address, weight
 
 
@@ -50,33 +52,32 @@ def _wrap(total: np.ndarray) -> np.ndarray:
 
 
 def vector_sums(
-    i: Instruction, block: int, memory: FeatureMemory, params: EngineParams
+    i: VectorInstruction, block: int, memory: FeatureMemory, params: EngineParams
 ) -> np.ndarray:
     """int64 sums (output pixels, CI) of one channel block."""
-    f, banks = i.fields, params.banks
-    if not 1 <= f["n_sources"] <= MAX_SOURCES:
-        raise ProgramError(f"VECTOR with {f['n_sources']} sources")
+    banks = params.banks
+    if not 1 <= i.n_sources <= MAX_SOURCES:
+        raise ProgramError(f"VECTOR with {i.n_sources} sources")
     base = [
-        unpack_address(s["base"], banks) + block * unpack_address(s["plane"], banks)
-        for s in i.sources
+        unpack_address(s.base, banks) + block * unpack_address(s.plane, banks) for s in i.sources
     ]
-    pixels = f["out_h"] * f["out_w"]
-    if f["direct"]:
+    pixels = i.out_h * i.out_w
+    if i.direct:
         index = np.arange(pixels)
         terms = [_values(memory, s, b + index, banks) for s, b in zip(i.sources, base, strict=True)]
-        if f["function"] == VectorOp.MUL:
+        if i.function == VectorOp.MUL:
             if len(terms) != 2:
                 raise ProgramError("a product needs two sources")
             return _wrap(terms[0] * terms[1])
-        return _wrap(sum(s["factor"] * t for s, t in zip(i.sources, terms, strict=True)))
-    if f["function"] == VectorOp.MUL or max(len(i.y), len(i.x)) > MAX_TABLE:
+        return _wrap(sum(s.factor * t for s, t in zip(i.sources, terms, strict=True)))
+    if i.function == VectorOp.MUL or max(len(i.y), len(i.x)) > MAX_TABLE:
         raise ProgramError("a product cannot resample, and tables have a limited length")
-    y_address, y_weight = _axis(i.y[: f["out_h"] * f["y_taps"]], f["y_taps"], banks)
+    y_address, y_weight = _axis(i.y[: i.out_h * i.y_taps], i.y_taps, banks)
     x_address, x_weight = _columns(i, banks)
     total = np.zeros((pixels, params.in_channels), np.int64)
     for source, first in zip(i.sources, base, strict=True):
-        for ky in range(f["y_taps"]):
-            for kx in range(f["x_taps"]):
+        for ky in range(i.y_taps):
+            for kx in range(i.x_taps):
                 index = first + y_address[:, ky, None] + x_address[None, :, kx]
                 weight = y_weight[:, ky, None] * x_weight[None, :, kx]
                 values = _values(memory, source, index.reshape(-1), banks)

@@ -3,28 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.isa import ConvInstruction, limit
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import Half
 from fpga_gen.contract.weight_stream import conv_stream
 from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QConv, QTensor
-from fpga_gen.schedule.cycles.timing import Timing
-from fpga_gen.schedule.lower.conv_blocks import Block, check_accumulator, conv_blocks, conv_geometry
-from fpga_gen.schedule.lower.conv_plan import plan_conv
-from fpga_gen.schedule.lower.lowered import Lowered, output_fields, own_bytes
-from fpga_gen.schedule.lower.placement import Placement
+from fpga_gen.quant.ir import QConv
+from fpga_gen.schedule.lower.conv_blocks import (
+    ConvBlock,
+    check_accumulator,
+    conv_blocks,
+    conv_geometry,
+)
+from fpga_gen.schedule.lower.conv_plan import ConvRun, ConvWork, plan_conv
+from fpga_gen.schedule.lower.lowered import Context, Lowered, own_bytes, writing
 from fpga_gen.schedule.lower.storing import cut_runs
 from fpga_gen.schedule.lower.tables import conv_tables
-from fpga_gen.schedule.lower.walk import walk_fields
-
-MAX_REPEATS = (1 << 12) - 1  # slots that an instruction can repeat
+from fpga_gen.schedule.lower.walk import walking
 
 
-def _block_half(block: Block, channels: slice) -> Half:
+@dataclass(frozen=True)
+class _Slots:
+    """Blocks of a run in the order of the stream, and what the instruction says of their slots."""
+
+    order: tuple[int, ...]
+    slots: int
+    half_from: int
+    high_from: int
+    repeats: int
+
+
+def lower_conv(node: QConv, context: Context) -> list[Lowered]:
+    """CONV instructions of a layer and what they take from the stream."""
+    params, place = context.params, context.places[node.output]
+    out = context.tensors[node.output]
+    geometry = conv_geometry(node, context.tensors, context.rows)
+    if node.wide != any(context.tensors[i].format.bits == 16 for i in node.inputs):
+        raise ScheduleError(f"layer '{node.name}': `wide` contradicts the formats of its inputs")
+    order = np.argsort(np.asarray(place.layout.positions))
+    blocks, bias = conv_blocks(node, context, geometry, order)
+    check_accumulator(node, blocks, bias)
+    work = ConvWork(node.name, blocks, geometry, node.wide, place.layout.low != 0, out.period)
+    plan = plan_conv(work, params, context.timing, context.mix)
+    parameters = {"bias": bias, "mult": node.mult[order], "shift": node.shift[order]}
+    reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(context.places[i])))
+    pieces = context.pieces if geometry.rows == (0, out.height) else 1
+    lowered = []
+    for run, final in zip(*cut_runs(plan.runs, place.layout, params, pieces), strict=True):
+        part = slice(run.first, run.first + run.channels)
+        slots = _by_half(blocks, run.blocks, part, _buffered(context, run.mode))
+        instruction = _instruction(node, context, work, run, slots, plan.tile_limit)
+        weight = np.concatenate([blocks[i].weight[part] for i in slots.order], axis=1)
+        values = {name: array[part] for name, array in parameters.items()}
+        stream = _stream(params, instruction, weight, values)
+        lowered.append(Lowered(instruction, stream, reads, own_bytes(place), final))
+    return lowered
+
+
+def _buffered(context: Context, mode: int) -> int:
+    """Weight slots that the weight buffer holds."""
+    params = context.params
+    room = (params.weight_words - context.timing.weight_margin) * params.stream_granules
+    return room // params.slot_granules(mode)
+
+
+def _instruction(
+    node: QConv, context: Context, work: ConvWork, run: ConvRun, slots: _Slots, tile_limit: int
+) -> ConvInstruction:
+    """The instruction of one run."""
+    params, place = context.params, context.places[node.output]
+    byte = place.layout.byte_offset + run.first
+    plane = byte // params.in_channels
+    used = [work.blocks[i] for i in slots.order]
+    records, taps = conv_tables(used, work.geometry, params, node.name)
+    last_group = run.channels - (run.groups - 1) * params.group_channels(run.mode)
+    rows = work.geometry.rows
+    walk = walking(ConvInstruction, params, work.geometry, run.mode, node.name, tile_limit)
+    return replace(
+        writing(walk, params, node.epilogue, place, (plane, rows[0])),
+        n_blocks=len(records),
+        n_taps=len(taps),
+        n_groups=run.groups,
+        slots=slots.slots,
+        half_from=slots.half_from,
+        high_from=slots.high_from,
+        repeats=slots.repeats,
+        last_subgroups=-(-last_group // params.sub_columns),
+        channels=run.channels,
+        byte_offset=byte % params.in_channels,
+        blocks=records,
+        taps=taps,
+    )
+
+
+def _block_half(block: ConvBlock, channels: slice) -> Half:
     """The inputs of a block that have weights for some output channels."""
     used = block.weight[channels].any((0, 1))
     middle = len(used) // 2
@@ -33,10 +109,8 @@ def _block_half(block: Block, channels: slice) -> Half:
     return Half.BOTH if used[:middle].any() else Half.HIGH
 
 
-def _by_half(
-    blocks: list[Block], used: tuple[int, ...], channels: slice, most: int
-) -> tuple[tuple[int, ...], dict[str, int]]:
-    """(block indices in the order that the stream needs, its fields of the instruction).
+def _by_half(blocks: list[ConvBlock], used: tuple[int, ...], channels: slice, most: int) -> _Slots:
+    """The blocks in the order that the stream needs.
 
     Sums do not depend on the order of the blocks but for the shift between high and low bytes.
     most: slots of one output-channel group that the weight buffer holds.
@@ -52,25 +126,20 @@ def _by_half(
     repeats = (
         slots(low) if _same_weights([blocks[i] for i in wide], [blocks[i] for i in low]) else 0
     )
-    if slots(used) - repeats > most or repeats > MAX_REPEATS:
+    if slots(used) - repeats > most or repeats > limit("repeats"):
         repeats = 0
     if low:
         halves |= dict.fromkeys(used if not repeats else plain, Half.BOTH)
     sent = [i for i in used if not (repeats and blocks[i].low)]
     ends = np.cumsum([slots(i for i in sent if halves[i] == half) for half in Half])
-    fields = {
-        "half_from": int(ends[0]),
-        "high_from": int(ends[1]),
-        "slots": slots(used),
-        "repeats": repeats,
-    }
-    if low and not repeats:
-        return used, fields
-    order = [i for part in (plain, wide, low) for i in sorted(part, key=lambda i: halves[i])]
-    return tuple(order), fields
+    order = used
+    if not low or repeats:
+        parts = (plain, wide, low)
+        order = tuple(i for part in parts for i in sorted(part, key=lambda i: halves[i]))
+    return _Slots(order, slots(used), int(ends[0]), int(ends[1]), repeats)
 
 
-def _same_weights(high: list[Block], low: list[Block]) -> bool:
+def _same_weights(high: list[ConvBlock], low: list[ConvBlock]) -> bool:
     """Whether low-byte planes repeat the weights of the high-byte planes one by one."""
     return len(high) == len(low) and all(
         a.taps == b.taps and np.array_equal(a.weight, b.weight)
@@ -78,82 +147,16 @@ def _same_weights(high: list[Block], low: list[Block]) -> bool:
     )
 
 
-def lower_conv(
-    node: QConv,
-    tensors: dict[str, QTensor],
-    places: dict[str, Placement],
-    params: EngineParams,
-    timing: Timing,
-    rows: tuple[int, int] | None = None,
-    mix: bool = True,
-    pieces: int = 1,
-) -> list[Lowered]:
-    """CONV instructions of a layer, or of a window [first, end) of its output rows; mix: modes may
-    differ within the layer; pieces: most parts in which a whole result map can be stored."""
-    out, place = tensors[node.output], places[node.output]
-    geometry = conv_geometry(node, tensors, rows)
-    if node.wide != any(tensors[i].format.bits == 16 for i in node.inputs):
-        raise ScheduleError(f"layer '{node.name}': `wide` contradicts the formats of its inputs")
-    order = np.argsort(np.asarray(place.layout.positions))
-    blocks, bias = conv_blocks(node, tensors, places, geometry, order, params)
-    check_accumulator(node, blocks, bias)
-    plan = plan_conv(node, blocks, geometry, place.layout.low != 0, params, timing, mix, out.period)
-    reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(places[i])))
-    tables = bias, node.mult[order], node.shift[order]
-    room = (params.weight_words - timing.weight_margin) * params.stream_granules
-    buffered = {m: room // params.slot_granules(m) for m in params.modes}
-    lowered = []
-    if geometry.rows != (0, out.height):
-        pieces = 1
-    for run, final in zip(*cut_runs(plan.runs, place.layout, params, pieces), strict=True):
-        first = run.first
-        last = first + run.channels
-        byte = place.layout.byte_offset + first
-        used, slots = _by_half(blocks, run.blocks, slice(first, last), buffered[run.mode])
-        records, taps = conv_tables([blocks[i] for i in used], geometry, params, node.name)
-        per_group = params.group_channels(run.mode)
-        last_group = run.channels - (run.groups - 1) * per_group
-        fields = {
-            **walk_fields(params, geometry, run.mode, node.name, plan.tile_limit),
-            **output_fields(params, out, place, byte // params.in_channels, geometry.rows[0]),
-            "n_blocks": len(records),
-            "n_taps": len(taps),
-            "n_groups": run.groups,
-            **slots,
-            "last_subgroups": -(-last_group // params.sub_columns),
-            "channels": last - first,
-            "byte_offset": byte % params.in_channels,
-            "lo": node.lo,
-            "hi": node.hi,
-        }
-        weight = np.concatenate([blocks[i].weight[first:last] for i in used], axis=1)
-        lowered.append(
-            Lowered(
-                Instruction(
-                    Op.CONV,
-                    fields,
-                    blocks=tuple(records),
-                    taps=tuple(taps),
-                    layer=node.name,
-                ),
-                _stream(params, fields, weight, tuple(v[first:last] for v in tables), node.name),
-                reads,
-                own_bytes(place),
-                final,
-            )
-        )
-    return lowered
-
-
 def _stream(
     params: EngineParams,
-    fields: dict[str, int],
+    conv: ConvInstruction,
     weight: np.ndarray,
-    channels: tuple[np.ndarray, np.ndarray, np.ndarray],
-    name: str,
+    parameters: dict[str, np.ndarray],
 ) -> np.ndarray:
     """Granules of one run; ScheduleError names the layer if a weight is none of the engine's."""
     try:
-        return conv_stream(fields, params, weight, *channels)
+        return conv_stream(conv, params, weight, parameters)
     except ValueError as error:
-        raise ScheduleError(f"layer '{name}': {error}: quantise it for this engine") from error
+        raise ScheduleError(
+            f"layer '{conv.layer}': {error}: quantise it for this engine"
+        ) from error

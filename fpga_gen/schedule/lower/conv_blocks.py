@@ -6,20 +6,19 @@ the difference is sum(w) times a constant and goes into the bias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fpga_gen.contract.numerics import ACC_BITS
-from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QConv, QTensor
-from fpga_gen.schedule.lower.placement import Placement
+from fpga_gen.schedule.lower.lowered import Context
 from fpga_gen.schedule.lower.walk import Geometry, Tap, live_taps
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class ConvBlock:
     """One pass over CI input channels of a plane, which may belong to several maps.
 
     weight: int8 (out channels by position, taps, CI); low: a low-byte plane, whose sums count
@@ -53,71 +52,90 @@ def conv_geometry(
     return Geometry(height, width, out.height, out.width, stride, rows or (0, out.height))
 
 
+@dataclass
+class _Blocks:
+    """The blocks of a layer while they are made; own: by address, the last block of a plane."""
+
+    high: list[ConvBlock]
+    low: list[ConvBlock]
+    own: dict[int, ConvBlock]
+
+    def add(self, block: ConvBlock, name: str) -> None:
+        """A block of high bytes. If it reads the plane of one before with lanes of its own, that
+        one takes its weights."""
+        before = self.own.get(block.address)
+        if before is not None and not (before.lanes & block.lanes).any():
+            assert before.pad == block.pad, f"maps of two formats share a plane of '{name}'"
+            before.weight[...] += block.weight
+            before.lanes[...] |= block.lanes
+            return
+        self.own[block.address] = block
+        self.high.append(block)
+
+
 def conv_blocks(
-    node: QConv,
-    tensors: dict[str, QTensor],
-    places: dict[str, Placement],
-    geometry: Geometry,
-    order: np.ndarray,
-    params: EngineParams,
-) -> tuple[list[Block], np.ndarray]:
+    node: QConv, context: Context, geometry: Geometry, order: np.ndarray
+) -> tuple[list[ConvBlock], np.ndarray]:
     """Blocks in execution order and the bias by output position, int64.
 
     A plane that several maps of a term share is one block with the weights of all of them.
     """
     bias = node.bias.astype(np.int64)[order]
-    high: list[Block] = []
-    low: list[Block] = []
-    row = geometry.rows[0] * geometry.stride[0]
+    blocks = _Blocks([], [], {})
     for term in node.terms:
         kernel = term.weight.shape[2:]
         live = live_taps(geometry, kernel, term.pads[:2], term.dilation)
         index = [i for i, _ in live] or [0]
         taps = tuple(t for _, t in live) or ((-term.pads[0], -term.pads[1]),)
         weight = term.weight.reshape(*term.weight.shape[:2], -1)[order][:, :, index]
+        blocks.own = {}
         first = 0
-        own: dict[int, Block] = {}  # by address: the last block of the plane
         for name in term.inputs:
-            tensor, place = tensors[name], places[name]
-            layout = place.layout
+            tensor = context.tensors[name]
             part = weight[:, first : first + tensor.channels]
             first += tensor.channels
-            byte = layout.byte_offset + np.asarray(layout.positions)
-            lanes = np.zeros(layout.planes * params.in_channels, bool)
-            lanes[byte] = True
-            slab = np.zeros((len(order), layout.planes * params.in_channels, len(taps)), np.int8)
-            slab[:, byte] = part
             sums = part.astype(np.int64).sum((1, 2))
-            wide_map = layout.low != 0
-            if wide_map:
+            if tensor.format.bits == 16:
                 bias += 128 * sums
             else:
                 bias -= tensor.format.zero * sums * (256 if node.wide else 1)
-            for plane in range(layout.planes):
-                c = plane * params.in_channels
-                end = c + params.in_channels
-                values = np.ascontiguousarray(slab[:, c:end].transpose(0, 2, 1))
-                pad = 0 if wide_map else int(tensor.format.zero != 0)
-                address = place.address(plane, row)
-                before = own.get(address)
-                if before is not None and not (before.lanes & lanes[c:end]).any():
-                    assert before.pad == pad, f"maps of two formats share a plane of '{name}'"
-                    before.weight[...] += values
-                    before.lanes[...] |= lanes[c:end]
-                    continue
-                own[address] = Block(
-                    address, layout.plane, taps, pad, False, values, lanes[c:end].copy(), wide_map
-                )
-                high.append(own[address])
-                if wide_map:
-                    address = place.address(plane, row, low=True)
-                    low.append(
-                        Block(address, layout.plane, taps, 1, True, values, lanes[c:end], True)
-                    )
-    return high + low, bias
+            _map_blocks(blocks, context, tensor, part, taps, geometry)
+    return blocks.high + blocks.low, bias
 
 
-def check_accumulator(node: QConv, blocks: list[Block], bias: np.ndarray) -> None:
+def _map_blocks(
+    blocks: _Blocks,
+    context: Context,
+    tensor: QTensor,
+    weight: np.ndarray,
+    taps: tuple[Tap, ...],
+    geometry: Geometry,
+) -> None:
+    """Blocks of one map; weight: int8 (out channels by position, channels of the map, taps)."""
+    place, word = context.places[tensor.name], context.params.in_channels
+    layout = place.layout
+    row = geometry.rows[0] * geometry.stride[0]
+    byte = layout.byte_offset + np.asarray(layout.positions)
+    lanes = np.zeros(layout.planes * word, bool)
+    lanes[byte] = True
+    slab = np.zeros((len(weight), layout.planes * word, len(taps)), np.int8)
+    slab[:, byte] = weight
+    wide = tensor.format.bits == 16
+    pad = 0 if wide else int(tensor.format.zero != 0)
+    for plane in range(layout.planes):
+        part = slice(plane * word, (plane + 1) * word)
+        values = np.ascontiguousarray(slab[:, part].transpose(0, 2, 1))
+        block = ConvBlock(
+            place.address(plane, row), layout.plane, taps, pad, False, values,
+            lanes[part].copy(), wide,
+        )  # fmt: skip
+        blocks.add(block, tensor.name)
+        if wide:
+            address = place.address(plane, row, low=True)
+            blocks.low.append(replace(block, address=address, pad=1, low=True))
+
+
+def check_accumulator(node: QConv, blocks: list[ConvBlock], bias: np.ndarray) -> None:
     """Every partial sum of stored bytes, and the sum with the bias, must fit the accumulator."""
     lo = np.zeros(len(bias), np.int64)
     hi = np.zeros(len(bias), np.int64)

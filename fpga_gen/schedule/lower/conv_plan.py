@@ -14,17 +14,39 @@ from functools import lru_cache
 
 import numpy as np
 
+from fpga_gen.contract.isa import limit
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QConv
 from fpga_gen.schedule.cycles.timing import Timing, drain_time, group_cycles, tile_sizes
-from fpga_gen.schedule.lower.conv_blocks import Block
+from fpga_gen.schedule.lower.conv_blocks import ConvBlock
 from fpga_gen.schedule.lower.walk import Geometry, lanes_of, modes_of, pixel_groups, tiles
 
-MAX_SLOTS = (1 << 14) - 1
 RUN_CYCLES = 60  # cost of one more instruction when a layer is split
 
 Prices = dict[int, Callable[[int], int | None]]  # by mode: cycles of a group of so many slots
+
+
+@dataclass(frozen=True, eq=False)
+class ConvWork:
+    """A convolution as the array sees it. blocks: in execution order; wide: some maps that it reads
+    have 16 bits; out16: its result has; period: of the output tensor, see quant/kinds.py."""
+
+    name: str
+    blocks: list[ConvBlock]
+    geometry: Geometry
+    wide: bool
+    out16: bool
+    period: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Output channels."""
+        return len(self.blocks[0].weight)
+
+    @property
+    def slots(self) -> np.ndarray:
+        """Weight slots of every block."""
+        return np.array([len(b.taps) for b in self.blocks])
 
 
 @dataclass(frozen=True)
@@ -61,14 +83,14 @@ def group_prices(
 ) -> Prices:
     """Cycles of one column group over all tiles, by mode, as functions of the weight slots; None
     where the slots do not fit the weight buffer."""
-    limit = (params.weight_words - timing.weight_margin) * params.stream_granules
+    room = (params.weight_words - timing.weight_margin) * params.stream_granules
     prices: Prices = {}
     for mode in modes_of(params, geometry):
         lanes = lanes_of(params, geometry, mode)
         split = tiles(pixel_groups(params, geometry, mode), tile_limit)
-        whole = MAX_SLOTS
+        whole = limit("slots")
         if split[0] > 1:  # replayed for every tile
-            whole = min(MAX_SLOTS, limit // params.slot_granules(mode))
+            whole = min(whole, room // params.slot_granules(mode))
 
         def price(slots: int, mode=mode, lanes=lanes, split=split, whole=whole) -> int | None:
             if slots > whole:
@@ -126,18 +148,17 @@ def _mixed_runs(
 
 
 def _period_runs(
-    node: QConv, blocks: list[Block], params: EngineParams, prices: Prices, mix: bool, period: int
+    work: ConvWork, params: EngineParams, prices: Prices, mix: bool
 ) -> tuple[list[ConvRun], int] | None:
     """The best runs of a layer whose columns begin anew every `period` channels, and their cycles;
     mix: several modes for one period."""
-    slots = np.array([len(b.taps) for b in blocks])
-    channels = len(blocks[0].weight)
+    slots, period = work.slots, work.period
     runs: list[ConvRun] = []
     cycles = 0
-    for index, needed in enumerate(_needed(blocks, period, node.wide)):
+    for index, needed in enumerate(_needed(work, period)):
         used = tuple(np.flatnonzero(needed).tolist())
         first = index * period
-        end = min(first + period, channels)
+        end = min(first + period, work.channels)
         offers = [prices] if mix else [{m: price} for m, price in prices.items()]
         found = [mode_mix(params, o, end - first, int(slots[list(used)].sum())) for o in offers]
         best = min((f for f in found if f), key=lambda f: f[1], default=None)
@@ -180,16 +201,15 @@ def _runs(
     return runs[::-1], best[groups][0]
 
 
-def _needed(blocks: list[Block], group: int, wide: bool) -> np.ndarray:
+def _needed(work: ConvWork, group: int) -> np.ndarray:
     """bool (groups, blocks): which blocks have weights in which group of `group` channels.
 
     A wide layer keeps one low block (it carries the shift), any layer keeps one block.
     """
-    channels = len(blocks[0].weight)
-    live = np.stack([b.weight.reshape(channels, -1).any(1) for b in blocks], axis=1)
-    needed = np.stack([live[c : c + group].any(0) for c in range(0, channels, group)])
-    first_low = next((i for i, b in enumerate(blocks) if b.low), 0)
-    if wide:
+    live = np.stack([b.weight.any((1, 2)) for b in work.blocks], axis=1)
+    needed = np.stack([live[c : c + group].any(0) for c in range(0, work.channels, group)])
+    first_low = next((i for i, b in enumerate(work.blocks) if b.low), 0)
+    if work.wide:
         needed[:, first_low] = True
     needed[~needed.any(1), 0] = True
     return needed
@@ -204,52 +224,41 @@ def last_drain(
     return drain_time(params, lanes_of(params, geometry, mode), size, out16)
 
 
-def plan_conv(
-    node: QConv,
-    blocks: list[Block],
-    geometry: Geometry,
-    out16: bool,
-    params: EngineParams,
-    timing: Timing,
-    mix: bool = True,
-    period: int = 0,
-) -> ConvPlan:
+def plan_conv(work: ConvWork, params: EngineParams, timing: Timing, mix: bool = True) -> ConvPlan:
     """Runs with the fewest model cycles; ScheduleError if no mode fits the board.
 
-    mix: modes may differ within the layer; period: of the output tensor.
+    mix: modes may differ within the layer.
     """
     best: ConvPlan | None = None
-    for limit in tile_limits(params):
-        prices = group_prices(params, timing, geometry, out16, limit)
-        for runs, cycles in _choices(node, blocks, params, prices, mix, period):
-            cycles += last_drain(params, geometry, runs[-1].mode, out16, limit)
+    for most in tile_limits(params):
+        prices = group_prices(params, timing, work.geometry, work.out16, most)
+        for runs, cycles in _choices(work, params, prices, mix):
+            cycles += last_drain(params, work.geometry, runs[-1].mode, work.out16, most)
             if best is None or cycles < best.cycles:
-                best = ConvPlan(tuple(runs), cycles, limit)
+                best = ConvPlan(tuple(runs), cycles, most)
     if best is None:
-        total = sum(len(b.taps) for b in blocks)
-        words = min(params.slot_granules(m) for m in modes_of(params, geometry)) * total
-        smallest = -(-words // params.stream_granules)
+        words = min(params.slot_granules(m) for m in modes_of(params, work.geometry))
+        smallest = -(-words * int(work.slots.sum()) // params.stream_granules)
         raise ScheduleError(
-            f"layer '{node.name}' is too big for the board: the weights of one group of output "
+            f"layer '{work.name}' is too big for the board: the weights of one group of output "
             f"channels take {smallest} words, the weight buffer holds {params.weight_words}"
         )
     return best
 
 
 def _choices(
-    node: QConv, blocks: list[Block], params: EngineParams, prices: Prices, mix: bool, period: int
+    work: ConvWork, params: EngineParams, prices: Prices, mix: bool
 ) -> Iterator[tuple[list[ConvRun], int]]:
     """(runs, cycles) of the best mix, or of every mode alone."""
-    if period:
-        found = _period_runs(node, blocks, params, prices, mix, period)
+    if work.period:
+        found = _period_runs(work, params, prices, mix)
         if found:
             yield found
         return
-    slots = np.array([len(b.taps) for b in blocks])
-    channels = len(blocks[0].weight)
+    slots, channels = work.slots, work.channels
     for mode, price in prices.items():
         per_group = params.group_channels(mode)
-        needed = _needed(blocks, per_group, node.wide)
+        needed = _needed(work, per_group)
         if (needed == needed[0]).all():
             used = tuple(np.flatnonzero(needed[0]).tolist())
             offered = prices if mix else {mode: price}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fpga_gen.contract.isa import Op
+from fpga_gen.contract.isa import EndInstruction, StoreInstruction
 from fpga_gen.schedule.lower.lowered import Lowered, Span
 
 
@@ -25,12 +25,12 @@ def with_waits(lowered: list[Lowered]) -> list[Lowered]:
     pending: list[Span] = []
     out = []
     for item in lowered:
-        op = item.instruction.op
-        reads_pending = any(_overlap(r, p) for r in item.reads for p in pending)
-        wait = (reads_pending and op != Op.STORE) or op == Op.END
-        if wait or op in (Op.VECTOR, Op.LOAD):  # these two always wait
+        instruction = item.instruction
+        wait = isinstance(instruction, EndInstruction)
+        if not isinstance(instruction, StoreInstruction):
+            wait |= any(_overlap(r, p) for r in item.reads for p in pending)
+        if wait or instruction.ALONE:
             pending = []
         pending += item.writes
-        fields = {**item.instruction.fields, "wait": int(wait)}
-        out.append(replace(item, instruction=replace(item.instruction, fields=fields)))
+        out.append(replace(item, instruction=replace(instruction, wait=int(wait))))
     return out

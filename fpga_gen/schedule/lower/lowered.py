@@ -1,19 +1,40 @@
-"""What every lowering returns, and the fields of a result map that all of them share."""
+"""What every lowering takes and returns, and the result map, which all of them write alike."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpga_gen.contract.isa import Instruction, pack_address
+from fpga_gen.contract.address import pack_address
+from fpga_gen.contract.epilogue import Epilogue, Writer
+from fpga_gen.contract.isa import Instruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QTensor
+from fpga_gen.schedule.cycles.timing import Timing
 from fpga_gen.schedule.lower.placement import Placement
 
 Span = tuple[int, int, int]  # words [first, end) of the feature-map memory, bits of their bytes
 WHOLE = -1  # all bytes of a word
 NO_STREAM = np.zeros(0, np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What surrounds a layer that is lowered.
+
+    tensors: of the network; places: of the maps that the layer touches; rows: window [first, end)
+    of its output rows (None: all); mix: modes may differ within a layer; pieces: most parts in
+    which a whole result map can be stored.
+    """
+
+    tensors: dict[str, QTensor]
+    places: dict[str, Placement]
+    params: EngineParams
+    timing: Timing
+    rows: tuple[int, int] | None = None
+    mix: bool = True
+    pieces: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +76,18 @@ def own_bytes(placement: Placement) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def output_fields(
-    params: EngineParams, tensor: QTensor, placement: Placement, plane: int, row: int
-) -> dict[str, int]:
-    """Header fields of the result map, from (plane, row) on."""
-    layout = placement.layout
-    return {
-        "out_base": pack_address(placement.address(plane, row), params.banks),
-        "out_plane": pack_address(layout.plane, params.banks),
-        "out_low": pack_address(layout.low, params.banks),
-        "out16": 1 if layout.low else 0,
-        "zero": 1 if tensor.format.zero else 0,
-    }
+def writing(
+    instruction: Writer,
+    params: EngineParams,
+    epilogue: Epilogue,
+    place: Placement,
+    at: tuple[int, int],
+) -> Writer:
+    """The instruction with the fields of its result map, from (plane, row) `at` on."""
+    assert (place.layout.low != 0) == (epilogue.format.bits == 16)
+    return replace(
+        epilogue.into(instruction),
+        out_base=pack_address(place.address(*at), params.banks),
+        out_plane=pack_address(place.layout.plane, params.banks),
+        out_low=pack_address(place.layout.low, params.banks),
+    )

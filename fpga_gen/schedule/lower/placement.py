@@ -89,7 +89,7 @@ def map_layout(
     low = one_byte if tensor.format.bits == 16 else 0
     words = one_byte + low
     if beats:
-        words += -words % (128 // params.word_bits)
+        words += -words % params.beat_words
     return MapLayout(
         tensor=tensor.name,
         channels=tensor.channels,

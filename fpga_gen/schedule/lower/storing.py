@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fpga_gen.contract.isa import Instruction, Op, pack_address
-from fpga_gen.contract.params import PORT_BITS, EngineParams
+from fpga_gen.contract.address import pack_address
+from fpga_gen.contract.isa import StoreInstruction
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import BEAT_BYTES, MapLayout
 from fpga_gen.schedule.lower.conv_plan import ConvRun
 from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Lowered
@@ -31,12 +32,12 @@ def with_stores(
         end = place.layout.words if index == len(lowered) - 1 else item.final
         if end > stored:
             base = place.base + stored
-            fields = {
-                "words": end - stored,
-                "base": pack_address(base, params.banks),
-                "offset": (offset + stored * params.in_channels) // BEAT_BYTES,
-            }
-            instruction = Instruction(Op.STORE, fields, layer=place.tensor)
+            instruction = StoreInstruction(
+                layer=place.tensor,
+                words=end - stored,
+                base=pack_address(base, params.banks),
+                offset=(offset + stored * params.in_channels) // BEAT_BYTES,
+            )
             reads = ((base, place.base + end, WHOLE),)
             out.append(Lowered(instruction, NO_STREAM, reads, ()))
             stored = end
@@ -51,7 +52,7 @@ def complete_words(layout: MapLayout, channels: int, params: EngineParams) -> in
     if layout.low:
         return 0
     words = (layout.byte_offset + channels) // layout.word_channels * layout.plane
-    return words - words % (PORT_BITS // params.word_bits)
+    return words - words % params.beat_words
 
 
 def cut_runs(

@@ -12,20 +12,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, pack_address
+from fpga_gen.contract.address import pack_address
+from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import BlockRecord, TapRecord
 from fpga_gen.errors import ScheduleError
-from fpga_gen.schedule.lower.conv_blocks import Block
+from fpga_gen.schedule.lower.conv_blocks import ConvBlock
 from fpga_gen.schedule.lower.walk import Geometry, Tap
-
-Record = dict[str, int]
 
 
 class TapTable:
     """Tap records of one instruction; equal lists, and the starts of longer ones, share them."""
 
     def __init__(self, params: EngineParams, in_w: int, name: str) -> None:
-        self.records: list[Record] = []
+        self.records: list[TapRecord] = []
         self._params, self._in_w, self._name = params, in_w, name
         self._starts: dict[tuple, int] = {}
 
@@ -39,7 +39,7 @@ class TapTable:
                 for dy, dx in taps:
                     address = plane * step + dy * self._in_w + dx
                     code = pack_address(address, self._params.banks)
-                    self.records.append({"address": code, "dy": dy, "dx": dx})
+                    self.records.append(TapRecord(code, dy, dx))
             if len(self.records) > MAX_TAPS:
                 raise ScheduleError(
                     f"layer '{self._name}' needs more than {MAX_TAPS} kernel taps: "
@@ -61,8 +61,8 @@ class _Run:
 
 
 def conv_tables(
-    blocks: Sequence[Block], geometry: Geometry, params: EngineParams, name: str
-) -> tuple[list[Record], list[Record]]:
+    blocks: Sequence[ConvBlock], geometry: Geometry, params: EngineParams, name: str
+) -> tuple[tuple[BlockRecord, ...], tuple[TapRecord, ...]]:
     """(block records, tap records) of a CONV that reads `blocks` in this order. The first low-byte
     block behind others shifts the sums."""
     runs = _runs([part for block in blocks for part in _parts(block, geometry)])
@@ -70,7 +70,7 @@ def conv_tables(
     table = TapTable(params, geometry.in_w, name)
     for (taps, step), planes in sorted(counts.items(), key=lambda item: -item[1]):
         table.add(taps, planes, step if planes > 1 else 0)
-    records: list[Record] = []
+    records: list[BlockRecord] = []
     low = False
     for run in runs:
         most = counts[run.taps, run.step]
@@ -78,13 +78,13 @@ def conv_tables(
             planes = min(most, run.planes - first)
             start, count = table.add(run.taps, planes, run.step if planes > 1 else 0)
             records.append(
-                {
-                    "address": pack_address(run.address + first * run.step, params.banks),
-                    "tap_start": start,
-                    "tap_count": count,
-                    "pad": run.pad,
-                    "shift": int(run.low and not low and bool(records)),
-                }
+                BlockRecord(
+                    address=pack_address(run.address + first * run.step, params.banks),
+                    tap_start=start,
+                    tap_count=count,
+                    pad=run.pad,
+                    shift=int(run.low and not low and bool(records)),
+                )
             )
             low = low or run.low
     if len(records) > MAX_BLOCKS:
@@ -92,10 +92,10 @@ def conv_tables(
             f"layer '{name}' reads {len(blocks)} channel blocks in {len(records)} records, at most "
             f"{MAX_BLOCKS} fit an instruction: use fewer input channels"
         )
-    return records, table.records
+    return tuple(records), tuple(table.records)
 
 
-def _parts(block: Block, geometry: Geometry) -> list[_Run]:
+def _parts(block: ConvBlock, geometry: Geometry) -> list[_Run]:
     """A block as a run of one plane; a kernel too large for the table as its rows, if they lie
     inside the map for every output row: their offsets in the map need not be told apart."""
     whole = _Run(block.address, block.plane, 1, block.taps, block.pad, block.low)

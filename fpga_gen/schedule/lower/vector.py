@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
+from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import (
     MAX_AXIS_TAPS,
     MAX_BLOCKS,
     MAX_SKIP,
     MAX_SOURCES,
     MAX_TABLE,
-    Instruction,
-    Op,
+    VectorInstruction,
     VectorOp,
-    pack_address,
+    limit,
 )
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import AxisEntry, SourceRecord
 from fpga_gen.contract.weight_stream import pack_params
 from fpga_gen.errors import ScheduleError
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.ir import QAdd, QMul, QResample, QTensor
-from fpga_gen.schedule.lower.lowered import Lowered, output_fields, whole_words
-from fpga_gen.schedule.lower.placement import Placement
+from fpga_gen.schedule.lower.lowered import Context, Lowered, whole_words, writing
 
-MAX_ROW = (1 << 13) - 1  # longest row of a VECTOR instruction
-NO_ENTRY = {"address": 0, "weight": 0}
+VectorNode = QResample | QAdd | QMul
+NO_ENTRY = AxisEntry()
 
 
 def _identity(table: AxisTable) -> bool:
@@ -39,19 +41,20 @@ def _identity(table: AxisTable) -> bool:
 
 
 def _check_weights(node: QResample) -> None:
-    if any(not 0 <= w <= 255 for table in (node.y, node.x) for row in table.weights for w in row):
+    most = limit("weight")
+    if any(not 0 <= w <= most for table in (node.y, node.x) for row in table.weights for w in row):
         raise ScheduleError(
-            f"layer '{node.name}': interpolation weights must be 0..255 (a cubic resize is not "
+            f"layer '{node.name}': interpolation weights must be 0..{most} (a cubic resize is not "
             "supported)"
         )
 
 
 def _y_entries(
     table: AxisTable, pitch: int, window: tuple[int, int], banks: int
-) -> tuple[dict[str, int], ...]:
+) -> tuple[AxisEntry, ...]:
     """Entries of output rows [first, end): address = input row * pitch, in words."""
     entries = [
-        {"address": pack_address((table.start[i] + k) * pitch, banks), "weight": weight}
+        AxisEntry(pack_address((table.start[i] + k) * pitch, banks), weight)
         for i in range(*window)
         for k, weight in enumerate(table.weights[i])
     ]
@@ -62,21 +65,20 @@ def _pairs(params: EngineParams, table: AxisTable | None) -> bool:
     """Whether two neighbouring outputs fit one step: one read serves both. None: no table."""
     if params.vector_pixels == 1 or table is None:
         return params.vector_pixels == 2
-    limit = min(MAX_SKIP, params.lanes - 1)
+    most = min(MAX_SKIP, params.lanes - 1)
     pairs = zip(table.start[::2], table.start[1::2], strict=False)
-    return all(0 <= second - first <= limit for first, second in pairs)
+    return all(0 <= second - first <= most for first, second in pairs)
 
 
-def _x_entries(table: AxisTable, pair: bool, banks: int) -> tuple[dict[str, int], ...]:
+def _x_entries(table: AxisTable, pair: bool, banks: int) -> tuple[AxisEntry, ...]:
     """Two entries per step and tap: the first pixel's; the second's, relative to it."""
     entries = []
     for i in range(0, table.out_size, 2 if pair else 1):
         both = pair and i + 1 < table.out_size
         skip = pack_address(table.start[i + 1] - table.start[i], banks) if both else 0
         for k, weight in enumerate(table.weights[i]):
-            entries.append({"address": pack_address(table.start[i] + k, banks), "weight": weight})
-            second = {"address": skip, "weight": table.weights[i + 1][k]} if both else NO_ENTRY
-            entries.append(second)
+            entries.append(AxisEntry(pack_address(table.start[i] + k, banks), weight))
+            entries.append(AxisEntry(skip, table.weights[i + 1][k]) if both else NO_ENTRY)
     return tuple(entries)
 
 
@@ -93,94 +95,104 @@ def _row_windows(node: QResample, out: QTensor, pair: bool) -> list[tuple[int, i
     return [(r, min(r + rows, out.height)) for r in range(0, out.height, rows)]
 
 
-def lower_vector(
-    node: QResample | QAdd | QMul,
-    tensors: dict[str, QTensor],
-    places: dict[str, Placement],
-    params: EngineParams,
-) -> list[Lowered]:
+def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
     """VECTOR instructions of one layer: one for every MAX_BLOCKS planes, and several where the y
     table must be cut."""
-    out, place = tensors[node.output], places[node.output]
-    names = node.inputs
+    params, places = context.params, context.places
+    out, place = context.tensors[node.output], places[node.output]
+    factors = node.factors if isinstance(node, QAdd) else (1,) * len(node.inputs)
+    _check(node, context, factors)
+    stream = _params_block(params, node.mult, node.shift)
+    reads = tuple(dict.fromkeys(s for n in node.inputs for s in whole_words(places[n])))
+    windows = _windows(node, out, places[node.inputs[0]].layout.width, params)
+    planes = range(0, place.layout.planes, MAX_BLOCKS)
+    lowered = []
+    for (row, instruction), first in product(windows, planes):
+        sources = _sources(node.inputs, factors, context, first)
+        instruction = replace(
+            writing(instruction, params, node.epilogue, place, (first, row)),
+            function=int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
+            n_blocks=min(MAX_BLOCKS, place.layout.planes - first),
+            n_sources=len(sources),
+            sources=sources,
+        )
+        lowered.append(Lowered(instruction, stream, reads, whole_words(place)))
+    return lowered
+
+
+def _sources(
+    names: tuple[str, ...], factors: tuple[int, ...], context: Context, plane: int
+) -> tuple[SourceRecord, ...]:
+    """Records of the maps that are read, from a plane on."""
+    banks = context.params.banks
+    records = []
+    for name, factor in zip(names, factors, strict=True):
+        place, fmt = context.places[name], context.tensors[name].format
+        records.append(
+            SourceRecord(
+                base=pack_address(place.address(plane, 0), banks),
+                plane=pack_address(place.layout.plane, banks),
+                low=pack_address(place.layout.low, banks),
+                wide=int(fmt.bits == 16),
+                zero=int(fmt.zero != 0),
+                factor=factor,
+            )
+        )
+    return tuple(records)
+
+
+def _windows(
+    node: VectorNode, out: QTensor, width: int, params: EngineParams
+) -> Iterator[tuple[int, VectorInstruction]]:
+    """(first output row, instruction with its pixels and axis tables) for windows of output rows
+    whose y table fits; width: of the maps that are read."""
+    if not isinstance(node, QResample) or (_identity(node.y) and _identity(node.x)):
+        rows, columns = out.height, out.width
+        if rows * columns <= limit("out_w"):  # one long row: no odd pixel in every row
+            rows, columns = 1, rows * columns
+        yield 0, VectorInstruction(
+            layer=node.name, direct=1, pair=int(_pairs(params, None)), y_taps=1, x_taps=1,
+            out_h=rows, out_w=columns,
+        )  # fmt: skip
+        return
+    _check_weights(node)
+    pair = _pairs(params, node.x)
+    x = _x_entries(node.x, pair, params.banks)
+    for window in _row_windows(node, out, pair):
+        y = _y_entries(node.y, width, window, params.banks)
+        yield window[0], VectorInstruction(
+            layer=node.name, pair=int(pair), y_taps=node.y.taps, x_taps=node.x.taps,
+            out_h=window[1] - window[0], out_w=out.width,
+            y_words=len(y) // AxisEntry.PER_WORD, x_words=len(x) // AxisEntry.PER_WORD, y=y, x=x,
+        )  # fmt: skip
+
+
+def _check(node: VectorNode, context: Context, factors: tuple[int, ...]) -> None:
+    """ScheduleError if one instruction cannot hold the layer."""
+    names, place = node.inputs, context.places[node.output]
     if len(names) > MAX_SOURCES:
         raise ScheduleError(f"layer '{node.name}' adds {len(names)} maps, at most {MAX_SOURCES}")
     for name in names:
-        if places[name].layout.positions != place.layout.positions:
+        if context.places[name].layout.positions != place.layout.positions:
             raise ScheduleError(
                 f"layer '{node.name}': '{name}' and '{node.output}' differ in channel order"
             )
-    factors = node.factors if isinstance(node, QAdd) else (1,) * len(names)
-    _check_bound(node, [tensors[n] for n in names], factors)
-    direct = not isinstance(node, QResample) or (_identity(node.y) and _identity(node.x))
-    pair = _pairs(params, None if direct else node.x)
-    windows = [(0, out.height)]
-    if not direct:
-        assert isinstance(node, QResample)
-        _check_weights(node)
-        windows = _row_windows(node, out, pair)
-    stream = _params_block(params, node.mult, node.shift)
-    lowered = []
-    for window, first in product(windows, range(0, place.layout.planes, MAX_BLOCKS)):
-        y = x = ()
-        if not direct:
-            width = places[names[0]].layout.width
-            y = _y_entries(node.y, width, window, params.banks)
-            x = _x_entries(node.x, pair, params.banks)
-        rows, columns = window[1] - window[0], out.width
-        if direct and rows * columns <= MAX_ROW:  # one long row: no odd pixel in every row
-            rows, columns = 1, rows * columns
-        sources = tuple(
-            {
-                "base": pack_address(places[n].address(first, 0), params.banks),
-                "plane": pack_address(places[n].layout.plane, params.banks),
-                "low": pack_address(places[n].layout.low, params.banks),
-                "wide": int(tensors[n].format.bits == 16),
-                "zero": int(tensors[n].format.zero != 0),
-                "factor": factor,
-            }
-            for n, factor in zip(names, factors, strict=True)
-        )
-        fields = {
-            "function": int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
-            "direct": int(direct),
-            "pair": int(pair),
-            "n_blocks": min(MAX_BLOCKS, place.layout.planes - first),
-            "n_sources": len(sources),
-            **output_fields(params, out, place, first, window[0]),
-            "y_taps": 1 if direct else node.y.taps,
-            "x_taps": 1 if direct else node.x.taps,
-            "out_h": rows,
-            "out_w": columns,
-            "y_words": len(y) // 2,
-            "x_words": len(x) // 2,
-            "lo": node.lo,
-            "hi": node.hi,
-        }
-        instruction = Instruction(Op.VECTOR, fields, sources=sources, y=y, x=x, layer=node.name)
-        reads = tuple(dict.fromkeys(s for n in names for s in whole_words(places[n])))
-        lowered.append(Lowered(instruction, stream, reads, whole_words(place)))
-    return lowered
+    _check_bound(node, [context.tensors[n] for n in names], factors)
 
 
 def _params_block(params: EngineParams, mult: int, shift: int) -> np.ndarray:
     """One mode-1 parameter block with every column equal and no bias."""
     columns = (1, params.columns)
+    values = {"bias": 0, "mult": mult, "shift": shift}
     block = pack_params(
-        np.zeros(columns, np.int64),
-        np.full(columns, mult),
-        np.full(columns, shift),
-        params.param_granules(1),
+        {name: np.full(columns, value) for name, value in values.items()}, params.param_granules(1)
     )
     return block.reshape(-1)
 
 
-def _check_bound(
-    node: QResample | QAdd | QMul, inputs: list[QTensor], factors: tuple[int, ...]
-) -> None:
+def _check_bound(node: VectorNode, inputs: list[QTensor], factors: tuple[int, ...]) -> None:
     """The accumulator must hold the largest sum or product."""
-    formats = [t.format for t in inputs]
-    bounds = [max(abs(f.lo - f.zero), abs(f.hi - f.zero)) for f in formats]
+    bounds = [t.format.reach for t in inputs]
     if isinstance(node, QMul):
         worst = bounds[0] * bounds[1]
     else:

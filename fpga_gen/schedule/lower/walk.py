@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
-from fpga_gen.contract.isa import pack_address
+from fpga_gen.contract.address import pack_address
+from fpga_gen.contract.isa import (
+    MAX_READ_STRIDE,
+    ConvInstruction,
+    PoolInstruction,
+    limit,
+)
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 
 Tap = tuple[int, int]  # (dy, dx) from the output pixel's input coordinate
+Walking = TypeVar("Walking", ConvInstruction, PoolInstruction)
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,9 @@ class Geometry:
 
 
 def strided_read(params: EngineParams, stride_x: int) -> bool:
-    """Whether P pixels `stride_x` apart can be read in one cycle (at most 2: see isa)."""
+    """Whether P pixels `stride_x` apart can be read in one cycle."""
     banks = {lane * stride_x % params.banks for lane in range(params.pixels)}
-    return stride_x <= 2 and len(banks) == params.pixels
+    return stride_x <= MAX_READ_STRIDE and len(banks) == params.pixels
 
 
 def modes_of(params: EngineParams, geometry: Geometry) -> tuple[int, ...]:
@@ -66,18 +74,25 @@ def tiles(groups: int, limit: int) -> tuple[int, int, int]:
     return n_tiles, tile_groups, groups - n_tiles * (tile_groups - 1)
 
 
-def walk_fields(
-    params: EngineParams, geometry: Geometry, mode: int, name: str, tile_limit: int | None = None
-) -> dict[str, int]:
-    """The walk's header fields of a CONV or POOL instruction; tile_limit: most pixel groups of a
-    tile (None: as many as the engine keeps sums for)."""
+def walking(
+    kind: type[Walking],
+    params: EngineParams,
+    geometry: Geometry,
+    mode: int,
+    name: str,
+    tile_limit: int | None = None,
+) -> Walking:
+    """An instruction of layer `name` with the fields of its walk; tile_limit: most pixel groups of
+    a tile (None: as many as the engine keeps sums for)."""
     g, banks = geometry, params.banks
     lanes = lanes_of(params, g, mode)
     groups = pixel_groups(params, g, mode)
     n_tiles, tile_groups, long_tiles = tiles(groups, tile_limit or params.tile_groups)
     stride_y, stride_x = g.stride
-    if stride_y > 15:
-        raise ScheduleError(f"layer '{name}': vertical stride {stride_y} is above 15")
+    if stride_y > limit("stride_y"):
+        raise ScheduleError(
+            f"layer '{name}': vertical stride {stride_y} is above {limit('stride_y')}"
+        )
     per_row = 0
     row_step = out_row_step = 0
     if g.flat:
@@ -89,29 +104,30 @@ def walk_fields(
         per_row = -(-g.out_w // lanes)
         row_step = stride_y * g.in_w - (per_row - 1) * step
         out_row_step = g.out_w - (per_row - 1) * lanes
-    return {
-        "mode": mode - 1,
-        "row_mode": 0 if g.flat else 1,
-        "n_tiles": n_tiles,
-        "tile_groups": tile_groups,
-        "long_tiles": long_tiles,
-        "pixel_step": pack_address(step, banks),
-        "row_step": pack_address(row_step, banks),
-        "out_step": pack_address(lanes, banks),
-        "out_row_step": pack_address(out_row_step, banks),
-        "groups_per_row": per_row,
-        "row_width": g.out_w,
-        "lanes": lanes,
-        "in_h": g.in_h,
-        "in_w": g.in_w,
-        "step_dy": step_dy,
-        "step_dx": step_dx,
-        "stride_x": stride_x if lanes > 1 else 1,
-        "stride_y": stride_y,
-        "pixels": g.n_rows * g.out_w,
-        "y0": g.rows[0] * stride_y,
-        "x0": 0,
-    }
+    return kind(
+        layer=name,
+        mode=mode - 1,
+        row_mode=0 if g.flat else 1,
+        n_tiles=n_tiles,
+        tile_groups=tile_groups,
+        long_tiles=long_tiles,
+        pixel_step=pack_address(step, banks),
+        row_step=pack_address(row_step, banks),
+        out_step=pack_address(lanes, banks),
+        out_row_step=pack_address(out_row_step, banks),
+        groups_per_row=per_row,
+        row_width=g.out_w,
+        lanes=lanes,
+        in_h=g.in_h,
+        in_w=g.in_w,
+        step_dy=step_dy,
+        step_dx=step_dx,
+        stride_x=stride_x if lanes > 1 else 1,
+        stride_y=stride_y,
+        pixels=g.n_rows * g.out_w,
+        y0=g.rows[0] * stride_y,
+        x0=0,
+    )
 
 
 def live_taps(

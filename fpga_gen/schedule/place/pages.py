@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpga_gen.contract.isa import Instruction, Op
+from fpga_gen.contract.isa import Instruction, PageInstruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.schedule.lower.lowered import Lowered
@@ -35,13 +35,12 @@ def cut_program(
     Raises ScheduleError if an instruction alone is too long for the memory.
     """
     capacity, per_word = params.program_words, params.program_parts
-    rest = sum(
-        i.words for i in instructions
-    )  # words from here to the end of the program, further PAGEs left out
+    # Words from here to the end of the program, further PAGEs left out.
+    rest = sum(i.encoded_words for i in instructions)
     at, loaded = 0, capacity  # words decoded before an instruction; words that have come by then
     pages = []
     for index, instruction in enumerate(instructions):
-        size = instruction.words
+        size = instruction.encoded_words
         needed = -(-(at + 1 + rest - loaded) // per_word)  # stream words after this PAGE
         room = (capacity - (loaded - at - 1)) // per_word
         stuck = at + size + 1 > loaded  # this instruction or the PAGE behind it would be missing
@@ -66,7 +65,7 @@ def with_pages(
     out = list(lowered)
     for page in reversed(pages):
         layer = lowered[page.before].instruction.layer
-        instruction = Instruction(Op.PAGE, {"words": page.words}, layer=layer)
+        instruction = PageInstruction(words=page.words, layer=layer)
         stream = np.zeros(page.words * params.stream_granules, np.uint32)
         out.insert(page.before, Lowered(instruction, stream, (), ()))
     return out
@@ -77,12 +76,12 @@ def fill_pages(
 ) -> tuple[list[int], list[Lowered]]:
     """(words of the first fill, the program with its words in the streams of the PAGEs)."""
     words = words + [0] * (-len(words) % params.program_parts)
-    paged = any(item.instruction.op == Op.PAGE for item in lowered)
+    paged = any(isinstance(item.instruction, PageInstruction) for item in lowered)
     first = at = params.program_words if paged else len(words)
     out = []
     for item in lowered:
-        if item.instruction.op == Op.PAGE:
-            end = at + item.instruction.fields["words"] * params.program_parts
+        if isinstance(item.instruction, PageInstruction):
+            end = at + item.instruction.words * params.program_parts
             item = replace(item, stream=np.array(words[at:end], "<u8").view("<u4"))
             at = end
         out.append(item)

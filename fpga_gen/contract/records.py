@@ -1,0 +1,52 @@
+"""Records of the tables that follow the headers of instructions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fpga_gen.contract.address import address
+from fpga_gen.contract.fields import Record, bits, signed
+
+
+@dataclass(frozen=True)
+class BlockRecord(Record):
+    """One pass of a CONV or POOL over a plane."""
+
+    address: int = address("of the plane's first pixel, for the walk's first pixel")
+    tap_start: int = bits(8, "first of its taps in the table")
+    tap_count: int = bits(8, "how many taps, at least 1")
+    pad: int = bits(1, "byte of a pixel outside the map: 0, or -128 if 1")
+    shift: int = bits(1, "all partial sums are shifted left by 8 at its first tap")
+
+
+@dataclass(frozen=True)
+class TapRecord(Record):
+    """One weight slot: a tap of the kernel."""
+
+    address: int = address("from the block's address")
+    dy: int = signed(12, "rows from the output pixel's input coordinate")
+    dx: int = signed(12, "columns from it")
+
+
+@dataclass(frozen=True)
+class SourceRecord(Record):
+    """A map that a VECTOR reads."""
+
+    base: int = address("of its first plane")
+    plane: int = address("from one plane to the next")
+    low: int = address("from the planes of high bytes to those of low bytes")
+    wide: int = bits(1, "values of 16 bits: 256 * high + low + 128")
+    zero: int = bits(1, "values are stored minus 128 (8 bits only)")
+    factor: int = signed(16, "weight of the source in a direct LINEAR", word=True)
+
+
+@dataclass(frozen=True)
+class AxisEntry(Record):
+    """One tap of an output row or column of a resampling."""
+
+    PER_WORD: ClassVar[int] = 2
+
+    address: int = address("y: words to the input row; x: to the input column, in the second entry "
+                           "of a pair from that of the first")  # fmt: skip
+    weight: int = bits(8, "of the tap")
