@@ -7,7 +7,8 @@ from collections import deque
 
 from amaranth.sim import Simulator
 
-BYTES = 16
+from fpga_gen.contract.regions import BEAT_BYTES as BYTES
+
 CYCLE_LIMIT = 20_000
 
 
