@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fpga_gen.contract.params import SMALL
+from rtl_tests.verilator import CACHE
 from tests.board.network import segmentation_network
 
 if TYPE_CHECKING:
