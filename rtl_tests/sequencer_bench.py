@@ -19,8 +19,8 @@ from fpga_gen.contract.isa import (
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
 from fpga_gen.hardware.control.sequencer import Sequencer
-from fpga_gen.hardware.loader.loader_control import COMMAND
-from rtl_tests.axi_bench import simulate
+from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from rtl_tests.bench import simulate
 
 START_DELAY = 2  # cycles from the decision to start to the pulse
 UNITS = {Op.CONV: "walker", Op.POOL: "walker", Op.VECTOR: "vector"}
@@ -93,6 +93,16 @@ def random_pages(
     return out, first
 
 
+def command_of(i: Instruction) -> tuple:
+    """Fields of a COMMAND, of which the last or the first ones matter to no loader."""
+    if i.op == Op.CONV:
+        slots = (i.slots, i.half_from, i.high_from, i.last_subgroups, i.repeats)
+        return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots)
+    if i.op == Op.VECTOR:
+        return (KIND_VECTOR, 0)
+    return (KIND_WORDS, i.words if i.op == Op.PAGE else i.stream_words)
+
+
 def as_word(i: Instruction) -> int:
     """Header words as one number."""
     words = i.encode()[: LAYOUTS[i.op].words]
@@ -143,12 +153,12 @@ class Bench:
             value = sum(w << 64 * j for j, w in enumerate(self.words[k : k + per_word]))
             while self.rng.random() > self.patience:
                 await ctx.tick()
-            ctx.set(dut.fill_data, value)
-            ctx.set(dut.fill_valid, 1)
+            ctx.set(dut.fill.word, value)
+            ctx.set(dut.fill.valid, 1)
             taken = 0
             while not taken:
-                *_, taken = await ctx.tick().sample(dut.filling)
-            ctx.set(dut.fill_valid, 0)
+                *_, taken = await ctx.tick().sample(dut.fill.filling)
+            ctx.set(dut.fill.valid, 0)
 
     async def units(self, ctx) -> None:
         """Start pulses make units busy for a while; the rules of a start are checked."""
@@ -166,36 +176,37 @@ class Bench:
             exit_idle = calm > 3 and rng.random() < 0.7
             params_ready = rng.random() < self.patience
             ready = [rng.random() < self.patience for _ in range(2)]
-            ctx.set(dut.exit_idle, exit_idle)
-            ctx.set(dut.params_ready, params_ready)
-            ctx.set(dut.command_ready, ready[0])
-            ctx.set(dut.fetch_ready, ready[1])
+            ctx.set(dut.units.exit_idle, exit_idle)
+            ctx.set(dut.units.params_ready, params_ready)
+            ctx.set(dut.command.ready, ready[0])
+            ctx.set(dut.fetch.ready, ready[1])
             for name in names:
-                ctx.set(getattr(dut, f"{name}_busy"), busy[name])
+                ctx.set(getattr(dut.units, f"{name}_busy"), busy[name])
             asked = (rng.choice(reads[:3]) if rng.random() < 0.8 else reads[0]) if reads else None
             if asked:
-                ctx.set(getattr(dut, ("block_index", "tap_index")[asked[0]]), asked[1])
+                ctx.set((dut.blocks, dut.taps)[asked[0]].index, asked[1])
             others = any(busy[name] for name in names if name != "store")
             now = (not others, exit_idle, params_ready, not busy["store"])
             (
-                _, _, command_valid, command, fetch_valid, region, offset, words, header,
-                done, error, code, layer, layer_start, *starts,
+                _, _, command_valid, command, fetch_valid, fetch, header, done, error, code, layer,
+                layer_start, *starts,
             ) = await ctx.tick().sample(
-                dut.command_valid, dut.command, dut.fetch_valid, dut.fetch_region,
-                dut.fetch_offset, dut.fetch_words, dut.header, dut.done, dut.error, dut.error_code,
-                dut.layer, dut.layer_start, *(getattr(dut, f"{name}_start") for name in names),
+                dut.command.valid, dut.command.payload, dut.fetch.valid, dut.fetch.payload,
+                dut.walk.header, dut.done, dut.error, dut.error_code, dut.layer, dut.layer_start,
+                dut.walk.start, dut.vector.start, dut.load.start, dut.store.start,
             )  # fmt: skip
+            header = header.as_bits()
             self.cycle += 1
             if asked:
                 current = self.started[-1]
                 records = (current.blocks, current.taps)[asked[0]]
-                word = ctx.get((dut.block, dut.tap)[asked[0]])
+                word = ctx.get((dut.blocks, dut.taps)[asked[0]].record).as_bits()
                 assert [word] == records[asked[1]].encode()
                 reads.remove(asked)
             if command_valid and ready[0]:
                 self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
             if fetch_valid and ready[1]:
-                self.fetches.append((region, offset, words))
+                self.fetches.append((fetch.region, fetch.offset, fetch.words))
             if error:
                 self.errors.append((code, self.cycle))
             self.layers += layer_start
@@ -253,11 +264,11 @@ class Bench:
 
     async def vector_tables(self, ctx) -> None:
         """Keeps what is written into the vector unit; never while that is busy."""
-        dut = self.dut
+        dut, tables = self.dut, self.dut.tables
         while True:
             *_, source, y, x, index, word, pair, data, busy = await ctx.tick().sample(
-                dut.source_write, dut.y_write, dut.x_write, dut.source_index, dut.source_word,
-                dut.table_pair, dut.write_data, dut.vector_busy,
+                tables.source_write, tables.y_write, tables.x_write, tables.source, tables.part,
+                tables.pair, tables.word, dut.units.vector_busy,
             )  # fmt: skip
             assert not (busy and (source or y or x)), "tables changed under a busy vector unit"
             if source:

@@ -12,19 +12,22 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from amaranth.lib import data
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.epilogue import Epilogue, finish
 from fpga_gen.contract.isa import ConvInstruction, Op
-from fpga_gen.contract.numerics import ACC_BITS, BIAS_BITS, MULT_BITS, split16
-from fpga_gen.contract.params import PARAM_BITS, PARAM_ENTRIES, SMALL, EngineParams
-from fpga_gen.hardware.results.exit_path import META_STAGES, ExitPath
-from rtl_tests.axi_bench import simulate
+from fpga_gen.contract.latencies import DRAIN_LATENCY
+from fpga_gen.contract.numerics import ACC_BITS, split16
+from fpga_gen.contract.params import PARAM_ENTRIES, SMALL, EngineParams
+from fpga_gen.hardware.common.joints import TOKEN
+from fpga_gen.hardware.results import exit_steps
+from fpga_gen.hardware.results.exit_path import MERGE_LATENCY, ExitPath
+from rtl_tests.bench import simulate
 from rtl_tests.word_memory import WordMemory, header
 from tests.schedule.graphs import THREE_MODES
 
-DRAIN_LATENCY, WRITE_LATENCY = 3, 3
-REQUEST_LAG = META_STAGES - DRAIN_LATENCY  # from a step to its drain request
+REQUEST_LAG = MERGE_LATENCY - DRAIN_LATENCY  # from a step to its drain request
 NARROW = replace(SMALL, dsp_columns=4, sp2_columns=2)  # one vector pixel, two of max-pooling
 VECTOR_LATENCY = 12  # the vector unit's first result comes at least so long after its start
 WORDS = 2400
@@ -38,13 +41,9 @@ class Group:
     mult: np.ndarray
     shift: np.ndarray
 
-    def bits(self) -> int:
+    def records(self) -> list[dict[str, int]]:
         rows = zip(self.bias.tolist(), self.mult.tolist(), self.shift.tolist(), strict=True)
-        word = 0
-        for k, (bias, mult, shift) in enumerate(rows):
-            one = bias & 0xFFFFFFFF | mult << BIAS_BITS | shift << BIAS_BITS + MULT_BITS
-            word |= one << PARAM_BITS * k
-        return word
+        return [{"bias": bias, "mult": mult, "shift": shift} for bias, mult, shift in rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +89,7 @@ class Bench:
     cycle: int = 0
     group_count: int = 0
     released: int = 0
-    entries: list[int] = field(default_factory=lambda: [0] * PARAM_ENTRIES)
+    entries: list[list] = field(default_factory=lambda: [[] for _ in range(PARAM_ENTRIES)])
     # Drain memories: pixel group -> (cycle from which it holds, (P, ...) values), oldest first.
     sums: dict[int, list] = field(default_factory=lambda: defaultdict(list))
     maxima: dict[int, list] = field(default_factory=lambda: defaultdict(list))
@@ -98,13 +97,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.dice = random.Random(self.seed)
-        self.dut = ExitPath(
-            self.params,
-            drain_latency=DRAIN_LATENCY,
-            safe_steps=self.safe_steps,
-            write_latency=WRITE_LATENCY,
-            expand=True,
-        )
+        self.dut = ExitPath(self.params, expand=True)
         self.memory = WordMemory(self.params, WORDS, self.seed)
         self.want = self.memory.data.copy()
 
@@ -115,7 +108,7 @@ class Bench:
         waiting: deque = deque([(0, 0)] * (DRAIN_LATENCY - 1))
         while True:
             *_, t, lane, index, release = await ctx.tick().sample(
-                dut.drain_t, dut.drain_lane, dut.param_index, dut.param_release
+                dut.sums.t, dut.sums.lane, dut.parameters.index, dut.parameters.release
             )
             waiting.append(
                 (
@@ -124,9 +117,9 @@ class Bench:
                 )
             )
             sums, maxima = waiting.popleft()
-            ctx.set(dut.drain_sums, sums)
-            ctx.set(dut.drain_maxima, maxima)
-            ctx.set(dut.param_data, self.entries[index])
+            ctx.set(dut.sums.data, sums)
+            ctx.set(dut.maxima.data, maxima)
+            ctx.set(dut.parameters.data, self.entries[index])
             self.released += release
             self.cycle += 1
 
@@ -156,18 +149,18 @@ class Bench:
 
     def take_group(self, group: Group) -> None:
         """The loader's next parameter entry."""
-        self.entries[self.group_count % PARAM_ENTRIES] = group.bits()
+        self.entries[self.group_count % PARAM_ENTRIES] = group.records()
         self.group_count += 1
 
     # --- tiles -------------------------------------------------------------------------------
-    async def tile(self, ctx, tile: Tile, code: int) -> None:
+    async def tile(self, ctx, tile: Tile, code: data.Const) -> None:
         """Offer one tile as soon as the drain memory may be written."""
         dut = self.dut
-        while not (ctx.get(dut.drain_free) and not ctx.get(dut.token_valid)):
+        while not (ctx.get(dut.tiles.drain_free) and not ctx.get(dut.tiles.token.valid)):
             await self._taken(ctx)
         while self.dice.random() > self.pace:
             await self._taken(ctx)
-            if not ctx.get(dut.drain_free):
+            if not ctx.get(dut.tiles.drain_free):
                 return await self.tile(ctx, tile, code)
         written = self.cycle + self.safe_steps + REQUEST_LAG
         drained = self.maxima if tile.token["pool"] else self.sums
@@ -176,22 +169,27 @@ class Bench:
         if tile.params is not None:
             self.take_group(tile.params)
         await self._taken(ctx)
-        for name, value in tile.token.items():
-            ctx.set(getattr(dut, f"token_{name}"), value)
-        ctx.set(dut.token_header, code)
-        ctx.set(dut.token_valid, 1)
+        facts = {name: value for name, value in tile.token.items() if name != "pool"}
+        token = TOKEN.const({"header": code, "tile": facts, "pool": tile.token["pool"]})
+        ctx.set(dut.tiles.token.payload, token)
+        ctx.set(dut.tiles.token.valid, 1)
         while self.cycle < written:
             await self._taken(ctx)
-        ctx.set(dut.tile_done, 1)
-        await self._taken(ctx)
-        ctx.set(dut.tile_done, 0)
+        done = dut.pool_done if tile.token["pool"] else dut.array_done
+        for t in range(2):  # the first pixel group's tells
+            ctx.set(done.valid, 1)
+            ctx.set(done.t, t)
+            await self._taken(ctx)
+        ctx.set(done.valid, 0)
         return None
 
     async def _taken(self, ctx) -> None:
         """One cycle; a token that is taken goes away."""
-        *_, valid, ready = await ctx.tick().sample(self.dut.token_valid, self.dut.token_ready)
+        *_, valid, ready = await ctx.tick().sample(
+            self.dut.tiles.token.valid, self.dut.tiles.token.ready
+        )
         if valid and ready:
-            ctx.set(self.dut.token_valid, 0)
+            ctx.set(self.dut.tiles.token.valid, 0)
 
     async def walk(self, ctx, op: Op) -> None:
         """A random CONV or POOL, all its tiles."""
@@ -275,27 +273,28 @@ class Bench:
         fmt = random_format(rng)
         group = random_group(rng, p.columns, fmt["out16"])
         self.take_group(group)
-        ctx.set(dut.vector_header, header(Op.VECTOR, **fmt))
-        ctx.set(dut.vector_start, 1)
+        ctx.set(dut.vector_issue.header, header(Op.VECTOR, **fmt))
+        ctx.set(dut.vector_issue.start, 1)
         await ctx.tick()
-        ctx.set(dut.vector_start, 0)
+        ctx.set(dut.vector_issue.start, 0)
         await ctx.tick().repeat(VECTOR_LATENCY)
         together = p.vector_pixels
         for _ in range(12):
             acc = rng.integers(-(2**28), 2**28, together * p.in_channels)
             at, low = (int(v) for v in rng.integers(0, WORDS // 2 - 1, 2))
             pixels = int(rng.integers(1, together + 1))
-            for shift, values in zip((0, low), stored(acc, group, fmt), strict=False):
+            planes = zip((0, low), stored(acc, group, fmt), strict=False)
+            for plane, (shift, values) in enumerate(planes):
                 codes = [self.memory.code(at + shift + k) for k in range(together)]
-                ctx.set(dut.vector_sums, self._pack(acc, ACC_BITS))
-                ctx.set(dut.vector_address, self._pack(codes, ADDRESS_BITS))
-                ctx.set(dut.vector_both, pixels - 1)
-                ctx.set(dut.vector_high, int(fmt["out16"] and shift == 0))
-                ctx.set(dut.vector_valid, 1)
+                ctx.set(dut.vector.sums.as_value(), self._pack(acc, ACC_BITS))
+                ctx.set(dut.vector.address.as_value(), self._pack(codes, ADDRESS_BITS))
+                ctx.set(dut.vector.both, pixels - 1)
+                ctx.set(dut.vector.high, int(fmt["out16"] and plane == 0))
+                ctx.set(dut.vector.valid, 1)
                 for k in range(pixels):
                     self.want[at + shift + k] = values[k * p.in_channels :][: p.in_channels]
                 await ctx.tick()
-            ctx.set(dut.vector_valid, 0)
+            ctx.set(dut.vector.valid, 0)
             while self.dice.random() > self.pace:
                 await ctx.tick()
 
@@ -307,21 +306,21 @@ class Bench:
         base = int(rng.integers(0, WORDS - p.load_words * stride))
         code = self.memory.code
         fields = {"words": words, "base": code(base), "stride": code(stride)}
-        ctx.set(dut.load_header, header(Op.LOAD, **fields))
-        ctx.set(dut.load_start, 1)
+        ctx.set(dut.load_issue.header, header(Op.LOAD, **fields))
+        ctx.set(dut.load_issue.start, 1)
         await ctx.tick()
-        ctx.set(dut.load_start, 0)
+        ctx.set(dut.load_issue.start, 0)
         assert ctx.get(dut.load_busy)
         for i in range(words):
             data = rng.integers(-128, 128, (p.load_words, p.in_channels)).astype(np.int8)
             for k in range(p.load_words):
                 self.want[base + k * stride + i] = data[k]
-            while self.dice.random() > self.pace or not ctx.get(dut.load_ready):
+            while self.dice.random() > self.pace or not ctx.get(dut.words.ready):
                 await ctx.tick()
-            ctx.set(dut.load_data, int.from_bytes(data.tobytes(), "little"))
-            ctx.set(dut.load_valid, 1)
+            ctx.set(dut.words.payload, int.from_bytes(data.tobytes(), "little"))
+            ctx.set(dut.words.valid, 1)
             await ctx.tick()
-            ctx.set(dut.load_valid, 0)
+            ctx.set(dut.words.valid, 0)
         assert not ctx.get(dut.load_busy)
 
     async def run(self, ctx) -> None:
@@ -329,7 +328,7 @@ class Bench:
         for index in range(24):
             op = self.dice.choice([Op.CONV, Op.CONV, Op.CONV, Op.POOL, Op.VECTOR, Op.LOAD])
             if op in (Op.VECTOR, Op.LOAD):
-                while ctx.get(self.dut.token_valid):
+                while ctx.get(self.dut.tiles.token.valid):
                     await self._taken(ctx)
                 await self.idle(ctx)
                 await (self.vector(ctx) if op == Op.VECTOR else self.load(ctx))
@@ -338,15 +337,15 @@ class Bench:
             else:
                 await self.walk(ctx, op)
             if index % 5 == 4:
-                while ctx.get(self.dut.token_valid):
+                while ctx.get(self.dut.tiles.token.valid):
                     await self._taken(ctx)
                 await self.idle(ctx)
-        while ctx.get(self.dut.token_valid):
+        while ctx.get(self.dut.tiles.token.valid):
             await self._taken(ctx)
         await self.idle(ctx)
         assert self.memory.writes > 200
         assert self.released == self.group_count - 1
-        assert ctx.get(self.dut.param_held)
+        assert ctx.get(self.dut.parameters.held)
 
 
 @pytest.mark.parametrize("safe_steps", [0, 4, 7])
@@ -354,7 +353,8 @@ class Bench:
 @pytest.mark.parametrize(
     "params", [SMALL, THREE_MODES, NARROW], ids=["two-modes", "three-modes", "narrow"]
 )
-def test_programs(params, pace, safe_steps):
+def test_programs(params, pace, safe_steps, monkeypatch):
+    monkeypatch.setattr(exit_steps, "SAFE_STEPS", safe_steps)
     bench = Bench(params, safe_steps, seed=17 + safe_steps, pace=pace)
-    background = [bench.drain_memory, bench.memory.writer(bench.dut)]
+    background = [bench.drain_memory, bench.memory.writer(bench.dut.write)]
     simulate(bench.dut, bench.run, background=background, limit=30_000)

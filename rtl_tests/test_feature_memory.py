@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.contract.address import ADDRESS_BITS, pack_address
+from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.memory.feature_memory import FeatureMemory
 
@@ -22,42 +22,51 @@ def test_reads_return_what_was_written(params):
     async def bench(ctx):
         for start in range(0, depth, p.banks):
             order = rng.permutation(p.banks) + start
-            for at in range(0, p.banks, dut.write_slots):
-                await write(ctx, order[at : at + dut.write_slots], full=True)
+            for at in range(0, p.banks, p.write_slots):
+                await write(ctx, order[at : at + p.write_slots], full=True)
         for _ in range(60):
             chosen = rng.choice(depth // p.banks, 1)[0] * p.banks + rng.permutation(p.banks)
-            await write(ctx, chosen[: rng.integers(1, dut.write_slots + 1)], full=False)
-        ctx.set(dut.w_valid, 0)
+            await write(ctx, chosen[: rng.integers(1, p.write_slots + 1)], full=False)
+        ctx.set(dut.write.valid, 0)
         await ctx.tick().repeat(dut.write_latency)
         for _ in range(80):
             double = int(rng.integers(2))
             start = int(rng.integers(depth - 2 * p.lanes))
-            ctx.set(dut.r_address, pack_address(start, p.banks))
-            ctx.set(dut.r_double, double)
-            await ctx.tick().repeat(dut.read_latency)
+            reader = rng.choice(["beat", "vector", "store"])
+            double = double if reader == "beat" else 0
+            for name in ("beat", "vector", "store"):
+                port = getattr(dut, name)
+                # Who reads before the others in a cycle is served.
+                later = name == "store" or (name, reader) == ("beat", "vector")
+                ctx.set(port.valid, int(name == reader or (later and rng.integers(2))))
+                code = pack_address(start if name == reader else int(rng.integers(depth)), p.banks)
+                ctx.set(port.address, code)
+            ctx.set(dut.beat.double, double)
+            assert ctx.get(dut.free) == (reader == "store")
+            await ctx.tick()
+            ctx.set(dut.beat.valid, 0)
+            ctx.set(dut.vector.valid, 0)
+            await ctx.tick().repeat(dut.read_latency - 1)
             lanes = p.pixels if double else p.lanes
-            got = ctx.get(dut.r_data).to_bytes(p.lanes * p.in_channels, "little")
+            for port in (dut.vector, dut.store):
+                assert ctx.get(port.data) == ctx.get(dut.lanes) & ((1 << len(port.data)) - 1)
+            got = ctx.get(dut.lanes).to_bytes(p.lanes * p.in_channels, "little")
             got = np.frombuffer(got, np.uint8).reshape(p.lanes, p.in_channels)[:lanes]
             np.testing.assert_array_equal(
                 got, model[start : start + lanes * (1 + double)][:: 1 + double]
             )
 
     async def write(ctx, linear, *, full):
-        valid = address = data = enables = 0
+        valid = 0
         for slot, word in enumerate(linear):
             bytes_ = rng.integers(0, 256, p.in_channels, dtype=np.uint8)
             mask = np.ones(p.in_channels, bool) if full else rng.random(p.in_channels) < 0.5
             model[word][mask] = bytes_[mask]
             valid |= 1 << slot
-            address |= pack_address(int(word), p.banks) << slot * ADDRESS_BITS
-            data |= int.from_bytes(bytes_.tobytes(), "little") << slot * p.word_bits
-            enables |= sum(1 << i for i in range(p.in_channels) if mask[i]) << slot * p.in_channels
-        for port, value in zip(
-            (dut.w_valid, dut.w_address, dut.w_data, dut.w_bytes),
-            (valid, address, data, enables),
-            strict=True,
-        ):
-            ctx.set(port, value)
+            ctx.set(dut.write.address[slot], pack_address(int(word), p.banks))
+            ctx.set(dut.write.data[slot], int.from_bytes(bytes_.tobytes(), "little"))
+            ctx.set(dut.write.bytes[slot], sum(1 << i for i in range(p.in_channels) if mask[i]))
+        ctx.set(dut.write.valid, valid)
         await ctx.tick()
 
     simulator = Simulator(dut)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from fpga_gen.contract.isa import Op
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.walk.lane_masks import LaneMasks
+from rtl_tests.word_memory import header
 
 THREE = EngineParams(
     pixels=4,
@@ -40,27 +42,26 @@ def test_masks(params, width, row_mode):
 
     async def start(ctx, in_w, cycles):
         """Start a walk over a map `in_w` wide; its coordinates take so many cycles."""
-        ctx.set(dut.in_w, in_w)
-        ctx.set(dut.start, 1)
+        ctx.set(dut.issue.header, header(Op.CONV, **{**fields, "in_w": in_w}))
+        ctx.set(dut.issue.start, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.issue.start, 0)
         await ctx.tick()  # whether they are known
         for _ in range(cycles):
-            assert not ctx.get(dut.ready)
+            assert not ctx.get(dut.motion.ready)
             await ctx.tick()
-        assert ctx.get(dut.ready)
+        assert ctx.get(dut.motion.ready)
+
+    fields = {
+        "row_mode": row_mode,
+        "in_h": height,
+        "stride_x": stride_x,
+        "stride_y": stride_y,
+        "step_dy": 0 if row_mode else lanes // width,
+        "step_dx": lanes * stride_x if row_mode else lanes % width,
+    }
 
     async def bench(ctx):
-        for name, value in {
-            "row_mode": row_mode,
-            "in_h": height,
-            "in_w": width,
-            "stride_x": stride_x,
-            "stride_y": stride_y,
-            "step_dy": 0 if row_mode else lanes // width,
-            "step_dx": lanes * stride_x if row_mode else lanes % width,
-        }.items():
-            ctx.set(getattr(dut, name), value)
         await start(ctx, width + 1, lanes)
         await start(ctx, width, lanes)  # another width: anew
         await start(ctx, width, 0)
@@ -70,9 +71,10 @@ def test_masks(params, width, row_mode):
             y, x = position(group)
             inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
             expected.append(sum(1 << i for i in range(lanes) if inside[i]))
-            ctx.set(dut.dy, dy)
-            ctx.set(dut.dx, dx)
-            ctx.set(dut.row_end, int(row_mode and group % groups_per_row == groups_per_row - 1))
+            ctx.set(dut.motion.dy, dy)
+            ctx.set(dut.motion.dx, dx)
+            row_end = row_mode and group % groups_per_row == groups_per_row - 1
+            ctx.set(dut.motion.row_end, int(row_end))
             action = rng.choice(["advance", "advance", "restore", "commit", "idle"])
             if group + 1 >= groups:
                 action = "reinit"
@@ -85,7 +87,7 @@ def test_masks(params, width, row_mode):
             if action == "reinit":
                 group = tile_start = 0
             for name in ("advance", "restore", "commit", "reinit"):
-                ctx.set(getattr(dut, name), int(action == name))
+                ctx.set(getattr(dut.motion, name), int(action == name))
             await ctx.tick()
             if step >= dut.mask_latency - 1:
                 assert ctx.get(dut.mask) == expected[step - dut.mask_latency + 1]

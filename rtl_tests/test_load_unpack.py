@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from fpga_gen.contract.isa import Op
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.contract.regions import restore_fourth
 from fpga_gen.hardware.loader.load_unpack import LoadUnpack
+from rtl_tests.word_memory import header
 
 
 @pytest.mark.parametrize("params", [SMALL, EngineParams(ports=2)], ids=["small", "full words"])
@@ -27,27 +29,27 @@ def test_words(params, seed):
             for i in range(words.shape[1]):
                 while rng.random() < 0.3:
                     await ctx.tick()
-                ctx.set(dut.in_data, int.from_bytes(words[:, i].tobytes(), "little"))
-                ctx.set(dut.in_valid, 1)
-                await ctx.tick().until(dut.in_ready)
-                ctx.set(dut.in_valid, 0)
+                ctx.set(dut.words.payload, int.from_bytes(words[:, i].tobytes(), "little"))
+                ctx.set(dut.words.valid, 1)
+                await ctx.tick().until(dut.words.ready)
+                ctx.set(dut.words.valid, 0)
 
     async def run(ctx):
         for packed, _, words in loads:
-            ctx.set(dut.packed, packed)
-            ctx.set(dut.start, 1)
+            ctx.set(dut.issue.header, header(Op.LOAD, packed=packed))
+            ctx.set(dut.issue.start, 1)
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.issue.start, 0)
             await ctx.tick()
             part = []
             while len(part) < words.shape[1]:
-                ctx.set(dut.out_ready, int(rng.random() < 0.7))
+                ctx.set(dut.out.ready, int(rng.random() < 0.7))
                 _, _, valid, ready, data = await ctx.tick().sample(
-                    dut.out_valid, dut.out_ready, dut.out_data
+                    dut.out.valid, dut.out.ready, dut.out.payload
                 )
                 if valid and ready:
                     part.append(data)
-            ctx.set(dut.out_ready, 0)
+            ctx.set(dut.out.ready, 0)
             raw = b"".join(int(v).to_bytes(params.stream_bits // 8, "little") for v in part)
             got.append(np.frombuffer(raw, np.uint8).reshape(-1, parts, size).transpose(1, 0, 2))
 

@@ -6,8 +6,8 @@ from amaranth.sim import Simulator
 
 from fpga_gen.contract.params import GRANULE, PARAM_BITS, SMALL, EngineParams
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
+from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.loader.loader import Loader
-from fpga_gen.hardware.loader.loader_control import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 
 THREE = EngineParams(
     pixels=4,
@@ -38,7 +38,7 @@ def test_wrapped_slots_are_tried():
 def test_stream_is_cut_into_records(params, seed):
     p = params
     rng = np.random.default_rng(seed)
-    dut = Loader(p, stage_hold=1, expand=True)
+    dut = Loader(p, expand=True)
     granules: list[int] = []  # the stream, 32-bit granules
     commands = []
     want = {"slots": [], "params": [], "words": []}
@@ -107,43 +107,43 @@ def test_stream_is_cut_into_records(params, seed):
             while rng.random() < 0.3:
                 await ctx.tick()
             ctx.set(
-                dut.words_data,
+                dut.words.payload,
                 sum(v << GRANULE * i for i, v in enumerate(granules[at : at + p.stream_granules])),
             )
-            ctx.set(dut.words_valid, 1)
-            await ctx.tick().until(dut.words_ready)
-            ctx.set(dut.words_valid, 0)
+            ctx.set(dut.words.valid, 1)
+            await ctx.tick().until(dut.words.ready)
+            ctx.set(dut.words.valid, 0)
 
     async def order(ctx):
         for command in commands:
-            ctx.set(dut.command, command)
-            ctx.set(dut.command_valid, 1)
-            await ctx.tick().until(dut.command_ready)
-            ctx.set(dut.command_valid, 0)
+            ctx.set(dut.command.payload, command)
+            ctx.set(dut.command.valid, 1)
+            await ctx.tick().until(dut.command.ready)
+            ctx.set(dut.command.valid, 0)
 
     async def take_words(ctx):
         while len(got["words"]) < len(want["words"]):
-            ctx.set(dut.out_ready, int(rng.integers(2)))
+            ctx.set(dut.out.ready, int(rng.integers(2)))
             _, _, valid, ready, data = await ctx.tick().sample(
-                dut.out_valid, dut.out_ready, dut.out_data
+                dut.out.valid, dut.out.ready, dut.out.payload
             )
             if valid and ready:
                 got["words"].append(data)
-        ctx.set(dut.out_ready, 0)
+        ctx.set(dut.out.ready, 0)
 
     async def take_params(ctx):
         held = index = 0
         for bits in want_bits["params"]:
-            ctx.set(dut.param_held, held)
+            ctx.set(dut.parameters.held, held)
             while not ctx.get(dut.params_ready):
                 await ctx.tick()
             await ctx.tick().repeat(int(rng.integers(1, 30)))
-            ctx.set(dut.param_index, index % 4)
-            ctx.set(dut.param_release, held)
+            ctx.set(dut.parameters.index, index % 4)
+            ctx.set(dut.parameters.release, held)
             await ctx.tick()
-            ctx.set(dut.param_release, 0)
+            ctx.set(dut.parameters.release, 0)
             await ctx.tick()
-            got["params"].append(ctx.get(dut.param_data) & ((1 << bits) - 1))
+            got["params"].append(ctx.get(dut.parameters.data.as_value()) & ((1 << bits) - 1))
             index, held = index + 1, 1
 
     simulator = Simulator(dut)

@@ -85,7 +85,7 @@ def run_tiles(params: EngineParams, tiles: list[tuple[int, int, int]], seed: int
                         "valid": 1,
                         "t": t,
                         "first": int(slot == 0),
-                        "shift8": shift8 if slot else int(rng.integers(2)),
+                        "shift": shift8 if slot else int(rng.integers(2)),
                         "last": int(slot == slots - 1),
                         "switch": int(t == 0),
                         "mode": mode - 1,
@@ -114,37 +114,35 @@ def run_tiles(params: EngineParams, tiles: list[tuple[int, int, int]], seed: int
         everything = [*idle, *cycles, *idle]
         for n in range(len(everything) - array.lead):
             now, early = everything[n], everything[n + array.lead]
-            for name in ("act", "valid", "t", "first", "shift8", "last"):
+            for name in ("act", "valid", "t", "first", "shift", "last"):
                 if name in now:
-                    ctx.set(getattr(array, name), now[name])
-            ctx.set(array.switch, early["switch"])
-            ctx.set(array.mode, early["mode"] if early["valid"] else int(rng.integers(2)))
+                    ctx.set(getattr(array.beat, name), now[name])
+            ctx.set(array.beat.switch, early["switch"])
+            ctx.set(array.beat.mode, early["mode"] if early["valid"] else int(rng.integers(2)))
             await ctx.tick()
             # the stage is read in the cycle after the switch only: anything else is noise
             noise = int(rng.integers(1 << 30))
             ctx.set(array.stage, now["stage"] if now["switch"] else noise)
-        ctx.set(array.valid, 0)
+        ctx.set(array.beat.valid, 0)
         await ctx.tick().repeat(params.pixels * 64 + 60)
 
     async def watch(ctx):
         nonlocal checked
-        ctx.set(array.drain_en, 0)
         pipeline: list[tuple[int, int] | None] = [None] * array.drain_latency
         while True:
             # values of this cycle, before its closing edge
-            if ctx.get(array.done_valid):
-                assert ctx.get(array.done_t) == expected[len(done)][0]
+            if ctx.get(array.done.valid):
+                assert ctx.get(array.done.t) == expected[len(done)][0]
                 wanted.extend((len(done), j) for j in range(params.pixels))
-                done.append(ctx.get(array.done_t))
+                done.append(ctx.get(array.done.t))
             request = wanted.pop(0) if wanted and rng.random() > gap else None
-            ctx.set(array.drain_en, int(request is not None))
-            ctx.set(array.drain_t, expected[request[0]][0] if request else int(rng.integers(4)))
-            ctx.set(array.drain_lane, request[1] if request else 0)
+            ctx.set(array.drain.t, expected[request[0]][0] if request else int(rng.integers(4)))
+            ctx.set(array.drain.lane, request[1] if request else 0)
             pipeline.append(request)
             answer = pipeline.pop(0)
             if answer is not None:
                 index, lane = answer
-                word = ctx.get(array.drain)
+                word = ctx.get(array.drain.data)
                 got = [(word >> (32 * c)) & 0xFFFFFFFF for c in range(params.columns)]
                 want = (expected[index][1][lane] & 0xFFFFFFFF).tolist()
                 assert got == want, f"done {index}, lane {lane}"

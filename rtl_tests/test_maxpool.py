@@ -22,7 +22,7 @@ ODD = replace(SMALL, pixels=3)
 def test_tiles(params, gap):
     rng = np.random.default_rng(3)
     p, depth = params, 12
-    pool = MaxPool(p, expand=True)
+    pool = MaxPool(p)
     expected, beats = [], []
     for taps in (9, 4, 1):
         acts = rng.integers(-128, 128, (taps, depth, p.pixels, p.in_channels))
@@ -37,36 +37,36 @@ def test_tiles(params, gap):
     async def drive(ctx):
         async def step(following, valid: int) -> None:
             """One cycle; the t of the beat that follows comes a cycle ahead of it."""
-            ctx.set(pool.valid, valid)
-            ctx.set(pool.t, following[1] if following else int(rng.integers(depth)))
+            ctx.set(pool.beat.valid, valid)
+            ctx.set(pool.beat.t, following[1] if following else int(rng.integers(depth)))
             await ctx.tick()
 
         for beat, following in pairwise([None, *beats, None]):
             if beat:
                 act, _, first, last = beat
-                ctx.set(pool.act, int.from_bytes(act.astype(np.int8).tobytes(), "little"))
-                ctx.set(pool.first, int(first))
-                ctx.set(pool.last, int(last))
+                ctx.set(pool.beat.act, int.from_bytes(act.astype(np.int8).tobytes(), "little"))
+                ctx.set(pool.beat.first, int(first))
+                ctx.set(pool.beat.last, int(last))
             pause = following and rng.random() < gap
             await step(None if pause else following, int(beat is not None))
             while pause:
                 pause = rng.random() < gap
-                ctx.set(pool.act, int(rng.integers(1 << 60)))
+                ctx.set(pool.beat.act, int(rng.integers(1 << 60)))
                 await step(None if pause else following, 0)
 
     async def watch(ctx):
         nonlocal done, checked
         answers: list = [None] * pool.drain_latency
         while True:
-            if ctx.get(pool.done_valid):
+            if ctx.get(pool.done.valid):
                 tile, t = order[done]
-                assert ctx.get(pool.done_t) == t
+                assert ctx.get(pool.done.t) == t
                 wanted.extend((tile, t, lane) for lane in range(0, p.pixels, p.pool_pixels))
                 done += 1
             request = wanted.pop(0) if wanted else None
             if request:
-                ctx.set(pool.drain_t, request[1])
-                ctx.set(pool.drain_lane, request[2])
+                ctx.set(pool.drain.t, request[1])
+                ctx.set(pool.drain.lane, request[2])
             answers.append(request)
             answer = answers.pop(0)
             if answer:
@@ -75,7 +75,7 @@ def test_tiles(params, gap):
                     expected[tile][t, lane : lane + p.pool_pixels].astype(np.int8).tobytes(),
                     "little",
                 )
-                assert ctx.get(pool.drain) == want, answer
+                assert ctx.get(pool.drain.data) == want, answer
                 checked += p.pool_pixels
             await ctx.tick()
 

@@ -9,7 +9,7 @@ import pytest
 
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.control.program_memory import ProgramMemory
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 
 WORDS = 64
 SHAPES = [replace(SMALL, program_words=WORDS), EngineParams(program_words=WORDS)]
@@ -39,9 +39,9 @@ class Bench:
             at = self.written % len(self.words)
             offered = self.rng.random() < self.fill
             row = self.words[at : at + self.per_word]
-            ctx.set(dut.fill_data, sum(w << 64 * k for k, w in enumerate(row)))
-            ctx.set(dut.fill_valid, offered)
-            *_, filling, overflow = await ctx.tick().sample(dut.filling, dut.overflow)
+            ctx.set(dut.fill.word, sum(w << 64 * k for k, w in enumerate(row)))
+            ctx.set(dut.fill.valid, offered)
+            *_, filling, overflow = await ctx.tick().sample(dut.fill.filling, dut.overflow)
             self.overflows += overflow
             if offered and filling:
                 self.written += self.per_word
@@ -49,18 +49,18 @@ class Bench:
     async def reader(self, ctx) -> None:
         dut = self.dut
         while True:
-            present = ctx.get(dut.present)
+            present = ctx.get(dut.read.present)
             take = bool(present) and self.rng.random() < self.read
             if present:
                 assert self.taken < self.written, "a word before it came"
-                assert ctx.get(dut.word) == self.words[self.taken % len(self.words)]
-            ctx.set(dut.take, take)
+                assert ctx.get(dut.read.word) == self.words[self.taken % len(self.words)]
+            ctx.set(dut.read.take, take)
             await ctx.tick()
             self.taken += take
             self.settled = 0 if self.taken < self.loaded else self.settled + 1
-            assert self.settled or not ctx.get(dut.exhausted), "there were words to come"
+            assert self.settled or not ctx.get(dut.read.exhausted), "there were words to come"
             if self.settled > 3:
-                assert ctx.get(dut.exhausted)
+                assert ctx.get(dut.read.exhausted)
 
     async def first(self, ctx, words: int) -> None:
         """Order and first fill of so many program words."""
@@ -78,13 +78,13 @@ class Bench:
     async def page(self, ctx, words: int) -> None:
         """A page, once the fill before it is done."""
         dut = self.dut
-        while ctx.get(dut.filling):
+        while ctx.get(dut.fill.filling):
             await ctx.tick()
-        ctx.set(dut.page_words, words // self.per_word)
-        ctx.set(dut.page, 1)
+        ctx.set(dut.read.page_words, words // self.per_word)
+        ctx.set(dut.read.page, 1)
         self.loaded += words
         await ctx.tick()
-        ctx.set(dut.page, 0)
+        ctx.set(dut.read.page, 0)
 
     def run(self, bench) -> None:
         simulate(self.dut, bench, background=[self.filler, self.reader], limit=40_000)
@@ -127,7 +127,7 @@ def test_page_without_room(params):
         bench.read = 1.0
         while bench.taken < WORDS:
             await ctx.tick()
-            assert not ctx.get(bench.dut.exhausted)  # one error is enough
+            assert not ctx.get(bench.dut.read.exhausted)  # one error is enough
             bench.settled = 0
 
     bench.run(too_much)
@@ -149,7 +149,7 @@ def test_first_fill_without_room(params):
             await ctx.tick()
             bench.settled = 0
             assert not ctx.get(dut.order_valid)
-            assert not ctx.get(dut.exhausted)
+            assert not ctx.get(dut.read.exhausted)
 
     bench.run(too_much)
     assert bench.overflows == 1

@@ -20,22 +20,12 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
-from fpga_gen.hardware.loader.loader_control import KIND_CONV, KIND_VECTOR, KIND_WORDS
-from rtl_tests.sequencer_bench import Bench, random_instruction, random_pages, walk
+from fpga_gen.hardware.loader.joints import KIND_WORDS
+from rtl_tests.sequencer_bench import Bench, command_of, random_instruction, random_pages, walk
 from tests.schedule.graphs import THREE_MODES
 
 TWO_PORTS = replace(THREE_MODES, ports=2)
 END = EndInstruction(wait=1)
-
-
-def command_of(i: Instruction) -> tuple:
-    """Fields of a COMMAND, of which the last or the first ones matter to no loader."""
-    if i.op == Op.CONV:
-        slots = (i.slots, i.half_from, i.high_from, i.last_subgroups, i.repeats)
-        return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots)
-    if i.op == Op.VECTOR:
-        return (KIND_VECTOR, 0)
-    return (KIND_WORDS, i.words if i.op == Op.PAGE else i.stream_words)
 
 
 def check_commands(bench: Bench) -> None:
@@ -182,7 +172,7 @@ def test_decode_ahead():
         assert len(bench.started) == 1
         assert len(bench.commands) == 3  # program, first, second
         bench.hold = False
-        while ctx.get(bench.dut.walker_busy):
+        while ctx.get(bench.dut.units.walker_busy):
             await ctx.tick()
         free = bench.cycle
         while len(bench.started) < 2:

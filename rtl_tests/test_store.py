@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.contract.isa import Op
+from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import PORT_BITS, SMALL, WRITE_ROOM
 from fpga_gen.hardware.memory.store import StoreUnit
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 from rtl_tests.word_memory import WordMemory, header
 from tests.schedule.graphs import THREE_MODES
 
-READ_LATENCY = 7
 SIXTEEN = replace(SMALL, in_channels=16)  # four words, four beats an access
 SHAPES = {"4": SMALL, "8": THREE_MODES, "16": SIXTEEN}
 LENGTHS = (1, 3, 60, 2, 17)  # beats
@@ -28,7 +28,7 @@ class Surroundings:
     def __init__(self, params, seed: str, gap: float) -> None:
         self.rng = random.Random(seed)
         self.gap = gap
-        self.dut = StoreUnit(params, read_latency=READ_LATENCY)
+        self.dut = StoreUnit(params)
         self.memory = WordMemory(params, 600, seed=1)
         self.per_beat = PORT_BITS // params.word_bits
         self.beats: list[int] = []
@@ -45,20 +45,20 @@ class Surroundings:
             granted, ready, done = self._free(), self._free(), self._free()
             room = self._free() if self.rng.random() < 0.2 else room
             ctx.set(dut.granted, granted)
-            ctx.set(dut.command_ready, ready)
+            ctx.set(dut.command.ready, ready)
             ctx.set(dut.results_in, done)
-            ctx.set(dut.room, room)
+            ctx.set(dut.beats.room, room)
             sampled = await ctx.tick().sample(
-                dut.read_valid, dut.command_valid, dut.command_offset, dut.command_beats,
-                dut.data_valid, dut.data, dut.request, dut.start,
+                dut.read.valid, dut.command.valid, dut.command.payload, dut.beats.valid,
+                dut.beats.data, dut.request, dut.issue.start,
             )  # fmt: skip
-            read, command, offset, count, valid, data, request, start = sampled[2:]
+            read, command, transfer, valid, data, request, start = sampled[2:]
             self.results_in = (self.results_in or done) and not start
             if read:
                 assert granted, "read without leave"
                 assert self.results_in, "read before the results were in memory"
             if command and ready:
-                self.commands.append((offset, count))
+                self.commands.append((transfer.offset, transfer.beats))
             if valid:
                 self.beats.append(data)
             late = 0 if room else late + valid
@@ -70,13 +70,13 @@ class Surroundings:
         """Run one STORE; cycles from its start."""
         dut = self.dut
         fields = {"words": words, "base": self.memory.code(base), "offset": offset}
-        ctx.set(dut.header, header(Op.STORE, **fields))
-        ctx.set(dut.start, 1)
+        ctx.set(dut.issue.header, header(Op.STORE, **fields))
+        ctx.set(dut.issue.start, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.issue.start, 0)
         assert ctx.get(dut.busy)
         await ctx.tick()
-        ctx.set(dut.header, header(Op.STORE, words=9999))  # of the next instruction
+        ctx.set(dut.issue.header, header(Op.STORE, words=9999))  # of the next instruction
         cycles = 1
         while ctx.get(dut.busy):
             await ctx.tick()
@@ -84,7 +84,7 @@ class Surroundings:
         return cycles
 
     def simulate(self, bench) -> None:
-        background = [self.memory.reader(self.dut, READ_LATENCY), self.watch]
+        background = [self.memory.reader(self.dut.read), self.watch]
         simulate(self.dut, bench, background=background)
 
 
@@ -143,9 +143,9 @@ def test_asks_for_cycles():
                 given += 1
 
     async def bench(ctx):
-        for name in ("room", "results_in", "command_ready"):
-            ctx.set(getattr(dut, name), 1)
+        for port in (dut.beats.room, dut.results_in, dut.command.ready):
+            ctx.set(port, 1)
         await around.store(ctx, 0, 80, 0)
         assert given == 20
 
-    simulate(dut, bench, background=[around.memory.reader(dut, READ_LATENCY), busy_array])
+    simulate(dut, bench, background=[around.memory.reader(dut.read), busy_array])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from fpga_gen.contract.address import ADDRESS_BITS, unpack_address
+from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.isa import (
     ENTRY,
     ENTRY_BITS,
@@ -17,14 +17,12 @@ from fpga_gen.contract.isa import (
     Op,
     VectorOp,
 )
-from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.results.vector import VectorUnit
-from rtl_tests.axi_bench import simulate
+from rtl_tests.bench import simulate
 from rtl_tests.word_memory import WordMemory, header
 from tests.schedule.graphs import THREE_MODES
 
-READ_LATENCY = 4
 NARROW = replace(SMALL, dsp_columns=4, sp2_columns=2)  # too few columns for two pixels a step
 WORDS = 4000
 
@@ -148,13 +146,13 @@ async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> No
             "low": memory.code(source.low),
         }
         for k, word in enumerate(SOURCE.encode(fields)):
-            ctx.set(dut.source_index, index)
-            ctx.set(dut.source_word, k)
-            ctx.set(dut.write_data, word)
-            ctx.set(dut.source_write, 1)
+            ctx.set(dut.tables.source, index)
+            ctx.set(dut.tables.part, k)
+            ctx.set(dut.tables.word, word)
+            ctx.set(dut.tables.source_write, 1)
             await ctx.tick()
-    ctx.set(dut.source_write, 0)
-    for table, write in ((job.y, dut.y_write), (steps_of(job), dut.x_write)):
+    ctx.set(dut.tables.source_write, 0)
+    for table, write in ((job.y, dut.tables.y_write), (steps_of(job), dut.tables.x_write)):
         if table is None:
             continue
         entries = [
@@ -163,34 +161,31 @@ async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> No
         ]
         entries += [0] * (len(entries) % 2)
         for pair in range(len(entries) // 2):
-            ctx.set(dut.table_pair, pair)
-            ctx.set(dut.write_data, entries[2 * pair] | entries[2 * pair + 1] << ENTRY_BITS)
+            ctx.set(dut.tables.pair, pair)
+            ctx.set(dut.tables.word, entries[2 * pair] | entries[2 * pair + 1] << ENTRY_BITS)
             ctx.set(write, 1)
             await ctx.tick()
         ctx.set(write, 0)
 
 
 def run(params: EngineParams, jobs: list[Job], seed: int) -> None:
-    dut = VectorUnit(params, read_latency=READ_LATENCY, expand=True)
+    dut = VectorUnit(params, expand=True)
     memory = WordMemory(params, WORDS, seed)
     results: list[tuple[int, int, list[int]]] = []
 
     async def collect(ctx) -> None:
         while True:
             *_, valid, both, sums, address, high = await ctx.tick().sample(
-                dut.result_valid,
-                dut.result_both,
-                dut.result_sums,
-                dut.result_address,
-                dut.result_high,
+                dut.result.valid,
+                dut.result.both,
+                dut.result.sums,
+                dut.result.address,
+                dut.result.high,
             )
             for pixel in range(valid + (valid & both)):
-                code = address >> ADDRESS_BITS * pixel & (1 << ADDRESS_BITS) - 1
                 first = pixel * params.in_channels
-                parts = [
-                    sums >> ACC_BITS * (first + k) & 0xFFFFFFFF for k in range(params.in_channels)
-                ]
-                results.append((unpack_address(code, params.banks), high, parts))
+                parts = [sums[first + k] for k in range(params.in_channels)]
+                results.append((unpack_address(address[pixel], params.banks), high, parts))
 
     async def bench(ctx) -> None:
         for job in jobs:
@@ -205,10 +200,10 @@ def run(params: EngineParams, jobs: list[Job], seed: int) -> None:
             }  # fmt: skip
             if job.y is not None:
                 fields |= {"y_taps": job.y[0].shape[1], "x_taps": job.x[0].shape[1]}
-            ctx.set(dut.header, header(Op.VECTOR, **fields))
-            ctx.set(dut.start, 1)
+            ctx.set(dut.issue.header, header(Op.VECTOR, **fields))
+            ctx.set(dut.issue.start, 1)
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.issue.start, 0)
             assert ctx.get(dut.busy)
             while ctx.get(dut.busy):
                 await ctx.tick()
@@ -216,7 +211,7 @@ def run(params: EngineParams, jobs: list[Job], seed: int) -> None:
             assert sorted(results) == sorted(want)
             results.clear()
 
-    simulate(dut, bench, background=[memory.reader(dut, READ_LATENCY), collect])
+    simulate(dut, bench, background=[memory.reader(dut.read), collect])
 
 
 CASES = [

@@ -7,151 +7,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fpga_gen.contract.address import pack_address, unpack_address
-from fpga_gen.contract.isa import BLOCK, TAP, Op
+from fpga_gen.contract.address import unpack_address
+from fpga_gen.contract.isa import Op
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.walk.walker import Walker
-from rtl_tests.axi_bench import simulate
-from rtl_tests.word_memory import header
+from rtl_tests.bench import simulate
+from rtl_tests.walks import Beat, Token, Walk, nest, random_walk
 from tests.schedule.graphs import THREE_MODES
 
-SLOT_MINIMUM = 8
+SLOT_MINIMUM = SMALL.slot_minimum
 STAGED = 2  # complete weight slots the loader keeps ahead of the array
 FLAGS = ("first", "shift", "last", "switch", "pad", "pool", "mode", "double")
-
-
-@dataclass(frozen=True)
-class Beat:
-    """One pixel group: address, tap offset, index of the group (for the lane masks), flags."""
-
-    address: int
-    dy: int
-    dx: int
-    group: int
-    t: int
-    flags: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Token:
-    groups: int
-    new_instruction: int
-    new_group: int
-    base: int
-    byte_offset: int
-    channels: int
-    pool: int
-
-
-@dataclass(frozen=True)
-class Walk:
-    """One instruction; `fields` with linear addresses."""
-
-    op: Op
-    fields: dict[str, int]
-    blocks: list[dict[str, int]]
-    taps: list[dict[str, int]]
-
-    def header(self, banks: int) -> int:
-        names = ("pixel_step", "row_step", "out_base", "out_plane")
-        codes = {name: pack_address(self.fields[name], banks) for name in names}
-        return header(self.op, **{**self.fields, **codes})
-
-    def records(self, banks: int) -> tuple[list[int], list[int]]:
-        """Encoded blocks and taps."""
-        return tuple(
-            [layout.encode({**r, "address": pack_address(r["address"], banks)})[0] for r in table]
-            for layout, table in ((BLOCK, self.blocks), (TAP, self.taps))
-        )
-
-
-def random_walk(rng: random.Random, params: EngineParams) -> Walk:
-    op = rng.choice([Op.CONV, Op.CONV, Op.POOL])
-    mode = 1 if op == Op.POOL else rng.choice(params.modes)
-    n_tiles, n_blocks = rng.randint(1, 3), rng.randint(1, 3)
-    blocks, taps = [], []
-    for _ in range(n_blocks):
-        count = rng.randint(1, 3)
-        blocks.append({
-            "address": rng.randrange(300), "tap_start": len(taps), "tap_count": count,
-            "pad": rng.randint(0, 1), "shift": int(op == Op.CONV and rng.random() < 0.4),
-        })  # fmt: skip
-        for _ in range(count):
-            taps.append({
-                "address": rng.randrange(-60, 60), "dy": rng.randint(-9, 9),
-                "dx": rng.randint(-9, 9),
-            })  # fmt: skip
-    group_channels = params.in_channels if op == Op.POOL else params.group_channels(mode)
-    n_groups = n_blocks if op == Op.POOL else rng.randint(1, 3)
-    row_mode = rng.randint(0, 1)
-    tile_groups = rng.choice([2, 3, 9, 13])
-    fields = {
-        "mode": mode - 1, "row_mode": row_mode, "n_blocks": n_blocks, "n_taps": len(taps),
-        "n_tiles": n_tiles, "tile_groups": tile_groups, "long_tiles": rng.randint(1, n_tiles),
-        "n_groups": n_groups, "slots": len(taps),
-        "channels": (n_groups - 1) * group_channels + rng.randint(1, group_channels),
-        "byte_offset": 0 if op == Op.POOL else rng.randrange(params.in_channels),
-        "pixel_step": rng.randrange(60), "row_step": rng.randrange(-100, 200),
-        "out_base": rng.randrange(1000), "out_plane": rng.randrange(1, 300),
-        "groups_per_row": rng.randint(1, 4), "stride_x": rng.choice([1, 2]), "stride_y": 1,
-        "lanes": params.pixels * mode,
-    }  # fmt: skip
-    return Walk(op, fields, blocks, taps)
-
-
-def nest(walk: Walk, params: EngineParams) -> tuple[list[Beat], list[Token], int]:
-    """Beats, tokens and weight slots of an instruction: the loops of isa.py."""
-    f, pool = walk.fields, walk.op == Op.POOL
-    beats, tokens, slots = [], [], 0
-    per_group = params.in_channels if pool else params.group_channels(f["mode"] + 1)
-    row = (f["groups_per_row"] - 1) * f["pixel_step"] + f["row_step"]
-    for g in range(f["n_groups"]):
-        start = 0
-        for tile in range(f["n_tiles"]):
-            count = f["tile_groups"] - (tile >= f["long_tiles"])
-            blocks = [walk.blocks[g]] if pool else walk.blocks
-            taps = [
-                (block, k)
-                for block in blocks
-                for k in range(block["tap_start"], block["tap_start"] + block["tap_count"])
-            ]
-            for index, (block, k) in enumerate(taps):
-                slots += 1
-                for t in range(count):
-                    group = start + t
-                    if f["row_mode"]:
-                        y, x = divmod(group, f["groups_per_row"])
-                        pixel = y * row + x * f["pixel_step"]
-                    else:
-                        pixel = group * f["pixel_step"]
-                    tap = walk.taps[k]
-                    flags = {
-                        "first": index == 0,
-                        "shift": block["shift"] and k == block["tap_start"],
-                        "last": index == len(taps) - 1,
-                        "switch": t == 0 and not pool,
-                        "pad": block["pad"],
-                        "pool": pool,
-                        "mode": f["mode"],
-                        "double": f["row_mode"] and f["stride_x"] == 2,
-                    }
-                    address = block["address"] + tap["address"] + pixel
-                    flags = {name: int(v) for name, v in flags.items()}
-                    beats.append(Beat(address, tap["dy"], tap["dx"], group, t, flags))
-            byte = f["byte_offset"] + g * per_group
-            tokens.append(
-                Token(
-                    groups=count,
-                    new_instruction=int(g == 0 and tile == 0),
-                    new_group=int(tile == 0),
-                    base=f["out_base"] + byte // params.in_channels * f["out_plane"],
-                    byte_offset=byte % params.in_channels,
-                    channels=min(per_group, f["channels"] - g * per_group),
-                    pool=int(pool),
-                )
-            )
-            start += count
-    return beats, tokens, 0 if pool else slots
 
 
 @dataclass
@@ -174,24 +40,25 @@ class Watch:
 def monitor(dut: Walker, watch: Watch, free: list[int]):
     """Collects beats and tokens. `free`: drain_free of every cycle so far."""
     banks = dut.params.banks
-    controls = (dut.advance, dut.restore, dut.commit, dut.reinit, dut.row_end)
-    flags = [getattr(dut, f"beat_{name}") for name in FLAGS]
-    token = [getattr(dut, f"token_{name}") for name in Token.__dataclass_fields__]
+    beat, motion, token = dut.beat, dut.motion, dut.tiles.token
+    controls = (motion.advance, motion.restore, motion.commit, motion.reinit)
+    flags = [getattr(beat, name) for name in FLAGS]
 
     async def run(ctx) -> None:
         now = (0, 0, 0)  # tap offset and pixel group one cycle before the beat is visible
         since = SLOT_MINIMUM
         offered = given = 0
         while True:
-            _, _, valid, t, address, dy, dx, taken, head, accepted, *rest = await ctx.tick().sample(
-                dut.beat_valid, dut.beat_t, dut.beat_address, dut.beat_dy.as_signed(),
-                dut.beat_dx.as_signed(), dut.token_valid, dut.token_header, dut.token_ready,
-                *controls, *flags, *token,
+            _, _, valid, t, address, dy, dx, taken, payload, accepted, *rest = (
+                await ctx.tick().sample(
+                    beat.valid, beat.t, beat.address, motion.dy, motion.dx, token.valid,
+                    token.payload, token.ready, *controls, *flags,
+                )
             )  # fmt: skip
-            advance, restore, commit, reinit, _ = rest[:5]
+            advance, restore, commit, reinit = rest[:4]
             since += 1
             if valid:
-                values = dict(zip(FLAGS, rest[5 : 5 + len(FLAGS)], strict=True))
+                values = dict(zip(FLAGS, rest[4:], strict=True))
                 watch.beats.append(Beat(unpack_address(address, banks), *now, t, values))
                 if t == 0:
                     assert since >= SLOT_MINIMUM, "a weight slot was too short"
@@ -202,15 +69,15 @@ def monitor(dut: Walker, watch: Watch, free: list[int]):
                     if values["last"]:
                         assert free[-4], "the last slot began while the drain memory was in use"
             if taken:
-                values = rest[5 + len(FLAGS) :]
-                current = (head, *values)
+                current = payload.as_bits()
                 assert offered in (0, current), "a token changed before it was taken"
                 offered = current
                 if accepted:
-                    made = Token(**dict(zip(Token.__dataclass_fields__, values, strict=True)))
-                    base = unpack_address(made.base, banks)
-                    watch.tokens.append(Token(**{**vars(made), "base": base}))
-                    watch.headers.append(head)
+                    tile = payload.tile
+                    values = {name: tile[name] for name in tile.shape().members}
+                    values |= {"base": unpack_address(tile.base, banks), "pool": payload.pool}
+                    watch.tokens.append(Token(**values))
+                    watch.headers.append(payload.header.as_bits())
                     offered = 0
             now = (dy, dx, watch.position)
             if restore:
@@ -230,7 +97,7 @@ def monitor(dut: Walker, watch: Watch, free: list[int]):
 @pytest.mark.parametrize("params", [SMALL, THREE_MODES], ids=["two-modes", "three-modes"])
 def test_walks(params, pace):
     rng = random.Random(f"{params} {pace}")
-    dut = Walker(params, slot_minimum=SLOT_MINIMUM)
+    dut = Walker(params)
     walks = [random_walk(rng, params) for _ in range(10)]
     watch, free = Watch(params), [0]
     weights, drain = {
@@ -243,22 +110,22 @@ def test_walks(params, pace):
     async def memories(ctx) -> None:
         """Records come one cycle after their index; weights and drain at random moments."""
         while True:
-            ctx.set(dut.drain_free, rng.random() < drain)
-            ctx.set(dut.token_ready, rng.random() < drain)
-            ctx.set(dut.lanes_ready, rng.random() < 0.9)
+            ctx.set(dut.tiles.drain_free, rng.random() < drain)
+            ctx.set(dut.tiles.token.ready, rng.random() < drain)
+            ctx.set(dut.motion.ready, rng.random() < 0.9)
             ctx.set(dut.give_way, rng.random() < 0.1)
             # A beat becomes visible two cycles after its slot has begun.
             staged = watch.given - watch.begun < STAGED
             add = int(watch.given < owed and staged and rng.random() < weights)
             ctx.set(dut.credit_add, add)
             _, _, block, tap, open_ = await ctx.tick().sample(
-                dut.block_index, dut.tap_index, dut.drain_free
+                dut.blocks.index, dut.taps.index, dut.tiles.drain_free
             )
             free.append(open_)
             watch.given += add
             noise = rng.getrandbits(64)
-            for signal, table, index in ((dut.block, tables[0], block), (dut.tap, tables[1], tap)):
-                ctx.set(signal, table[index] if index < len(table) else noise)
+            for port, table, index in ((dut.blocks, tables[0], block), (dut.taps, tables[1], tap)):
+                ctx.set(port.record.as_value(), table[index] if index < len(table) else noise)
 
     async def bench(ctx) -> None:
         nonlocal owed
@@ -267,17 +134,17 @@ def test_walks(params, pace):
             code = walk.header(params.banks)
             beats, tokens, slots = nest(walk, params)
             owed += slots
-            ctx.set(dut.header, code)
-            ctx.set(dut.start, 1)
+            ctx.set(dut.issue.header, code)
+            ctx.set(dut.issue.start, 1)
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.issue.start, 0)
             assert ctx.get(dut.busy)
-            while ctx.get(dut.busy) or ctx.get(dut.token_valid):
+            while ctx.get(dut.busy) or ctx.get(dut.tiles.token.valid):
                 await ctx.tick()
             await ctx.tick()
             assert watch.beats == beats
             assert watch.tokens == tokens
-            assert watch.headers == [code] * len(tokens)
+            assert watch.headers == [code.as_bits()] * len(tokens)
             assert watch.position == 0
             assert watch.begun == watch.given == owed
             for seen in (watch.beats, watch.tokens, watch.headers):
@@ -291,7 +158,7 @@ def test_full_rate(asked):
     """With weights and drain in time a tile of T groups takes T cycles per slot, no gap but the one
     cycle between two slots that is asked for, here every `asked` cycles."""
     params, groups, taps = SMALL, 12, 5
-    dut = Walker(params, slot_minimum=SLOT_MINIMUM)
+    dut = Walker(params)
     walk = Walk(
         Op.CONV,
         {
@@ -309,27 +176,27 @@ def test_full_rate(asked):
 
     async def memories(ctx) -> None:
         while True:
-            _, _, tap, valid = await ctx.tick().sample(dut.tap_index, dut.beat_valid)
+            _, _, tap, valid = await ctx.tick().sample(dut.taps.index, dut.beat.valid)
             cycles.append(valid)
             pulse = bool(asked) and len(cycles) % asked == 0 and 50 < len(cycles) < 400
             ctx.set(dut.give_way, pulse)
             pulses.append(pulse)
-            ctx.set(dut.block, blocks[0])
-            ctx.set(dut.tap, records[min(tap, taps - 1)])
+            ctx.set(dut.blocks.record.as_value(), blocks[0])
+            ctx.set(dut.taps.record.as_value(), records[min(tap, taps - 1)])
 
     async def bench(ctx) -> None:
-        for name in ("lanes_ready", "drain_free", "token_ready"):
-            ctx.set(getattr(dut, name), 1)
-        ctx.set(dut.header, walk.header(params.banks))
-        ctx.set(dut.start, 1)
+        for port in (dut.motion.ready, dut.tiles.drain_free, dut.tiles.token.ready):
+            ctx.set(port, 1)
+        ctx.set(dut.issue.header, walk.header(params.banks))
+        ctx.set(dut.issue.start, 1)
         ctx.set(dut.credit_add, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.issue.start, 0)
         for _ in range(2):
             await ctx.tick()
         slots = 3  # staged so far; from now on one for every slot that begins
         while ctx.get(dut.busy):
-            ctx.set(dut.credit_add, int(ctx.get(dut.beat_switch) and slots < 2 * 4 * taps))
+            ctx.set(dut.credit_add, int(ctx.get(dut.beat.switch) and slots < 2 * 4 * taps))
             slots += ctx.get(dut.credit_add)
             await ctx.tick()
         await ctx.tick().repeat(2)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
+from amaranth.lib import data
 
-from fpga_gen.contract.address import ADDRESS_BITS, pack_address, unpack_address
+from fpga_gen.contract.address import pack_address, unpack_address
 from fpga_gen.contract.isa import LAYOUTS, Op
+from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.common.records import HEADER
 
 
-def header(op: Op, **fields: int) -> int:
+def header(op: Op, **fields: int) -> data.Const:
     """Header of an instruction as the units see it."""
     words = LAYOUTS[op].encode({"op": int(op), **fields})
-    return sum(word << 64 * k for k, word in enumerate(words))
+    return HEADER.from_bits(sum(word << 64 * k for k, word in enumerate(words)))
 
 
 class WordMemory:
@@ -44,42 +47,38 @@ class WordMemory:
         missing = words * self.params.in_channels - len(data)
         return int.from_bytes(data + self.rng.bytes(missing), "little")
 
-    def reader(self, unit, latency: int):
-        """Testbench: answers unit.read_address with unit.read_data (as many words as it has),
-        `latency` cycles later."""
-        words = len(unit.read_data) // self.params.word_bits
+    def reader(self, read):
+        """Testbench: answers a unit's MemoryRead."""
+        words = len(read.data) // self.params.word_bits
 
         async def serve(ctx) -> None:
-            on_the_way: deque[int] = deque([0] * (latency - 1))
+            on_the_way: deque[int] = deque([0] * (READ_LATENCY - 1))
             while True:
-                *_, valid, code = await ctx.tick().sample(unit.read_valid, unit.read_address)
+                *_, valid, code = await ctx.tick().sample(read.valid, read.address)
                 noise = int.from_bytes(self.rng.bytes(words * self.params.in_channels), "little")
                 on_the_way.append(self.read(code, words) if valid else noise)
-                ctx.set(unit.read_data, on_the_way.popleft())
+                ctx.set(read.data, on_the_way.popleft())
 
         return serve
 
-    def writer(self, unit):
-        """Testbench: carries out the write steps of unit.write_*; no step may meet a bank twice."""
+    def writer(self, write):
+        """Testbench: carries out a WriteStep in every cycle; no step may meet a bank twice."""
         p = self.params
 
         async def serve(ctx) -> None:
             while True:
                 *_, valid, address, data, enables = await ctx.tick().sample(
-                    unit.write_valid, unit.write_address, unit.write_data, unit.write_bytes
+                    write.valid, write.address, write.data, write.bytes
                 )
                 banks = set()
-                for slot in range(unit.slots):
+                for slot in range(p.write_slots):
                     if not valid >> slot & 1:
                         continue
-                    code = address >> slot * ADDRESS_BITS & ((1 << ADDRESS_BITS) - 1)
-                    at = self.linear(code)
+                    at = self.linear(address[slot])
                     assert at % p.banks not in banks, "two writes of one step to a bank"
                     banks.add(at % p.banks)
-                    word = (data >> slot * p.word_bits) & ((1 << p.word_bits) - 1)
-                    new = np.frombuffer(word.to_bytes(p.in_channels, "little"), np.int8)
-                    mask = enables >> slot * p.in_channels
-                    chosen = [bool(mask >> k & 1) for k in range(p.in_channels)]
+                    new = np.frombuffer(data[slot].to_bytes(p.in_channels, "little"), np.int8)
+                    chosen = [bool(enables[slot] >> k & 1) for k in range(p.in_channels)]
                     self.data[at, chosen] = new[chosen]
                     self.writes += 1
 

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from fpga_gen.contract.address import ROW_BITS
 from fpga_gen.contract.fields import WORD_BITS
+from fpga_gen.contract.isa import MAX_SKIP
 from fpga_gen.contract.numerics import DSP, SP2, SP2_CODES, Sp2Code
 from fpga_gen.contract.parameter_record import PARAM_BITS
 from fpga_gen.contract.regions import BEAT_BYTES
@@ -201,6 +202,11 @@ class EngineParams:
         return 2 if self.columns >= 2 * self.in_channels and self.lanes >= 2 else 1
 
     @property
+    def vector_words(self) -> int:
+        """Neighbouring words that the vector unit reads: both pixels of a step are among them."""
+        return min(MAX_SKIP + 1, self.lanes) if self.vector_pixels == 2 else 1
+
+    @property
     def pool_pixels(self) -> int:
         """Pixels of a max-pool tile that leave in one exit step."""
         return 2 if self.pixels % 2 == 0 and self.write_words(1) >= 2 else 1
@@ -273,6 +279,11 @@ class EngineParams:
     @property
     def max_write_words(self) -> int:
         return max(self.write_words(1), self.load_words)
+
+    @property
+    def write_slots(self) -> int:
+        """Words one exit step can write: all pixels of a mode times the words each may touch."""
+        return max([m * self.write_words(m) for m in self.modes] + [self.load_words])
 
     @cached_property
     def skew(self) -> int:

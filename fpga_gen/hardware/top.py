@@ -6,7 +6,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import mac_array
@@ -16,7 +16,7 @@ from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.engine import Engine
 from fpga_gen.hardware.loader import loader
 from fpga_gen.hardware.memory import feature_memory
-from fpga_gen.hardware.results import maxpool, requantise, vector
+from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.shell.shell import Shell
 
@@ -62,23 +62,14 @@ class Top(wiring.Component):
             engine.reset.eq(shell.soft_reset),
             engine.start.eq(shell.start),
             engine.program_words.eq(shell.program_words),
-            shell.fetch.valid.eq(engine.fetch_valid),
-            shell.fetch.payload.region.eq(engine.fetch_region),
-            shell.fetch.payload.offset.eq(engine.fetch_offset),
-            shell.fetch.payload.words.eq(engine.fetch_words),
-            engine.fetch_ready.eq(shell.fetch.ready),
-            engine.words_valid.eq(shell.words.valid),
-            engine.words_data.eq(shell.words.payload),
-            shell.words.ready.eq(engine.words_ready),
-            shell.store.valid.eq(engine.store_valid),
-            shell.store.payload.offset.eq(engine.store_offset),
-            shell.store.payload.beats.eq(engine.store_beats),
-            engine.store_ready.eq(shell.store.ready),
-            shell.store_data.valid.eq(engine.store_data_valid),
-            shell.store_data.payload.eq(engine.store_data),
-            engine.store_room.eq(shell.store_room),
-            self.debug_layer.eq(engine.layer),
+            shell.store_data.valid.eq(engine.store_beats.valid),
+            shell.store_data.payload.eq(engine.store_beats.data),
+            engine.store_beats.room.eq(shell.store_room),
+            self.debug_layer.eq(engine.status.layer),
         ]
+        connect(m, engine.fetch, shell.fetch)
+        connect(m, engine.store, shell.store)
+        connect(m, shell.words, engine.words)
         for name in (
             "done",
             "error",
@@ -91,7 +82,7 @@ class Top(wiring.Component):
             "count_stall_input",
             "layer_start",
         ):
-            m.d.comb += getattr(shell, name).eq(getattr(engine, name))
+            m.d.comb += getattr(shell, name).eq(getattr(engine.status, name))
         axi_names.annotate_pins(self, self.params.ports)
         return m
 
@@ -107,7 +98,7 @@ def generate_verilog(params: EngineParams) -> dict[str, str]:
         *loader.ram_shapes(params),
         program_memory.program_shape(params),
         sequencer.TABLE_SHAPE,
-        vector.TABLE_SHAPE,
+        vector_fetch.TABLE_SHAPE,
     )
     modules = {
         TOP: text,

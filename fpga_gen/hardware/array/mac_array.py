@@ -1,7 +1,7 @@
 """MAC array: P*m pixels x CI inputs x CO/m channels per cycle, with its partial sums.
 
 Pipeline (cycle of the beat = 0):
-    -2    `switch` and `mode` come in: they have far to go
+    -2    `switch` and `mode` come in: they have many loads
     1     inputs registered; the weight stage is read (`stage_hold`)
     2     activations selected by mode; columns see `switch`
     ...   DSP pairs or SP2 columns, each `latency` cycles
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract.latencies import ARRAY_LEAD, DRAIN_LATENCY, STAGE_HOLD
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import (
@@ -29,12 +30,19 @@ from fpga_gen.hardware.array import (
     mac_weights,
 )
 from fpga_gen.hardware.array.accumulators import Accumulators
-from fpga_gen.hardware.array.mac_double import DoublePair, Phase
-from fpga_gen.hardware.array.mac_dsp import DOT_BITS, DspPairChain
+from fpga_gen.hardware.array.columns import Columns, column_kinds
 from fpga_gen.hardware.array.mac_sp2 import Sp2Column
 from fpga_gen.hardware.array.mac_weights import LaneSkew, SubgroupWeights, dsp_leaf
+from fpga_gen.hardware.common.address import delay_line
 from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for, tree
-from fpga_gen.hardware.common.leaf import Leaf, emit_leaves, fields, place, read_lane
+from fpga_gen.hardware.common.joints import ArrayBeat, Done, Drain
+from fpga_gen.hardware.common.leaf import (
+    Leaf,
+    emit_leaves,
+    fields,
+    place,
+    read_lane,
+)
 
 MODULE = "mac_array"
 SELECT_CYCLES = 2  # beat to the columns' `switch`
@@ -48,66 +56,47 @@ class MacArray(Leaf):
     weight stage. `mode` belongs to the beat and may change with any beat that has `switch`.
 
     Members (all registered or registered first inside):
-        act: In(8 * CI * lanes), signed bytes, lane-major, channel 0 lowest, with the beat.
-        valid, t, first, shift8, last: In, the beat; see `Accumulators`.
-        switch: In(1), `lead` cycles before a valid beat: from this beat on the weights in `stage`
-            are used. Never without such a beat.
-        mode: In(2), m - 1, `lead` cycles before the beat.
+        beat: `act`: signed bytes, lane-major, channel 0 lowest; `valid`, `t`, `first`, `shift`,
+            `last`: see `Accumulators`; `switch`: from this beat on the weights in `stage` are
+            used, never without such a beat; `mode`: m - 1.
         stage: In(S * sub_weight_bits), logical subgroups, 0 lowest; in each, for every input the
             DSP bytes, then the SP2 code words, lowest first. Must be valid `stage_hold` cycles
             after the switch beat (read in that one cycle only).
-        done_valid, done_t: Out, a `last` beat `latency` cycles after its input: from this cycle
-            on a drain request for that t returns its sums.
-        drain_en, drain_t, drain_lane: In, read request; one per cycle.
+        done: a `last` beat `latency` cycles after its input: from this cycle on a drain request
+            for that t returns its sums.
+        drain: one request per cycle; `data`: Out(32 * CO), physical columns 0.. of that lane,
+            `drain_latency` cycles later. In mode m column block [g*CO/m, (g+1)*CO/m) is input
+            lane g*P + lane.
         fast_clk: In(1), twice the engine's clock. (with double_clock)
-        drain: Out(32 * CO), physical columns 0.. of that lane, `drain_latency` cycles later. In
-            mode m column block [g*CO/m, (g+1)*CO/m) is input lane g*P + drain_lane. Holds without
-            requests.
 
     A request for an old t is safe up to `overwrite_latency` cycles after the next `last` beat of
     the same t entered. Two beats of one t are at least `recurrence` cycles apart, two switches at
     least `slot_min` cycles.
     """
 
-    lead = 2
-    stage_hold = 1
+    lead = ARRAY_LEAD
+    stage_hold = STAGE_HOLD
     recurrence = Accumulators.recurrence
     drain_latency = 1 + Accumulators.read_latency + 1  # copies of the request, RAM, lane
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
         self.params = params
         self.expand = expand
-        self.t_bits = (params.tile_groups - 1).bit_length()
+        assert self.drain_latency == DRAIN_LATENCY
+        assert params.slot_minimum >= max(self.slot_min, self.stage_hold + 4)
         super().__init__(
             {
-                "act": In(params.word_bits * params.lanes),
-                "valid": In(1),
-                "t": In(self.t_bits),
-                "first": In(1),
-                "shift8": In(1),
-                "last": In(1),
-                "switch": In(1),
-                "mode": In(2),
+                "beat": In(ArrayBeat(params)),
                 "stage": In(params.sub_weight_bits * params.subgroups),
-                "done_valid": Out(1),
-                "done_t": Out(self.t_bits),
-                "drain_en": In(1),
-                "drain_t": In(self.t_bits),
-                "drain_lane": In(range(max(params.pixels, 2))),
-                "drain": Out(ACC_BITS * params.columns),
+                "done": Out(Done(params)),
+                "drain": In(Drain.sums(params)),
             }
             | ({"fast_clk": In(1)} if params.double_clock else {})
         )
 
     @property
     def _kind_latencies(self) -> list[int]:
-        out = []
-        if self.params.dsp_columns:
-            leaf = dsp_leaf(self.params)
-            out.append(leaf.act_delay + leaf.latency)
-        if self.params.sp2_columns:
-            out.append(Sp2Column(self.params.in_channels, self.params.sp2).latency)
-        return out
+        return [kind.latency for kind in column_kinds(self.params)]
 
     @property
     def latency(self) -> int:
@@ -157,76 +146,65 @@ class MacArray(Leaf):
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.params
-        act = Signal(len(self.act), reset_less=True)
-        m.d.sync += act.eq(self.act)
+        act = Signal(len(self.beat.act), reset_less=True)
+        m.d.sync += act.eq(self.beat.act)
         # Beat at cycle 0: copies of `switch` for subgroups at 0 and for lanes at 1, of `mode` at 1.
-        at_minus_1 = tree(m, self.switch, [2], "switch_early")
+        at_minus_1 = tree(m, self.beat.switch, [2], "switch_early")
         captures = tree(m, at_minus_1[0], [p.subgroups], "capture")
         lane_switches = tree(m, at_minus_1[1], [2, p.pixels], "lane_switch")
         selectors = self._selectors
-        modes = iter(tree(m, self.mode, [2, -(-selectors // 8), selectors], "mode"))
+        modes = iter(tree(m, self.beat.mode, [2, -(-selectors // 8), selectors], "mode"))
 
         weights = self._weights(m, modes, captures)
         lanes = self._lanes(m, modes, fields(act, p.word_bits))
         beats = self._beats(m)
-        requests = copies(m, Cat(self.drain_en, self.drain_t, self.drain_lane), p.pixels, "drain")
-        place_columns = {
-            "dsp": self._double_columns if p.double_clock else self._dsp_columns,
-            "sp2": self._sp2_columns,
-        }
+        kinds = column_kinds(p, fast_clk=getattr(self, "fast_clk", None), expand=self.expand)
+        requests = copies(m, Cat(self.drain.t, self.drain.lane), p.pixels, "drain")
         results = []
-        for j in range(p.pixels):
-            words = {}
-            en, t, lane = (
-                requests[j][0],
-                requests[j][1 : 1 + self.t_bits],
-                requests[j][1 + self.t_bits :],
-            )
-            for kind, columns in (("dsp", p.dsp_columns), ("sp2", p.sp2_columns)):
-                if not columns:
-                    continue
-                dots, latency = place_columns[kind](m, j, lanes, weights, lane_switches[j])
-                words[kind] = Signal(ACC_BITS * columns, name=f"{kind}_drain_{j}")
-                at = SELECT_CYCLES + latency - Accumulators.control_lead
+        for j, (request, switch) in enumerate(zip(requests, lane_switches, strict=True)):
+            t, lane = request[: len(self.drain.t)], request[len(self.drain.t) :]
+            words = []
+            for kind in kinds:
+                dots = kind.place(m, j, lanes, weights, switch)
+                words.append(Signal(ACC_BITS * kind.columns, name=f"{kind.name}_drain_{j}"))
+                at = SELECT_CYCLES + kind.latency - Accumulators.control_lead
                 place(
                     m,
-                    f"{kind}_sums_{j}",
-                    Accumulators(columns, p.tile_groups),
-                    accumulators.module_name(columns),
+                    f"{kind.name}_sums_{j}",
+                    Accumulators(kind.columns, p.tile_groups),
+                    accumulators.module_name(kind.columns),
                     {
-                        **self._copied(m, beats[at - 1], f"{kind}_{j}"),
+                        **self._copied(m, beats[at - 1], f"{kind.name}_{j}"),
                         "dots": dots,
-                        "drain_en": en & (lane == j),
+                        "drain_en": lane == j,
                         "drain_t": t,
-                        "drain": words[kind],
+                        "drain": words[-1],
                     },
                     expand=self.expand,
                 )
-            results.append(self._in_order(words))
-        m.d.comb += self.drain.eq(
-            read_lane(m, self.drain_en, self.drain_lane, results, self.drain_latency - 1)
+            results.append(self._in_order(kinds, words))
+        m.d.comb += self.drain.data.eq(
+            read_lane(m, self.drain.lane, results, self.drain_latency - 1)
         )
         done = beats[self.latency]
-        m.d.comb += [self.done_valid.eq(done["valid"] & done["last"]), self.done_t.eq(done["t"])]
+        m.d.comb += [self.done.valid.eq(done["valid"] & done["last"]), self.done.t.eq(done["t"])]
         return m
 
     def _copied(self, m: Module, beat: dict[str, Value], label: str) -> dict[str, Value]:
         """The beat one cycle later, in registers for one block of accumulators."""
         return {key: copies(m, value, 1, f"{key}_{label}")[0] for key, value in beat.items()}
 
-    def _delay_line(self, m: Module, name: str, value: Value, cycles: int) -> list[Value]:
-        """[value, one cycle late, ...], cycles + 1 entries."""
-        out = [value]
-        for n in range(1, cycles + 1):
-            late = Signal(name=f"{name}_{n}", reset_less=True)
-            m.d.sync += late.eq(out[-1])
-            out.append(late)
-        return out
-
     def _beats(self, m: Module) -> list[dict[str, Value]]:
         """The accumulators' part of the beat, n cycles late."""
-        valid = self._delay_line(m, "valid", self.valid, self.latency)
-        out = [{"t": self.t, "first": self.first, "shift8": self.shift8, "last": self.last}]
+        valid = delay_line(m, "valid", self.beat.valid, self.latency)
+        out = [
+            {
+                "t": self.beat.t,
+                "first": self.beat.first,
+                "shift8": self.beat.shift,
+                "last": self.beat.last,
+            }
+        ]
         for n in range(1, self.latency + 1):
             late = {
                 key: Signal(len(value), name=f"{key}_{n}", reset_less=True)
@@ -283,85 +261,14 @@ class MacArray(Leaf):
             out.append(sources[groups])
         return out
 
-    def _dsp_columns(self, m: Module, j: int, lanes, weights, lane_switch) -> tuple[Value, int]:
-        """(dot products of lane j, latency) of all DSP columns."""
-        p = self.params
-        leaf = DspPairChain(p.in_channels)
-        switch = Signal(leaf.stages, name=f"dsp_switch_{j}")
-        late = self._delay_line(m, f"dsp_switch_{j}", lane_switch, leaf.stages)
-        m.d.comb += switch.eq(Cat(late[1:]))
-        dots = []
-        for s in range(p.subgroups):
-            for n, packed in enumerate(fields(weights[s]["dsp"], len(leaf.weights))):
-                dots += [Signal(DOT_BITS, name=f"dsp_dot_{j}_{s}_{2 * n + x}") for x in (0, 1)]
-                pins = {
-                    "act": lanes[s][j]["skewed"],
-                    "weights": packed,
-                    "switch": switch,
-                    "dot0": dots[-2],
-                    "dot1": dots[-1],
-                }
-                column = DspPairChain(p.in_channels)
-                place(m, f"dsp_{j}_{s}_{n}", column, mac_dsp.MODULE, pins, expand=self.expand)
-        return Cat(dots), leaf.latency
-
-    def _double_columns(self, m: Module, j: int, lanes, weights, lane_switch) -> tuple[Value, int]:
-        """(dot products of lane j, latency from the switch) of all DSP columns at twice the clock,
-        with a phase of their own."""
-        p = self.params
-        leaf = DoublePair(p.in_channels)
-        assert leaf.act_delay == p.switch_lead
-        switch = Signal(name=f"dsp_switch_{j}", reset_less=True)
-        m.d.sync += switch.eq(lane_switch)
-        second = Signal(name=f"second_{j}")
-        place(m, f"phase_{j}", Phase(), mac_double.PHASE,
-              {"fast_clk": self.fast_clk, "second": second}, expand=self.expand)  # fmt: skip
-        dots = []
-        for s in range(p.subgroups):
-            for n, packed in enumerate(fields(weights[s]["dsp"], len(leaf.weights))):
-                dots.append(Signal(len(leaf.dots), name=f"dsp_dots_{j}_{s}_{n}"))
-                pins = {
-                    "act": lanes[s][j]["skewed"],
-                    "weights": packed,
-                    "switch": switch,
-                    "fast_clk": self.fast_clk,
-                    "second": second,
-                    "dots": dots[-1],
-                }
-                column = DoublePair(p.in_channels)
-                place(m, f"dsp_{j}_{s}_{n}", column, mac_double.MODULE, pins, expand=self.expand)
-        return Cat(dots), leaf.act_delay + leaf.latency
-
-    def _sp2_columns(self, m: Module, j: int, lanes, weights, lane_switch) -> tuple[Value, int]:
-        """(dot products of lane j, latency) of all SP2 columns."""
-        p = self.params
-        leaf = Sp2Column(p.in_channels, p.sp2)
-        dots = []
-        for s in range(p.subgroups):
-            corrections = fields(weights[s]["correction"], len(leaf.correction))
-            for n, codes in enumerate(fields(weights[s]["sp2"], len(leaf.weights))):
-                dots.append(Signal(DOT_BITS, name=f"sp2_dot_{j}_{s}_{n}"))
-                pins = {
-                    "act": lanes[s][j]["delayed"],
-                    "weights": codes,
-                    "correction": corrections[n],
-                    "switch": lane_switch,
-                    "dot": dots[-1],
-                }
-                column = Sp2Column(p.in_channels, p.sp2)
-                place(m, f"sp2_{j}_{s}_{n}", column, mac_sp2.MODULE, pins, expand=self.expand)
-        return Cat(dots), leaf.latency
-
-    def _in_order(self, words: dict[str, Value]) -> Value:
-        """DSP and SP2 sums of one lane in physical column order."""
-        p = self.params
-        sums = {kind: fields(word, ACC_BITS) for kind, word in words.items()}
-        ordered: list[Value] = []
-        for s in range(p.subgroups):
-            for kind, count in (("dsp", p.sub_dsp), ("sp2", p.sub_sp2)):
-                if count:
-                    ordered += sums[kind][s * count : (s + 1) * count]
-        return Cat(ordered)
+    def _in_order(self, kinds: list[Columns], words: list[Value]) -> Value:
+        """Sums of one lane in physical column order: subgroup by subgroup, kind by kind."""
+        sums = [fields(word, ACC_BITS) for word in words]
+        return Cat(
+            sums_of_kind[s * kind.sub_columns : (s + 1) * kind.sub_columns]
+            for s in range(self.params.subgroups)
+            for kind, sums_of_kind in zip(kinds, sums, strict=True)
+        )
 
 
 def leaves(params: EngineParams) -> dict[str, Leaf]:
@@ -384,13 +291,3 @@ def emit(params: EngineParams) -> dict[str, str]:
     elif params.dsp_columns and params.family == "xcup":
         texts[mac_dsp.MODULE] = dsp48.emit_pair(params.in_channels, mac_dsp.MODULE)
     return texts
-
-
-def instantiate(
-    m: Module, array: MacArray, pins: dict[str, ValueLike], label: str = MODULE
-) -> None:
-    """Place the emitted array in `m` as a black box; `array.expand` places the component itself.
-
-    pins: a value for every member of `MacArray` (see its docstring).
-    """
-    place(m, label, array, MODULE, pins, expand=array.expand)

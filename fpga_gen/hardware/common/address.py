@@ -56,3 +56,13 @@ def delay(m: Module, value: Value, cycles: int, name: str, *, reset_less: bool =
         m.d.sync += stage.eq(value)
         value = stage
     return value
+
+
+def delay_line(m: Module, name: str, value: Value, cycles: int) -> list[Value]:
+    """[value, one cycle late, ...], cycles + 1 entries."""
+    out = [value]
+    for n in range(1, cycles + 1):
+        late = Signal(len(value), name=f"{name}_{n}", reset_less=True)
+        m.d.sync += late.eq(out[-1])
+        out.append(late)
+    return out

@@ -83,24 +83,38 @@ def place(
     )
 
 
+def place_ports(m: Module, label: str, component: wiring.Component, name: str):
+    """Add one copy of a leaf whose members are signatures to `m`, an `Instance` of module `name`;
+    returns its ports, an interface object of the component's signature."""
+    pins = component.signature.create(path=(label,))
+    ports = {
+        ("i_" if member.flow is In else "o_") + "__".join(map(str, path)): value
+        for path, member, value in component.signature.flatten(pins)
+    }
+    m.submodules[label] = Instance(
+        name, i_clk=ClockSignal(), i_rst=ResetSignal(allow_reset_less=True), **ports
+    )
+    return pins
+
+
 def fields(value: Value, width: int) -> list[Value]:
     """`value` cut into parts of `width` bits, least significant first."""
     return [value[at : at + width] for at in range(0, len(value), width)]
 
 
-def read_lane(m: Module, en: Value, lane: Value, words: list[Value], cycles: int) -> Value:
-    """Registered word of the lane that was asked for `cycles` ago; holds without a request.
+def read_lane(m: Module, lane: Value, words: list[Value], cycles: int) -> Value:
+    """Registered word of the lane that was asked for `cycles` ago.
 
-    words: one value per lane, valid `cycles` after the request (`en`, `lane`).
+    words: one value per lane, valid `cycles` after the request.
     """
     piece = LOADS // 2
     count = -(-len(words[0]) // piece)
     levels = ([1] * cycles + [-(-count // 8), count])[-cycles:]
-    controls = tree(m, Cat(en, lane), levels, "read_lane")
+    controls = tree(m, lane, levels, "read_lane")
     out = []
     for n, control in enumerate(controls):
         part = Signal(min(piece, len(words[0]) - n * piece), name=f"read_{n}", reset_less=True)
-        with m.If(control[0]), m.Switch(control[1:]):
+        with m.Switch(control):
             for j, word in enumerate(words):
                 with m.Case(j):
                     m.d.sync += part.eq(word[n * piece : n * piece + len(part)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Signal, Value, ValueLike
 
 from fpga_gen.hardware.common.fan_out import KEEP
 
@@ -33,8 +33,9 @@ def clear(m: Module, reset: Value, signals: Iterable[Signal]) -> None:
         m.d.sync += [signal.eq(signal.init) for signal in signals]
 
 
-def data_register(m: Module, port: Signal) -> Signal:
-    """A register without reset that drives an output of a component."""
-    register = Signal.like(port, name=f"{port.name}_register", reset_less=True)
+def data_register(m: Module, port: ValueLike) -> Signal:
+    """A register without reset that drives an output of a component, of the same shape."""
+    name = Value.cast(port).name
+    register = Signal.like(port, name=f"{name}_register", reset_less=True)
     m.d.comb += port.eq(register)
     return register

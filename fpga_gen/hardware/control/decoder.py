@@ -10,25 +10,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, Op
+from fpga_gen.contract.fields import WORD_BITS
+from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, OP_BITS, Op
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import ErrorCode
-from fpga_gen.hardware.common.config_view import header_fields
+from fpga_gen.hardware.common.joints import ERROR_CODE_BITS, FETCH, TableWrite
+from fpga_gen.hardware.common.records import HEADER
 from fpga_gen.hardware.common.resets import data_register
-from fpga_gen.hardware.loader.loader_control import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen.hardware.control.program_memory import ProgramRead
+from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 
 
 class Decoder(wiring.Component):
     """Members:
-    start: In, pulse; of ProgramMemory: present, word, take, exhausted, page, page_words.
+    start: In, pulse. program: the words. vector_busy: In; the tables of a VECTOR wait for it.
     words_busy: In; a PAGE waits until all words of the stream that were ordered before are taken.
-    order_valid, order_ready, order: the loader's command of an instruction.
-    vector_busy: In; the tables of a VECTOR wait for it.
-    table_index, *_write: Out, `word` is this word of this table.
-    decoded: Out, level until `taken` (In): `following` is a whole header, its tables are written.
+    order: the loader's command of an instruction. fetch: a region to read.
+    tables: Out, words for the vector unit; table_index, block_write, tap_write: Out, tables.word is
+    this word of the walker's tables.
+    decoded: a whole header, its tables are written.
     failed, code: Out, pulse with an ErrorCode; nothing is decoded after it.
     """
 
@@ -37,53 +40,30 @@ class Decoder(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "present": In(1),
-                "word": In(64),
-                "take": Out(1),
-                "exhausted": In(1),
-                "page": Out(1),
-                "page_words": Out(24),
+                "program": In(ProgramRead()),
                 "words_busy": In(1),
-                "order_valid": Out(1),
-                "order_ready": In(1),
-                "order": Out(COMMAND),
-                "fetch_valid": Out(1),
-                "fetch_ready": In(1),
-                "fetch_region": Out(2),
-                "fetch_offset": Out(32),
-                "fetch_words": Out(24),
                 "vector_busy": In(1),
+                "order": Out(stream.Signature(COMMAND)),
+                "fetch": Out(stream.Signature(FETCH)),
+                "tables": Out(TableWrite()),
                 "table_index": Out(range(MAX_TABLE)),
                 "block_write": Out(1),
                 "tap_write": Out(1),
-                "source_write": Out(1),
-                "y_write": Out(1),
-                "x_write": Out(1),
-                "decoded": Out(1),
-                "taken": In(1),
-                "following": Out(64 * HEADER_WORDS),
+                "decoded": Out(stream.Signature(HEADER)),
                 "failed": Out(1),
-                "code": Out(8),
+                "code": Out(ERROR_CODE_BITS),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
         self.index = data_register(m, self.table_index)
-        # Header of the instruction being decoded.
-        words = [Signal(64, name=f"following_{i}", reset_less=True) for i in range(HEADER_WORDS)]
-        self.words = words
-        m.d.comb += self.following.eq(Cat(*words))
-        following = Cat(*words)
-        self.walk = header_fields(following, Op.CONV)
-        self.vector = header_fields(following, Op.VECTOR)
-        self.fetch = header_fields(following, Op.FETCH)
-        m.d.comb += self.page_words.eq(header_fields(following, Op.PAGE).words)
-        self.left = Signal(range(MAX_TABLE // 2 + 1), reset_less=True)  # table words to come
-        self.final = Signal()  # the last one is being written
+        self._words(m)
         self._checks(m)
-        self._order(m, header_fields(following, Op.LOAD))
-        self._fetch(m)
+        self._order(m)
+        self.request = data_register(m, self.fetch.payload)  # the reader's next region
+        with m.If(self.fetch.ready):
+            m.d.sync += self.fetch.valid.eq(0)
         with m.FSM(name="decoder"):
             with m.State("IDLE"):
                 with m.If(self.start):
@@ -91,19 +71,37 @@ class Decoder(wiring.Component):
             self._header(m)
             self._table_states(m)
             with m.State("ORDER"):
-                m.d.comb += self.order_valid.eq(1)
-                with m.If(self.order_ready):
+                m.d.comb += self.order.valid.eq(1)
+                with m.If(self.order.ready):
                     m.next = "DECODED"
                     with m.If(self.walk.op == Op.PAGE):
-                        m.d.comb += self.page.eq(1)
+                        m.d.comb += self.program.page.eq(1)
                         m.next = "HEADER"
             with m.State("DECODED"):
-                m.d.comb += self.decoded.eq(1)
-                with m.If(self.taken):
+                m.d.comb += self.decoded.valid.eq(1)
+                with m.If(self.decoded.ready):
                     m.next = "HEADER"
             with m.State("STOPPED"):  # until the shell resets the engine
                 pass
         return m
+
+    def _words(self, m: Module) -> None:
+        """The header that is being decoded, and the present word for the tables."""
+        self.words = [
+            Signal(WORD_BITS, name=f"following_{i}", reset_less=True) for i in range(HEADER_WORDS)
+        ]
+        header = HEADER(Cat(*self.words))
+        self.walk, self.vector, self.load = header.walk, header.vector, header.load
+        self.left = Signal(range(MAX_TABLE // 2 + 1), reset_less=True)  # table words to come
+        self.final = Signal()  # the last one is being written
+        m.d.comb += [
+            self.decoded.payload.eq(header),
+            self.program.page_words.eq(header.page.words),
+            self.tables.word.eq(self.program.word),
+            self.tables.source.eq(self.index[1:]),
+            self.tables.part.eq(self.index[0]),
+            self.tables.pair.eq(self.index),
+        ]
 
     def _fail(self, m: Module, code: ErrorCode) -> None:
         m.d.comb += [self.failed.eq(1), self.code.eq(code)]
@@ -127,7 +125,7 @@ class Decoder(wiring.Component):
                 | (walk.tile_groups > p.tile_groups)
                 | (walk.n_groups == 0)
                 | (walk.lanes == 0)
-                | ~Array([m_ + 1 in p.modes for m_ in range(4)])[walk.mode]
+                | ~Array([n + 1 in p.modes for n in range(1 << len(walk.mode))])[walk.mode]
             ),
             self.wrong_vector.eq(
                 (vector.n_blocks == 0)
@@ -140,58 +138,52 @@ class Decoder(wiring.Component):
                 | (vector.y_words > MAX_TABLE // 2)
                 | (vector.x_words > MAX_TABLE // 2)
             ),
-            self.wrong_page.eq(self.page_words == 0),
+            self.wrong_page.eq(self.program.page_words == 0),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
             self.single["y_words"].eq(vector.y_words == 1),
             self.single["x_words"].eq(vector.x_words == 1),
         ]
 
-    def _fetch(self, m: Module) -> None:
-        """The reader's next region waits in registers."""
-        ports = Cat(self.fetch_region, self.fetch_offset, self.fetch_words)
-        self.request = Signal(len(ports), reset_less=True)
-        m.d.comb += ports.eq(self.request)
-        with m.If(self.fetch_ready):
-            m.d.sync += self.fetch_valid.eq(0)
-
-    def _order(self, m: Module, load) -> None:
+    def _order(self, m: Module) -> None:
         """The loader's command of the decoded instruction."""
-        walk = self.walk
+        walk, order = self.walk, self.order.payload
         m.d.comb += [
-            self.order.mode.eq(Mux(walk.op == Op.VECTOR, 0, walk.mode)),
-            self.order.groups.eq(walk.n_groups),
-            self.order.tiles.eq(walk.n_tiles),
-            self.order.slots.eq(walk.slots),
-            self.order.half_from.eq(walk.half_from),
-            self.order.high_from.eq(walk.high_from),
-            self.order.last_subgroups.eq(walk.last_subgroups),
-            self.order.repeats.eq(walk.repeats),
-            self.order.words.eq(load.stream_words),
-            self.order.kind.eq(KIND_CONV),
+            order.mode.eq(Mux(walk.op == Op.VECTOR, 0, walk.mode)),
+            order.groups.eq(walk.n_groups),
+            order.tiles.eq(walk.n_tiles),
+            order.slots.eq(walk.slots),
+            order.half_from.eq(walk.half_from),
+            order.high_from.eq(walk.high_from),
+            order.last_subgroups.eq(walk.last_subgroups),
+            order.repeats.eq(walk.repeats),
+            order.words.eq(self.load.stream_words),
+            order.kind.eq(KIND_CONV),
         ]
         with m.If(walk.op == Op.LOAD):
-            m.d.comb += self.order.kind.eq(KIND_WORDS)
+            m.d.comb += order.kind.eq(KIND_WORDS)
         with m.Elif(walk.op == Op.PAGE):
-            m.d.comb += [self.order.kind.eq(KIND_WORDS), self.order.words.eq(self.page_words)]
+            m.d.comb += [order.kind.eq(KIND_WORDS), order.words.eq(self.program.page_words)]
         with m.Elif(walk.op == Op.VECTOR):
-            m.d.comb += self.order.kind.eq(KIND_VECTOR)
+            m.d.comb += order.kind.eq(KIND_VECTOR)
 
     def _header(self, m: Module) -> None:
         """Header words to `following`; then where the instruction's tables go."""
-        lengths = [LAYOUTS[Op(i)].words if i in iter(Op) else 1 for i in range(16)]
+        lengths = [LAYOUTS[Op(i)].words if i in iter(Op) else 1 for i in range(1 << OP_BITS)]
         at = Signal(range(HEADER_WORDS + 1))
         complete = Signal()  # all words of the header are taken
-        walk, fetch = self.walk, self.fetch
+        walk, fetch = self.walk, HEADER(Cat(*self.words)).fetch
         with m.State("HEADER"):
-            with m.If(~complete & self.present):
-                m.d.comb += self.take.eq(1)
+            with m.If(~complete & self.program.present):
+                m.d.comb += self.program.take.eq(1)
                 m.d.sync += at.eq(at + 1)
                 for index, word in enumerate(self.words):
                     with m.If(at == index):
-                        m.d.sync += word.eq(self.word)
+                        m.d.sync += word.eq(self.program.word)
                 with m.If(at == 0):  # the opcode comes from the program memory
-                    m.d.sync += complete.eq(Array(n == 1 for n in lengths)[self.word[:4]])
+                    m.d.sync += complete.eq(
+                        Array(n == 1 for n in lengths)[self.program.word[:OP_BITS]]
+                    )
                 with m.Else():
                     m.d.sync += complete.eq(at + 1 == Array(lengths)[walk.op])
             with m.Elif(complete):
@@ -199,7 +191,7 @@ class Decoder(wiring.Component):
                 m.next = "CHECK"
                 with m.If(walk.op > max(Op)):
                     self._fail(m, ErrorCode.BAD_INSTRUCTION)
-            with m.Elif(self.exhausted):
+            with m.Elif(self.program.exhausted):
                 self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
         with m.State("CHECK"):
             with m.Switch(walk.op):
@@ -213,10 +205,12 @@ class Decoder(wiring.Component):
                     with m.If(self.wrong_vector):
                         self._fail(m, ErrorCode.BAD_INSTRUCTION)
                 with m.Case(Op.FETCH):
-                    with m.If(~self.fetch_valid):
+                    with m.If(~self.fetch.valid):
                         m.d.sync += [
-                            self.fetch_valid.eq(1),
-                            self.request.eq(Cat(fetch.region, fetch.offset, fetch.words)),
+                            self.fetch.valid.eq(1),
+                            self.request.region.eq(fetch.region),
+                            self.request.offset.eq(fetch.offset),
+                            self.request.words.eq(fetch.words),
                         ]
                         m.next = "HEADER"
                 with m.Case(Op.LOAD):
@@ -241,8 +235,8 @@ class Decoder(wiring.Component):
         def table(state: str, write: Signal) -> Iterator[None]:
             """What follows the last word."""
             with m.State(state):
-                with m.If(self.present):
-                    m.d.comb += [write.eq(1), self.take.eq(1)]
+                with m.If(self.program.present):
+                    m.d.comb += [write.eq(1), self.program.take.eq(1)]
                     m.d.sync += [
                         self.index.eq(self.index + 1),
                         self.left.eq(self.left - 1),
@@ -250,7 +244,7 @@ class Decoder(wiring.Component):
                     ]
                     with m.If(self.final):
                         yield
-                with m.Elif(self.exhausted):
+                with m.Elif(self.program.exhausted):
                     self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
 
         with table("BLOCKS", self.block_write):
@@ -259,11 +253,11 @@ class Decoder(wiring.Component):
             m.next = "ORDER"
             with m.If(walk.op == Op.POOL):
                 m.next = "DECODED"
-        with table("SOURCES", self.source_write):
+        with table("SOURCES", self.tables.source_write):
             self._enter_table(m, vector.y_words, single["y_words"], "Y_TABLE")
             with m.If(vector.direct):
                 m.next = "ORDER"
-        with table("Y_TABLE", self.y_write):
+        with table("Y_TABLE", self.tables.y_write):
             self._enter_table(m, vector.x_words, single["x_words"], "X_TABLE")
-        with table("X_TABLE", self.x_write):
+        with table("X_TABLE", self.tables.x_write):
             m.next = "ORDER"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, Signature
 
+from fpga_gen.contract.fields import WORD_BITS
+from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.fan_out import KEEP
+from fpga_gen.hardware.common.joints import ProgramFill
+from fpga_gen.hardware.common.leaf import fields
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 
 PART_COPIES = 4  # of the counter that picks a program word out of a stream word
@@ -18,6 +22,28 @@ def program_shape(params: EngineParams) -> RamShape:
     return RamShape(params.stream_bits, params.program_words // params.program_parts, "block")
 
 
+class ProgramRead(Signature):
+    """ProgramMemory to the decoder.
+
+    present: `word` is the next word of the program; take: it is used in this cycle, only while
+    `present`. exhausted: there is no next word, none is on its way, and there was no overflow.
+    page: pulse, the loader has the command for `page_words` more stream words, at least one; not
+    while the memory is being filled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "present": Out(1),
+                "word": Out(WORD_BITS),
+                "take": In(1),
+                "exhausted": Out(1),
+                "page": In(1),
+                "page_words": In(width("words")),
+            }
+        )
+
+
 class ProgramMemory(wiring.Component):
     """The first `program_words` stream words after `start`, and those of every PAGE behind them.
 
@@ -26,17 +52,10 @@ class ProgramMemory(wiring.Component):
     memory. Decoding begins while the memory is being filled.
 
     Members:
-        start: In, pulse; program_words: In(24), stream words of the first fill.
+        start: In, pulse; program_words: In, stream words of the first fill.
         order_valid, order_ready: the loader's command for the first fill.
-        page: In, pulse, the loader has the command for page_words(24) more, at least one; not
-            while `filling`.
-        filling: Out, level: the loader's words are the program's; all of them are taken:
-            fill_valid, fill_data: those words.
-        ordered: Out, level from the order of the first fill on.
-        overflow: Out, pulse.
-        present: Out, `word` (Out) is the next word of the program; take: In, it is used in this
-            cycle, only while `present`.
-        exhausted: Out, there is no next word, none is on its way, and there was no overflow.
+        fill: the loader's words. ordered: Out, level from the order of the first fill on.
+        read: to the decoder. overflow: Out, pulse.
     """
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
@@ -45,20 +64,13 @@ class ProgramMemory(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "program_words": In(24),
+                "program_words": In(width("words")),
                 "order_valid": Out(1),
                 "order_ready": In(1),
-                "page": In(1),
-                "page_words": In(24),
-                "filling": Out(1),
-                "fill_valid": In(1),
-                "fill_data": In(params.stream_bits),
+                "fill": In(ProgramFill(params)),
                 "ordered": Out(1),
+                "read": Out(ProgramRead()),
                 "overflow": Out(1),
-                "present": Out(1),
-                "word": Out(64),
-                "take": In(1),
-                "exhausted": Out(1),
             }
         )
 
@@ -72,12 +84,12 @@ class ProgramMemory(wiring.Component):
         level = Signal(range(self.params.program_words + 1))  # words written and not yet taken
         m.d.comb += [
             ram.w_addr.eq(write_row),
-            ram.w_data.eq(self.fill_data),
+            ram.w_data.eq(self.fill.word),
             ram.w_en.eq(write),
         ]
         m.d.sync += [
             write_row.eq(write_row + write),
-            level.eq(level + Mux(write, parts, 0) - self.take),
+            level.eq(level + Mux(write, parts, 0) - self.read.take),
         ]
         self._fill(m, write, level)
         self._read(m, ram, level)
@@ -85,24 +97,24 @@ class ProgramMemory(wiring.Component):
 
     def _fill(self, m: Module, write: Signal, level: Signal) -> None:
         p = self.params
-        words_left = Signal(24, reset_less=True)
+        words_left = Signal(width("words"), reset_less=True)
         too_long, no_room = Signal(), Signal()
         m.d.comb += [
             too_long.eq(self.start & (self.program_words > p.program_words // p.program_parts)),
             no_room.eq(level > p.program_words - p.program_parts),
-            write.eq(self.filling & self.fill_valid & ~no_room),
-            self.overflow.eq(too_long | (self.filling & self.fill_valid & no_room)),
+            write.eq(self.fill.filling & self.fill.valid & ~no_room),
+            self.overflow.eq(too_long | (self.fill.filling & self.fill.valid & no_room)),
         ]
-        with m.If(self.filling & self.fill_valid):
+        with m.If(self.fill.filling & self.fill.valid):
             m.d.sync += words_left.eq(words_left - 1)
             with m.If(no_room | (words_left == 1)):
-                m.d.sync += self.filling.eq(0)
+                m.d.sync += self.fill.filling.eq(0)
         with m.If(self.start & ~too_long):
             m.d.sync += [words_left.eq(self.program_words), self.order_valid.eq(1)]
         with m.If(self.order_valid & self.order_ready):
-            m.d.sync += [self.order_valid.eq(0), self.ordered.eq(1), self.filling.eq(1)]
-        with m.If(self.page):
-            m.d.sync += [words_left.eq(self.page_words), self.filling.eq(1)]
+            m.d.sync += [self.order_valid.eq(0), self.ordered.eq(1), self.fill.filling.eq(1)]
+        with m.If(self.read.page):
+            m.d.sync += [words_left.eq(self.read.page_words), self.fill.filling.eq(1)]
 
     def _read(self, m: Module, ram, level: Signal) -> None:
         """The next word's row is read ahead; a word written is read a cycle later."""
@@ -111,21 +123,19 @@ class ProgramMemory(wiring.Component):
         following = Signal.like(at)
         bits = (parts - 1).bit_length()
         picks = [Signal(range(parts), name=f"part_{n}", attrs=KEEP) for n in range(PART_COPIES)]
-        width = 64 // PART_COPIES
+        piece = WORD_BITS // PART_COPIES
+        words = fields(ram.r_data, WORD_BITS)
         none = Signal()  # after this cycle, of the words that are there to be read
         expected = Signal()  # words are on their way
         failed = Signal()  # `overflow` has told
         m.d.comb += [
-            following.eq(at + self.take),
+            following.eq(at + self.read.take),
             ram.r_addr.eq(following >> bits),
-            none.eq(level == self.take),
-            expected.eq(self.start | self.order_valid | self.page | self.filling),
-            self.word.eq(
+            none.eq(level == self.read.take),
+            expected.eq(self.start | self.order_valid | self.read.page | self.fill.filling),
+            self.read.word.eq(
                 Cat(
-                    Array(
-                        ram.r_data[64 * k + n * width : 64 * k + (n + 1) * width]
-                        for k in range(parts)
-                    )[part]
+                    Array(words[k][n * piece : (n + 1) * piece] for k in range(parts))[part]
                     for n, part in enumerate(picks)
                 )
             ),
@@ -133,7 +143,7 @@ class ProgramMemory(wiring.Component):
         m.d.sync += [
             at.eq(following),
             *(part.eq(following[:bits]) for part in picks),
-            self.present.eq(~none),
-            self.exhausted.eq(none & ~expected & ~failed),
+            self.read.present.eq(~none),
+            self.read.exhausted.eq(none & ~expected & ~failed),
             failed.eq(failed | self.overflow),
         ]

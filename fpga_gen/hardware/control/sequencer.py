@@ -7,32 +7,46 @@ table memories and its weights are ordered from the loader, so that dispatch cos
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from fpga_gen.contract.isa import HEADER_WORDS, MAX_SOURCES, MAX_TABLE, SOURCE, Op
+from fpga_gen.contract.fields import WORD_BITS
+from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, Op, width
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import ErrorCode
-from fpga_gen.hardware.common.config_view import header_fields
+from fpga_gen.hardware.common.joints import (
+    ERROR_CODE_BITS,
+    FETCH,
+    LAYER_BITS,
+    Issue,
+    ProgramFill,
+    RecordRead,
+    TableWrite,
+    Units,
+)
 from fpga_gen.hardware.common.ram import RamShape, place_ram
+from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.control.dispatcher import Dispatcher
 from fpga_gen.hardware.control.program_memory import ProgramMemory
-from fpga_gen.hardware.loader.loader_control import COMMAND, KIND_WORDS
+from fpga_gen.hardware.loader.joints import COMMAND, KIND_WORDS
 
-TABLE_HALF = 256
-TABLE_SHAPE = RamShape(64, 2 * TABLE_HALF, "block")
+TABLE_HALF = max(MAX_BLOCKS, MAX_TAPS) + 1
+TABLE_SHAPE = RamShape(WORD_BITS, 2 * TABLE_HALF, "block")
 
 
 class Sequencer(wiring.Component):
     """See module docstring.
 
-    Starts: walker_start (CONV, POOL), vector_start, load_start, store_start: pulses; `header` holds
-    the instruction from the pulse on, until the next one (a STORE runs beside others). *_busy from
-    the units; exit_idle: all results are readable.
-    block_index/tap_index -> block/tap one cycle later. done: pulse after END.
-    filling, fill_valid, fill_data: see ProgramMemory.
+    Members:
+        start: In, pulse; program_words: In, stream words of the first fill.
+        command: to the loader. fill: the loader's words for the program. fetch: to the reader.
+        walk (CONV, POOL), vector, load, store: starts; all hold the header of the instruction that
+            was started last (a STORE runs beside others). units: what is free.
+        blocks, taps: tables of the walker. tables: those of the vector unit.
+        done: Out, pulse after END. error, error_code: Out, pulse with an ErrorCode.
+        layer: Out, instructions dispatched; layer_start: Out, pulse for each.
     """
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
@@ -41,44 +55,22 @@ class Sequencer(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "program_words": In(24),
-                "command_valid": Out(1),
-                "command_ready": In(1),
-                "command": Out(COMMAND),
-                "filling": Out(1),
-                "fill_valid": In(1),
-                "fill_data": In(params.stream_bits),
-                "fetch_valid": Out(1),
-                "fetch_ready": In(1),
-                "fetch_region": Out(2),
-                "fetch_offset": Out(32),
-                "fetch_words": Out(24),
-                "header": Out(64 * HEADER_WORDS),
-                "walker_start": Out(1),
-                "walker_busy": In(1),
-                "block_index": In(8),
-                "block": Out(64),
-                "tap_index": In(8),
-                "tap": Out(64),
-                "vector_start": Out(1),
-                "vector_busy": In(1),
-                "source_index": Out(range(MAX_SOURCES)),
-                "source_word": Out(range(SOURCE.words)),
-                "source_write": Out(1),
-                "y_write": Out(1),
-                "x_write": Out(1),
-                "table_pair": Out(range(MAX_TABLE // 2)),
-                "write_data": Out(64),
-                "load_start": Out(1),
-                "load_busy": In(1),
-                "store_start": Out(1),
-                "store_busy": In(1),
-                "exit_idle": In(1),
-                "params_ready": In(1),
+                "program_words": In(width("words")),
+                "command": Out(stream.Signature(COMMAND)),
+                "fill": In(ProgramFill(params)),
+                "fetch": Out(stream.Signature(FETCH)),
+                "walk": Out(Issue()),
+                "vector": Out(Issue()),
+                "load": Out(Issue()),
+                "store": Out(Issue()),
+                "units": In(Units()),
+                "blocks": In(RecordRead(BLOCK_RECORD, "n_blocks")),
+                "taps": In(RecordRead(TAP_RECORD, "n_taps")),
+                "tables": Out(TableWrite()),
                 "done": Out(1),
                 "error": Out(1),
-                "error_code": Out(8),
-                "layer": Out(16),
+                "error_code": Out(ERROR_CODE_BITS),
+                "layer": Out(LAYER_BITS),
                 "layer_start": Out(1),
             }
         )
@@ -102,72 +94,59 @@ class Sequencer(wiring.Component):
     def _connect(
         self, m: Module, program: ProgramMemory, decoder: Decoder, dispatcher: Dispatcher
     ) -> None:
+        connect(m, program.read, decoder.program)
+        connect(m, decoder.decoded, dispatcher.decoded)
+        connect(m, flipped(self.fill), program.fill)
+        connect(m, flipped(self.fetch), decoder.fetch)
+        connect(m, flipped(self.tables), decoder.tables)
+        connect(m, flipped(self.units), dispatcher.units)
+        connect(m, flipped(self.walk), dispatcher.walk)
+        connect(m, flipped(self.vector), dispatcher.vector)
+        connect(m, flipped(self.load), dispatcher.load)
+        connect(m, flipped(self.store), dispatcher.store)
         m.d.comb += [
+            program.start.eq(self.start),
+            program.program_words.eq(self.program_words),
             decoder.start.eq(self.start),
-            decoder.present.eq(program.present),
-            decoder.word.eq(program.word),
-            decoder.exhausted.eq(program.exhausted),
-            program.take.eq(decoder.take),
-            program.page.eq(decoder.page),
-            program.page_words.eq(decoder.page_words),
-            decoder.words_busy.eq(program.filling | self.load_busy),
-            dispatcher.decoded.eq(decoder.decoded),
-            dispatcher.following.eq(decoder.following),
-            decoder.taken.eq(dispatcher.taken),
-            decoder.vector_busy.eq(self.vector_busy),
+            decoder.words_busy.eq(program.fill.filling | self.units.load_busy),
+            decoder.vector_busy.eq(self.units.vector_busy),
+            self.done.eq(dispatcher.done),
+            self.layer.eq(dispatcher.layer),
+            self.layer_start.eq(dispatcher.layer_start),
         ]
-        outside = {
-            program: ("start", "program_words", "filling", "fill_valid", "fill_data"),
-            decoder: ("fetch_valid", "fetch_ready", "fetch_region", "fetch_offset", "fetch_words",
-                      "source_write", "y_write", "x_write"),
-            dispatcher: ("walker_busy", "vector_busy", "load_busy", "store_busy", "exit_idle",
-                         "params_ready", "header", "walker_start", "vector_start", "load_start",
-                         "store_start", "done", "layer", "layer_start"),
-        }  # fmt: skip
-        for part, names in outside.items():
-            for name in names:
-                inner, outer = getattr(part, name), getattr(self, name)
-                out = part.signature.members[name].flow is Out
-                m.d.comb += outer.eq(inner) if out else inner.eq(outer)
 
     def _order(self, m: Module, program: ProgramMemory, decoder: Decoder) -> None:
         """The loader's command: the program first, then those of the instructions."""
+        command, order = self.command, decoder.order
         m.d.comb += [
-            self.command_valid.eq(program.order_valid | decoder.order_valid),
-            program.order_ready.eq(self.command_ready),
-            decoder.order_ready.eq(self.command_ready),
-            self.command.eq(decoder.order),
+            command.valid.eq(program.order_valid | order.valid),
+            program.order_ready.eq(command.ready),
+            order.ready.eq(command.ready),
+            command.payload.eq(order.payload),
         ]
         with m.If(~program.ordered):
             m.d.comb += [
-                self.command.kind.eq(KIND_WORDS),
-                self.command.words.eq(self.program_words),
+                command.payload.kind.eq(KIND_WORDS),
+                command.payload.words.eq(self.program_words),
             ]
 
     def _tables(self, m: Module, decoder: Decoder, dispatcher: Dispatcher) -> None:
         """Blocks and taps: one half is read by the walker, the other one is being filled."""
-        assert SOURCE.words == 2
         running_half, decode_half = Signal(), Signal()
-        op = header_fields(decoder.following, Op.CONV).op
+        op = decoder.decoded.payload.walk.op
         m.d.comb += decode_half.eq(~running_half)
         with m.If(dispatcher.dispatched):
             is_walk = (op == Op.CONV) | (op == Op.POOL)
             m.d.sync += running_half.eq(Mux(is_walk, decode_half, running_half))
-        for name, index, write, out in (
-            ("blocks", self.block_index, decoder.block_write, self.block),
-            ("taps", self.tap_index, decoder.tap_write, self.tap),
+        for name, port, write in (
+            ("blocks", self.blocks, decoder.block_write),
+            ("taps", self.taps, decoder.tap_write),
         ):
             ram = place_ram(m, name, TABLE_SHAPE, expand=self.expand)
             m.d.comb += [
-                ram.w_addr.eq(Cat(decoder.table_index[:8], decode_half)),
-                ram.w_data.eq(decoder.word),
+                ram.w_addr.eq(Cat(decoder.table_index[: len(port.index)], decode_half)),
+                ram.w_data.eq(decoder.tables.word),
                 ram.w_en.eq(write),
-                ram.r_addr.eq(Cat(index, running_half)),
-                out.eq(ram.r_data),
+                ram.r_addr.eq(Cat(port.index, running_half)),
+                port.record.eq(ram.r_data),
             ]
-        m.d.comb += [
-            self.write_data.eq(decoder.word),
-            self.source_index.eq(decoder.table_index[1:]),
-            self.source_word.eq(decoder.table_index[0]),
-            self.table_pair.eq(decoder.table_index),
-        ]

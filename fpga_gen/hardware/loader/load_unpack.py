@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.fan_out import KEEP, LOADS, copies, copies_for
+from fpga_gen.hardware.common.joints import Issue
 
 PERIOD = 4  # memory words for PERIOD - 1 stream words
 
 
 class LoadUnpack(wiring.Component):
-    """Stream words in, words for the memory out, both valid/ready, a word in and out per cycle.
+    """Stream words in, words for the memory out, a word in and out per cycle.
 
     A stream word is `load_words` memory words. Without `packed` they pass as they are. With it the
     last quarter of each of three words is kept, and the three quarters follow as a fourth word,
-    lowest first, in a cycle that takes no word in. `start`: the next word is the first of a LOAD.
+    lowest first, in a cycle that takes no word in. issue: the next word is the first of a LOAD.
     """
 
     def __init__(self, params: EngineParams) -> None:
         self.params = params
         super().__init__(
             {
-                "start": In(1),
-                "packed": In(1),
-                "in_valid": In(1),
-                "in_ready": Out(1),
-                "in_data": In(params.stream_bits),
-                "out_valid": Out(1),
-                "out_ready": In(1),
-                "out_data": Out(params.stream_bits),
+                "issue": In(Issue()),
+                "words": In(stream.Signature(params.stream_bits)),
+                "out": Out(stream.Signature(params.stream_bits)),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        p = self.params
+        p, words, out = self.params, self.words, self.out
         quarter = p.word_bits // PERIOD
         used = p.word_bits - quarter
         count, following = Signal(range(PERIOD)), Signal(range(PERIOD))
@@ -55,25 +51,25 @@ class LoadUnpack(wiring.Component):
         ]
         took = copies(
             m,
-            self.in_valid & self.in_ready & ~last,
+            words.valid & words.ready & ~last,
             p.load_words * copies_for(used - quarter),
             "took",
             reset_less=False,
         )
         m.d.comb += [
-            self.out_valid.eq(self.in_valid | fourth[0]),
-            self.in_ready.eq(self.out_ready & ~fourth[0]),
+            out.valid.eq(words.valid | fourth[0]),
+            words.ready.eq(out.ready & ~fourth[0]),
             following.eq(count),
         ]
-        with m.If(self.start):
+        with m.If(self.issue.start):
             m.d.comb += following.eq(0)
-        with m.Elif(self.out_valid & self.out_ready & self.packed):
+        with m.Elif(out.valid & out.ready & self.issue.header.load.packed):
             m.d.comb += following.eq(count + 1)
         m.d.comb += last.eq(following == PERIOD - 1)
         m.d.sync += [count.eq(following), *(copy.eq(last) for copy in fourth)]
         m.d.sync += [copy.eq(~last) for copy in passing]
         for k in range(p.load_words):
-            word = self.in_data.word_select(k, p.word_bits)
+            word = words.payload.word_select(k, p.word_bits)
             held = Signal(quarter, name=f"held_{k}", reset_less=True)
             older = Signal(used - quarter, name=f"kept_{k}", reset_less=True)
             kept = Cat(older, held)
@@ -89,5 +85,5 @@ class LoadUnpack(wiring.Component):
                 Mux(flag, kept[at : at + LOADS], word[at : min(at + LOADS, used)])
                 for at, flag in zip(range(0, used, LOADS), flags, strict=False)
             ]
-            m.d.comb += self.out_data.word_select(k, p.word_bits).eq(Cat(parts, word[used:]))
+            m.d.comb += out.payload.word_select(k, p.word_bits).eq(Cat(parts, word[used:]))
         return m

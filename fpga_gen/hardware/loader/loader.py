@@ -18,14 +18,17 @@ is staged at the latest, because the array's switch follows a credit later than 
 from __future__ import annotations
 
 from amaranth.hdl import Module, ResetInserter, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from fpga_gen.contract.params import PARAM_BITS, PARAM_ENTRIES, EngineParams
+from fpga_gen.contract.parameter_record import PARAM_BITS
+from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
+from fpga_gen.hardware.common.joints import ParamRead
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.resets import clear
 from fpga_gen.hardware.common.word_queue import WordQueue, queue_shape
-from fpga_gen.hardware.loader.loader_control import COMMAND, LoaderControl
+from fpga_gen.hardware.loader.joints import COMMAND
+from fpga_gen.hardware.loader.loader_control import LoaderControl
 from fpga_gen.hardware.loader.slot_assembly import READ_CYCLES, SlotAssembly
 from fpga_gen.hardware.loader.slot_stage import MOVE_CYCLES, SlotStage
 from fpga_gen.hardware.loader.weight_ring import WeightRing, ring_shapes
@@ -47,38 +50,30 @@ def ram_shapes(params: EngineParams) -> list[RamShape]:
 class Loader(wiring.Component):
     """See module docstring.
 
-    words_*: stream words in (valid/ready). command_*: next command (valid/ready). out_*: words of
-    PROGRAM and LOAD commands (valid/ready). stage: slot bits for the array, stable from CREDIT_LEAD
-    cycles after the credit to `switch` plus `stage_hold` cycles, if the switch before was at least
-    CREDIT_LEAD cycles earlier. credit_add: pulse per slot. param_index -> param_data one cycle
-    later; param_release frees the oldest entry; params_ready: there is an entry besides the one
-    the exit path still holds (param_held). underrun: the array switched to an empty stage.
-    resets: RESETS copies of the reset.
+    Members:
+        resets: In, RESETS copies of the reset.
+        words: stream words in. command: the next command. out: words of PROGRAM and LOAD commands.
+        stage: Out, slot bits for the array, stable from CREDIT_LEAD cycles after the credit to
+            `switch` plus STAGE_HOLD cycles, if the switch before was at least CREDIT_LEAD cycles
+            earlier. credit_add: Out, pulse per slot. underrun: Out, the array switched to an empty
+            stage.
+        parameters: read of the parameter memory. params_ready: Out, there is an entry besides the
+            one that the exit path still holds.
     """
 
-    def __init__(self, params: EngineParams, *, stage_hold: int, expand: bool = False) -> None:
+    def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
         self.params = params
         self.expand = expand
-        self.stage_hold = stage_hold
         super().__init__(
             {
                 "resets": In(RESETS),
-                "words_valid": In(1),
-                "words_ready": Out(1),
-                "words_data": In(params.stream_bits),
-                "command_valid": In(1),
-                "command_ready": Out(1),
-                "command": In(COMMAND),
-                "out_valid": Out(1),
-                "out_ready": In(1),
-                "out_data": Out(params.stream_bits),
+                "words": In(stream.Signature(params.stream_bits)),
+                "command": In(stream.Signature(COMMAND)),
+                "out": Out(stream.Signature(params.stream_bits)),
                 "stage": Out(params.subgroups * params.sub_weight_bits),
                 "switch": In(1),
                 "credit_add": Out(1),
-                "param_index": In(range(PARAM_ENTRIES)),
-                "param_data": Out(params.columns * PARAM_BITS),
-                "param_release": In(1),
-                "param_held": In(1),
+                "parameters": In(ParamRead(params)),
                 "params_ready": Out(1),
                 "underrun": Out(1),
             }
@@ -90,45 +85,31 @@ class Loader(wiring.Component):
         ring = WeightRing(p, expand=self.expand)
         control = LoaderControl(p)
         assembly = SlotAssembly(p)
-        stage = SlotStage(p, stage_hold=self.stage_hold)
+        stage = SlotStage(p)
         queue = WordQueue(p.stream_bits, expand=self.expand)
         m.submodules.ring = ResetInserter(self.resets[0])(ring)
         m.submodules.control = ResetInserter(self.resets[1])(control)
         m.submodules.assembly = ResetInserter(self.resets[2])(assembly)
         m.submodules.stage = ResetInserter(self.resets[2])(stage)
         m.submodules.queue = ResetInserter(self.resets[2])(queue)
+        connect(m, flipped(self.out), queue.read)
+        connect(m, flipped(self.words), ring.words)
+        connect(m, flipped(self.command), control.command)
+        connect(m, control.ring, ring.read)
+        connect(m, assembly.slot, stage.slot)
         m.d.comb += [
-            ring.words_valid.eq(self.words_valid),
-            self.words_ready.eq(ring.words_ready),
-            ring.words_data.eq(self.words_data),
-            *(
-                getattr(ring, name).eq(getattr(control, name))
-                for name in ("position", "seek", "align", "advance", "free_pointer")
-            ),
-            control.read_pointer.eq(ring.read_pointer),
-            control.available.eq(ring.available),
-            control.command_valid.eq(self.command_valid),
-            self.command_ready.eq(control.command_ready),
-            control.command.eq(self.command),
             queue.write.eq(control.queue_write),
             queue.data.eq(ring.word),
             control.queue_count.eq(queue.count),
-            self.out_valid.eq(queue.read.valid),
-            queue.read.ready.eq(self.out_ready),
-            self.out_data.eq(queue.read.payload),
             assembly.read.eq(control.read),
             assembly.word.eq(ring.word),
-            *(
-                getattr(stage, name).eq(getattr(assembly, name))
-                for name in ("assembly", "clear", "wrap", "slot_complete")
-            ),
             stage.slot_read.eq(control.slot_read),
             control.may_assemble.eq(stage.may_assemble),
             stage.switch.eq(self.switch),
             self.underrun.eq(stage.underrun),
             self.stage.eq(stage.stage),
             self.credit_add.eq(control.slot_read),
-            control.param_release.eq(self.param_release),
+            control.param_release.eq(self.parameters.release),
         ]
         self._param_memory(m, assembly)
         return m
@@ -141,12 +122,12 @@ class Loader(wiring.Component):
         m.d.comb += [
             ram.w_addr.eq(pointer),
             ram.w_en.eq(assembly.param_push),
-            ram.w_data.eq(assembly.assembly[: shape.width]),
-            ram.r_addr.eq(self.param_index),
-            self.param_data.eq(ram.r_data),
-            self.params_ready.eq(level > self.param_held),
+            ram.w_data.eq(assembly.slot.record[: shape.width]),
+            ram.r_addr.eq(self.parameters.index),
+            self.parameters.data.eq(ram.r_data),
+            self.params_ready.eq(level > self.parameters.held),
         ]
         with m.If(assembly.param_push):
             m.d.sync += pointer.eq(pointer + 1)
-        m.d.sync += level.eq(level + assembly.param_push - self.param_release)
+        m.d.sync += level.eq(level + assembly.param_push - self.parameters.release)
         clear(m, self.resets[2], (pointer, level))

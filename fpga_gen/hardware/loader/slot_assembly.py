@@ -4,67 +4,32 @@ from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import GRANULE, EngineParams
-from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.hardware.common.fan_out import copies
+from fpga_gen.hardware.loader.joints import AssembledSlot, granule_bits, read_layout, rows
 
 READ_CYCLES = 3  # from the read of a ring word to its place in the assembly
-
-
-def block_granules(params: EngineParams) -> int:
-    """Longest record: a mode-1 slot or mode-1 parameters."""
-    return max(slot_run(params, params.subgroups).granules, params.param_granules(1))
-
-
-def wraps(params: EngineParams) -> list[int]:
-    """Numbers of subgroups whose slots begin with their last bits."""
-    return [n for n in range(1, params.subgroups + 1) if slot_run(params, n).wrapped]
-
-
-def rows(params: EngineParams) -> int:
-    """Stream words that hold the longest record."""
-    return -(-block_granules(params) // params.stream_granules)
-
-
-def read_layout(params: EngineParams) -> StructLayout:
-    """What goes with a word from the cycle in which it is read. row: of the assembly; offset:
-    granules by which it is rotated; end: last word of the record; clear, wrap: see SlotStage."""
-    return StructLayout(
-        {
-            "valid": 1,
-            "row": (rows(params) + 1).bit_length(),
-            "offset": max((params.stream_granules - 1).bit_length(), 1),
-            "end": 1,
-            "is_param": 1,
-            "clear": 2,
-            "wrap": max(1, len(wraps(params))),
-        }
-    )
 
 
 class SlotAssembly(wiring.Component):
     """See module docstring.
 
-    read: of the word that shows on `word` two cycles later. assembly: a whole record in the cycle
-    after its last word was written, which is the cycle after slot_complete and that of param_push;
-    clear, wrap: of the last slot, as long as it is there.
+    Members:
+        read: In, of the word that shows on `word` two cycles later.
+        slot: Out, to the stage; slot.record holds parameters as well.
+        param_push: Out, pulse, slot.record is one of parameters.
     """
 
     def __init__(self, params: EngineParams) -> None:
         self.params = params
-        layout = read_layout(params)
         super().__init__(
             {
-                "read": In(layout),
+                "read": In(read_layout(params)),
                 "word": In(params.stream_bits),
-                "assembly": Out(rows(params) * params.stream_bits),
-                "slot_complete": Out(1),
+                "slot": Out(AssembledSlot(params)),
                 "param_push": Out(1),
-                "clear": Out(2),
-                "wrap": Out(layout.members["wrap"]),
             }
         )
 
@@ -93,7 +58,7 @@ class SlotAssembly(wiring.Component):
         parts = [
             Signal(GRANULE, name=f"part_{i}", reset_less=True) for i in range(count * per_word)
         ]
-        m.d.comb += self.assembly.eq(Cat(parts))
+        m.d.comb += self.slot.record.eq(Cat(parts))
         for column, offset in enumerate(offsets[1::2]):
             late = Signal(name=f"late_{column}")
             m.d.comb += late.eq(column + offset >= per_word)
@@ -105,11 +70,11 @@ class SlotAssembly(wiring.Component):
                         rotated.word_select(column, GRANULE)
                     )
         with m.If(written["valid"] & ~written["is_param"]):
-            m.d.sync += [self.clear.eq(written["clear"]), self.wrap.eq(written["wrap"])]
+            m.d.sync += [self.slot.clear.eq(written["clear"]), self.slot.wrap.eq(written["wrap"])]
         complete = Signal()
         m.d.comb += [
             complete.eq(written["valid"] & written["end"]),
-            self.slot_complete.eq(complete & ~written["is_param"]),
+            self.slot.complete.eq(complete & ~written["is_param"]),
         ]
         m.d.sync += self.param_push.eq(complete & written["is_param"])
         return m
@@ -118,7 +83,7 @@ class SlotAssembly(wiring.Component):
         """`word` turned down by an offset, two bits of it at a time; copy 2c of the offset turns
         column c in the first step, copy 2c + 1 in the second."""
         value, per_word = self.word, self.params.stream_granules
-        for low in range(0, (per_word - 1).bit_length(), 2):
+        for low in range(0, granule_bits(self.params), 2):
             turned = Signal(self.params.stream_bits, name=f"rotate_{low}")
             for column, offset in enumerate(offsets[low // 2 & 1 :: 2]):
                 amount = offset[low : low + 2]

@@ -8,14 +8,15 @@ cycles after it was taken, which is when `available` first tells of it.
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import EngineParams, block_width
 from fpga_gen.hardware.common.fan_out import copies
 from fpga_gen.hardware.common.ram import RamShape, place_ram
+from fpga_gen.hardware.loader.joints import RingRead, granule_bits
 
-MARGIN = 4  # words of the ring that stay unused: `words_ready` falls late
+MARGIN = 4  # words of the ring that stay unused: `words.ready` falls late
 SLICE_ENABLES = 56  # write enables that one copy drives
 
 
@@ -30,12 +31,10 @@ def ring_shapes(params: EngineParams) -> list[RamShape]:
 
 
 class WeightRing(wiring.Component):
-    """See module docstring. Pointers count words modulo twice the ring, `position` granules.
+    """See module docstring.
 
-    words_*: stream words in (valid/ready). seek: the read pointer goes to the word of `position`;
-    align: to the first whole word from there. available: there is a word at the read pointer;
-    advance: it is taken, and shows on `word` two cycles later. free_pointer: words before it may
-    be overwritten.
+    Members:
+        words: stream words in. read: see RingRead. word: Out, the one taken two cycles ago.
     """
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
@@ -44,33 +43,25 @@ class WeightRing(wiring.Component):
         )
         self.params = params
         self.expand = expand
-        pointer = params.weight_words.bit_length()
         super().__init__(
             {
-                "words_valid": In(1),
-                "words_ready": Out(1),
-                "words_data": In(params.stream_bits),
-                "position": In(pointer + (params.stream_granules - 1).bit_length()),
-                "seek": In(1),
-                "align": In(1),
-                "advance": In(1),
-                "free_pointer": In(pointer),
-                "read_pointer": Out(pointer),
-                "available": Out(1),
+                "words": In(stream.Signature(params.stream_bits)),
+                "read": In(RingRead(params)),
                 "word": Out(params.stream_bits),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        depth, bits = self.params.weight_words, len(self.read_pointer)
+        read, depth = self.read, self.params.weight_words
+        bits = len(read.read_pointer)
         write_pointer = Signal(bits)
         last_written = Signal(bits, init=2 * depth - 1)
         filled, write, room = Signal(bits), Signal(), Signal()
         m.d.comb += [
-            filled.eq(write_pointer - self.free_pointer),
-            self.words_ready.eq(room),
-            write.eq(self.words_valid & room),
+            filled.eq(write_pointer - read.free_pointer),
+            self.words.ready.eq(room),
+            write.eq(self.words.valid & room),
         ]
         m.d.sync += room.eq(filled < depth - MARGIN)
         with m.If(write):
@@ -78,34 +69,34 @@ class WeightRing(wiring.Component):
         self._memory(m, write, write_pointer)
 
         per_word = self.params.stream_granules
-        shift = (per_word - 1).bit_length()
+        shift = granule_bits(self.params)
         target, aligned = Signal(bits), Signal(bits)
         m.d.comb += [
-            target.eq(self.position[shift:]),
-            aligned.eq((self.position + per_word - 1)[shift:]),
+            target.eq(read.position[shift:]),
+            aligned.eq((read.position + per_word - 1)[shift:]),
         ]
-        with m.If(self.seek):
-            m.d.sync += self.read_pointer.eq(target)
-        with m.Elif(self.align):
-            m.d.sync += self.read_pointer.eq(aligned)
-        with m.Elif(self.advance):
-            m.d.sync += self.read_pointer.eq(self.read_pointer + 1)
+        with m.If(read.seek):
+            m.d.sync += read.read_pointer.eq(target)
+        with m.Elif(read.align):
+            m.d.sync += read.read_pointer.eq(aligned)
+        with m.Elif(read.advance):
+            m.d.sync += read.read_pointer.eq(read.read_pointer + 1)
         # `seek` and `advance` come late: the second meets registers only. (Tools would merge two
         # comparisons of one kind and put the choice in front.)
         present, advanced, was_last = Signal(), Signal(), Signal()
         m.d.sync += [
-            present.eq((self.read_pointer != write_pointer) & ~self.align),
-            advanced.eq(self.advance),
-            was_last.eq(self.read_pointer == last_written),
+            present.eq((read.read_pointer != write_pointer) & ~read.align),
+            advanced.eq(read.advance),
+            was_last.eq(read.read_pointer == last_written),
         ]
-        with m.If(self.seek):
+        with m.If(read.seek):
             m.d.sync += present.eq(~(target == write_pointer))
-        m.d.comb += self.available.eq(present & ~(advanced & was_last))
+        m.d.comb += read.available.eq(present & ~(advanced & was_last))
         return m
 
     def _memory(self, m: Module, write: Signal, write_pointer: Signal) -> None:
         data = Signal(self.params.stream_bits, reset_less=True)
-        m.d.sync += data.eq(self.words_data)
+        m.d.sync += data.eq(self.words.payload)
         words, at = [], 0
         for n, shape in enumerate(ring_shapes(self.params)):
             slice_ = place_ram(m, f"slice_{n}", shape, expand=self.expand)
@@ -113,7 +104,7 @@ class WeightRing(wiring.Component):
                 slice_.w_en.eq(copies(m, write, 1, f"write_{n}")[0]),
                 slice_.w_addr.eq(copies(m, write_pointer[:-1], 1, f"write_at_{n}")[0]),
                 slice_.w_data.eq(data[at : at + shape.width]),
-                slice_.r_addr.eq(self.read_pointer[:-1]),
+                slice_.r_addr.eq(self.read.read_pointer[:-1]),
             ]
             words.append(slice_.r_data)
             at += shape.width

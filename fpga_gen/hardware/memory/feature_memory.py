@@ -14,10 +14,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.isa import ADDRESS_BITS
+from fpga_gen.contract.latencies import READ_LATENCY, WRITE_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import bank_of, row_of
 from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for, tree
+from fpga_gen.hardware.common.joints import Beat, MemoryRead, WriteStep
 from fpga_gen.hardware.common.ram import RamShape, place_ram
+from fpga_gen.hardware.common.records import PlainArray
 
 BANK_MODULE = "fpga_gen_bank"
 
@@ -47,36 +50,39 @@ def emit_bank(params: EngineParams) -> dict[str, str]:
 class FeatureMemory(wiring.Component):
     """The banked memory with lane rotation and write steering (see module docstring).
 
-    Members: r_address (row, bank), r_double (stride 2: lane l reads word 2 l; lanes < P only),
-    r_data (lanes x word); w_valid (one bit per slot), w_address, w_data, w_bytes per slot.
+    Three units read, one in a cycle: the vector unit, else the walker's beat, else the store unit.
+    Each sees the words of all. In a `double` beat lane l is word 2 l, lanes < P only.
+
+    Members:
+        beat, vector, store: the readers. free: Out, this cycle is the store unit's.
+        lanes: Out(lanes x word), for the array.
+        write: words to write.
     """
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
         self.params = params
         self.expand = expand
         self.bank = bank_shape(params)
-        self.write_slots = write_slots(params)
-        n, w = self.write_slots, params.word_bits
+        assert (self.read_latency, self.write_latency) == (READ_LATENCY, WRITE_LATENCY)
         super().__init__(
             {
-                "r_address": In(ADDRESS_BITS),
-                "r_double": In(1),
-                "r_data": Out(params.lanes * w),
-                "w_valid": In(n),
-                "w_address": In(n * ADDRESS_BITS),
-                "w_data": In(n * w),
-                "w_bytes": In(n * w // 8),
+                "beat": In(Beat(params)),
+                "vector": In(MemoryRead(params, params.vector_words)),
+                "store": In(MemoryRead(params, params.store_words)),
+                "free": Out(1),
+                "lanes": Out(params.lanes * params.word_bits),
+                "write": In(WriteStep(params)),
             }
         )
 
     @property
     def read_latency(self) -> int:
-        """Cycles from r_address to r_data: address, row, bank, two steps of the rotation."""
+        """Cycles from an address to its words: address, row, bank, two steps of the rotation."""
         return 2 + self.bank.read_latency + 2
 
     @property
     def write_latency(self) -> int:
-        """Cycles from w_valid to the word being readable."""
+        """Cycles from a write step to its words being readable."""
         return 3
 
     def elaborate(self, platform) -> Module:
@@ -86,21 +92,36 @@ class FeatureMemory(wiring.Component):
             place_ram(m, f"bank_{index}", self.bank, expand=self.expand, name=bank_module(p, index))
             for index in range(p.banks)
         ]
+        self._select(m)
         self._read(m, banks)
         self._write(m, banks)
         return m
 
+    def _select(self, m: Module) -> None:
+        """The reader of this cycle."""
+        beat, vector, store = self.beat, self.vector, self.store
+        self.address, self.double = Signal(ADDRESS_BITS), Signal()
+        m.d.comb += [
+            self.address.eq(
+                Mux(vector.valid, vector.address, Mux(beat.valid, beat.address, store.address))
+            ),
+            self.double.eq(beat.valid & beat.double),
+            self.free.eq(~beat.valid & ~vector.valid),
+            vector.data.eq(self.lanes[: len(vector.data)]),
+            store.data.eq(self.lanes[: len(store.data)]),
+        ]
+
     def _read(self, m: Module, banks: list) -> None:
         row_bits = self.bank.address_bits
         # For the rows of even banks, of odd banks, and for the rotation.
-        starts = copies(m, bank_of(self.r_address), 3, "start")
+        starts = copies(m, bank_of(self.address), 3, "start")
         double = Signal(reset_less=True)
         row = Signal(row_bits, reset_less=True)
         following = Signal(row_bits, reset_less=True)
         m.d.sync += [
-            double.eq(self.r_double),
-            row.eq(row_of(self.r_address)),
-            following.eq(row_of(self.r_address) + 1),
+            double.eq(self.double),
+            row.eq(row_of(self.address)),
+            following.eq(row_of(self.address) + 1),
         ]
         for index, bank in enumerate(banks):
             selected = Signal(row_bits, name=f"row_{index}", reset_less=True)
@@ -155,7 +176,7 @@ class FeatureMemory(wiring.Component):
             return Mux(c[1], twice, plain)
 
         m.d.sync += out.eq(Cat(pieces(middle[: p.lanes], fine, last)))
-        m.d.comb += self.r_data.eq(out)
+        m.d.comb += self.lanes.eq(out)
 
     def _spread_counts(self, step: int) -> list[int]:
         """Levels of the tree that brings a control to every lane when its data get there."""
@@ -164,22 +185,21 @@ class FeatureMemory(wiring.Component):
         return [1] * (levels - 2) + [-(-lanes // 8), lanes]
 
     def _write(self, m: Module, banks: list) -> None:
-        n, w = self.write_slots, self.params.word_bits
-        row_bits = self.bank.address_bits
-        data = Signal(n * w, reset_less=True)
-        bytes_ = Signal(n * w // 8, reset_less=True)
-        rows = Signal(n * row_bits, reset_less=True)
-        address = [self.w_address.word_select(k, ADDRESS_BITS) for k in range(n)]
+        n, w, row_bits = self.params.write_slots, self.params.word_bits, self.bank.address_bits
+        step = self.write
+        data = Signal(PlainArray(w, n), reset_less=True)
+        bytes_ = Signal(PlainArray(w // 8, n), reset_less=True)
+        rows = Signal(PlainArray(row_bits, n), reset_less=True)
         m.d.sync += [
-            data.eq(self.w_data),
-            bytes_.eq(self.w_bytes),
-            rows.eq(Cat(*(row_of(a)[:row_bits] for a in address))),
+            data.eq(step.data),
+            bytes_.eq(step.bytes),
+            *(rows[k].eq(row_of(step.address[k])[:row_bits]) for k in range(n)),
         ]
         cut = LOADS // 2  # a choice of up to eight words loads a bit of its number twice
         for index, bank in enumerate(banks):
             hits = Signal(n, name=f"hits_{index}")
             m.d.comb += [
-                hits[k].eq(self.w_valid[k] & (bank_of(address[k]) == index)) for k in range(n)
+                hits[k].eq(step.valid[k] & (bank_of(step.address[k]) == index)) for k in range(n)
             ]
             number = [
                 Cat(hits[k] for k in range(n) if k >> bit & 1).any()
@@ -193,18 +213,15 @@ class FeatureMemory(wiring.Component):
             w_row = Signal(row_bits, name=f"w_row_{index}", reset_less=True)
             w_data = Signal(w, name=f"w_data_{index}", reset_less=True)
             w_bytes = Signal(w // 8, name=f"w_bytes_{index}", reset_less=True)
-
-            def slot(value: Value, width: int, at: int, end: int, number: Value) -> Value:
-                return _choose([value[k * width + at : k * width + end] for k in range(n)], number)
-
+            parts = [slice(at, min(at + cut, w)) for at in range(0, w, cut)]
             m.d.sync += [
                 hit.eq(hits.any()),
-                w_row.eq(slot(rows, row_bits, 0, row_bits, chosen[-1])),
-                w_bytes.eq(slot(bytes_, w // 8, 0, w // 8, enables) & hit.replicate(w // 8)),
+                w_row.eq(_choose([rows[k] for k in range(n)], chosen[-1])),
+                w_bytes.eq(_choose([bytes_[k] for k in range(n)], enables) & hit.replicate(w // 8)),
                 w_data.eq(
                     Cat(
-                        slot(data, w, at, min(at + cut, w), chosen[at // cut])
-                        for at in range(0, w, cut)
+                        _choose([data[k][part] for k in range(n)], number)
+                        for part, number in zip(parts, chosen, strict=False)
                     )
                 ),
             ]
@@ -219,8 +236,3 @@ def _choose(values: list, number: Value) -> Value:
             for k in range(0, len(values), 2)
         ]
     return values[0]
-
-
-def write_slots(params: EngineParams) -> int:
-    """Words one exit step can write: all pixels of a mode times the words each may touch."""
-    return max([m * params.write_words(m) for m in params.modes] + [params.load_words])

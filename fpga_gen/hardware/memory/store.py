@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS, HEADER_WORDS, Op
+from fpga_gen.contract.isa import ADDRESS_BITS, width
+from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import PORT_BITS, WRITE_ROOM, EngineParams
 from fpga_gen.hardware.common.address import add, constant, delay
-from fpga_gen.hardware.common.config_view import header_fields
 from fpga_gen.hardware.common.fan_out import KEEP, LOADS, copies, copies_for, tree
+from fpga_gen.hardware.common.joints import STORE, Issue, MemoryRead, StoreBeats
 from fpga_gen.hardware.common.resets import data_register
 
 
@@ -18,40 +19,29 @@ class StoreUnit(wiring.Component):
     """Runs one STORE beside the other units: up to one beat per cycle, `params.store_words` memory
     words per access, while the write port has room.
 
-    `header` is read with `start` and in the cycle after it. Reading begins when `results_in` says
-    that all earlier results are in memory, and goes on in cycles when nobody else reads
+    The header is read with the start and in the cycle after it. Reading begins when `results_in`
+    says that all earlier results are in memory, and goes on in cycles when nobody else reads
     (`granted`); `request` asks the walker to leave one free.
 
-    command_*: {offset, beats} of the write (valid/ready); data_valid, data: its beats, which the
-    port must take (WRITE_ROOM of them after `room` has fallen). busy: from start to the last
-    beat. The words that start at read_address are in read_data `read_latency` cycles later.
+    command: the transfer, in beats; beats: its data. busy: from start to the last beat.
     """
 
-    def __init__(self, params: EngineParams, *, read_latency: int) -> None:
+    def __init__(self, params: EngineParams) -> None:
         self.params = params
-        self.read_latency = read_latency
         access_bits = params.store_words * params.word_bits
-        self.beats = access_bits // PORT_BITS  # of an access
+        self.beats_per_access = access_bits // PORT_BITS
         # Fewer accesses than this are on their way when `room` falls.
-        assert (read_latency + 4) + 2 * self.beats <= WRITE_ROOM
+        assert (READ_LATENCY + 4) + 2 * self.beats_per_access <= WRITE_ROOM
         super().__init__(
             {
-                "header": In(64 * HEADER_WORDS),
-                "start": In(1),
+                "issue": In(Issue()),
                 "busy": Out(1),
                 "results_in": In(1),
                 "request": Out(1),
                 "granted": In(1),
-                "read_valid": Out(1),
-                "read_address": Out(ADDRESS_BITS),
-                "read_data": In(access_bits),
-                "command_valid": Out(1),
-                "command_ready": In(1),
-                "command_offset": Out(32),
-                "command_beats": Out(24),
-                "room": In(1),
-                "data_valid": Out(1),
-                "data": Out(PORT_BITS),
+                "read": Out(MemoryRead(params, params.store_words)),
+                "command": Out(stream.Signature(STORE)),
+                "beats": Out(StoreBeats()),
             }
         )
 
@@ -62,37 +52,37 @@ class StoreUnit(wiring.Component):
 
     def _read(self, m: Module) -> Signal:
         """Accesses. Returns the number of beats to send of an access, as it is made, or 0."""
-        p, beats = self.params, self.beats
+        p, beats = self.params, self.beats_per_access
         per_beat = PORT_BITS // p.word_bits
-        cfg = header_fields(self.header, Op.STORE)
+        cfg = self.issue.header.store
         address = Signal(ADDRESS_BITS, reset_less=True)
-        left = Signal(24, reset_less=True)  # beats that are not yet read
+        left = Signal(width("words"), reset_less=True)  # beats that are not yet read
         some, final = Signal(), Signal()  # any left; one access reads them all
         results_in = Signal()  # since the start
         reading = Signal()
         pause = Signal(range(max(beats, 2)))  # cycles until the next access may come
         # pause is 0; the first copy is for all but the address.
         ready = [Signal(name=f"ready_{n}", init=1, attrs=KEEP) for n in range(2)]
-        settle = Signal(range(self.read_latency + beats + 2))
+        settle = Signal(range(READ_LATENCY + beats + 2))
         want, step = Signal(), Signal()
         asked = Signal()
         taken = Signal(range(beats + 1))
         next_address = add(m, address, constant(p.store_words, p.banks), p.banks, "store_next")
         m.d.comb += [
             final.eq(left <= beats),
-            want.eq(reading & some & ready[0] & self.room),
-            self.read_valid.eq(want & self.granted),
-            step.eq(reading & some & ready[1] & self.room & self.granted),
-            self.read_address.eq(address),
-            taken.eq(Mux(self.read_valid, Mux(final, left, beats), 0)),
+            want.eq(reading & some & ready[0] & self.beats.room),
+            self.read.valid.eq(want & self.granted),
+            step.eq(reading & some & ready[1] & self.beats.room & self.granted),
+            self.read.address.eq(address),
+            taken.eq(Mux(self.read.valid, Mux(final, left, beats), 0)),
         ]
         m.d.sync += [
-            self.request.eq(want & ~self.read_valid & ~asked),
-            asked.eq(want & ~self.read_valid),
+            self.request.eq(want & ~self.read.valid & ~asked),
+            asked.eq(want & ~self.read.valid),
         ]
         with m.If(step):
             m.d.sync += address.eq(next_address)
-        with m.If(self.read_valid):
+        with m.If(self.read.valid):
             m.d.sync += [left.eq(left - beats), some.eq(~final), pause.eq(beats - 1)]
             m.d.sync += [copy.eq(beats == 1) for copy in ready]
         with m.Elif(pause != 0):
@@ -100,13 +90,11 @@ class StoreUnit(wiring.Component):
             m.d.sync += [copy.eq(pause == 1) for copy in ready]
         with m.If(self.results_in):
             m.d.sync += results_in.eq(1)
-        offset, command_beats = (
-            data_register(m, port) for port in (self.command_offset, self.command_beats)
-        )
+        command = data_register(m, self.command.payload)
         with m.FSM(name="store"):
             with m.State("IDLE"):
                 m.d.sync += results_in.eq(0)
-                with m.If(self.start):
+                with m.If(self.issue.start):
                     m.d.sync += [
                         address.eq(cfg.base),
                         left.eq(cfg.words // per_beat),
@@ -116,13 +104,13 @@ class StoreUnit(wiring.Component):
                     m.next = "FIELDS"
             with m.State("FIELDS"):  # in a cycle of their own: fewer loads
                 m.d.sync += [
-                    offset.eq(cfg.offset),
-                    command_beats.eq(cfg.words // per_beat),
+                    command.offset.eq(cfg.offset),
+                    command.beats.eq(cfg.words // per_beat),
                 ]
                 m.next = "COMMAND"
             with m.State("COMMAND"):
-                m.d.comb += self.command_valid.eq(1)
-                with m.If(self.command_ready):
+                m.d.comb += self.command.valid.eq(1)
+                with m.If(self.command.ready):
                     m.next = "READ"
             with m.State("READ"):
                 m.d.comb += reading.eq(results_in)
@@ -131,37 +119,37 @@ class StoreUnit(wiring.Component):
                     m.next = "SETTLE"
             with m.State("SETTLE"):  # until the last beat is sent
                 m.d.sync += settle.eq(settle + 1)
-                with m.If(settle == self.read_latency + beats):
+                with m.If(settle == READ_LATENCY + beats):
                     m.d.sync += self.busy.eq(0)
                     m.next = "IDLE"
         return taken
 
     def _send(self, m: Module, taken: Value) -> None:
         """The words of an access, and from there beat by beat, first word lowest."""
-        bits = len(self.read_data)
-        arrived = delay(m, taken, self.read_latency, "arrived")
+        bits = len(self.read.data)
+        arrived = delay(m, taken, READ_LATENCY, "arrived")
         words = Signal(bits, reset_less=True)
-        counts = [1] * (self.read_latency - 1) + [copies_for(bits)]
+        counts = [1] * (READ_LATENCY - 1) + [copies_for(bits)]
         enables = tree(m, taken.any(), counts, "capture")
         for n, enable in enumerate(enables):
             part = slice(n * LOADS, min((n + 1) * LOADS, bits))
             with m.If(enable):
-                m.d.sync += words[part].eq(self.read_data[part])
-        left = Signal(range(self.beats + 1))  # beats after the one that is sent
-        index = Signal(range(max(self.beats, 2)))
+                m.d.sync += words[part].eq(self.read.data[part])
+        left = Signal(range(self.beats_per_access + 1))  # beats after the one that is sent
+        index = Signal(range(max(self.beats_per_access, 2)))
         at = Signal.like(index)  # the beat that is sent next
         m.d.comb += at.eq(Mux(arrived.any(), 0, index + 1))
         m.d.sync += index.eq(at)
         with m.If(arrived.any()):
-            m.d.sync += [self.data_valid.eq(1), left.eq(arrived - 1)]
+            m.d.sync += [self.beats.valid.eq(1), left.eq(arrived - 1)]
         with m.Else():
-            m.d.sync += [self.data_valid.eq(left != 0), left.eq(Mux(left != 0, left - 1, 0))]
+            m.d.sync += [self.beats.valid.eq(left != 0), left.eq(Mux(left != 0, left - 1, 0))]
         chosen = copies(m, at, copies_for(PORT_BITS), "store_beat")
-        m.d.comb += self.data.eq(
+        m.d.comb += self.beats.data.eq(
             Cat(
                 Array(
                     words.word_select(beat, PORT_BITS)[n * LOADS : (n + 1) * LOADS]
-                    for beat in range(self.beats)
+                    for beat in range(self.beats_per_access)
                 )[number]
                 for n, number in enumerate(chosen)
             )

@@ -7,118 +7,98 @@ computed one step ahead.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS, HEADER_WORDS, Op
-from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
+from fpga_gen.contract.isa import ADDRESS_BITS, width
+from fpga_gen.contract.params import PARAM_ENTRIES, SAFE_STEPS, EngineParams
 from fpga_gen.hardware.common.address import add, constant
-from fpga_gen.hardware.common.config_view import header_fields
 from fpga_gen.hardware.common.fan_out import KEEP, copies
+from fpga_gen.hardware.common.joints import CHANNEL_BITS, GROUP_BITS, Issue, Tiles
 from fpga_gen.hardware.common.resets import data_register
-from fpga_gen.hardware.results.requantise import LIMIT_BITS
-from fpga_gen.hardware.walk.walker import TOKEN_FIELDS
-
-FACTS = (  # outputs that are written before a step needs them
-    *("mode", "pool", "vector", "zero", "out16", "lo", "hi", "out_low", "limit"),
-    *("bases", "byte_offset", "channels"),
-)
+from fpga_gen.hardware.results.exit_records import facts_layout, step_layout
 
 
 class ExitSteps(wiring.Component):
     """See module docstring.
 
-    token_*: one finished tile and its instruction header (see ExitPath). busy: a result or a LOAD
-    word is on its way to the memory. step: one step, with lane, low_pass, t (pixel group),
-    pixel (address of the group's lane 0 relative to its plane), index (raster index or column of
-    lane 0), pair (a second pixel of a max-pool step exists). bases: addresses of the planes that a
-    step can touch; a LOAD word goes to bases + pixel. param: entry of the parameters.
-    The others are facts of the instruction, constant while results are on their way; vector: the
-    results are those of the vector unit.
+    Members:
+        tiles: finished tiles. tile_done: In, pulse, the next one's first sums are in the drain
+            memory. vector_issue, load_issue: starts of a VECTOR and of a LOAD.
+        step: Out, `at` is one step. facts: Out, of the instruction.
+        load_valid, load_ready: a LOAD word is taken, for the planes at facts.bases, pixel at.pixel.
+        load_busy: Out, a LOAD runs. busy: In, a result or a LOAD word is on its way to the memory.
+        idle: Out, neither that nor a tile that waits.
+        param_release: Out, pulse, the parameters before at.param are free; param_held: Out, level,
+            those of at.param are in use.
     """
 
-    def __init__(self, params: EngineParams, *, safe_steps: int) -> None:
+    def __init__(self, params: EngineParams) -> None:
         self.params = params
-        self.safe_steps = safe_steps
-        p, a = params, ADDRESS_BITS
-        members = {
-            "token_valid": In(1),
-            "token_ready": Out(1),
-            "token_header": In(64 * HEADER_WORDS),
-            "tile_done": In(1),
-            "drain_free": Out(1),
-            "vector_start": In(1),
-            "vector_header": In(64 * HEADER_WORDS),
-            "load_start": In(1),
-            "load_header": In(64 * HEADER_WORDS),
-            "load_valid": In(1),
-            "load_ready": Out(1),
-            "load_busy": Out(1),
-            "busy": In(1),
-            "idle": Out(1),
-            "step": Out(1),
-            "t": Out((p.tile_groups - 1).bit_length()),
-            "lane": Out(max((p.pixels - 1).bit_length(), 1)),
-            "low_pass": Out(1),
-            "pixel": Out(a),
-            "index": Out(24),
-            "pair": Out(1),
-            "bases": Out(p.max_write_words * a),
-            "byte_offset": Out(4),
-            "channels": Out(7),
-            "param": Out(range(PARAM_ENTRIES)),
-            "param_release": Out(1),
-            "param_held": Out(1),
-            "mode": Out(2),
-            "pool": Out(1),
-            "vector": Out(1),
-            "zero": Out(1),
-            "out16": Out(1),
-            "lo": Out(signed(LIMIT_BITS)),
-            "hi": Out(signed(LIMIT_BITS)),
-            "out_low": Out(a),
-            "limit": Out(24),
-        }
-        members |= {f"token_{k}": In(v) for k, v in TOKEN_FIELDS.items()}
-        super().__init__(members)
+        super().__init__(
+            {
+                "tiles": In(Tiles()),
+                "tile_done": In(1),
+                "vector_issue": In(Issue()),
+                "load_issue": In(Issue()),
+                "load_valid": In(1),
+                "load_ready": Out(1),
+                "load_busy": Out(1),
+                "busy": In(1),
+                "idle": Out(1),
+                "step": Out(1),
+                "at": Out(step_layout(params)),
+                "facts": Out(facts_layout(params)),
+                "param_release": Out(1),
+                "param_held": Out(1),
+            }
+        )
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        self.held = {name: data_register(m, getattr(self, name)) for name in FACTS}
-        self._walk(m)
-        self._sequence(m)
+        self.held = data_register(m, self.facts)
+        self.token = self.tiles.token.payload
+        self._position(m)
+        self._flags(m)
+        self._bases(m)
+        self._parameters(m)
+        self._take_walk(m)
+        with m.FSM(name="exit"):
+            with m.State("WAIT"):
+                self._wait(m)
+            with m.State("BASES"):
+                self._next_base(m)
+            with m.State("STEP"):
+                self._step(m)
+            with m.State("LOAD"):
+                self._load(m)
         return m
 
     def _take_facts(self, m: Module, fields) -> None:
         """The clip limits as they are compared: stored + 128 for a map stored minus 128."""
-        m.d.sync += [self.held["zero"].eq(fields.zero), self.held["out16"].eq(fields.out16)]
-        for limit, stored in (("lo", fields.lo), ("hi", fields.hi)):
+        m.d.sync += [self.held.zero.eq(fields.zero), self.held.out16.eq(fields.out16)]
+        for limit, stored in ((self.held.lo, fields.lo), (self.held.hi, fields.hi)):
             byte = Cat(stored[:7], ~stored[7])  # stored + 128
-            m.d.sync += self.held[limit].eq(Mux(fields.zero, byte, stored.as_signed()))
+            m.d.sync += limit.eq(Mux(fields.zero, byte, stored))
 
     def _take_walk(self, m: Module) -> None:
         """Facts of a CONV or POOL from the header that came with the token: one cycle after the
         token, which stays for some more, and in time for the first step, behind BASES."""
-        p = self.params
+        p, held, pool = self.params, self.held, self.token.pool
         assert p.max_write_words >= 2
         first, second, third = copies(m, self.new_walk, 3, "new_walk", reset_less=False)
-        fields = header_fields(self.token_header, Op.CONV)
+        fields = self.token.header.walk
         used = Signal(range(p.pixels + 1))  # lanes of a pixel group that hold pixels
         m.d.comb += used.eq(Mux(fields.lanes < p.pixels, fields.lanes, p.pixels))
         last = (used - 1)[: len(self.lane)]
-        together = p.pool_pixels
         with m.If(first):
             self._take_facts(m, fields)
-            m.d.sync += [
-                self.held["mode"].eq(fields.mode),
-                self.held["pool"].eq(self.token_pool),
-                self.held["vector"].eq(0),
-            ]
+            m.d.sync += [held.mode.eq(fields.mode), held.pool.eq(pool), held.vector.eq(0)]
         with m.If(second):
             m.d.sync += [
-                self.held["limit"].eq(Mux(fields.row_mode, fields.row_width, fields.pixels)),
-                self.held["out_low"].eq(fields.out_low),
+                held.limit.eq(Mux(fields.row_mode, fields.row_width, fields.pixels)),
+                held.out_low.eq(fields.out_low),
                 self.lanes.eq(fields.lanes),
             ]
         with m.If(third):
@@ -128,167 +108,178 @@ class ExitSteps(wiring.Component):
                 self.single_column.eq(fields.row_mode & (fields.groups_per_row == 1)),
                 self.out_step.eq(fields.out_step),
                 self.out_row_step.eq(fields.out_row_step),
-                self.top_lane.eq(Mux(self.token_pool, last & ~(together - 1), last)),
+                self.top_lane.eq(Mux(pool, last & ~(p.pool_pixels - 1), last)),
                 self.odd_lanes.eq(used[0]),
             ]
 
-    def _walk(self, m: Module) -> None:
+    def _position(self, m: Module) -> None:
         """Registers of the walk; `advance` moves on by one pixel group."""
-        p, a = self.params, ADDRESS_BITS
         self.row_mode, self.single_column, self.odd_lanes = (
             Signal(name=n, reset_less=True) for n in ("row_mode", "single_column", "odd_lanes")
         )
-        self.per_row, self.lanes = Signal(13, reset_less=True), Signal(6, reset_less=True)
+        self.per_row = Signal(width("groups_per_row"), reset_less=True)
+        self.lanes = Signal(width("lanes"), reset_less=True)
         self.out_step, self.out_row_step = (
-            Signal(a, name=n, reset_less=True) for n in ("out_step", "out_row_step")
+            Signal(ADDRESS_BITS, name=n, reset_less=True) for n in ("out_step", "out_row_step")
         )
+        self.lane = Signal(len(self.at.lane))
         self.top_lane = Signal(len(self.lane), reset_less=True)
         self.new_walk = Signal()  # a token with a new instruction is taken
         self.restart, self.advance = Signal(), Signal()
         self.load_step = Signal()  # a LOAD moves on by one word
-        columns_left = Signal(13, reset_less=True)
+        pixel, index = Signal(ADDRESS_BITS), Signal(len(self.at.index))
+        columns_left = Signal(len(self.per_row), reset_less=True)
         row_end = Signal()
         stride = Mux(row_end, self.out_row_step, self.out_step)
-        stride = Mux(self.load_busy, constant(1, p.banks), stride)
-        following = add(m, self.pixel, stride, p.banks, "next_pixel")
+        stride = Mux(self.load_busy, constant(1, self.params.banks), stride)
+        following = add(m, pixel, stride, self.params.banks, "next_pixel")
         with m.If(self.advance | self.load_step):
-            m.d.sync += self.pixel.eq(following)
+            m.d.sync += pixel.eq(following)
         with m.If(self.advance):
             m.d.sync += [
-                self.index.eq(Mux(row_end, 0, self.index + self.lanes)),
+                index.eq(Mux(row_end, 0, index + self.lanes)),
                 columns_left.eq(Mux(row_end, self.per_row, columns_left - 1)),
                 row_end.eq(self.row_mode & Mux(row_end, self.single_column, columns_left == 2)),
             ]
         with m.If(self.restart):
             m.d.sync += [
-                self.pixel.eq(0),
-                self.index.eq(0),
+                pixel.eq(0),
+                index.eq(0),
                 columns_left.eq(self.per_row),
                 row_end.eq(self.single_column),
             ]
+        m.d.comb += [self.at.lane.eq(self.lane), self.at.pixel.eq(pixel), self.at.index.eq(index)]
 
-    def _sequence(self, m: Module) -> None:
-        p, a = self.params, ADDRESS_BITS
-        words = p.max_write_words
-        param_next = Signal(range(PARAM_ENTRIES))
-        t, groups = Signal(7), Signal(7, reset_less=True)
-        pending_base, plane = Signal(a, reset_less=True), Signal(a, reset_less=True)
-        base_index = Signal(range(words + 1))
+    def _flags(self, m: Module) -> None:
+        """Pixel group, byte plane, and where in the tile a step is."""
+        self.t, self.groups = Signal(GROUP_BITS), Signal(GROUP_BITS, reset_less=True)
+        self.low_pass = Signal()
         # The waiting tile's first sums are in the drain memory; a copy for gates of its own.
-        ready, ready_copy = Signal(), Signal(attrs=KEEP)
-        loading = Signal()
-        load_left = Signal(24, reset_less=True)
-        group_byte_offset = Signal(4, reset_less=True)
-        group_channels = Signal(7, reset_less=True)
-        last_lane, last_pass, last_step, near_end = (
+        self.ready, self.ready_copy = Signal(), Signal(attrs=KEEP)
+        self.last_lane, self.last_pass, self.last_step, self.near_end = (
             Signal(name=n) for n in ("last_lane", "last_pass", "last_step", "near_end")
         )
-        next_base = add(m, pending_base, plane, p.banks, "next_base")
-        margin = self.safe_steps // p.pixels
+        facts, margin = self.facts, SAFE_STEPS // self.params.pixels
         m.d.comb += [
-            self.t.eq(t),
-            self.load_busy.eq(loading),
-            last_lane.eq(self.lane == self.top_lane),
-            last_pass.eq(~self.out16 | self.low_pass),
-            last_step.eq(last_lane & last_pass & (t == groups - 1)),
-            near_end.eq(t + Mux(self.out16, margin // 2, margin) >= groups),
-            self.pair.eq(self.pool & ~(last_lane & self.odd_lanes)),
+            self.last_lane.eq(self.lane == self.top_lane),
+            self.last_pass.eq(~facts.out16 | self.low_pass),
+            self.last_step.eq(self.last_lane & self.last_pass & (self.t == self.groups - 1)),
+            self.near_end.eq(self.t + Mux(facts.out16, margin // 2, margin) >= self.groups),
+            self.at.t.eq(self.t),
+            self.at.low_pass.eq(self.low_pass),
+            self.at.pair.eq(facts.pool & ~(self.last_lane & self.odd_lanes)),
         ]
         with m.If(self.tile_done):
-            m.d.sync += [ready.eq(1), ready_copy.eq(1)]
-        may_take = self.token_valid & ~(self.token_new_instruction & self.busy)
-        self._take_walk(m)
+            m.d.sync += [self.ready.eq(1), self.ready_copy.eq(1)]
 
-        def take_params() -> None:
-            """Go on to the next group's parameters and free the previous group's."""
-            m.d.sync += [
-                self.param.eq(param_next),
-                param_next.eq(param_next + 1),
-                self.param_held.eq(1),
-            ]
-            m.d.sync += self.param_release.eq(self.param_held)
+    def _bases(self, m: Module) -> None:
+        """Addresses of the planes a step can touch, one after the other."""
+        self.pending_base, self.plane = (
+            Signal(ADDRESS_BITS, name=n, reset_less=True) for n in ("pending_base", "plane")
+        )
+        self.base_index = Signal(range(self.params.max_write_words + 1))
+        self.next_base = add(m, self.pending_base, self.plane, self.params.banks, "next_base")
+        self.group_byte_offset = Signal(width("byte_offset"), reset_less=True)
+        self.group_channels = Signal(CHANNEL_BITS, reset_less=True)
+        self.loading = Signal()
+        self.load_left = Signal(width("words"), reset_less=True)
+        m.d.comb += self.load_busy.eq(self.loading)
 
+    def _parameters(self, m: Module) -> None:
+        self.param, self.param_next = Signal(range(PARAM_ENTRIES)), Signal(range(PARAM_ENTRIES))
+        m.d.comb += self.at.param.eq(self.param)
         m.d.sync += self.param_release.eq(0)
-        with m.FSM(name="exit"):
-            with m.State("WAIT"):
-                m.d.comb += [
-                    self.idle.eq(~self.busy & ~self.token_valid),
-                    self.drain_free.eq(~self.token_valid),
+
+    def _take_params(self, m: Module) -> None:
+        """Go on to the next group's parameters and free the previous group's."""
+        m.d.sync += [
+            self.param.eq(self.param_next),
+            self.param_next.eq(self.param_next + 1),
+            self.param_held.eq(1),
+            self.param_release.eq(self.param_held),
+        ]
+
+    def _wait(self, m: Module) -> None:
+        offered, tile = self.tiles.token, self.token.tile
+        may_take = offered.valid & ~(tile.new_instruction & self.busy)
+        m.d.comb += [
+            self.idle.eq(~self.busy & ~offered.valid),
+            self.tiles.drain_free.eq(~offered.valid),
+        ]
+        with m.If(self.ready_copy & may_take):
+            m.d.sync += [
+                self.pending_base.eq(tile.base),
+                self.group_byte_offset.eq(tile.byte_offset),
+                self.group_channels.eq(tile.channels),
+                self.plane.eq(self.token.header.walk.out_plane),
+            ]
+        with m.If(self.ready & may_take):
+            m.d.comb += [offered.ready.eq(1), self.new_walk.eq(tile.new_instruction)]
+            m.d.sync += [
+                self.ready.eq(0),
+                self.ready_copy.eq(0),
+                self.t.eq(0),
+                self.groups.eq(tile.groups),
+                self.lane.eq(0),
+                self.low_pass.eq(0),
+                self.base_index.eq(0),
+                self.loading.eq(0),
+            ]
+            m.next = "STEP"
+            with m.If(tile.new_group):
+                m.next = "BASES"
+        with m.Elif(self.vector_issue.start):
+            self._take_facts(m, self.vector_issue.header.vector)
+            m.d.sync += [self.held.mode.eq(0), self.held.pool.eq(0), self.held.vector.eq(1)]
+            self._take_params(m)
+        with m.Elif(self.load_issue.start):
+            fields = self.load_issue.header.load
+            m.d.sync += [
+                self.pending_base.eq(fields.base),
+                self.plane.eq(fields.stride),
+                self.base_index.eq(0),
+                self.load_left.eq(fields.words),
+                self.loading.eq(1),
+            ]
+            m.next = "BASES"
+
+    def _next_base(self, m: Module) -> None:
+        words = self.params.max_write_words
+        for j in range(words):
+            with m.If(self.base_index == j):
+                m.d.sync += self.held.bases[j].eq(self.pending_base)
+        m.d.sync += [
+            self.pending_base.eq(self.next_base),
+            self.base_index.eq(self.base_index + 1),
+        ]
+        with m.If(self.base_index == words - 1):
+            m.d.comb += self.restart.eq(1)
+            m.next = "LOAD"
+            with m.If(~self.loading):
+                with m.If(~self.facts.pool):
+                    self._take_params(m)
+                m.d.sync += [
+                    self.held.byte_offset.eq(self.group_byte_offset),
+                    self.held.channels.eq(self.group_channels),
                 ]
-                with m.If(ready_copy & may_take):
-                    m.d.sync += [
-                        pending_base.eq(self.token_base),
-                        group_byte_offset.eq(self.token_byte_offset),
-                        group_channels.eq(self.token_channels),
-                        plane.eq(header_fields(self.token_header, Op.CONV).out_plane),
-                    ]
-                with m.If(ready & may_take):
-                    m.d.comb += [
-                        self.token_ready.eq(1),
-                        self.new_walk.eq(self.token_new_instruction),
-                    ]
-                    m.d.sync += [
-                        ready.eq(0),
-                        ready_copy.eq(0),
-                        t.eq(0),
-                        groups.eq(self.token_groups),
-                        self.lane.eq(0),
-                        self.low_pass.eq(0),
-                        base_index.eq(0),
-                        loading.eq(0),
-                    ]
-                    m.next = "STEP"
-                    with m.If(self.token_new_group):
-                        m.next = "BASES"
-                with m.Elif(self.vector_start):
-                    self._take_facts(m, header_fields(self.vector_header, Op.VECTOR))
-                    m.d.sync += [
-                        self.held["mode"].eq(0),
-                        self.held["pool"].eq(0),
-                        self.held["vector"].eq(1),
-                    ]
-                    take_params()
-                with m.Elif(self.load_start):
-                    fields = header_fields(self.load_header, Op.LOAD)
-                    m.d.sync += [
-                        pending_base.eq(fields.base),
-                        plane.eq(fields.stride),
-                        base_index.eq(0),
-                        load_left.eq(fields.words),
-                        loading.eq(1),
-                    ]
-                    m.next = "BASES"
-            with m.State("BASES"):  # addresses of the planes a step can touch
-                for j in range(words):
-                    with m.If(base_index == j):
-                        m.d.sync += self.held["bases"].word_select(j, a).eq(pending_base)
-                m.d.sync += [pending_base.eq(next_base), base_index.eq(base_index + 1)]
-                with m.If(base_index == words - 1):
-                    m.d.comb += self.restart.eq(1)
-                    m.next = "LOAD"
-                    with m.If(~loading):
-                        with m.If(~self.pool):
-                            take_params()
-                        m.d.sync += [
-                            self.held["byte_offset"].eq(group_byte_offset),
-                            self.held["channels"].eq(group_channels),
-                        ]
-                        m.next = "STEP"
-            with m.State("STEP"):
-                m.d.comb += [self.step.eq(1), self.drain_free.eq(near_end)]
-                m.d.sync += self.low_pass.eq(~last_pass)
-                with m.If(last_pass):
-                    m.d.sync += self.lane.eq(self.lane + Mux(self.pool, p.pool_pixels, 1))
-                    with m.If(last_lane):
-                        m.d.comb += self.advance.eq(1)
-                        m.d.sync += [self.lane.eq(0), t.eq(t + 1)]
-                with m.If(last_step):
-                    m.next = "WAIT"
-            with m.State("LOAD"):
-                m.d.comb += self.load_ready.eq(1)
-                with m.If(self.load_valid):
-                    m.d.comb += self.load_step.eq(1)
-                    m.d.sync += load_left.eq(load_left - 1)
-                    with m.If(load_left == 1):
-                        m.d.sync += loading.eq(0)
-                        m.next = "WAIT"
+                m.next = "STEP"
+
+    def _step(self, m: Module) -> None:
+        m.d.comb += [self.step.eq(1), self.tiles.drain_free.eq(self.near_end)]
+        m.d.sync += self.low_pass.eq(~self.last_pass)
+        with m.If(self.last_pass):
+            m.d.sync += self.lane.eq(self.lane + Mux(self.facts.pool, self.params.pool_pixels, 1))
+            with m.If(self.last_lane):
+                m.d.comb += self.advance.eq(1)
+                m.d.sync += [self.lane.eq(0), self.t.eq(self.t + 1)]
+        with m.If(self.last_step):
+            m.next = "WAIT"
+
+    def _load(self, m: Module) -> None:
+        m.d.comb += self.load_ready.eq(1)
+        with m.If(self.load_valid):
+            m.d.comb += self.load_step.eq(1)
+            m.d.sync += self.load_left.eq(self.load_left - 1)
+            with m.If(self.load_left == 1):
+                m.d.sync += self.loading.eq(0)
+                m.next = "WAIT"

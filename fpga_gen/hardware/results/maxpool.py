@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract.latencies import DRAIN_LATENCY
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.array.mac_array import MacArray
 from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for
-from fpga_gen.hardware.common.leaf import Leaf, emit_leaf, fields, place
+from fpga_gen.hardware.common.joints import Done, Drain, PoolBeat
+from fpga_gen.hardware.common.leaf import Leaf, emit_leaf, fields
 from fpga_gen.hardware.common.resets import data_register
 
 MODULE = "fpga_gen_maxpool"
@@ -21,31 +22,22 @@ class MaxPool(Leaf):
     """max[t] = first ? act : max(max[t], act), for P lanes of CI signed bytes.
 
     One beat per cycle, its t a cycle ahead of it; the same t may come back after two cycles. A
-    beat with `last` also writes the drain RAM. Reads: `drain` is row drain_t from lane drain_lane
-    on (a multiple of `pool_pixels` lanes), `drain_latency` cycles later (the array's, so that the
-    exit path treats both alike). done: a `last` beat is readable.
+    beat with `last` also writes the drain RAM. drain: row t from a lane on (a multiple of
+    `pool_pixels` lanes), `drain_latency` cycles later (the array's, so that the exit path treats
+    both alike). done: a `last` beat is readable.
     """
 
     latency = 3
     overwrite_latency = 0
-    drain_latency = MacArray.drain_latency
+    drain_latency = DRAIN_LATENCY
 
-    def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
+    def __init__(self, params: EngineParams) -> None:
         self.params = params
-        self.expand = expand
-        t_bits = (params.tile_groups - 1).bit_length()
         super().__init__(
             {
-                "act": In(params.pixels * params.word_bits),
-                "valid": In(1),
-                "t": In(t_bits),
-                "first": In(1),
-                "last": In(1),
-                "done_valid": Out(1),
-                "done_t": Out(t_bits),
-                "drain_t": In(t_bits),
-                "drain_lane": In(range(max(params.pixels, 2))),
-                "drain": Out(params.pool_pixels * params.word_bits),
+                "beat": In(PoolBeat(params)),
+                "done": Out(Done(params)),
+                "drain": In(Drain.maxima(params)),
             }
         )
 
@@ -58,15 +50,15 @@ class MaxPool(Leaf):
             Signal(reset_less=True),
             Signal(reset_less=True),
         )  # a beat, the last one of its t
-        t = [Signal(len(self.t), name=f"t_{n}", reset_less=True) for n in range(3)]
+        t = [Signal(len(self.beat.t), name=f"t_{n}", reset_less=True) for n in range(3)]
         m.d.sync += [
-            act.eq(self.act),
-            valid.eq(self.valid),
-            ended.eq(valid & self._late(m, self.last, "last")),
-            t[0].eq(self.t),
+            act.eq(self.beat.act),
+            valid.eq(self.beat.valid),
+            ended.eq(valid & self._late(m, self.beat.last, "last")),
+            t[0].eq(self.beat.t),
             *(after.eq(before) for before, after in pairwise(t)),
-            data_register(m, self.done_valid).eq(ended),
-            data_register(m, self.done_t).eq(t[2]),
+            data_register(m, self.done.valid).eq(ended),
+            data_register(m, self.done.t).eq(t[2]),
         ]
         rows = [
             self._part(m, n, act[at : at + LOADS]) for n, at in enumerate(range(0, width, LOADS))
@@ -74,7 +66,7 @@ class MaxPool(Leaf):
         row = Cat(rows)
         # The lanes of a row that leave together.
         bits = p.pool_pixels * p.word_bits
-        lane = self._late(m, self.drain_lane >> (p.pool_pixels - 1), "lane")
+        lane = self._late(m, self.drain.lane >> (p.pool_pixels - 1), "lane")
         value = Signal(bits, name="drain_0", reset_less=True)
         for n, copy in enumerate(copies(m, lane, copies_for(bits), "lane")):
             part = slice(n * LOADS, min((n + 1) * LOADS, bits))
@@ -84,7 +76,7 @@ class MaxPool(Leaf):
             stage = Signal(bits, name=f"drain_{index}", reset_less=True)
             m.d.sync += stage.eq(value)
             value = stage
-        m.d.comb += self.drain.eq(value)
+        m.d.comb += self.drain.data.eq(value)
         return m
 
     @staticmethod
@@ -109,11 +101,11 @@ class MaxPool(Leaf):
         old_port, new_port = running.read_port(domain="comb"), running.write_port()
         done_port, out_port = finished.write_port(), finished.read_port(domain="comb")
         # Stage 1: the row that the beat continues.
-        t = copy(self.t, "t")
+        t = copy(self.beat.t, "t")
         old = Signal(len(act), name=f"old_{n}", reset_less=True)
         m.d.comb += old_port.addr.eq(t)
         m.d.sync += old.eq(old_port.data)
-        first = copy(self.first, "first")
+        first = copy(self.beat.first, "first")
         # Stage 2: the maximum goes back, and on to the drain RAM with the last tap.
         t_1 = copy(t, "t_1")
         best = []
@@ -122,12 +114,12 @@ class MaxPool(Leaf):
             m.d.comb += byte.eq(Mux(first | (new.as_signed() > kept.as_signed()), new, kept))
             best.append(byte)
         for port, enable in (
-            (new_port, copy(self.valid, "valid")),
-            (done_port, copy(self.valid & self.last, "ended")),
+            (new_port, copy(self.beat.valid, "valid")),
+            (done_port, copy(self.beat.valid & self.beat.last, "ended")),
         ):
             m.d.comb += [port.addr.eq(t_1), port.data.eq(Cat(*best)), port.en.eq(enable)]
         row = Signal(len(act), name=f"row_{n}", reset_less=True)
-        m.d.comb += out_port.addr.eq(copy(self.drain_t, "drain_t"))
+        m.d.comb += out_port.addr.eq(copy(self.drain.t, "drain_t"))
         m.d.sync += row.eq(out_port.data)
         return row
 
@@ -135,8 +127,3 @@ class MaxPool(Leaf):
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog}."""
     return {MODULE: emit_leaf(MaxPool(params), MODULE)}
-
-
-def instantiate(m: Module, pool: MaxPool, pins: dict[str, ValueLike], label: str = "pool") -> None:
-    """Place the emitted unit in `m`; pins: a value for every member."""
-    place(m, label, pool, MODULE, pins, expand=pool.expand)

@@ -26,7 +26,8 @@ from fpga_gen.hardware.common.resets import data_register
 
 MODULE = "fpga_gen_requantise"
 DOUBLE_BITS = TOTAL_BITS + MULT_BITS + 1  # the product with a bit to spare
-LIMIT_BITS = 17  # clip limits before the offset: -32768..32767, or 0..255
+VALUE_BITS = 16  # of a result
+LIMIT_BITS = VALUE_BITS + 1  # clip limits before the offset: -32768..32767, or 0..255
 FINE_BITS = LIMIT_BITS + 1  # a rounded result just beyond them, and the rounding bit
 COARSE_BITS = FINE_BITS + 7  # seven more places to shift
 
@@ -55,7 +56,7 @@ class RequantLane(Leaf):
                 "zero": In(1),
                 "lo": In(signed(LIMIT_BITS)),
                 "hi": In(signed(LIMIT_BITS)),
-                "value": Out(signed(16)),
+                "value": Out(signed(VALUE_BITS)),
             }
         )
 
@@ -120,10 +121,11 @@ class RequantLane(Leaf):
         # Compare.
         over = register("over", unsigned(1), Mux(far, ~sign, rounded > self.hi))
         under = register("under", unsigned(1), Mux(far, sign, rounded < self.lo))
-        value = register("value_8", 16, rounded[:16])
+        value = register("value_8", VALUE_BITS, rounded[:VALUE_BITS])
         # Clip; taking 128 off 0..255 inverts bit 7 and spreads the result's sign.
-        clipped = Signal(16)
-        m.d.comb += clipped.eq(Mux(over, self.hi[:16], Mux(under, self.lo[:16], value)))
+        clipped = Signal(VALUE_BITS)
+        hi, lo = self.hi[:VALUE_BITS], self.lo[:VALUE_BITS]
+        m.d.comb += clipped.eq(Mux(over, hi, Mux(under, lo, value)))
         high = Mux(self.zero, (~clipped[7]).replicate(8), clipped[8:])
         value = data_register(m, self.value)
         m.d.sync += value.eq(Cat(clipped[:7], clipped[7] ^ self.zero, high).as_signed())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.isa import Region
@@ -18,6 +18,7 @@ from fpga_gen.contract.registers import (
 )
 from fpga_gen.hardware.common.design_hash import BITS
 from fpga_gen.hardware.common.fan_out import KEEP, copies
+from fpga_gen.hardware.common.joints import FETCH, STORE
 from fpga_gen.hardware.common.resets import reset_tree
 from fpga_gen.hardware.shell.axi_burst import TRANSFER
 from fpga_gen.hardware.shell.axi_names import (
@@ -34,9 +35,6 @@ from fpga_gen.hardware.shell.csr import CsrBlock
 from fpga_gen.hardware.shell.run_control import RunControl, first_fault
 from fpga_gen.hardware.shell.stream_dma import StreamDma
 from fpga_gen.hardware.shell.write_dma import WritePort
-
-FETCH = data.StructLayout({"region": 2, "offset": 32, "words": 24})
-STORE = data.StructLayout({"offset": 32, "beats": 24})
 
 
 class Shell(wiring.Component):

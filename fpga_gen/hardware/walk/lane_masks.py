@@ -11,56 +11,41 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract.isa import width
+from fpga_gen.contract.latencies import MASK_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for
+from fpga_gen.hardware.common.joints import Issue, LaneMotion
 
-COORDINATE_BITS = 14
+COORDINATE_BITS = width("y0")
 SIGN_LOADS = 7  # of a lane and axis on the sign of the tap's offset
 COMPARED = 6  # bits of an origin that one register compares
 CONTROL_DELAY = 2  # cycles in which a beat reaches the lanes
 
 
 class LaneMasks(wiring.Component):
-    """Start: pulse `start`; initial coordinates are ready `lanes` + 1 cycles later (`ready`, which
-    tells two cycles after `start`), at once if they are those of the walk before, which ended with
-    a `reinit`. The settings are there with `start` and stay until the next one.
+    """The first group's coordinates are ready `lanes` + 1 cycles after the start (`motion.ready`,
+    which tells two cycles after it), at once if they are those of the walk before, which ended with
+    a `reinit`. The header is there with the start and stays until the next one.
 
-    Per beat: `advance` (next pixel group; `row_end` restarts x in row mode), at the last beat of a
-    slot instead `restore` (back to the tile start), `commit` (the next group is the new tile
-    start) or `reinit` (back to the first pixel).
+    mask: of a beat, `mask_latency` cycles after its motion.
     """
 
     mask_latency = CONTROL_DELAY + 2
 
     def __init__(self, params: EngineParams) -> None:
+        assert self.mask_latency == MASK_LATENCY
         self.lanes = params.lanes
-        c = COORDINATE_BITS
         super().__init__(
-            {
-                "start": In(1),
-                "ready": Out(1),
-                "row_mode": In(1),
-                "y0": In(signed(c)),
-                "x0": In(signed(c)),
-                "in_h": In(c),
-                "in_w": In(c),
-                "step_dy": In(8),
-                "step_dx": In(13),
-                "stride_x": In(4),
-                "stride_y": In(4),
-                "row_end": In(1),
-                "advance": In(1),
-                "restore": In(1),
-                "commit": In(1),
-                "reinit": In(1),
-                "dy": In(signed(12)),
-                "dx": In(signed(12)),
-                "mask": Out(params.lanes),
-            }
+            {"issue": In(Issue()), "motion": In(LaneMotion()), "mask": Out(params.lanes)}
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        self.cfg = self.issue.header.walk
+        # Sizes as wide as coordinates.
+        self.in_h, self.in_w = (Signal(COORDINATE_BITS, name=n) for n in ("in_h", "in_w"))
+        m.d.comb += [self.in_h.eq(self.cfg.in_h), self.in_w.eq(self.cfg.in_w)]
         self._settings(m)
         self._first_group(m)
         self._controls(m)
@@ -77,19 +62,21 @@ class LaneMasks(wiring.Component):
             [Signal(c, name=f"{n}_now_{k}", reset_less=True, attrs=KEEP) for k in halves]
             for n in ("in_h", "in_w")
         )
-        self.plus_x = Signal(14, reset_less=True)  # x + plus_x, or where that is outside
+        self.plus_x = Signal(c, reset_less=True)  # x + plus_x, or where that is outside
         self.minus_x = Signal(signed(c + 1), reset_less=True)  # x + minus_x on the next row
         self.row_mode_now = Signal(reset_less=True)
-        started, *starts = copies(m, self.start, 1 + len(halves), "settings", reset_less=False)
-        for start, height, width in zip(starts, self.in_h_now, self.in_w_now, strict=True):
+        started, *starts = copies(
+            m, self.issue.start, 1 + len(halves), "settings", reset_less=False
+        )
+        for start, in_h, in_w in zip(starts, self.in_h_now, self.in_w_now, strict=True):
             with m.If(start):
-                m.d.sync += [height.eq(self.in_h), width.eq(self.in_w)]
+                m.d.sync += [in_h.eq(self.in_h), in_w.eq(self.in_w)]
         with m.If(started):
             m.d.sync += [
-                self.plus_x.eq(self.step_dx),
-                self.row_mode_now.eq(self.row_mode),
+                self.plus_x.eq(self.cfg.step_dx),
+                self.row_mode_now.eq(self.cfg.row_mode),
                 # In row mode the row ends by `row_end`: the sum is never inside.
-                self.minus_x.eq(Mux(self.row_mode, -(1 << c), self.step_dx - self.in_w)),
+                self.minus_x.eq(Mux(self.cfg.row_mode, -(1 << c), self.cfg.step_dx - self.in_w)),
             ]
 
     def _first_group(self, m: Module) -> None:
@@ -101,21 +88,21 @@ class LaneMasks(wiring.Component):
         self.walk_x = Signal(signed(c), reset_less=True)
         left = Signal(signed(c + 1), reset_less=True)  # columns to the end of the row, negative
         wrap = Signal(reset_less=True)  # left is 0, in raster order
-        m.d.comb += self.ready.eq(ready)
+        m.d.comb += self.motion.ready.eq(ready)
         # Ready with `started`: the cycle after `start`.
         started = Signal(attrs=KEEP)
         first_left = Signal(signed(c + 1), reset_less=True)
-        step = Signal(len(self.stride_x), reset_less=True)
+        step = Signal(len(self.cfg.stride_x), reset_less=True)
         one_column = Signal(reset_less=True)
-        origin = Cat(self.row_mode, self.stride_x, self.in_w, self.y0, self.x0)
+        origin = Cat(self.cfg.row_mode, self.cfg.stride_x, self.in_w, self.cfg.y0, self.cfg.x0)
         known = Signal()  # `init` holds the coordinates of `last_origin`
         last_origin = Signal(len(origin), reset_less=True)
         parts = [slice(k, k + COMPARED) for k in range(0, len(origin), COMPARED)]
         differs = Signal(len(parts), reset_less=True)
         m.d.sync += [
-            started.eq(self.start),
-            first_left.eq(self.x0 - self.in_w + 1),
-            step.eq(Mux(self.row_mode, self.stride_x, 1)),
+            started.eq(self.issue.start),
+            first_left.eq(self.cfg.x0 - self.in_w + 1),
+            step.eq(Mux(self.cfg.row_mode, self.cfg.stride_x, 1)),
             one_column.eq(self.in_w == 1),
             differs.eq(Cat(origin[part] != last_origin[part] for part in parts)),
         ]
@@ -126,10 +113,10 @@ class LaneMasks(wiring.Component):
             m.d.sync += [known.eq(1), last_origin.eq(origin), ready.eq(0)]
         with m.If(started):
             m.d.sync += [
-                self.walk_y.eq(self.y0),
-                self.walk_x.eq(self.x0),
+                self.walk_y.eq(self.cfg.y0),
+                self.walk_x.eq(self.cfg.x0),
                 left.eq(first_left),
-                wrap.eq(~self.row_mode & (first_left == 0)),
+                wrap.eq(~self.cfg.row_mode & (first_left == 0)),
             ]
         with m.Elif(wrap):
             m.d.sync += [
@@ -142,7 +129,7 @@ class LaneMasks(wiring.Component):
             m.d.sync += [
                 self.walk_x.eq(self.walk_x + step),
                 left.eq(left + 1),
-                wrap.eq(~self.row_mode & (left == -1)),
+                wrap.eq(~self.cfg.row_mode & (left == -1)),
             ]
         with m.If(self.turn[self.lanes - 1]):
             m.d.sync += ready.eq(1)
@@ -151,18 +138,20 @@ class LaneMasks(wiring.Component):
         """Step one of the delay: the beat registered; step two is in every lane."""
         names = ("advance", "restore", "commit", "reinit", "row_end")
         self.beat = {name: Signal(name=f"{name}_1") for name in names}
-        m.d.sync += [self.beat[name].eq(getattr(self, name)) for name in names]
-        offset = [Signal(signed(12), name=f"d{axis}_1", reset_less=True) for axis in "yx"]
-        m.d.sync += [offset[0].eq(self.dy), offset[1].eq(self.dx)]
+        m.d.sync += [self.beat[name].eq(getattr(self.motion, name)) for name in names]
+        offset = [Signal(signed(width("dy")), name=f"d{axis}_1", reset_less=True) for axis in "yx"]
+        m.d.sync += [offset[0].eq(self.motion.dy), offset[1].eq(self.motion.dx)]
         count = copies_for(self.lanes * SIGN_LOADS)
         self.offset = [  # of the tap
             copies(m, value, count, f"d{axis}_2") for axis, value in zip("yx", offset, strict=True)
         ]
         # y + plus_y[wrap]: in row mode a row below at its end.
-        self.plus_y = [Signal(9, name=f"plus_y_{wrap}", reset_less=True) for wrap in (0, 1)]
-        row_step = Mux(self.beat["row_end"], self.stride_y, 0)
+        self.plus_y = [
+            Signal(width("step_dy") + 1, name=f"plus_y_{wrap}", reset_less=True) for wrap in (0, 1)
+        ]
+        row_step = Mux(self.beat["row_end"], self.cfg.stride_y, 0)
         m.d.sync += [
-            plus.eq(Mux(self.row_mode_now, row_step, self.step_dy + wrap))
+            plus.eq(Mux(self.row_mode_now, row_step, self.cfg.step_dy + wrap))
             for wrap, plus in enumerate(self.plus_y)
         ]
 

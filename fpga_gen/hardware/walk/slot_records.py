@@ -3,158 +3,159 @@ addresses, one weight slot ahead of the beats."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Mux, Signal, ValueLike, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS, BLOCK, HEADER_WORDS, TAP, Op
+from fpga_gen.contract.isa import ADDRESS_BITS, Op, width
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add
-from fpga_gen.hardware.common.config_view import Fields, header_fields
 from fpga_gen.hardware.common.fan_out import KEEP
+from fpga_gen.hardware.common.joints import CHANNEL_BITS, GROUP_BITS, TILE, Issue, RecordRead
+from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD
 
-TILE_FIELDS = {  # what the exit path must know of one finished tile, besides whether it is a pool's
-    "groups": 7,  # pixel groups in the tile
-    "new_instruction": 1,
-    "new_group": 1,
-    "base": ADDRESS_BITS,  # plane that holds the group's first channel
-    "byte_offset": 4,
-    "channels": 7,
-}
-SLOT_FIELDS = {  # what the beats of one weight slot must know
-    "address": ADDRESS_BITS,
-    "dy": 12,
-    "dx": 12,
-    "pad": 1,
-    "first": 1,
-    "shift": 1,
-    "last": 1,  # last slot of its tile
-    "group_end": 1,  # last slot of its output group
-    "end": 1,  # last slot of the instruction
-}
-RECORD = data.StructLayout(
+SLOT = data.StructLayout(  # what the beats of one weight slot must know
     {
-        **SLOT_FIELDS,
-        "final": 7,  # index of its last pixel group
+        "address": ADDRESS_BITS,
+        "dy": signed(width("dy")),
+        "dx": signed(width("dx")),
+        "pad": 1,
+        "first": 1,
+        "shift": 1,
+        "last": 1,  # last slot of its tile
+        "group_end": 1,  # last slot of its output group
+        "end": 1,  # last slot of the instruction
+    }
+)
+SLOT_RECORD = data.StructLayout(
+    {
+        "slot": SLOT,
+        "final": GROUP_BITS,  # index of its last pixel group
         "single": 1,  # it is the first one
-        **TILE_FIELDS,
+        "tile": TILE,
     }
 )
 
 
 class SlotRecords(wiring.Component):
-    """`header` and the tables are stable from `start` while `busy` (of the whole walker).
+    """The header and the tables are stable from `start` while `busy` (of the whole walker).
 
-    block_index/tap_index -> block/tap one cycle later. record: the next slot's, while `valid`,
-    until the pulse `take`; its tile fields stand one cycle longer.
+    records: the next slot's; the tile in it stands one cycle longer than it is offered.
     """
 
     def __init__(self, params: EngineParams) -> None:
+        assert params.columns < 1 << CHANNEL_BITS
         self.params = params
         super().__init__(
             {
-                "start": In(1),
+                "issue": In(Issue()),
                 "busy": In(1),
-                "header": In(64 * HEADER_WORDS),
-                "block_index": Out(8),
-                "block": In(64),
-                "tap_index": Out(8),
-                "tap": In(64),
-                "valid": Out(1),
-                "take": In(1),
-                "record": Out(RECORD),
+                "blocks": Out(RecordRead(BLOCK_RECORD, "n_blocks")),
+                "taps": Out(RecordRead(TAP_RECORD, "n_taps")),
+                "records": Out(stream.Signature(SLOT_RECORD)),
             }
         )
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        self.cfg = self.issue.header.walk
+        self.pool = Signal()
+        m.d.comb += self.pool.eq(self.cfg.op == Op.POOL)
+        self._counters(m)
+        self._ends(m)
+        self._record(m)
+        self._machine(m)
+        return m
+
+    def _counters(self, m: Module) -> None:
+        """Where the machine is, and the output group's place in the result."""
+        self.group = Signal(width("n_groups"), reset_less=True)
+        self.tile = Signal(width("n_tiles"), reset_less=True)
+        self.block_index = Signal(width("n_blocks"), reset_less=True)
+        self.tap_index = Signal(width("n_taps"), reset_less=True)
+        self.tap_left = Signal(width("tap_count"), reset_less=True)
+        self.first_slot, self.first_tap, self.first_tile, self.started = (
+            Signal(name=n, reset_less=True)
+            for n in ("first_slot", "first_tap", "first_tile", "started")
+        )
+        self.base = Signal(ADDRESS_BITS, reset_less=True)
+        self.offset = Signal(width("byte_offset"), reset_less=True)
+        self.left = Signal(width("channels"), reset_less=True)  # channels not yet in a group
+        self.carry = Signal(8, reset_less=True)  # channels to skip on the way to the next group
+        self.group_channels = Signal(CHANNEL_BITS, reset_less=True)
         p = self.params
-        cfg = header_fields(self.header, Op.CONV)
-        pool = Signal()
-        record = Signal(RECORD, reset_less=True)
-        # Copies of `valid`, so that the enables of the record's parts are gates of their own.
-        filled, filled_2 = Signal(attrs=KEEP), Signal(attrs=KEEP)
-        m.d.comb += [pool.eq(cfg.op == Op.POOL), self.record.eq(record)]
-        with m.If(self.take):
-            m.d.sync += [self.valid.eq(0), filled.eq(0), filled_2.eq(0)]
-        block = Fields(self.block, BLOCK)
-        tap = Fields(self.tap, TAP)
-        group = Signal(12, reset_less=True)
-        tile = Signal(16, reset_less=True)
-        block_index = Signal(8, reset_less=True)
-        tap_left = Signal(8, reset_less=True)
-        first_slot = Signal(reset_less=True)
-        first_tap = Signal(reset_less=True)
-        first_tile = Signal(reset_less=True)
-        started = Signal(reset_less=True)
-        base = Signal(ADDRESS_BITS, reset_less=True)
-        offset = Signal(4, reset_less=True)
-        left = Signal(16, reset_less=True)  # channels not yet in a group
-        group_channels = Signal(7, reset_less=True)
-        m.d.sync += group_channels.eq(p.group_channels(1))
+        m.d.sync += self.group_channels.eq(p.group_channels(1))
         for mode in p.modes[1:]:
-            with m.If(cfg.mode == mode - 1):
-                m.d.sync += group_channels.eq(p.group_channels(mode))
-        with m.If(pool):
-            m.d.sync += group_channels.eq(p.in_channels)
-        tap_index = Signal(8, reset_less=True)
-        m.d.comb += [self.block_index.eq(block_index), self.tap_index.eq(tap_index)]
-        # What a state needs is registered a state before: nothing waits for a comparison.
+            with m.If(self.cfg.mode == mode - 1):
+                m.d.sync += self.group_channels.eq(p.group_channels(mode))
+        with m.If(self.pool):
+            m.d.sync += self.group_channels.eq(p.in_channels)
+        m.d.comb += [self.blocks.index.eq(self.block_index), self.taps.index.eq(self.tap_index)]
+
+    def _ends(self, m: Module) -> None:
+        """What a state needs is registered a state before: nothing waits for a comparison."""
+        cfg = self.cfg
+        counted = (
+            ("block", self.block_index, cfg.n_blocks),
+            ("tile", self.tile, cfg.n_tiles),
+            ("group", self.group, cfg.n_groups),
+        )
         last_of = {
             name: Signal(len(value), name=f"last_{name}", reset_less=True)
-            for name, value in (("block", block_index), ("tile", tile), ("group", group))
+            for name, value, _ in counted
         }
-        with m.If(self.start):
-            m.d.sync += [
-                last_of["block"].eq(cfg.n_blocks - 1),
-                last_of["tile"].eq(cfg.n_tiles - 1),
-                last_of["group"].eq(cfg.n_groups - 1),
-            ]
-        last_block, last_tile, last_group = (
+        with m.If(self.issue.start):
+            m.d.sync += [last_of[name].eq(count - 1) for name, _, count in counted]
+        self.last_block, self.last_tile, self.last_group = (
             Signal(reset_less=True, name=f"at_last_{n}") for n in last_of
         )
-        last_slot = Signal(reset_less=True)
-        tile_final = Signal(7, reset_less=True)
-        channels = Signal(7, reset_less=True)
-        offset_address = Signal(ADDRESS_BITS, reset_less=True)
-        block_address = Signal(ADDRESS_BITS, reset_less=True)
-        tap_address = Signal(ADDRESS_BITS, reset_less=True)
-        address = add(m, block_address, tap_address, p.banks, "slot_address")
-        next_base = add(m, base, cfg.out_plane, p.banks, "next_base")
+        self.last_slot = Signal(reset_less=True)
         m.d.sync += [
-            last_block.eq(pool | (block_index == last_of["block"])),
-            last_tile.eq(tile == last_of["tile"]),
-            last_group.eq(group == last_of["group"]),
-            last_slot.eq(last_block & (tap_left == 1)),
-            tile_final.eq(cfg.tile_groups - 1 - (tile >= cfg.long_tiles)),
-            channels.eq(Mux(left < group_channels, left, group_channels)),
-            block_address.eq(block.address),
-            tap_address.eq(tap.address),
-            offset_address.eq(address),
+            self.last_block.eq(self.pool | (self.block_index == last_of["block"])),
+            self.last_tile.eq(self.tile == last_of["tile"]),
+            self.last_group.eq(self.group == last_of["group"]),
+            self.last_slot.eq(self.last_block & (self.tap_left == 1)),
         ]
-        carry = Signal(8, reset_less=True)  # channels still to skip when moving to the next group
+
+    def _record(self, m: Module) -> None:
+        """The record that is offered, and what it is made of."""
+        p, cfg = self.params, self.cfg
+        self.record = Signal(SLOT_RECORD, reset_less=True)
+        # Copies of `valid`, so that the enables of the record's parts are gates of their own.
+        self.filled, self.filled_2 = (Signal(name=n, attrs=KEEP) for n in ("filled", "filled_2"))
+        m.d.comb += self.records.payload.eq(self.record)
+        with m.If(self.records.ready):
+            m.d.sync += [self.records.valid.eq(0), self.filled.eq(0), self.filled_2.eq(0)]
+        self.tile_final = Signal(GROUP_BITS, reset_less=True)
+        self.channels = Signal(CHANNEL_BITS, reset_less=True)
+        self.slot_address = Signal(ADDRESS_BITS, reset_less=True)
+        block_address, tap_address = (
+            Signal(ADDRESS_BITS, name=n, reset_less=True) for n in ("block_address", "tap_address")
+        )
+        address = add(m, block_address, tap_address, p.banks, "slot_address_sum")
+        m.d.sync += [
+            self.tile_final.eq(cfg.tile_groups - 1 - (self.tile >= cfg.long_tiles)),
+            self.channels.eq(Mux(self.left < self.group_channels, self.left, self.group_channels)),
+            block_address.eq(self.blocks.record.address),
+            tap_address.eq(self.taps.record.address),
+            self.slot_address.eq(address),
+        ]
+
+    def _machine(self, m: Module) -> None:
+        block, ci = self.blocks.record, self.params.in_channels
+        next_base = add(m, self.base, self.cfg.out_plane, self.params.banks, "next_base")
         with m.FSM(name="prepare"):
             with m.State("IDLE"):
-                with m.If(self.start):
-                    m.d.sync += [
-                        group.eq(0),
-                        tile.eq(0),
-                        block_index.eq(0),
-                        first_slot.eq(1),
-                        first_tile.eq(1),
-                        started.eq(0),
-                        base.eq(cfg.out_base),
-                        offset.eq(cfg.byte_offset),
-                        left.eq(cfg.channels),
-                    ]
+                with m.If(self.issue.start):
+                    self._begin(m)
                     m.next = "BLOCK"
             with m.State("BLOCK"):  # the record arrives in the next cycle
                 m.next = "BLOCK_READ"
             with m.State("BLOCK_READ"):
                 m.d.sync += [
-                    tap_index.eq(block.tap_start),
-                    tap_left.eq(block.tap_count),
-                    first_tap.eq(1),
+                    self.tap_index.eq(block.tap_start),
+                    self.tap_left.eq(block.tap_count),
+                    self.first_tap.eq(1),
                 ]
                 m.next = "TAP"
             with m.State("TAP"):
@@ -164,72 +165,102 @@ class SlotRecords(wiring.Component):
             with m.State("TAP_ADD"):  # its address is added to the block's
                 m.next = "PUSH"
             with m.State("PUSH"):
-                with m.If(~filled):
-                    m.d.sync += [
-                        record.address.eq(offset_address),
-                        record.dy.eq(tap.dy),
-                        record.dx.eq(tap.dx),
-                        record.pad.eq(block.pad),
-                    ]
-                with m.If(~filled_2):
-                    m.d.sync += [
-                        record.base.eq(base),
-                        record.byte_offset.eq(offset),
-                        record.channels.eq(channels),
-                    ]
-                with m.If(~self.valid):
-                    m.d.sync += [
-                        self.valid.eq(1),
-                        filled.eq(1),
-                        filled_2.eq(1),
-                        record.first.eq(first_slot),
-                        record.shift.eq(block.shift & first_tap),
-                        record.last.eq(last_slot),
-                        record.group_end.eq(last_slot & last_tile),
-                        record.end.eq(last_slot & last_tile & last_group),
-                        record.final.eq(tile_final),
-                        record.single.eq(tile_final == 0),
-                        record.groups.eq(tile_final + 1),
-                        record.new_instruction.eq(~started),
-                        record.new_group.eq(first_tile),
-                        first_slot.eq(0),
-                        first_tap.eq(0),
-                    ]
-                    with m.If(tap_left != 1):
-                        m.d.sync += [tap_left.eq(tap_left - 1), tap_index.eq(tap_index + 1)]
-                        m.next = "TAP"
-                    with m.Elif(~last_block):
-                        m.d.sync += block_index.eq(block_index + 1)
-                        m.next = "BLOCK"
-                    with m.Else():
-                        m.d.sync += [
-                            block_index.eq(Mux(pool, group, 0)),
-                            first_slot.eq(1),
-                            started.eq(1),
-                            first_tile.eq(0),
-                            tile.eq(tile + 1),
-                        ]
-                        with m.If(~last_tile):
-                            m.next = "BLOCK"
-                        with m.Elif(~last_group):
-                            m.d.sync += [
-                                group.eq(group + 1),
-                                tile.eq(0),
-                                first_tile.eq(1),
-                                block_index.eq(Mux(pool, group + 1, 0)),
-                                left.eq(left - group_channels),
-                                carry.eq(offset + group_channels),
-                            ]
-                            m.next = "GROUP"
-                        with m.Else():
-                            m.next = "DRAIN"
+                self._fill(m)
+                with m.If(~self.records.valid):
+                    self._move_on(m)
             with m.State("GROUP"):  # move the output base to the next group's first channel
-                with m.If(carry >= p.in_channels):
-                    m.d.sync += [carry.eq(carry - p.in_channels), base.eq(next_base)]
+                with m.If(self.carry >= ci):
+                    m.d.sync += [self.carry.eq(self.carry - ci), self.base.eq(next_base)]
                 with m.Else():
-                    m.d.sync += offset.eq(carry)
+                    m.d.sync += self.offset.eq(self.carry)
                     m.next = "BLOCK"
             with m.State("DRAIN"):
                 with m.If(~self.busy):
                     m.next = "IDLE"
-        return m
+
+    def _begin(self, m: Module) -> None:
+        cfg = self.cfg
+        m.d.sync += [
+            self.group.eq(0),
+            self.tile.eq(0),
+            self.block_index.eq(0),
+            self.first_slot.eq(1),
+            self.first_tile.eq(1),
+            self.started.eq(0),
+            self.base.eq(cfg.out_base),
+            self.offset.eq(cfg.byte_offset),
+            self.left.eq(cfg.channels),
+        ]
+
+    def _fill(self, m: Module) -> None:
+        """The slot's record, when the one before is taken."""
+        slot, tile = self.record.slot, self.record.tile
+        block, tap = self.blocks.record, self.taps.record
+        with m.If(~self.filled):
+            m.d.sync += [
+                slot.address.eq(self.slot_address),
+                slot.dy.eq(tap.dy),
+                slot.dx.eq(tap.dx),
+                slot.pad.eq(block.pad),
+            ]
+        with m.If(~self.filled_2):
+            m.d.sync += [
+                tile.base.eq(self.base),
+                tile.byte_offset.eq(self.offset),
+                tile.channels.eq(self.channels),
+            ]
+        with m.If(~self.records.valid):
+            m.d.sync += [
+                self.records.valid.eq(1),
+                self.filled.eq(1),
+                self.filled_2.eq(1),
+                slot.first.eq(self.first_slot),
+                slot.shift.eq(block.shift & self.first_tap),
+                slot.last.eq(self.last_slot),
+                slot.group_end.eq(self.last_slot & self.last_tile),
+                slot.end.eq(self.last_slot & self.last_tile & self.last_group),
+                self.record.final.eq(self.tile_final),
+                self.record.single.eq(self.tile_final == 0),
+                tile.groups.eq(self.tile_final + 1),
+                tile.new_instruction.eq(~self.started),
+                tile.new_group.eq(self.first_tile),
+            ]
+
+    def _move_on(self, m: Module) -> None:
+        """To the next tap, block, tile or output group."""
+        m.d.sync += [self.first_slot.eq(0), self.first_tap.eq(0)]
+        with m.If(self.tap_left != 1):
+            m.d.sync += [
+                self.tap_left.eq(self.tap_left - 1),
+                self.tap_index.eq(self.tap_index + 1),
+            ]
+            m.next = "TAP"
+        with m.Elif(~self.last_block):
+            m.d.sync += self.block_index.eq(self.block_index + 1)
+            m.next = "BLOCK"
+        with m.Else():
+            m.d.sync += [
+                self.block_index.eq(self._first_block(self.group)),
+                self.first_slot.eq(1),
+                self.started.eq(1),
+                self.first_tile.eq(0),
+                self.tile.eq(self.tile + 1),
+            ]
+            with m.If(~self.last_tile):
+                m.next = "BLOCK"
+            with m.Elif(~self.last_group):
+                m.d.sync += [
+                    self.group.eq(self.group + 1),
+                    self.tile.eq(0),
+                    self.first_tile.eq(1),
+                    self.block_index.eq(self._first_block(self.group + 1)),
+                    self.left.eq(self.left - self.group_channels),
+                    self.carry.eq(self.offset + self.group_channels),
+                ]
+                m.next = "GROUP"
+            with m.Else():
+                m.next = "DRAIN"
+
+    def _first_block(self, group: ValueLike) -> ValueLike:
+        """Block that an output group begins with: a POOL has one for each."""
+        return Mux(self.pool, group, 0)

@@ -1,0 +1,13 @@
+"""Cycles of the engine's fixed pipelines that more than one part counts on.
+
+Every one is the property of a hardware component, which asserts that it has that many.
+"""
+
+READ_LATENCY = 6  # feature-map memory: address of a read to its words
+WRITE_LATENCY = 3  # feature-map memory: a write step to the words being readable
+DRAIN_LATENCY = 4  # array and max-pool: request of the exit path to the results
+STAGE_HOLD = 1  # array: a switch to the cycle in which it reads the weight stage
+ARRAY_LEAD = 2  # array: the switch comes before its beat
+MASK_LATENCY = 4  # lane masks: a beat's tap to its mask
+MASK_STAGE = 1  # array feed: the register that holds the masked lanes
+BEAT_LATENCY = 1 + READ_LATENCY + MASK_STAGE  # a slot begins to its first beat at the array

@@ -1,0 +1,305 @@
+"""Walk of the vector unit: which word of which source is read next, and what it is for.
+
+One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixels, blocks.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga_gen.contract.fields import WORD_BITS
+from fpga_gen.contract.isa import ADDRESS_BITS, MAX_SOURCES, MAX_TABLE, VectorOp, width
+from fpga_gen.contract.latencies import READ_LATENCY
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.common.address import add, constant
+from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for
+from fpga_gen.hardware.common.joints import Issue, TableWrite
+from fpga_gen.hardware.common.records import SOURCE_RECORD
+from fpga_gen.hardware.results.vector_term import FACTS, READ
+
+DRAIN_CYCLES = 17  # and the memory's latency: from the last read to its result
+
+
+class VectorWalk(wiring.Component):
+    """See module docstring.
+
+    Members:
+        issue: start of a VECTOR. tables: its sources, written while not busy.
+        busy: Out, from the start until the last result has left.
+        facts: Out, of the instruction. issued: Out, a read.
+    """
+
+    def __init__(self, params: EngineParams) -> None:
+        self.params = params
+        super().__init__(
+            {
+                "issue": In(Issue()),
+                "tables": In(TableWrite()),
+                "busy": Out(1),
+                "facts": Out(FACTS),
+                "issued": Out(READ),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        self.cfg = self.issue.header.vector
+        self._sources(m)
+        self._take_facts(m)
+        self._counters(m)
+        self._blocks(m)
+        self._machine(m)
+        self._put_out(m)
+        return m
+
+    def _sources(self, m: Module) -> None:
+        write = self.tables
+        self.sources = [
+            Signal(SOURCE_RECORD, name=f"source_{i}", reset_less=True) for i in range(MAX_SOURCES)
+        ]
+        for index, source in enumerate(self.sources):
+            with m.If(write.source_write & (write.source == index)):
+                m.d.sync += source.as_value().word_select(write.part, WORD_BITS).eq(write.word)
+
+    def _take_facts(self, m: Module) -> None:
+        """Facts of an instruction as registers, one cycle after `start`: the header stays while
+        the unit is busy."""
+        cfg = self.cfg
+
+        def fact(name: str, value: Value, **attributes) -> Signal:
+            register = Signal(len(value), name=name, reset_less=True, **attributes)
+            m.d.sync += register.eq(value)
+            return register
+
+        self.x_top, self.y_top = (
+            fact(f"{axis}_top", (taps - 1)[: len(taps)])
+            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
+        )
+        self.source_top = fact("source_top", (cfg.n_sources - 1)[: (MAX_SOURCES - 1).bit_length()])
+        self.direct = fact("direct", cfg.direct, attrs=KEEP)
+        self.pair = fact("pair", cfg.pair)
+        self.columns, self.rows = fact("columns", cfg.out_w), fact("rows", cfg.out_h)
+        self.single_column = fact("single_column", (cfg.out_w == 1) | (cfg.pair & (cfg.out_w == 2)))
+        self.first_both = fact("first_both", cfg.pair & (cfg.out_w != 1))
+        self.single_row = fact("single_row", cfg.out_h == 1)
+        self.out_plane = fact("out_plane", cfg.out_plane)
+        m.d.comb += [
+            *(
+                copy.eq(fact(f"direct_{n}", cfg.direct, attrs=KEEP))
+                for n, copy in (
+                    ("address", self.facts.direct_address),
+                    ("weight", self.facts.direct_weight),
+                )
+            ),
+            self.facts.product.eq(fact("product", cfg.function == VectorOp.MUL)),
+            self.facts.out16.eq(fact("out16", cfg.out16)),
+            self.facts.out_low.eq(fact("out_low", cfg.out_low)),
+        ]
+
+    def _counters(self, m: Module) -> None:
+        """Where the walk is, and whether it is at an end."""
+        cfg = self.cfg
+        self.blocks_left, self.rows_left, self.columns_left = (
+            Signal(len(count), name=name, reset_less=True)
+            for name, count in (
+                ("blocks_left", cfg.n_blocks),
+                ("rows_left", cfg.out_h),
+                ("columns_left", cfg.out_w),
+            )
+        )
+        # Of the current step: its row's last one; it has two pixels; its row is the last.
+        self.last_column, self.both, self.last_row = (
+            Signal(name=n) for n in ("last_column", "both", "last_row")
+        )
+        self.source = Signal(range(MAX_SOURCES))
+        self.y_tap, self.x_tap = (
+            Signal(width(f"{axis}_taps"), name=f"{axis}_tap") for axis in "yx"
+        )
+        self.low = Signal()
+        self.y_row = Signal(range(MAX_TABLE), reset_less=True)
+        self.x_row = Signal(range(MAX_TABLE // 2), reset_less=True)
+        self.run = Signal()  # a read is issued
+        self.gap = Signal()
+        self.wide = self._of_source("wide")
+        self.last_plane, self.last_x_tap, self.last_y_tap, self.last_read = (
+            Signal(name=n) for n in ("last_plane", "last_x_tap", "last_y_tap", "last_read")
+        )
+        self.first_read = Signal(init=1)
+        self.single = Signal()  # one read per result, but two exit steps: leave a gap
+        self.draining = Signal(range(32))
+        m.d.comb += [
+            self.last_plane.eq(~self.wide | self.low),
+            self.last_x_tap.eq(self.direct | (self.x_tap == self.x_top)),
+            self.last_y_tap.eq(self.direct | (self.y_tap == self.y_top)),
+            self.last_read.eq(
+                self.last_plane
+                & self.last_x_tap
+                & self.last_y_tap
+                & (self.source == self.source_top)
+            ),
+            self.single.eq(self.first_read & self.last_read & self.facts.out16),
+            self.issued.y_index.eq(self.y_row + self.y_tap),
+            self.issued.x_index.eq(self.x_row + self.x_tap),
+        ]
+
+    def _blocks(self, m: Module) -> None:
+        """Output pixel, and the plane of every source that the block reads."""
+        p = self.params
+        self.pixel = Signal(ADDRESS_BITS, reset_less=True)  # output pixel, linear from 0
+        self.block_out = Signal(ADDRESS_BITS, reset_less=True)
+        self.block_base = [
+            Signal(ADDRESS_BITS, name=f"block_base_{i}", reset_less=True)
+            for i in range(MAX_SOURCES)
+        ]
+        step = Mux(self.both, constant(2, p.banks), constant(1, p.banks))
+        self.next_pixel = add(m, self.pixel, step, p.banks, "vector_next_pixel")
+        self.next_out = add(m, self.block_out, self.out_plane, p.banks, "vector_next_out")
+        self.move = Signal(range(MAX_SOURCES + 1))
+        move_base, move_plane = (
+            Signal(ADDRESS_BITS, name=n, reset_less=True) for n in ("move_base", "move_plane")
+        )
+        moved = self.move[: len(self.source)]
+        m.d.sync += [
+            move_base.eq(Array(self.block_base)[moved]),
+            move_plane.eq(Array(s.plane for s in self.sources)[moved]),
+        ]
+        self.move_sum = add(m, move_base, move_plane, p.banks, "vector_move")
+        # One cycle after the start: the bases are too many loads for the state that starts.
+        loads = MAX_SOURCES * ADDRESS_BITS
+        begin = copies(m, self.issue.start & ~self.busy, copies_for(loads), "begin",
+                       reset_less=False)  # fmt: skip
+        for index, (base, source) in enumerate(zip(self.block_base, self.sources, strict=True)):
+            with m.If(begin[index * len(begin) // MAX_SOURCES]):
+                m.d.sync += base.eq(source.base)
+
+    def _machine(self, m: Module) -> None:
+        with m.FSM(name="vector"):
+            with m.State("IDLE"):
+                with m.If(self.issue.start):
+                    self._begin(m)
+                    m.next = "SETUP"
+            with m.State("SETUP"):
+                self._to_row_start(m)
+                self._to_map_start(m)
+                m.next = "READ"
+            with m.State("READ"):
+                with m.If(self.single & ~self.gap):
+                    m.d.sync += self.gap.eq(1)
+                with m.Else():
+                    self._read(m)
+            with m.State("BLOCK"):  # move every source to its next plane
+                for index, base in enumerate(self.block_base):
+                    with m.If(self.move == index + 1):
+                        m.d.sync += base.eq(self.move_sum)
+                m.d.sync += self.move.eq(self.move + 1)
+                with m.If(self.move == MAX_SOURCES):
+                    m.d.sync += self.block_out.eq(self.next_out)
+                    m.next = "READ"
+            with m.State("DRAIN"):
+                m.d.sync += self.draining.eq(self.draining - 1)
+                with m.If(self.draining == 0):
+                    m.d.sync += self.busy.eq(0)
+                    m.next = "IDLE"
+
+    def _begin(self, m: Module) -> None:
+        m.d.sync += [
+            self.blocks_left.eq(self.cfg.n_blocks),
+            self.source.eq(0),
+            self.y_tap.eq(0),
+            self.x_tap.eq(0),
+            self.low.eq(0),
+            self.pixel.eq(0),
+            self.first_read.eq(1),
+            self.block_out.eq(self.cfg.out_base),
+            self.gap.eq(0),
+            self.busy.eq(1),
+        ]
+
+    def _to_row_start(self, m: Module) -> None:
+        m.d.sync += [
+            self.columns_left.eq(self.columns),
+            self.both.eq(self.first_both),
+            self.last_column.eq(self.single_column),
+            self.x_row.eq(0),
+        ]
+
+    def _to_map_start(self, m: Module) -> None:
+        m.d.sync += [
+            self.rows_left.eq(self.rows),
+            self.last_row.eq(self.single_row),
+            self.y_row.eq(0),
+        ]
+
+    def _read(self, m: Module) -> None:
+        """Issue a read and move on: plane, tap, source, pixel."""
+        m.d.comb += self.run.eq(1)
+        m.d.sync += [
+            self.gap.eq(0),
+            self.first_read.eq(self.last_read),
+            self.low.eq(~self.last_plane),
+        ]
+        with m.If(self.last_plane):
+            m.d.sync += self.x_tap.eq(self.x_tap + 1)
+            with m.If(self.last_x_tap):
+                m.d.sync += [self.x_tap.eq(0), self.y_tap.eq(self.y_tap + 1)]
+                with m.If(self.last_y_tap):
+                    m.d.sync += [self.y_tap.eq(0), self.source.eq(self.source + 1)]
+        with m.If(self.last_read):
+            m.d.sync += self.source.eq(0)
+            self._next_step(m)
+
+    def _next_step(self, m: Module) -> None:
+        """To the next output pixels: column, row, block."""
+        left, both = self.columns_left, self.both
+        m.d.sync += [
+            self.pixel.eq(self.next_pixel),
+            left.eq(left - Mux(both, 2, 1)),
+            both.eq(self.pair & (left != Mux(both, 3, 2))),
+            self.last_column.eq(
+                (left == Mux(both, 3, 2)) | (self.pair & (left == Mux(both, 4, 3)))
+            ),
+            self.x_row.eq(self.x_row + self.x_top + 1),
+        ]
+        with m.If(self.last_column):
+            self._to_row_start(m)
+            m.d.sync += [
+                self.rows_left.eq(self.rows_left - 1),
+                self.last_row.eq(self.rows_left == 2),
+                self.y_row.eq(self.y_row + self.y_top + 1),
+            ]
+            with m.If(self.last_row):
+                self._to_map_start(m)
+                m.d.sync += [
+                    self.pixel.eq(0),
+                    self.blocks_left.eq(self.blocks_left - 1),
+                    self.move.eq(0),
+                    self.draining.eq(DRAIN_CYCLES + READ_LATENCY),
+                ]
+                m.next = "BLOCK"
+                with m.If(self.blocks_left == 1):
+                    m.next = "DRAIN"
+
+    def _of_source(self, name: str) -> Value:
+        """A field of the source that is read."""
+        return Array(source[name] for source in self.sources)[self.source]
+
+    def _put_out(self, m: Module) -> None:
+        """The read of this cycle."""
+        p, issued = self.params, self.issued
+        m.d.comb += [
+            issued.valid.eq(self.run),
+            issued.low.eq(self.low),
+            issued.base.eq(Array(self.block_base)[self.source]),
+            issued.low_offset.eq(self._of_source("low")),
+            issued.wide.eq(self.wide),
+            issued.zero.eq(self._of_source("zero")),
+            issued.factor.eq(self._of_source("factor")),
+            issued.pixel.eq(self.pixel),
+            issued.out.eq(add(m, self.block_out, self.pixel, p.banks, "vector_out")),
+            issued.first_source.eq(self.source == 0),
+            issued.first.eq(self.first_read),
+            issued.last.eq(self.last_read),
+            issued.both.eq(self.both),
+        ]
