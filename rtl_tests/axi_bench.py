@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from collections import deque
 
+from fpga_gen.contract.regions import BEAT_BYTES as BYTES
 from rtl_tests.bench import receive as receive
 from rtl_tests.bench import send as send
 from rtl_tests.bench import simulate as simulate
-
-BYTES = 16
 
 
 def open_windows(ctx, windows, *ranges: tuple[int, int]) -> None:

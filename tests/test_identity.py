@@ -17,13 +17,17 @@ import pytest
 from fpga_gen_host.deployment import own_identity
 
 from fpga_gen.builddir.artifacts import sha256, write_build
-from fpga_gen.contract import isa, numerics, registers, slot_layout
+from fpga_gen.contract import address, fields, isa, numerics, registers, slot_layout
 from fpga_gen.contract import regions as layout
 from fpga_gen.contract import weight_stream as weights
-from fpga_gen.contract.isa import Op
+from fpga_gen.contract.epilogue import Epilogue
+from fpga_gen.contract.fields import Field, Layout, Record
+from fpga_gen.contract.isa import ConvInstruction, LoadInstruction, WalkInstruction
+from fpga_gen.contract.parameter_record import ParameterRecord
 from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
 from fpga_gen.errors import BuildDirError
-from fpga_gen.hardware import design_hash
+from fpga_gen.hardware.common import design_hash
 from fpga_gen.identity import Identity, check_identity, identify, open_build, seal
 
 VERILOG = {
@@ -52,29 +56,44 @@ def changed(before: Identity, after: Identity) -> set[str]:
 
 def wider_header(patch: Patch) -> None:
     """One bit more in a field of CONV: what silently kept the old hash once."""
-    fields, extra = [], 0
-    for f in isa.LAYOUTS[Op.CONV]:
-        wider = f.name == "tile_groups"  # the last of its word
-        fields.append(replace(f, bits=f.bits + wider))
-        extra += wider
+    wider, extra = [], 0
+    for f in ConvInstruction.layout():
+        last = f.name == "tile_groups"  # of its word
+        wider.append(replace(f, bits=f.bits + last))
+        extra += last
     assert extra == 1
-    patch.setitem(isa.LAYOUTS, Op.CONV, tuple(fields))
+    with_layout(patch, ConvInstruction, wider)
+
+
+def with_layout(patch: Patch, kind: type[Record], made: list[Field]) -> None:
+    """Another table of bits for a record."""
+    layout_of = fields.layout_of
+    patch.setattr(fields, "layout_of", lambda r: Layout(tuple(made)) if r is kind else layout_of(r))
 
 
 def signed_field(patch: Patch) -> None:
-    fields = isa.LAYOUTS[Op.LOAD]
-    patch.setitem(isa.LAYOUTS, Op.LOAD, (*fields[:-1], replace(fields[-1], signed=True)))
+    *others, last = LoadInstruction.layout()
+    with_layout(patch, LoadInstruction, [*others, replace(last, signed=True)])
 
 
-def record(name: str) -> Callable[[Patch], None]:
+def record(kind: type[Record]) -> Callable[[Patch], None]:
     """The first two fields of a record change places."""
 
     def change(patch: Patch) -> None:
-        first, second, *rest = getattr(isa, name)
-        moved = (replace(second, lsb=0), replace(first, lsb=second.bits))
-        patch.setattr(isa, name, (*moved, *rest))
+        first, second, *rest = kind.layout()
+        moved = [replace(second, lsb=0), replace(first, lsb=second.bits)]
+        with_layout(patch, kind, [*moved, *rest])
 
     return change
+
+
+def attribute(kind: type, name: str, value: object) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(kind, name, value)
+
+
+def epilogue_offset(patch: Patch) -> None:
+    apply = Epilogue.apply
+    patch.setattr(Epilogue, "apply", lambda self, values: apply(self, values + 1))
 
 
 def constant(module: object, name: str, step: int = 1) -> Callable[[Patch], None]:
@@ -94,7 +113,7 @@ def table_order(patch: Patch) -> None:
     encode = isa.Instruction.encode
 
     def turned(self: isa.Instruction) -> list[int]:
-        if not self.blocks:
+        if not isinstance(self, WalkInstruction):
             return encode(self)
         without = encode(replace(self, blocks=(), taps=()))
         whole = encode(self)[len(without) :]
@@ -146,7 +165,7 @@ def slot_bits(patch: Patch) -> None:
 
 def last_group(patch: Patch) -> None:
     """The last group is as long as the others."""
-    patch.setattr(weights, "group_subgroups", lambda f, p, group: p.subgroups // (f["mode"] + 1))
+    patch.setattr(weights, "group_subgroups", lambda f, p, group: p.subgroups // f.array_mode)
 
 
 def parameter_bits(patch: Patch) -> None:
@@ -197,18 +216,20 @@ def ports(patch: Patch) -> None:
 CHANGES: dict[str, tuple[str, Callable[[Patch], None]]] = {
     "a wider header": ("instructions", wider_header),
     "a signed field": ("instructions", signed_field),
-    "BLOCK": ("instructions", record("BLOCK")),
-    "TAP": ("instructions", record("TAP")),
-    "SOURCE": ("instructions", record("SOURCE")),
-    "ENTRY": ("instructions", record("ENTRY")),
-    "entry width": ("instructions", constant(isa, "ENTRY_BITS")),
-    "row bits": ("instructions", constant(isa, "ROW_BITS", -1)),
-    "most taps": ("instructions", constant(isa, "MAX_TAPS")),
+    "block": ("instructions", record(BlockRecord)),
+    "tap": ("instructions", record(TapRecord)),
+    "source": ("instructions", record(SourceRecord)),
+    "axis entry": ("instructions", record(AxisEntry)),
+    "entries a word": ("instructions", attribute(AxisEntry, "PER_WORD", 1)),
+    "when it starts": ("instructions", attribute(LoadInstruction, "ALONE", False)),
+    "epilogue": ("instructions", epilogue_offset),
+    "row bits": ("instructions", constant(address, "ROW_BITS", -1)),
+    "most sources": ("instructions", constant(isa, "MAX_SOURCES")),
     "most skipped words": ("instructions", constant(isa, "MAX_SKIP")),
     "codes": ("instructions", opcodes),
     "order of the tables": ("instructions", table_order),
     "a wider register": ("registers", register_field("PROGRAM_WORDS", bits=25)),
-    "a shifted field": ("registers", register_field("WINDOW0_BASE_LO", lsb=3)),
+    "a shifted field": ("registers", register_field("READ_WINDOW0_BASE_LO", lsb=3)),
     "another access": ("registers", register_field("WATCHDOG", access="ro")),
     "another reset value": ("registers", register_field("WATCHDOG", reset=1)),
     "a field's name": ("registers", register_field("CONTROL", name="go")),
@@ -219,6 +240,7 @@ CHANGES: dict[str, tuple[str, Callable[[Patch], None]]] = {
     "bits of a slot": ("streams", slot_bits),
     "length of the last group": ("streams", last_group),
     "parameter record": ("streams", parameter_bits),
+    "order of the parameters": ("streams", record(ParameterRecord)),
     "granules": ("streams", constant(weights, "GRANULE", 32)),
     "multiplier bits": ("streams", constant(numerics, "MULT_BITS", -1)),
     "SP2 code": ("streams", sp2_code),
@@ -282,7 +304,7 @@ def test_two_processes_agree_and_need_no_amaranth():
     """Sets and dictionaries may have another order there."""
     code = """
 import sys
-from fpga_gen.hardware import design_hash
+from fpga_gen.hardware.common import design_hash
 from fpga_gen.contract.params import SMALL
 from fpga_gen.identity import identify
 import fpga_gen.pipeline

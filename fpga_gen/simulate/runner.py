@@ -13,10 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fpga_gen.contract import registers
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.contract.registers import ErrorCode, register
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.device import Buffer, LayerHook, SimulatedDevice
-from fpga_gen.simulate.dram import BEAT, DEFAULT, DramConfig, PortStats
+from fpga_gen.simulate.dram import DEFAULT, DramConfig, PortStats
 
 WATCHDOG_CYCLES = 100_000
 IDLE_POLLS = 1000  # reads of STATUS after a soft reset
@@ -60,22 +61,22 @@ class SimulationResult:
     @property
     def dram_bytes_read(self) -> int:
         """Bytes read, counted by the DRAM model."""
-        return BEAT * sum(port.read_beats for port in self.ports)
+        return BEAT_BYTES * sum(port.read_beats for port in self.ports)
 
     @property
     def dram_bytes_written(self) -> int:
         """Bytes written, counted by the DRAM model."""
-        return BEAT * sum(port.write_beats for port in self.ports)
+        return BEAT_BYTES * sum(port.write_beats for port in self.ports)
 
     @property
     def counted_bytes_read(self) -> int:
         """Bytes read, counted by the hardware's own counters."""
-        return BEAT * sum(self.counters[f"READ_BEATS_{k}"] for k in range(len(self.ports)))
+        return BEAT_BYTES * sum(self.counters[f"READ_BEATS_{k}"] for k in range(len(self.ports)))
 
     @property
     def counted_bytes_written(self) -> int:
         """Bytes written, counted by the hardware's own counter."""
-        return BEAT * self.counters["WRITE_BEATS"]
+        return BEAT_BYTES * self.counters["WRITE_BEATS"]
 
     @property
     def kilohertz(self) -> float:
@@ -204,7 +205,7 @@ def load_frame(
     for name, (first, last) in windows.items():
         end = last.address + len(last.array)
         device.write_address(f"{name}_BASE", first.address)
-        device.write_address(f"{name}_LIMIT", -(-end // BEAT) * BEAT)
+        device.write_address(f"{name}_LIMIT", -(-end // BEAT_BYTES) * BEAT_BYTES)
     return output
 
 

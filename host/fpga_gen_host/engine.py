@@ -19,7 +19,8 @@ from fpga_gen_host.errors import (
     DeviceError,
     WrongFrame,
 )
-from fpga_gen_host.statistics import BEAT_BYTES, FrameStatistics, LayerTime
+from fpga_gen_host.layout import BEAT_BYTES
+from fpga_gen_host.statistics import FrameStatistics, LayerTime
 
 PAGE = 4096  # alignment of the parts of a buffer
 POLL_S = 0.02  # STATUS is read at least this often, should an interrupt be missed
