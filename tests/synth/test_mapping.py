@@ -7,11 +7,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from fpga_gen.hardware.design_hash import FILE, MODULE, stamp
 
 from fpga_gen.boards import load_board
 from fpga_gen.contract.params import PORT_BITS, SMALL
 from fpga_gen.hardware.array import accumulators, mac_array, mac_dsp
+from fpga_gen.hardware.common.design_hash import FILE, MODULE, stamp
 from fpga_gen.hardware.common.leaf import emit_leaf
 from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.loader import loader, weight_ring
