@@ -8,6 +8,9 @@ PYTHON     ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell comm
 VENV       ?= .venv
 BIN        := $(VENV)/bin
 INSTALL    := $(BIN)/python -m pip install -q --disable-pip-version-check
+# As many processes as there are cores. Each begins with a part of the list that is in one piece, so
+# that few fixtures of a session are made twice, and takes over from others when it is done.
+PYTEST     := $(BIN)/python -m pytest -q -n auto --dist worksteal
 DEMO       ?= build/demo
 BOARD      ?= zcu104
 IMAGE      ?= $(DEMO)/phantom.png
@@ -90,13 +93,12 @@ lint: needs-test $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# As many processes as there are cores.
 test: lint
-	$(BIN)/python -m pytest -q -n auto -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # And the fast ones with Python 3.12 in an environment of its own, where there is one.
 test-full: lint
-	$(BIN)/python -m pytest -q -n auto
+	$(PYTEST)
 	@if [ -n "$(PYTHON312)" ]; then $(MAKE) test PYTHON=$(PYTHON312) VENV=.venv-3.12; \
 	else echo "not tested with Python 3.12: none on PATH (PYTHON312=path)"; fi
 

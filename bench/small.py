@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.networks import CALIBRATION_SEED, draw_input
-from fpga_gen.contract.isa import ROW_BITS
+from fpga_gen.contract.address import ROW_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import pack_input, unpack_output
 from fpga_gen.errors import ScheduleError, SimulationError

@@ -61,6 +61,7 @@ class Flow:
     memory_rate: float = field(init=False)
     graph: Graph = field(init=False)
     model: ModelFacts = field(init=False)
+    pictures: list[Path] = field(default_factory=list)
     images: list[np.ndarray] | None = None
     calibration_sha256: str | None = None
     options: QuantOptions = QuantOptions()
@@ -80,13 +81,15 @@ Step = tuple[str, Callable[[Flow], None]]
 
 
 def check_options(flow: Flow) -> None:
-    """Board, engine and clock: whatever can be refused at once is refused at once."""
+    """Board, engine, clock, pictures: whatever can be refused at once is refused at once."""
     if flow.target is not None:
         check_target(flow.target)
     flow.board = flow.config.load_board()
     if not flow.config.searches(flow.board):
         flow.params = flow.config.resolve_params(flow.board)
     flow.clock_mhz = flow.config.resolve_clock(flow.board)
+    if flow.config.calibration is not None:
+        flow.pictures = spread(find_pictures(flow.config.calibration), MAX_CALIBRATION_IMAGES)
 
 
 def import_model(flow: Flow) -> None:
@@ -108,6 +111,18 @@ def optimise_graph(flow: Flow) -> None:
     flow.graph = optimise(flow.graph, NORMALISATIONS[flow.config.preprocess.normalise])
 
 
+def read_calibration(flow: Flow) -> None:
+    """Pictures for calibration; without a folder the quantiser draws synthetic ones."""
+    if flow.config.calibration is None:
+        return
+    flow.images = []
+    for number, path in enumerate(flow.pictures):
+        flow.progress.detail(path.name, number / len(flow.pictures))
+        image = read_input(path, flow.model.input_shape, flow.config.preprocess)
+        flow.images.append(image)
+    flow.calibration_sha256 = sha256(b"".join(i.tobytes() for i in flow.images))
+
+
 def choose_engine(flow: Flow) -> None:
     """The best engine for this network on this board, unless an array was given."""
     if flow.config.searches(flow.board):
@@ -121,20 +136,6 @@ def choose_engine(flow: Flow) -> None:
         )
         flow.params = flow.candidates[0].params
     flow.memory_rate = flow.board.read_bytes_per_cycle(flow.params.ports, flow.clock_mhz)
-
-
-def read_calibration(flow: Flow) -> None:
-    """Pictures for calibration; without a folder the quantiser draws synthetic ones."""
-    folder = flow.config.calibration
-    if folder is None:
-        return
-    paths = spread(find_pictures(folder), MAX_CALIBRATION_IMAGES)
-    flow.images = []
-    for number, path in enumerate(paths):
-        flow.progress.detail(path.name, number / len(paths))
-        image = read_input(path, flow.model.input_shape, flow.config.preprocess)
-        flow.images.append(image)
-    flow.calibration_sha256 = sha256(b"".join(i.tobytes() for i in flow.images))
 
 
 def quantise_graph(flow: Flow) -> None:
@@ -225,8 +226,8 @@ ESTIMATE: tuple[Step, ...] = (
     ("check options", check_options),
     ("import model", import_model),
     ("optimise graph", optimise_graph),
-    ("choose engine", choose_engine),
     ("read calibration pictures", read_calibration),
+    ("choose engine", choose_engine),
     ("quantise", quantise_graph),
     ("schedule", schedule_network),
     ("report", make_report),

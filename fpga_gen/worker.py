@@ -6,7 +6,6 @@ one clear error.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import resource
@@ -15,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 from fpga_gen.errors import FpgaGenError, UnsupportedModel
 
@@ -44,21 +43,21 @@ def run_limited(what: str, limits: Limits, function: Callable[..., T], *argument
         UnsupportedModel: the function needs more than the limits, or the child died.
     """
     with tempfile.TemporaryFile(prefix="fpga-gen-") as answer:
-        child = multiprocessing.get_context("fork").Process(
-            target=_work, args=(answer, what, limits, function, arguments), daemon=True
-        )
-        child.start()
+        child = os.fork()
+        if child == 0:
+            _work(answer, what, limits, function, arguments)
+        status = None
         try:
-            child.join()
-        finally:  # also when the user interrupts
-            if child.is_alive():
-                child.kill()
-                child.join()
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        finally:
+            if status is None:  # the user interrupts
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
         answer.seek(0)
         try:
             result = pickle.load(answer)
         except (EOFError, pickle.UnpicklingError):  # it could not even say why
-            raise UnsupportedModel(_end(what, limits, child.exitcode)) from None
+            raise UnsupportedModel(_end(what, limits, status)) from None
     if isinstance(result, BaseException):
         raise result
     return result
@@ -74,12 +73,12 @@ def need_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (max(soft, more), hard))
 
 
-def _end(what: str, limits: Limits, code: int | None) -> str:
+def _end(what: str, limits: Limits, code: int) -> str:
     """Why a child left no answer."""
     if code == -signal.SIGXCPU:
         return f"{what}: takes more than {limits.cpu_seconds} seconds of computing; {REMEDY}"
     try:
-        how = signal.Signals(-(code or 0)).name
+        how = signal.Signals(-code).name
     except ValueError:
         how = f"exit code {code}"
     return f"{what}: its process was ended by {how}; {REMEDY}"
@@ -91,7 +90,7 @@ def _work(
     limits: Limits,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
-) -> None:
+) -> NoReturn:
     """The child: its result, or the error, goes into the file. It ends without the handlers and
     buffers that it shares with its parent."""
     code = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 
-BYTES = 16
+from fpga_gen.contract.regions import BEAT_BYTES as BYTES
 
 
 def open_windows(ctx, windows, *ranges: tuple[int, int]) -> None:
@@ -38,8 +38,11 @@ class ReadMemory:
         latency: int = 20,
         gap: float = 0.2,
         bad: range = range(0),
+        wrong_last: int | None = None,
     ) -> None:
         self.pins, self.rng, self.latency, self.gap, self.bad = pins, rng, latency, gap, bad
+        self.wrong_last = wrong_last  # address of a beat whose RLAST is inverted
+        self.surplus = 0  # beats still to be sent when nothing is outstanding
         self.bursts: list[tuple[int, int]] = []
         self.outstanding = 0
         self.most_outstanding = 0
@@ -51,12 +54,18 @@ class ReadMemory:
         held = None
         while True:
             sending = bool(beats) and beats[0][0] <= cycle and rng.random() >= self.gap
+            stray = not beats and self.surplus > 0
+            if stray:
+                self.surplus -= 1
+                ctx.set(p.rdata, 0xBAD)
+                ctx.set(p.rresp, 0)
+                ctx.set(p.rlast, 1)
             if sending:
                 _, address, last = beats[0]
                 ctx.set(p.rdata, beat_value(address))
                 ctx.set(p.rresp, 2 if address in self.bad else 0)
-                ctx.set(p.rlast, last)
-            ctx.set(p.rvalid, sending)
+                ctx.set(p.rlast, last != (address == self.wrong_last))
+            ctx.set(p.rvalid, sending or stray)
             ready = rng.random() >= self.gap
             ctx.set(p.arready, ready)
             *_, valid, address, length, rready = await ctx.tick().sample(
@@ -95,6 +104,7 @@ class WriteMemory:
         self.data: dict[int, int] = {}
         self.unanswered = 0
         self.silent = False  # hold back all responses
+        self.surplus = 0  # responses still to be sent that nobody waits for
 
     async def run(self, ctx) -> None:
         p, rng = self.pins, self.rng
@@ -105,7 +115,9 @@ class WriteMemory:
         held_aw = held_w = None
         while True:
             answering = bool(responses) and responses[0][0] <= cycle and not self.silent
-            ctx.set(p.bvalid, answering)
+            stray = not responses and not self.unanswered and self.surplus > 0
+            self.surplus -= stray
+            ctx.set(p.bvalid, answering or stray)
             ctx.set(p.bresp, responses[0][1] if answering else 0)
             aw_ready, w_ready = rng.random() >= self.gap, rng.random() >= self.gap
             ctx.set(p.awready, aw_ready)

@@ -54,8 +54,9 @@ class System(Driven):
         await self.memory.write(0, bytes(self.image))
         await self.write_addresses(
             PROGRAM=PROGRAM, WEIGHTS=WEIGHTS, INPUT=INPUT, OUTPUT=OUTPUT,
-            WINDOW0_BASE=PROGRAM, WINDOW0_LIMIT=OUTPUT,
-            WINDOW1_BASE=OUTPUT, WINDOW1_LIMIT=END,
+            READ_WINDOW0_BASE=PROGRAM, READ_WINDOW0_LIMIT=INPUT,
+            READ_WINDOW1_BASE=INPUT, READ_WINDOW1_LIMIT=OUTPUT,
+            WRITE_WINDOW_BASE=OUTPUT, WRITE_WINDOW_LIMIT=END,
         )  # fmt: skip
         await self.write("PROGRAM_WORDS", len(net.frame.program) // BYTES)
         await self.write("WATCHDOG", WATCHDOG)
@@ -175,19 +176,63 @@ async def write_error(system):
 
 @case
 async def windows(system):
-    """The last beat of the input, then of the output, lies outside."""
+    """The last beat of the weights, of the input, of the output lies outside."""
     net = network(SHORT)
-    read_end = max(base + length for base, length in fetches(net))
+    ends = [[b + n for b, n in fetches(net) if b // INPUT == k] for k in range(2)]
     stores = [i for i in net.schedule.instructions if i.op == Op.STORE]
     write_end = OUTPUT + max(i.offset * BYTES + i.words * SMALL.in_channels for i in stores)
     for name, limit, info in (
-        ("WINDOW0_LIMIT_LO", read_end - BYTES, 0),
-        ("WINDOW1_LIMIT_LO", write_end - BYTES, 15),
+        ("READ_WINDOW0_LIMIT_LO", max(ends[0]) - BYTES, 0),
+        ("READ_WINDOW1_LIMIT_LO", max(ends[1]) - BYTES, 0),
+        ("WRITE_WINDOW_LIMIT_LO", write_end - BYTES, 15),
     ):
         await system.load(net)
         await system.write(name, limit)
         await system.start()
         await system.expect_error(ErrorCode.ADDRESS_WINDOW, info)
+
+
+@case
+async def no_way_from_reading_to_writing(system):
+    """Where may be read cannot be written, and the other way round; nothing is changed."""
+    net = network(SHORT)
+    for region, address, info in (
+        ("OUTPUT", PROGRAM, 15), ("OUTPUT", WEIGHTS, 15), ("OUTPUT", INPUT, 15),
+        ("INPUT", OUTPUT, 0), ("WEIGHTS", OUTPUT, 0), ("PROGRAM", OUTPUT, 0),
+    ):  # fmt: skip
+        await system.load(net)
+        await system.write(f"{region}_LO", address)
+        await system.start()
+        status = await system.interrupt()
+        assert ErrorCode(status >> 8 & 0xFF) is ErrorCode.ADDRESS_WINDOW
+        assert status >> 16 == info
+        await system.settled()
+        assert await system.memory.read(0, SIZE) == system.image
+        await system.acknowledge()
+    await system.good_run()
+
+
+@case
+async def run_limit(system):
+    """A run that goes on is ended all the same; one that is in time is not."""
+    net = network(SHORT)
+    await system.good_run()
+    enough = await system.read("CYCLES") * 2  # pauses are random
+    for limit, good in ((enough, True), (300, False), (enough, True)):
+        await system.load(net)
+        await system.write("RUN_LIMIT", limit)
+        await system.start()
+        if good:
+            assert await system.interrupt() == DONE
+            await system.check_results(net)
+            await system.acknowledge()
+            continue
+        status = await system.interrupt()
+        assert ErrorCode(status >> 8 & 0xFF) is ErrorCode.RUN_LIMIT
+        await system.settled()
+        assert limit <= await system.read("CYCLES") < limit + 10
+        await system.acknowledge()
+    await system.write("RUN_LIMIT", 0)
 
 
 @case

@@ -18,9 +18,9 @@ from cocotbext.axi import (
     MemoryRegion,
 )
 
+from fpga_gen.contract.regions import BEAT_BYTES as BYTES
 from fpga_gen.contract.registers import constants
 
-BYTES = 16
 LIMIT_US = 400  # every test ends within this simulated time, at 10 ns per cycle
 MEMORY_SIZE = 1 << 22
 WINDOW = (0x10000, 0x80000)  # of the DMA blocks

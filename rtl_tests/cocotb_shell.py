@@ -10,7 +10,7 @@ from rtl_tests.cocotb_common import BYTES, Driven, R, case_of, cycles, receive, 
 
 PORTS = 2
 PROGRAM, WEIGHTS, INPUT, OUTPUT = 0x11000, 0x20000, 0x30000, 0x50000
-WINDOW0, WINDOW1 = (0x10000, 0x40000), (0x50000, 0x60000)
+READ0, READ1, WRITE = (0x10000, 0x30000), (0x30000, 0x40000), (0x50000, 0x60000)
 PROGRAM_WORDS = 6
 HASH = 0x1234_5678_CAFE_F00D
 
@@ -27,16 +27,15 @@ class System(Driven):
     """The shell, its memory and its registers."""
 
     def __init__(self, dut, rng) -> None:
-        super().__init__(dut, rng, WINDOW1[1], PORTS)
-        self.image = rng.randbytes(WINDOW1[1])
+        super().__init__(dut, rng, WRITE[1], PORTS)
+        self.image = rng.randbytes(WRITE[1])
 
     async def set_up(self) -> None:
         await self.memory.write(0, self.image)
-        whole = (WINDOW0[0], WINDOW1[1])
         await self.begin(
             0.3,
-            reads=whole,
-            writes=whole,
+            reads=(READ0[0], READ1[1]),
+            writes=WRITE,
             design_hash=HASH,
             fetch__valid=0,
             words__ready=0,
@@ -53,8 +52,9 @@ class System(Driven):
         )
         await self.write_addresses(
             PROGRAM=PROGRAM, WEIGHTS=WEIGHTS, INPUT=INPUT, OUTPUT=OUTPUT,
-            WINDOW0_BASE=WINDOW0[0], WINDOW0_LIMIT=WINDOW0[1],
-            WINDOW1_BASE=WINDOW1[0], WINDOW1_LIMIT=WINDOW1[1],
+            READ_WINDOW0_BASE=READ0[0], READ_WINDOW0_LIMIT=READ0[1],
+            READ_WINDOW1_BASE=READ1[0], READ_WINDOW1_LIMIT=READ1[1],
+            WRITE_WINDOW_BASE=WRITE[0], WRITE_WINDOW_LIMIT=WRITE[1],
         )  # fmt: skip
         await self.write("PROGRAM_WORDS", PROGRAM_WORDS)
         await self.write("WATCHDOG", 2000)
@@ -177,7 +177,7 @@ async def start_while_busy_is_ignored(system):
 @case
 async def read_outside_the_windows(system):
     await program(system)
-    words = (WINDOW0[1] - INPUT) // BYTES // PORTS  # up to the end: one more is too many
+    words = (READ1[1] - INPUT) // BYTES // PORTS  # up to the end: one more is too many
     await send(system.dut, "fetch", [fetch(2, 16, words)], system.rng)
     await system.expect_error(ErrorCode.ADDRESS_WINDOW, PORTS - 1)
 
@@ -185,8 +185,31 @@ async def read_outside_the_windows(system):
 @case
 async def write_outside_the_windows(system):
     await program(system)
-    await send(system.dut, "store", [store(WINDOW1[1] - OUTPUT, 1)], system.rng)
+    await send(system.dut, "store", [store(WRITE[1] - OUTPUT, 1)], system.rng)
     await system.expect_error(ErrorCode.ADDRESS_WINDOW, 15)
+
+
+@case
+async def read_of_the_write_window(system):
+    await program(system)
+    await send(system.dut, "fetch", [fetch(2, WRITE[0] - INPUT, 1)], system.rng)
+    await system.expect_error(ErrorCode.ADDRESS_WINDOW, 0)
+
+
+@case
+async def write_to_a_read_window(system):
+    """Its data are there: nothing but the window stops it."""
+    await program(system)
+    await system.write("OUTPUT_LO", WEIGHTS)
+    await send_beats(system.dut, range(4), system.rng)
+    await send(system.dut, "store", [store(0, 4)], system.rng)
+    status = await system.interrupt()
+    assert status >> 8 & 0xFF == ErrorCode.ADDRESS_WINDOW
+    assert status >> 16 == 15
+    await system.settled()
+    assert await system.memory.read(0, WRITE[1]) == system.image
+    await system.write("OUTPUT_LO", OUTPUT)
+    await good_run(system)
 
 
 @case

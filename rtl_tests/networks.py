@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import pack_input, unpack_output
+from fpga_gen.contract.regions import BEAT_BYTES, pack_input, unpack_output
 from fpga_gen.contract.registers import constants
 from fpga_gen.flows.simulate_trace import TraceRecorder
 from fpga_gen.hardware.top import generate_verilog
@@ -22,7 +22,6 @@ from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_r
 from rtl_tests.verilator import CACHE
 from tests.schedule.graphs import Example
 
-BEAT = 16
 CYCLE_LIMIT = 300_000  # of one frame; the longest takes 30,000 with prompt memory
 WATCHDOG = 20_000
 DONE = constants()["STATUS_DONE_MASK"]
@@ -102,4 +101,4 @@ def run_network(device: SimulatedDevice, network: Network, *, seed: int = 1) -> 
     assert reads == [counters[f"READ_BEATS_{k}"] for k in range(device.ports)]
     writes = after[0].write_beats - before[0].write_beats
     assert writes == counters["WRITE_BEATS"]
-    return Figures(counters["CYCLES"], BEAT * sum(reads), BEAT * writes)
+    return Figures(counters["CYCLES"], BEAT_BYTES * sum(reads), BEAT_BYTES * writes)

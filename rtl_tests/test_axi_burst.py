@@ -15,7 +15,7 @@ TOP = (1 << 36) - 1
 def plan(transfers, windows, seed=0, cycles=None):
     """([(address, beats)], violation) for transfers in beats."""
     rng = random.Random(seed)
-    dut = BurstPlanner()
+    dut = BurstPlanner(windows=2)
     bursts: list[tuple[int, int]] = []
     wanted = sum(beats for _, beats in transfers)
     result = []

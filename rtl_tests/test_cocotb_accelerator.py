@@ -15,4 +15,4 @@ pytestmark = pytest.mark.timeout(900)
 
 def test_accelerator(tmp_path):
     files = stamp(generate_verilog(SMALL), 0x0123_4567_5EED_F00D)
-    assert run_cocotb_on(files, TOP, "rtl_tests.cocotb_accelerator", tmp_path) == 12
+    assert run_cocotb_on(files, TOP, "rtl_tests.cocotb_accelerator", tmp_path) == 14

@@ -49,4 +49,4 @@ def test_block(tmp_path, block, tests):
 
 def test_shell(tmp_path):
     shell = Shell(EngineParams(ports=2))
-    assert run_cocotb(shell, "rtl_tests.cocotb_shell", tmp_path) == 13
+    assert run_cocotb(shell, "rtl_tests.cocotb_shell", tmp_path) == 15

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from fpga_gen.hardware.shell.read_dma import ReadPort
+from fpga_gen.hardware.shell.read_dma import MAX_BURSTS, ReadPort
 from rtl_tests.axi_bench import BYTES, ReadMemory, beat_value, open_windows
 from rtl_tests.bench import receive, send, simulate
 
@@ -181,3 +181,81 @@ def test_flush_finishes_outstanding_bursts(wait):
         assert await receive(ctx, dut.data, 90, rng) == expected(good)
 
     simulate(dut, bench, background=[memory.run])
+
+
+@pytest.mark.parametrize("beat", [0, 40, 62, 63, 64, 99])
+def test_rlast_at_a_wrong_beat(beat):
+    """100 beats in bursts of 64 and 36: early, or missing. All beats are delivered, then it fails
+    until the flush, and works afterwards."""
+    rng = random.Random(beat)
+    dut = ReadPort(depth=128)
+    memory = ReadMemory(dut, rng, wrong_last=WINDOW[0] + beat * BYTES)
+    commands = [command(WINDOW[0], 100)]
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        await send(ctx, dut.transfer, commands, rng)
+        assert await receive(ctx, dut.data, beat, rng) == expected(commands)[:beat]
+        await ctx.tick().repeat(150)
+        assert ctx.get(dut.failed)
+        assert ctx.get(dut.broken)
+        assert ctx.get(dut.failed_response) == 0
+        ctx.set(dut.flush, 1)
+        await ctx.tick().repeat(2)
+        while not ctx.get(dut.idle):
+            await ctx.tick()
+        assert not ctx.get(dut.failed)
+        assert memory.outstanding == 0
+        ctx.set(dut.flush, 0)
+        good = [command(WINDOW[0] + 0x4000, 70)]
+        await send(ctx, dut.transfer, good, rng)
+        assert await receive(ctx, dut.data, 70, rng) == expected(good)
+        assert not ctx.get(dut.failed)
+
+    simulate(dut, bench, background=[memory.run])
+
+
+def test_a_beat_nobody_asked_for_is_dropped():
+    rng = random.Random(21)
+    dut = ReadPort(depth=128)
+    memory = ReadMemory(dut, rng)
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        for surplus in (1, 200):  # more than the buffer holds
+            memory.surplus = surplus
+            while memory.surplus:
+                await ctx.tick()
+            await ctx.tick().repeat(4)
+            assert ctx.get(dut.failed)
+            assert ctx.get(dut.broken)
+            assert not ctx.get(dut.data.valid)
+            assert ctx.get(dut.idle)
+            ctx.set(dut.flush, 1)
+            await ctx.tick().repeat(3)
+            ctx.set(dut.flush, 0)
+            good = [command(WINDOW[0] + 0x100, 200)]
+
+            await send(ctx, dut.transfer, good, rng)
+            assert await receive(ctx, dut.data, 200, rng) == expected(good)
+            assert not ctx.get(dut.failed)
+
+    simulate(dut, bench, background=[memory.run])
+
+
+def test_single_beats_are_not_held_back():
+    """As many bursts in flight as their lengths are remembered."""
+    rng = random.Random(22)
+    dut = ReadPort()
+    memory = ReadMemory(dut, rng, gap=0.0, latency=0)
+    commands = [command(WINDOW[0] + 64 * i, 1) for i in range(3 * MAX_BURSTS)]
+
+    async def produce(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        await send(ctx, dut.transfer, commands, rng, gap=0)
+
+    async def consume(ctx):
+        assert await receive(ctx, dut.data, len(commands), rng, gap=0) == expected(commands)
+        assert not ctx.get(dut.failed)
+
+    simulate(dut, produce, consume, background=[memory.run])

@@ -121,6 +121,59 @@ def test_write_error_anywhere(device, network):
         run_network(device, network, seed=beat)
 
 
+def test_rlast_at_a_wrong_beat_anywhere(device, network):
+    """Too early, or missing behind the last beat of a burst."""
+    reads, _ = beats(device, network)
+    for beat in (*range(0, reads, 5), reads - 1):
+        device.reset()
+        device.inject(FaultKind.LAST, beat=beat)
+        assert attempt(device, network.frame) == Outcome(ErrorCode.AXI_PROTOCOL), beat
+        device.inject(FaultKind.NONE, beat=0)
+    run_network(device, network)
+
+
+@pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
+def test_a_beat_or_response_that_nobody_asked_for(device, network, write):
+    """When nothing is outstanding, in a run or before it: never taken for data."""
+    total = beats(device, network)[write]
+    info = 15 if write else 0
+    device.inject(FaultKind.SURPLUS, beat=0, write=write)
+    device.step(20)
+    load_frame(device, network.frame, WATCHDOG)  # with a soft reset, which forgets it
+    device.inject(FaultKind.SURPLUS, beat=0, write=write)
+    start_program(device)
+    assert device.run(LIMIT) is StopReason.INTERRUPT
+    assert device.read_register("STATUS") >> 8 & 0xFF == ErrorCode.AXI_PROTOCOL
+    for beat in range(1, total, max(total // 8, 1)):
+        device.reset()
+        device.inject(FaultKind.SURPLUS, beat=beat, write=write)
+        outcome = attempt(device, network.frame)
+        assert outcome == Outcome(ErrorCode.AXI_PROTOCOL, info), beat
+        device.inject(FaultKind.NONE, beat=0)
+        run_network(device, network, seed=beat)
+
+
+def test_run_limit(device, network):
+    """Exact to a few cycles; a run in time is left alone, whatever the last one took."""
+    taken = run_network(device, network).cycles
+    for limit in (1, 2, 40, taken // 2, taken - 40):
+        for _ in range(2):  # the counter starts from the last value
+            load_frame(device, network.frame, WATCHDOG, limit)
+            number = number_run(device)
+            start_program(device)
+            assert device.run(LIMIT) is StopReason.INTERRUPT
+            status, counters = finish_program(device, number)
+            assert status >> 8 & 0xFF == ErrorCode.RUN_LIMIT
+            assert limit <= counters["CYCLES"] <= limit + 8
+            soft_reset(device)
+    for _ in range(3):
+        load_frame(device, network.frame, WATCHDOG, 4 * taken)
+        number = number_run(device)
+        start_program(device)
+        assert device.run(LIMIT) is StopReason.INTERRUPT
+        assert finish_program(device, number)[0] == DONE
+
+
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
 def test_memory_that_stops_answering(device, network, write):
     """WATCHDOG cycles after the last beat the run is given up; it drains once memory is back."""
@@ -270,13 +323,13 @@ def test_flipped_program_bits(device, network):
 
 def test_reset_pin_in_the_middle_of_a_run(device, network):
     """The registers are as after power-up at once, and a new frame is right."""
-    for cycles in range(40, 900, 61):
+    for cycles in range(40, 800, 61):
         load_frame(device, network.frame, WATCHDOG)
         start_program(device)
         assert device.run(cycles) is StopReason.LIMIT
         assert device.read_register("STATUS") == R["STATUS_BUSY_MASK"]
         device.reset()
-        for name in ("WATCHDOG", "STATUS", "WINDOW0_LIMIT_LO", "CYCLES"):
+        for name in ("WATCHDOG", "STATUS", "READ_WINDOW0_LIMIT_LO", "CYCLES"):
             assert device.read_register(name) == 0, name
         run_network(device, network, seed=cycles)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from amaranth import Module
 
 from fpga_gen.contract.registers import ErrorCode
+from fpga_gen.hardware.shell.counters import Counter
 from fpga_gen.hardware.shell.run_control import RESET_CYCLES, SETTLE_CYCLES, RunControl
 from rtl_tests.bench import simulate
 
@@ -208,3 +210,33 @@ def test_the_number_of_a_run_is_kept_if_its_start_is():
         assert ctx.get(dut.frame_run) == 7
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 300])
+def test_a_run_that_goes_on_is_ended(limit):
+    """Progress or not; the count of the last run does not end the next one."""
+    m = Module()
+    m.submodules.dut = dut = RunControl()
+    m.submodules.counter = counter = Counter()
+    m.d.sync += [counter.tick.eq(dut.running), counter.clear.eq(dut.start)]  # as in Shell
+    m.d.comb += dut.elapsed.eq(counter.value)
+
+    async def bench(ctx):
+        ctx.set(dut.run_limit, limit)
+        ctx.set(dut.progress, 1)
+        for _ in range(3):
+            await launch(ctx, dut)
+            length = 0
+            while not ctx.get(dut.error):
+                length += 1
+                await ctx.tick()
+            assert limit <= length <= limit + 8
+            assert ctx.get(dut.error_code) == ErrorCode.RUN_LIMIT
+            assert ctx.get(dut.error_info) == 0
+            await wait_reset(ctx, dut)
+        ctx.set(dut.run_limit, 0)
+        await launch(ctx, dut)
+        await ctx.tick().repeat(2 * limit + 20)
+        assert ctx.get(dut.busy)
+
+    simulate(m, bench)

@@ -211,3 +211,35 @@ def test_flush_keeps_announced_bursts_true(wait):
         assert memory.data == {WINDOW[0] + 0x4000 + BYTES * i: 1000 + i for i in range(90)}
 
     simulate(dut, produce, bench, background=[memory.run])
+
+
+def test_a_response_nobody_waits_for():
+    """It fails until the flush, and is not counted as that of a later burst."""
+    rng = random.Random(8)
+    dut = WritePort(depth=128)
+    memory = WriteMemory(dut, rng)
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        memory.surplus = 2
+        while memory.surplus:
+            await ctx.tick()
+        await ctx.tick().repeat(3)
+        assert ctx.get(dut.failed)
+        assert ctx.get(dut.broken)
+        assert ctx.get(dut.failed_response) == 0
+        ctx.set(dut.flush, 1)
+        await ctx.tick().repeat(3)
+        assert ctx.get(dut.drained)
+        ctx.set(dut.flush, 0)
+        memory.silent = True
+        await send(ctx, dut.transfer, [command(WINDOW[0], 1)], rng)
+        await send(ctx, dut.data, [5], rng)
+        await ctx.tick().repeat(30)
+        assert not ctx.get(dut.idle)
+        memory.silent = False
+        await until_idle(ctx, dut)
+        assert memory.data == {WINDOW[0]: 5}
+        assert not ctx.get(dut.failed)
+
+    simulate(dut, bench, background=[memory.run])

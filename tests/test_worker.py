@@ -91,13 +91,13 @@ def test_interrupt_ends_the_child(monkeypatch, tmp_path):
         mark.write_text(str(os.getpid()))
         spin(30)
 
-    def interrupted(process, timeout=None) -> None:
+    def interrupted(child: int, options: int) -> None:
         while not mark.exists() or not mark.read_text():
             time.sleep(0.01)
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("multiprocessing.process.BaseProcess.join", interrupted)
+    monkeypatch.setattr(os, "waitpid", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_limited("work", LIMITS, note)
     with pytest.raises(ProcessLookupError):

@@ -32,7 +32,7 @@ from fpga_gen.builddir.update import STAGING, check_places, reading, replace_fil
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.decode import decode
 from fpga_gen.disk import make_folders, read_regular, replace_file
-from fpga_gen.errors import BoardError, BuildDirError, ScheduleError
+from fpga_gen.errors import BuildDirError, FpgaGenError
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.resources import check_fit
@@ -165,7 +165,9 @@ class BuildDir:
         """What is wrong with the content becomes a BuildDirError of this directory."""
         try:
             yield
-        except (KeyError, TypeError, ValueError, BoardError, ScheduleError) as error:
+        except BuildDirError:
+            raise
+        except (KeyError, TypeError, ValueError, FpgaGenError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise BuildDirError(f"{self.path}: incomplete build ({what}): build again") from error
 

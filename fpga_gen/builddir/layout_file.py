@@ -37,6 +37,7 @@ def host_layout(schedule: Schedule, qgraph: QuantGraph, preprocess: Preprocess) 
             "input_bytes": schedule.host_input.bytes,
             "output_bytes": schedule.host_output.bytes,
         },
+        "cycles": schedule.estimate.cycles,  # of a frame: the driver limits it to a multiple
         "input": region_to_json(schedule.host_input),
         "output": region_to_json(schedule.host_output),
         "tensors": {

@@ -27,9 +27,6 @@ from enum import IntEnum
 from typing import ClassVar
 
 from fpga_gen.contract import fields
-from fpga_gen.contract.address import ADDRESS_BITS as ADDRESS_BITS
-from fpga_gen.contract.address import BANK_BITS as BANK_BITS
-from fpga_gen.contract.address import ROW_BITS as ROW_BITS
 from fpga_gen.contract.address import address, pack_address
 from fpga_gen.contract.fields import (
     WORD_BITS,

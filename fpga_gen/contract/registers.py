@@ -16,10 +16,13 @@ from fpga_gen.contract.regions import BEAT_BYTES
 ADDRESS_BITS = 12  # of the register window
 BUS_BITS = 40  # of an address that the engine's masters put out
 MAGIC = 0x46504741  # "FPGA"
-INTERFACE_VERSION = 2
-WINDOWS = 2  # address windows the DMA may touch
+INTERFACE_VERSION = 3
+WINDOWS = 2  # address windows that may be read; one more may be written
 MAX_PORTS = 4
 LAYER_LOG_DEPTH = 1024
+# What software allows a run: RUN_LIMIT = RUN_FACTOR * predicted cycles + RUN_SLACK.
+RUN_FACTOR = 10
+RUN_SLACK = 1_000_000
 ACCESS = ("ro", "rw", "w1c", "pulse")
 
 
@@ -34,6 +37,8 @@ class ErrorCode(IntEnum):
     WATCHDOG = 5
     WEIGHT_UNDERRUN = 6
     PROGRAM_OVERFLOW = 7
+    RUN_LIMIT = 8
+    AXI_PROTOCOL = 9
 
 
 ERROR_DOCS = {
@@ -41,13 +46,16 @@ ERROR_DOCS = {
     ErrorCode.BAD_INSTRUCTION: "unknown opcode, impossible field, or a program of 0 words",
     ErrorCode.READ_RESPONSE: "an AXI read was answered with an error; info: port, RRESP << 4",
     ErrorCode.WRITE_RESPONSE: "an AXI write was answered with an error; info: BRESP << 4",
-    ErrorCode.ADDRESS_WINDOW: "a transfer outside every window was refused; info: read port, "
-    "15 for the write port",
+    ErrorCode.ADDRESS_WINDOW: "a transfer outside the windows of its direction; "
+    "info: read port, 15: write port",
     ErrorCode.WATCHDOG: "no progress for WATCHDOG cycles",
     ErrorCode.WEIGHT_UNDERRUN: "an instruction asked for weights that no FETCH delivers",
     ErrorCode.PROGRAM_OVERFLOW: "the program does not fit the program memory",
+    ErrorCode.RUN_LIMIT: "the run took RUN_LIMIT cycles",
+    ErrorCode.AXI_PROTOCOL: "RLAST at a wrong beat, or an answer nobody asked for; "
+    "info: read port, 15: write port",
 }
-WRITE_PORT_INFO = 15  # error_info of a window violation by the write port
+WRITE_PORT_INFO = 15  # error_info of the write port where it names a port
 
 
 @dataclass(frozen=True)
@@ -138,10 +146,10 @@ REGISTERS: tuple[Register, ...] = (
     *_address("WEIGHTS", 0x28, "base address of the weight stream"),
     *_address("INPUT", 0x30, "base address of the input region"),
     *_address("OUTPUT", 0x38, "base address of the output region"),
-    *_address("WINDOW0_BASE", 0x40, "first byte the DMA may touch"),
-    *_address("WINDOW0_LIMIT", 0x48, "first byte after window 0; equal to its base: closed"),
-    *_address("WINDOW1_BASE", 0x50, "first byte of the second window"),
-    *_address("WINDOW1_LIMIT", 0x58, "first byte after window 1; equal to its base: closed"),
+    *_address("READ_WINDOW0_BASE", 0x40, "first byte that may be read"),
+    *_address("READ_WINDOW0_LIMIT", 0x48, "first byte after it; equal to its base: closed"),
+    *_address("READ_WINDOW1_BASE", 0x50, "first byte of the second window that may be read"),
+    *_address("READ_WINDOW1_LIMIT", 0x58, "first byte after it; equal to its base: closed"),
     _value("CYCLES", 0x60, "ro", "clock cycles of the run"),
     _value("BUSY", 0x64, "ro", "cycles in which the array multiplies"),
     _value("STALL_WEIGHTS", 0x68, "ro", "cycles the array waits for weights"),
@@ -156,8 +164,11 @@ REGISTERS: tuple[Register, ...] = (
     _value("LAYER_INDEX", 0x90, "ro", "instructions started in this run", 16),
     _value("LAYER_SELECT", 0x94, "rw", "log entry that LAYER_START shows", 10),
     _value("LAYER_START", 0x98, "ro", "CYCLES when the selected instruction started"),
+    *_address("WRITE_WINDOW_BASE", 0xA0, "first byte that may be written"),
+    *_address("WRITE_WINDOW_LIMIT", 0xA8, "first byte after it; equal to its base: closed"),
     _value("FRAME", 0xB0, "rw", "number that software gives to the next run"),
     _value("FRAME_RUN", 0xB4, "ro", "FRAME of the last run that started: STATUS is about that run"),
+    _value("RUN_LIMIT", 0xB8, "rw", "cycles of a whole run before error RUN_LIMIT, 0 = off"),
 )
 # Counters hold their value after a run, saturate at 2^32 - 1 and are cleared by the next start.
 
@@ -198,6 +209,8 @@ def constants() -> dict[str, int]:
         "MAGIC": MAGIC,
         "INTERFACE_VERSION": INTERFACE_VERSION,
         "LAYER_LOG_DEPTH": LAYER_LOG_DEPTH,
+        "RUN_FACTOR": RUN_FACTOR,
+        "RUN_SLACK": RUN_SLACK,
     }
     for entry in REGISTERS:
         out[entry.name] = entry.offset

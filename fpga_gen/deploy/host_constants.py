@@ -44,7 +44,7 @@ def registers_source() -> str:
 
 def _number(name: str, value: int, names: dict[str, int]) -> str:
     field = name.endswith("_SHIFT") and f"{name.removesuffix('_SHIFT')}_MASK" in names
-    decimal = field or name in ("INTERFACE_VERSION", "LAYER_LOG_DEPTH")
+    decimal = field or name in ("INTERFACE_VERSION", "LAYER_LOG_DEPTH", "RUN_FACTOR", "RUN_SLACK")
     return str(value) if decimal else f"0x{value:02X}"
 
 

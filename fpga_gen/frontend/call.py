@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,20 @@ class Call:
                 value = onnx.helper.get_attribute_value(attribute)
                 return value.decode(errors="replace") if isinstance(value, bytes) else value
         return default
+
+    def flag(self, name: str, default: bool) -> bool:
+        """An attribute that is 0 or 1."""
+        value = self.attr(name, int(default))
+        if value not in (0, 1):
+            raise Refused(f"has {name} = {value}", "export the model again")
+        return bool(value)
+
+    def axes(self, axes: Sequence[int], rank: int) -> list[int]:
+        """Different axes of a tensor of `rank`, counted from its first one."""
+        if any(not -rank <= a < rank for a in axes) or len({a % rank for a in axes}) < len(axes):
+            shown = axes[0] if len(axes) == 1 else list(axes)
+            raise Refused(f"has axis {shown} of {rank}", "export the model again")
+        return [a % rank for a in axes]
 
     def has(self, index: int) -> bool:
         """Whether an optional input is given."""

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
-from onnx.inliner import inline_local_functions
 
 from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.budget import Budget
 from fpga_gen.frontend.constants import dense_array
+from fpga_gen.frontend.functions import inlined
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.worker import need_memory
 
@@ -42,8 +42,7 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
     path = Path(path)
     model = _read(path)
     _load_external_data(path, model)
-    if model.functions:
-        model = inline_local_functions(model)
+    model = inlined(str(path), model)
     for entry in (*model.opset_import, *model.graph.node):
         if entry.domain == "ai.onnx":  # two spellings of one domain
             entry.domain = ""
@@ -123,6 +122,7 @@ def _external_file(path: Path, tensor: TensorProto) -> Path:
     where = f"{path}: external data '{location}' of tensor '{tensor.name}'"
     try:
         target = (folder / location).resolve()
+        exists = target.is_file()  # OSError: a name that is too long
     except (OSError, ValueError, RuntimeError):
         raise UnsupportedModel(f"{where} is no valid path; export again") from None
     parts = location.replace("\\", "/").split("/")
@@ -130,7 +130,7 @@ def _external_file(path: Path, tensor: TensorProto) -> Path:
         raise UnsupportedModel(
             f"{where} points outside the model's folder; put the data file beside the model"
         )
-    if not target.is_file():
+    if not exists:
         raise UnsupportedModel(f"{where} is missing; copy the data file beside the model")
     return target
 
@@ -149,21 +149,43 @@ def _opset(path: Path, model: onnx.ModelProto) -> int:
 
 
 def _check(path: Path, model: onnx.ModelProto) -> None:
-    """Structure of the file; operators that ONNX does not know are left to the importer."""
+    """Structure of the file; operators that ONNX does not know are left to the importer, and with
+    them what only the whole graph shows."""
     known = {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""}
-    if any(n.domain or n.op_type not in known for n in model.graph.node):
-        return
+    foreign = any(n.domain or n.op_type not in known for n in model.graph.node)
     for output in model.graph.output:  # the checker wants a shape, the importer finds its own
         if not output.type.tensor_type.HasField("shape"):
             output.type.tensor_type.shape.SetInParent()
+    names = [o.name for o in model.graph.output]
+    for name in names:
+        if names.count(name) > 1:
+            raise UnsupportedModel(f"{path}: output '{name}' is listed twice; list it once")
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = model.ir_version
+    context.opset_imports = {o.domain: o.version for o in model.opset_import}
     try:
-        onnx.checker.check_model(model)
+        for node in model.graph.node:
+            _check_attributes(node)
+            if foreign and not node.domain and node.op_type in known:
+                onnx.checker.check_node(node, context)
+        if not foreign:
+            onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         # Python before 3.11.4 drops a message that is not UTF-8, as one with a damaged name is.
         lines = str(error).strip().splitlines() or ["a name in it is damaged"]
         raise UnsupportedModel(
             f"{path}: not a valid ONNX model: {lines[0]}; export again"
         ) from None
+
+
+def _check_attributes(node: onnx.NodeProto) -> None:
+    """What ONNX's checker lets pass: attributes that refer to a function's, outside of one."""
+    for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            raise ValueError(
+                f"attribute '{attribute.name}' of {node.op_type} '{node.name}' refers to that of a "
+                "function"
+            )
 
 
 def _input(

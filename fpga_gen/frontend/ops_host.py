@@ -24,10 +24,7 @@ def _final(call: Call) -> tuple[int, ...]:
 
 
 def _axis(call: Call, default: int, rank: int) -> int:
-    axis = call.attr("axis", default)
-    if not -rank <= axis < rank:
-        raise Refused(f"has axis {axis} of {rank}", "export the model again")
-    return axis % rank
+    return call.axes([call.attr("axis", default)], rank)[0]
 
 
 def sigmoid(call: Call) -> list[Value]:
@@ -53,9 +50,9 @@ def softmax(call: Call) -> list[Value]:
 
 def argmax(call: Call) -> list[Value]:
     shape = _final(call)
-    if call.attr("select_last_index", 0):
+    if call.flag("select_last_index", False):
         raise Refused("selects the last of equal values", "export with select_last_index = 0")
     axis = _axis(call, 0, len(shape))
-    keep = bool(call.attr("keepdims", 1))
+    keep = call.flag("keepdims", True)
     result = tuple(1 if i == axis else d for i, d in enumerate(shape) if keep or i != axis)
     return call.host("argmax", result, axis=axis, keepdims=keep)

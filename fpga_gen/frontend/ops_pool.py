@@ -11,6 +11,7 @@ from fpga_gen.frontend.window import Window, add_pads, window_of
 from fpga_gen.graph.axis import average_axis, identity_axis, mean_axes
 from fpga_gen.graph.ir import Conv, ConvTerm, MaxPool, Resample
 
+MAX_WINDOW = 1 << 16  # values of a maximum: more than a picture of 224 x 224 has
 SMALLER = "use a pooling window or map size with exact 8-bit averages (127 values along an axis)"
 
 
@@ -19,6 +20,7 @@ def max_pool(call: Call) -> list[Value]:
         raise Refused("its Indices output is used", "max-unpooling is not supported")
     x = call.map(padded=True)
     window = _window(call, x)
+    _need_small(window.kernel)
     bounds = call.builder.value_range(x.tensor)
     if any(x.pads) and (bounds is None or bounds.lo < 0):
         raise Refused("reads a zero-padded map that can be negative", PADDED)
@@ -40,13 +42,18 @@ def _max_pool(call: Call, x: Feature, window: Window, pads: tuple[int, int, int,
 
 def _window(call: Call, x: Feature) -> Window:
     kernel = call.attr("kernel_shape") or []
-    if call.attr("ceil_mode", 0) not in (0, 1):
-        raise Refused(f"has ceil_mode {call.attr('ceil_mode')}", "export the model again")
     size = (x.shape[2], x.shape[3])
-    window = window_of(call, size, kernel, ceil=bool(call.attr("ceil_mode", 0)))
+    window = window_of(call, size, kernel, ceil=call.flag("ceil_mode", False))
     if any(pad >= window.reach(i % 2) for i, pad in enumerate(window.pads)):
         raise Refused("a window lies wholly in the padding", "reduce the padding")
     return window
+
+
+def _need_small(kernel: tuple[int, int]) -> None:
+    if kernel[0] * kernel[1] > MAX_WINDOW:
+        raise Refused(
+            f"takes the maximum of {kernel[0]} x {kernel[1]} values", "pool in several steps"
+        )
 
 
 def _need_inside(window: Window, axis: int, size: int, pad: int, *, empty: bool) -> None:
@@ -62,6 +69,7 @@ def _need_inside(window: Window, axis: int, size: int, pad: int, *, empty: bool)
 def global_max_pool(call: Call) -> list[Value]:
     x = call.map()
     _, channels, height, width = x.shape
+    _need_small((height, width))
     tensor = call.builder.add(
         MaxPool, call.output, (channels, 1, 1), call.name, input=x.tensor,
         kernel=(height, width), stride=(1, 1), pads=(0, 0, 0, 0),
@@ -72,7 +80,7 @@ def global_max_pool(call: Call) -> list[Value]:
 def average_pool(call: Call) -> list[Value]:
     x = call.map(padded=True)
     window = _window(call, x)
-    include = bool(call.attr("count_include_pad", 0)) and any(window.pads)
+    include = call.flag("count_include_pad", False) and any(window.pads)
     if any(x.pads):
         if any(window.pads) and not include:
             raise Refused("reads a zero-padded map and pads again", PADDED)
@@ -126,10 +134,10 @@ def reduce_mean(call: Call) -> list[Value]:
     rank = len(x.shape)
     axes = call.ints(1, "axes")
     if not axes:
-        if call.attr("noop_with_empty_axes", 0):
+        if call.flag("noop_with_empty_axes", False):
             return [x]
         axes = list(range(rank))
-    axes = sorted({a % rank for a in axes})
+    axes = sorted(call.axes(axes, rank))
     _, channels, height, width = native = (1, *call.builder.shape(x.tensor))
     if x.shape == (1, channels, height * width) and axes == [2]:
         over = (True, True)  # the mean over flattened space
@@ -142,7 +150,7 @@ def reduce_mean(call: Call) -> list[Value]:
         )
     tensor = _mean(call, x.tensor, over)
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    if not call.attr("keepdims", 1):
+    if not call.flag("keepdims", True):
         shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     return call.result(tensor, shape)
 

@@ -41,7 +41,7 @@ def resize(call: Call) -> list[Value]:
     if call.opset < 11:
         plan = _plan(call, shape, _scales(call, 1), None, "asymmetric", "simple")
     else:
-        if call.attr("exclude_outside", 0):
+        if call.flag("exclude_outside", False):
             raise Refused("uses exclude_outside", "export with exclude_outside = 0")
         if call.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise Refused("keeps the aspect ratio", "export with fixed output sizes")
@@ -54,7 +54,7 @@ def resize(call: Call) -> list[Value]:
         coordinates = call.attr("coordinate_transformation_mode", "half_pixel")
         nearest = call.attr("nearest_mode", "round_prefer_floor")
         plan = _plan(call, shape, scales, sizes, coordinates, nearest)
-        if call.attr("antialias", 0) and plan.mode != "nearest" and min(plan.scales) < 1:
+        if call.flag("antialias", False) and plan.mode != "nearest" and min(plan.scales) < 1:
             raise Refused("shrinks with antialiasing", "export with antialias = 0")
     return _apply(call, shape, plan)
 
@@ -98,7 +98,7 @@ def _plan(
         raise Refused(f"has nearest_mode '{nearest_mode}'", "use floor or round_prefer_floor")
     given = sizes if sizes else scales
     axes = call.attr("axes")
-    axes = list(range(4)) if axes is None else [a % 4 for a in axes]
+    axes = list(range(4)) if axes is None else call.axes(axes, 4)
     if given is None or len(given) != len(axes):
         raise Refused(f"gives {len(given or [])} sizes for {len(axes)} axes", "export it again")
     if sizes:
@@ -109,8 +109,10 @@ def _plan(
     else:
         factors = [1.0] * 4
         for axis, value in zip(axes, scales or [], strict=True):
-            if not (np.isfinite(value) and value > 0):
-                raise Refused(f"has the scale {value}", "export with positive scales")
+            if not 0 < value <= MAX_SIZE:
+                raise Refused(
+                    f"has the scale {value}", f"export with scales between 0 and {MAX_SIZE}"
+                )
             factors[axis] = value
         full = [_scaled(n, f) for n, f in zip(shape, factors, strict=True)]
         triples = zip(factors, shape, full, strict=True)

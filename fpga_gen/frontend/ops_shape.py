@@ -31,7 +31,7 @@ def size_of(call: Call) -> list[Value]:
 def concat(call: Call) -> list[Value]:
     maps = [call.feature(i) for i in range(len(call.values))]
     axis = call.attr("axis", 1)
-    if any(m.shape[:1] != (1,) or axis % len(m.shape) != 1 for m in maps):
+    if any(m.shape[:1] != (1,) or call.axes([axis], len(m.shape)) != [1] for m in maps):
         raise Refused(f"joins along axis {axis}", "only the channel axis (1) is supported")
     for m in maps:
         native = native_shape(call.builder, m)
@@ -65,8 +65,8 @@ def pad(call: Call) -> list[Value]:
     if len(amounts) != 2 * len(axes):
         raise Refused(f"gives {len(amounts)} paddings for {len(axes)} axes", "export it again")
     before, after = [0] * 4, [0] * 4
-    for i, axis in enumerate(axes):
-        before[axis % 4], after[axis % 4] = amounts[i], amounts[i + len(axes)]
+    for i, axis in enumerate(call.axes(axes, 4)):
+        before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
     if max(*before, *after) > MAX_SIZE:
         raise Refused("pads by too much", "export the model again")
     if min(*before, *after) < 0:
@@ -123,7 +123,7 @@ def cast(call: Call) -> list[Value]:
 def reshape(call: Call) -> list[Value]:
     target = [int(v) for v in call.const(1, "shape").reshape(-1)]
     shape = _shape(call)
-    if not call.attr("allowzero", 0):
+    if not call.flag("allowzero", False):
         if any(d == 0 and i >= len(shape) for i, d in enumerate(target)):
             raise Refused(f"has the target shape {target}", "export the model again")
         target = [shape[i] if d == 0 else d for i, d in enumerate(target)]
@@ -136,7 +136,8 @@ def reshape(call: Call) -> list[Value]:
 def flatten(call: Call) -> list[Value]:
     shape = _shape(call)
     axis = call.attr("axis", 1)
-    axis = axis + len(shape) if axis < 0 else axis
+    if axis != len(shape):  # all axes in the first of the two
+        (axis,) = call.axes([axis], len(shape))
     return _view(call, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
@@ -145,7 +146,7 @@ def squeeze(call: Call) -> list[Value]:
     axes = call.ints(1, "axes")
     if axes is None:
         axes = [i for i, d in enumerate(shape) if d == 1]
-    axes = [a % len(shape) for a in axes]
+    axes = call.axes(axes, len(shape))
     if any(shape[a] != 1 for a in axes):
         raise Refused(f"squeezes axes {axes} of {list(shape)}", "export the model again")
     return _view(call, tuple(d for i, d in enumerate(shape) if i not in axes))
@@ -155,7 +156,7 @@ def unsqueeze(call: Call) -> list[Value]:
     shape = list(_shape(call))
     axes = call.ints(1, "axes") or []
     rank = len(shape) + len(axes)
-    for axis in sorted(a % rank for a in axes):
+    for axis in sorted(call.axes(axes, rank)):
         shape.insert(axis, 1)
     return _view(call, tuple(shape))
 
@@ -163,6 +164,8 @@ def unsqueeze(call: Call) -> list[Value]:
 def transpose(call: Call) -> list[Value]:
     shape = _shape(call)
     order = call.attr("perm") or list(range(len(shape)))[::-1]
+    if sorted(order) != list(range(len(shape))):
+        raise Refused(f"has the order {order} for {len(shape)} axes", "export the model again")
     moved = [a for a in order if shape[a] != 1]
     if moved != sorted(moved):
         raise Refused(

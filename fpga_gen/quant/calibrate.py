@@ -229,9 +229,17 @@ def calibrate(
                 node, sources, (out.height, out.width), -(-wanted // len(images)), rng
             )
             layer.total += cols.sum(1, dtype=np.float64)
-            layer.square += np.einsum("kn,kn->k", cols, cols)
             layer.count += cols.shape[1]
-            for batch in layer.batches:
-                picked = cols[batch.columns]
-                batch.second[...] += picked @ picked.transpose(0, 2, 1)
+            with np.errstate(over="ignore", invalid="ignore"):  # refused below
+                layer.square += np.einsum("kn,kn->k", cols, cols)
+                for batch in layer.batches:
+                    picked = cols[batch.columns]
+                    batch.second[...] += picked @ picked.transpose(0, 2, 1)
+    for name, layer in moments.items():
+        sums = (layer.square, *(batch.second for batch in layer.batches))
+        if not all(np.isfinite(array).all() for array in sums):
+            raise QuantError(
+                f"layer '{name}': its inputs are so large that their squares overflow: scale the "
+                "weights of the layers before it, or calibrate on other images"
+            )
     return Calibration(histograms, moments)

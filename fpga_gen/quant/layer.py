@@ -133,15 +133,20 @@ def _rounded(
         rows = batch.filters[:, :, None]
         unit = layer.unit[batch.columns]
         second = moments.covariance(batch) / (unit[:, :, None] * unit[:, None, :])
-        levels[rows, batch.compact] = compensated(
-            layer.weight[rows, batch.compact],
-            second,
-            scale[batch.filters],
-            kinds[batch.filters],
-            code,
-            options.damping,
-            options.fixed_top,
-        )
+        try:
+            levels[rows, batch.compact] = compensated(
+                layer.weight[rows, batch.compact],
+                second,
+                scale[batch.filters],
+                kinds[batch.filters],
+                code,
+                options.damping,
+                options.fixed_top,
+            )
+        except ValueError as error:
+            raise QuantError(
+                f"layer '{layer.node.name}': {error}: calibrate on other images"
+            ) from error
     if layer.fixed is not None:
         rows = np.zeros(kinds.shape, bool)
         for kind, fixed in layer.fixed.items():

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def load_quant_graph(data: bytes, path: Path) -> QuantGraph:
         verify_quant_graph(graph)
     except (
         zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError,
-        RuntimeError, AttributeError, struct.error, IndexError,
+        RuntimeError, AttributeError, IndexError, struct.error, SyntaxError, TokenError,
     ) as error:  # fmt: skip
         detail = f"{type(error).__name__}: {error}"
         raise BuildDirError(f"{path}: corrupted quantised network ({detail}): {remedy}") from error

@@ -19,6 +19,7 @@ INT8_MAX = 127
 INT8_SHRINK = np.linspace(1.0, 0.7, 7)
 COARSE_SHRINK = np.append(1.0, np.geomspace(1.1, 0.35, 24))  # SP2 and fewer than 8 bits
 SEARCH_BYTES = 1 << 21
+CHOLESKY_RETRIES = 10  # the last one adds 10^7 times the mean of the diagonal
 
 
 @cache
@@ -112,24 +113,34 @@ def damped(moments: np.ndarray, damping: float) -> np.ndarray:
 def _inverse_factor(moments: np.ndarray) -> np.ndarray:
     """Upper U with inverse(S) = U^T U for every (K, K) of the batch.
 
-    With J the reversal, J S J = L L^T gives S = R R^T, R = J L J upper, hence U = R^-1.
+    With J the reversal, J S J = L L^T gives S = R R^T, R = J L J upper, hence U = R^-1. ValueError
+    if S is no matrix of moments.
     """
-    flipped = moments[:, ::-1, ::-1]
+    if not np.isfinite(moments).all():
+        raise ValueError("the moments of its inputs are not finite")
+    flipped = moments[:, ::-1, ::-1].astype(np.float64)
     if moments.shape[0] > 1:
-        lower = np.linalg.cholesky(flipped.astype(np.float64))
+        try:
+            lower = np.linalg.cholesky(flipped)
+        except np.linalg.LinAlgError:
+            lower = np.stack([_lower_factor(block) for block in flipped])
         return np.linalg.inv(lower[:, ::-1, ::-1]).astype(np.float32)
-    extra = 0.0
-    base = float(np.trace(moments[0])) / moments.shape[-1]
-    while True:
-        trial = flipped[0].astype(np.float64)
+    inverse, info = lapack.dtrtri(_lower_factor(flipped[0])[::-1, ::-1], lower=0)
+    assert info == 0, "a Cholesky factor has a positive diagonal"
+    return inverse[None].astype(np.float32)
+
+
+def _lower_factor(moments: np.ndarray) -> np.ndarray:
+    """Cholesky factor of (K, K); where rounding made a tiny eigenvalue negative, of the matrix with
+    as much more on its diagonal as it takes. ValueError if that does not help."""
+    base = max(abs(float(np.trace(moments))) / len(moments), 1e-12)
+    for extra in (0.0, *(0.01 * base * 10.0**n for n in range(CHOLESKY_RETRIES))):
+        trial = moments.copy()
         trial[np.diag_indices_from(trial)] += extra
         lower, info = lapack.dpotrf(trial, lower=1, clean=1)
         if info == 0:
-            break
-        extra = max(10 * extra, 0.01 * base)  # rounding made a tiny eigenvalue negative
-    inverse, info = lapack.dtrtri(lower[::-1, ::-1], lower=0)
-    assert info == 0, "a Cholesky factor has a positive diagonal"
-    return inverse[None].astype(np.float32)
+            return lower
+    raise ValueError("the moments of its inputs have no Cholesky factor")
 
 
 def compensated(

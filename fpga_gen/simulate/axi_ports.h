@@ -70,6 +70,7 @@ class ReadPort {
     uint64_t served_ = 0;            // beats handed over since reset
     uint64_t first_accepted_ = 0;
     bool first_ = false;             // the beat on R is the first of its burst
+    bool stray_ = false;             // the beat on R, if there is one, belongs to no burst
 
   public:
     PortStats* stats = nullptr;
@@ -94,7 +95,8 @@ class ReadPort {
     bool update(Dram& dram) {
         if (r_) {
             *pins_.rvalid = 0;
-            stats->read_beats++;
+            if (stray_) dram.fault.kind = kNoFault;
+            else stats->read_beats++;
             if (first_) {
                 const uint64_t latency = dram.monitor.cycle - first_accepted_;
                 if (!stats->read_bursts++ || latency < stats->min_read_latency)
@@ -103,6 +105,12 @@ class ReadPort {
             }
         }
         const bool denied = !queue_.empty() && !*pins_.rvalid && !serve(dram);
+        if (queue_.empty() && !ar_ && !*pins_.rvalid &&
+            dram.faulty(false, index_, served_, kFaultSurplus)) {
+            *pins_.rvalid = *pins_.rlast = 1;
+            *pins_.rresp = kOkay;
+            stray_ = true, first_ = false;
+        }
         if (ar_)
             queue_.push_back(
                 dram.accept(channel_.c_str(), head_, dram.config.read_latency, *stats));
@@ -127,8 +135,9 @@ class ReadPort {
             stats->error_responses++;
         }
         *pins_.rresp = response;
-        *pins_.rlast = burst.beats == 1;
+        *pins_.rlast = (burst.beats == 1) != dram.faulty(false, index_, served_, kFaultLast);
         *pins_.rvalid = 1;
+        stray_ = false;
         first_ = burst.first;
         first_accepted_ = burst.accepted;
         burst.first = false;
@@ -155,6 +164,7 @@ class WritePort {
     BurstHead head_{};
     WriteBeat beat_{};
     uint64_t stored_ = 0;            // beats stored since reset
+    bool stray_ = false;             // the response on B, if there is one, belongs to no burst
 
   public:
     PortStats* stats = nullptr;
@@ -178,13 +188,22 @@ class WritePort {
         b_ = *pins_.bvalid && *pins_.bready;
     }
     bool update(Dram& dram) {
-        if (b_) *pins_.bvalid = 0;
+        if (b_) {
+            *pins_.bvalid = 0;
+            if (stray_) dram.fault.kind = kNoFault;
+        }
         const bool denied = !queue_.empty() && !buffer_.empty() && !store(dram);
         if (!*pins_.bvalid && !responses_.empty() &&
             dram.monitor.cycle + 1 >= responses_.front().ready && !dram.jitter()) {
             *pins_.bresp = responses_.front().code;
             *pins_.bvalid = 1;
+            stray_ = false;
             responses_.pop_front();
+        }
+        if (!*pins_.bvalid && queue_.empty() && responses_.empty() && !aw_ &&
+            dram.faulty(true, 0, stored_, kFaultSurplus)) {
+            *pins_.bresp = kOkay;
+            *pins_.bvalid = stray_ = true;
         }
         if (aw_) {
             queue_.push_back(dram.accept("m_axi_0_aw", head_, 0, *stats));

@@ -40,7 +40,9 @@ struct PortStats {
     uint64_t error_responses;
 };
 
-enum FaultKind : uint32_t { kNoFault = 0, kFaultResponse = 1, kFaultHang = 2 };
+enum FaultKind : uint32_t {
+    kNoFault = 0, kFaultResponse = 1, kFaultHang = 2, kFaultLast = 3, kFaultSurplus = 4
+};
 struct Fault {
     uint32_t kind, write, port, response;
     uint64_t beat;                   // counted from 0 per port and direction, from reset
@@ -113,7 +115,7 @@ class Dram {
     }
     bool faulty(bool write, uint32_t port, uint64_t beat, FaultKind kind) const {
         return fault.kind == uint32_t(kind) && bool(fault.write) == write && fault.port == port &&
-               (kind == kFaultHang ? beat >= fault.beat : beat == fault.beat);
+               (kind == kFaultHang || kind == kFaultSurplus ? beat >= fault.beat : beat == fault.beat);
     }
     Burst accept(const char* channel, const BurstHead& head, uint32_t latency, PortStats& stats) {
         const uint32_t beats = head.len + 1u, bytes = beats * kBeat;

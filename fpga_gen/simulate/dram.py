@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.errors import SimulationError
-
-BEAT = 16  # bytes of a beat of a 128-bit port
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,11 @@ class DramConfig:
 
         need(self.base >= 0 and self.base % 4096 == 0, "base must be a multiple of 4096")
         need(self.size > 0 and self.size % 4096 == 0, "size must be a positive multiple of 4096")
-        need(self.bytes_per_cycle >= BEAT, f"bytes_per_cycle must be at least {BEAT}")
+        need(self.bytes_per_cycle >= BEAT_BYTES, f"bytes_per_cycle must be at least {BEAT_BYTES}")
         need(0 < self.sustained <= 1, "sustained must be in (0, 1]")
         need(self.burst_overhead >= 0, "burst_overhead must not be negative")
         need(
-            self.bucket_bytes >= max(self.bytes_per_cycle, BEAT + self.burst_overhead),
+            self.bucket_bytes >= max(self.bytes_per_cycle, BEAT_BYTES + self.burst_overhead),
             "bucket_bytes must hold one cycle at peak and the first beat of a burst",
         )
         need(
@@ -83,8 +82,8 @@ class DramConfig:
         tokens = rate * (1 - idle)
         if self.refresh_interval:
             tokens += min(self.bucket_bytes, rate * self.refresh_length) / self.refresh_interval
-        data = burst_beats * BEAT
-        peak = min(self.bytes_per_cycle // BEAT, ports) * BEAT
+        data = burst_beats * BEAT_BYTES
+        peak = min(self.bytes_per_cycle // BEAT_BYTES, ports) * BEAT_BYTES
         return min(tokens * data / (data + self.burst_overhead), peak * (1 - idle))
 
 

@@ -27,6 +27,8 @@ class FaultKind(IntEnum):
     NONE = 0
     RESPONSE = 1
     HANG = 2
+    LAST = 3
+    SURPLUS = 4
 
 
 class NativeConfig(ctypes.Structure):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fpga_gen.contract.params import PORT_BITS
+from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.errors import ToolError
 
 READ_CHANNELS = (
@@ -23,7 +25,8 @@ LITE_CHANNELS = (
 SINGLE = ("clk", "rst", "interrupt")
 RENAMED = "__SYM__"  # prefix that Verilator gives to ports such as "interrupt"
 LAYER = "debug_layer"  # optional top-level output: index of the running instruction
-WIDTHS = {"rdata": 128, "wdata": 128, "wstrb": 16}  # of an AXI4 port; others are <= 8 bits
+# Of an AXI4 port; others are at most 8 bits wide.
+WIDTHS = {"rdata": PORT_BITS, "wdata": PORT_BITS, "wstrb": BEAT_BYTES}
 
 _PORT = re.compile(r"VL_(IN|OUT|INOUT)(?:8|16|64|W)?\(&(\w+),(\d+),(\d+)")
 
@@ -39,6 +42,7 @@ using Model = V{top};
 using AxiAddress = std::remove_reference_t<decltype(Model::m_axi_0_araddr)>;
 using LiteAddress = std::remove_reference_t<decltype(Model::s_axi_awaddr)>;
 constexpr int kReadPorts = {ports};
+static_assert(kBeat == {beat}, "bytes of a beat");
 #define FG_HAS_LAYER {has_layer}
 
 inline bool interrupt_of(const Model& m) {{ return m.{interrupt}; }}
@@ -121,6 +125,7 @@ def pins_header(ports: dict[str, int], top: str) -> str:
     return _TEMPLATE.format(
         top=top,
         ports=count,
+        beat=BEAT_BYTES,
         has_layer=int(LAYER in ports),
         interrupt=members["interrupt"],
         bindings="\n".join(lines),

@@ -13,10 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fpga_gen.contract import registers
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.contract.registers import ErrorCode, register
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.device import Buffer, LayerHook, SimulatedDevice
-from fpga_gen.simulate.dram import BEAT, DEFAULT, DramConfig, PortStats
+from fpga_gen.simulate.dram import DEFAULT, DramConfig, PortStats
 
 WATCHDOG_CYCLES = 100_000
 IDLE_POLLS = 1000  # reads of STATUS after a soft reset
@@ -60,22 +61,22 @@ class SimulationResult:
     @property
     def dram_bytes_read(self) -> int:
         """Bytes read, counted by the DRAM model."""
-        return BEAT * sum(port.read_beats for port in self.ports)
+        return BEAT_BYTES * sum(port.read_beats for port in self.ports)
 
     @property
     def dram_bytes_written(self) -> int:
         """Bytes written, counted by the DRAM model."""
-        return BEAT * sum(port.write_beats for port in self.ports)
+        return BEAT_BYTES * sum(port.write_beats for port in self.ports)
 
     @property
     def counted_bytes_read(self) -> int:
         """Bytes read, counted by the hardware's own counters."""
-        return BEAT * sum(self.counters[f"READ_BEATS_{k}"] for k in range(len(self.ports)))
+        return BEAT_BYTES * sum(self.counters[f"READ_BEATS_{k}"] for k in range(len(self.ports)))
 
     @property
     def counted_bytes_written(self) -> int:
         """Bytes written, counted by the hardware's own counter."""
-        return BEAT * self.counters["WRITE_BEATS"]
+        return BEAT_BYTES * self.counters["WRITE_BEATS"]
 
     @property
     def kilohertz(self) -> float:
@@ -128,7 +129,7 @@ def simulate_frame(
     """
     limit = max_cycles or 3 * (expected_cycles or 0) + watchdog + 1_000_000
     with SimulatedDevice(library, params, dram, trace=trace) as device:
-        output = load_frame(device, frame, watchdog)
+        output = load_frame(device, frame, watchdog, run_limit(expected_cycles))
         if prepare:
             prepare(device)
         number = number_run(device)
@@ -152,7 +153,17 @@ def simulate_frame(
         )
 
 
-def load_frame(device: SimulatedDevice, frame: Frame, watchdog: int = WATCHDOG_CYCLES) -> Buffer:
+def run_limit(expected_cycles: int | None) -> int:
+    """RUN_LIMIT of a program that should take that many cycles; 0 (none) if that is not known."""
+    if not expected_cycles:
+        return 0
+    limit = registers.RUN_FACTOR * expected_cycles + registers.RUN_SLACK
+    return min(limit, 0xFFFFFFFF)
+
+
+def load_frame(
+    device: SimulatedDevice, frame: Frame, watchdog: int = WATCHDOG_CYCLES, limit: int = 0
+) -> Buffer:
     """Check the design, put the frame into DRAM and set addresses and windows.
 
     Returns:
@@ -184,15 +195,17 @@ def load_frame(device: SimulatedDevice, frame: Frame, watchdog: int = WATCHDOG_C
     device.write_address("OUTPUT", output.address)
     device.write_register("PROGRAM_WORDS", len(frame.program) // stream_bytes)
     device.write_register("WATCHDOG", watchdog)
-    # The buffers read lie side by side: one window for them, one for the output.
-    last = buffers["input"]
-    windows = (
-        (buffers["program"].address, last.address + len(last.array)),
-        (output.address, output.address + len(output.array)),
-    )
-    for index, (base, end) in enumerate(windows):
-        device.write_address(f"WINDOW{index}_BASE", base)
-        device.write_address(f"WINDOW{index}_LIMIT", -(-end // BEAT) * BEAT)
+    device.write_register("RUN_LIMIT", limit)
+    # Program and weights lie side by side.
+    windows = {
+        "READ_WINDOW0": (buffers["program"], buffers["weights"]),
+        "READ_WINDOW1": (buffers["input"], buffers["input"]),
+        "WRITE_WINDOW": (output, output),
+    }
+    for name, (first, last) in windows.items():
+        end = last.address + len(last.array)
+        device.write_address(f"{name}_BASE", first.address)
+        device.write_address(f"{name}_LIMIT", -(-end // BEAT_BYTES) * BEAT_BYTES)
     return output
 
 

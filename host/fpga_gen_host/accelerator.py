@@ -84,6 +84,8 @@ class Accelerator:
         download: False: the bitstream is in the device already.
         timeout_s: longest wait for one frame, in time of the accelerator's clock.
         watchdog: cycles without progress after which the hardware gives a frame up; 0: never.
+        run_limit: cycles of a whole frame after which it does; 0: never; None: ten times what the
+            build predicts, and a million.
         power: sensor to read in `run_many`; None: the one found on the board, if any and if the
             board is not a remote one.
 
@@ -102,6 +104,7 @@ class Accelerator:
         download: bool = True,
         timeout_s: float = 5.0,
         watchdog: int = 100_000,
+        run_limit: int | None = None,
         power: PowerSensor | None = None,
     ) -> None:
         self.deployment: Deployment = load_deployment(folder)
@@ -116,7 +119,12 @@ class Accelerator:
         self.power = power or (board_sensor() if here else None)
         try:
             held.engine = Engine(
-                self._device, self.deployment, slots=SLOTS, watchdog=watchdog, timeout_s=timeout_s
+                self._device,
+                self.deployment,
+                slots=SLOTS,
+                watchdog=watchdog,
+                run_limit=run_limit,
+                timeout_s=timeout_s,
             )
         except BaseException:
             self.close()

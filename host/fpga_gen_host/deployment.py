@@ -69,9 +69,9 @@ class Deployment:
 
     program, weights: bytes of the regions; design_hash: 64 bits; ports: AXI read ports;
     clock_hz: of the engine; double_clock: it has a second one, made in the programmable logic from
-    the processor's; model_shape: (C, H, W) before space-to-depth; instructions:
-    (operation, layer) in the order in which the hardware logs them; bitstream: None if the folder
-    holds none.
+    the processor's; cycles: of a frame, by the build's model;
+    model_shape: (C, H, W) before space-to-depth; instructions: (operation, layer) in the order in
+    which the hardware logs them; bitstream: None if the folder holds none.
     """
 
     path: Path
@@ -80,6 +80,7 @@ class Deployment:
     design_hash: int
     ports: int
     clock_hz: float
+    cycles: int
     input: InputLayout
     output: OutputLayout
     input_tensor: Tensor
@@ -227,6 +228,7 @@ def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) ->
         design_hash=int(manifest["design_hash"], 16),
         ports=int(manifest["parameters"]["ports"]),
         clock_hz=float(manifest["clock_mhz"]) * 1e6,
+        cycles=int(layout["cycles"]),
         input=input_from_json(layout["input"]),
         output=output_from_json(layout["output"]),
         input_tensor=_tensor(layout["tensors"]["input"]),

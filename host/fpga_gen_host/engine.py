@@ -19,7 +19,8 @@ from fpga_gen_host.errors import (
     DeviceError,
     WrongFrame,
 )
-from fpga_gen_host.statistics import BEAT_BYTES, FrameStatistics, LayerTime
+from fpga_gen_host.layout import BEAT_BYTES
+from fpga_gen_host.statistics import FrameStatistics, LayerTime
 
 PAGE = 4096  # alignment of the parts of a buffer
 POLL_S = 0.02  # STATUS is read at least this often, should an interrupt be missed
@@ -28,6 +29,11 @@ RESET_S = 1.0  # for outstanding transfers to complete after a soft reset
 ACTIVE = r.STATUS_BUSY_MASK | r.STATUS_DRAINING_MASK
 ENDED = r.STATUS_DONE_MASK | r.STATUS_ERROR_MASK
 WITHHELD: list[Buffer] = []  # memory that an accelerator may still write to
+
+
+def default_limit(cycles: int) -> int:
+    """RUN_LIMIT of a program whose run should take that many cycles."""
+    return min(r.RUN_FACTOR * cycles + r.RUN_SLACK, 0xFFFFFFFF)
 
 
 def _round_up(value: int, unit: int) -> int:
@@ -45,15 +51,15 @@ class Slot:
     input: np.ndarray
     output: np.ndarray
     output_address: int
-    end_address: int
 
 
 class Engine:
     """One accelerator with a program and its weights in memory.
 
-    watchdog: cycles without progress after which the hardware gives up; timeout_s: what the host
-    waits for a frame, in time of the accelerator's clock: a simulated one may take longer on the
-    wall. Not safe for several threads at once.
+    watchdog: cycles without progress after which the hardware gives up, run_limit: cycles of a
+    whole frame; 0: never, None: `default_limit`. timeout_s: what the host waits for a frame, in
+    time of the accelerator's clock: a simulated one may take longer on the wall. Not safe for
+    several threads at once.
 
     Whatever is raised between the first setting of a frame and its result, the next frame begins
     with a soft reset, and a result is returned only if the hardware ran the number of that frame.
@@ -70,10 +76,12 @@ class Engine:
         *,
         slots: int = 3,
         watchdog: int = 100_000,
+        run_limit: int | None = None,
         timeout_s: float = 5.0,
     ) -> None:
         self.device, self.deployment = device, deployment
         self.watchdog, self.timeout_s = watchdog, timeout_s
+        self.run_limit = default_limit(deployment.cycles) if run_limit is None else run_limit
         self._buffers: list[Buffer] = []
         self.slots: tuple[Slot, ...] = ()
         self._written: dict[int, int] = {}  # address registers, as this object left them
@@ -126,9 +134,8 @@ class Engine:
         buffer = self._allocate(at + size_out)
         array = buffer.array
         address = buffer.device_address
-        end = address + at + _round_up(size_out, BEAT_BYTES)
         array[:] = 0
-        return Slot(buffer, array[:size_in], array[at : at + size_out], address + at, end)
+        return Slot(buffer, array[:size_in], array[at : at + size_out], address + at)
 
     # --- registers -------------------------------------------------------------------------
     def _address(self, low: int, value: int) -> None:
@@ -138,19 +145,21 @@ class Engine:
                 self.device.write(offset, half)
                 self._written[offset] = half
 
-    def _window(self, low: int, base: int, end: int) -> None:
+    def _window(self, low: int, base: int, nbytes: int) -> None:
         self._address(low, base)
-        self._address(low + (r.WINDOW0_LIMIT_LO - r.WINDOW0_BASE_LO), end)
+        limit = low + (r.READ_WINDOW0_LIMIT_LO - r.READ_WINDOW0_BASE_LO)
+        self._address(limit, base + _round_up(nbytes, BEAT_BYTES))
 
     def _configure(self) -> None:
         """Everything that is the same for all frames; the accelerator is idle."""
         base = self._static.device_address
-        end = base + _round_up(self._weights_at + len(self.deployment.weights), BEAT_BYTES)
         self._address(r.PROGRAM_LO, base)
         self._address(r.WEIGHTS_LO, base + self._weights_at)
-        self._window(r.WINDOW0_BASE_LO, base, end)
+        size = self._weights_at + len(self.deployment.weights)
+        self._window(r.READ_WINDOW0_BASE_LO, base, size)
         self.device.write(r.PROGRAM_WORDS, self.deployment.program_words)
         self.device.write(r.WATCHDOG, self.watchdog)
+        self.device.write(r.RUN_LIMIT, self.run_limit)
         self._ready = True
 
     def reset(self) -> None:
@@ -215,7 +224,8 @@ class Engine:
         address = slot.buffer.device_address
         self._address(r.INPUT_LO, address)
         self._address(r.OUTPUT_LO, slot.output_address)
-        self._window(r.WINDOW1_BASE_LO, address, slot.end_address)
+        self._window(r.READ_WINDOW1_BASE_LO, address, len(slot.input))
+        self._window(r.WRITE_WINDOW_BASE_LO, slot.output_address, len(slot.output))
         self._number = (self._number + 1) & 0xFFFFFFFF
         self.device.write(r.FRAME, self._number)
         self.device.write(r.CONTROL, r.CONTROL_START_MASK | r.CONTROL_IRQ_ENABLE_MASK)

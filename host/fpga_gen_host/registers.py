@@ -4,10 +4,12 @@ NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it. DIGEST:
 whole table, as the manifest of a build names it.
 """
 
-DIGEST = "3dcb192eb42829e8d6be17a0f78506700c224bed77925563767d0b7bde75d53f"
+DIGEST = "21cd9b8fe43c091a59ec51a56434e89d525d2f7f117d8abfe5e0297a7e5ee699"
 MAGIC = 0x46504741
-INTERFACE_VERSION = 2
+INTERFACE_VERSION = 3
 LAYER_LOG_DEPTH = 1024
+RUN_FACTOR = 10
+RUN_SLACK = 1000000
 ID = 0x00
 VERSION = 0x04
 HASH_LO = 0x08
@@ -42,14 +44,14 @@ INPUT_LO = 0x30
 INPUT_HI = 0x34
 OUTPUT_LO = 0x38
 OUTPUT_HI = 0x3C
-WINDOW0_BASE_LO = 0x40
-WINDOW0_BASE_HI = 0x44
-WINDOW0_LIMIT_LO = 0x48
-WINDOW0_LIMIT_HI = 0x4C
-WINDOW1_BASE_LO = 0x50
-WINDOW1_BASE_HI = 0x54
-WINDOW1_LIMIT_LO = 0x58
-WINDOW1_LIMIT_HI = 0x5C
+READ_WINDOW0_BASE_LO = 0x40
+READ_WINDOW0_BASE_HI = 0x44
+READ_WINDOW0_LIMIT_LO = 0x48
+READ_WINDOW0_LIMIT_HI = 0x4C
+READ_WINDOW1_BASE_LO = 0x50
+READ_WINDOW1_BASE_HI = 0x54
+READ_WINDOW1_LIMIT_LO = 0x58
+READ_WINDOW1_LIMIT_HI = 0x5C
 CYCLES = 0x60
 BUSY = 0x64
 STALL_WEIGHTS = 0x68
@@ -64,8 +66,13 @@ READ_BEATS_3 = 0x8C
 LAYER_INDEX = 0x90
 LAYER_SELECT = 0x94
 LAYER_START = 0x98
+WRITE_WINDOW_BASE_LO = 0xA0
+WRITE_WINDOW_BASE_HI = 0xA4
+WRITE_WINDOW_LIMIT_LO = 0xA8
+WRITE_WINDOW_LIMIT_HI = 0xAC
 FRAME = 0xB0
 FRAME_RUN = 0xB4
+RUN_LIMIT = 0xB8
 
 ERROR_NONE = 0
 ERROR_BAD_INSTRUCTION = 1
@@ -75,6 +82,8 @@ ERROR_ADDRESS_WINDOW = 4
 ERROR_WATCHDOG = 5
 ERROR_WEIGHT_UNDERRUN = 6
 ERROR_PROGRAM_OVERFLOW = 7
+ERROR_RUN_LIMIT = 8
+ERROR_AXI_PROTOCOL = 9
 
 ERRORS = {  # STATUS.error_code: name, meaning
     0: (
@@ -95,7 +104,7 @@ ERRORS = {  # STATUS.error_code: name, meaning
     ),
     4: (
         "ADDRESS_WINDOW",
-        "a transfer outside every window was refused; info: read port, 15 for the write port",
+        "a transfer outside the windows of its direction; info: read port, 15: write port",
     ),
     5: (
         "WATCHDOG",
@@ -108,5 +117,13 @@ ERRORS = {  # STATUS.error_code: name, meaning
     7: (
         "PROGRAM_OVERFLOW",
         "the program does not fit the program memory",
+    ),
+    8: (
+        "RUN_LIMIT",
+        "the run took RUN_LIMIT cycles",
+    ),
+    9: (
+        "AXI_PROTOCOL",
+        "RLAST at a wrong beat, or an answer nobody asked for; info: read port, 15: write port",
     ),
 }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BEAT_BYTES = 16
-
 
 @dataclass(frozen=True)
 class FrameStatistics:

@@ -80,6 +80,7 @@ def layout_json(
         "input": {
             "map": image, "part": stream, "load_words": load, "ports": PORTS, "packed": packed,
         },
+        "cycles": 400,
         "output": {"maps": [out], "offsets": [0], "bytes": out_bytes},
         "tensors": {
             "input": {
@@ -228,19 +229,25 @@ class FakeDevice:
     def address(self, low: int) -> int:
         return self.registers[low] | self.registers[low + 4] << 32
 
-    def _window_holds(self, begin: int, end: int) -> bool:
+    def readable(self, begin: int, end: int) -> bool:
+        """Whether these addresses lie in a read window."""
+        windows = (
+            (r.READ_WINDOW0_BASE_LO, r.READ_WINDOW0_LIMIT_LO),
+            (r.READ_WINDOW1_BASE_LO, r.READ_WINDOW1_LIMIT_LO),
+        )
         return any(
-            self.address(base) <= begin and end <= self.address(limit)
-            for base, limit in (
-                (r.WINDOW0_BASE_LO, r.WINDOW0_LIMIT_LO),
-                (r.WINDOW1_BASE_LO, r.WINDOW1_LIMIT_LO),
-            )
+            self.address(low) <= begin and end <= self.address(high) for low, high in windows
         )
 
-    def _at(self, address: int, nbytes: int) -> tuple[FakeBuffer, int]:
+    def writable(self, begin: int, end: int) -> bool:
+        """Whether these addresses lie in the write window."""
+        low, high = self.address(r.WRITE_WINDOW_BASE_LO), self.address(r.WRITE_WINDOW_LIMIT_LO)
+        return low <= begin and end <= high
+
+    def _at(self, address: int, nbytes: int, write: bool = False) -> tuple[FakeBuffer, int]:
         """Buffer and offset of a transfer; it must lie in a window and in one live buffer."""
         assert address % 16 == 0
-        assert self._window_holds(address, address + nbytes)
+        assert (self.writable if write else self.readable)(address, address + nbytes)
         for buffer in self.live:
             at = address - buffer.device_address
             if 0 <= at and at + nbytes <= len(buffer.array):
@@ -279,7 +286,7 @@ class FakeDevice:
         assert self.fetch(r.WEIGHTS_LO, 320) == bytes(range(64)) * 5
         assert self.registers[r.PROGRAM_WORDS] == 128 // (16 * PORTS)
         assert self._result is not None
-        target, at = self._at(self.address(r.OUTPUT_LO), len(self._result))
+        target, at = self._at(self.address(r.OUTPUT_LO), len(self._result), write=True)
         target.result = (at, self._result)
         self.frames += 1
         self.registers[r.STATUS] = r.STATUS_DONE_MASK

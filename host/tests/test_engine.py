@@ -103,7 +103,7 @@ def test_wrong_design_is_not_touched(device: FakeDevice, deployment, offset: int
     assert device.resets == 0
 
 
-@pytest.mark.parametrize("code", range(1, 8))
+@pytest.mark.parametrize("code", range(1, 10))
 def test_error_is_named_and_the_next_frame_is_good(device: FakeDevice, deployment, code: int):
     engine = Engine(device, deployment)
     device.fail = [code]
@@ -211,13 +211,25 @@ def test_interrupted_wait_stops_the_accelerator(device: FakeDevice, deployment, 
     assert not device.live
 
 
+def test_the_limit_of_a_frame_follows_the_prediction(device: FakeDevice, deployment):
+    """The fake deployment predicts 400 cycles."""
+    Engine(device, deployment)
+    assert device.registers[r.RUN_LIMIT] == 10 * 400 + 1_000_000
+    Engine(device, deployment, run_limit=77)
+    assert device.registers[r.RUN_LIMIT] == 77
+    assert engine_module.default_limit(10**9) == 0xFFFFFFFF
+
+
 def test_a_frame_reaches_no_other_frame(device: FakeDevice, deployment):
     engine = Engine(device, deployment)
     first, second = engine.slots[:2]
     frame(engine, first)
-    other = second.buffer.device_address
-    assert not device._window_holds(other, other + 16)
-    assert not device._window_holds(second.output_address, second.output_address + 16)
+    weights = engine._static.device_address
+    for foreign in (second.buffer.device_address, second.output_address):
+        assert not device.readable(foreign, foreign + 16)
+    for foreign in (weights, first.buffer.device_address, second.output_address):
+        assert not device.writable(foreign, foreign + 16)
+    assert not device.readable(first.output_address, first.output_address + 16)
     assert np.all(first.output[:4] == first.input[:4])
     engine.close()
 

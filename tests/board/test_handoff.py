@@ -15,7 +15,7 @@ from fpga_gen.boards import load_board
 from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import REGISTERS
 from fpga_gen.deploy import processor as ps
-from fpga_gen.deploy.bitfile import NOTE, stand_in_bitstream
+from fpga_gen.deploy.bitfile import NOTE, carried_hash, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
 from fpga_gen.errors import BoardError
 from fpga_gen.hardware.top import Top
@@ -175,6 +175,8 @@ def test_stand_in_is_a_bit_file_without_configuration():
     assert bytes.fromhex("aa995566") not in data  # the synchronisation word of a bitstream
     words = np.frombuffer(bit2bin(data), ">u4")
     assert words.astype("<u4").tobytes() == header["data"]
+    assert carried_hash(bit2bin(data)) == 0x1234
+    assert carried_hash(header["data"]) is carried_hash(b"\0" * 64) is None  # not turned round
 
 
 def test_stand_ins_of_two_designs_differ():

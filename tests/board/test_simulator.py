@@ -42,8 +42,8 @@ def start_a_frame_that_hangs(simulator: SimulatorThread) -> None:
     simulator._call(lambda: simulator._device.inject(FaultKind.HANG, beat=0))
     base = simulator._device.dram.base
     for name, value in (
-        ("PROGRAM_WORDS", 4), ("PROGRAM_LO", base), ("WINDOW0_BASE_LO", base),
-        ("WINDOW0_LIMIT_LO", base + 4096), ("WATCHDOG", 0), ("CONTROL", START),
+        ("PROGRAM_WORDS", 4), ("PROGRAM_LO", base), ("READ_WINDOW0_BASE_LO", base),
+        ("READ_WINDOW0_LIMIT_LO", base + 4096), ("WATCHDOG", 0), ("CONTROL", START),
     ):  # fmt: skip
         simulator.write(C[name], value)
 

@@ -31,9 +31,8 @@ def rehash(folder: Path, names: list[str]) -> None:
 def places(value: Any, path: tuple = ()) -> list[tuple]:
     """Paths of all values in a JSON value but itself."""
     found = [path] if path else []
-    items = value.items() if isinstance(value, dict) else enumerate(value)
     if isinstance(value, dict | list):
-        for key, item in items:
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             found += places(item, (*path, key))
     return found
 

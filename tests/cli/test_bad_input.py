@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fpga_gen import pipeline
 from fpga_gen.boards import board_names
 from fpga_gen.images import write_png
 from tests.cli.networks import write_model
@@ -105,6 +106,27 @@ def test_empty_calibration_folder(cli, model: Path, tmp_path: Path):
 def test_missing_calibration_folder(cli, model: Path, tmp_path: Path):
     options = ("--board", "tiny", "--calibration", tmp_path / "absent")
     refused(cli("estimate", model, *options), "absent", "no such file or folder")
+
+
+@pytest.mark.parametrize(
+    ("content", "step"),
+    [(None, "import_onnx"), ({}, "import_onnx"), ({"a.png": b"no picture"}, "choose_engines")],
+)
+def test_bad_pictures_are_found_before_the_long_steps(
+    cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content, step: str
+):
+    """The path before the model is read, what is in it before engines are compared."""
+
+    def too_late(*arguments: object, **options: object):
+        raise AssertionError(f"{step} was reached")
+
+    monkeypatch.setattr(pipeline, step, too_late)
+    if content is not None:
+        (tmp_path / "pictures").mkdir()
+        for name, data in content.items():
+            (tmp_path / "pictures" / name).write_bytes(data)
+    options = ("--board", "kv260", "--calibration", tmp_path / "pictures")
+    refused(cli("estimate", model, *options), "pictures")
 
 
 def test_calibration_picture_that_is_none(cli, model: Path, tmp_path: Path):

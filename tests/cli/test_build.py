@@ -44,7 +44,9 @@ def test_directory_holds_what_is_promised(built: Path):
     model = built.parent / "net.onnx"
     assert manifest["model"]["sha256"] == sha256(model.read_bytes())
     assert manifest["parameters"]["dsp_columns"] == 4
-    assert {"board", "config", "tool", "register_map", "design_hash"} <= set(manifest)
+    assert {"board", "config", "tool", "register_map", "identity"} <= set(manifest)
+    constant = (built / "rtl" / "fpga_gen_design_hash.v").read_text()
+    assert f"64'h{manifest['design_hash']};" in constant
 
 
 def test_no_temporary_folder_stays(built: Path):

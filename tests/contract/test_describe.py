@@ -34,7 +34,7 @@ def record(**changes) -> type[Record]:
 @pytest.mark.parametrize(
     "change",
     [{"bits": 11}, {"sign": signed}, {"word": True}, {"count": "second"}, {"unless": "second"}],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_every_property_counts(change: dict) -> None:
     assert describe(record(**change)) != describe(record())

@@ -186,7 +186,52 @@ REFUSED = {
     "channel resize": (
         lambda: _with(lambda n: n.op("Resize", "x", "", n.const([1, 2, 2, 2]))), "channel axis"
     ),
-    "ceil mode": (lambda: _one_op("MaxPool", kernel_shape=[2, 2], ceil_mode=2), "ceil_mode 2"),
+    "ceil mode": (
+        lambda: _one_op("MaxPool", kernel_shape=[2, 2], ceil_mode=2), "has ceil_mode = 2"
+    ),
+    "keepdims": (lambda: _one_op("ArgMax", axis=1, keepdims=2), "has keepdims = 2"),
+    "keepdims of a mean": (
+        lambda: _with(lambda n: n.op("ReduceMean", "x", n.ints(2, 3), keepdims=-1)),
+        "has keepdims = -1",
+    ),
+    "class axis": (lambda: _one_op("ArgMax", axis=4), "has axis 4 of 4"),
+    "softmax over nothing": (lambda: _one_op("Softmax", axis=-5), "has axis -5 of 4"),
+    "axis of a mean": (
+        lambda: _with(lambda n: n.op("ReduceMean", "x", n.ints(2, 7))), r"has axis \[2, 7\] of 4"
+    ),
+    "axis twice": (
+        lambda: _with(lambda n: n.op("ReduceMean", "x", n.ints(2, -2))),
+        r"has axis \[2, -2\] of 4",
+    ),
+    "axis of a squeeze": (
+        lambda: _with(lambda n: n.op("Squeeze", "x", n.ints(4))), "has axis 4 of 4"
+    ),
+    "axis of an unsqueeze": (
+        lambda: _with(lambda n: n.op("Unsqueeze", "x", n.ints(5))), "has axis 5 of 5"
+    ),
+    "axis of a flatten": (lambda: _one_op("Flatten", axis=5), "has axis 5 of 4"),
+    "axis of a concat": (lambda: _one_op("Concat", "x", "x", axis=9), "has axis 9 of 4"),
+    "axis of a padding": (
+        lambda: _with(lambda n: n.conv(
+            n.op("Pad", "x", n.ints(1, 1), "", n.ints(6)), 3, 2)),
+        "has axis 6 of 4",
+    ),
+    "axes of a resize": (
+        lambda: _with(lambda n: n.op("Resize", "x", "", n.const([2, 2]), axes=[2, 8])),
+        r"has axis \[2, 8\] of 4",
+    ),
+    "order of axes": (
+        lambda: _one_op("Transpose", "x", perm=[0, 1, 2, 9]), r"has the order \[0, 1, 2, 9\]"
+    ),
+    "scale beyond float": (
+        lambda: _with(lambda n: n.op("Resize", "x", "", n.const([1, 1, 3e38, 3e38]))),
+        "has the scale 3",
+    ),
+    "maximum of a picture": (
+        lambda: _with(lambda n: n.op("GlobalMaxPool", n.op(
+            "Resize", "x", "", "", n.ints(1, 3, 1000, 1000)))),
+        "maximum of 1000 x 1000 values",
+    ),
     "pool padding": (
         lambda: _one_op("MaxPool", kernel_shape=[2, 2], pads=[2, 0, 0, 0]),
         "a window lies wholly in the padding",
@@ -357,6 +402,55 @@ def test_open_sizes(tmp_path):
     assert_like_onnxruntime(net.save(tmp_path))
 
 
+def test_an_output_listed_twice_is_refused(tmp_path):
+    net = Net()
+    y = net.conv("x", 3, 4)
+    for foreign in (False, True):
+        if foreign:
+            net.op("Magic", y, domain="acme")
+        assert "output 'n0' is listed twice" in _refusal(net.save(tmp_path, y, y))
+
+
+def test_malformed_nodes_beside_foreign_ones(tmp_path):
+    """A foreign operator keeps ONNX's checker of whole models away, not that of nodes."""
+    foreign = Net()
+    foreign.op("Magic", "x", domain="acme")
+    good = foreign.model("n0")
+
+    def broken(**changes) -> str:
+        model = onnx.ModelProto.FromString(good.SerializeToString())
+        node = helper.make_node(**{"op_type": "MaxPool", "inputs": ["x"], "outputs": ["y"],
+                                   "kernel_shape": [2, 2], **changes})  # fmt: skip
+        model.graph.node.append(node)
+        model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
+        path = tmp_path / "net.onnx"
+        path.write_bytes(model.SerializeToString())
+        return _refusal(path)
+
+    invalid = "not a valid ONNX model"
+    assert "Magic" in broken()
+    assert invalid in broken(inputs=[])
+    assert invalid in broken(inputs=["x"] * 9)
+    assert invalid in broken(kernel_shape="text")
+    assert invalid in broken(strange=1)
+
+
+def test_attributes_of_odd_types(tmp_path):
+    net = Net()
+    net.op("Relu", "x")
+    net.op("MaxPool", "n0", kernel_shape=[2, 2])
+    model, path = net.model("n1"), tmp_path / "net.onnx"
+    attribute = model.graph.node[1].attribute[0]
+    attribute.ref_attr_name = "outer"
+    path.write_bytes(model.SerializeToString())
+    assert "'kernel_shape' of MaxPool 'maxpool_1' refers to that of a function" in _refusal(path)
+    attribute.ref_attr_name = ""
+    attribute.type = onnx.AttributeProto.SPARSE_TENSOR
+    attribute.sparse_tensor.dims.append(3)
+    path.write_bytes(model.SerializeToString())
+    assert "not a valid ONNX model" in _refusal(path)
+
+
 def test_opsets(tmp_path):
     net = Net(opset=6)
     net.op("Relu", "x")
@@ -410,6 +504,7 @@ def test_external_data_faults(tmp_path):
         ("link.bin", {}, away),
         ("linked/secret.bin", {}, away),
         ("", {}, away),
+        ("n" * 300, {}, "no valid path"),
         ("absent.bin", {}, "'absent.bin' of tensor 'w' is missing"),
         ("short.bin", {}, "too short"),
         ("full.bin", {"offset": 8}, "too short"),

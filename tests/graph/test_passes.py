@@ -1,5 +1,7 @@
 """Every pass: what it rewrites, what it must leave alone, and that no value changes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -246,6 +248,16 @@ def test_merge_pointwise_into_a_sum():
     after = _check(merge_pointwise, before, ["Conv"])
     assert isinstance(after.nodes[0], Conv)
     assert [t.weight.shape for t in after.nodes[0].terms] == [(4, 3, 3, 3)] * 2
+
+
+def test_merge_pointwise_leaves_products_beyond_float32():
+    m = Maker()
+    y = m.conv(m.conv("x", 2, 1), 1, 1)
+    for i, node in enumerate(m.nodes):
+        term = replace(node.terms[0], weight=node.terms[0].weight * np.float32(1e25))
+        m.nodes[i] = replace(node, terms=(term,))
+    graph = m.graph(y)
+    assert merge_pointwise(graph) is graph
 
 
 def test_merge_pointwise_keeps_walks_apart():

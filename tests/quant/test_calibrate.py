@@ -3,7 +3,7 @@ import pytest
 
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Conv, HostInput
+from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
 from fpga_gen.quant.calibrate import (
     as_picture,
     calibrate,
@@ -102,6 +102,21 @@ def test_bad_images_are_refused():
     broken[0][0, 3, 3] = np.nan
     with pytest.raises(QuantError, match="not finite"):
         calibrate(all_nodes(), broken)
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_maps_whose_squares_overflow_are_refused(compensate: bool):
+    """Finite maps, but no second moments in 32-bit floating point."""
+    weight = np.full((4, 4, 1, 1), 1e20, np.float32)
+    nodes = tuple(
+        Conv(name, (ConvTerm(source, weight / number),), np.zeros(4, np.float32), output)
+        for name, source, output, number in (("first", "image", "a", 1), ("second", "a", "b", 1e20))
+    )
+    tensors = {name: Tensor(name, 4, 6, 6) for name in ("image", "a", "b")}
+    graph = Graph("huge", "image", ("b",), tensors, nodes, HostInput((4, 6, 6)))
+    drawn = synthetic_images((4, 6, 6), 1, 0)
+    with pytest.raises(QuantError, match="layer 'second': its inputs are so large"):
+        calibrate(graph, drawn, options=QuantOptions(compensate=compensate))
 
 
 def test_drawn_images_become_pictures():

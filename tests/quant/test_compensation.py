@@ -1,6 +1,7 @@
 """Error-compensated rounding and bias correction against brute force on layers so small that all
 roundings can be tried."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 
 from fpga_gen.contract.numerics import DSP, SP2, SP2_4
 from fpga_gen.contract.params import SMALL
+from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.weights import compensated, damped, moment_error, round_nearest, search_scales
+from tests.graph.graphs import RELU, Maker
 
 DEPTH, FILTERS, TOP, DAMPING = 4, 60, 7, 0.01
 
@@ -97,3 +100,37 @@ def test_bias_correction_removes_the_mean_error():
         ]
         found[compensate] = np.abs(np.mean(errors, axis=(0, 2, 3))).mean()
     assert found[True] < 0.25 * found[False]
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_moments_that_rounding_made_negative(blocks):
+    """A layer behind one without weights sees constants: its moments are rounding noise, and no
+    Cholesky factor exists without more damping."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((blocks, 5, DEPTH)).astype(np.float32)
+    moments = np.repeat(np.eye(DEPTH, dtype=np.float32)[None], blocks, 0)
+    moments[-1] *= -1e-9
+    kinds, scale = np.full((blocks, 5), DSP), np.full((blocks, 5), 0.02)
+    got = compensated(weight, moments, scale, kinds, SP2_4, DAMPING)
+    np.testing.assert_array_equal(got, round_nearest(weight, scale, kinds, SP2_4))
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_moments_that_are_not_finite(blocks):
+    moments = np.full((blocks, DEPTH, DEPTH), np.nan, np.float32)
+    ones = np.ones((blocks, 2, DEPTH), np.float32)
+    with pytest.raises(QuantError, match="no finite second moments"):
+        compensated(ones, moments, ones[..., 0], np.full((blocks, 2), DSP), SP2_4, DAMPING)
+
+
+def test_depthwise_layer_behind_a_layer_of_zeros():
+    m = Maker((3, 16, 16))
+    y = m.conv("x", 8, clip=RELU)
+    zero = replace(m.nodes[0].terms[0], weight=np.zeros((8, 3, 3, 3), np.float32))
+    m.nodes[0] = replace(m.nodes[0], terms=(zero,))
+    graph = m.graph(m.conv(m.conv(y, 8, groups=8, clip=RELU), 4, 1))
+    qgraph = quantise(graph, SMALL, None)
+    values = run_integer(qgraph, np.zeros((3, 16, 16), np.int8))
+    want = run_float(graph, np.zeros((3, 16, 16), np.float32))[graph.outputs[0]]
+    got = dequantise(qgraph, qgraph.outputs[0], values[qgraph.outputs[0]])
+    assert np.abs(got - want).max() < 0.1 * np.abs(want).max()

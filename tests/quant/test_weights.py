@@ -125,3 +125,32 @@ def test_singular_moments_are_damped():
     error = [moment_error(weight - 0.15 * q, moments).sum() for q in (levels, plain)]
     assert error[0] < 0.5 * error[1]
     np.testing.assert_array_equal(levels[..., 10:20], plain[..., 10:20])
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e6])
+def test_what_are_no_moments_ends_in_an_error(blocks: int, value: float):
+    """The search for a Cholesky factor must not go on for ever."""
+    rng = np.random.default_rng(9)
+    weight = rng.standard_normal((blocks, 4, 6)).astype(np.float32)
+    moments = np.repeat(correlated(rng, 6), blocks, axis=0)
+    moments[-1, 2, 2] = value
+    scale, kinds = np.full((blocks, 4), 0.15), np.full((blocks, 4), DSP)
+    with pytest.raises(ValueError, match=r"moments of its inputs (are not finite|have no)"):
+        compensated(weight, moments, scale, kinds, TWO_TERM, 0.01)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_slightly_negative_eigenvalue_is_mended(blocks: int):
+    """Rounding of moments to float32 can leave one, in a block of its own or among others."""
+    rng = np.random.default_rng(10)
+    moments = np.repeat(correlated(rng, 6), blocks, axis=0)
+    moments[-1] -= 1.02 * np.linalg.eigvalsh(moments[-1])[0] * np.eye(6, dtype=np.float32)
+    weight = rng.standard_normal((blocks, 4, 6)).astype(np.float32)
+    scale, kinds = np.full((blocks, 4), 0.15), np.full((blocks, 4), DSP)
+    levels = compensated(weight, moments, scale, kinds, TWO_TERM, 0.0)
+    plain = round_nearest(weight, scale, kinds, TWO_TERM)
+    got, bound = (moment_error(weight - 0.15 * q, damped(moments, 0.0)) for q in (levels, plain))
+    assert (got <= bound).all()
+    assert (got < bound).any()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ortools.sat.python import cp_model
 
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import U8
@@ -68,6 +69,40 @@ def test_solver_finds_what_greedy_does_not(monkeypatch: pytest.MonkeyPatch) -> N
         solved += len(used) > failed
         no_overlap(demands, found.bases, live)
     assert solved > failed
+
+
+def flat_demands(seed: int, steps: int, capacity: int) -> list[Demand]:
+    """Random maps that fill `capacity` words in every step."""
+    rng = np.random.default_rng(seed)
+    demands: list[Demand] = []
+    for step in range(steps):
+        live = sum(d.words for d in demands if d.first <= step <= d.last)
+        while live < capacity:
+            words = min(int(rng.integers(1, capacity // 6)), capacity - live)
+            last = step + int(rng.integers(1, 7))
+            demands.append(Demand(f"t{len(demands)}", words, step, last))
+            live += words
+    return [demands[i] for i in rng.permutation(len(demands))]
+
+
+def test_solver_stops_by_work_and_not_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine must not refuse what a fast one builds: the same work, then no answer."""
+    hard = flat_demands(3, 12, 240)  # undecided even after 20 times the limit below
+    solvers: list[cp_model.CpSolver] = []
+    solve = cp_model.CpSolver.solve
+
+    def watched(self: cp_model.CpSolver, model: cp_model.CpModel) -> int:
+        solvers.append(self)
+        return solve(self, model)
+
+    monkeypatch.setattr(cp_model.CpSolver, "solve", watched)
+    monkeypatch.setattr(allocate_module, "SOLVER_LIMIT", 0.05)
+    assert all(allocate_module._solve(hard, 240) is None for _ in range(2))
+    first, second = solvers
+    work = [s.response_proto.deterministic_time for s in solvers]
+    assert work[0] == work[1] >= 0.05
+    assert first.num_branches == second.num_branches > 0
+    assert first.parameters.max_time_in_seconds == float("inf")
 
 
 def test_too_small_memory_names_layer_and_sizes() -> None:

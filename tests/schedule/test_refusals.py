@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import DSP, I8, I16, SP2, U8
 from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import ScheduleError
@@ -70,8 +71,10 @@ def test_wide_max_pool() -> None:
     x = b.pool(b.simple(b.input(4, 4, 4), 4, 1, U8), 2, 2)
     graph = b.graph()
     wide = {n: replace(t, format=I16) if n in ("t0", x) else t for n, t in graph.tensors.items()}
-    assert isinstance(graph.nodes[1], QMaxPool)
-    refuse(replace(graph, tensors=wide), "'pool1'.*8-bit")
+    conv, pool = graph.nodes
+    assert isinstance(pool, QMaxPool)
+    conv = replace(conv, epilogue=Epilogue.whole(I16))
+    refuse(replace(graph, tensors=wide, nodes=(conv, pool)), "'pool1'.*8-bit")
 
 
 def test_vertical_stride() -> None:

@@ -90,6 +90,13 @@ def test_partial_stream_words_are_refused(copy_library: Path) -> None:
         simulate_frame(Frame(bytes(24), b"", b"", 16), ONE_PORT, copy_library)
 
 
+def test_another_design_is_refused(copy_library: Path, frame: Frame) -> None:
+    """Both words of the hash count; the copy engine's is 0."""
+    for number in (5, 5 << 32):
+        with pytest.raises(SimulationError, match=f"hash 0{{16}}, the program needs {number:016x}"):
+            simulate_frame(replace(frame, design_hash=number), ONE_PORT, copy_library)
+
+
 def test_another_interface_is_refused(copy_library: Path, frame: Frame, monkeypatch) -> None:
     built = INTERFACE_VERSION
     monkeypatch.setattr("fpga_gen.contract.registers.INTERFACE_VERSION", 99)

@@ -35,7 +35,7 @@ def test_every_class_has_a_size_and_modules() -> None:
 
 @pytest.mark.parametrize("name", [f"{TOP}.engine.new_block", "mac_new", f"{TOP}.shell.new"])
 def test_a_new_module_without_a_class_is_an_error(name: str) -> None:
-    with pytest.raises(KeyError, match="contract/modules.py"):
+    with pytest.raises(KeyError, match=r"contract/modules\.py"):
         class_of(name)
 
 

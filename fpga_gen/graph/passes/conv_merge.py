@@ -107,8 +107,9 @@ def merge_pointwise(graph: Graph) -> Graph:
                     and all(t.groups == 1 and t.grid is None for t in first.terms)
                     and _merged_cost(first, term) < _cost(first, term)
                     and _one_walk(graph, first, node, term)
+                    and (merged := _merge(first, node, term)) is not None
                 ):
-                    node = _merge(first, node, term)
+                    node = merged
                     del nodes[first.output]
                     changed = True
         nodes[node.output] = node
@@ -141,13 +142,17 @@ def _merged_cost(first: Conv, second: ConvTerm) -> int:
     return sum(t.weight.size // t.weight.shape[0] * out for t in first.terms)
 
 
-def _merge(first: Conv, node: Conv, term: ConvTerm) -> Conv:
+def _merge(first: Conv, node: Conv, term: ConvTerm) -> Conv | None:
+    """None where the products of the weights leave the range of float32."""
     matrix = term.weight[:, :, 0, 0].astype(np.float64)
-    merged = tuple(
-        replace(t, weight=np.tensordot(matrix, t.weight, axes=1).astype(np.float32))
-        for t in first.terms
-    )
+    with np.errstate(over="ignore"):
+        merged = tuple(
+            replace(t, weight=np.tensordot(matrix, t.weight, axes=1).astype(np.float32))
+            for t in first.terms
+        )
+        bias = (node.bias + matrix @ first.bias).astype(np.float32)
+    if not all(np.isfinite(a).all() for a in (bias, *(t.weight for t in merged))):
+        return None
     at = next(i for i, t in enumerate(node.terms) if t is term)
-    bias = (node.bias + matrix @ first.bias).astype(np.float32)
     terms = (*node.terms[:at], *merged, *node.terms[at + 1 :])
     return replace(node, terms=terms, bias=bias)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
-from fpga_gen.contract.isa import ADDRESS_BITS, BANK_BITS, ROW_BITS
+from fpga_gen.contract.address import ADDRESS_BITS, BANK_BITS, ROW_BITS
 
 
 def bank_of(address: Value) -> Value:

@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract import modules
-from fpga_gen.contract.isa import ADDRESS_BITS
+from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.latencies import READ_LATENCY, WRITE_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import bank_of, row_of

@@ -6,7 +6,8 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS, width
+from fpga_gen.contract.address import ADDRESS_BITS
+from fpga_gen.contract.isa import width
 from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import PORT_BITS, WRITE_ROOM, EngineParams
 from fpga_gen.hardware.common.address import add, constant, delay

@@ -6,7 +6,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS, width
+from fpga_gen.contract.address import ADDRESS_BITS
+from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add, constant, delay
 from fpga_gen.hardware.common.fan_out import tree

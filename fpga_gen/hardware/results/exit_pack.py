@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS
+from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add, delay
 from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for, tree

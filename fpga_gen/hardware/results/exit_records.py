@@ -5,7 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import signed
 from amaranth.lib import data
 
-from fpga_gen.contract.isa import ADDRESS_BITS, width
+from fpga_gen.contract.address import ADDRESS_BITS
+from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
 from fpga_gen.hardware.common.joints import CHANNEL_BITS, group_index_bits, lane_index_bits
 from fpga_gen.hardware.common.records import PlainArray, PlainStruct

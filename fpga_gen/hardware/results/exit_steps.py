@@ -11,7 +11,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS, width
+from fpga_gen.contract.address import ADDRESS_BITS
+from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import PARAM_ENTRIES, SAFE_STEPS, EngineParams
 from fpga_gen.hardware.common.address import add, constant
 from fpga_gen.hardware.common.fan_out import KEEP, copies

@@ -5,7 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import signed
 from amaranth.lib import data
 
-from fpga_gen.contract.isa import ADDRESS_BITS, MAX_SKIP, MAX_TABLE, width
+from fpga_gen.contract.address import ADDRESS_BITS
+from fpga_gen.contract.isa import MAX_SKIP, MAX_TABLE, width
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.records import PlainStruct
 

@@ -9,8 +9,9 @@ from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.fields import WORD_BITS
-from fpga_gen.contract.isa import ADDRESS_BITS, MAX_SOURCES, MAX_TABLE, VectorOp, width
+from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, VectorOp, width
 from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add, constant

@@ -10,14 +10,17 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import MAX_BURST
-from fpga_gen.contract.registers import WINDOWS
 from fpga_gen.hardware.common.fan_out import KEEP
 from fpga_gen.hardware.shell.axi_names import BEAT_ADDRESS_BITS
 
 TRANSFER = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": width("words")})
 BURST = data.StructLayout({"address": BEAT_ADDRESS_BITS, "beats": range(MAX_BURST + 1)})
 WINDOW = data.StructLayout({"base": BEAT_ADDRESS_BITS, "limit": BEAT_ADDRESS_BITS})
-WINDOW_SET = data.ArrayLayout(WINDOW, WINDOWS)
+
+
+def window_set(count: int) -> data.ArrayLayout:
+    """Layout of `count` address windows."""
+    return data.ArrayLayout(WINDOW, count)
 
 
 class BurstPlanner(wiring.Component):
@@ -29,15 +32,20 @@ class BurstPlanner(wiring.Component):
     dropped. The check of a transfer overlaps the bursts of the one before; a burst takes at least
     2 cycles, the first comes 5 cycles after its transfer.
 
-    Members: transfer: In stream(TRANSFER). burst: Out stream(BURST). windows: In, static.
-    violation: Out. busy: Out, a transfer is held.
+    Members: transfer: In stream(TRANSFER). burst: Out stream(BURST). windows: In, `windows` of
+    them, static. violation: Out. busy: Out, a transfer is held.
     """
 
-    transfer: In(stream.Signature(TRANSFER))
-    burst: Out(stream.Signature(BURST))
-    windows: In(WINDOW_SET)
-    violation: Out(1)
-    busy: Out(1)
+    def __init__(self, *, windows: int) -> None:
+        super().__init__(
+            {
+                "transfer": In(stream.Signature(TRANSFER)),
+                "burst": Out(stream.Signature(BURST)),
+                "windows": In(window_set(windows)),
+                "violation": Out(1),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -54,8 +62,8 @@ class BurstPlanner(wiring.Component):
         """A transfer against the windows, in three steps."""
         checked, handed, checking = self.checked, self.handed, self.checking
         end = Signal(BEAT_ADDRESS_BITS + 1, reset_less=True)
-        above = Signal(WINDOWS, reset_less=True)
-        below = Signal(WINDOWS, reset_less=True)
+        above = Signal(len(self.windows), reset_less=True)
+        below = Signal(len(self.windows), reset_less=True)
         # A copy of the state IDLE for each half of what it gates.
         idle = [Signal(name=f"idle_{n}", init=1, attrs=KEEP) for n in range(2)]
         start = Signal()

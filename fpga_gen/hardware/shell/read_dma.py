@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import MAX_BURST, PORT_BITS
+from fpga_gen.contract.registers import WINDOWS
 from fpga_gen.hardware.common.resets import data_register
-from fpga_gen.hardware.shell.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
+from fpga_gen.hardware.shell.axi_burst import TRANSFER, BurstPlanner, window_set
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
 from fpga_gen.hardware.shell.axi_names import BEAT_SHIFT, READ, SIDEBAND
 
 READ_DEPTH = 512  # beats of buffer per port: so much may be in flight
+MAX_BURSTS = 32  # that may be in flight
 
 
 class ReadPort(wiring.Component):
@@ -24,11 +26,14 @@ class ReadPort(wiring.Component):
     `flush` = 1 drops queued transfers, finishes outstanding bursts and discards their beats, as
     AXI allows no abandoned burst, and clears the error flags; it must be held until `idle`.
 
+    The beats are counted against the lengths of the bursts: one that nobody asked for is dropped,
+    and RLAST must come with the last beat of a burst and with no other.
+
     Members: the AXI4 read channels (names of axi_names.READ); transfer: In stream(TRANSFER);
     data: Out stream(128); windows: In, static; flush: In; idle: Out, nothing queued, outstanding
     or buffered (one cycle late); violation: Out, a transfer was outside every window, it was not
-    issued; failed: Out, a beat came with an error; failed_response: Out(2), its RRESP;
-    received: Out, strobe per beat.
+    issued; failed: Out, a beat came with an error or broke a rule; broken: Out, it was the latter;
+    failed_response: Out(2), its RRESP, 0 if a rule was broken; received: Out, strobe per beat.
     """
 
     def __init__(self, *, depth: int = READ_DEPTH) -> None:
@@ -38,11 +43,12 @@ class ReadPort(wiring.Component):
                 **READ,
                 "transfer": In(stream.Signature(TRANSFER)),
                 "data": Out(stream.Signature(PORT_BITS)),
-                "windows": In(WINDOW_SET),
+                "windows": In(window_set(WINDOWS)),
                 "flush": In(1),
                 "idle": Out(1),
                 "violation": Out(1),
                 "failed": Out(1),
+                "broken": Out(1),
                 "failed_response": Out(2),
                 "received": Out(1),
             }
@@ -50,55 +56,102 @@ class ReadPort(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        planner = BurstPlanner()
-        m.submodules.planner = ResetInserter(self.flush)(planner)
-        m.submodules.fifo = fifo = BlockFifo(width=PORT_BITS, depth=self.depth)
-        wiring.connect(m, wiring.flipped(self.transfer), planner.transfer)
+        self.planner = BurstPlanner(windows=WINDOWS)
+        m.submodules.planner = ResetInserter(self.flush)(self.planner)
+        m.submodules.fifo = self.buffer = BlockFifo(width=PORT_BITS, depth=self.depth)
+        # Lengths of the bursts that are in flight.
+        size = self.planner.burst.p.beats
+        self.lengths = fifo.SyncFIFO(width=len(size), depth=MAX_BURSTS)
+        m.submodules.lengths = self.lengths
+        wiring.connect(m, wiring.flipped(self.transfer), self.planner.transfer)
         m.d.comb += [getattr(self, f"ar{name}").eq(value) for name, value in SIDEBAND.items()]
-        m.d.comb += [planner.windows.eq(self.windows), self.violation.eq(planner.violation)]
+        m.d.comb += [
+            self.planner.windows.eq(self.windows),
+            self.violation.eq(self.planner.violation),
+            self.data.payload.eq(self.buffer.read.payload),
+            self.data.valid.eq(self.buffer.read.valid & ~self.flush),
+            self.buffer.read.ready.eq(self.data.ready | self.flush),
+        ]
+        self._address_channel(m)
+        self._data_channel(m)
+        return m
 
-        # Address channel. Credits: beats of FIFO space not promised to a burst.
-        credits = Signal(range(self.depth + 1), init=self.depth)
+    def _address_channel(self, m: Module) -> None:
+        """A burst is issued when there is room for its beats and for its length."""
+        planner, buffer, lengths = self.planner, self.buffer, self.lengths
+        size = planner.burst.p.beats
+        credits = Signal(range(self.depth + 1), init=self.depth)  # space not promised to a burst
         issue = Signal()
         pop = Signal()  # one cycle late
         enough = Signal()
+        listed = Signal()  # there is room for its length; a burst takes at least two cycles
         address = Signal.like(planner.burst.p.address, reset_less=True)
         m.d.comb += [
-            enough.eq(credits >= MAX_BURST),
+            enough.eq((credits >= MAX_BURST) & listed),
             planner.burst.ready.eq((~self.arvalid | self.arready) & enough & ~self.flush),
             issue.eq(planner.burst.valid & planner.burst.ready),
             self.araddr.eq(Cat(Const(0, BEAT_SHIFT), address)),
+            lengths.w_data.eq(size),
+            lengths.w_en.eq(issue),
         ]
+        m.d.sync += listed.eq(lengths.w_level < MAX_BURSTS - 2)
         length = data_register(m, self.arlen)
         with m.If(issue):
             m.d.sync += [
                 self.arvalid.eq(1),
                 address.eq(planner.burst.p.address),
-                length.eq(planner.burst.p.beats - 1),
+                length.eq(size - 1),
             ]
         with m.Elif(self.arready):
             m.d.sync += self.arvalid.eq(0)
-        m.d.sync += pop.eq(fifo.read.valid & fifo.read.ready)
-        m.d.sync += credits.eq(credits + pop - Mux(issue, planner.burst.p.beats, 0))
+        m.d.sync += [
+            pop.eq(buffer.read.valid & buffer.read.ready),
+            credits.eq(credits + pop - Mux(issue, size, 0)),
+            self.idle.eq((credits == self.depth) & ~planner.busy & ~issue),
+        ]
 
-        # Data channel, registered once before the FIFO.
+    def _data_channel(self, m: Module) -> None:
+        """Beats, registered once before the FIFO, and what is wrong with them."""
+        buffer, lengths = self.buffer, self.lengths
         beat = Signal(PORT_BITS, reset_less=True)
+        last = Signal(reset_less=True)
+        answer = Signal(2, reset_less=True)
+        # Beats of the burst that is being delivered.
+        left = Signal(len(lengths.r_data), reset_less=True)
+        some, final = Signal(), Signal()  # there is one; `left` is 1
+        taken = Signal()
         m.d.comb += [
             self.rready.eq(1),
-            fifo.write.valid.eq(self.received),
-            fifo.write.payload.eq(beat),
+            taken.eq(self.received & some),
+            buffer.write.valid.eq(taken),
+            buffer.write.payload.eq(beat),
+            lengths.r_en.eq(~some | (taken & final)),
         ]
-        m.d.sync += [self.received.eq(self.rvalid), beat.eq(self.rdata)]
+        m.d.sync += [
+            self.received.eq(self.rvalid),
+            beat.eq(self.rdata),
+            last.eq(self.rlast),
+            answer.eq(self.rresp),
+        ]
+        with m.If(lengths.r_en):
+            m.d.sync += [
+                left.eq(lengths.r_data),
+                some.eq(lengths.r_rdy),
+                final.eq(lengths.r_rdy & (lengths.r_data == 1)),
+            ]
+        with m.Elif(taken):
+            m.d.sync += [left.eq(left - 1), final.eq(left == 2)]
+
+        # `some` is never late: a length is there two cycles before the first beat can be.
+        wrong = Signal()
         response = data_register(m, self.failed_response)
+        broken = data_register(m, self.broken)
+        m.d.comb += wrong.eq(~some | (last != final))
         with m.If(self.flush):
             m.d.sync += self.failed.eq(0)
-        with m.Elif(self.rvalid & self.rresp[1] & ~self.failed):
-            m.d.sync += [self.failed.eq(1), response.eq(self.rresp)]
-
-        m.d.comb += [
-            self.data.payload.eq(fifo.read.payload),
-            self.data.valid.eq(fifo.read.valid & ~self.flush),
-            fifo.read.ready.eq(self.data.ready | self.flush),
-        ]
-        m.d.sync += self.idle.eq((credits == self.depth) & ~planner.busy & ~issue)
-        return m
+        with m.Elif(self.received & (wrong | answer[1]) & ~self.failed):
+            m.d.sync += [
+                self.failed.eq(1),
+                broken.eq(wrong),
+                response.eq(Mux(wrong, 0, answer)),
+            ]

@@ -1,8 +1,8 @@
-"""The life of a run: start, finish, first error, orderly abort, watchdog."""
+"""The life of a run: start, finish, first error, orderly abort, watchdog, limit of its time."""
 
 import enum as py_enum
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,6 +31,8 @@ class RunControl(wiring.Component):
     Members:
         start_request, reset_request, done_clear, error_clear: In, pulses from software.
         watchdog: In(32), cycles without `progress` that are a fault; 0: off.
+        run_limit: In(32), cycles of a run that are a fault; 0: off. elapsed: In(32), cycles since
+            the start, some late; in the cycle after it still those of the last run.
         engine_done: In, pulse. writes_done, drained: In, levels from the DMA.
         fault: In, with fault_code(8), fault_info(16); seen only while running.
         frame: In(32), number of the next run, held from the start request on.
@@ -45,6 +47,8 @@ class RunControl(wiring.Component):
     error_clear: In(1)
     watchdog: In(32)
     progress: In(1)
+    run_limit: In(32)
+    elapsed: In(32)
     engine_done: In(1)
     writes_done: In(1)
     drained: In(1)
@@ -129,7 +133,7 @@ class RunControl(wiring.Component):
     def _frame(self, m: Module) -> None:
         """The number of the frame whose run it is: a start that was ignored changes nothing."""
         # A cycle late, long before the run can end: `start` has other loads.
-        started = Signal()
+        self.started = started = Signal(name="started")
         number = data_register(m, self.frame_run)
         m.d.sync += started.eq(self.start)
         with m.If(started):
@@ -140,6 +144,11 @@ class RunControl(wiring.Component):
         in_run = self.in_run
         quiet = Signal(32)
         expired = Signal()
+        limited, over = Signal(), Signal()
+        m.d.sync += [
+            limited.eq(self.run_limit.any()),
+            over.eq((self.elapsed == self.run_limit) & limited & in_run & ~self.started),
+        ]
         seen = Signal()
         code = Signal(8, reset_less=True)
         info = Signal(16, reset_less=True)
@@ -150,10 +159,13 @@ class RunControl(wiring.Component):
                 quiet.eq(quiet + 1),
                 expired.eq((quiet == self.watchdog) & self.watchdog.any()),
             ]
-        m.d.sync += [seen.eq(self.running & (self.fault | expired)), info.eq(self.fault_info)]
-        m.d.sync += code.eq(self.fault_code)
+        m.d.sync += [
+            seen.eq(self.running & (self.fault | expired | over)),
+            code.eq(self.fault_code),
+            info.eq(self.fault_info),
+        ]
         with m.If(~self.fault):
-            m.d.sync += [code.eq(ErrorCode.WATCHDOG), info.eq(0)]
+            m.d.sync += [code.eq(Mux(expired, ErrorCode.WATCHDOG, ErrorCode.RUN_LIMIT)), info.eq(0)]
         with m.If((in_run & seen) | self.reset_request):
             m.d.sync += [self.state.eq(State.DRAIN), self.timer.eq(0), self.ended_well.eq(0)]
         with m.If(in_run & seen):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, ResetInserter, Signal
+from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -100,6 +100,8 @@ class Shell(wiring.Component):
             control.done_clear.eq(csr.status_done_clear),
             control.error_clear.eq(csr.status_error_clear),
             control.watchdog.eq(csr.watchdog),
+            control.run_limit.eq(csr.run_limit),
+            control.elapsed.eq(csr.cycles),
             control.frame.eq(csr.frame),
             csr.frame_run.eq(control.frame_run),
             control.progress.eq(self.status.progress | read.received.any() | write.sent),
@@ -128,12 +130,16 @@ class Shell(wiring.Component):
                 *(
                     (
                         read.failed[k],
-                        ErrorCode.READ_RESPONSE,
+                        Mux(read.broken[k], ErrorCode.AXI_PROTOCOL, ErrorCode.READ_RESPONSE),
                         Cat(Const(k, 4), read.failed_response.word_select(k, 2)),
                     )
                     for k in ports
                 ),
-                (write.failed, ErrorCode.WRITE_RESPONSE, write.failed_response << 4),
+                (
+                    write.failed,
+                    Mux(write.broken, ErrorCode.AXI_PROTOCOL, ErrorCode.WRITE_RESPONSE),
+                    Cat(Mux(write.broken, WRITE_PORT_INFO, 0), write.failed_response),
+                ),
                 (bad_region, ErrorCode.BAD_INSTRUCTION, 0),
                 (self.status.error, self.status.error_code, self.status.error_info),
             ],
@@ -154,14 +160,10 @@ class Shell(wiring.Component):
             Cat(csr.hash_lo, csr.hash_hi).eq(self.design_hash),
             csr.config.eq(self.params.ports),
         ]
-        for k in range(WINDOWS):
-            for edge in ("base", "limit"):
-                value = Signal(BEAT_ADDRESS_BITS, name=f"window{k}_{edge}")
-                m.d.comb += [
-                    value.eq(_address(csr, f"window{k}_{edge}")),
-                    read.windows[k][edge].eq(value),
-                    write.windows[k][edge].eq(value),
-                ]
+        for edge in ("base", "limit"):
+            for k in range(WINDOWS):
+                m.d.comb += read.windows[k][edge].eq(_address(csr, f"read_window{k}_{edge}"))
+            m.d.comb += write.windows[0][edge].eq(_address(csr, f"write_window_{edge}"))
 
     def _connect_engine(
         self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort

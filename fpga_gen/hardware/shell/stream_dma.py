@@ -7,8 +7,9 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import PORT_BITS
+from fpga_gen.contract.registers import WINDOWS
 from fpga_gen.hardware.common.fan_out import copies
-from fpga_gen.hardware.shell.axi_burst import TRANSFER, WINDOW_SET
+from fpga_gen.hardware.shell.axi_burst import TRANSFER, window_set
 from fpga_gen.hardware.shell.axi_names import READ, prefixed
 from fpga_gen.hardware.shell.read_dma import ReadPort
 
@@ -28,7 +29,7 @@ class StreamDma(wiring.Component):
 
     Members: m_axi_<k>_*: read channels; descriptor: In stream(TRANSFER); words: Out
     stream(ports*128); windows: In; flush: In, see ReadPort, which gets it a cycle late, also high
-    in a reset; resets: In, a copy for every port; idle: Out; violation, failed, received:
+    in a reset; resets: In, a copy for every port; idle: Out; violation, failed, broken, received:
     Out(ports); failed_response: Out, 2 bits per port.
     """
 
@@ -43,12 +44,13 @@ class StreamDma(wiring.Component):
                 **pins,
                 "descriptor": In(stream.Signature(TRANSFER)),
                 "words": Out(stream.Signature(ports * PORT_BITS)),
-                "windows": In(WINDOW_SET),
+                "windows": In(window_set(WINDOWS)),
                 "flush": In(1),
                 "resets": In(ports),
                 "idle": Out(1),
                 "violation": Out(ports),
                 "failed": Out(ports),
+                "broken": Out(ports),
                 "failed_response": Out(2 * ports),
                 "received": Out(ports),
             }
@@ -116,6 +118,7 @@ class StreamDma(wiring.Component):
                 port.data.ready.eq(self.words.ready & self.words.valid),
                 self.violation[k].eq(port.violation),
                 self.failed[k].eq(port.failed),
+                self.broken[k].eq(port.broken),
                 self.failed_response.word_select(k, 2).eq(port.failed_response),
                 self.received[k].eq(port.received),
             ]

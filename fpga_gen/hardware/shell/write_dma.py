@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.contract.params import MAX_BURST, PORT_BITS, WRITE_BUFFER, WRITE_ROOM
 from fpga_gen.hardware.common.fan_out import KEEP
 from fpga_gen.hardware.common.resets import clear, data_register
-from fpga_gen.hardware.shell.axi_burst import TRANSFER, WINDOW_SET, BurstPlanner
+from fpga_gen.hardware.shell.axi_burst import TRANSFER, BurstPlanner, window_set
 from fpga_gen.hardware.shell.axi_fifo import PART, BlockFifo
 from fpga_gen.hardware.shell.axi_names import BEAT_BYTES, BEAT_SHIFT, SIDEBAND, WRITE
 
@@ -29,11 +29,12 @@ class WritePort(wiring.Component):
 
     Members: the AXI4 write channels (names of axi_names.WRITE); transfer: In stream(TRANSFER);
     data: In stream(128); room: Out, WRITE_ROOM more beats are taken after it falls; windows: In,
-    static; flush: In, also high in a reset; resets: In, copies of the reset for the FIFO and for
-    the rest; idle: Out, every accepted transfer is written and answered (falls in the cycle after a
-    transfer is accepted); drained: Out, idle and no beat is buffered; violation: Out, a transfer
-    was outside every window, it was not issued; failed: Out, a response was an error;
-    failed_response: Out(2), that BRESP; sent: Out, strobe per beat.
+    one, static; flush: In, also high in a reset; resets: In, copies of the reset for the FIFO and
+    for the rest; idle: Out, every accepted transfer is written and answered (falls in the cycle
+    after a transfer is accepted); drained: Out, idle and no beat is buffered; violation: Out, a
+    transfer was outside the window, it was not issued; failed: Out, a response was an error or
+    nobody waited for it; broken: Out, it was the latter; failed_response: Out(2), its BRESP, or 0;
+    sent: Out, strobe per beat.
     """
 
     def __init__(self, *, depth: int = WRITE_BUFFER) -> None:
@@ -45,13 +46,14 @@ class WritePort(wiring.Component):
                 "transfer": In(stream.Signature(TRANSFER)),
                 "data": In(stream.Signature(PORT_BITS)),
                 "room": Out(1),
-                "windows": In(WINDOW_SET),
+                "windows": In(window_set(1)),
                 "flush": In(1),
                 "idle": Out(1),
                 "resets": In(2),
                 "drained": Out(1),
                 "violation": Out(1),
                 "failed": Out(1),
+                "broken": Out(1),
                 "failed_response": Out(2),
                 "sent": Out(1),
             }
@@ -59,7 +61,7 @@ class WritePort(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        self.planner = BurstPlanner()
+        self.planner = BurstPlanner(windows=1)
         m.submodules.planner = ResetInserter(self.flush)(self.planner)
         self.beats = BlockFifo(width=PORT_BITS, depth=self.depth)
         m.submodules.beats = ResetInserter(self.resets[0])(self.beats)
@@ -89,19 +91,21 @@ class WritePort(wiring.Component):
         # Registered; what they need can only come, not go, while a burst waits.
         self.covered = Signal()  # its beats are there, and room for its length and response
         self.quiet = Signal(init=1)  # no response is outstanding
+        self.awaited = Signal()
         size = planner.burst.p.beats
         m.d.comb += [
             beats.write.payload.eq(self.data.payload),
             beats.write.valid.eq(self.data.valid & ~self.flush),
             self.data.ready.eq(beats.write.ready & ~self.flush),
             push.eq(self.data.valid & self.data.ready),
+            self.awaited.eq(unanswered.any()),
         ]
         m.d.sync += self.room.eq(beats.count < self.depth - WRITE_ROOM - 2)
         change = Signal(signed(2))  # one cycle late: a burst waits for a beat a cycle longer
         m.d.sync += [
             change.eq(push - self.discard),
             available.eq(available + change - Mux(issue, size, 0)),
-            unanswered.eq(unanswered + issue - self.bvalid),
+            unanswered.eq(unanswered + issue - (self.bvalid & self.awaited)),
             self.quiet.eq((unanswered == 0) & ~issue),
             self.covered.eq(
                 (available >= size)
@@ -179,7 +183,12 @@ class WritePort(wiring.Component):
             self.drained.eq(self.idle & (self.beats.count == 0)),
         ]
         response = data_register(m, self.failed_response)
+        broken = data_register(m, self.broken)
         with m.If(self.flush):
             m.d.sync += self.failed.eq(0)
-        with m.Elif(self.bvalid & self.bresp[1] & ~self.failed):
-            m.d.sync += [self.failed.eq(1), response.eq(self.bresp)]
+        with m.Elif(self.bvalid & (self.bresp[1] | ~self.awaited) & ~self.failed):
+            m.d.sync += [
+                self.failed.eq(1),
+                broken.eq(~self.awaited),
+                response.eq(Mux(self.awaited, self.bresp, 0)),
+            ]

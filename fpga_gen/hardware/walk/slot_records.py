@@ -7,7 +7,8 @@ from amaranth.hdl import Module, Mux, Signal, ValueLike, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.isa import ADDRESS_BITS, Op, width
+from fpga_gen.contract.address import ADDRESS_BITS
+from fpga_gen.contract.isa import Op, width
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add
 from fpga_gen.hardware.common.fan_out import KEEP

@@ -139,7 +139,8 @@ def live_taps(
     """
 
     def hits(offset: int, first: int, end: int, stride: int, size: int) -> bool:
-        return any(0 <= i * stride + offset < size for i in range(first, end))
+        i = max(first, -(offset // stride))  # the first one that reads no row above the map
+        return i < end and i * stride + offset < size
 
     g, out = geometry, []
     for ky in range(kernel[0]):
