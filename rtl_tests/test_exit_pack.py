@@ -8,9 +8,10 @@ from collections import deque
 import pytest
 
 from fpga_gen.contract.address import ADDRESS_BITS, pack_address
+from fpga_gen.contract.latencies import PACK_LATENCY
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.hardware.results.exit_address import slot_source
-from fpga_gen.hardware.results.exit_pack import EARLY, PACK_STAGES, ExitPack
+from fpga_gen.hardware.results.exit_pack import EARLY, ExitPack
 from rtl_tests.bench import simulate
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
@@ -149,7 +150,7 @@ def test_steps(params: EngineParams, pace: float) -> None:
                     steps.append(None)
                 new = Load(params, rng) if kind == "load" else Step(params, rng, facts)
                 steps.append(new)
-            stages = LOAD_STAGES if kind == "load" else PACK_STAGES
+            stages = LOAD_STAGES if kind == "load" else PACK_LATENCY
             coming: deque[dict[int, tuple]] = deque([{}] * (stages - 1))
             padded = [None, None, *steps, *[None] * 8]
             for n, step in enumerate(padded):

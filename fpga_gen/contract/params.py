@@ -9,9 +9,9 @@ import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from fpga_gen.contract.address import ROW_BITS
+from fpga_gen.contract.address import BANK_BITS, ROW_BITS
 from fpga_gen.contract.fields import WORD_BITS
-from fpga_gen.contract.isa import MAX_SKIP
+from fpga_gen.contract.isa import MAX_SKIP, limit
 from fpga_gen.contract.numerics import DSP, SP2, SP2_CODES, Sp2Code
 from fpga_gen.contract.parameter_record import PARAM_BITS
 from fpga_gen.contract.regions import BEAT_BYTES
@@ -27,7 +27,8 @@ WRITE_ROOM = 32  # beats that the store unit may have on their way when the port
 SAFE_STEPS = 3  # exit steps of a drain that the sums of a tile just begun cannot overtake
 STORE_BYTES = 64  # most bytes that the store unit reads in one access
 # Beyond any board: bounds of what a file may ask for.
-MAX_PIXELS, MAX_COLUMNS, MAX_MODE, MAX_DEPTH = 128, 4096, 16, 1 << 20
+MAX_PIXELS, MAX_COLUMNS, MAX_MODE, MAX_DEPTH = 128, 127, limit("mode") + 1, 1 << 20
+CHANNEL_BITS = MAX_COLUMNS.bit_length()  # of the number of channels of an output group
 PARAM_ENTRIES = 4  # parameter memory; one entry stays unused so that it is never overtaken
 
 
@@ -90,6 +91,10 @@ class EngineParams:
             "modes must be ascending and start with 1",
         )
         need(self.modes[-1] <= MAX_MODE, f"modes must be at most {MAX_MODE}")
+        need(
+            self.lanes <= 1 << BANK_BITS,
+            f"pixels times the largest mode must be at most {1 << BANK_BITS}, a bank for each",
+        )
         for depth in ("weight_words", "program_words"):
             words = getattr(self, depth)
             need(1 <= words <= MAX_DEPTH, f"{depth} must be 1 to {MAX_DEPTH}")

@@ -14,6 +14,8 @@ from fpga_gen.contract import isa
 from fpga_gen.contract.regions import BEAT_BYTES
 
 ADDRESS_BITS = 12  # of the register window
+ERROR_CODE_BITS = 8
+LAYER_BITS = 16  # number of an instruction, and whatever else details an error
 BUS_BITS = 40  # of an address that the engine's masters put out
 MAGIC = 0x46504741  # "FPGA"
 INTERFACE_VERSION = 3
@@ -134,8 +136,10 @@ REGISTERS: tuple[Register, ...] = (
             Field("done", 1, 1, "w1c", "the program ended and all results are written"),
             Field("error", 1, 2, "w1c", "the program was aborted, see error_code"),
             Field("draining", 1, 3, "ro", "outstanding AXI transfers are being completed"),
-            Field("error_code", 8, 8, "ro", "first error since the last start or reset"),
-            Field("error_info", 16, 16, "ro", "detail of that error"),
+            Field(
+                "error_code", ERROR_CODE_BITS, 8, "ro", "first error since the last start or reset"
+            ),
+            Field("error_info", LAYER_BITS, 16, "ro", "detail of that error"),
         ),
     ),
     _value("WATCHDOG", 0x18, "rw", "cycles without progress before error WATCHDOG, 0 = off"),
@@ -161,7 +165,7 @@ REGISTERS: tuple[Register, ...] = (
         _value(f"READ_BEATS_{k}", 0x80 + 4 * k, "ro", f"{BEAT_BYTES}-byte beats read by port {k}")
         for k in range(MAX_PORTS)
     ),
-    _value("LAYER_INDEX", 0x90, "ro", "instructions started in this run", 16),
+    _value("LAYER_INDEX", 0x90, "ro", "instructions started in this run", LAYER_BITS),
     _value("LAYER_SELECT", 0x94, "rw", "log entry that LAYER_START shows", 10),
     _value("LAYER_START", 0x98, "ro", "CYCLES when the selected instruction started"),
     *_address("WRITE_WINDOW_BASE", 0xA0, "first byte that may be written"),

@@ -10,9 +10,9 @@ from amaranth.lib.wiring import In, Out, connect
 
 from fpga_gen.contract.modules import TOP
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.registers import LAYER_BITS
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
-from fpga_gen.hardware.common.joints import LAYER_BITS
 from fpga_gen.hardware.common.leaf import verilator_config
 from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.engine import Engine
@@ -101,7 +101,7 @@ def generate_verilog(params: EngineParams) -> dict[str, str]:
 
 
 def verilator_control(params: EngineParams) -> str:
-    """Verilator control file: every leaf stays one function (see mac_leaf.verilator_config)."""
+    """Verilator control file: every leaf stays one function (see leaf.verilator_config)."""
     leaves = dict(mac_array.leaves(params))
     del leaves[mac_array.MODULE]
     bank = feature_memory.bank_shape(params).signature

@@ -14,7 +14,8 @@ from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, SOURCE, width
 from fpga_gen.contract.numerics import ACC_BITS
-from fpga_gen.contract.params import PARAM_ENTRIES, PORT_BITS, EngineParams
+from fpga_gen.contract.params import CHANNEL_BITS, PARAM_ENTRIES, PORT_BITS, EngineParams
+from fpga_gen.contract.registers import ERROR_CODE_BITS, LAYER_BITS
 from fpga_gen.hardware.common.records import (
     HEADER,
     PARAMS_OF_CHANNEL,
@@ -23,9 +24,6 @@ from fpga_gen.hardware.common.records import (
 )
 
 GROUP_BITS = width("tile_groups")  # pixel groups of a tile
-LAYER_BITS = 16  # instructions of a program
-ERROR_CODE_BITS = 8
-CHANNEL_BITS = 7  # channels of an output group
 
 
 def group_index_bits(params: EngineParams) -> int:

@@ -13,17 +13,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, Op, width
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import ErrorCode
-from fpga_gen.hardware.common.joints import (
-    ERROR_CODE_BITS,
-    FETCH,
-    LAYER_BITS,
-    Issue,
-    ProgramFill,
-    RecordRead,
-    TableWrite,
-    Units,
-)
+from fpga_gen.contract.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
+from fpga_gen.hardware.common.joints import FETCH, Issue, ProgramFill, RecordRead, TableWrite, Units
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD
 from fpga_gen.hardware.common.resets import data_register

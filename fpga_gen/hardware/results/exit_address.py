@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.isa import width
+from fpga_gen.contract.latencies import EXIT_ADDRESS_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add, constant, delay
 from fpga_gen.hardware.common.fan_out import tree
@@ -26,7 +27,7 @@ class ExitAddress(wiring.Component):
     Members: step, at, facts: from ExitSteps. result: Out, for ExitPack.
     """
 
-    latency = 5
+    latency = EXIT_ADDRESS_LATENCY
 
     def __init__(self, params: EngineParams) -> None:
         self.params = params

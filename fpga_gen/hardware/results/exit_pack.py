@@ -22,7 +22,6 @@ from fpga_gen.hardware.results.exit_address import slot_source
 from fpga_gen.hardware.results.exit_records import facts_layout, result_layout
 from fpga_gen.hardware.results.requantise import VALUE_BITS
 
-PACK_STAGES = 3  # from stored values to the registered write port
 EARLY = {"high": 1, "offset": 1, "channels": 2}  # cycles that parts of a result come ahead
 CHUNK = 32  # bits whose multiplexers share one copy of their control
 

@@ -15,7 +15,12 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from fpga_gen.contract.latencies import DRAIN_LATENCY, WRITE_LATENCY
+from fpga_gen.contract.latencies import (
+    DRAIN_LATENCY,
+    EXIT_LATENCY,
+    REQUANT_LATENCY,
+    WRITE_LATENCY,
+)
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import delay
@@ -33,14 +38,13 @@ from fpga_gen.hardware.common.leaf import place
 from fpga_gen.hardware.common.records import PARAMS_OF_CHANNEL
 from fpga_gen.hardware.results import requantise
 from fpga_gen.hardware.results.exit_address import ExitAddress
-from fpga_gen.hardware.results.exit_pack import EARLY, PACK_STAGES, ExitPack
+from fpga_gen.hardware.results.exit_pack import EARLY, ExitPack
 from fpga_gen.hardware.results.exit_steps import ExitSteps
 from fpga_gen.hardware.results.requantise import VALUE_BITS, RequantLane
 
 # Cycles from a tile step to its merge with the vector unit's results.
 MERGE_LATENCY = max(ExitAddress.latency, DRAIN_LATENCY)
-# From merged sums to stored values: one input register, then the lanes.
-REQUANT_LATENCY = 1 + RequantLane.latency
+assert 1 + RequantLane.latency == REQUANT_LATENCY, "one input register, then the lanes"
 PARAM_LATENCY = 2  # of the parameter memory and the choice by mode
 FACT_LANES = 6  # lanes that share a copy of the instruction's facts
 
@@ -125,7 +129,7 @@ class ExitPath(wiring.Component):
 
     def _watch(self, m: Module, taken: Value) -> None:
         """busy: some result or LOAD word is not yet readable; taken: a LOAD word arrives."""
-        depth = MERGE_LATENCY + REQUANT_LATENCY + PACK_STAGES + WRITE_LATENCY + 2
+        depth = EXIT_LATENCY + WRITE_LATENCY + 2
         in_flight = Signal(range(depth + 1))
         busy = Signal()
         with m.If(self.steps.step | self.vector.valid | taken):

@@ -7,8 +7,8 @@ from amaranth.lib import data
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.isa import width
-from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
-from fpga_gen.hardware.common.joints import CHANNEL_BITS, group_index_bits, lane_index_bits
+from fpga_gen.contract.params import CHANNEL_BITS, PARAM_ENTRIES, EngineParams
+from fpga_gen.hardware.common.joints import group_index_bits, lane_index_bits
 from fpga_gen.hardware.common.records import PlainArray, PlainStruct
 from fpga_gen.hardware.results.requantise import LIMIT_BITS
 

@@ -13,10 +13,10 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.isa import width
-from fpga_gen.contract.params import PARAM_ENTRIES, SAFE_STEPS, EngineParams
+from fpga_gen.contract.params import CHANNEL_BITS, PARAM_ENTRIES, SAFE_STEPS, EngineParams
 from fpga_gen.hardware.common.address import add, constant
 from fpga_gen.hardware.common.fan_out import KEEP, copies
-from fpga_gen.hardware.common.joints import CHANNEL_BITS, GROUP_BITS, Issue, Tiles
+from fpga_gen.hardware.common.joints import GROUP_BITS, Issue, Tiles
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.results.exit_records import facts_layout, step_layout
 

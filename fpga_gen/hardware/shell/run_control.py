@@ -6,7 +6,7 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.registers import ErrorCode
+from fpga_gen.contract.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 from fpga_gen.hardware.common.resets import data_register
 
 RESET_CYCLES = 16  # least length of soft_reset
@@ -53,8 +53,8 @@ class RunControl(wiring.Component):
     writes_done: In(1)
     drained: In(1)
     fault: In(1)
-    fault_code: In(8)
-    fault_info: In(16)
+    fault_code: In(ERROR_CODE_BITS)
+    fault_info: In(LAYER_BITS)
     frame: In(32)
     frame_run: Out(32)
     start: Out(1)
@@ -64,8 +64,8 @@ class RunControl(wiring.Component):
     draining: Out(1)
     done: Out(1)
     error: Out(1)
-    error_code: Out(8)
-    error_info: Out(16)
+    error_code: Out(ERROR_CODE_BITS)
+    error_info: Out(LAYER_BITS)
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -150,8 +150,8 @@ class RunControl(wiring.Component):
             over.eq((self.elapsed == self.run_limit) & limited & in_run & ~self.started),
         ]
         seen = Signal()
-        code = Signal(8, reset_less=True)
-        info = Signal(16, reset_less=True)
+        code = Signal(ERROR_CODE_BITS, reset_less=True)
+        info = Signal(LAYER_BITS, reset_less=True)
         with m.If(~in_run | self.progress):
             m.d.sync += [quiet.eq(0), expired.eq(0)]
         with m.Else():

@@ -9,10 +9,10 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.isa import Op, width
-from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.params import CHANNEL_BITS, EngineParams
 from fpga_gen.hardware.common.address import add
 from fpga_gen.hardware.common.fan_out import KEEP
-from fpga_gen.hardware.common.joints import CHANNEL_BITS, GROUP_BITS, TILE, Issue, RecordRead
+from fpga_gen.hardware.common.joints import GROUP_BITS, TILE, Issue, RecordRead
 from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD
 
 SLOT = data.StructLayout(  # what the beats of one weight slot must know
@@ -45,7 +45,6 @@ class SlotRecords(wiring.Component):
     """
 
     def __init__(self, params: EngineParams) -> None:
-        assert params.columns < 1 << CHANNEL_BITS
         self.params = params
         super().__init__(
             {
@@ -82,7 +81,8 @@ class SlotRecords(wiring.Component):
         self.base = Signal(ADDRESS_BITS, reset_less=True)
         self.offset = Signal(width("byte_offset"), reset_less=True)
         self.left = Signal(width("channels"), reset_less=True)  # channels not yet in a group
-        self.carry = Signal(8, reset_less=True)  # channels to skip on the way to the next group
+        # Channels to skip on the way to the next group.
+        self.carry = Signal(CHANNEL_BITS + 1, reset_less=True)
         self.group_channels = Signal(CHANNEL_BITS, reset_less=True)
         p = self.params
         m.d.sync += self.group_channels.eq(p.group_channels(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from fpga_gen.contract.latencies import EXIT_LATENCY
 from fpga_gen.contract.params import PORT_BITS, SAFE_STEPS, EngineParams
 
 
@@ -32,7 +33,7 @@ class Timing:
     slot_round: float = 7.0
     param_load: float = 5.3
     array_latency: int = 20
-    drain_tail: int = 18
+    drain_tail: int = EXIT_LATENCY
     drain_ahead: int = -2
     wait_tail: int = 20
     instruction: int = 9
