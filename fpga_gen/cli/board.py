@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+
+if TYPE_CHECKING:
+    from fpga_gen.board.simulator import FrameRecord
 
 
 @click.command()
@@ -38,7 +42,7 @@ def board(settings: Settings, directory: Path, address: str, memory: int) -> Non
     check_loopback(address)
     keep_memory_steady()
     with ConsoleProgress(settings) as progress:
-        flow = start_board(directory, memory, lambda frame: _frame_line(settings, frame), progress)
+        flow = start_board(directory, memory, lambda f: settings.say(frame_line(f)), progress)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -57,6 +61,7 @@ def board(settings: Settings, directory: Path, address: str, memory: int) -> Non
         flow.machine.close()
 
 
-def _frame_line(settings: Settings, frame) -> None:
+def frame_line(frame: FrameRecord) -> str:
+    """What is said of a run when it has ended."""
     gap = "" if frame.gap is None else f", {frame.gap:,} after the one before"
-    settings.say(f"frame: {frame.end - frame.start:,} cycles in {frame.seconds:.1f} s{gap}")
+    return f"frame: {frame.end - frame.start:,} cycles in {frame.seconds:.1f} s{gap}"
