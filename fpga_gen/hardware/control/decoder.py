@@ -76,7 +76,9 @@ class Decoder(wiring.Component):
                     m.next = "DECODED"
                     with m.If(self.walk.op == Op.PAGE):
                         m.d.comb += self.program.page.eq(1)
-                        m.next = "HEADER"
+                        m.next = "PAGED"
+            with m.State("PAGED"):  # until `exhausted` knows of it
+                m.next = "HEADER"
             with m.State("DECODED"):
                 m.d.comb += self.decoded.valid.eq(1)
                 with m.If(self.decoded.ready):
@@ -174,8 +176,8 @@ class Decoder(wiring.Component):
         complete = Signal()  # all words of the header are taken
         walk, fetch = self.walk, HEADER(Cat(*self.words)).fetch
         with m.State("HEADER"):
+            m.d.comb += self.program.want.eq(~complete)
             with m.If(~complete & self.program.present):
-                m.d.comb += self.program.take.eq(1)
                 m.d.sync += at.eq(at + 1)
                 for index, word in enumerate(self.words):
                     with m.If(at == index):
@@ -235,8 +237,9 @@ class Decoder(wiring.Component):
         def table(state: str, write: Signal) -> Iterator[None]:
             """What follows the last word."""
             with m.State(state):
+                m.d.comb += self.program.want.eq(1)
                 with m.If(self.program.present):
-                    m.d.comb += [write.eq(1), self.program.take.eq(1)]
+                    m.d.comb += write.eq(1)
                     m.d.sync += [
                         self.index.eq(self.index + 1),
                         self.left.eq(self.left - 1),

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, Signature
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.common.fan_out import KEEP
+from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.common.joints import ProgramFill
 from fpga_gen.hardware.common.leaf import fields
 from fpga_gen.hardware.common.ram import RamShape, place_ram
@@ -25,9 +25,9 @@ def program_shape(params: EngineParams) -> RamShape:
 class ProgramRead(Signature):
     """ProgramMemory to the decoder.
 
-    present: `word` is the next word of the program; take: it is used in this cycle, only while
-    `present`. exhausted: there is no next word, none is on its way, and there was no overflow.
-    page: pulse, the loader has the command for `page_words` more stream words, at least one; not
+    present: `word` is the next word of the program; want: it is taken in this cycle if it is present.
+    exhausted: there is no next word, none is on its way, and there was no overflow; a cycle after
+    that is so, and from two cycles after `page` on not any more. page: pulse, the loader has the command for `page_words` more stream words, at least one; not
     while the memory is being filled.
     """
 
@@ -36,7 +36,7 @@ class ProgramRead(Signature):
             {
                 "present": Out(1),
                 "word": Out(WORD_BITS),
-                "take": In(1),
+                "want": In(1),
                 "exhausted": Out(1),
                 "page": In(1),
                 "page_words": In(width("words")),
@@ -80,19 +80,24 @@ class ProgramMemory(wiring.Component):
         parts, rows = self.params.program_parts, shape.depth
         ram = place_ram(m, "program", shape, expand=self.expand)
         write = Signal()
-        write_row = Signal(range(rows))
+        write_row = Signal(range(rows), reset_less=True)
         level = Signal(range(self.params.program_words + 1))  # words written and not yet taken
+        begin = copies(m, self.start, 1, "begin")[0]  # of the pointers: long before they are used
+        take = Signal()
         m.d.comb += [
+            take.eq(self.read.want & self.read.present),
             ram.w_addr.eq(write_row),
             ram.w_data.eq(self.fill.word),
             ram.w_en.eq(write),
         ]
         m.d.sync += [
             write_row.eq(write_row + write),
-            level.eq(level + Mux(write, parts, 0) - self.read.take),
+            level.eq(level + Mux(write, parts, 0) - take),
         ]
+        with m.If(begin):
+            m.d.sync += write_row.eq(0)
         self._fill(m, write, level)
-        self._read(m, ram, level)
+        self._read(m, ram, level, take, begin)
         return m
 
     def _fill(self, m: Module, write: Signal, level: Signal) -> None:
@@ -116,23 +121,26 @@ class ProgramMemory(wiring.Component):
         with m.If(self.read.page):
             m.d.sync += [words_left.eq(self.read.page_words), self.fill.filling.eq(1)]
 
-    def _read(self, m: Module, ram, level: Signal) -> None:
+    def _read(self, m: Module, ram, level: Signal, take: Signal, begin: Signal) -> None:
         """The next word's row is read ahead; a word written is read a cycle later."""
         parts = self.params.program_parts
-        at = Signal(range(self.params.program_words))
+        at = Signal(range(self.params.program_words), reset_less=True)
         following = Signal.like(at)
         bits = (parts - 1).bit_length()
-        picks = [Signal(range(parts), name=f"part_{n}", attrs=KEEP) for n in range(PART_COPIES)]
+        picks = [
+            Signal(range(parts), name=f"part_{n}", attrs=KEEP, reset_less=True)
+            for n in range(PART_COPIES)
+        ]
         piece = WORD_BITS // PART_COPIES
         words = fields(ram.r_data, WORD_BITS)
         none = Signal()  # after this cycle, of the words that are there to be read
         expected = Signal()  # words are on their way
         failed = Signal()  # `overflow` has told
         m.d.comb += [
-            following.eq(at + self.read.take),
+            following.eq(at + take),
             ram.r_addr.eq(following >> bits),
-            none.eq(level == self.read.take),
-            expected.eq(self.start | self.order_valid | self.read.page | self.fill.filling),
+            none.eq(Mux(take, level == 1, level == 0)),
+            expected.eq(self.start | self.order_valid | self.fill.filling),
             self.read.word.eq(
                 Cat(
                     Array(words[k][n * piece : (n + 1) * piece] for k in range(parts))[part]
@@ -144,6 +152,8 @@ class ProgramMemory(wiring.Component):
             at.eq(following),
             *(part.eq(following[:bits]) for part in picks),
             self.read.present.eq(~none),
-            self.read.exhausted.eq(none & ~expected & ~failed),
+            self.read.exhausted.eq((level == 0) & ~expected & ~failed),
             failed.eq(failed | self.overflow),
         ]
+        with m.If(begin):
+            m.d.sync += [register.eq(0) for register in (at, *picks)]
