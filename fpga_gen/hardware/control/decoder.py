@@ -23,7 +23,7 @@ from fpga_gen.hardware.loader.loader_control import COMMAND, KIND_CONV, KIND_VEC
 
 class Decoder(wiring.Component):
     """Members:
-    start: In, pulse; of ProgramMemory: present, word, take, exhausted, page, page_words.
+    start: In, pulse; of ProgramMemory: present, word, want, exhausted, page, page_words.
     words_busy: In; a PAGE waits until all words of the stream that were ordered before are taken.
     order_valid, order_ready, order: the loader's command of an instruction.
     vector_busy: In; the tables of a VECTOR wait for it.
@@ -39,7 +39,7 @@ class Decoder(wiring.Component):
                 "start": In(1),
                 "present": In(1),
                 "word": In(64),
-                "take": Out(1),
+                "want": Out(1),
                 "exhausted": In(1),
                 "page": Out(1),
                 "page_words": Out(24),
@@ -96,7 +96,9 @@ class Decoder(wiring.Component):
                     m.next = "DECODED"
                     with m.If(self.walk.op == Op.PAGE):
                         m.d.comb += self.page.eq(1)
-                        m.next = "HEADER"
+                        m.next = "PAGED"
+            with m.State("PAGED"):  # until `exhausted` knows of it
+                m.next = "HEADER"
             with m.State("DECODED"):
                 m.d.comb += self.decoded.eq(1)
                 with m.If(self.taken):
@@ -184,8 +186,8 @@ class Decoder(wiring.Component):
         complete = Signal()  # all words of the header are taken
         walk, fetch = self.walk, self.fetch
         with m.State("HEADER"):
+            m.d.comb += self.want.eq(~complete)
             with m.If(~complete & self.present):
-                m.d.comb += self.take.eq(1)
                 m.d.sync += at.eq(at + 1)
                 for index, word in enumerate(self.words):
                     with m.If(at == index):
@@ -241,8 +243,9 @@ class Decoder(wiring.Component):
         def table(state: str, write: Signal) -> Iterator[None]:
             """What follows the last word."""
             with m.State(state):
+                m.d.comb += self.want.eq(1)
                 with m.If(self.present):
-                    m.d.comb += [write.eq(1), self.take.eq(1)]
+                    m.d.comb += write.eq(1)
                     m.d.sync += [
                         self.index.eq(self.index + 1),
                         self.left.eq(self.left - 1),

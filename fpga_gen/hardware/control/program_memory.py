@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.common.fan_out import KEEP
+from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 
 PART_COPIES = 4  # of the counter that picks a program word out of a stream word
@@ -34,9 +34,10 @@ class ProgramMemory(wiring.Component):
             fill_valid, fill_data: those words.
         ordered: Out, level from the order of the first fill on.
         overflow: Out, pulse.
-        present: Out, `word` (Out) is the next word of the program; take: In, it is used in this
-            cycle, only while `present`.
-        exhausted: Out, there is no next word, none is on its way, and there was no overflow.
+        present: Out, `word` (Out) is the next word of the program; want: In, it is taken in this
+            cycle if it is present.
+        exhausted: Out, there is no next word, none is on its way, and there was no overflow; a
+            cycle after that is so, and from two cycles after `page` on not any more.
     """
 
     def __init__(self, params: EngineParams, *, expand: bool = False) -> None:
@@ -57,7 +58,7 @@ class ProgramMemory(wiring.Component):
                 "overflow": Out(1),
                 "present": Out(1),
                 "word": Out(64),
-                "take": In(1),
+                "want": In(1),
                 "exhausted": Out(1),
             }
         )
@@ -68,19 +69,24 @@ class ProgramMemory(wiring.Component):
         parts, rows = self.params.program_parts, shape.depth
         ram = place_ram(m, "program", shape, expand=self.expand)
         write = Signal()
-        write_row = Signal(range(rows))
+        write_row = Signal(range(rows), reset_less=True)
         level = Signal(range(self.params.program_words + 1))  # words written and not yet taken
+        begin = copies(m, self.start, 1, "begin")[0]  # of the pointers: long before they are used
+        take = Signal()
         m.d.comb += [
+            take.eq(self.want & self.present),
             ram.w_addr.eq(write_row),
             ram.w_data.eq(self.fill_data),
             ram.w_en.eq(write),
         ]
         m.d.sync += [
             write_row.eq(write_row + write),
-            level.eq(level + Mux(write, parts, 0) - self.take),
+            level.eq(level + Mux(write, parts, 0) - take),
         ]
+        with m.If(begin):
+            m.d.sync += write_row.eq(0)
         self._fill(m, write, level)
-        self._read(m, ram, level)
+        self._read(m, ram, level, take, begin)
         return m
 
     def _fill(self, m: Module, write: Signal, level: Signal) -> None:
@@ -104,22 +110,25 @@ class ProgramMemory(wiring.Component):
         with m.If(self.page):
             m.d.sync += [words_left.eq(self.page_words), self.filling.eq(1)]
 
-    def _read(self, m: Module, ram, level: Signal) -> None:
+    def _read(self, m: Module, ram, level: Signal, take: Signal, begin: Signal) -> None:
         """The next word's row is read ahead; a word written is read a cycle later."""
         parts = self.params.program_parts
-        at = Signal(range(self.params.program_words))
+        at = Signal(range(self.params.program_words), reset_less=True)
         following = Signal.like(at)
         bits = (parts - 1).bit_length()
-        picks = [Signal(range(parts), name=f"part_{n}", attrs=KEEP) for n in range(PART_COPIES)]
+        picks = [
+            Signal(range(parts), name=f"part_{n}", attrs=KEEP, reset_less=True)
+            for n in range(PART_COPIES)
+        ]
         width = 64 // PART_COPIES
         none = Signal()  # after this cycle, of the words that are there to be read
         expected = Signal()  # words are on their way
         failed = Signal()  # `overflow` has told
         m.d.comb += [
-            following.eq(at + self.take),
+            following.eq(at + take),
             ram.r_addr.eq(following >> bits),
-            none.eq(level == self.take),
-            expected.eq(self.start | self.order_valid | self.page | self.filling),
+            none.eq(Mux(take, level == 1, level == 0)),
+            expected.eq(self.start | self.order_valid | self.filling),
             self.word.eq(
                 Cat(
                     Array(
@@ -134,6 +143,8 @@ class ProgramMemory(wiring.Component):
             at.eq(following),
             *(part.eq(following[:bits]) for part in picks),
             self.present.eq(~none),
-            self.exhausted.eq(none & ~expected & ~failed),
+            self.exhausted.eq((level == 0) & ~expected & ~failed),
             failed.eq(failed | self.overflow),
         ]
+        with m.If(begin):
+            m.d.sync += [register.eq(0) for register in (at, *picks)]

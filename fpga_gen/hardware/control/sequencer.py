@@ -107,7 +107,7 @@ class Sequencer(wiring.Component):
             decoder.present.eq(program.present),
             decoder.word.eq(program.word),
             decoder.exhausted.eq(program.exhausted),
-            program.take.eq(decoder.take),
+            program.want.eq(decoder.want),
             program.page.eq(decoder.page),
             program.page_words.eq(decoder.page_words),
             decoder.words_busy.eq(program.filling | self.load_busy),
