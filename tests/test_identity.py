@@ -338,6 +338,7 @@ def folder(tmp_path: Path) -> Path:
     """A build directory of which nothing but its identity matters."""
     verilog, identity = seal(VERILOG, SMALL)
     facts = {
+        "board": {"name": "zcu104"},
         "parameters": SMALL.to_dict(),
         "design_hash": f"{identity.design_hash:016x}",
         "identity": identity.to_dict(),

@@ -9,7 +9,6 @@ from pathlib import Path
 from fpga_gen.boards import Resources
 from fpga_gen.builddir.artifacts import BuildDir
 from fpga_gen.contract.modules import TOP
-from fpga_gen.generated import check_verilog
 from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.identity import open_build
 from fpga_gen.report import Report
@@ -43,6 +42,8 @@ class SynthFlow:
 
 def check_directory(flow: SynthFlow) -> None:
     """Reads and verifies the build directory."""
+    from fpga_gen.generated import check_verilog  # amaranth, which `synth.known` does without
+
     flow.build = open_build(flow.directory)
     flow.report = read_report(flow.build)
     flow.family = flow.build.params.family

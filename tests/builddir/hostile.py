@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fpga_gen.builddir.artifacts import sha256
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.identity import seal
 
 STRANGE = (
     *(None, True, "", "x", "\x1b[2J", [], {}, 0, -1, 1, 3, 255, 1 << 31, 1 << 62, 1 << 200),
@@ -26,6 +28,22 @@ def rehash(folder: Path, names: list[str]) -> None:
         data = (folder / name).read_bytes()
         manifest["files"][name] = {"bytes": len(data), "sha256": sha256(data)}
     path.write_text(json.dumps(manifest))
+
+
+def reidentify(folder: Path, name: str) -> None:
+    """Enters a changed or new file of rtl/, and makes identity and design hash fit as well."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    rtl = {file.name: file.read_text() for file in (folder / "rtl").iterdir()}
+    verilog, identity = seal(rtl, EngineParams.from_dict(manifest["parameters"]))
+    for file, text in verilog.items():
+        (folder / "rtl" / file).write_text(text)
+    manifest |= {
+        "identity": identity.to_dict(),
+        "design_hash": f"{identity.design_hash:016x}",
+    }
+    path.write_text(json.dumps(manifest))
+    rehash(folder, sorted({name, *(f"rtl/{file}" for file in verilog)}))
 
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:

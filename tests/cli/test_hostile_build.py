@@ -20,8 +20,16 @@ from fpga_gen.generated import _record, check_project, check_verilog
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.interpreter import run_integer
+from fpga_gen.quant.serialise import VERSION
 from fpga_gen.report.render import enter_figures, read_report
-from tests.builddir.hostile import change_json, change_structure, flip_array, rehash, spoil
+from tests.builddir.hostile import (
+    change_json,
+    change_structure,
+    flip_array,
+    rehash,
+    reidentify,
+    spoil,
+)
 
 MUTATIONS = int(os.environ.get("FPGA_GEN_MUTATIONS", "150"))
 
@@ -36,6 +44,8 @@ def picture(tmp_path: Path) -> Path:
     write_png(tmp_path / "picture.png", draw_phantom(24, 30)[0])
     return tmp_path / "picture.png"
 
+
+STRUCTURE = json.dumps({"version": VERSION}).encode()
 
 ATTACKS = {
     "system": ("rtl/fpga_gen_top.v", "initial $system(\"touch PWNED\");\nendmodule\n"),
@@ -65,7 +75,7 @@ def test_no_verilog_but_ours_is_compiled(
     path = build_copy / name
     old = path.read_text() if path.exists() else ""
     path.write_text(old.replace("endmodule\n", text, 1) if text.endswith(old[-10:]) else text + old)
-    rehash(build_copy, [name])
+    reidentify(build_copy, name)
     options = ("--image", picture) if command == "simulate" else ()
     result = cli(command, build_copy, *options)
     assert result.code == 1
@@ -101,7 +111,7 @@ def test_an_engine_that_fits_no_board_is_not_generated(build_copy: Path):
         manifest["parameters"] |= {"pixels": 64, "in_channels": 16, "dsp_columns": 64}
 
     change_json(build_copy / "manifest.json", widen)
-    with pytest.raises(BuildDirError, match="does not fit tiny"):
+    with pytest.raises(BuildDirError, match="pixels times the largest mode"):
         check_verilog(load_build(build_copy))
 
 
@@ -130,13 +140,13 @@ def header(shape: tuple[int, ...], dtype: type | str = np.int8) -> bytes:
     ("data", "message"),
     [
         (bomb, "2 entries of 4,194,306 bytes"),
-        (lambda: zipped({"structure.json": b'{"version": 1}', "0.bias.npy": header((1 << 40,))}),
+        (lambda: zipped({"structure.json": STRUCTURE, "0.bias.npy": header((1 << 40,))}),
          "does not fit its header"),
-        (lambda: zipped({"structure.json": b'{"version": 1}', "0.bias.npy": header((2,), "O")}),
+        (lambda: zipped({"structure.json": STRUCTURE, "0.bias.npy": header((2,), "O")}),
          "does not fit its header"),
         (lambda: zipped({"structure.json": b"[" * 100_000}), "RecursionError"),
         (lambda: zipped({"structure.json": b"9" * 10_000}), "limit"),
-        (lambda: zipped({"structure.json": b'{"version": 1}'}), "is missing"),
+        (lambda: zipped({"structure.json": STRUCTURE}), "is missing"),
         (lambda: b"", "BadZipFile"),
     ],
 )  # fmt: skip

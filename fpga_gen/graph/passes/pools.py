@@ -32,8 +32,10 @@ def split_large_pools(graph: Graph) -> Graph:
                 out = Tensor(fresh(f"{node.output}.part"), source.channels, *size)
                 step = replace(step, name=fresh(f"{node.name}.part"), output=out.name)
                 tensors.append(out)
-            nodes.append(replace(step, input=source.name))
-            source = out
+                nodes.append(replace(step, input=source.name))
+                source = out
+            else:
+                nodes.append(replace(step, input=source.name))
     return rebuilt(graph, nodes, tensors) if tensors else graph
 
 

@@ -25,10 +25,11 @@ def program_shape(params: EngineParams) -> RamShape:
 class ProgramRead(Signature):
     """ProgramMemory to the decoder.
 
-    present: `word` is the next word of the program; want: it is taken in this cycle if it is present.
-    exhausted: there is no next word, none is on its way, and there was no overflow; a cycle after
-    that is so, and from two cycles after `page` on not any more. page: pulse, the loader has the command for `page_words` more stream words, at least one; not
-    while the memory is being filled.
+    present: `word` is the next word of the program; want: it is taken in this cycle if it is
+    present. exhausted: there is no next word, none is on its way, and there was no overflow; a
+    cycle after that is so, and from two cycles after `page` on not any more. page: pulse, the
+    loader has the command for `page_words` more stream words, at least one; not while the memory
+    is being filled.
     """
 
     def __init__(self) -> None:
