@@ -110,7 +110,11 @@ def test_missing_calibration_folder(cli, model: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "step"),
-    [(None, "import_untrusted"), ({}, "import_untrusted"), ({"a.png": b"no picture"}, "choose_engines")],
+    [
+        (None, "import_untrusted"),
+        ({}, "import_untrusted"),
+        ({"a.png": b"no picture"}, "choose_engines"),
+    ],
 )
 def test_bad_pictures_are_found_before_the_long_steps(
     cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content, step: str
