@@ -404,6 +404,7 @@ def test_hash_that_is_not_that_of_the_ingredients(folder: Path):
         {"identity": None},
         {"identity": {"verilog": "0"}},
         {"identity": []},
+        {"identity": dict.fromkeys(("verilog", "instructions", "registers", "streams", "regions"))},
         {"design_hash": "x"},
         {"design_hash": None},
         {"parameters": {"pixels": 2}},
