@@ -35,9 +35,7 @@ def cut_program(
     Raises ScheduleError if an instruction alone is too long for the memory.
     """
     capacity, per_word = params.program_words, params.program_parts
-    rest = sum(
-        i.words for i in instructions
-    )  # words from here to the end of the program, further PAGEs left out
+    rest = sum(i.words for i in instructions)  # words from here to the end, but for further PAGEs
     at, loaded = 0, capacity  # words decoded before an instruction; words that have come by then
     pages = []
     for index, instruction in enumerate(instructions):
