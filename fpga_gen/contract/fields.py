@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 
 WORD_BITS = 64
@@ -50,7 +50,7 @@ class Layout:
     def __iter__(self) -> Iterator[Field]:
         return iter(self.fields)
 
-    @property
+    @cached_property
     def words(self) -> int:
         """64-bit words of the record."""
         return max(f.word for f in self.fields) + 1

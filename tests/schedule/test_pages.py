@@ -101,6 +101,7 @@ def sized(size: int) -> Instruction:
     sizes=st.lists(st.integers(1, 120), min_size=3, max_size=200),
     ports=st.sampled_from([1, 2, 4]),
 )
+@settings(deadline=None)
 def test_cuts_keep_the_rules(sizes, ports) -> None:
     """Nothing is overwritten before it is decoded, nothing is decoded before it came, and what
     comes is the program to its last stream word."""
