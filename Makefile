@@ -89,6 +89,7 @@ $(DEMO)/$(BOARD)/manifest.json: | $(DEMO_MODEL) $(VENV)/.base
 lint: needs-test $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error
 
 # As many processes as there are cores.
 test: lint

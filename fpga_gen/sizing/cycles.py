@@ -91,8 +91,7 @@ def frame_work(graph: Graph) -> Work:
             )  # fmt: skip
             parts = []
             for term in node.terms:
-                kernel = term.weight.shape[2:]
-                taps = len(live_taps(geometry, kernel, term.pads[:2], term.dilation)) or 1
+                taps = len(live_taps(geometry, term.kernel, term.pads[:2], term.dilation)) or 1
                 parts.append((taps, term.weight.shape[1], out.channels // term.groups, term.groups))
                 macs += term.weight.size * pixels
             layers.append(ConvWork(geometry, out.channels, tuple(parts)))

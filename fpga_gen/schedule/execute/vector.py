@@ -69,7 +69,8 @@ def vector_sums(
             if len(terms) != 2:
                 raise ProgramError("a product needs two sources")
             return _wrap(terms[0] * terms[1])
-        return _wrap(sum(s.factor * t for s, t in zip(i.sources, terms, strict=True)))
+        weighted = [s.factor * t for s, t in zip(i.sources, terms, strict=True)]
+        return _wrap(np.sum(weighted, axis=0))
     if i.function == VectorOp.MUL or max(len(i.y), len(i.x)) > MAX_TABLE:
         raise ProgramError("a product cannot resample, and tables have a limited length")
     y_address, y_weight = _axis(i.y[: i.out_h * i.y_taps], i.y_taps, banks)

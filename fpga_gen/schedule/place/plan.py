@@ -92,6 +92,7 @@ def band_rows(qgraph: QuantGraph, chain: Chain) -> list[list[Rows]]:
     for start in range(0, height, per_band):
         windows = [(start, min(start + per_band, height))]
         for node in reversed(nodes[1:]):
+            assert isinstance(node, QConv | QMaxPool), "a chain has no other nodes"
             inner = qgraph.tensors[nodes[len(nodes) - len(windows) - 1].output]
             windows.append(input_rows(node, windows[-1], inner.height))
         bands.append(windows[::-1])
