@@ -11,7 +11,7 @@ from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import I8, U8
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.cycles.model import Timeline, run_model
+from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, SUSTAINED, Timing, board_timing
 from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.program import Schedule
@@ -21,7 +21,7 @@ from tests.schedule.graphs import THREE_MODES, Builder, example
 FAST_DRAM = Timing(read_efficiency=1.0, read_limit=1e9, dram_latency=0)
 
 
-def timeline(schedule: Schedule, timing: Timing = DEFAULT_TIMING) -> Timeline:
+def timeline(schedule: Schedule, timing: Timing = DEFAULT_TIMING) -> ModelRun:
     return run_model(schedule.instructions, schedule.params, timing)
 
 

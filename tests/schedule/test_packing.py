@@ -19,7 +19,7 @@ from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
-from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
+from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 from fpga_gen.schedule.lower.placement import Placement, map_layout
 from fpga_gen.schedule.place import allocate as allocate_module
 from fpga_gen.schedule.place.allocate import Demand, _solve, allocate_quickly, live_words
@@ -371,7 +371,7 @@ def test_worse_packing_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_knows_bytes() -> None:
-    memory = FeatureMemory(SMALL, 1)
+    memory = TrackedMemory(SMALL, 1)
     words = np.arange(4)
     memory.write(words, 0, np.full((4, 2), 5, np.int8))
     with pytest.raises(ProgramError, match="not waited for"):

@@ -9,11 +9,11 @@ from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, VectorInstruction, Vec
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import AxisEntry, SourceRecord
-from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
+from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 
 
 def _values(
-    memory: FeatureMemory, source: SourceRecord, index: np.ndarray, banks: int
+    memory: TrackedMemory, source: SourceRecord, index: np.ndarray, banks: int
 ) -> np.ndarray:
     """True integers, int64 (pixels, CI), of a source at linear addresses."""
 
@@ -52,7 +52,7 @@ def _wrap(total: np.ndarray) -> np.ndarray:
 
 
 def vector_sums(
-    i: VectorInstruction, block: int, memory: FeatureMemory, params: EngineParams
+    i: VectorInstruction, block: int, memory: TrackedMemory, params: EngineParams
 ) -> np.ndarray:
     """int64 sums (output pixels, CI) of one channel block."""
     banks = params.banks
