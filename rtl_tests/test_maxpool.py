@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.contract.params import SMALL
 from fpga_gen.hardware.array.mac_array import MacArray
 from fpga_gen.hardware.results.maxpool import MaxPoolUnit
+from tests.engines import SMALL
 
 WIDE = replace(SMALL, pixels=4)
 ODD = replace(SMALL, pixels=3)

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import conv_macs
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.report import layer_facts, quant_report
+from tests.engines import SMALL
 from tests.quant.networks import all_nodes, images
 
 

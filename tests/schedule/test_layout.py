@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES, join16
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import (
     InputLayout,
     MapLayout,
@@ -29,6 +29,7 @@ from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_para
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.schedule.lower.placement import channel_positions, map_layout
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 

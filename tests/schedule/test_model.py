@@ -9,13 +9,14 @@ import pytest
 
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import I8, U8
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, SUSTAINED, Timing, board_timing
 from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.schedule.text import schedule_text
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, example
 
 FAST_DRAM = Timing(read_efficiency=1.0, read_limit=1e9, dram_latency=0)
