@@ -52,7 +52,7 @@ class Instruction:
         return header(Op.POOL if self.pool else Op.CONV, **{**self.fields, **codes})
 
     def steps(self) -> list[list[Step]]:
-        """Of every tile of one output group."""
+        """The steps of every tile of one output group."""
         f, out = self.fields, []
         pixel = index = column = 0
         together = self.params.pool_pixels if self.pool else 1

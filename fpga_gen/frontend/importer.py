@@ -133,7 +133,7 @@ def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Gr
 
 
 def import_untrusted(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Graph:
-    """As `import_onnx`, in a process of its own with limits on time and memory."""
+    """Like `import_onnx`, but in a process of its own with limits on time and memory."""
     graph, problems = run_limited(str(path), Limits(), examine_onnx, Path(path), input_shape)
     if graph is None:
         raise problems_error(Path(path), problems)

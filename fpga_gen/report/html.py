@@ -20,6 +20,7 @@ from fpga_gen.report.accuracy import (
     summary,
     tensor_rows,
 )
+from fpga_gen.report.breakdown import bottleneck, breakdown, simulated_cycles
 from fpga_gen.report.chart_parts import VEGA_LITE
 from fpga_gen.report.charts import all_charts
 from fpga_gen.report.facts import Report
@@ -34,7 +35,6 @@ from fpga_gen.report.markdown import (
     resource_rows,
     timing_line,
 )
-from fpga_gen.report.timeline import bottleneck, breakdown, simulated_cycles
 from fpga_gen.resources import LIMITS, NAMES
 
 TEMPLATES = Path(__file__).with_name("templates")

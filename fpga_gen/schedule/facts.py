@@ -45,7 +45,8 @@ def lower_bound_bytes(qgraph: QuantGraph) -> int:
 
 
 def _tensor_bits(name: str, qgraph: QuantGraph) -> int:
-    """Of the network's input those of the picture: stored, it may have channels of its own."""
+    """Bits of a map; for the network's input, those of the picture, since the stored map may have
+    channels of its own."""
     tensor = qgraph.tensors[name]
     shape = (tensor.channels, tensor.height, tensor.width)
     if name == qgraph.input:

@@ -90,7 +90,7 @@ def evaluated(simulated: Report) -> Report:
 
 @pytest.fixture(scope="session")
 def compiled() -> Report:
-    """Of a HarDNet-like block with links, pooling, resampling and a product."""
+    """Report of a HarDNet-like block with links, pooling, resampling and a product."""
     item = example("block", SMALL)
     schedule = compile_schedule(item.graph, SMALL)
     model = ModelFacts("block", "ef" * 32, schedule.estimate.macs, 1000, (3, 8, 8))

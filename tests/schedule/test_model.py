@@ -15,7 +15,6 @@ from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, SUSTAINED, Timing, board_timing
 from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.schedule.text import schedule_text
 from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, example
 
@@ -146,14 +145,10 @@ def test_modes_follow_the_shape() -> None:
     assert set(modes[2:]) == {1}  # the last layer may be cut for its STOREs
 
 
-def test_text_is_stable_and_complete() -> None:
-    schedule = compile_schedule(example("resample", SMALL).graph, SMALL)
-    text = schedule_text(schedule)
-    assert text == schedule_text(compile_schedule(example("resample", SMALL).graph, SMALL))
-    for index, instruction in enumerate(schedule.instructions):
-        assert f"\n{index}: {instruction.op.name.lower()}" in text
-    assert text.count("\nmap ") == len(schedule.trace)
-    assert "sha256=" in text
+def test_a_schedule_is_deterministic() -> None:
+    first, second = (compile_schedule(example("resample", SMALL).graph, SMALL) for _ in range(2))
+    assert first == second
+    assert first.trace
 
 
 def test_board_timing_slows_the_stream_and_never_speeds_it_up():

@@ -128,7 +128,7 @@ def test_runs_of_a_period_stay_apart() -> None:
 
 
 def clock(words: int = 80) -> StoreClock:
-    """Of a STORE of 40 beats handed over at cycle 100, its results in memory at 120."""
+    """Clock of a STORE of 40 beats handed over at cycle 100, its results in memory at 120."""
     store = StoreClock(THREE_MODES, TIMING, 0.0)  # two beats an access
     store.start(100, words // 2)
     store.results_in(120)

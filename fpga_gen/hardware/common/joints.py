@@ -28,12 +28,12 @@ CHANNEL_BITS = 7  # channels of an output group
 
 
 def group_index_bits(params: EngineParams) -> int:
-    """Of a pixel group's place in the partial sums."""
+    """Bits of a pixel group's place in the partial sums."""
     return (params.tile_groups - 1).bit_length()
 
 
 def lane_index_bits(params: EngineParams) -> int:
-    """Of one of the P pixel lanes."""
+    """Bits of the number of one of the P pixel lanes."""
     return max((params.pixels - 1).bit_length(), 1)
 
 
