@@ -76,7 +76,7 @@ class Call:
             if attribute.name == name:
                 if attribute.type != kind:
                     wanted = AttributeProto.AttributeType.Name(kind)
-                    raise Refused(f"has a {name} that is no {wanted}", "export the model again")
+                    raise Refused(f"its attribute {name} is no {wanted}", "export the model again")
                 return attribute
         return None
 
