@@ -189,7 +189,7 @@ def run(work: SmallWork, schedule: Schedule) -> SmallResult:
 
 
 def float_result(work: SmallWork) -> np.ndarray:
-    """Of the network on the input that is run, float (C, H, W)."""
+    """Result of the float network on the input that is run, (C, H, W)."""
     return run_float(work.graph, draw_input())[work.qgraph.outputs[0]]
 
 

@@ -55,7 +55,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not PLAIN[hint](value):
             raise ValueError(f"{where} is no {NAMES[hint]}")
         return value
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return decode(hint, value, where)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):

@@ -41,7 +41,7 @@ def check_verilog(build: BuildDir) -> None:
 
 
 def check_project(build: BuildDir) -> None:
-    """As `check_verilog`, for the Verilog and the folder vivado/."""
+    """Like `check_verilog`, but checks the folder vivado/ as well."""
     check_verilog(build)
     files = vivado_files(build.board, build.params, build.clock_mhz, build.rtl())
     expected = {name.removeprefix(f"{FOLDER}/"): data for name, data in files.items()}

@@ -62,7 +62,7 @@ def digest_of(description: object) -> str:
 
 
 def verilog_digest(files: Mapping[str, str]) -> str:
-    """Of the .v files of an accelerator, whatever hash stands in them."""
+    """Digest of the .v files of an accelerator, whatever hash stands in them."""
     clean = design_hash.stamp(files, 0)
     return digest_of({name: text for name, text in clean.items() if name.endswith(".v")})
 

@@ -51,14 +51,14 @@ class PartProgress(Silent):
         )
 
 
-class State(Protocol):
+class FlowState(Protocol):
     """What a flow carries from step to step. times: seconds by step."""
 
     progress: Progress
     times: dict[str, float]
 
 
-StateT = TypeVar("StateT", bound=State)
+StateT = TypeVar("StateT", bound=FlowState)
 
 
 def run_steps(state: StateT, steps: Sequence[tuple[str, Callable[[StateT], None]]]) -> StateT:

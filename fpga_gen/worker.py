@@ -46,13 +46,13 @@ def run_limited(what: str, limits: Limits, function: Callable[..., T], *argument
         child = os.fork()
         if child == 0:
             _work(answer, what, limits, function, arguments)
-        status = None
         try:
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        finally:
-            if status is None:  # the user interrupts
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+            _, ended = os.waitpid(child, 0)
+        except BaseException:  # the user interrupts
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
+        status = os.waitstatus_to_exitcode(ended)
         answer.seek(0)
         try:
             result = pickle.load(answer)

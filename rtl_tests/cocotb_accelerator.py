@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 
 from fpga_gen.contract.isa import DECODER_OPS, Op
-from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.regions import unpack_output
 from fpga_gen.contract.registers import ErrorCode
 from rtl_tests.cocotb_common import BYTES, Driven, R, case_of, cycles
 from rtl_tests.networks import Network, compile_network
+from tests.engines import SMALL
 from tests.schedule.graphs import example
 
 PROGRAM, WEIGHTS, INPUT, OUTPUT, END = 0x1_0000, 0x1_8000, 0x2_0000, 0x3_0000, 0x3_8000

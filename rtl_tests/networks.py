@@ -38,7 +38,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one frame: cycles of the run; bytes read and written as the hardware counted them."""
+    """One frame: cycles of the run; bytes read and written as the hardware counted them."""
 
     cycles: int
     read_bytes: int

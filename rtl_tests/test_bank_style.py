@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fpga_gen.contract.params import SMALL
 from fpga_gen.hardware.memory.feature_memory import bank_shape
 from fpga_gen.resources import memory_blocks
 from fpga_gen.simulate.device import SimulatedDevice
 from rtl_tests.networks import accelerator, compile_network, run_network
 from rtl_tests.yosys_cost import cells
+from tests.engines import SMALL
 from tests.schedule.graphs import example
 
 

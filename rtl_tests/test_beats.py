@@ -8,10 +8,11 @@ import pytest
 
 from fpga_gen.contract.address import pack_address, unpack_address
 from fpga_gen.contract.isa import Op
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.walk.beats import Beats
 from rtl_tests.bench import simulate
 from rtl_tests.walks import Beat, Slot, Walk, beats_of, random_walk, slots_of
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 FLAGS = ("first", "shift", "last", "switch", "pad", "pool", "mode", "double")

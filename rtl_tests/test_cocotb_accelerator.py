@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fpga_gen.contract.params import SMALL
 from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.hardware.top import TOP, generate_verilog
 from rtl_tests.verilator import run_cocotb_on
+from tests.engines import SMALL
 
 # The first run compiles the design with every signal public, which takes minutes.
 pytestmark = pytest.mark.timeout(900)

@@ -16,12 +16,13 @@ from fpga_gen.contract.isa import (
     Op,
     PageInstruction,
 )
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.loader.joints import COMMAND
 from rtl_tests.bench import simulate
 from rtl_tests.sequencer_bench import as_word, command_of, random_instruction
+from tests.engines import SMALL
 
 END = EndInstruction(wait=1)
 ORDERED = (Op.CONV, Op.VECTOR, Op.LOAD, Op.PAGE)

@@ -9,10 +9,11 @@ import pytest
 
 from fpga_gen.contract.address import ADDRESS_BITS, pack_address
 from fpga_gen.contract.latencies import PACK_LATENCY
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.results.exit_address import slot_source
 from fpga_gen.hardware.results.exit_pack import EARLY, ExitPack
 from rtl_tests.bench import simulate
+from tests.engines import SMALL
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
 LOAD_STAGES = 2  # from a LOAD word to its write

@@ -19,12 +19,13 @@ from fpga_gen.contract.epilogue import Epilogue, finish
 from fpga_gen.contract.isa import ConvInstruction, Op
 from fpga_gen.contract.latencies import DRAIN_LATENCY
 from fpga_gen.contract.numerics import ACC_BITS, split16
-from fpga_gen.contract.params import PARAM_ENTRIES, SMALL, EngineParams
+from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
 from fpga_gen.hardware.common.joints import TOKEN
 from fpga_gen.hardware.results import exit_steps
 from fpga_gen.hardware.results.exit_path import MERGE_LATENCY, ExitPath
 from rtl_tests.bench import simulate
 from rtl_tests.word_memory import WordMemory, header
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 REQUEST_LAG = MERGE_LATENCY - DRAIN_LATENCY  # from a step to its drain request

@@ -9,11 +9,12 @@ import pytest
 
 from fpga_gen.contract.address import pack_address, unpack_address
 from fpga_gen.contract.isa import Op
-from fpga_gen.contract.params import PARAM_ENTRIES, SAFE_STEPS, SMALL, EngineParams
+from fpga_gen.contract.params import PARAM_ENTRIES, SAFE_STEPS, EngineParams
 from fpga_gen.hardware.common.joints import TOKEN
 from fpga_gen.hardware.results.exit_steps import ExitSteps
 from rtl_tests.bench import simulate
 from rtl_tests.word_memory import header
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 ODD = replace(SMALL, pixels=3)
@@ -51,7 +52,7 @@ class Instruction:
         return header(Op.POOL if self.pool else Op.CONV, **{**self.fields, **codes})
 
     def steps(self) -> list[list[Step]]:
-        """Of every tile of one output group."""
+        """The steps of every tile of one output group."""
         f, out = self.fields, []
         pixel = index = column = 0
         together = self.params.pool_pixels if self.pool else 1

@@ -5,8 +5,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from fpga_gen.contract.address import pack_address
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.memory.feature_memory import FeatureMemory
+from tests.engines import SMALL
 
 WIDE = EngineParams(bank_rows=64, weight_words=64)
 

@@ -5,9 +5,10 @@ import pytest
 from amaranth.sim import Simulator
 
 from fpga_gen.contract.isa import Op
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.walk.lane_masks import LaneMasks
 from rtl_tests.word_memory import header
+from tests.engines import SMALL
 
 THREE = EngineParams(
     pixels=4,

@@ -5,10 +5,11 @@ import pytest
 from amaranth.sim import Simulator
 
 from fpga_gen.contract.isa import Op
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import restore_fourth
 from fpga_gen.hardware.loader.load_unpack import LoadUnpack
 from rtl_tests.word_memory import header
+from tests.engines import SMALL
 
 
 @pytest.mark.parametrize("params", [SMALL, EngineParams(ports=2)], ids=["small", "full words"])

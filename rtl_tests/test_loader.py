@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.contract.params import GRANULE, PARAM_BITS, SMALL, EngineParams
+from fpga_gen.contract.params import GRANULE, PARAM_BITS, EngineParams
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.loader.loader import Loader
+from tests.engines import SMALL
 
 THREE = EngineParams(
     pixels=4,

@@ -7,8 +7,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from fpga_gen.contract.numerics import SP2_4
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array.mac_array import MacArray, emit
+from tests.engines import SMALL
 from tests.schedule.builder import DOUBLE_CLOCK
 
 THREE_MODES = EngineParams(

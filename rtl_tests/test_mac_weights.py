@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from fpga_gen.contract.numerics import SP2_CODES
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import mac_double, mac_dsp
 from fpga_gen.hardware.array.mac_sp2 import Sp2Column, correction_bits
 from fpga_gen.hardware.array.mac_weights import LaneSkew, SubgroupWeights
 from rtl_tests.bench import simulate
+from tests.engines import SMALL
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
 DSP_ONLY = replace(SMALL, sp2_columns=0)

@@ -1,4 +1,4 @@
-"""MaxPool against numpy: signed maximum, random gaps, drain of every lane."""
+"""MaxPoolUnit against numpy: signed maximum, random gaps, drain of every lane."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from fpga_gen.contract.params import SMALL
 from fpga_gen.hardware.array.mac_array import MacArray
-from fpga_gen.hardware.results.maxpool import MaxPool
+from fpga_gen.hardware.results.maxpool import MaxPoolUnit
+from tests.engines import SMALL
 
 WIDE = replace(SMALL, pixels=4)
 ODD = replace(SMALL, pixels=3)
@@ -22,7 +22,7 @@ ODD = replace(SMALL, pixels=3)
 def test_tiles(params, gap):
     rng = np.random.default_rng(3)
     p, depth = params, 12
-    pool = MaxPool(p)
+    pool = MaxPoolUnit(p)
     expected, beats = [], []
     for taps in (9, 4, 1):
         acts = rng.integers(-128, 128, (taps, depth, p.pixels, p.in_channels))
@@ -90,4 +90,4 @@ def test_tiles(params, gap):
 
 def test_drains_like_the_array():
     """The exit path reads both with one schedule."""
-    assert MaxPool(SMALL).drain_latency == MacArray(SMALL).drain_latency
+    assert MaxPoolUnit(SMALL).drain_latency == MacArray(SMALL).drain_latency

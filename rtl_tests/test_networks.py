@@ -9,7 +9,7 @@ import pytest
 
 from fpga_gen.contract.isa import EndInstruction, StoreInstruction
 from fpga_gen.contract.numerics import U8
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import stripe
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DEFAULT, DramConfig
@@ -23,6 +23,7 @@ from rtl_tests.networks import (
     fill_with_noise,
     run_network,
 )
+from tests.engines import SMALL
 from tests.schedule.graphs import (
     DOUBLE_CLOCK,
     EXAMPLES,

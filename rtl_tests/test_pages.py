@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.contract.isa import Instruction, Op, StoreInstruction
-from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.schedule.compile import encode_program, program_region
 from fpga_gen.simulate.device import SimulatedDevice
@@ -16,6 +15,7 @@ from fpga_gen.simulate.runner import Frame
 from rtl_tests.networks import Network, compile_network, run_network
 from rtl_tests.test_networks import MEMORIES, check_model
 from rtl_tests.test_recovery import MEMORY, Outcome, attempt
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, example
 from tests.schedule.large_windows import large_windows
 from tests.schedule.paging import long_program, random_cuts

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.control.program_memory import ProgramMemory
 from rtl_tests.bench import simulate
+from tests.engines import SMALL
 
 WORDS = 64
 SHAPES = [replace(SMALL, program_words=WORDS), EngineParams(program_words=WORDS)]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fpga_gen.contract.isa import DECODER_OPS, Op
-from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.regions import stripe, unstripe
 from fpga_gen.contract.registers import ErrorCode, constants
 from fpga_gen.simulate.device import SimulatedDevice
@@ -25,6 +24,7 @@ from fpga_gen.simulate.runner import (
     start_program,
 )
 from rtl_tests.networks import DONE, Network, compile_network, run_network
+from tests.engines import SMALL
 from tests.schedule.graphs import Builder, Example, example
 
 pytestmark = pytest.mark.timeout(900)

@@ -18,10 +18,10 @@ from fpga_gen.contract.isa import (
     Op,
     PageInstruction,
 )
-from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.loader.joints import KIND_WORDS
 from rtl_tests.sequencer_bench import Bench, command_of, random_instruction, random_pages, walk
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 TWO_PORTS = replace(THREE_MODES, ports=2)

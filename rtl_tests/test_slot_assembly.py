@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fpga_gen.contract.params import GRANULE, SMALL, EngineParams
+from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.contract.slot_layout import Half, slot_run
 from fpga_gen.hardware.loader.joints import wrap_bits
 from fpga_gen.hardware.loader.slot_assembly import SlotAssembly
 from rtl_tests.bench import simulate
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 WIDE = EngineParams(

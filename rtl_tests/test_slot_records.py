@@ -7,10 +7,11 @@ import random
 import pytest
 
 from fpga_gen.contract.address import unpack_address
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.walk.slot_records import SlotRecords
 from rtl_tests.bench import simulate
 from rtl_tests.walks import Slot, Walk, random_walk, slots_of
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 

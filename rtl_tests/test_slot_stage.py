@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from fpga_gen.contract.latencies import STAGE_HOLD
-from fpga_gen.contract.params import GRANULE, SMALL, EngineParams
+from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
 from fpga_gen.hardware.loader.joints import wraps
 from fpga_gen.hardware.loader.slot_assembly import READ_CYCLES
 from fpga_gen.hardware.loader.slot_stage import MOVE_CYCLES, SlotStage
 from rtl_tests.bench import simulate
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 WRAPPED = EngineParams(

@@ -10,10 +10,11 @@ import pytest
 
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.latencies import READ_LATENCY
-from fpga_gen.contract.params import PORT_BITS, SMALL, WRITE_ROOM
+from fpga_gen.contract.params import PORT_BITS, WRITE_ROOM
 from fpga_gen.hardware.memory.store import StoreUnit
 from rtl_tests.bench import simulate
 from rtl_tests.word_memory import WordMemory, header
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 SIXTEEN = replace(SMALL, in_channels=16)  # four words, four beats an access

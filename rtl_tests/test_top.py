@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from amaranth.lib.wiring import In
 
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.registers import REGISTERS
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
@@ -23,6 +23,7 @@ from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.top import CONTROL_FILE, TOP, generate_verilog
 from fpga_gen.simulate.build import lint
 from fpga_gen.simulate.pins import pins_header
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 pytestmark = pytest.mark.timeout(900)
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.timeout(900)
 ENGINES = {"two-modes": SMALL, "three-modes": THREE_MODES}
 PRINT_DIGESTS = """
 import hashlib
-from fpga_gen.contract.params import SMALL
+from tests.engines import SMALL
 from fpga_gen.hardware.top import generate_verilog
 for name, text in generate_verilog(SMALL).items():
     print(name, hashlib.sha256(text.encode()).hexdigest())

@@ -17,10 +17,11 @@ from fpga_gen.contract.isa import (
     Op,
     VectorOp,
 )
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.results.vector import VectorUnit
 from rtl_tests.bench import simulate
 from rtl_tests.word_memory import WordMemory, header
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 NARROW = replace(SMALL, dsp_columns=4, sp2_columns=2)  # too few columns for two pixels a step

@@ -9,10 +9,11 @@ import pytest
 
 from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.isa import Op
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.walk.walker import Walker
 from rtl_tests.bench import simulate
 from rtl_tests.walks import Beat, Token, Walk, nest, random_walk
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 SLOT_MINIMUM = SMALL.slot_minimum

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.loader.joints import pointer_bits
 from fpga_gen.hardware.loader.weight_ring import MARGIN, WeightRing, ring_shapes
 from rtl_tests.bench import send, simulate
+from tests.engines import SMALL
 
 NARROW = replace(SMALL, weight_words=16)
 WIDE = EngineParams(weight_words=16)  # a ring of several slices

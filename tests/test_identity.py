@@ -24,11 +24,12 @@ from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.fields import Field, Layout, Record
 from fpga_gen.contract.isa import ConvInstruction, LoadInstruction, WalkInstruction
 from fpga_gen.contract.parameter_record import ParameterRecord
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common import design_hash
 from fpga_gen.identity import Identity, check_identity, identify, open_build, seal
+from tests.engines import SMALL
 
 VERILOG = {
     "fpga_gen_top.v": "module fpga_gen_top (a);\n  assign b = 1'h0;\nendmodule\n",
@@ -305,7 +306,7 @@ def test_two_processes_agree_and_need_no_amaranth():
     code = """
 import sys
 from fpga_gen.hardware.common import design_hash
-from fpga_gen.contract.params import SMALL
+from tests.engines import SMALL
 from fpga_gen.identity import identify
 import fpga_gen.pipeline
 print(identify({design_hash.FILE: design_hash.verilog(7)}, SMALL).to_dict())

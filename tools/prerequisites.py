@@ -29,7 +29,7 @@ def _make() -> bool:
 
 
 def _libpython() -> bool:
-    """As cocotb looks for it: known to the loader, or beside the interpreter."""
+    """Looks where cocotb does: known to the loader, or beside the interpreter."""
     name = sysconfig.get_config_var("INSTSONAME")
     if (Path(sysconfig.get_config_var("LIBDIR")) / name).is_file():
         return True
@@ -41,7 +41,7 @@ def _libpython() -> bool:
 
 
 def _perl() -> bool:
-    """With the modules of Verilator's wrapper; Debian's perl-base lacks them."""
+    """Perl with the modules that Verilator's wrapper needs; Debian's perl-base lacks them."""
     modules = ["-MFindBin", "-MGetopt::Long", "-MPod::Usage"]
     perl = shutil.which("perl")
     return (

@@ -182,7 +182,7 @@ class _ModelFacts:
 
 @dataclass(frozen=True)
 class _Shape:
-    """Of entry `config` of the manifest."""
+    """What is read here of the manifest's entry `config`."""
 
     input_shape: tuple[int, ...] | None
 
@@ -266,7 +266,7 @@ def check_target(path: Path) -> tuple[str, ...]:
 
 
 def _kept(path: Path) -> tuple[str, ...]:
-    """As `check_target`, of a locked folder."""
+    """Does the work of `check_target`; the folder is locked."""
     found = {item.name for item in path.iterdir()} - {STAGING}
     if found and MANIFEST not in found:
         raise BuildDirError(

@@ -63,7 +63,7 @@ def reading(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """As `reading`, for one process alone."""
+    """Like `reading`, but no other process may read or write meanwhile."""
     with _holding(folder, shared=False):
         recover(folder)
         yield
@@ -163,7 +163,8 @@ def _discard(staging: Path) -> None:
 
 
 def _move_into_place(folder: Path) -> None:
-    """From the staging folder to the places; may be begun anew wherever it ended."""
+    """Moves the files from the staging folder to their places; may be begun anew wherever it
+    ended."""
     staging = folder / STAGING
     after = read_manifest(staging).files
     before = read_owned(folder)

@@ -27,12 +27,12 @@ def plain(text: object) -> str:
 
 
 def line(text: object) -> str:
-    """As `plain`, new lines escaped too."""
+    """Like `plain`, but new lines are escaped too."""
     return _escape(_shorten(str(text), MAX_LINE))
 
 
 def cell(text: object) -> Text:
-    """A cell or title of a table: as `line` and short, and no markup of the table's either."""
+    """A cell or title of a table: like `line`, but shorter and without the table's markup."""
     return Text(_escape(_shorten(str(text), MAX_CELL)))
 
 

@@ -54,11 +54,6 @@ def split16(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return high.astype(np.int8), low.astype(np.int8)
 
 
-def join16(high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Inverse of `split16`, int32."""
-    return high.astype(np.int32) * 256 + low.astype(np.int32) + 128
-
-
 def requantise(acc, bias, mult, shift) -> np.ndarray:
     """(total * mult + 2^(shift-1)) >> shift, total = acc + bias; no rounding term at shift 0.
 

@@ -313,17 +313,3 @@ class EngineParams:
     @staticmethod
     def from_dict(data: dict) -> EngineParams:
         return EngineParams(**{**data, "modes": tuple(data["modes"])})
-
-
-SMALL = EngineParams(
-    pixels=2,
-    in_channels=4,
-    dsp_columns=4,
-    sp2_columns=4,
-    modes=(1, 2),
-    tile_groups=16,
-    bank_rows=2048,
-    ports=1,
-    weight_words=512,
-    program_words=2048,
-)  # for tests: the same compiler output path on an array that simulates in moments

@@ -61,7 +61,7 @@ WRITE_PORT_INFO = 15  # error_info of the write port where it names a port
 
 
 @dataclass(frozen=True)
-class Field:
+class RegisterField:
     """Bits [lsb, lsb + bits) of a register."""
 
     name: str
@@ -83,9 +83,9 @@ class Register:
     name: str
     offset: int
     doc: str
-    fields: tuple[Field, ...]
+    fields: tuple[RegisterField, ...]
 
-    def port(self, field: Field) -> str:
+    def port(self, field: RegisterField) -> str:
         """Name of the field's port on the CSR block."""
         name = self.name.lower()
         return name if field.name == "value" else f"{name}_{field.name}"
@@ -98,7 +98,7 @@ class Register:
 def _value(
     name: str, offset: int, access: str, doc: str, bits: int = 32, lsb: int = 0, reset: int = 0
 ) -> Register:
-    return Register(name, offset, doc, (Field("value", bits, lsb, access, doc, reset),))
+    return Register(name, offset, doc, (RegisterField("value", bits, lsb, access, doc, reset),))
 
 
 def _address(name: str, offset: int, doc: str) -> tuple[Register, Register]:
@@ -122,9 +122,15 @@ REGISTERS: tuple[Register, ...] = (
         0x10,
         "start, reset and interrupt enable",
         (
-            Field("start", 1, 0, "pulse", "run the program; ignored while busy or draining"),
-            Field("soft_reset", 1, 1, "pulse", "abort: drain the DMA, clear done and error"),
-            Field("irq_enable", 1, 2, "rw", "raise the interrupt while done or error is set"),
+            RegisterField(
+                "start", 1, 0, "pulse", "run the program; ignored while busy or draining"
+            ),
+            RegisterField(
+                "soft_reset", 1, 1, "pulse", "abort: drain the DMA, clear done and error"
+            ),
+            RegisterField(
+                "irq_enable", 1, 2, "rw", "raise the interrupt while done or error is set"
+            ),
         ),
     ),
     Register(
@@ -132,14 +138,14 @@ REGISTERS: tuple[Register, ...] = (
         0x14,
         "state of the run and its first error",
         (
-            Field("busy", 1, 0, "ro", "a program runs"),
-            Field("done", 1, 1, "w1c", "the program ended and all results are written"),
-            Field("error", 1, 2, "w1c", "the program was aborted, see error_code"),
-            Field("draining", 1, 3, "ro", "outstanding AXI transfers are being completed"),
-            Field(
+            RegisterField("busy", 1, 0, "ro", "a program runs"),
+            RegisterField("done", 1, 1, "w1c", "the program ended and all results are written"),
+            RegisterField("error", 1, 2, "w1c", "the program was aborted, see error_code"),
+            RegisterField("draining", 1, 3, "ro", "outstanding AXI transfers are being completed"),
+            RegisterField(
                 "error_code", ERROR_CODE_BITS, 8, "ro", "first error since the last start or reset"
             ),
-            Field("error_info", LAYER_BITS, 16, "ro", "detail of that error"),
+            RegisterField("error_info", LAYER_BITS, 16, "ro", "detail of that error"),
         ),
     ),
     _value("WATCHDOG", 0x18, "rw", "cycles without progress before error WATCHDOG, 0 = off"),

@@ -189,5 +189,7 @@ def describe(params: EngineParams) -> dict:
         "parameters": {name: record.tobytes().hex() for name, record in records.items()},
         "parameter_granules": [params.some_param_granules(s + 1) for s in range(params.subgroups)],
         "slots": slot_layout.describe(params),
-        "streams": {f"mode {m}": sha256(_example(params, m)).hexdigest() for m in params.modes},
+        "streams": {
+            f"mode {m}": sha256(_example(params, m).tobytes()).hexdigest() for m in params.modes
+        },
     }

@@ -56,11 +56,12 @@ def hardware_handoff(params: EngineParams, board: Board, clock_mhz: float) -> st
 
 
 def _module(name: str, vlnv: str, **more: str) -> Xml.Element:
-    return Xml.Element(
-        "MODULE", FULLNAME=f"/{name}", HWVERSION=vlnv.rpartition(":")[2], INSTANCE=name,
-        IPTYPE="PERIPHERAL", IS_ENABLE="1", MODCLASS="PERIPHERAL", MODTYPE=vlnv.split(":")[2],
-        VLNV=vlnv, **more,
-    )  # fmt: skip
+    attributes = {
+        "FULLNAME": f"/{name}", "HWVERSION": vlnv.rpartition(":")[2], "INSTANCE": name,
+        "IPTYPE": "PERIPHERAL", "IS_ENABLE": "1", "MODCLASS": "PERIPHERAL",
+        "MODTYPE": vlnv.split(":")[2], "VLNV": vlnv,
+    }  # fmt: skip
+    return Xml.Element("MODULE", attributes | more)
 
 
 def _hertz(clock: ps.PlClock, times: int = 1) -> str:

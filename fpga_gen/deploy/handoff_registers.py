@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
-from fpga_gen.contract.registers import Field, Register
+from fpga_gen.contract.registers import Register, RegisterField
 
 ACCESS = {"ro": "read-only", "rw": "read-write", "w1c": "read-write", "pulse": "write-only"}
 REGISTER_BITS = 32
@@ -34,7 +34,7 @@ def register_element(entry: Register) -> Xml.Element:
     return item
 
 
-def _field(entry: Register, field: Field) -> Xml.Element:
+def _field(entry: Register, field: RegisterField) -> Xml.Element:
     item = Xml.Element("FIELD", NAME=field.name if field.name != "value" else entry.name)
     _properties(
         item,

@@ -81,25 +81,22 @@ def parse_timing(path: Path) -> SlackFacts:
         raise _fail(path, "worst slack") from error
 
 
-def parse_power(path: Path) -> dict[str, float]:
-    """Watts: total_w, dynamic_w, static_w. Vivado's estimate, without switching activity."""
-    names = {
-        "Total On-Chip Power (W)": "total_w",
-        "Dynamic (W)": "dynamic_w",
-        "Device Static (W)": "static_w",
-    }
+def parse_power(path: Path) -> tuple[float, float, float]:
+    """Watts (total, dynamic, static). Vivado's estimate, without switching activity."""
+    titles = ("Total On-Chip Power (W)", "Dynamic (W)", "Device Static (W)")
     try:
         found = {
-            names[row[0]]: float(row[1])
+            row[0]: float(row[1])
             for row in _rows(path.read_text())
-            if len(row) == 2 and row[0] in names
+            if len(row) == 2 and row[0] in titles
         }
     except ValueError as error:
         raise _fail(path, "number of watts") from error
-    for title, name in names.items():
-        if name not in found:
+    for title in titles:
+        if title not in found:
             raise _fail(path, f"row {title!r}")
-    return found
+    total, dynamic, static = (found[title] for title in titles)
+    return total, dynamic, static
 
 
 def parse_facts(path: Path) -> dict[str, str]:
@@ -121,11 +118,14 @@ def read_reports(folder: Path) -> Implementation:
             raise ToolError("vivado", f"wrote no {name}", folder / name)
     facts = parse_facts(folder / FACTS)
     used, available = parse_utilisation(folder / UTILISATION)
+    total, dynamic, static = parse_power(folder / POWER)
     return Implementation(
         tool=f"Vivado {facts['vivado']}",
         clock_mhz=round(int(facts["clock_hz"]) / 1e6, 6),
         used=used,
         available=available,
         timing=parse_timing(folder / TIMING),
-        **parse_power(folder / POWER),
+        total_w=total,
+        dynamic_w=dynamic,
+        static_w=static,
     )

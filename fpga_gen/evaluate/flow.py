@@ -49,7 +49,7 @@ from fpga_gen.report.render import enter_figures
 from fpga_gen.steps import PartProgress, Progress, Silent, run_steps
 
 WORST_TENSORS = 10
-FILES = ("evaluation.json", "evaluation.md", "evaluation.png")
+FILES: tuple[str, ...] = ("evaluation.json", "evaluation.md", "evaluation.png")
 
 
 @dataclass
@@ -240,7 +240,7 @@ def write_results(flow: EvaluationFlow) -> None:
         render_evaluation(flow.evaluation).encode(),
         flow.sheet,
     )
-    files = dict(zip(FILES, texts, strict=True))
+    files: dict[str, bytes] = dict(zip(FILES, texts, strict=True))
     if flow.output is not None:
         write_folder(flow.output, files)
         files = {}

@@ -29,7 +29,7 @@ class Budget:
 
     @classmethod
     def beside(cls, file_bytes: int) -> Budget:
-        """For a model that brings so many bytes of constants."""
+        """Budget of a model that brings so many bytes of constants."""
         return cls(bytes=MADE_BYTES + MADE_RATIO * file_bytes, work=WORK + MADE_RATIO * file_bytes)
 
     def make(self, shape: Sequence[int], item_bytes: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from onnx import AttributeProto
 
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, HostValue, Value, native_shape
@@ -46,17 +47,42 @@ class Call:
         """Name of an output beside the first that something reads; empty if there is none."""
         return next((name for name in self.read if name in self.node.output[1:]), "")
 
-    def attr(self, name: str, default=None):
-        """Attribute value (bytes as str), or the default."""
+    def integer(self, name: str, default: int) -> int:
+        """An attribute that is a whole number."""
+        found = self._attribute(name, AttributeProto.INT)
+        return default if found is None else found.i
+
+    def number(self, name: str, default: float) -> float:
+        """An attribute that is a number with a fraction (float32)."""
+        found = self._attribute(name, AttributeProto.FLOAT)
+        return default if found is None else found.f
+
+    def text(self, name: str, default: str) -> str:
+        found = self._attribute(name, AttributeProto.STRING)
+        return default if found is None else found.s.decode(errors="replace")
+
+    def integers(self, name: str) -> list[int] | None:
+        """An attribute that is a list of whole numbers; None if absent."""
+        found = self._attribute(name, AttributeProto.INTS)
+        return None if found is None else list(found.ints)
+
+    def numbers(self, name: str) -> list[float] | None:
+        """An attribute that is a list of numbers with a fraction (float32); None if absent."""
+        found = self._attribute(name, AttributeProto.FLOATS)
+        return None if found is None else list(found.floats)
+
+    def _attribute(self, name: str, kind: AttributeProto.AttributeType) -> AttributeProto | None:
         for attribute in self.node.attribute:
             if attribute.name == name:
-                value = onnx.helper.get_attribute_value(attribute)
-                return value.decode(errors="replace") if isinstance(value, bytes) else value
-        return default
+                if attribute.type != kind:
+                    wanted = AttributeProto.AttributeType.Name(kind)
+                    raise Refused(f"its attribute {name} is no {wanted}", "export the model again")
+                return attribute
+        return None
 
     def flag(self, name: str, default: bool) -> bool:
         """An attribute that is 0 or 1."""
-        value = self.attr(name, int(default))
+        value = self.integer(name, int(default))
         if value not in (0, 1):
             raise Refused(f"has {name} = {value}", "export the model again")
         return bool(value)
@@ -83,8 +109,7 @@ class Call:
         """Integers given as an input or, in older opsets, as an attribute; None if absent."""
         if self.has(index):
             return [int(v) for v in self.const(index, name).reshape(-1)]
-        value = self.attr(name)
-        return None if value is None else list(value)
+        return self.integers(name)
 
     def weight(self, index: int, what: str) -> np.ndarray:
         """A constant of finite float32 weights with at least one element."""
@@ -140,10 +165,9 @@ class Call:
     def host(self, kind: str, shape: tuple[int, ...], /, **attributes) -> list[Value]:
         """A step on the host after what input 0 is."""
         value = self.values[0]
-        step = HostOp(kind, value.tensor, attributes, self.name)
-        if isinstance(value, HostValue):
-            return [HostValue(value.tensor, shape, (*value.steps, step))]
-        return [HostValue(value.tensor, shape, (*self.to_host(value).steps, step))]
+        start = value if isinstance(value, HostValue) else self.to_host(self.feature())
+        step = HostOp(kind, start.tensor, attributes, self.name)
+        return [HostValue(start.tensor, shape, (*start.steps, step))]
 
     def to_host(self, value: Feature) -> HostValue:
         """The host's view of a feature, in its ONNX shape."""

@@ -133,7 +133,7 @@ def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Gr
 
 
 def import_untrusted(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Graph:
-    """As `import_onnx`, in a process of its own with limits on time and memory."""
+    """Like `import_onnx`, but in a process of its own with limits on time and memory."""
     graph, problems = run_limited(str(path), Limits(), examine_onnx, Path(path), input_shape)
     if graph is None:
         raise problems_error(Path(path), problems)
@@ -228,9 +228,9 @@ def _convert(
             return [Unknown()]
         return qdq.convert(call)
     subgraphs = any(a.g.node or a.graphs for a in node.attribute)
-    constant = all(v is None or isinstance(v, np.ndarray) for v in inputs) and not subgraphs
-    if known and constant:
-        return fold(node, list(inputs), state.source.opset, state.builder.budget)
+    constants = [v for v in inputs if v is None or isinstance(v, np.ndarray)]
+    if known and len(constants) == len(inputs) and not subgraphs:
+        return [*fold(node, constants, state.source.opset, state.builder.budget)]
     if not known or node.op_type not in OPERATORS:
         domain = "" if known else f" of domain '{node.domain}'"
         remedy = REMEDIES.get(node.op_type, REMEDY)

@@ -14,7 +14,7 @@ from fpga_gen.graph.ir import Conv, ConvTerm
 def conv(call: Call) -> list[Value]:
     x = call.map(padded=True)
     weight = call.weight(1, "weight")
-    group = call.attr("group", 1)
+    group = call.integer("group", 1)
     if weight.ndim != 4:
         raise Refused(f"its kernel has {weight.ndim - 2} dimensions", "use 2D convolutions")
     if group < 1 or x.shape[1] % group or weight.shape[0] % group:
@@ -29,7 +29,7 @@ def conv(call: Call) -> list[Value]:
             f"its weight takes {weight.shape[1]} channels{each}, its input has {x.shape[1]}",
             "export the model again",
         )
-    kernel = call.attr("kernel_shape") or list(weight.shape[2:])
+    kernel = call.integers("kernel_shape") or list(weight.shape[2:])
     if tuple(kernel) != weight.shape[2:]:
         raise Refused(
             f"kernel_shape {kernel} is not that of its weight {list(weight.shape)}",
@@ -50,20 +50,20 @@ def conv(call: Call) -> list[Value]:
 
 
 def gemm(call: Call) -> list[Value]:
-    if call.attr("transA", 0):
+    if call.integer("transA", 0):
         raise Refused("transposes its input (transA)", "export without transA")
     weight = call.weight(1, "weight")
     if weight.ndim != 2:
         raise Refused(f"its weight has {weight.ndim} dimensions", "export the model again")
-    matrix = weight if call.attr("transB", 0) else weight.T
-    alpha = np.float32(call.attr("alpha", 1.0))
+    matrix = weight if call.integer("transB", 0) else weight.T
+    alpha = np.float32(call.number("alpha", 1.0))
     matrix = alpha * matrix
-    grid = call.grid(1, matrix.shape[0], 0 if call.attr("transB", 0) else 1)
+    grid = call.grid(1, matrix.shape[0], 0 if call.integer("transB", 0) else 1)
     if grid is not None:
         grid = grid * abs(alpha) if alpha else None
     bias = np.zeros(matrix.shape[0], np.float32)
     if call.has(2):
-        addend = np.float32(call.attr("beta", 1.0)) * call.weight(2, "bias")
+        addend = np.float32(call.number("beta", 1.0)) * call.weight(2, "bias")
         if addend.size not in (1, bias.size) or addend.shape[-1:] not in ((1,), bias.shape, ()):
             raise Refused(f"its bias has shape {list(addend.shape)}", "export the model again")
         bias = np.broadcast_to(addend.reshape(-1), bias.shape).astype(np.float32)
@@ -106,7 +106,7 @@ def _dense(
 
 
 def batch_normalization(call: Call) -> list[Value]:
-    if call.attr("training_mode", 0) or len([o for o in call.node.output if o]) > 1:
+    if call.integer("training_mode", 0) or len([o for o in call.node.output if o]) > 1:
         raise Refused("is in training mode", "export the model in evaluation mode")
     x = call.feature()
     shape = call.builder.shape(x.tensor)
@@ -118,7 +118,7 @@ def batch_normalization(call: Call) -> list[Value]:
     )
     if {a.shape for a in (gamma, beta, mean, variance)} != {shape[:1]}:
         raise Refused(f"its parameters do not fit {shape[0]} channels", "export the model again")
-    spread = variance + call.attr("epsilon", 1e-5)
+    spread = variance + call.number("epsilon", 1e-5)
     if (spread <= 0).any():
         raise Refused("has a negative variance", "repair the weights")
     scale = gamma / np.sqrt(spread)

@@ -62,7 +62,7 @@ def relu(call: Call) -> list[Value]:
 
 def clip(call: Call) -> list[Value]:
     if call.opset < 11:
-        return _clip(call, call.attr("min", -math.inf), call.attr("max", math.inf))
+        return _clip(call, call.number("min", -math.inf), call.number("max", math.inf))
     lo = _scalar(call, 1) if call.has(1) else -math.inf
     hi = _scalar(call, 2) if call.has(2) else math.inf
     return _clip(call, lo, hi)

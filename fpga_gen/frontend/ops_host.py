@@ -24,7 +24,7 @@ def _final(call: Call) -> tuple[int, ...]:
 
 
 def _axis(call: Call, default: int, rank: int) -> int:
-    return call.axes([call.attr("axis", default)], rank)[0]
+    return call.axes([call.integer("axis", default)], rank)[0]
 
 
 def sigmoid(call: Call) -> list[Value]:

@@ -41,7 +41,7 @@ def _max_pool(call: Call, x: Feature, window: Window, pads: tuple[int, int, int,
 
 
 def _window(call: Call, x: Feature) -> Window:
-    kernel = call.attr("kernel_shape") or []
+    kernel = call.integers("kernel_shape") or []
     size = (x.shape[2], x.shape[3])
     window = window_of(call, size, kernel, ceil=call.flag("ceil_mode", False))
     if any(pad >= window.reach(i % 2) for i, pad in enumerate(window.pads)):

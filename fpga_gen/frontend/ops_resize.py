@@ -43,7 +43,7 @@ def resize(call: Call) -> list[Value]:
     else:
         if call.flag("exclude_outside", False):
             raise Refused("uses exclude_outside", "export with exclude_outside = 0")
-        if call.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
+        if call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise Refused("keeps the aspect ratio", "export with fixed output sizes")
         sizes = call.ints(3, "sizes") if call.has(3) else None
         scales = _scales(call, 2) if call.has(2) and not sizes else None
@@ -51,8 +51,8 @@ def resize(call: Call) -> list[Value]:
             scales = None
         if not sizes and scales is None:
             raise Refused("has neither scales nor sizes", "export with fixed output sizes")
-        coordinates = call.attr("coordinate_transformation_mode", "half_pixel")
-        nearest = call.attr("nearest_mode", "round_prefer_floor")
+        coordinates = call.text("coordinate_transformation_mode", "half_pixel")
+        nearest = call.text("nearest_mode", "round_prefer_floor")
         plan = _plan(call, shape, scales, sizes, coordinates, nearest)
         if call.flag("antialias", False) and plan.mode != "nearest" and min(plan.scales) < 1:
             raise Refused("shrinks with antialiasing", "export with antialias = 0")
@@ -61,7 +61,7 @@ def resize(call: Call) -> list[Value]:
 
 def upsample(call: Call) -> list[Value]:
     shape = _input_shape(call)
-    scales = _scales(call, 1) if call.has(1) else list(call.attr("scales") or [])
+    scales = _scales(call, 1) if call.has(1) else call.numbers("scales") or []
     return _apply(call, shape, _plan(call, shape, scales, None, "asymmetric", "floor"))
 
 
@@ -85,7 +85,7 @@ def _plan(
     coordinates: str,
     nearest_mode: str,
 ) -> _Plan:
-    mode = call.attr("mode", "nearest")
+    mode = call.text("mode", "nearest")
     mode = "linear" if mode == "bilinear" else mode
     if mode not in ("nearest", "linear"):
         raise Refused(f"has mode '{mode}'", "use nearest or linear")
@@ -97,7 +97,7 @@ def _plan(
     if nearest_mode not in NEAREST_MODES:
         raise Refused(f"has nearest_mode '{nearest_mode}'", "use floor or round_prefer_floor")
     given = sizes if sizes else scales
-    axes = call.attr("axes")
+    axes = call.integers("axes")
     axes = list(range(4)) if axes is None else call.axes(axes, 4)
     if given is None or len(given) != len(axes):
         raise Refused(f"gives {len(given or [])} sizes for {len(axes)} axes", "export it again")

@@ -18,8 +18,8 @@ from fpga_gen.graph.ir import Concat
 def shape_of(call: Call) -> list[Value]:
     value = call.values[0]
     assert isinstance(value, Feature | HostValue)
-    end = call.attr("end")
-    return [np.array(value.shape[call.attr("start", 0) : end], np.int64)]
+    start, end = call.integer("start", 0), call.integer("end", len(value.shape))
+    return [np.array(value.shape[start:end], np.int64)]
 
 
 def size_of(call: Call) -> list[Value]:
@@ -30,7 +30,7 @@ def size_of(call: Call) -> list[Value]:
 
 def concat(call: Call) -> list[Value]:
     maps = [call.feature(i) for i in range(len(call.values))]
-    axis = call.attr("axis", 1)
+    axis = call.integer("axis", 1)
     if any(m.shape[:1] != (1,) or call.axes([axis], len(m.shape)) != [1] for m in maps):
         raise Refused(f"joins along axis {axis}", "only the channel axis (1) is supported")
     for m in maps:
@@ -52,10 +52,10 @@ def concat(call: Call) -> list[Value]:
 
 def pad(call: Call) -> list[Value]:
     x = call.map(padded=True)
-    mode = call.attr("mode", "constant")
+    mode = call.text("mode", "constant")
     if mode != "constant":
         raise Refused(f"pads in mode '{mode}'", "use zero padding")
-    value = call.attr("value", 0.0)
+    value = call.number("value", 0.0)
     if call.opset >= 11:
         value = float(call.const(2, "padding value").reshape(-1)[0]) if call.has(2) else 0.0
     if value != 0:
@@ -108,7 +108,7 @@ def dropout(call: Call) -> list[Value]:
 
 
 def cast(call: Call) -> list[Value]:
-    target = call.attr("to")
+    target = call.integer("to", TensorProto.UNDEFINED)
     names = {number: kind for kind, number in TensorProto.DataType.items()}
     value = call.values[0]
     is_index = isinstance(value, HostValue) and any(s.kind == "argmax" for s in value.steps)
@@ -135,7 +135,7 @@ def reshape(call: Call) -> list[Value]:
 
 def flatten(call: Call) -> list[Value]:
     shape = _shape(call)
-    axis = call.attr("axis", 1)
+    axis = call.integer("axis", 1)
     if axis != len(shape):  # all axes in the first of the two
         (axis,) = call.axes([axis], len(shape))
     return _view(call, (math.prod(shape[:axis]), math.prod(shape[axis:])))
@@ -163,7 +163,7 @@ def unsqueeze(call: Call) -> list[Value]:
 
 def transpose(call: Call) -> list[Value]:
     shape = _shape(call)
-    order = call.attr("perm") or list(range(len(shape)))[::-1]
+    order = call.integers("perm") or list(range(len(shape)))[::-1]
     if sorted(order) != list(range(len(shape))):
         raise Refused(f"has the order {order} for {len(shape)} axes", "export the model again")
     moved = [a for a in order if shape[a] != 1]
@@ -188,4 +188,4 @@ def _view(call: Call, shape: tuple[int, ...]) -> list[Value]:
         raise Refused(f"reshapes {list(old)} to {list(shape)}", "export the model again")
     if isinstance(value, HostValue):
         return [value] if shape == old else call.host("reshape", shape, shape=list(shape))
-    return [Feature(value.tensor, shape)]
+    return [Feature(call.feature().tensor, shape)]

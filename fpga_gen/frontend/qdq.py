@@ -34,7 +34,7 @@ def convert(call: Call) -> list[Value]:
     """Value of either operator; Refused names what is malformed."""
     if not call.has(0):
         raise Refused("has no input", "export the model again")
-    if call.attr("block_size", 0):
+    if call.integer("block_size", 0):
         raise Refused("has one scale per block", "quantise per tensor or per channel")
     source = call.values[0]
     if call.op == "QuantizeLinear":
@@ -74,10 +74,12 @@ def _zero(call: Call, scale: np.ndarray, default: np.dtype) -> tuple[np.ndarray,
 
 def _target(call: Call) -> np.dtype:
     """Type of a QuantizeLinear without zero point (ONNX: output_dtype, else uint8)."""
-    code = call.attr("output_dtype", 0)
+    code = call.integer("output_dtype", 0)
     if not code:
         return np.dtype(np.uint8)
-    known = {onnx.helper.np_dtype_to_tensor_dtype(t): t for t in CONSTANT_TYPES}
+    known: dict[int, np.dtype] = {
+        onnx.helper.np_dtype_to_tensor_dtype(t): t for t in CONSTANT_TYPES
+    }
     if code not in known:
         raise Refused(f"has the output_dtype {code}", "quantise to int8 or uint8")
     return known[code]
@@ -93,7 +95,7 @@ def _along(call: Call, array: np.ndarray, scale: np.ndarray) -> tuple[int, tuple
     """(axis of the scale, shape in which scale and zero point broadcast against a constant)."""
     if not scale.ndim:
         return 0, ()
-    axis = call.attr("axis", 1)
+    axis = call.integer("axis", 1)
     rank = array.ndim
     axis = axis + rank if axis < 0 else axis
     if not 0 <= axis < rank or array.shape[axis] != scale.size:

@@ -31,9 +31,9 @@ class Window:
 
 def window_of(call: Call, size: tuple[int, int], kernel: list[int], *, ceil: bool) -> Window:
     """Window of a node over a map of `size`; Refused if it is not a valid 2D window."""
-    stride = call.attr("strides") or [1, 1]
-    dilation = call.attr("dilations") or [1, 1]
-    pads = call.attr("pads") or [0, 0, 0, 0]
+    stride = call.integers("strides") or [1, 1]
+    dilation = call.integers("dilations") or [1, 1]
+    pads = call.integers("pads") or [0, 0, 0, 0]
     if not (len(kernel) == len(stride) == len(dilation) == 2 and len(pads) == 4):
         raise Refused("is not two-dimensional", "use 2D operators")
     if min(*kernel, *stride, *dilation) < 1:
@@ -42,7 +42,7 @@ def window_of(call: Call, size: tuple[int, int], kernel: list[int], *, ceil: boo
         raise Refused(f"has a window or padding larger than {MAX_SIZE}", "export the model again")
     if min(pads) < 0:
         raise Refused("has negative padding (cropping)", "crop by other means")
-    auto = call.attr("auto_pad", "NOTSET")
+    auto = call.text("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         pads = _same(size, kernel, stride, dilation, lower=auto == "SAME_LOWER")
     elif auto == "VALID":
@@ -63,7 +63,8 @@ def window_of(call: Call, size: tuple[int, int], kernel: list[int], *, ceil: boo
         out.append(count)
     return Window(
         (kernel[0], kernel[1]), (stride[0], stride[1]), (dilation[0], dilation[1]),
-        tuple(pads), (out[0], out[1]), tuple(extra),
+        (pads[0], pads[1], pads[2], pads[3]), (out[0], out[1]),
+        (extra[0], extra[1], extra[2], extra[3]),
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -113,8 +115,8 @@ def _conv_term(x: np.ndarray, term: ConvTerm) -> np.ndarray:
             for g in range(term.groups)
         ]  # fmt: skip
         return np.concatenate(parts)
-    windows = sliding_window_view(x, ((kh - 1) * dy + 1, (kw - 1) * dx + 1), axis=(1, 2))
-    windows = windows[:, ::sy, ::sx, ::dy, ::dx].transpose(0, 3, 4, 1, 2)
+    windows = sliding_window_view(x, (1, (kh - 1) * dy + 1, (kw - 1) * dx + 1))
+    windows = windows[:, ::sy, ::sx, 0, ::dy, ::dx].transpose(0, 3, 4, 1, 2)
     height, width = windows.shape[3:]
     matrix = term.weight.reshape(out, -1)
     y = np.empty((out, height, width), np.float32)
@@ -151,15 +153,28 @@ def resample_axis(x: np.ndarray, table: AxisTable, axis: int) -> np.ndarray:
     return y
 
 
-def run_host_ops(graph: Graph, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+class Tail(Protocol):
+    """The end of a network: its output tensors, their names in the model, operators on them."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+
+    @property
+    def output_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def host_ops(self) -> tuple[HostOp, ...]: ...
+
+
+def run_host_ops(tail: Tail, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Model outputs by name, in their ONNX shapes, from the engine's output maps.
 
-    outputs: at least every tensor of `graph.outputs`, (C, H, W) float.
+    outputs: at least every tensor of `tail.outputs`, (C, H, W) float.
     """
     result = {}
-    for tensor, name in zip(graph.outputs, graph.output_names, strict=True):
+    for tensor, name in zip(tail.outputs, tail.output_names, strict=True):
         value = np.asarray(outputs[tensor], np.float32)[None]
-        for op in graph.host_ops:
+        for op in tail.host_ops:
             if op.target == tensor:
                 value = run_host_op(op, value)
         result[name] = value
@@ -185,7 +200,7 @@ def run_host_op(op: HostOp, x: np.ndarray) -> np.ndarray:
         e = np.exp(x - x.max(a["axis"], keepdims=True))
         return e / e.sum(a["axis"], keepdims=True)
     if op.kind == "argmax":
-        index = np.argmax(x, a["axis"])
+        index = np.asarray(np.argmax(x, a["axis"]))
         return np.expand_dims(index, a["axis"]) if a["keepdims"] else index
     assert op.kind == "resize"
     for axis, out_size, scale in zip((2, 3), a["size"], a["scales"], strict=True):

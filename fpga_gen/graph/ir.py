@@ -45,6 +45,10 @@ class ConvTerm:
     groups: int = 1
     grid: np.ndarray | None = None
 
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.weight.shape[2], self.weight.shape[3]
+
 
 @dataclass(frozen=True, eq=False)
 class Conv:

@@ -28,14 +28,14 @@ from fpga_gen.hardware.memory.feature_memory import FeatureMemory
 from fpga_gen.hardware.memory.store import StoreUnit
 from fpga_gen.hardware.results import maxpool
 from fpga_gen.hardware.results.exit_path import ExitPath
-from fpga_gen.hardware.results.maxpool import MaxPool
+from fpga_gen.hardware.results.maxpool import MaxPoolUnit
 from fpga_gen.hardware.results.vector import VectorUnit
 from fpga_gen.hardware.shell.run_control import RESET_CYCLES, SETTLE_CYCLES
 from fpga_gen.hardware.walk.lane_masks import LaneMasks
 from fpga_gen.hardware.walk.walker import Walker
 
 
-class Engine(wiring.Component):
+class EngineCore(wiring.Component):
     """See module docstring. Members mirror the engine side of `shell.Shell`.
 
     reset: In, level of at least RESET_CYCLES before every run, `start` at least SETTLE_CYCLES after
@@ -87,7 +87,7 @@ class Engine(wiring.Component):
         m.submodules.memory = self.memory = FeatureMemory(p)
         m.submodules.loader = self.loader = Loader(p)
         m.d.comb += self.loader.resets.eq(Cat(resets[:RESETS]))
-        array, pool = MacArray(p), MaxPool(p)
+        array, pool = MacArray(p), MaxPoolUnit(p)
         self._check_latencies(array, pool)
         self.array = place_ports(m, "mac_array", array, mac_array.MODULE)
         self.pool = place_ports(m, "pool", pool, maxpool.MODULE)
@@ -98,7 +98,7 @@ class Engine(wiring.Component):
         self._outside(m)
         return m
 
-    def _check_latencies(self, array: MacArray, pool: MaxPool) -> None:
+    def _check_latencies(self, array: MacArray, pool: MaxPoolUnit) -> None:
         """What the blocks count on of each other."""
         assert max(array.latency, pool.latency) < RESET_CYCLES, "the array drains in a reset"
         overwrite = min(array.overwrite_latency, pool.overwrite_latency)

@@ -15,7 +15,7 @@ from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
 from fpga_gen.hardware.common.leaf import verilator_config
 from fpga_gen.hardware.control import program_memory, sequencer
-from fpga_gen.hardware.engine import Engine
+from fpga_gen.hardware.engine import EngineCore
 from fpga_gen.hardware.loader import loader
 from fpga_gen.hardware.memory import feature_memory
 from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
@@ -53,7 +53,7 @@ class Top(wiring.Component):
         m = Module()
         m.domains += self.domain
         m.submodules.shell = shell = Shell(self.params)
-        m.submodules.engine = engine = Engine(self.params)
+        m.submodules.engine = engine = EngineCore(self.params)
         m.submodules.identity = Instance(design_hash.MODULE, o_value=shell.design_hash)
         axi_names.connect_pins(m, self, shell, self.params.ports)
         if self.fast_clock is not None:

@@ -66,7 +66,7 @@ def stored_format(hint: TensorHint) -> Format | None:
 
 
 def hint_type(hint: TensorHint) -> str:
-    """For example 'uint8'."""
+    """Name of the integer type, for example 'uint8'."""
     return f"{'int' if hint.signed else 'uint'}{hint.bits}"
 
 

@@ -47,6 +47,10 @@ class QConvTerm:
     pads: tuple[int, int, int, int]
     dilation: tuple[int, int]
 
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.weight.shape[2], self.weight.shape[3]
+
 
 @dataclass(frozen=True, eq=False)
 class QConv:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 from fpga_gen.contract.numerics import DSP, SP2, Sp2Code
 
@@ -20,6 +20,7 @@ INT8_SHRINK = np.linspace(1.0, 0.7, 7)
 COARSE_SHRINK = np.append(1.0, np.geomspace(1.1, 0.35, 24))  # SP2 and fewer than 8 bits
 SEARCH_BYTES = 1 << 21
 CHOLESKY_RETRIES = 10  # the last one adds 10^7 times the mean of the diagonal
+_POTRF, _TRTRI = get_lapack_funcs(("potrf", "trtri"), dtype=np.float64)
 
 
 @cache
@@ -125,7 +126,7 @@ def _inverse_factor(moments: np.ndarray) -> np.ndarray:
         except np.linalg.LinAlgError:
             lower = np.stack([_lower_factor(block) for block in flipped])
         return np.linalg.inv(lower[:, ::-1, ::-1]).astype(np.float32)
-    inverse, info = lapack.dtrtri(_lower_factor(flipped[0])[::-1, ::-1], lower=0)
+    inverse, info = _TRTRI(_lower_factor(flipped[0])[::-1, ::-1], lower=0)
     assert info == 0, "a Cholesky factor has a positive diagonal"
     return inverse[None].astype(np.float32)
 
@@ -137,7 +138,7 @@ def _lower_factor(moments: np.ndarray) -> np.ndarray:
     for extra in (0.0, *(0.01 * base * 10.0**n for n in range(CHOLESKY_RETRIES))):
         trial = moments.copy()
         trial[np.diag_indices_from(trial)] += extra
-        lower, info = lapack.dpotrf(trial, lower=1, clean=1)
+        lower, info = _POTRF(trial, lower=1, clean=1)
         if info == 0:
             return lower
     raise ValueError("the moments of its inputs have no Cholesky factor")

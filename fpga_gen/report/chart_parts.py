@@ -52,7 +52,7 @@ class Chart:
 
 
 def base_spec(description: str, values: list[dict], height: int, **rest: Any) -> Spec:
-    """As wide as the page, `height` pixels high."""
+    """A chart as wide as the page and `height` pixels high."""
     return {
         "description": description,
         "width": "container",

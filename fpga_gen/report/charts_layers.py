@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fpga_gen.report.breakdown import simulated_cycles
 from fpga_gen.report.chart_parts import (
     COLOURS,
     MARK,
@@ -14,7 +15,6 @@ from fpga_gen.report.chart_parts import (
     used_ops,
 )
 from fpga_gen.report.facts import Report
-from fpga_gen.report.timeline import simulated_cycles
 
 
 def _layer_values(report: Report) -> list[dict]:

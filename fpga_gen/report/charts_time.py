@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fpga_gen.report.breakdown import simulated_ends
 from fpga_gen.report.chart_parts import (
     COLOURS,
     MIN_HEIGHT,
@@ -16,7 +17,7 @@ from fpga_gen.report.chart_parts import (
     used_ops,
 )
 from fpga_gen.report.facts import Report
-from fpga_gen.report.timeline import OPS, simulated_ends
+from fpga_gen.report.timeline import OPS
 
 
 def _time_axis(report: Report, field: str = "start") -> Spec:

@@ -218,7 +218,7 @@ class Report:
 
 
 def _resources(data: dict) -> dict:
-    """As `dataclasses.asdict` gives them."""
+    """Used and available primitives in the form that `dataclasses.asdict` gives."""
     sides = {
         side: {key: data[name][side] for name, key in PRIMITIVES.items()}
         for side in ("used", "available")

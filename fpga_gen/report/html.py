@@ -20,6 +20,7 @@ from fpga_gen.report.accuracy import (
     summary,
     tensor_rows,
 )
+from fpga_gen.report.breakdown import bottleneck, breakdown, simulated_cycles
 from fpga_gen.report.chart_parts import VEGA_LITE
 from fpga_gen.report.charts import all_charts
 from fpga_gen.report.facts import Report
@@ -34,7 +35,6 @@ from fpga_gen.report.markdown import (
     resource_rows,
     timing_line,
 )
-from fpga_gen.report.timeline import bottleneck, breakdown, simulated_cycles
 from fpga_gen.resources import LIMITS, NAMES
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -53,7 +53,8 @@ class Card:
 @lru_cache(maxsize=1)
 def vega_bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, ready to stand in a page."""
-    script = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    # Its stub knows no default for the snippet.
+    script = vl_convert.javascript_bundle(vl_version=VEGA_LITE)  # pyright: ignore[reportCallIssue]
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from fpga_gen.report.breakdown import simulated_ends
 from fpga_gen.report.facts import Report
-from fpga_gen.report.timeline import OPS, Activity, simulated_ends
+from fpga_gen.report.timeline import OPS, Activity
 
 ENGINE, MEMORY, SIMULATED = 1, 2, 3  # processes of the trace
 UNITS = {

@@ -20,7 +20,7 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
-from fpga_gen.schedule.cycles.model import Timeline, run_model
+from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
 from fpga_gen.schedule.lower.conv import lower_conv
@@ -36,7 +36,7 @@ from fpga_gen.schedule.place.lifetimes import map_lives
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, moved, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
-from fpga_gen.schedule.program import MemoryFacts, Schedule, TracePoint
+from fpga_gen.schedule.program import MemoryUse, Schedule, TracePoint
 
 OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
 
@@ -123,7 +123,7 @@ class _Program:
     trace: list[tuple[int, Placement]]
     region: bytes
     weights: np.ndarray
-    timeline: Timeline
+    timeline: ModelRun
 
 
 def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_Program]:
@@ -251,7 +251,7 @@ def _place(
     plan: Plan,
     host_input: InputLayout,
     allocation: Allocation,
-) -> tuple[MemoryFacts, dict[str, Placement]]:
+) -> tuple[MemoryUse, dict[str, Placement]]:
     """Placement of every buffer of the plan."""
     places = {
         name: Placement(
@@ -261,7 +261,7 @@ def _place(
     }
     names = [step.node.name for step in plan.steps] + ["store"]
     at = names[live_words(demands(plan, qgraph, host_input))[1]]
-    facts = MemoryFacts(params.words, allocation.peak, allocation.live, at, params.in_channels)
+    facts = MemoryUse(params.words, allocation.peak, allocation.live, at, params.in_channels)
     return facts, places
 
 

@@ -19,10 +19,10 @@ from fpga_gen.contract.isa import (
 from fpga_gen.contract.numerics import SP2
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QConv, QNode, QuantGraph
-from fpga_gen.schedule.cycles.model import Timeline
+from fpga_gen.schedule.cycles.model import ModelRun
 from fpga_gen.schedule.lower.lowered import Lowered
 from fpga_gen.schedule.lower.work import node_macs, weight_groups
-from fpga_gen.schedule.program import Estimate, LayerFacts
+from fpga_gen.schedule.program import FrameCost, LayerCost
 
 
 def weight_bits(node: QConv, qgraph: QuantGraph) -> int:
@@ -45,7 +45,8 @@ def lower_bound_bytes(qgraph: QuantGraph) -> int:
 
 
 def _tensor_bits(name: str, qgraph: QuantGraph) -> int:
-    """Of the network's input those of the picture: stored, it may have channels of its own."""
+    """Bits of a map; for the network's input, those of the picture, since the stored map may have
+    channels of its own."""
     tensor = qgraph.tensors[name]
     shape = (tensor.channels, tensor.height, tensor.width)
     if name == qgraph.input:
@@ -66,8 +67,8 @@ def mapping_text(instruction: Instruction, params: EngineParams) -> str:
 
 
 def layer_facts(
-    qgraph: QuantGraph, params: EngineParams, lowered: list[Lowered], timeline: Timeline
-) -> tuple[LayerFacts, ...]:
+    qgraph: QuantGraph, params: EngineParams, lowered: list[Lowered], timeline: ModelRun
+) -> tuple[LayerCost, ...]:
     """Facts of the input, of every node and of the stores, in program order."""
     cycles: dict[tuple[str, Op], int] = defaultdict(int)
     moved: dict[tuple[str, Op], int] = defaultdict(int)
@@ -91,7 +92,7 @@ def layer_facts(
         macs = node_macs(node, qgraph) if node else 0
         peak = cycles[key] * params.macs_per_cycle
         facts.append(
-            LayerFacts(
+            LayerCost(
                 name=name,
                 onnx_name=node.onnx_name if node else "",
                 op=op.name.lower(),
@@ -117,9 +118,9 @@ def estimate_facts(
     qgraph: QuantGraph,
     params: EngineParams,
     lowered: list[Lowered],
-    timeline: Timeline,
+    timeline: ModelRun,
     read_bytes: int,
-) -> Estimate:
+) -> FrameCost:
     """Totals of one frame; read_bytes: program, weights and input regions."""
     macs = sum(node_macs(n, qgraph) for n in qgraph.nodes)
     written = sum(
@@ -127,7 +128,7 @@ def estimate_facts(
         for item in lowered
         if isinstance(item.instruction, StoreInstruction)
     )
-    return Estimate(
+    return FrameCost(
         cycles=timeline.cycles,
         read_bytes=read_bytes,
         write_bytes=written,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from fpga_gen.contract.isa import Instruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import InputLayout, OutputLayout
-from fpga_gen.schedule.cycles.model import Timeline
+from fpga_gen.schedule.cycles.model import ModelRun
 from fpga_gen.schedule.lower.placement import Placement
 from fpga_gen.schedule.place.lifetimes import MapLife
 
 
 @dataclass(frozen=True)
-class LayerFacts:
+class LayerCost:
     """One layer. mapping: pixels x channels of the array; macs: unpadded multiply-accumulates;
     cycles: model, from the first to the last cycle that the layer holds the array; dram_bytes:
     stream bytes it takes (weights or input) or writes; dram_bound_bytes: the same without any
@@ -31,7 +31,7 @@ class LayerFacts:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class FrameCost:
     """Cycle model and exact traffic of one frame.
 
     read_bytes: program, weights and input; write_bytes: outputs; lower_bound_bytes: weights at
@@ -50,7 +50,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class MemoryFacts:
+class MemoryUse:
     """Words of feature-map memory. live: lower bound of any allocation; at: the layer there."""
 
     capacity_words: int
@@ -90,10 +90,10 @@ class Schedule:
     weights: bytes
     host_input: InputLayout
     host_output: OutputLayout
-    layers: tuple[LayerFacts, ...]
-    estimate: Estimate
-    memory: MemoryFacts
+    layers: tuple[LayerCost, ...]
+    estimate: FrameCost
+    memory: MemoryUse
     trace: tuple[TracePoint, ...]
-    timeline: Timeline
+    timeline: ModelRun
     lives: tuple[MapLife, ...]
     read_rate: float

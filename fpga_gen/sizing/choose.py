@@ -88,15 +88,17 @@ def rank(found: Sequence[Candidate], cycles: Callable[[Candidate], int]) -> tupl
     rest: list[Candidate] = []
     refused: list[ScheduleError] = []
     shapes = set()
+    best = math.inf
     for candidate in found:
         shape = (candidate.params.pixels, candidate.params.modes)
-        best = min((c.scheduled for c in done), default=math.inf)
         far = candidate.cycles.total > REACH * best
         if far or shape in shapes or len(done) + len(refused) == SCHEDULED:
             rest.append(candidate)
             continue
         try:
-            done.append(replace(candidate, scheduled=cycles(candidate)))
+            scheduled = cycles(candidate)
+            best = min(best, scheduled)
+            done.append(replace(candidate, scheduled=scheduled))
             shapes.add(shape)
         except ScheduleError as error:
             refused.append(error)

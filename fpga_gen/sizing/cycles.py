@@ -21,7 +21,7 @@ GRANULE_BYTES = 4
 
 
 @dataclass(frozen=True)
-class ConvWork:
+class ConvShape:
     """One convolution, apart from the engine. sources: (taps, input channels by dense group,
     output channels of a group, groups) of every term."""
 
@@ -31,7 +31,7 @@ class ConvWork:
 
 
 @dataclass(frozen=True)
-class VectorWork:
+class VectorShape:
     """Pixels, channels and reads per pixel of an elementwise or pooling node."""
 
     pixels: int
@@ -45,7 +45,7 @@ class Work:
     """What a frame asks for, in the order of execution. input_map: (pixels, channels); live: the
     maps (pixels, channels) that are needed at once, by step."""
 
-    layers: tuple[ConvWork | VectorWork, ...]
+    layers: tuple[ConvShape | VectorShape, ...]
     input_map: tuple[int, int]
     macs: int
     live: tuple[tuple[tuple[int, int], ...], ...]
@@ -76,7 +76,7 @@ class FrameCycles:
 
 def frame_work(graph: Graph) -> Work:
     """The work of a graph; it is the same for every engine."""
-    layers: list[ConvWork | VectorWork] = []
+    layers: list[ConvShape | VectorShape] = []
     macs = 0
     for node in graph.nodes:
         if isinstance(node, Concat):
@@ -91,19 +91,18 @@ def frame_work(graph: Graph) -> Work:
             )  # fmt: skip
             parts = []
             for term in node.terms:
-                kernel = term.weight.shape[2:]
-                taps = len(live_taps(geometry, kernel, term.pads[:2], term.dilation)) or 1
+                taps = len(live_taps(geometry, term.kernel, term.pads[:2], term.dilation)) or 1
                 parts.append((taps, term.weight.shape[1], out.channels // term.groups, term.groups))
                 macs += term.weight.size * pixels
-            layers.append(ConvWork(geometry, out.channels, tuple(parts)))
+            layers.append(ConvShape(geometry, out.channels, tuple(parts)))
         elif isinstance(node, MaxPool):
             reads = node.kernel[0] * node.kernel[1]
-            layers.append(VectorWork(pixels, out.channels, reads, True))
+            layers.append(VectorShape(pixels, out.channels, reads, True))
         elif isinstance(node, Resample):
-            layers.append(VectorWork(pixels, out.channels, node.y.taps * node.x.taps, False))
+            layers.append(VectorShape(pixels, out.channels, node.y.taps * node.x.taps, False))
         else:
             assert isinstance(node, Add | Mul)
-            layers.append(VectorWork(pixels, out.channels, len(node.inputs), False))
+            layers.append(VectorShape(pixels, out.channels, len(node.inputs), False))
     first = graph.tensors[graph.input]
     picture = (first.height * first.width, first.channels)
     return Work(tuple(layers), picture, macs, live_maps(graph))
@@ -129,7 +128,7 @@ def live_maps(graph: Graph) -> tuple[tuple[tuple[int, int], ...], ...]:
     )
 
 
-def _slots(work: ConvWork, params: EngineParams, mode: int) -> int:
+def _slots(work: ConvShape, params: EngineParams, mode: int) -> int:
     """Weight slots of one column group."""
     ci, wide = params.in_channels, params.group_channels(mode)
     total = 0
@@ -152,7 +151,7 @@ def frame_cycles(work: Work, params: EngineParams, timing: Timing = DEFAULT_TIMI
     handover = array_latency(params, timing) + timing.drain_tail + timing.wait_tail
     plan = lru_cache(maxsize=None)(lambda layer: conv_cycles(layer, params, timing))
     for layer in work.layers:
-        if isinstance(layer, VectorWork):
+        if isinstance(layer, VectorShape):
             cycles = vector_cycles(layer, params, timing)
             elementwise += cycles
             now += cycles
@@ -172,7 +171,7 @@ def frame_cycles(work: Work, params: EngineParams, timing: Timing = DEFAULT_TIMI
     return FrameCycles(round(array), round(elementwise), round(weights), round(fixed))
 
 
-def conv_cycles(work: ConvWork, params: EngineParams, timing: Timing) -> tuple[int, float]:
+def conv_cycles(work: ConvShape, params: EngineParams, timing: Timing) -> tuple[int, float]:
     """(cycles up to the last drain, bytes of the weight stream) of a convolution."""
     best: tuple[int, float] | None = None
     for limit in tile_limits(params):
@@ -196,7 +195,7 @@ def conv_cycles(work: ConvWork, params: EngineParams, timing: Timing) -> tuple[i
     return best or (1 << 40, 0.0)
 
 
-def vector_cycles(work: VectorWork, params: EngineParams, timing: Timing) -> int:
+def vector_cycles(work: VectorShape, params: EngineParams, timing: Timing) -> int:
     """Cycles of an elementwise or pooling node."""
     blocks = -(-work.channels // params.in_channels)
     if work.pool:

@@ -34,7 +34,7 @@ class MappedDesign:
 
     @property
     def digest(self) -> str:
-        """Of the whole design's Verilog."""
+        """Digest of the whole design's Verilog."""
         return self.blocks[self.top].digest
 
     @cached_property

@@ -16,7 +16,7 @@ from functools import cached_property
 from fpga_gen.errors import ToolError
 from fpga_gen.synth.arcs import CHAIN, Arc, End, Start, cell_items
 from fpga_gen.synth.cells import is_flip_flop, is_lut, is_primitive
-from fpga_gen.synth.netlist import Netlist, is_clock_pin, is_output_pin
+from fpga_gen.synth.netlist import Bit, Netlist, is_clock_pin, is_output_pin
 
 Pin = tuple[str, int]  # port, index
 CONTROL_PINS = ("CE", "R", "S", "CLR", "PRE")
@@ -92,8 +92,8 @@ class _Analysis:
         self.arcs_in: dict[int, list[Arc]] = defaultdict(list)
         self.starts: dict[int, Start] = {}
         self.ends: dict[int, list[End]] = defaultdict(list)
-        self.loads: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-        self.taker: dict[int, str] = {}  # a register that a net feeds, to name nets without one
+        self.loads: dict[Bit, list[int]] = defaultdict(lambda: [0, 0])
+        self.taker: dict[Bit, str] = {}  # a register that a net feeds, to name nets without one
         self.inputs = {
             bit: (port, i)
             for port, bits in netlist.inputs.items()

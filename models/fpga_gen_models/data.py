@@ -29,7 +29,7 @@ CLINICDB_SEQUENCES += (343, 364, 384, 409, 429, 448, 467, 479, 504, 529, 547, 57
 
 
 @dataclass(frozen=True)
-class Pair:
+class DatasetPair:
     """A picture and its mask. group: unit that is never divided by the split."""
 
     dataset: str
@@ -45,7 +45,7 @@ def group_name(dataset: str, stem: str) -> str:
     return f"{dataset}/{stem}"
 
 
-def find_pairs(folder: str | Path) -> list[Pair]:
+def find_pairs(folder: str | Path) -> list[DatasetPair]:
     """All pairs of one data set folder, sorted by stem.
 
     Raises ValueError if the folder holds no pictures or if a picture or a mask has no partner.
@@ -62,7 +62,7 @@ def find_pairs(folder: str | Path) -> list[Pair]:
         odd = sorted(images.keys() ^ masks.keys())
         raise ValueError(f"{folder}: without picture or without mask: {', '.join(odd[:10])}")
     name = folder.resolve().name
-    return [Pair(name, images[s], masks[s], group_name(name, s)) for s in sorted(images)]
+    return [DatasetPair(name, images[s], masks[s], group_name(name, s)) for s in sorted(images)]
 
 
 def hash_fraction(text: str) -> float:
@@ -71,28 +71,28 @@ def hash_fraction(text: str) -> float:
 
 
 def split_pairs(
-    pairs: Iterable[Pair], validation: float = 0.1, salt: str = ""
-) -> tuple[list[Pair], list[Pair]]:
+    pairs: Iterable[DatasetPair], validation: float = 0.1, salt: str = ""
+) -> tuple[list[DatasetPair], list[DatasetPair]]:
     """(training, validation): whole groups, about the fraction `validation` of each data set.
 
     salt: another value gives another split.
     """
-    training: list[Pair] = []
-    held_out: list[Pair] = []
+    training: list[DatasetPair] = []
+    held_out: list[DatasetPair] = []
     for pair in pairs:
         chosen = hash_fraction(salt + pair.group) < validation
         (held_out if chosen else training).append(pair)
     return training, held_out
 
 
-def spread_subset(pairs: Sequence[Pair], count: int) -> list[Pair]:
+def spread_subset(pairs: Sequence[DatasetPair], count: int) -> list[DatasetPair]:
     """At most `count` of `pairs`, evenly spaced."""
     if len(pairs) <= count:
         return list(pairs)
     return [pairs[i * len(pairs) // count] for i in range(count)]
 
 
-def read_pair(pair: Pair, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(pair: DatasetPair, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(picture [H, W, 3], mask [H, W] of 0 and 1), uint8; size: bilinear resize to size x size."""
     with Image.open(pair.image) as file:
         image = file.convert("RGB")
@@ -110,12 +110,12 @@ def read_pair(pair: Pair, size: int | None = None) -> tuple[np.ndarray, np.ndarr
 class CachedPairs:
     """Decoded pairs in memory. images: uint8 [N, 3, S, S]; masks: uint8 [N, 1, S, S] of 0 and 1."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[DatasetPair, ...]
     images: Tensor
     masks: Tensor
 
     @classmethod
-    def load(cls, pairs: Sequence[Pair], size: int) -> "CachedPairs":
+    def load(cls, pairs: Sequence[DatasetPair], size: int) -> "CachedPairs":
         """Reads all `pairs` at size x size pixels (4 * size^2 bytes each)."""
         images = torch.empty(len(pairs), 3, size, size, dtype=torch.uint8)
         masks = torch.empty(len(pairs), 1, size, size, dtype=torch.uint8)

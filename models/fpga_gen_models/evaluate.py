@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from fpga_gen_models.augment import normalise
-from fpga_gen_models.data import CachedPairs, Pair, find_pairs, split_pairs
+from fpga_gen_models.data import CachedPairs, DatasetPair, find_pairs, split_pairs
 from fpga_gen_models.metrics import MaskMetrics, as_record, mask_metrics, mean_metrics
 from fpga_gen_models.runstate import autocast, pick_device, place
 
@@ -23,7 +23,7 @@ from fpga_gen_models.runstate import autocast, pick_device, place
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    pairs: Sequence[Pair],
+    pairs: Sequence[DatasetPair],
     *,
     size: int = 352,
     batch: int = 8,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Cost:
+class ModelCost:
     """macs: multiply-accumulates per picture; weights: of convolutions and linear layers, without
     biases and BatchNorm; convolutions: how many there are."""
 
@@ -17,7 +17,7 @@ class Cost:
 
 
 @torch.no_grad()
-def count_macs(model: nn.Module, size: int) -> Cost:
+def count_macs(model: nn.Module, size: int) -> ModelCost:
     """Cost of `model` for one [1, 3, size, size] picture. Padding counts as work; resizing, adding
     and pooling do not. The model must be in eval mode."""
     macs = weights = convolutions = 0
@@ -38,4 +38,4 @@ def count_macs(model: nn.Module, size: int) -> Cost:
     finally:
         for hook in hooks:
             hook.remove()
-    return Cost(macs, weights, convolutions)
+    return ModelCost(macs, weights, convolutions)

@@ -36,7 +36,7 @@ from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, 
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.quantise import quantise
 from fpga_gen_models.augment import normalise
-from fpga_gen_models.data import CachedPairs, Pair, find_pairs, split_pairs, spread_subset
+from fpga_gen_models.data import CachedPairs, DatasetPair, find_pairs, split_pairs, spread_subset
 from fpga_gen_models.evaluate import evaluate
 from fpga_gen_models.metrics import as_record
 from fpga_gen_models.qat_export import write_graph
@@ -54,7 +54,7 @@ DEFAULTS = TrainConfig(
 
 
 def quantise_network(
-    config: BuildConfig, pairs: Sequence[Pair]
+    config: BuildConfig, pairs: Sequence[DatasetPair]
 ) -> tuple[Graph, QuantGraph, EngineParams]:
     """The compiler's float graph, its quantised form, calibrated on `pairs`, and the engine that a
     build with the same options chooses."""
@@ -81,7 +81,7 @@ class QatTrainer(Trainer):
     def __init__(
         self,
         config: TrainConfig,
-        pairs: Sequence[Pair],
+        pairs: Sequence[DatasetPair],
         out: Path,
         graph: Graph,
         qgraph: QuantGraph,

@@ -17,7 +17,7 @@ from fpga_gen.disk import replace_file
 
 
 @dataclass(frozen=True)
-class Schedule:
+class RateSchedule:
     """Learning rate and end of a run, by number of steps or by wall-clock time.
 
     Exactly one of steps and minutes is positive. peak: highest rate; warmup: fraction of the run

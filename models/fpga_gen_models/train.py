@@ -26,7 +26,7 @@ from fpga_gen_models.augment import augment
 from fpga_gen_models.checkpoint import load_checkpoint, save_half
 from fpga_gen_models.data import (
     CachedPairs,
-    Pair,
+    DatasetPair,
     find_pairs,
     sample_indices,
     split_pairs,
@@ -39,7 +39,7 @@ from fpga_gen_models.metrics import as_record
 from fpga_gen_models.runstate import (
     AveragedWeights,
     Clock,
-    Schedule,
+    RateSchedule,
     StopRequest,
     autocast,
     load_run,
@@ -97,7 +97,7 @@ def training_size(config: TrainConfig, progress: float, step: int) -> int:
 class Trainer:
     """One run: model, optimiser, averaged weights, data, and the files in `out`."""
 
-    def __init__(self, config: TrainConfig, pairs: Sequence[Pair], out: Path) -> None:
+    def __init__(self, config: TrainConfig, pairs: Sequence[DatasetPair], out: Path) -> None:
         self.config = config
         self.out = out
         training, self.validation = split_pairs(pairs, config.validation, config.salt)
@@ -105,7 +105,7 @@ class Trainer:
             raise ValueError("the split leaves no pictures for training or for validation")
         self.subset = spread_subset(self.validation, config.eval_subset)
         self.device = pick_device(config.device)
-        self.schedule = Schedule(config.rate, config.steps, config.minutes)
+        self.schedule = RateSchedule(config.rate, config.steps, config.minutes)
         torch.manual_seed(config.seed)
         self.model = place(self.new_model(), self.device)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]

@@ -33,7 +33,7 @@ from fpga_gen_models.image_classes import (
 from fpga_gen_models.runstate import (
     AveragedWeights,
     Clock,
-    Schedule,
+    RateSchedule,
     StopRequest,
     autocast,
     load_run,
@@ -83,7 +83,7 @@ class ClassifierTrainer:
         self.config, self.items, self.out = config, items, out
         self.device = pick_device(config.device)
         peak = config.rate * config.batch / 256
-        self.schedule = Schedule(peak, config.steps, config.minutes)
+        self.schedule = RateSchedule(peak, config.steps, config.minutes)
         torch.manual_seed(config.seed)
         self.model = place(build_hardnet(config.variant, config.classes), self.device)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]

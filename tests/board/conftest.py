@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fpga_gen.contract.params import SMALL
 from rtl_tests.verilator import CACHE
 from tests.board.network import segmentation_network
+from tests.engines import SMALL
 
 if TYPE_CHECKING:
     from fpga_gen.quant.ir import QuantGraph

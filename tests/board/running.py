@@ -14,7 +14,6 @@ from typing import Any
 from fpga_gen.board.server import BoardServer
 from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
-from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.flows.board import BoardFlow
 from fpga_gen.hardware.top import generate_verilog
@@ -23,6 +22,7 @@ from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.schedule.compile import compile_schedule
 from tests.board.network import PREPROCESS
+from tests.engines import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = itertools.count(1)

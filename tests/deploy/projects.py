@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from fpga_gen.boards import Board
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.vivado_project import vivado_files
 from fpga_gen.hardware.top import TOP, generate_verilog
 from tests.deploy.tcl import Recording, record
+from tests.engines import SMALL
 from tests.schedule.builder import DOUBLE_CLOCK
 
 

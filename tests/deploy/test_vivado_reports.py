@@ -62,9 +62,7 @@ def test_timing_met_and_violated():
 
 
 def test_power():
-    assert parse_power(REPORTS / "power.rpt") == {
-        "total_w": 9.871, "dynamic_w": 9.002, "static_w": 0.869,
-    }  # fmt: skip
+    assert parse_power(REPORTS / "power.rpt") == (9.871, 9.002, 0.869)
 
 
 def test_all_reports_together_survive_json(folder: Path):

@@ -57,6 +57,15 @@ REFUSED = {
     "no groups": (
         lambda: _with(lambda n: n.op("Conv", "x", n.random(4, 3, 1, 1), group=0)), "group = 0"
     ),
+    "attribute of another type": (  # ONNX checks those of its own domain only
+        lambda: _with(
+            lambda n: n.op(
+                "DequantizeLinear", n.const(np.ones((4, 3)), np.int8), n.const(np.ones(4)),
+                n.const(np.zeros(4), np.int8), domain="com.microsoft", axis="0", name="culprit",
+            )
+        ),
+        "'culprit'.*its attribute axis is no INT",
+    ),
     "negative pads": (lambda: _conv(pads=[-1, 0, 0, 0]), "negative padding"),
     "large kernel": (lambda: _conv(k=13, pads=[0, 0, 0, 0]), "window is larger"),
     "weight channels": (

@@ -13,7 +13,6 @@ from fpga_gen.builddir.layout_file import host_layout
 from fpga_gen.contract import regions as layout
 from fpga_gen.contract import registers
 from fpga_gen.contract.numerics import I8, U8
-from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import INTERFACE_VERSION, REGISTERS
 from fpga_gen.graph.ir import HostOp
 from fpga_gen.identity import digest_of
@@ -21,6 +20,7 @@ from fpga_gen.images import Preprocess
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.simulate.device import Buffer, SimulatedDevice
+from tests.engines import SMALL
 from tests.schedule.graphs import Builder
 
 NAMES = {entry.offset: entry.name for entry in REGISTERS}

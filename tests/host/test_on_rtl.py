@@ -16,7 +16,6 @@ from fpga_gen_host import (
 )
 from fpga_gen_host import registers as r
 
-from fpga_gen.contract.params import SMALL
 from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.images import Preprocess, prepare
@@ -26,6 +25,7 @@ from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind
 from rtl_tests.networks import accelerator
+from tests.engines import SMALL
 from tests.host.deploy import RtlDevice, picture_network, write_deploy
 from tests.schedule.graphs import example
 

@@ -16,7 +16,7 @@ from fpga_gen_models.augment import Augmentation, augment, normalise
 from fpga_gen_models.data import (
     CLINICDB_SEQUENCES,
     CachedPairs,
-    Pair,
+    DatasetPair,
     find_pairs,
     group_name,
     sample_indices,
@@ -25,8 +25,8 @@ from fpga_gen_models.data import (
 )
 
 
-def _pairs(dataset: str, stems: list[str]) -> list[Pair]:
-    return [Pair(dataset, Path(s), Path(s), group_name(dataset, s)) for s in stems]
+def _pairs(dataset: str, stems: list[str]) -> list[DatasetPair]:
+    return [DatasetPair(dataset, Path(s), Path(s), group_name(dataset, s)) for s in stems]
 
 
 def test_split_is_disjoint_stable_and_keeps_sequences_whole() -> None:

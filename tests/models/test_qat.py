@@ -16,7 +16,6 @@ from PIL import Image
 
 from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2
-from fpga_gen.contract.params import SMALL
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph, Mul
@@ -31,6 +30,7 @@ from fpga_gen_models.qat_export import write_graph
 from fpga_gen_models.qat_graph import QuantNet
 from fpga_gen_models.qat_layers import start_latent
 from tests.cli.conftest import board_files, cli, tiny_board
+from tests.engines import SMALL
 from tests.frontend.onnx_models import Net
 
 __all__ = ["board_files", "cli", "tiny_board"]  # fixtures of the command line's tests

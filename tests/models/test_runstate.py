@@ -9,11 +9,11 @@ if find_spec("torch") is None:
 
 import torch
 
-from fpga_gen_models.runstate import AveragedWeights, Schedule
+from fpga_gen_models.runstate import AveragedWeights, RateSchedule
 
 
 def test_schedule_rises_then_falls() -> None:
-    schedule = Schedule(1e-3, minutes=10, warmup=0.1, floor=0.01)
+    schedule = RateSchedule(1e-3, minutes=10, warmup=0.1, floor=0.01)
     rates = [schedule.rate(schedule.progress(0, seconds)) for seconds in range(0, 601, 6)]
     top = rates.index(max(rates))
     assert top == 10
@@ -25,13 +25,13 @@ def test_schedule_rises_then_falls() -> None:
 
 
 def test_schedule_by_steps_ignores_time() -> None:
-    assert Schedule(1e-3, steps=8).progress(2, 1e6) == 0.25
+    assert RateSchedule(1e-3, steps=8).progress(2, 1e6) == 0.25
 
 
 @pytest.mark.parametrize(("steps", "minutes"), [(0, 0.0), (5, 5.0)])
 def test_schedule_needs_one_end(steps: int, minutes: float) -> None:
     with pytest.raises(ValueError, match="one of them"):
-        Schedule(1e-3, steps=steps, minutes=minutes)
+        RateSchedule(1e-3, steps=steps, minutes=minutes)
 
 
 def test_average_follows_the_weights() -> None:

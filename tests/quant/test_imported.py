@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from fpga_gen.contract.numerics import I8, I16, SP2_4, U8
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import (
@@ -37,6 +37,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import load_quant_graph, quant_graph_bytes
 from fpga_gen.report.markdown import deviation_lines
+from tests.engines import SMALL
 from tests.frontend.qdq_models import branches, chain, initializers, pictures, quantised
 
 DSP_ONLY = EngineParams(sp2_columns=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fpga_gen.contract.numerics import DSP, I8, I16, SP2, SP2_4, U8
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
@@ -19,6 +19,7 @@ from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QTensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import add_factors, quantise
 from fpga_gen.quant.serialise import quant_graph_bytes
+from tests.engines import SMALL
 from tests.quant.naive import run_naive
 from tests.quant.networks import all_nodes, images
 

@@ -5,12 +5,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import BuildDirError
 from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.quant.ir import QConv
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import STRUCTURE, load_quant_graph, quant_graph_bytes
+from tests.engines import SMALL
 from tests.quant.networks import all_nodes, images, random_qgraph
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import load_board
-from fpga_gen.contract.params import SMALL
 from fpga_gen.report import (
     Accuracy,
     ArrayFacts,
@@ -27,6 +26,7 @@ from fpga_gen.report.collect import build_report
 from fpga_gen.report.timeline import Activity, MapFacts, Timeline
 from fpga_gen.resources import estimate_resources
 from fpga_gen.schedule.compile import compile_schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import example
 
 HOSTILE = "</script><script>document.title='broken'</script><b>&\"'"
@@ -90,7 +90,7 @@ def evaluated(simulated: Report) -> Report:
 
 @pytest.fixture(scope="session")
 def compiled() -> Report:
-    """Of a HarDNet-like block with links, pooling, resampling and a product."""
+    """Report of a HarDNet-like block with links, pooling, resampling and a product."""
     item = example("block", SMALL)
     schedule = compile_schedule(item.graph, SMALL)
     model = ModelFacts("block", "ef" * 32, schedule.estimate.macs, 1000, (3, 8, 8))

@@ -12,11 +12,11 @@ import pytest
 import vl_convert
 
 from fpga_gen.report import Report
+from fpga_gen.report.breakdown import breakdown
 from fpga_gen.report.chart_parts import VEGA_LITE
 from fpga_gen.report.charts import all_charts
 from fpga_gen.report.facts import TimingFacts
 from fpga_gen.report.html import render_html, vega_bundle
-from fpga_gen.report.timeline import breakdown
 from tests.report.conftest import HOSTILE
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

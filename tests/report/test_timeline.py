@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fpga_gen.report import Report
-from fpga_gen.report.timeline import (
+from fpga_gen.report.breakdown import (
     SHARES,
     bottleneck,
     breakdown,

@@ -32,7 +32,7 @@ def long_program(params: EngineParams) -> Example:
 def random_pages(
     rng: random.Random, instructions: Sequence[Instruction], params: EngineParams, first: int
 ) -> tuple[Page, ...]:
-    """As cut_program, but of any size anywhere that the rules allow."""
+    """Like cut_program, but cuts pages of any size anywhere that the rules allow."""
     capacity, per_word = params.program_words, params.program_parts
     total = sum(i.encoded_words for i in instructions)
     at, loaded, pages = 0, capacity, []

@@ -11,7 +11,7 @@ from ortools.sat.python import cp_model
 
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import U8
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.execute.compare import compare_maps
@@ -19,6 +19,7 @@ from fpga_gen.schedule.execute.interpreter import run_schedule
 from fpga_gen.schedule.place import allocate as allocate_module
 from fpga_gen.schedule.place.allocate import Demand, allocate, live_words
 from fpga_gen.schedule.place.plan import Chain, band_rows, input_rows
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, Example, example
 from tests.schedule.hardnet import hardnet_mseg
 

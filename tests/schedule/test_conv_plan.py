@@ -9,13 +9,14 @@ import pytest
 
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import U8
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
 from fpga_gen.schedule.lower.conv_plan import RUN_CYCLES, group_prices, mode_mix, tile_limits
 from fpga_gen.schedule.lower.walk import Geometry
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, Example, example
 
 DEFAULT = EngineParams()

@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES, join16
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import (
     InputLayout,
     MapLayout,
@@ -29,6 +29,7 @@ from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_para
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.schedule.lower.placement import channel_positions, map_layout
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 
 
@@ -56,7 +57,8 @@ def test_map_of_words_by_hand() -> None:
         for y in range(2):
             for x in range(2):
                 word = plane * 5 + y * 2 + x
-                assert join16(run[word, byte], run[9 + word, byte]) == stored[c, y, x]
+                high, low = int(run[word, byte]), int(run[9 + word, byte])
+                assert 256 * high + low + 128 == stored[c, y, x]
     np.testing.assert_array_equal(words_to_map(layout, run), stored)
 
 

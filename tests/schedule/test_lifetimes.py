@@ -7,9 +7,9 @@ from itertools import combinations
 import pytest
 
 from fpga_gen.contract.isa import Op
-from fpga_gen.contract.params import SMALL
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.program import Schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import example
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, Op
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import example
 from tests.schedule.large_windows import large_windows
 

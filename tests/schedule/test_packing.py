@@ -11,7 +11,7 @@ import pytest
 
 from fpga_gen.contract.isa import ConvInstruction, Op
 from fpga_gen.contract.numerics import I8, I16, U8
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import InputLayout
 from fpga_gen.quant.ir import QConv
 from fpga_gen.schedule import compile as compile_module
@@ -19,7 +19,7 @@ from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
-from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
+from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 from fpga_gen.schedule.lower.placement import Placement, map_layout
 from fpga_gen.schedule.place import allocate as allocate_module
 from fpga_gen.schedule.place.allocate import Demand, _solve, allocate_quickly, live_words
@@ -27,6 +27,7 @@ from fpga_gen.schedule.place.pack_search import Reader, planes_touched, search_r
 from fpga_gen.schedule.place.packing import find_runs, fit_runs, packable, with_runs
 from fpga_gen.schedule.place.plan import Plan, demands, make_plan
 from fpga_gen.schedule.program import Schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, Example, example
 from tests.schedule.test_allocation import no_overlap
 
@@ -370,7 +371,7 @@ def test_worse_packing_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_knows_bytes() -> None:
-    memory = FeatureMemory(SMALL, 1)
+    memory = TrackedMemory(SMALL, 1)
     words = np.arange(4)
     memory.write(words, 0, np.full((4, 2), 5, np.int8))
     with pytest.raises(ProgramError, match="not waited for"):

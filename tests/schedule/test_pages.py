@@ -17,13 +17,14 @@ from fpga_gen.contract.isa import (
     Op,
     VectorInstruction,
 )
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import AxisEntry
 from fpga_gen.schedule.compile import compile_schedule, encode_program, program_region
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import ProgramError, run_schedule
 from fpga_gen.schedule.place.pages import cut_program
 from fpga_gen.schedule.program import Schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import EXAMPLES, THREE_MODES, Builder, example, random_example
 from tests.schedule.paging import long_program, random_cuts
 

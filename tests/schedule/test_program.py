@@ -9,7 +9,7 @@ import pytest
 
 from fpga_gen.contract.isa import Op, decode_program
 from fpga_gen.contract.numerics import I16
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.regions import unstripe
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.interpreter import run_integer
@@ -17,6 +17,7 @@ from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
 from fpga_gen.schedule.program import Schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import (
     EXAMPLES,
     THREE_MODES,

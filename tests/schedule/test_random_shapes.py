@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fpga_gen.contract.params import SMALL
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 from tests.schedule.shapes import OPERATORS
 from tests.schedule.test_program import check

@@ -9,11 +9,11 @@ import pytest
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import DSP, I8, I16, SP2, U8
-from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import ScheduleError
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QuantGraph
 from fpga_gen.schedule.compile import compile_schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import Builder, identity_table
 
 

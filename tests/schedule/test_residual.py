@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import Add, Conv, walk
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 from tests.schedule.residual import BLOCKS, residual, residual_graph
 

@@ -10,11 +10,11 @@ import pytest
 from fpga_gen.contract.address import pack_address, unpack_address
 from fpga_gen.contract.isa import Instruction, Op
 from fpga_gen.contract.numerics import U8
-from fpga_gen.contract.params import SMALL
 from fpga_gen.schedule.compile import compile_schedule, encode_program, program_region
 from fpga_gen.schedule.execute.compare import compare_maps, first_mismatch
 from fpga_gen.schedule.execute.interpreter import ProgramError, run_schedule
 from fpga_gen.schedule.program import Schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, example
 
 

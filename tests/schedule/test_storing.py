@@ -10,7 +10,7 @@ import pytest
 from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import I16, U8
-from fpga_gen.contract.params import MAX_BURST, SMALL
+from fpga_gen.contract.params import MAX_BURST
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.store_model import StoreClock
 from fpga_gen.schedule.cycles.timing import Timing
@@ -19,6 +19,7 @@ from fpga_gen.schedule.lower.conv_plan import ConvRun
 from fpga_gen.schedule.lower.placement import map_layout
 from fpga_gen.schedule.lower.storing import MOST_PIECES, complete_words, cut_runs
 from fpga_gen.schedule.program import Schedule
+from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, Example
 
 TIMING = Timing(write_efficiency=0.5, store_latency=5)
@@ -127,7 +128,7 @@ def test_runs_of_a_period_stay_apart() -> None:
 
 
 def clock(words: int = 80) -> StoreClock:
-    """Of a STORE of 40 beats handed over at cycle 100, its results in memory at 120."""
+    """Clock of a STORE of 40 beats handed over at cycle 100, its results in memory at 120."""
     store = StoreClock(THREE_MODES, TIMING, 0.0)  # two beats an access
     store.start(100, words // 2)
     store.results_in(120)

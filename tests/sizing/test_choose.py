@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import Resources, load_board
-from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import ScheduleError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Graph
@@ -20,6 +19,7 @@ from fpga_gen.sizing.cycles import FrameCycles
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.sizing.standin import standin
 from tests.cli.networks import write_model
+from tests.engines import SMALL
 from tests.quant.networks import all_nodes, images
 
 

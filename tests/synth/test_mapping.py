@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import load_board
-from fpga_gen.contract.params import PORT_BITS, SMALL
+from fpga_gen.contract.params import PORT_BITS
 from fpga_gen.hardware.array import accumulators, mac_array, mac_dsp
 from fpga_gen.hardware.common.design_hash import FILE, MODULE, stamp
 from fpga_gen.hardware.common.leaf import emit_leaf
@@ -26,6 +26,7 @@ from fpga_gen.synth.known import known_design
 from fpga_gen.synth.modules import split_modules
 from fpga_gen.synth.table import ENGINES, reference_params
 from fpga_gen.synth.yosys import map_modules
+from tests.engines import SMALL
 
 ZCU104 = load_board("zcu104").array
 

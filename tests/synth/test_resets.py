@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fpga_gen.contract.params import SMALL
 from fpga_gen.synth.flow import MAX_FAN_OUT
 from fpga_gen.synth.levels import base_name
 from fpga_gen.synth.table import map_engine
+from tests.engines import SMALL
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from fpga_gen.graph.ir import Concat, Conv, ConvTerm, Graph, Node, Tensor
 from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts
 
 
-def is_affine(node: Node | None) -> bool:
+def is_affine(node: Node | None) -> TypeGuard[Conv]:
     """Whether a node is y = clip(scale * x + offset) per channel (a 1x1 depthwise Conv)."""
     if not isinstance(node, Conv) or len(node.terms) != 1:
         return False
@@ -72,17 +73,16 @@ def fold_affine_forward(graph: Graph) -> Graph:
         ):
             continue
         readers = [nodes[n.output] for n in consumers[affine.output]]
-        if not readers or not all(_absorbs(reader, affine) for reader in readers):
+        absorbing = [r for r in readers if isinstance(r, Conv) and _absorbs(r, affine)]
+        if not readers or len(absorbing) < len(readers):
             continue
-        for reader in readers:
+        for reader in absorbing:
             nodes[reader.output] = _absorb(reader, affine)
         changed = True
     return rebuilt(graph, nodes.values()) if changed else graph
 
 
-def _absorbs(reader: Node, affine: Conv) -> bool:
-    if not isinstance(reader, Conv):
-        return False
+def _absorbs(reader: Conv, affine: Conv) -> bool:
     terms = [t for t in reader.terms if t.input == affine.output]
     return all(t.groups == 1 and (not any(t.pads) or not affine.bias.any()) for t in terms)
 

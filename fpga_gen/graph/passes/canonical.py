@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeGuard
 
 from fpga_gen.graph.axis import is_identity
 from fpga_gen.graph.ir import Graph, MaxPool, Node, Resample
 from fpga_gen.graph.passes.rewrite import rebuilt, with_inputs
 
 
-def is_copy(node: Node) -> bool:
+def is_copy(node: Node) -> TypeGuard[Resample]:
     """Whether a node copies its input, perhaps with an activation."""
     return isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x)
 

@@ -87,7 +87,8 @@ def _even_pads(source: Tensor, terms: list[ConvTerm]) -> tuple[int, int, int, in
         total = size + pads[axis] + pads[axis + 2]
         spare = all((total + 1 - _reach(t, axis)) % t.stride[axis] for t in terms)
         pads[axis + 2] += total % 2 if spare else 0
-    return tuple(pads)
+    top, left, bottom, right = pads
+    return top, left, bottom, right
 
 
 def _reach(term: ConvTerm, axis: int) -> int:

@@ -52,7 +52,7 @@ def _axis_steps(graph: Graph, node: MaxPool, axis: int) -> list[MaxPool]:
             node, kernel=pair(kernel), stride=pair(stride), pads=pads, dilation=pair(dilation)
         )
 
-    kernel, pads = node.kernel[axis], node.pads[axis::2]
+    kernel, pads = node.kernel[axis], (node.pads[axis], node.pads[axis + 2])
     if kernel == 1 and node.stride[axis] == 1 and not any(pads):
         return []
     whole = graph.tensors[node.output].shape[1 + axis] == 1

@@ -27,12 +27,12 @@ GROUP_BITS = width("tile_groups")  # pixel groups of a tile
 
 
 def group_index_bits(params: EngineParams) -> int:
-    """Of a pixel group's place in the partial sums."""
+    """Bits of a pixel group's place in the partial sums."""
     return (params.tile_groups - 1).bit_length()
 
 
 def lane_index_bits(params: EngineParams) -> int:
-    """Of one of the P pixel lanes."""
+    """Bits of the number of one of the P pixel lanes."""
     return max((params.pixels - 1).bit_length(), 1)
 
 

@@ -171,7 +171,7 @@ class Decoder(wiring.Component):
 
     def _header(self, m: Module) -> None:
         """Header words to `following`; then where the instruction's tables go."""
-        lengths = [LAYOUTS[Op(i)].words if i in iter(Op) else 1 for i in range(1 << OP_BITS)]
+        lengths = [LAYOUTS[Op(i)].words if i in set(Op) else 1 for i in range(1 << OP_BITS)]
         at = Signal(range(HEADER_WORDS + 1))
         complete = Signal()  # all words of the header are taken
         walk, fetch = self.walk, HEADER(Cat(*self.words)).fetch

@@ -29,12 +29,12 @@ KIND_WORDS, KIND_CONV, KIND_VECTOR = 0, 1, 2
 
 
 def pointer_bits(params: EngineParams) -> int:
-    """Of a word of the ring, modulo twice the ring."""
+    """Bits of a pointer to a word of the ring, modulo twice the ring."""
     return params.weight_words.bit_length()
 
 
 def granule_bits(params: EngineParams) -> int:
-    """Of a granule in a stream word."""
+    """Bits of a granule's place in a stream word."""
     return (params.stream_granules - 1).bit_length()
 
 

@@ -73,7 +73,7 @@ class RecordSizes:
         return min(max(subgroups, 1), self.params.subgroups)
 
     def _half(self, kind: int) -> Half:
-        """Of a slot, from the two highest bits of its kind: is_half, is_high."""
+        """Which half a slot holds, from the two highest bits of its kind: is_half, is_high."""
         is_half, is_high = kind >> self._bits & 1, kind >> self._bits + 1
         return Half.HIGH if is_high else Half.LOW if is_half else Half.BOTH
 

@@ -19,7 +19,7 @@ from fpga_gen.hardware.common.resets import data_register
 MODULE = modules.MAX_POOL
 
 
-class MaxPool(Leaf):
+class MaxPoolUnit(Leaf):
     """max[t] = first ? act : max(max[t], act), for P lanes of CI signed bytes.
 
     One beat per cycle, its t a cycle ahead of it; the same t may come back after two cycles. A
@@ -127,4 +127,4 @@ class MaxPool(Leaf):
 
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog}."""
-    return {MODULE: emit_leaf(MaxPool(params), MODULE)}
+    return {MODULE: emit_leaf(MaxPoolUnit(params), MODULE)}

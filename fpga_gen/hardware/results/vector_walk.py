@@ -252,7 +252,7 @@ class VectorWalk(wiring.Component):
             self._next_step(m)
 
     def _next_step(self, m: Module) -> None:
-        """To the next output pixels: column, row, block."""
+        """Goes to the next output pixels: column, row, block."""
         left, both = self.columns_left, self.both
         m.d.sync += [
             self.pixel.eq(self.next_pixel),

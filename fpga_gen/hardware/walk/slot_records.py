@@ -228,7 +228,7 @@ class SlotRecords(wiring.Component):
             ]
 
     def _move_on(self, m: Module) -> None:
-        """To the next tap, block, tile or output group."""
+        """Goes to the next tap, block, tile or output group."""
         m.d.sync += [self.first_slot.eq(0), self.first_tap.eq(0)]
         with m.If(self.tap_left != 1):
             m.d.sync += [

@@ -56,7 +56,9 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class ModelRun:
+    """When the instructions of a program run. spans: one for each; cycles: of the frame."""
+
     spans: tuple[Span, ...]
     cycles: int
 
@@ -293,7 +295,7 @@ def slot_times(
 
 def run_model(
     instructions: Sequence[Instruction], params: EngineParams, timing: Timing
-) -> Timeline:
+) -> ModelRun:
     """Start and end of every instruction, in clock cycles from the start command."""
     machine = _Machine(params, timing, sum(i.encoded_words for i in instructions))
     spans = []
@@ -345,4 +347,4 @@ def run_model(
                 write_bytes=written,
             )
         )
-    return Timeline(tuple(spans), round(max(machine.now, machine.store.written) + timing.end))
+    return ModelRun(tuple(spans), round(max(machine.now, machine.store.written) + timing.end))

@@ -14,7 +14,7 @@ from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import BlockRecord
 from fpga_gen.quant.convolve import exact_dtype
-from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
+from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 
 CHUNK_BYTES = 1 << 22  # operand matrix of one chunk of pixels
 
@@ -103,7 +103,7 @@ def _slots(i: WalkInstruction, block: BlockRecord, banks: int) -> list[_Slot]:
 class _Operands:
     """Reads one slot's words for a range of pixels, with padding."""
 
-    def __init__(self, i: WalkInstruction, walk: Walk, memory: FeatureMemory) -> None:
+    def __init__(self, i: WalkInstruction, walk: Walk, memory: TrackedMemory) -> None:
         self._i, self._walk, self._memory = i, walk, memory
 
     def read(self, slot: _Slot, part: slice, out: np.ndarray) -> None:
@@ -121,7 +121,7 @@ class _Operands:
 
 
 def conv_sums(
-    i: ConvInstruction, walk: Walk, weight: np.ndarray, memory: FeatureMemory, params: EngineParams
+    i: ConvInstruction, walk: Walk, weight: np.ndarray, memory: TrackedMemory, params: EngineParams
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """(pixel range, int64 sums (pixels, channels)); weight: int8 (slots, CI, channels)."""
     slots = [s for block in i.blocks for s in _slots(i, block, params.banks)]
@@ -157,7 +157,7 @@ class PoolMatrix:
     """Running maximum of a POOL instruction."""
 
     def __init__(
-        self, i: PoolInstruction, walk: Walk, memory: FeatureMemory, params: EngineParams
+        self, i: PoolInstruction, walk: Walk, memory: TrackedMemory, params: EngineParams
     ) -> None:
         self._i, self._walk, self._memory, self._banks = i, walk, memory, params.banks
 

@@ -49,7 +49,7 @@ from fpga_gen.contract.weight_stream import (
 )
 from fpga_gen.errors import ScheduleError
 from fpga_gen.schedule.execute.conv import PoolMatrix, Walk, conv_sums
-from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
+from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 from fpga_gen.schedule.execute.stream import StreamReader
 from fpga_gen.schedule.execute.vector import vector_sums
 from fpga_gen.schedule.program import Schedule, TracePoint
@@ -90,7 +90,7 @@ class _Engine:
         self.program: list[int] = []
         self.decoded = 0
         self._append(unstripe(program, params.ports))
-        self.memory = FeatureMemory(params, seed)
+        self.memory = TrackedMemory(params, seed)
         self.stream = StreamReader(params, regions)
         self.output = np.zeros(output_bytes, np.uint8)
 

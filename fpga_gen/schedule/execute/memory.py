@@ -12,7 +12,7 @@ class ProgramError(ScheduleError):
     """The program breaks a rule of the hardware."""
 
 
-class FeatureMemory:
+class TrackedMemory:
     """int8 (words, CI), random at first. `ready` and `pending` hold one bit per byte of a word:
     readable; written, but not waited for. A read that depends on other bytes is an error."""
 

@@ -9,11 +9,11 @@ from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, VectorInstruction, Vec
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import AxisEntry, SourceRecord
-from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
+from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 
 
 def _values(
-    memory: FeatureMemory, source: SourceRecord, index: np.ndarray, banks: int
+    memory: TrackedMemory, source: SourceRecord, index: np.ndarray, banks: int
 ) -> np.ndarray:
     """True integers, int64 (pixels, CI), of a source at linear addresses."""
 
@@ -52,7 +52,7 @@ def _wrap(total: np.ndarray) -> np.ndarray:
 
 
 def vector_sums(
-    i: VectorInstruction, block: int, memory: FeatureMemory, params: EngineParams
+    i: VectorInstruction, block: int, memory: TrackedMemory, params: EngineParams
 ) -> np.ndarray:
     """int64 sums (output pixels, CI) of one channel block."""
     banks = params.banks
@@ -69,7 +69,8 @@ def vector_sums(
             if len(terms) != 2:
                 raise ProgramError("a product needs two sources")
             return _wrap(terms[0] * terms[1])
-        return _wrap(sum(s.factor * t for s, t in zip(i.sources, terms, strict=True)))
+        weighted = [s.factor * t for s, t in zip(i.sources, terms, strict=True)]
+        return _wrap(np.sum(weighted, axis=0))
     if i.function == VectorOp.MUL or max(len(i.y), len(i.x)) > MAX_TABLE:
         raise ProgramError("a product cannot resample, and tables have a limited length")
     y_address, y_weight = _axis(i.y[: i.out_h * i.y_taps], i.y_taps, banks)

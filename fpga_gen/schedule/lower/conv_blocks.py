@@ -83,8 +83,7 @@ def conv_blocks(
     bias = node.bias.astype(np.int64)[order]
     blocks = _Blocks([], [], {})
     for term in node.terms:
-        kernel = term.weight.shape[2:]
-        live = live_taps(geometry, kernel, term.pads[:2], term.dilation)
+        live = live_taps(geometry, term.kernel, term.pads[:2], term.dilation)
         index = [i for i, _ in live] or [0]
         taps = tuple(t for _, t in live) or ((-term.pads[0], -term.pads[1]),)
         weight = term.weight.reshape(*term.weight.shape[:2], -1)[order][:, :, index]

@@ -177,7 +177,8 @@ def _runs(
     cost(slots) gives the cycles of one group, or None if it does not fit.
     """
     groups = len(needed)
-    best: list[tuple[int, int] | None] = [(0, 0)] + [None] * groups  # (cycles, start of run)
+    best: list[int | None] = [0] + [None] * groups  # cycles of the groups up to each
+    starts = [0] * (groups + 1)  # of the last run among them
     for end in range(1, groups + 1):
         union = np.zeros(needed.shape[1], bool)
         for start in range(end - 1, -1, -1):
@@ -186,19 +187,20 @@ def _runs(
             before = best[start]
             if one is None or before is None:
                 continue
-            total = before[0] + (end - start) * one + RUN_CYCLES
+            total = before + (end - start) * one + RUN_CYCLES
             current = best[end]
-            if current is None or total < current[0]:
-                best[end] = (total, start)
-    if best[groups] is None:
+            if current is None or total < current:
+                best[end], starts[end] = total, start
+    whole = best[groups]
+    if whole is None:
         return None
     runs, end = [], groups
     while end:
-        start = best[end][1]
+        start = starts[end]
         used = np.flatnonzero(needed[start:end].any(0))
         runs.append((start, end, tuple(used.tolist())))
         end = start
-    return runs[::-1], best[groups][0]
+    return runs[::-1], whole
 
 
 def _needed(work: ConvWork, group: int) -> np.ndarray:

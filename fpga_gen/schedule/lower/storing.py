@@ -61,8 +61,9 @@ def cut_runs(
     """A layer's runs, cut where planes of its result become complete, and the words that may be
     stored after each of them.
 
-    Of the possible cuts `pieces` - 1 are used: each takes half of what is left, because the STOREs
-    take longer than the layer does for their planes, and the last one leaves as little as it can.
+    At most `pieces` - 1 of the possible cuts are used: each takes half of what is left, because the
+    STOREs take longer than the layer does for their planes, and the last one leaves as little as it
+    can.
     """
     singles: list[ConvRun] = []  # one group each
     begins: set[int] = set()  # where a run of the layer begins

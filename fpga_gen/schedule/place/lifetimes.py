@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fpga_gen.schedule.cycles.model import Timeline
+from fpga_gen.schedule.cycles.model import ModelRun
 from fpga_gen.schedule.place.allocate import Demand
 from fpga_gen.schedule.place.plan import Plan
 
@@ -30,7 +30,7 @@ def map_lives(
     wanted: list[Demand],
     bases: dict[str, int],
     last_instructions: Sequence[int],
-    timeline: Timeline,
+    timeline: ModelRun,
 ) -> tuple[MapLife, ...]:
     """Lives of all maps in order of birth.
 

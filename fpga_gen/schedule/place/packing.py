@@ -60,8 +60,7 @@ def _readers(
         prices = group_prices(params, timing, geometry, wide, params.tile_groups)
         parts, fixed = [], 0
         for term in node.terms:
-            kernel = term.weight.shape[2:]
-            taps = len(live_taps(geometry, kernel, term.pads[:2], term.dilation)) or 1
+            taps = len(live_taps(geometry, term.kernel, term.pads[:2], term.dilation)) or 1
             for name, count in Counter(term.inputs).items():
                 tensor = qgraph.tensors[name]
                 planes = -(-tensor.channels // word) * (tensor.format.bits // 8)

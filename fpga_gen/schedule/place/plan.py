@@ -29,7 +29,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Buffer:
+class MapBuffer:
     """A map, or the band of its rows [first_row, first_row + layout.height), in memory.
 
     run: the object that is allocated, named after its first buffer; first_channel: where in the
@@ -65,7 +65,7 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     steps: tuple[Step, ...]
-    buffers: dict[str, Buffer]
+    buffers: dict[str, MapBuffer]
 
 
 def input_rows(node: QConv | QMaxPool, rows: Rows, height: int) -> Rows:
@@ -92,6 +92,7 @@ def band_rows(qgraph: QuantGraph, chain: Chain) -> list[list[Rows]]:
     for start in range(0, height, per_band):
         windows = [(start, min(start + per_band, height))]
         for node in reversed(nodes[1:]):
+            assert isinstance(node, QConv | QMaxPool), "a chain has no other nodes"
             inner = qgraph.tensors[nodes[len(nodes) - len(windows) - 1].output]
             windows.append(input_rows(node, windows[-1], inner.height))
         bands.append(windows[::-1])
@@ -124,7 +125,7 @@ def make_plan(
     chains: tuple[Chain, ...] = (),
 ) -> Plan:
     """Steps and buffers; layouts: of the whole maps."""
-    buffers = {qgraph.input: Buffer(qgraph.input, layouts[qgraph.input])}
+    buffers = {qgraph.input: MapBuffer(qgraph.input, layouts[qgraph.input])}
     steps: list[Step] = []
     starts = {c.first: c for c in chains}
     index = 0
@@ -138,9 +139,9 @@ def make_plan(
                 if name in inner:
                     name = f"{node.output}@{band}"
                     layout = map_layout(qgraph.tensors[node.output], params, rows[1] - rows[0])
-                    buffers[name] = Buffer(name, layout, rows[0])
+                    buffers[name] = MapBuffer(name, layout, rows[0])
                 else:
-                    buffers.setdefault(name, Buffer(name, layouts[name]))
+                    buffers.setdefault(name, MapBuffer(name, layouts[name]))
                 used = {i: f"{i}@{band}" if i in inner else i for i in node.inputs}
                 used[node.output] = name
                 steps.append(Step(chain.first + offset, node, rows, used))
