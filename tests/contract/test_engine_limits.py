@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.contract.isa import limit
-from fpga_gen.contract.params import CHANNEL_BITS, MAX_COLUMNS, SMALL, EngineParams
+from fpga_gen.contract.params import CHANNEL_BITS, MAX_COLUMNS, EngineParams
 from fpga_gen.errors import ScheduleError
+from tests.engines import SMALL
 
 ROWS = {"bank_rows": 64, "ports": 1, "weight_words": 64}
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.contract.modules import CLASSES, EXACT, TOP, class_of
-from fpga_gen.contract.params import SMALL, EngineParams
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.resources import SIZES
 from fpga_gen.synth.modules import split_modules
+from tests.engines import SMALL
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
 ENGINES = {
