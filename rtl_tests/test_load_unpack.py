@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from fpga_gen_host.regions import restore_fourth
 
 from fpga_gen.contract.params import SMALL, EngineParams
-from fpga_gen.contract.regions import restore_fourth
 from fpga_gen.hardware.loader.load_unpack import LoadUnpack
 
 

@@ -6,9 +6,8 @@ import re
 import subprocess
 
 import pytest
-
-from fpga_gen.contract import registers
-from fpga_gen.contract.registers import ACCESS, ADDRESS_BITS, REGISTERS, ErrorCode
+from fpga_gen_host import registers
+from fpga_gen_host.registers import ACCESS, ADDRESS_BITS, REGISTERS, ErrorCode
 
 
 def test_offsets_and_fields_do_not_collide():

@@ -216,7 +216,7 @@ def constants() -> dict[str, int]:
 def c_header() -> str:
     """The constants as a C header, names prefixed FPGA_GEN_."""
     lines = [
-        "/* Generated from fpga_gen/contract/registers.py; offsets in bytes. */",
+        "/* Generated from host/fpga_gen_host/registers.py; offsets in bytes. */",
         "#ifndef FPGA_GEN_REGISTERS_H",
         "#define FPGA_GEN_REGISTERS_H",
         "",

@@ -9,10 +9,10 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.params import SAFE_STEPS, EngineParams
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.array.mac_array import MacArray
 from fpga_gen.hardware.common.address import delay

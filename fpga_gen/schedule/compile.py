@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 
 from fpga_gen.contract.isa import Instruction, Op, Region, pack_address
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QResample, QuantGraph
 from fpga_gen.schedule.cycles.model import Timeline, run_model

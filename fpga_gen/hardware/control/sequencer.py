@@ -9,10 +9,10 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import HEADER_WORDS, MAX_SOURCES, MAX_TABLE, SOURCE, Op, words_of
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.common.config_view import header_fields
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.resets import data_register

@@ -14,11 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from fpga_gen.contract.isa import Instruction, Op, Region, decode_program, unpack_address
-from fpga_gen.contract.numerics import requantise, split16
-from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import (
+from fpga_gen_host.regions import (
     BEAT_BYTES,
     pack_input,
     restore_fourth,
@@ -26,6 +22,10 @@ from fpga_gen.contract.regions import (
     unstripe,
     words_to_map,
 )
+
+from fpga_gen.contract.isa import Instruction, Op, Region, decode_program, unpack_address
+from fpga_gen.contract.numerics import requantise, split16
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import (
     group_subgroups,
