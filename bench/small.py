@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host.regions import pack_input, unpack_output
 
 from bench.networks import CALIBRATION_SEED, draw_input
 from fpga_gen.contract.address import ROW_BITS
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import pack_input, unpack_output
 from fpga_gen.errors import ScheduleError, SimulationError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_float

@@ -17,8 +17,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from fpga_gen_host import regions, registers
+
 from fpga_gen.builddir.artifacts import BuildDir, load_build
-from fpga_gen.contract import epilogue, isa, regions, registers, weight_stream
+from fpga_gen.contract import epilogue, isa, weight_stream
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common import design_hash

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host.registers import INTERFACE_VERSION
 
 from fpga_gen.boards import Board
 from fpga_gen.builddir.artifacts import check_target, sha256, to_json, write_build
@@ -19,7 +20,6 @@ from fpga_gen.builddir.config import MAX_CALIBRATION_IMAGES, BuildConfig
 from fpga_gen.builddir.digest import model_sha256
 from fpga_gen.builddir.layout_file import host_layout
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.errors import BuildDirError, ScheduleError
 from fpga_gen.frontend.importer import import_untrusted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 
-from fpga_gen.contract.regions import BEAT_BYTES as BYTES
+from fpga_gen_host.regions import BEAT_BYTES as BYTES
 
 
 def open_windows(ctx, windows, *ranges: tuple[int, int]) -> None:

@@ -17,9 +17,8 @@ from cocotbext.axi import (
     AxiWriteBus,
     MemoryRegion,
 )
-
-from fpga_gen.contract.regions import BEAT_BYTES as BYTES
-from fpga_gen.contract.registers import constants
+from fpga_gen_host.regions import BEAT_BYTES as BYTES
+from fpga_gen_host.registers import constants
 
 LIMIT_US = 400  # every test ends within this simulated time, at 10 ns per cycle
 MEMORY_SIZE = 1 << 22

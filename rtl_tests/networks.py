@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host.regions import BEAT_BYTES, pack_input, unpack_output
+from fpga_gen_host.registers import constants
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import BEAT_BYTES, pack_input, unpack_output
-from fpga_gen.contract.registers import constants
 from fpga_gen.flows.simulate_trace import TraceRecorder
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.schedule.compile import compile_schedule

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from fpga_gen_host.registers import REGISTERS, register
 
-from fpga_gen.contract.registers import REGISTERS, register
 from fpga_gen.hardware.shell.csr import CsrBlock
 from rtl_tests.bench import simulate
 

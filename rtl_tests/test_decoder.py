@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 import pytest
+from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import (
     LAYOUTS,
@@ -17,7 +18,6 @@ from fpga_gen.contract.isa import (
     PageInstruction,
 )
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.loader.joints import COMMAND
 from rtl_tests.bench import simulate

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fpga_gen_host.regions import stripe
 
 from fpga_gen.contract.isa import EndInstruction, StoreInstruction
 from fpga_gen.contract.numerics import U8
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import stripe
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DEFAULT, DramConfig
 from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_run, start_program

@@ -6,9 +6,9 @@ import random
 from dataclasses import replace
 
 import pytest
+from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import Instruction, Op, StoreInstruction
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.schedule.compile import encode_program, program_region
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame

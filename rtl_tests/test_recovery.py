@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from fpga_gen_host.regions import stripe, unstripe
+from fpga_gen_host.registers import ErrorCode, constants
 
 from fpga_gen.contract.isa import DECODER_OPS, Op
-from fpga_gen.contract.regions import stripe, unstripe
-from fpga_gen.contract.registers import ErrorCode, constants
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind, StopReason

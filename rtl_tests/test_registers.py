@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-
-from fpga_gen.contract import registers
-from fpga_gen.contract.registers import ACCESS, ADDRESS_BITS, REGISTERS, ErrorCode
+from fpga_gen_host import registers
+from fpga_gen_host.registers import ACCESS, ADDRESS_BITS, REGISTERS, ErrorCode
 
 
 def test_offsets_and_fields_do_not_collide():

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import (
     HEADER_WORDS,
@@ -18,7 +19,6 @@ from fpga_gen.contract.isa import (
     Op,
     PageInstruction,
 )
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.loader.joints import KIND_WORDS
 from rtl_tests.sequencer_bench import Bench, command_of, random_instruction, random_pages, walk
 from tests.engines import SMALL

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from amaranth.lib.wiring import In
+from fpga_gen_host.registers import REGISTERS
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import REGISTERS
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
 from fpga_gen.hardware.memory import feature_memory

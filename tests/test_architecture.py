@@ -18,10 +18,10 @@ PACKAGE = ROOT / "fpga_gen"
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "fpga_gen",
-        "fpga_gen.decode",
+        "fpga_gen_host.decode",
         "fpga_gen.disk",
         "fpga_gen.errors",
-        "fpga_gen.picture_file",
+        "fpga_gen_host.picture_file",
         "fpga_gen.steps",
     ),
     ("fpga_gen.contract", "fpga_gen.images", "fpga_gen.worker"),

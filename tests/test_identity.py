@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fpga_gen_host import regions as layout
+from fpga_gen_host import registers
 from fpga_gen_host.deployment import own_identity
 
 from fpga_gen.builddir.artifacts import sha256, write_build
-from fpga_gen.contract import address, fields, isa, numerics, registers, slot_layout
-from fpga_gen.contract import regions as layout
+from fpga_gen.contract import address, fields, isa, numerics, slot_layout
 from fpga_gen.contract import weight_stream as weights
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.fields import Field, Layout, Record

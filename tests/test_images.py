@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fpga_gen_host.pictures import letterbox_box
 from PIL import Image
 
 from fpga_gen.images import (
@@ -13,7 +14,6 @@ from fpga_gen.images import (
     PictureError,
     Preprocess,
     find_pictures,
-    letterbox_box,
     overlay_mask,
     prepare,
     read_input,

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host import InputError
+from fpga_gen_host import InputError, picture_file
 from fpga_gen_host import picture_file as host_module
 from fpga_gen_host.video import frames
 from PIL import Image
 
-from fpga_gen import picture_file
 from fpga_gen.evaluate.dataset import read_grey
 from fpga_gen.images import PictureError, read_picture
 

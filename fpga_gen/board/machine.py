@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fpga_gen_host import identity
+
 from fpga_gen.board.interrupts import InterruptController
 from fpga_gen.board.memory import BoardMemory
 from fpga_gen.board.simulator import FrameRecord, SimulatorThread
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.deploy import identity
 from fpga_gen.deploy import processor as ps
 from fpga_gen.deploy.bitfile import carried_hash
 from fpga_gen.errors import BoardError

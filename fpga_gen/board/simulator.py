@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from fpga_gen_host.registers import REGISTERS, constants
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import REGISTERS, constants
 from fpga_gen.errors import FpgaGenError, SimulationError
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig

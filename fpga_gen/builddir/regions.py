@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen.contract.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout
-from fpga_gen.decode import decode
+from fpga_gen_host.decode import decode
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout
+
 from fpga_gen.images import NORMALISATIONS, Preprocess
 from fpga_gen.quant.ir import QTensor, QuantGraph
 

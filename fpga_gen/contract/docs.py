@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
 
+from fpga_gen_host import regions, registers
+
 from fpga_gen.contract import (
     address,
     epilogue,
     isa,
     numerics,
     parameter_record,
-    regions,
-    registers,
     slot_layout,
     weight_stream,
 )

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from fpga_gen_host.regions import BEAT_BYTES
+
 from fpga_gen.contract import isa
-from fpga_gen.contract.regions import BEAT_BYTES
 
 ADDRESS_BITS = 12  # of the register window
 ERROR_CODE_BITS = 8

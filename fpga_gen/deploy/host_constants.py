@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fpga_gen import picture_file
-from fpga_gen.contract import regions as layout
-from fpga_gen.contract.registers import ERROR_DOCS, constants, describe
-from fpga_gen.deploy import identity
-from fpga_gen.identity import digest_of
+from fpga_gen_host import identity, picture_file
+from fpga_gen_host import regions as layout
+from fpga_gen_host.digest import digest_of
+from fpga_gen_host.registers import ERROR_DOCS, constants, describe
 
-LAYOUT_HEADER = "# Generated from fpga_gen/contract/regions.py; do not edit.\n"
-PICTURE_HEADER = "# Generated from fpga_gen/picture_file.py; do not edit.\n"
+LAYOUT_HEADER = "# Generated from host/fpga_gen_host/regions.py; do not edit.\n"
+PICTURE_HEADER = "# Generated from host/fpga_gen_host/picture_file.py; do not edit.\n"
 
 
 def registers_source() -> str:
@@ -24,7 +23,7 @@ def registers_source() -> str:
     names = constants()
     offsets = [n for n, v in names.items() if not n.startswith("ERROR_")]
     lines = [
-        '"""Register constants. Generated from fpga_gen/contract/registers.py; do not edit.',
+        '"""Register constants. Generated from host/fpga_gen_host/registers.py; do not edit.',
         "",
         "NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it. DIGEST: of the",
         "whole table, as the manifest of a build names it.",
@@ -61,7 +60,7 @@ def picture_source() -> str:
 def identity_source() -> str:
     """Python source of the names under which a bitstream holds the accelerator."""
     lines = [
-        '"""Names in a bitstream. Generated from fpga_gen/deploy/identity.py; do not edit.',
+        '"""Names in a bitstream. Generated from host/fpga_gen_host/identity.py; do not edit.',
         "",
         "VLNVS: as RTL module in a block design, and as packaged IP; CELL: its instance in the",
         "generated block design; DESIGN: stem of the .bit and the .hwh; INTERRUPT: the pin.",

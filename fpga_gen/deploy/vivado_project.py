@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from fpga_gen_host import identity
+
 from fpga_gen.boards import Board
 from fpga_gen.contract.params import MAX_BURST, EngineParams
-from fpga_gen.deploy import identity
 from fpga_gen.errors import BoardError
 from fpga_gen.hardware.shell.axi_names import AXI_ADDRESS_BITS
 from fpga_gen.hardware.shell.read_dma import READ_DEPTH

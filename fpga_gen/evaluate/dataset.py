@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host.picture_file import ALPHA, EIGHT_BIT, PictureFileError, opened, to_rgb
+from fpga_gen_host.pictures import letterbox_box
 from PIL import Image
 
-from fpga_gen.images import PictureError, Preprocess, find_pictures, letterbox_box
-from fpga_gen.picture_file import ALPHA, EIGHT_BIT, PictureFileError, opened, to_rgb
+from fpga_gen.images import PictureError, Preprocess, find_pictures
 
 THRESHOLD = 127  # of an 8-bit mask: foreground lies above
 ASPECT_TOLERANCE = 0.02

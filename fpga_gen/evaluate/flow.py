@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host.host_ops import run_host_ops
 
 from fpga_gen.builddir.artifacts import to_json, write_folder
 from fpga_gen.builddir.digest import model_sha256
@@ -38,7 +39,7 @@ from fpga_gen.flows.simulate import (
     run_frame,
 )
 from fpga_gen.frontend.importer import import_untrusted
-from fpga_gen.graph.interpreter import run_float, run_host_ops
+from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS, PictureError, prepare, read_picture

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from fpga_gen_host.host_ops import run_host_ops
 
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.evaluate.dataset import Pair
 from fpga_gen.flows.simulate import mask_threshold
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.images import Preprocess, uncover_letterbox
 from fpga_gen.quant.interpreter import dequantise
 from fpga_gen.quant.ir import QuantGraph

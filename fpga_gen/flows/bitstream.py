@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fpga_gen_host.identity import DESIGN
+
 from fpga_gen.builddir.artifacts import RTL, BuildDir, check_room, sha256, to_json
 from fpga_gen.deploy.bitfile import remove_stand_ins
-from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fpga_gen_host.identity import DESIGN
+
 from fpga_gen.board.machine import Machine
 from fpga_gen.board.simulator import FrameRecord
 from fpga_gen.boards import Board
@@ -17,7 +19,6 @@ from fpga_gen.builddir.artifacts import BuildDir
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.bitfile import has_stand_in_handoff, is_stand_in, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
-from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.disk import replace_file
 from fpga_gen.errors import BoardError, BuildDirError, ToolError
 from fpga_gen.generated import compile_verilog

@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
-from fpga_gen.builddir.artifacts import BuildDir
-from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import (
+from fpga_gen_host.host_ops import run_host_ops
+from fpga_gen_host.regions import (
     InputLayout,
     OutputLayout,
     pack_input,
     unpack_output,
 )
+
+from fpga_gen.builddir.artifacts import BuildDir
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BuildDirError, FpgaGenError, SimulationError
 from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
 from fpga_gen.generated import compile_verilog
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.identity import open_build
 from fpga_gen.images import Preprocess, overlay_mask, read_input, read_picture, write_png
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from fpga_gen_host.regions import words_to_map
 
-from fpga_gen.contract.regions import words_to_map
 from fpga_gen.errors import SimulationError
 from fpga_gen.schedule.execute.interpreter import TracedMap
 from fpga_gen.schedule.program import Schedule, TracePoint

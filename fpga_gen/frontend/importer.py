@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.frontend import (
     ops_conv,
@@ -31,7 +33,7 @@ from fpga_gen.frontend.values import (
     Value,
     phantom,
 )
-from fpga_gen.graph.ir import Graph, HostInput, HostOp
+from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.verify import verify
 from fpga_gen.worker import Limits, run_limited

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from fpga_gen_host.host_ops import HostOp
 
 from fpga_gen.frontend.budget import MAX_ELEMENTS, Budget
 from fpga_gen.frontend.load import MAX_SIZE
@@ -16,7 +17,6 @@ from fpga_gen.graph.ir import (
     Concat,
     Conv,
     ConvTerm,
-    HostOp,
     MaxPool,
     Node,
     QuantHints,

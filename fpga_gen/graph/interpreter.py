@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
+from fpga_gen_host.resample import exact_scale, resize_rows
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fpga_gen.errors import FpgaGenError
-from fpga_gen.graph.axis import exact_scale, resize_rows
 from fpga_gen.graph.ir import (
     Add,
     AxisTable,
@@ -16,8 +18,6 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostInput,
-    HostOp,
     MaxPool,
     Mul,
     Node,

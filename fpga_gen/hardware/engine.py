@@ -10,11 +10,11 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.latencies import BEAT_LATENCY
 from fpga_gen.contract.params import SAFE_STEPS, EngineParams
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.array.feed import ArrayFeed
 from fpga_gen.hardware.array.mac_array import MacArray

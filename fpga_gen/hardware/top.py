@@ -7,10 +7,10 @@ from amaranth.hdl import Instance, Module, Signal
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
+from fpga_gen_host.registers import LAYER_BITS
 
 from fpga_gen.contract.modules import TOP
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import LAYER_BITS
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
 from fpga_gen.hardware.common.leaf import verilator_config

@@ -6,11 +6,11 @@ Nothing here rounds except `requantise`; accumulators are checked against 32 bit
 from __future__ import annotations
 
 import numpy as np
+from fpga_gen_host.model_input import prepare_input
 
 from fpga_gen.contract.epilogue import finish
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.interpreter import prepare_input
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import convolve, exact_dtype, out_size, pad_map
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QTensor, QuantGraph

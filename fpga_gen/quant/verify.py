@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+from fpga_gen_host.host_ops import HostOp, run_host_op
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import FORMATS, MULT_BITS, SHIFT_BITS, SP2_CODES
-from fpga_gen.graph.interpreter import run_host_op
-from fpga_gen.graph.ir import AxisTable, HostInput, HostOp
+from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import out_size
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QTensor, QuantGraph
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import (
@@ -17,7 +18,6 @@ from fpga_gen.contract.isa import (
     Region,
 )
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
 from fpga_gen.schedule.cycles.model import ModelRun, run_model

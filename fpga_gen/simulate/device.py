@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host import registers
 
-from fpga_gen.contract import registers
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.dram import DEFAULT, DramConfig, PortStats

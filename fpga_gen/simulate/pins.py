@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fpga_gen_host.regions import BEAT_BYTES
+
 from fpga_gen.contract.params import PORT_BITS
-from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.errors import ToolError
 
 READ_CHANNELS = (

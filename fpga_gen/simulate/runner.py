@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host import registers
+from fpga_gen_host.regions import BEAT_BYTES
+from fpga_gen_host.registers import ErrorCode, register
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fpga_gen.contract import registers
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import BEAT_BYTES
-from fpga_gen.contract.registers import ErrorCode, register
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.device import Buffer, LayerHook, SimulatedDevice
 from fpga_gen.simulate.dram import DEFAULT, DramConfig, PortStats

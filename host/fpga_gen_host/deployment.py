@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fpga_gen_host import layout as region_layout
+from fpga_gen_host import regions as region_layout
 from fpga_gen_host import registers
 from fpga_gen_host.errors import DeployError
-from fpga_gen_host.layout import InputLayout, OutputLayout, input_from_json, output_from_json
+from fpga_gen_host.regions import InputLayout, OutputLayout, input_from_json, output_from_json
 
 FOLDER_FORMAT = 2  # manifest.json "format"
 LAYOUT_VERSION = 1  # layout.json "version"

@@ -19,7 +19,7 @@ from fpga_gen_host.errors import (
     DeviceError,
     WrongFrame,
 )
-from fpga_gen_host.layout import BEAT_BYTES
+from fpga_gen_host.regions import BEAT_BYTES
 from fpga_gen_host.statistics import FrameStatistics, LayerTime
 
 PAGE = 4096  # alignment of the parts of a buffer

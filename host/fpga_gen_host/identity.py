@@ -1,4 +1,4 @@
-"""Names in a bitstream. Generated from fpga_gen/deploy/identity.py; do not edit.
+"""Names in a bitstream. Generated from host/fpga_gen_host/identity.py; do not edit.
 
 VLNVS: as RTL module in a block design, and as packaged IP; CELL: its instance in the
 generated block design; DESIGN: stem of the .bit and the .hwh; INTERRUPT: the pin.

@@ -1,4 +1,4 @@
-# Generated from fpga_gen/contract/regions.py; do not edit.
+# Generated from host/fpga_gen_host/regions.py; do not edit.
 """How stored maps become bytes of the input region and come back from the output region.
 
 Needs numpy alone: the host package carries this file and the JSON form of the layouts.

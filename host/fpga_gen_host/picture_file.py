@@ -1,4 +1,4 @@
-# Generated from fpga_gen/picture_file.py; do not edit.
+# Generated from host/fpga_gen_host/picture_file.py; do not edit.
 """Picture files as 8-bit RGB, upright: every kind is converted as it is meant, or refused.
 
 | file | becomes |

@@ -7,7 +7,8 @@ import numpy as np
 from fpga_gen_host.accelerator import Outputs
 from fpga_gen_host.deployment import Deployment
 from fpga_gen_host.errors import InputError
-from fpga_gen_host.prepare import letterbox_box, resize
+from fpga_gen_host.pictures import letterbox_box
+from fpga_gen_host.prepare import resize
 
 COLOUR = (40, 220, 90)
 TINT = 0.4  # share of the colour inside the mask

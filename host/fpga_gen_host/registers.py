@@ -1,4 +1,4 @@
-"""Register constants. Generated from fpga_gen/contract/registers.py; do not edit.
+"""Register constants. Generated from host/fpga_gen_host/registers.py; do not edit.
 
 NAME: byte offset of a register; NAME_FIELD_MASK, _SHIFT: a field of it. DIGEST: of the
 whole table, as the manifest of a build names it.

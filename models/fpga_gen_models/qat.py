@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fpga_gen_host.host_ops import run_host_ops
 from torch import nn
 
 from fpga_gen.builddir.config import BuildConfig
@@ -30,7 +31,6 @@ from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.disk import replace_file
 from fpga_gen.errors import FpgaGenError
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
 from fpga_gen.quant.ir import QuantGraph

@@ -11,17 +11,11 @@ from typing import BinaryIO
 
 import numpy as np
 import onnx
+from fpga_gen_host.host_ops import HostOp, run_host_ops
+from fpga_gen_host.resample import COORDINATE_MODES, NEAREST_MODES, exact_scale
 from onnx import TensorProto, helper, numpy_helper
 
-from fpga_gen.graph.axis import (
-    COORDINATE_MODES,
-    NEAREST_MODES,
-    average_axis,
-    exact_scale,
-    is_identity,
-    resize_axis,
-)
-from fpga_gen.graph.interpreter import run_host_ops
+from fpga_gen.graph.axis import average_axis, is_identity, resize_axis
 from fpga_gen.graph.ir import (
     Activation,
     Add,
@@ -30,7 +24,6 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostOp,
     MaxPool,
     Mul,
     Resample,

@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host.regions import pack_input, unpack_output
 
 from fpga_gen.builddir.artifacts import load_build
-from fpga_gen.contract.regions import pack_input, unpack_output
 from fpga_gen.flows.reference import write_references
 from fpga_gen.generated import compile_verilog
 from fpga_gen.images import write_png

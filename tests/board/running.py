@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fpga_gen_host.registers import INTERFACE_VERSION
+
 from fpga_gen.board.server import BoardServer
 from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
-from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.flows.board import BoardFlow
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.identity import seal

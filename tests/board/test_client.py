@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fpga_gen_host.host_ops import run_host_ops
 
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.images import prepare
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph

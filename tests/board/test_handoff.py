@@ -6,13 +6,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from fpga_gen_host.registers import REGISTERS
 from pynq.pl_server.embedded_device import bit2bin, parse_bit_header
 from pynq.pl_server.hwh_parser import _HWHUltrascale
 from pynqmetadata.frontends import Metadata
 from pynqmetadata.views.runtime import RuntimeMetadataParser
 
 from fpga_gen.boards import load_board
-from fpga_gen.contract.registers import REGISTERS
 from fpga_gen.deploy import processor as ps
 from fpga_gen.deploy.bitfile import NOTE, carried_hash, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fpga_gen_host.regions import pack_input, unpack_output
 
 from fpga_gen.builddir.artifacts import load_build
-from fpga_gen.contract.regions import pack_input, unpack_output
 from fpga_gen.errors import BuildDirError, FpgaGenError, QuantError
 from fpga_gen.generated import _record, check_project, check_verilog
 from fpga_gen.images import write_png

@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fpga_gen_host import identity, pynq_device
 from fpga_gen_host import identity as host_identity
-from fpga_gen_host import pynq_device
+from fpga_gen_host.registers import ADDRESS_BITS, REGISTERS
 
 from fpga_gen.boards import Board
 from fpga_gen.contract.params import MAX_BURST, EngineParams
-from fpga_gen.contract.registers import ADDRESS_BITS, REGISTERS
-from fpga_gen.deploy import identity
 from fpga_gen.deploy.vivado_project import CONSTRAINTS, TCL_FOLDER
 from fpga_gen.hardware.shell.axi_names import AXI_ADDRESS_BITS
 from tests.deploy import vivado_tables as tables

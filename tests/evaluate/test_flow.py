@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fpga_gen_host.regions import map_to_words
 
 from fpga_gen.builddir.artifacts import load_build
-from fpga_gen.contract.regions import map_to_words
 from fpga_gen.evaluate import flow as evaluation_flow
 from fpga_gen.images import read_picture, write_png
 from fpga_gen.report import Report

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import FORMATS, TWO_TERM
 from fpga_gen.evaluate.dataset import Pair
@@ -23,7 +24,6 @@ from fpga_gen.evaluate.sheet import (
     draw_sheet,
     sheet_ranks,
 )
-from fpga_gen.graph.ir import HostInput
 from fpga_gen.images import write_png
 from fpga_gen.quant.ir import QTensor, QuantGraph
 from tests.evaluate.conftest import SIZE, box

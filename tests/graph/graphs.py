@@ -6,8 +6,10 @@ import math
 from fractions import Fraction
 
 import numpy as np
+from fpga_gen_host.model_input import HostInput
+from fpga_gen_host.resample import resize_rows
 
-from fpga_gen.graph.axis import axis_table, identity_axis, resize_rows
+from fpga_gen.graph.axis import axis_table, identity_axis
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import (
     Activation,
@@ -16,7 +18,6 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostInput,
     MaxPool,
     Mul,
     Resample,

@@ -4,22 +4,19 @@ import math
 from fractions import Fraction
 
 import pytest
+from fpga_gen_host.resample import COORDINATE_MODES, Rows, exact_scale, resize_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpga_gen.contract.isa import MAX_AXIS_TAPS
 from fpga_gen.graph.axis import (
-    COORDINATE_MODES,
-    Rows,
     average_axis,
     axis_table,
     broadcast_axis,
-    exact_scale,
     identity_axis,
     is_identity,
     mean_axes,
     resize_axis,
-    resize_rows,
     table_error,
 )
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from fpga_gen_host.host_ops import HostOp, run_host_op, run_host_ops
+from fpga_gen_host.model_input import HostInput, prepare_input
 
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph import interpreter
-from fpga_gen.graph.interpreter import prepare_input, run_float, run_host_op, run_host_ops
-from fpga_gen.graph.ir import Graph, HostInput, HostOp
+from fpga_gen.graph.interpreter import run_float
+from fpga_gen.graph.ir import Graph
 from tests.graph.graphs import RELU, Maker, outputs_of
 
 

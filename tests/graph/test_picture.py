@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fpga_gen_host.model_input import prepare_input
 
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.interpreter import prepare_input
 from fpga_gen.graph.ir import Graph, QuantHints, TensorHint
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.graph.passes.picture import raw_picture

@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host import regions as layout
+from fpga_gen_host import registers
 from fpga_gen_host import registers as r
+from fpga_gen_host.digest import digest_of
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.registers import INTERFACE_VERSION, REGISTERS
 
 from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
-from fpga_gen.contract import regions as layout
-from fpga_gen.contract import registers
 from fpga_gen.contract.numerics import I8, U8
-from fpga_gen.contract.registers import INTERFACE_VERSION, REGISTERS
-from fpga_gen.graph.ir import HostOp
-from fpga_gen.identity import digest_of
 from fpga_gen.images import Preprocess
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.compile import compile_schedule

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import fpga_gen_host
 import pytest
+from fpga_gen_host import regions as layout
+from fpga_gen_host import registers
 from fpga_gen_host import registers as host_registers
 
-from fpga_gen.contract import regions as layout
-from fpga_gen.contract import registers
 from fpga_gen.deploy.host_constants import LAYOUT_HEADER, generated_files, main
 
 FOLDER = Path(fpga_gen_host.__file__).parent

@@ -15,9 +15,9 @@ from fpga_gen_host import (
     WrongFrame,
 )
 from fpga_gen_host import registers as r
+from fpga_gen_host.host_ops import run_host_ops
+from fpga_gen_host.registers import ErrorCode
 
-from fpga_gen.contract.registers import ErrorCode
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.images import Preprocess, prepare
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph

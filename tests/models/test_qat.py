@@ -12,12 +12,12 @@ if find_spec("torch") is None:
 
 import numpy as np
 import torch
+from fpga_gen_host.host_ops import run_host_ops
 from PIL import Image
 
 from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2
 from fpga_gen.frontend.importer import import_onnx
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph, Mul
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS

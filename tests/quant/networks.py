@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import I8, I16, TWO_TERM, U8
@@ -14,8 +16,6 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostInput,
-    HostOp,
     MaxPool,
     Mul,
     Resample,

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
+from fpga_gen.graph.ir import Conv, ConvTerm, Graph, Tensor
 from fpga_gen.quant.calibrate import (
     as_picture,
     calibrate,

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import I8, I16, SP2_4, U8
 from fpga_gen.contract.params import EngineParams
@@ -23,7 +24,6 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostInput,
     MaxPool,
     QuantHints,
     Tensor,

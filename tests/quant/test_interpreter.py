@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import I8, I16
 from fpga_gen.errors import FpgaGenError, QuantError
-from fpga_gen.graph.ir import HostInput
 from fpga_gen.quant.convolve import convolve, exact_dtype, pad_map
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, sqnr_db
 from fpga_gen.quant.ir import QConv, QTensor

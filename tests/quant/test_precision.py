@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import I8
 from fpga_gen.graph.interpreter import run_float, run_node
-from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Mul, Tensor
+from fpga_gen.graph.ir import Conv, ConvTerm, Graph, Mul, Tensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import (
     candidates,

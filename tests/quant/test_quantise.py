@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import DSP, I8, I16, SP2, SP2_4, U8
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
+from fpga_gen.graph.ir import Conv, ConvTerm, Graph, Tensor
 from fpga_gen.quant.interpreter import (
     compare,
     dequantise,

@@ -6,11 +6,12 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import DSP, I8, I16, U8, Format, multiplier
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import AxisTable, HostInput
+from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import out_size
 from fpga_gen.quant.interpreter import conv_accumulators, run_node, stored_dtype
 from fpga_gen.quant.ir import (

@@ -7,10 +7,7 @@ import json
 
 import numpy as np
 import pytest
-
-from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES
-from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import (
+from fpga_gen_host.regions import (
     InputLayout,
     MapLayout,
     OutputLayout,
@@ -24,6 +21,9 @@ from fpga_gen.contract.regions import (
     unstripe,
     words_to_map,
 )
+
+from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import Half, slot_run
 from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_params, unpack_slots
 from fpga_gen.errors import ScheduleError

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fpga_gen_host.regions import InputLayout
 
 from fpga_gen.contract.isa import ConvInstruction, Op
 from fpga_gen.contract.numerics import I8, I16, U8
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import InputLayout
 from fpga_gen.quant.ir import QConv
 from fpga_gen.schedule import compile as compile_module
 from fpga_gen.schedule.compile import compile_schedule

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fpga_gen_host.regions import unstripe
 
 from fpga_gen.contract.isa import Op, decode_program
 from fpga_gen.contract.numerics import I16
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import unstripe
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.interpreter import run_integer
 from fpga_gen.schedule.compile import compile_schedule

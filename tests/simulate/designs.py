@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+from fpga_gen_host import registers
 
-from fpga_gen.contract import registers
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.simulate.device import Buffer, SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig

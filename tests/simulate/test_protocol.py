@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fpga_gen_host.registers import ErrorCode
 
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice

@@ -9,13 +9,13 @@ from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.data import Layout
 from amaranth.lib.wiring import In, Out, Signature
+from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, SOURCE, width
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import CHANNEL_BITS, PARAM_ENTRIES, PORT_BITS, EngineParams
-from fpga_gen.contract.registers import ERROR_CODE_BITS, LAYER_BITS
 from fpga_gen.hardware.common.records import (
     HEADER,
     PARAMS_OF_CHANNEL,

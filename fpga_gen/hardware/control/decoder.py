@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from fpga_gen_host.registers import ERROR_CODE_BITS, ErrorCode
 
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, OP_BITS, Op
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import ERROR_CODE_BITS, ErrorCode
 from fpga_gen.hardware.common.joints import FETCH, TableWrite
 from fpga_gen.hardware.common.records import HEADER
 from fpga_gen.hardware.common.resets import data_register

@@ -9,11 +9,11 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, Op, width
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 from fpga_gen.hardware.common.joints import FETCH, Issue, ProgramFill, RecordRead, TableWrite, Units
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD

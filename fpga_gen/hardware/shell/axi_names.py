@@ -9,9 +9,9 @@ from __future__ import annotations
 from amaranth import ClockDomain, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from fpga_gen_host.registers import ADDRESS_BITS
 
 from fpga_gen.contract.params import PORT_BITS
-from fpga_gen.contract.registers import ADDRESS_BITS
 
 AXI_ADDRESS_BITS = 40
 BEAT_BYTES = PORT_BITS // 8

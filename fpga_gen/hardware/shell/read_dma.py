@@ -5,9 +5,9 @@ from __future__ import annotations
 from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+from fpga_gen_host.registers import WINDOWS
 
 from fpga_gen.contract.params import MAX_BURST, PORT_BITS
-from fpga_gen.contract.registers import WINDOWS
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.shell.axi_burst import TRANSFER, BurstPlanner, window_set
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo

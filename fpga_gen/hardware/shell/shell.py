@@ -5,10 +5,7 @@ from __future__ import annotations
 from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-
-from fpga_gen.contract.isa import Region, width
-from fpga_gen.contract.params import PORT_BITS, EngineParams
-from fpga_gen.contract.registers import (
+from fpga_gen_host.registers import (
     INTERFACE_VERSION,
     MAGIC,
     MAX_PORTS,
@@ -16,6 +13,9 @@ from fpga_gen.contract.registers import (
     WRITE_PORT_INFO,
     ErrorCode,
 )
+
+from fpga_gen.contract.isa import Region, width
+from fpga_gen.contract.params import PORT_BITS, EngineParams
 from fpga_gen.hardware.common.design_hash import BITS
 from fpga_gen.hardware.common.fan_out import copies
 from fpga_gen.hardware.common.joints import FETCH, STORE, EngineStatus, StoreBeats

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fpga_gen_host.regions import BEAT_BYTES
+
 from fpga_gen.contract.isa import (
     ConvInstruction,
     FetchInstruction,
@@ -24,7 +26,6 @@ from fpga_gen.contract.isa import (
     WalkInstruction,
 )
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import group_subgroups, slot_halves
 from fpga_gen.schedule.cycles.store_model import StoreClock

@@ -14,6 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from fpga_gen_host.regions import (
+    BEAT_BYTES,
+    pack_input,
+    restore_fourth,
+    unpack_output,
+    unstripe,
+    words_to_map,
+)
 
 from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.epilogue import Epilogue, Writer, finish
@@ -32,14 +40,6 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.numerics import split16
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import (
-    BEAT_BYTES,
-    pack_input,
-    restore_fourth,
-    unpack_output,
-    unstripe,
-    words_to_map,
-)
 from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import (
     group_subgroups,

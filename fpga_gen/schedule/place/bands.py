@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fpga_gen_host.regions import InputLayout, MapLayout
+
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import InputLayout, MapLayout
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.lower.work import node_macs
 from fpga_gen.schedule.place.allocate import Demand, live_words

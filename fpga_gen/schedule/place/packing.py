@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from fpga_gen_host.regions import InputLayout
+
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import InputLayout
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.schedule.cycles.timing import Timing
 from fpga_gen.schedule.lower.conv_blocks import conv_geometry
