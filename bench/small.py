@@ -13,7 +13,6 @@ import numpy as np
 from bench.networks import CALIBRATION_SEED, draw_input
 from fpga_gen.contract.isa import ROW_BITS
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import pack_input, unpack_output
 from fpga_gen.errors import ScheduleError, SimulationError
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_float
@@ -30,6 +29,7 @@ from fpga_gen.schedule.program import Schedule
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.runner import Frame, simulate_frame
+from fpga_gen_host.regions import pack_input, unpack_output
 
 MULTIPLIERS = 288  # of NNgen with 8 inputs x 4 outputs x 9 taps in parallel
 CALIBRATION_IMAGES = 8

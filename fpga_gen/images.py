@@ -10,7 +10,7 @@ from PIL import Image
 
 from fpga_gen.disk import replace_file
 from fpga_gen.errors import FpgaGenError
-from fpga_gen.picture_file import PictureFileError, read_rgb
+from fpga_gen_host.picture_file import PictureFileError, read_rgb
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
 FITS = ("stretch", "letterbox")
@@ -55,7 +55,7 @@ class Preprocess:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """uint8 (height, width, 3) RGB, upright; what becomes of which file: `fpga_gen.picture_file`.
+    """uint8 (height, width, 3) RGB, upright; see `fpga_gen_host.picture_file`.
 
     Raises:
         PictureError: it is refused or damaged.

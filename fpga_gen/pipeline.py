@@ -19,7 +19,6 @@ from fpga_gen.builddir.config import MAX_CALIBRATION_IMAGES, BuildConfig
 from fpga_gen.builddir.digest import model_sha256
 from fpga_gen.builddir.layout_file import host_layout
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.errors import BuildDirError, ScheduleError
 from fpga_gen.frontend.importer import import_untrusted
@@ -42,6 +41,7 @@ from fpga_gen.sizing.choose import choose_engines
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.known import known_design
+from fpga_gen_host.registers import INTERFACE_VERSION
 
 
 @dataclass

@@ -18,7 +18,7 @@ from cocotbext.axi import (
     MemoryRegion,
 )
 
-from fpga_gen.contract.registers import constants
+from fpga_gen_host.registers import constants
 
 BYTES = 16
 LIMIT_US = 400  # every test ends within this simulated time, at 10 ns per cycle

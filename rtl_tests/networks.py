@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import pack_input, unpack_output
-from fpga_gen.contract.registers import constants
 from fpga_gen.flows.simulate_trace import TraceRecorder
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.schedule.compile import compile_schedule
@@ -19,6 +17,8 @@ from fpga_gen.schedule.program import Schedule
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_run, start_program
+from fpga_gen_host.regions import pack_input, unpack_output
+from fpga_gen_host.registers import constants
 from rtl_tests.verilator import CACHE
 from tests.schedule.graphs import Example
 

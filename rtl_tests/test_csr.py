@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from fpga_gen.contract.registers import REGISTERS, register
 from fpga_gen.hardware.shell.csr import CsrBlock
+from fpga_gen_host.registers import REGISTERS, register
 from rtl_tests.axi_bench import simulate
 
 

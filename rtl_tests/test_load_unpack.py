@@ -5,8 +5,8 @@ import pytest
 from amaranth.sim import Simulator
 
 from fpga_gen.contract.params import SMALL, EngineParams
-from fpga_gen.contract.regions import restore_fourth
 from fpga_gen.hardware.loader.load_unpack import LoadUnpack
+from fpga_gen_host.regions import restore_fourth
 
 
 @pytest.mark.parametrize("params", [SMALL, EngineParams(ports=2)], ids=["small", "full words"])

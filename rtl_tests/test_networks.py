@@ -10,10 +10,10 @@ import pytest
 from fpga_gen.contract.isa import Instruction, Op
 from fpga_gen.contract.numerics import U8
 from fpga_gen.contract.params import SMALL, EngineParams
-from fpga_gen.contract.regions import stripe
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DEFAULT, DramConfig
 from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_run, start_program
+from fpga_gen_host.regions import stripe
 from rtl_tests.networks import (
     DONE,
     WATCHDOG,

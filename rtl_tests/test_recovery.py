@@ -11,8 +11,6 @@ import pytest
 
 from fpga_gen.contract.isa import DECODER_OPS, Op
 from fpga_gen.contract.params import SMALL
-from fpga_gen.contract.regions import stripe, unstripe
-from fpga_gen.contract.registers import ErrorCode, constants
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind, StopReason
@@ -24,6 +22,8 @@ from fpga_gen.simulate.runner import (
     soft_reset,
     start_program,
 )
+from fpga_gen_host.regions import stripe, unstripe
+from fpga_gen_host.registers import ErrorCode, constants
 from rtl_tests.networks import DONE, Network, compile_network, run_network
 from tests.schedule.graphs import Builder, Example, example
 

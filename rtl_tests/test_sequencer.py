@@ -19,8 +19,8 @@ from fpga_gen.contract.isa import (
     words_of,
 )
 from fpga_gen.contract.params import SMALL
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.loader.loader_control import KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen_host.registers import ErrorCode
 from rtl_tests.sequencer_bench import Bench, random_instruction, random_pages, walk
 from tests.schedule.graphs import THREE_MODES
 

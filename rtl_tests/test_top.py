@@ -14,7 +14,6 @@ import pytest
 from amaranth.lib.wiring import In
 
 from fpga_gen.contract.params import SMALL, EngineParams
-from fpga_gen.contract.registers import REGISTERS
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
 from fpga_gen.hardware.memory import feature_memory
@@ -23,6 +22,7 @@ from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.top import CONTROL_FILE, TOP, generate_verilog
 from fpga_gen.simulate.build import lint
 from fpga_gen.simulate.pins import pins_header
+from fpga_gen_host.registers import REGISTERS
 from tests.schedule.graphs import THREE_MODES
 
 pytestmark = pytest.mark.timeout(900)

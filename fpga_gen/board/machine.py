@@ -14,11 +14,11 @@ from fpga_gen.board.interrupts import InterruptController
 from fpga_gen.board.memory import BoardMemory
 from fpga_gen.board.simulator import FrameRecord, SimulatorThread
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.deploy import identity
 from fpga_gen.deploy import processor as ps
 from fpga_gen.deploy.bitfile import carried_hash
 from fpga_gen.errors import BoardError
 from fpga_gen.simulate.dram import DramConfig
+from fpga_gen_host import identity
 
 FIRMWARE = "/lib/firmware/"
 MANAGER = "/sys/class/fpga_manager/fpga0/"

@@ -20,11 +20,11 @@ from typing import TypeVar
 import numpy as np
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import REGISTERS, constants
 from fpga_gen.errors import FpgaGenError, SimulationError
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import StopReason
+from fpga_gen_host.registers import REGISTERS, constants
 
 T = TypeVar("T")
 SLICE_S = 0.001  # clock moves in slices of about this wall time: the wait of a register access

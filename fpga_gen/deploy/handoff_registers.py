@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
-from fpga_gen.contract.registers import Field, Register
+from fpga_gen_host.registers import Field, Register
 
 ACCESS = {"ro": "read-only", "rw": "read-write", "w1c": "read-write", "pulse": "write-only"}
 REGISTER_BITS = 32

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fpga_gen.images import PictureError, Preprocess, find_pictures, letterbox_box
-from fpga_gen.picture_file import ALPHA, EIGHT_BIT, PictureFileError, opened, to_rgb
+from fpga_gen_host.picture_file import ALPHA, EIGHT_BIT, PictureFileError, opened, to_rgb
 
 THRESHOLD = 127  # of an 8-bit mask: foreground lies above
 ASPECT_TOLERANCE = 0.02

@@ -17,7 +17,6 @@ from fpga_gen.builddir.artifacts import BuildDir
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.bitfile import has_stand_in_handoff, is_stand_in, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
-from fpga_gen.deploy.identity import DESIGN
 from fpga_gen.disk import replace_file
 from fpga_gen.errors import BoardError, BuildDirError, ToolError
 from fpga_gen.generated import compile_verilog
@@ -25,6 +24,7 @@ from fpga_gen.identity import open_build
 from fpga_gen.simulate.board_dram import board_dram
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen_host.identity import DESIGN
 
 MEMORY_BASE = 0x1000_0000  # where the contiguous memory of the virtual board begins
 DEFAULT_MEMORY = 256  # MiB

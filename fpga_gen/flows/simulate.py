@@ -15,12 +15,6 @@ import numpy as np
 
 from fpga_gen.builddir.artifacts import BuildDir
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import (
-    InputLayout,
-    OutputLayout,
-    pack_input,
-    unpack_output,
-)
 from fpga_gen.errors import BuildDirError, FpgaGenError, SimulationError
 from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
 from fpga_gen.generated import compile_verilog
@@ -40,6 +34,12 @@ from fpga_gen.simulate.board_dram import dram_config
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
 from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen_host.regions import (
+    InputLayout,
+    OutputLayout,
+    pack_input,
+    unpack_output,
+)
 
 BAR_CYCLES = 10_000  # between two updates of the progress bar
 

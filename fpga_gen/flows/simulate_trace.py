@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from fpga_gen.contract.isa import DECODER_OPS, Op
-from fpga_gen.contract.regions import words_to_map
 from fpga_gen.errors import SimulationError
 from fpga_gen.schedule.execute.interpreter import TracedMap
 from fpga_gen.schedule.program import Schedule, TracePoint
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import SimulationResult
+from fpga_gen_host.regions import words_to_map
 
 FLAGGED = (Op.CONV, Op.POOL, Op.STORE)  # wait only where their flag says so; all others always wait
 

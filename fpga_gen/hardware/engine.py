@@ -12,7 +12,6 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.params import SAFE_STEPS, EngineParams
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.array.mac_array import MacArray
 from fpga_gen.hardware.common.address import delay
@@ -31,6 +30,7 @@ from fpga_gen.hardware.results.vector import VectorUnit
 from fpga_gen.hardware.shell.run_control import RESET_CYCLES, SETTLE_CYCLES
 from fpga_gen.hardware.walk.lane_masks import LaneMasks
 from fpga_gen.hardware.walk.walker import TOKEN_FIELDS, Walker
+from fpga_gen_host.registers import ErrorCode
 
 MASK_STAGE = 1  # register that holds the masked lanes
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from fpga_gen.contract.isa import Instruction, Op, Region, pack_address
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QResample, QuantGraph
 from fpga_gen.schedule.cycles.model import Timeline, run_model
@@ -29,6 +28,7 @@ from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, moved, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
 from fpga_gen.schedule.program import MemoryFacts, Schedule, TracePoint
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 
 OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
 

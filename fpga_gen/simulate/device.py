@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.contract import registers
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.dram import DEFAULT, DramConfig, PortStats
@@ -22,6 +21,7 @@ from fpga_gen.simulate.native import (
     StopReason,
     load_library,
 )
+from fpga_gen_host import registers
 
 ALIGNMENT = 4096  # bytes; of every buffer
 RESET_CYCLES = 16

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fpga_gen.contract import registers
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import ErrorCode, register
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.device import Buffer, LayerHook, SimulatedDevice
 from fpga_gen.simulate.dram import BEAT, DEFAULT, DramConfig, PortStats
+from fpga_gen_host import registers
+from fpga_gen_host.registers import ErrorCode, register
 
 WATCHDOG_CYCLES = 100_000
 IDLE_POLLS = 1000  # reads of STATUS after a soft reset

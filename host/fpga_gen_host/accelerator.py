@@ -19,9 +19,9 @@ from fpga_gen_host.device import Device
 from fpga_gen_host.engine import Engine, Slot
 from fpga_gen_host.errors import DeployError, HostError, check_process
 from fpga_gen_host.host_ops import HostTail
-from fpga_gen_host.layout import unpack_output
 from fpga_gen_host.power import PowerRecorder, PowerSensor, board_sensor
 from fpga_gen_host.prepare import InputPacker
+from fpga_gen_host.regions import unpack_output
 from fpga_gen_host.statistics import FrameStatistics, LayerTime, StreamStatistics
 from fpga_gen_host.stream import FrameStream, Pipeline
 

@@ -20,9 +20,9 @@ from fpga_gen_host.accelerator import Outputs
 from fpga_gen_host.deployment import Deployment, load_deployment
 from fpga_gen_host.errors import HostError
 from fpga_gen_host.host_ops import HostTail
-from fpga_gen_host.layout import unpack_output
 from fpga_gen_host.polyp import mask_of, overlay
 from fpga_gen_host.prepare import InputPacker
+from fpga_gen_host.regions import unpack_output
 from fpga_gen_host.statistics import FrameStatistics
 
 ROUNDS = 50

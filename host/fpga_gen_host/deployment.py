@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fpga_gen_host import layout as region_layout
-from fpga_gen_host import registers
+from fpga_gen_host import regions, registers
+from fpga_gen_host.digest import digest_of
 from fpga_gen_host.errors import DeployError
-from fpga_gen_host.layout import InputLayout, OutputLayout, input_from_json, output_from_json
+from fpga_gen_host.regions import InputLayout, OutputLayout, input_from_json, output_from_json
 
 FOLDER_FORMAT = 2  # manifest.json "format"
 LAYOUT_VERSION = 1  # layout.json "version"
@@ -162,9 +162,10 @@ def _same(path: Path, name: str, what: str, found: object, expected: int) -> Non
 
 def own_identity() -> dict[str, str]:
     """Digests of the registers and regions of this package, as a manifest has them."""
-    text = json.dumps(region_layout.describe(), sort_keys=True, separators=(",", ":"))
-    regions = hashlib.sha256(text.encode()).hexdigest()
-    return {"registers": registers.DIGEST, "regions": regions}
+    return {
+        "registers": digest_of(registers.describe()),
+        "regions": digest_of(regions.describe()),
+    }
 
 
 def _check_identity(path: Path, manifest: dict) -> None:
@@ -251,7 +252,7 @@ def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) ->
     )
 
 
-def _check_sizes(deployment: Deployment, regions: dict) -> None:
+def _check_sizes(deployment: Deployment, said: dict) -> None:
     """Program, weights and layouts belong to one engine."""
     path, sizes = deployment.path, {
         "program_bytes": len(deployment.program),
@@ -260,8 +261,8 @@ def _check_sizes(deployment: Deployment, regions: dict) -> None:
         "output_bytes": deployment.output.bytes,
     }  # fmt: skip
     for name, size in sizes.items():
-        if regions.get(name) != size:
-            raise DeployError(f"{path}: {name} is {size}, layout.json says {regions.get(name)}")
+        if said.get(name) != size:
+            raise DeployError(f"{path}: {name} is {size}, layout.json says {said.get(name)}")
     if deployment.ports != deployment.input.ports:
         raise DeployError(
             f"{path}: manifest.json has {deployment.ports} ports, layout.json "

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fpga_gen_host.deployment import Deployment, Preparation
 from fpga_gen_host.errors import InputError
-from fpga_gen_host.layout import BEAT_BYTES, carry_fourth, pack_input
+from fpga_gen_host.regions import BEAT_BYTES, carry_fourth, pack_input
 
 
 def letterbox_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -9,8 +9,8 @@ import pytest
 from host_fakes import MEAN, STD, layout_json, write_deploy
 
 from fpga_gen_host import InputError, load_deployment
-from fpga_gen_host.layout import map_to_words, restore_fourth, unstripe
 from fpga_gen_host.prepare import InputPacker, fit_picture, space_to_depth
+from fpga_gen_host.regions import map_to_words, restore_fourth, unstripe
 
 LAYOUTS = {
     "direct-8": {},

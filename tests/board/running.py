@@ -15,13 +15,13 @@ from fpga_gen.board.server import BoardServer
 from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
 from fpga_gen.contract.params import SMALL
-from fpga_gen.contract.registers import INTERFACE_VERSION
 from fpga_gen.flows.board import BoardFlow
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.identity import seal
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen_host.registers import INTERFACE_VERSION
 from tests.board.network import PREPROCESS
 
 ROOT = Path(__file__).resolve().parents[2]

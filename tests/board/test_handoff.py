@@ -13,12 +13,12 @@ from pynqmetadata.views.runtime import RuntimeMetadataParser
 
 from fpga_gen.boards import load_board
 from fpga_gen.contract.params import SMALL
-from fpga_gen.contract.registers import REGISTERS
 from fpga_gen.deploy import processor as ps
 from fpga_gen.deploy.bitfile import NOTE, carried_hash, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
 from fpga_gen.errors import BoardError
 from fpga_gen.hardware.top import Top
+from fpga_gen_host.registers import REGISTERS
 from tests.schedule.builder import DOUBLE_CLOCK
 
 BOARD = load_board("zcu104")

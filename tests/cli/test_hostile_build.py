@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from fpga_gen.builddir.artifacts import load_build
-from fpga_gen.contract.regions import pack_input, unpack_output
 from fpga_gen.errors import BuildDirError, FpgaGenError, QuantError
 from fpga_gen.generated import _record, check_project, check_verilog
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.interpreter import run_integer
 from fpga_gen.report.render import enter_figures, read_report
+from fpga_gen_host.regions import pack_input, unpack_output
 from tests.builddir.hostile import change_json, change_structure, flip_array, rehash, spoil
 
 MUTATIONS = int(os.environ.get("FPGA_GEN_MUTATIONS", "150"))

@@ -6,21 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host import registers as r
 
 from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
-from fpga_gen.contract import regions as layout
-from fpga_gen.contract import registers
 from fpga_gen.contract.numerics import I8, U8
 from fpga_gen.contract.params import SMALL
-from fpga_gen.contract.registers import INTERFACE_VERSION, REGISTERS
 from fpga_gen.graph.ir import HostOp
-from fpga_gen.identity import digest_of
 from fpga_gen.images import Preprocess
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.simulate.device import Buffer, SimulatedDevice
+from fpga_gen_host import registers as r
+from fpga_gen_host.deployment import own_identity
+from fpga_gen_host.registers import INTERFACE_VERSION, REGISTERS
 from tests.schedule.graphs import Builder
 
 NAMES = {entry.offset: entry.name for entry in REGISTERS}
@@ -60,10 +58,7 @@ def write_deploy(
     }
     facts = {
         "design_hash": f"{design_hash:016x}",
-        "identity": {
-            "registers": digest_of(registers.describe()),
-            "regions": digest_of(layout.describe()),
-        },
+        "identity": own_identity(),
         "register_map": INTERFACE_VERSION,
         "clock_mhz": 100.0,
         "parameters": SMALL.to_dict(),

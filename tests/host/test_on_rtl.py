@@ -7,6 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fpga_gen.contract.params import SMALL
+from fpga_gen.graph.interpreter import run_host_ops
+from fpga_gen.images import Preprocess, prepare
+from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.simulate.device import SimulatedDevice
+from fpga_gen.simulate.dram import DramConfig
+from fpga_gen.simulate.native import FaultKind
 from fpga_gen_host import (
     Accelerator,
     AcceleratorError,
@@ -15,16 +24,7 @@ from fpga_gen_host import (
     WrongFrame,
 )
 from fpga_gen_host import registers as r
-
-from fpga_gen.contract.params import SMALL
-from fpga_gen.contract.registers import ErrorCode
-from fpga_gen.graph.interpreter import run_host_ops
-from fpga_gen.images import Preprocess, prepare
-from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
-from fpga_gen.quant.ir import QuantGraph
-from fpga_gen.simulate.device import SimulatedDevice
-from fpga_gen.simulate.dram import DramConfig
-from fpga_gen.simulate.native import FaultKind
+from fpga_gen_host.registers import ErrorCode
 from rtl_tests.networks import accelerator
 from tests.host.deploy import RtlDevice, picture_network, write_deploy
 from tests.schedule.graphs import example

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host import load_deployment
-from fpga_gen_host.host_ops import HostTail, resize_matrix
-from fpga_gen_host.polyp import overlay
-from fpga_gen_host.prepare import InputPacker
 
-from fpga_gen.contract.regions import pack_input
 from fpga_gen.graph.axis import COORDINATE_MODES, NEAREST_MODES
 from fpga_gen.graph.interpreter import run_host_op, run_host_ops
 from fpga_gen.graph.ir import HostOp
 from fpga_gen.images import FITS, NORMALISATIONS, Preprocess, overlay_mask, prepare
 from fpga_gen.quant.interpreter import dequantise, quantise_input
+from fpga_gen_host import load_deployment
+from fpga_gen_host.host_ops import HostTail, resize_matrix
+from fpga_gen_host.polyp import overlay
+from fpga_gen_host.prepare import InputPacker
+from fpga_gen_host.regions import pack_input
 from tests.host.deploy import picture_network, write_deploy
 
 SIZES = [(12, 14), (40, 25), (9, 50), (3, 2)]

@@ -10,7 +10,12 @@ import pytest
 
 from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES, join16
 from fpga_gen.contract.params import SMALL, EngineParams
-from fpga_gen.contract.regions import (
+from fpga_gen.contract.slot_layout import Half, slot_run
+from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_params, unpack_slots
+from fpga_gen.errors import ScheduleError
+from fpga_gen.quant.ir import QTensor
+from fpga_gen.schedule.lower.placement import channel_positions, map_layout
+from fpga_gen_host.regions import (
     InputLayout,
     MapLayout,
     OutputLayout,
@@ -24,11 +29,6 @@ from fpga_gen.contract.regions import (
     unstripe,
     words_to_map,
 )
-from fpga_gen.contract.slot_layout import Half, slot_run
-from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_params, unpack_slots
-from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QTensor
-from fpga_gen.schedule.lower.placement import channel_positions, map_layout
 from tests.schedule.graphs import THREE_MODES
 
 

@@ -12,7 +12,6 @@ import pytest
 from fpga_gen.contract.isa import Instruction, Op
 from fpga_gen.contract.numerics import I8, I16, U8
 from fpga_gen.contract.params import SMALL, EngineParams
-from fpga_gen.contract.regions import InputLayout
 from fpga_gen.quant.ir import QConv
 from fpga_gen.schedule import compile as compile_module
 from fpga_gen.schedule.compile import compile_schedule
@@ -27,6 +26,7 @@ from fpga_gen.schedule.place.pack_search import Reader, planes_touched, search_r
 from fpga_gen.schedule.place.packing import find_runs, fit_runs, packable, with_runs
 from fpga_gen.schedule.place.plan import Plan, demands, make_plan
 from fpga_gen.schedule.program import Schedule
+from fpga_gen_host.regions import InputLayout
 from tests.schedule.graphs import THREE_MODES, Builder, Example, example
 from tests.schedule.test_allocation import no_overlap
 

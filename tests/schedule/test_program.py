@@ -10,13 +10,13 @@ import pytest
 from fpga_gen.contract.isa import Op, decode_program
 from fpga_gen.contract.numerics import I16
 from fpga_gen.contract.params import SMALL, EngineParams
-from fpga_gen.contract.regions import unstripe
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.interpreter import run_integer
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
 from fpga_gen.schedule.program import Schedule
+from fpga_gen_host.regions import unstripe
 from tests.schedule.graphs import (
     EXAMPLES,
     THREE_MODES,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.contract import registers
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.simulate.device import Buffer, SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
+from fpga_gen_host import registers
 
 COPY_ENGINE = Path(__file__).with_name("copy_engine.v")
 MODES = {

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpga_gen.contract import registers
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import StopReason
+from fpga_gen_host import registers
 from tests.simulate.designs import FOUR_PORTS, IDEAL, ONE_PORT, start_copy
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind
+from fpga_gen_host.registers import ErrorCode
 from tests.simulate.designs import IDEAL, MODES, ONE_PORT, start_copy
 
 SLOW = replace(IDEAL, jitter=0.5)  # makes every channel wait at times

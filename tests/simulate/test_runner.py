@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpga_gen.contract.registers import INTERFACE_VERSION, ErrorCode
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind
 from fpga_gen.simulate.runner import Frame, simulate_frame, start_program
+from fpga_gen_host.registers import INTERFACE_VERSION, ErrorCode
 from tests.simulate.designs import IDEAL, ONE_PORT
 
 BEATS = 320
@@ -99,7 +99,7 @@ def test_another_design_is_refused(copy_library: Path, frame: Frame) -> None:
 
 def test_another_interface_is_refused(copy_library: Path, frame: Frame, monkeypatch) -> None:
     built = INTERFACE_VERSION
-    monkeypatch.setattr("fpga_gen.contract.registers.INTERFACE_VERSION", 99)
+    monkeypatch.setattr("fpga_gen_host.registers.INTERFACE_VERSION", 99)
     with pytest.raises(SimulationError, match=f"register VERSION reads {built:#x} instead of 0x63"):
         simulate_frame(frame, ONE_PORT, copy_library)
 

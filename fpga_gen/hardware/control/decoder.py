@@ -15,10 +15,10 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, Op, words_of
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.common.config_view import header_fields
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.loader.loader_control import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen_host.registers import ErrorCode
 
 
 class Decoder(wiring.Component):

@@ -12,7 +12,6 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.isa import HEADER_WORDS, MAX_SOURCES, MAX_TABLE, SOURCE, Op, words_of
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.registers import ErrorCode
 from fpga_gen.hardware.common.config_view import header_fields
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.resets import data_register
@@ -20,6 +19,7 @@ from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.control.dispatcher import Dispatcher
 from fpga_gen.hardware.control.program_memory import ProgramMemory
 from fpga_gen.hardware.loader.loader_control import COMMAND, KIND_WORDS
+from fpga_gen_host.registers import ErrorCode
 
 TABLE_HALF = 256
 TABLE_SHAPE = RamShape(64, 2 * TABLE_HALF, "block")

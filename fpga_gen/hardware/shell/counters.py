@@ -4,7 +4,7 @@ from amaranth import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga_gen.contract.registers import LAYER_LOG_DEPTH
+from fpga_gen_host.registers import LAYER_LOG_DEPTH
 
 
 class Counter(wiring.Component):

@@ -8,14 +8,6 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.isa import Region
 from fpga_gen.contract.params import PORT_BITS, EngineParams
-from fpga_gen.contract.registers import (
-    INTERFACE_VERSION,
-    MAGIC,
-    MAX_PORTS,
-    WINDOWS,
-    WRITE_PORT_INFO,
-    ErrorCode,
-)
 from fpga_gen.hardware.common.design_hash import BITS
 from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.common.resets import reset_tree
@@ -34,6 +26,14 @@ from fpga_gen.hardware.shell.csr import CsrBlock
 from fpga_gen.hardware.shell.run_control import RunControl, first_fault
 from fpga_gen.hardware.shell.stream_dma import StreamDma
 from fpga_gen.hardware.shell.write_dma import WritePort
+from fpga_gen_host.registers import (
+    INTERFACE_VERSION,
+    MAGIC,
+    MAX_PORTS,
+    WINDOWS,
+    WRITE_PORT_INFO,
+    ErrorCode,
+)
 
 FETCH = data.StructLayout({"region": 2, "offset": 32, "words": 24})
 STORE = data.StructLayout({"offset": 32, "beats": 24})

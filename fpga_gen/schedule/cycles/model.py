@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from fpga_gen.contract.isa import DECODER_OPS, Instruction, Op, VectorOp
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import BEAT_BYTES
 from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import group_subgroups, slot_halves
 from fpga_gen.schedule.cycles.store_model import StoreClock
@@ -27,6 +26,7 @@ from fpga_gen.schedule.cycles.timing import (
     slot_time,
     tile_sizes,
 )
+from fpga_gen_host.regions import BEAT_BYTES
 
 ALONE = (Op.VECTOR, Op.LOAD, Op.END)  # these wait for earlier results whatever their flag says
 AFTER_STORE = (Op.STORE, Op.END)  # these wait for the store unit

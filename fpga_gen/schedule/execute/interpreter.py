@@ -18,14 +18,6 @@ import numpy as np
 from fpga_gen.contract.isa import Instruction, Op, Region, decode_program, unpack_address
 from fpga_gen.contract.numerics import requantise, split16
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import (
-    BEAT_BYTES,
-    pack_input,
-    restore_fourth,
-    unpack_output,
-    unstripe,
-    words_to_map,
-)
 from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import (
     group_subgroups,
@@ -40,6 +32,14 @@ from fpga_gen.schedule.execute.memory import FeatureMemory, ProgramError
 from fpga_gen.schedule.execute.stream import StreamReader
 from fpga_gen.schedule.execute.vector import vector_sums
 from fpga_gen.schedule.program import Schedule, TracePoint
+from fpga_gen_host.regions import (
+    BEAT_BYTES,
+    pack_input,
+    restore_fourth,
+    unpack_output,
+    unstripe,
+    words_to_map,
+)
 
 __all__ = ["ProgramError", "RunResult", "TracedMap", "run_program", "run_schedule"]
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 from fpga_gen.contract.numerics import DSP, SP2
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.regions import MapLayout
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QTensor
+from fpga_gen_host.regions import MapLayout
 
 
 @dataclass(frozen=True)

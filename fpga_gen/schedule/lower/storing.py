@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from fpga_gen.contract.isa import Instruction, Op, pack_address
 from fpga_gen.contract.params import PORT_BITS, EngineParams
-from fpga_gen.contract.regions import BEAT_BYTES, MapLayout
 from fpga_gen.schedule.lower.conv_plan import ConvRun
 from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Lowered
 from fpga_gen.schedule.lower.placement import Placement
+from fpga_gen_host.regions import BEAT_BYTES, MapLayout
 
 MOST_PIECES = 6  # of a map that are tried
 
