@@ -285,7 +285,6 @@ import sys
 from fpga_gen.hardware.common import design_hash
 from fpga_gen.contract.params import SMALL
 from fpga_gen.identity import identify
-import fpga_gen.pipeline
 print(identify({design_hash.FILE: design_hash.verilog(7)}, SMALL).to_dict())
 sys.exit("amaranth" in sys.modules)
 """
