@@ -38,7 +38,7 @@ from fpga_gen.flows.simulate import (
     run_frame,
 )
 from fpga_gen.frontend.importer import import_untrusted
-from fpga_gen.graph.interpreter import run_float, run_host_ops
+from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS, PictureError, prepare, read_picture
@@ -47,6 +47,7 @@ from fpga_gen.quant.report import layer_facts
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr
 from fpga_gen.report.render import enter_figures
 from fpga_gen.steps import PartProgress, Progress, Silent, run_steps
+from fpga_gen_host.host_ops import run_host_ops
 
 WORST_TENSORS = 10
 FILES = ("evaluation.json", "evaluation.md", "evaluation.png")

@@ -16,7 +16,6 @@ from fpga_gen.graph.ir import (
     Concat,
     Conv,
     ConvTerm,
-    HostOp,
     MaxPool,
     Node,
     QuantHints,
@@ -24,6 +23,7 @@ from fpga_gen.graph.ir import (
     Tensor,
     TensorHint,
 )
+from fpga_gen_host.host_ops import HostOp
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fpga_gen.contract.numerics import Format, Sp2Code
-from fpga_gen.graph.ir import AxisTable, HostInput, HostOp
+from fpga_gen.graph.ir import AxisTable
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,11 @@ from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.disk import replace_file
 from fpga_gen.errors import FpgaGenError
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph
 from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.quantise import quantise
+from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_models.augment import normalise
 from fpga_gen_models.data import CachedPairs, Pair, find_pairs, split_pairs, spread_subset
 from fpga_gen_models.evaluate import evaluate

@@ -13,15 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fpga_gen.graph.axis import (
-    COORDINATE_MODES,
-    NEAREST_MODES,
-    average_axis,
-    exact_scale,
-    is_identity,
-    resize_axis,
-)
-from fpga_gen.graph.interpreter import run_host_ops
+from fpga_gen.graph.axis import average_axis, is_identity, resize_axis
 from fpga_gen.graph.ir import (
     Add,
     AxisTable,
@@ -30,12 +22,13 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostOp,
     MaxPool,
     Mul,
     Resample,
 )
 from fpga_gen.quant.ir import QTensor, QuantGraph
+from fpga_gen_host.host_ops import HostOp, run_host_ops
+from fpga_gen_host.resample import COORDINATE_MODES, NEAREST_MODES, exact_scale
 
 OPSET = 21  # the first with 16-bit QuantizeLinear
 IR_VERSION = 10

@@ -13,21 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fpga_gen.graph.axis import exact_scale, resize_rows
-from fpga_gen.graph.ir import (
-    Add,
-    AxisTable,
-    Clip,
-    Concat,
-    Conv,
-    Graph,
-    HostInput,
-    HostOp,
-    MaxPool,
-    Mul,
-)
+from fpga_gen.graph.ir import Add, AxisTable, Clip, Concat, Conv, Graph, MaxPool, Mul
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.quant.ranges import segments_of
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
+from fpga_gen_host.resample import exact_scale, resize_rows
 from fpga_gen_models.qat_layers import QuantConv, RoundMap
 
 

@@ -23,9 +23,9 @@ from fpga_gen.evaluate.sheet import (
     draw_sheet,
     sheet_ranks,
 )
-from fpga_gen.graph.ir import HostInput
 from fpga_gen.images import write_png
 from fpga_gen.quant.ir import QTensor, QuantGraph
+from fpga_gen_host.model_input import HostInput
 from tests.evaluate.conftest import SIZE, box
 
 

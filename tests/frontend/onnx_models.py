@@ -11,10 +11,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from fpga_gen.frontend.importer import import_onnx
-from fpga_gen.graph.interpreter import run_float, run_host_ops
+from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.graph.verify import verify
+from fpga_gen_host.host_ops import run_host_ops
 
 
 @dataclass

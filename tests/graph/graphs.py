@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fpga_gen.graph.axis import axis_table, identity_axis, resize_rows
+from fpga_gen.graph.axis import axis_table, identity_axis
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import (
     Add,
@@ -16,13 +16,14 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostInput,
     MaxPool,
     Mul,
     Resample,
     Tensor,
 )
 from fpga_gen.graph.verify import verify, window_shape
+from fpga_gen_host.model_input import HostInput
+from fpga_gen_host.resample import resize_rows
 
 RELU = Clip(0.0, math.inf)
 

@@ -9,19 +9,16 @@ from hypothesis import strategies as st
 
 from fpga_gen.contract.isa import MAX_AXIS_TAPS
 from fpga_gen.graph.axis import (
-    COORDINATE_MODES,
-    Rows,
     average_axis,
     axis_table,
     broadcast_axis,
-    exact_scale,
     identity_axis,
     is_identity,
     mean_axes,
     resize_axis,
-    resize_rows,
     table_error,
 )
+from fpga_gen_host.resample import COORDINATE_MODES, Rows, exact_scale, resize_rows
 
 
 @settings(max_examples=300, deadline=None)

@@ -9,7 +9,6 @@ import pytest
 
 from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.interpreter import prepare_input
 from fpga_gen.graph.ir import Graph, QuantHints, TensorHint
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.graph.passes.picture import raw_picture
@@ -17,6 +16,7 @@ from fpga_gen.images import NORMALISATIONS, Preprocess, prepare
 from fpga_gen.quant.interpreter import quantise_input
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
+from fpga_gen_host.model_input import prepare_input
 from tests.graph.graphs import RELU, Maker, assert_same
 
 IMAGENET = NORMALISATIONS["imagenet"]

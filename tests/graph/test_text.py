@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from fpga_gen.graph.ir import Clip, HostOp
+from fpga_gen.graph.ir import Clip
 from fpga_gen.graph.passes.stem import space_to_depth
 from fpga_gen.graph.text import graph_text
+from fpga_gen_host.host_ops import HostOp
 from tests.graph.graphs import RELU, Maker
 
 GOLDEN = """\

@@ -11,13 +11,13 @@ from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
 from fpga_gen.contract.numerics import I8, U8
 from fpga_gen.contract.params import SMALL
-from fpga_gen.graph.ir import HostOp
 from fpga_gen.images import Preprocess
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.simulate.device import Buffer, SimulatedDevice
 from fpga_gen_host import registers as r
 from fpga_gen_host.deployment import own_identity
+from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.registers import INTERFACE_VERSION, REGISTERS
 from tests.schedule.graphs import Builder
 

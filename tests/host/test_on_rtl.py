@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from fpga_gen.contract.params import SMALL
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.images import Preprocess, prepare
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
@@ -24,6 +23,7 @@ from fpga_gen_host import (
     WrongFrame,
 )
 from fpga_gen_host import registers as r
+from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_host.registers import ErrorCode
 from rtl_tests.networks import accelerator
 from tests.host.deploy import RtlDevice, picture_network, write_deploy

@@ -18,7 +18,6 @@ from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2
 from fpga_gen.contract.params import SMALL
 from fpga_gen.frontend.importer import import_onnx
-from fpga_gen.graph.interpreter import run_host_ops
 from fpga_gen.graph.ir import Graph, Mul
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS
@@ -26,6 +25,7 @@ from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, 
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
+from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_models.qat import main
 from fpga_gen_models.qat_export import write_graph
 from fpga_gen_models.qat_graph import QuantNet

@@ -13,8 +13,6 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostInput,
-    HostOp,
     MaxPool,
     Mul,
     Resample,
@@ -30,6 +28,8 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 RELU, RELU6 = Clip(0.0), Clip(0.0, 6.0)
 

@@ -11,11 +11,12 @@ from fpga_gen.contract.numerics import DSP, SP2, SP2_4
 from fpga_gen.contract.params import SMALL
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
+from fpga_gen.graph.ir import Conv, ConvTerm, Graph, Tensor
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.weights import compensated, damped, moment_error, round_nearest, search_scales
+from fpga_gen_host.model_input import HostInput
 from tests.graph.graphs import RELU, Maker
 
 DEPTH, FILTERS, TOP, DAMPING = 4, 60, 7, 0.01

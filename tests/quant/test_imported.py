@@ -23,7 +23,6 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
-    HostInput,
     MaxPool,
     QuantHints,
     Tensor,
@@ -37,6 +36,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import load_quant_graph, quant_graph_bytes
 from fpga_gen.report.markdown import deviation_lines
+from fpga_gen_host.model_input import HostInput
 from tests.frontend.qdq_models import branches, chain, initializers, pictures, quantised
 
 DSP_ONLY = EngineParams(sp2_columns=0)

@@ -4,7 +4,7 @@ import pytest
 from fpga_gen.contract.numerics import I8
 from fpga_gen.contract.params import SMALL
 from fpga_gen.graph.interpreter import run_float, run_node
-from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Mul, Tensor
+from fpga_gen.graph.ir import Conv, ConvTerm, Graph, Mul, Tensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import (
     candidates,
@@ -14,6 +14,7 @@ from fpga_gen.quant.precision import (
 )
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.ranges import stored_tensors, tensor_formats
+from fpga_gen_host.model_input import HostInput
 from tests.quant.networks import all_nodes, images
 
 

@@ -7,7 +7,7 @@ from fpga_gen.contract.numerics import DSP, I8, I16, SP2, SP2_4, U8
 from fpga_gen.contract.params import SMALL, EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Conv, ConvTerm, Graph, HostInput, Tensor
+from fpga_gen.graph.ir import Conv, ConvTerm, Graph, Tensor
 from fpga_gen.quant.interpreter import (
     compare,
     dequantise,
@@ -20,6 +20,7 @@ from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QTensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import add_factors, quantise
 from fpga_gen.quant.serialise import quant_graph_bytes
+from fpga_gen_host.model_input import HostInput
 from tests.quant.naive import run_naive
 from tests.quant.networks import all_nodes, images
 

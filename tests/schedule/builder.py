@@ -9,7 +9,7 @@ import numpy as np
 
 from fpga_gen.contract.numerics import DSP, I8, I16, U8, Format, multiplier
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import AxisTable, HostInput
+from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import out_size
 from fpga_gen.quant.interpreter import conv_accumulators, run_node, stored_dtype
 from fpga_gen.quant.ir import (
@@ -23,6 +23,7 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
+from fpga_gen_host.model_input import HostInput
 
 THREE_MODES = EngineParams(
     pixels=2,
