@@ -168,7 +168,6 @@ def run_frame(flow: SimulationFlow) -> None:
         dram_config(flow.report.clock_mhz, frame, flow.memory_rate),
         expected_cycles=expected,
         on_layer=on_layer,
-        prepare=clock.prepare,
     ).check()
     flow.starts = clock.finish(flow.result)
     if recorder:

@@ -72,12 +72,7 @@ class DispatchClock:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._before = 0
         self._seen: dict[int, int] = {}
-
-    def prepare(self, device: SimulatedDevice) -> None:
-        """Called just before the start command."""
-        self._before = device.cycle
 
     def __call__(self, layer: int, device: SimulatedDevice) -> None:
         """`layer` instructions have been dispatched."""
@@ -91,5 +86,5 @@ class DispatchClock:
                 f"{len(self._seen)} instructions were dispatched, the program has {self.count}"
             )
         # The counter starts with the command and stops with the interrupt.
-        zero = self._before + result.interrupt_cycles - result.cycles
+        zero = result.start_cycle + result.interrupt_cycles - result.cycles
         return tuple(self._seen[k] - zero for k in range(1, self.count + 1))

@@ -16,7 +16,7 @@ import numpy as np
 
 from fpga_gen_host.deployment import Deployment, load_deployment
 from fpga_gen_host.device import Device
-from fpga_gen_host.engine import Engine, Slot
+from fpga_gen_host.engine import WATCHDOG_CYCLES, Engine, Slot
 from fpga_gen_host.errors import DeployError, HostError, check_process
 from fpga_gen_host.power import PowerRecorder, PowerSensor, board_sensor
 from fpga_gen_host.prepare import InputPacker
@@ -102,7 +102,7 @@ class Accelerator:
         device: Device | None = None,
         download: bool = True,
         timeout_s: float = 5.0,
-        watchdog: int = 100_000,
+        watchdog: int = WATCHDOG_CYCLES,
         run_limit: int | None = None,
         power: PowerSensor | None = None,
     ) -> None:

@@ -71,6 +71,21 @@ class Deployment:
         return len(self.program) // (16 * self.ports)
 
     @property
+    def input_bytes(self) -> int:
+        """Size of the input region."""
+        return self.input.bytes
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of the output region."""
+        return self.output.bytes
+
+    @property
+    def remedy(self) -> str:
+        """What to do if the device holds another design."""
+        return f"make the bitstream again: fpga-gen bitstream {self.path}"
+
+    @property
     def model_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the model's input."""
         return self.host_input.model_shape
