@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 import fpga_gen
 import fpga_gen_host
@@ -58,6 +59,15 @@ def test_a_runtime_of_another_version_is_named(installed: Path, tmp_path: Path):
         cwd=tmp_path, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert re.search(f"ImportError: {message}\n$", done.stderr), done.stderr
+
+
+def test_an_editable_install_finds_every_package(tmp_path: Path):
+    (name,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["editable"])
+    wheel = zipfile.ZipFile(name)
+    (listing,) = (n for n in wheel.namelist() if n.endswith(".pth"))
+    folders = [Path(line) for line in wheel.read(listing).decode().splitlines()]
+    for package in ("fpga_gen", "fpga_gen_host", "fpga_gen_models"):
+        assert sum((folder / package / "__init__.py").is_file() for folder in folders) == 1
 
 
 def test_both_distributions_have_one_version():
