@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen.decode import decode
+from fpga_gen_host.decode import decode
+
 from fpga_gen.images import NORMALISATIONS, Preprocess
 from fpga_gen.quant.ir import QTensor, QuantGraph
 from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout

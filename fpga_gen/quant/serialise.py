@@ -17,9 +17,9 @@ from tokenize import TokenError
 from typing import Any
 
 import numpy as np
+from fpga_gen_host.decode import decode
 
 from fpga_gen.contract.numerics import FORMATS, Sp2Code
-from fpga_gen.decode import decode
 from fpga_gen.errors import BuildDirError
 from fpga_gen.quant.ir import (
     QAdd,
