@@ -84,7 +84,7 @@ demo: needs-demo $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
 
 # What a 352x352 frame costs the processor before and after the engine, on one core.
 bench-host: $(VENV)/.base $(DEMO)/$(BOARD)/manifest.json
-	PYTHONPATH=host $(BIN)/python -m fpga_gen_host.benchmark $(DEMO)/$(BOARD)
+	$(BIN)/python -m fpga_gen_host.benchmark $(DEMO)/$(BOARD)
 
 $(DEMO)/$(BOARD)/manifest.json: | $(DEMO_MODEL) $(VENV)/.base
 	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(@D) $(BUILD_OPTIONS)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host.regions import pack_input, unpack_output
 
 from bench.networks import CALIBRATION_SEED, draw_input
 from fpga_gen.contract.address import ROW_BITS
@@ -30,6 +29,7 @@ from fpga_gen.schedule.program import Schedule
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.runner import Frame, simulate_frame
+from fpga_gen_host.regions import pack_input, unpack_output
 
 MULTIPLIERS = 288  # of NNgen with 8 inputs x 4 outputs x 9 taps in parallel
 CALIBRATION_IMAGES = 8

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fpga_gen_host.errors import DeviceError
+
 
 class FpgaGenError(Exception):
     """Base of all errors shown to the user as one clear message without a traceback."""
@@ -29,7 +31,7 @@ class BuildDirError(FpgaGenError):
     """A build directory is missing, from another version, or corrupted."""
 
 
-class SimulationError(FpgaGenError):
+class SimulationError(FpgaGenError, DeviceError):
     """The simulated design broke a bus rule, did not finish, or reported an error."""
 
 

@@ -11,19 +11,17 @@ only where both are equal. Needs no amaranth.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-
-from fpga_gen_host import regions, registers
 
 from fpga_gen.builddir.artifacts import BuildDir, load_build
 from fpga_gen.contract import epilogue, isa, weight_stream
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common import design_hash
+from fpga_gen_host import regions, registers
+from fpga_gen_host.digest import digest_of
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,6 @@ class Identity:
         if not known or not all(isinstance(digest, str) for digest in data.values()):
             raise ValueError(f"identity: no digests of {', '.join(sorted(names))}")
         return Identity(**data)
-
-
-def digest_of(description: object) -> str:
-    """Hex SHA-256 of a JSON-able description. Spelling: sorted keys, no blanks."""
-    text = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def verilog_digest(files: Mapping[str, str]) -> str:

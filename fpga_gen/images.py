@@ -1,4 +1,7 @@
-"""Pictures in and out: reading, fitting to the model's input, normalising, mask overlay."""
+"""The compiler's side of pictures: options of their preparation, files in and out, folders.
+
+What is done to a picture is the runtime's, see `fpga_gen_host.pictures`.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host.picture_file import PictureFileError, read_rgb
 from PIL import Image
 
 from fpga_gen.disk import replace_file
 from fpga_gen.errors import FpgaGenError
+from fpga_gen_host.picture_file import PictureFileError, read_rgb
+from fpga_gen_host.pictures import FITS, Preparation, model_input
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
-FITS = ("stretch", "letterbox")
 LETTERBOX_GREY = 114  # fill value customary since YOLOv5
-OVERLAY = np.array((40.0, 220.0, 90.0))
 NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     # name -> (mean, standard deviation) of RGB / 255
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -30,11 +32,7 @@ class PictureError(FpgaGenError):
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a picture becomes the model's input: real = (value / 255 - mean) / std.
-
-    normalise: key of `NORMALISATIONS`; fit: 'stretch' resizes both axes on their own,
-    'letterbox' keeps the aspect ratio and fills the rest with grey.
-    """
+    """How the user wants pictures prepared. normalise: key of `NORMALISATIONS`; fit: of `FITS`."""
 
     normalise: str = "imagenet"
     fit: str = "stretch"
@@ -45,9 +43,14 @@ class Preprocess:
         if self.fit not in FITS:
             raise PictureError(f"fit must be one of {', '.join(FITS)}")
 
+    @property
+    def preparation(self) -> Preparation:
+        """What that means."""
+        return Preparation(self.fit, *NORMALISATIONS[self.normalise], LETTERBOX_GREY)
+
     def to_dict(self) -> dict:
-        mean, std = NORMALISATIONS[self.normalise]
-        return {**asdict(self), "mean": list(mean), "std": list(std), "grey": LETTERBOX_GREY}
+        how = self.preparation
+        return {**asdict(self), "mean": list(how.mean), "std": list(how.std), "grey": how.grey}
 
     @staticmethod
     def from_dict(data: dict) -> Preprocess:
@@ -55,7 +58,7 @@ class Preprocess:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """uint8 (height, width, 3) RGB, upright; what becomes of which file: `fpga_gen_host.picture_file`.
+    """uint8 (height, width, 3) RGB, upright; see `fpga_gen_host.picture_file`.
 
     Raises:
         PictureError: it is refused or damaged.
@@ -70,44 +73,17 @@ def read_picture(path: Path) -> np.ndarray:
         raise PictureError(f"{path}: {error}") from error
 
 
-def letterbox_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a picture of `size` (h, w) inside `target` (h, w)."""
-    scale = min(target[0] / size[0], target[1] / size[1])
-    height = min(target[0], max(1, round(size[0] * scale)))
-    width = min(target[1], max(1, round(size[1] * scale)))
-    return (target[0] - height) // 2, (target[1] - width) // 2, height, width
-
-
-def _resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    if picture.shape[:2] == (height, width):
-        return picture
-    image = Image.fromarray(picture)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
 def prepare(
     picture: np.ndarray, shape: tuple[int, int, int], preprocess: Preprocess = Preprocess()
 ) -> np.ndarray:
     """Model input float32 (C, H, W) of an RGB picture; C is 3, or 1 for luminance."""
-    channels, height, width = shape
+    channels = shape[0]
     if channels not in (1, 3):
         raise PictureError(
             f"the model's input has {channels} channels, a picture has 3: give a .npy file "
             f"of shape {tuple(shape)}"
         )
-    if preprocess.fit == "letterbox":
-        top, left, inner_h, inner_w = letterbox_box(
-            (picture.shape[0], picture.shape[1]), (height, width)
-        )
-        fitted = np.full((height, width, 3), LETTERBOX_GREY, np.uint8)
-        inner = _resize(picture, inner_h, inner_w)
-        fitted[top : top + inner_h, left : left + inner_w] = inner
-    else:
-        fitted = _resize(picture, height, width)
-    if channels == 1:
-        fitted = np.asarray(Image.fromarray(fitted).convert("L"))[..., None]
-    mean, std = (np.array(v[:channels]) for v in NORMALISATIONS[preprocess.normalise])
-    return ((fitted / 255.0 - mean) / std).astype(np.float32).transpose(2, 0, 1).copy()
+    return model_input(picture, shape, preprocess.preparation)
 
 
 def read_input(path: Path, shape: tuple[int, int, int], preprocess: Preprocess) -> np.ndarray:
@@ -147,32 +123,6 @@ def spread(paths: list[Path], count: int) -> list[Path]:
     if len(paths) <= count:
         return list(paths)
     return [paths[i * len(paths) // count] for i in range(count)]
-
-
-def uncover_letterbox(
-    mask: np.ndarray, size: tuple[int, int], preprocess: Preprocess
-) -> np.ndarray:
-    """The part of a mask (h, w) that belongs to the picture of `size`, without the bars."""
-    if preprocess.fit != "letterbox":
-        return mask
-    top, left, height, width = letterbox_box(size, (mask.shape[0], mask.shape[1]))
-    return mask[top : top + height, left : left + width]
-
-
-def overlay_mask(
-    picture: np.ndarray, mask: np.ndarray, preprocess: Preprocess = Preprocess()
-) -> np.ndarray:
-    """uint8 (height, width, 3): the picture with the mask (h, w of the model) tinted and outlined
-    at the picture's own resolution."""
-    height, width = picture.shape[:2]
-    inner = uncover_letterbox(np.asarray(mask, bool), (height, width), preprocess)
-    full = _resize(inner.astype(np.uint8) * 255, height, width) > 127
-    padded = np.pad(full, 1, mode="edge")
-    same = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    out = picture.astype(np.float64)
-    out[full] = 0.6 * out[full] + 0.4 * OVERLAY
-    out[full & ~same] = OVERLAY
-    return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

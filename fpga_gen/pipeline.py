@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host.registers import INTERFACE_VERSION
 
 from fpga_gen.boards import Board
 from fpga_gen.builddir.artifacts import check_target, sha256, to_json, write_build
@@ -42,6 +41,7 @@ from fpga_gen.sizing.choose import choose_engines
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.known import known_design
+from fpga_gen_host.registers import INTERFACE_VERSION
 
 
 @dataclass

@@ -6,10 +6,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from fpga_gen_host.regions import unpack_output
-from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import DECODER_OPS, Op
+from fpga_gen_host.regions import unpack_output
+from fpga_gen_host.registers import ErrorCode
 from rtl_tests.cocotb_common import BYTES, Driven, R, case_of, cycles
 from rtl_tests.networks import Network, compile_network
 from tests.engines import SMALL

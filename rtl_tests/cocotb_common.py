@@ -17,6 +17,7 @@ from cocotbext.axi import (
     AxiWriteBus,
     MemoryRegion,
 )
+
 from fpga_gen_host.regions import BEAT_BYTES as BYTES
 from fpga_gen_host.registers import constants
 

@@ -7,8 +7,8 @@ import random
 import cocotb
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
-from fpga_gen_host.registers import REGISTERS, register
 
+from fpga_gen_host.registers import REGISTERS, register
 from rtl_tests.cocotb_common import LIMIT_US, Scope, lite_channels, pause_all, start
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cocotb
 from cocotb.triggers import FallingEdge
-from fpga_gen_host.registers import ErrorCode
 
+from fpga_gen_host.registers import ErrorCode
 from rtl_tests.cocotb_common import BYTES, Driven, R, case_of, cycles, receive, send
 
 PORTS = 2

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host.regions import BEAT_BYTES, pack_input, unpack_output
-from fpga_gen_host.registers import constants
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.flows.simulate_trace import TraceRecorder
@@ -18,7 +16,10 @@ from fpga_gen.schedule.execute.interpreter import TracedMap
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
-from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_run, start_program
+from fpga_gen.simulate.runner import Frame, open_engine, read_counters
+from fpga_gen_host.engine import Engine
+from fpga_gen_host.regions import BEAT_BYTES, pack_input, unpack_output
+from fpga_gen_host.registers import constants
 from rtl_tests.verilator import CACHE
 from tests.schedule.graphs import Example
 
@@ -75,21 +76,31 @@ def fill_with_noise(device: SimulatedDevice, output: np.ndarray, seed: int) -> N
         array[:] = rng.integers(0, 256, array.shape, np.uint8)
 
 
+def finish(engine: Engine, number: int) -> tuple[int, dict[str, int]]:
+    """STATUS and counters of a frame that has ended; the interrupt is low afterwards."""
+    device = engine.device
+    assert isinstance(device, SimulatedDevice)
+    status, counters = device.read_register("STATUS"), read_counters(device)
+    engine.acknowledge(number)
+    device.step(4)
+    assert not device.interrupt
+    return status, counters
+
+
 def run_network(device: SimulatedDevice, network: Network, *, seed: int = 1) -> Figures:
     """One frame from noise; AssertionError unless every map and output is right, bit for bit."""
     example, schedule = network.example, network.schedule
-    output = load_frame(device, network.frame, WATCHDOG)
-    fill_with_noise(device, output.array, seed)
+    engine, slot = open_engine(device, network.frame, WATCHDOG)
+    fill_with_noise(device, slot.output, seed)
     recorder = TraceRecorder(schedule)
     before = device.port_stats()
-    number = number_run(device)
-    start_program(device)
-    device.wait(CYCLE_LIMIT, on_layer=recorder)
+    number = engine.start(slot)
+    device.run_to_interrupt(CYCLE_LIMIT, on_layer=recorder)
     after = device.port_stats()
-    status, counters = finish_program(device, number)
+    status, counters = finish(engine, number)
     assert status == DONE, f"STATUS 0x{status:08x} after instruction {device.layer}"
 
-    stored = unpack_output(schedule.host_output, output.array.tobytes())
+    stored = unpack_output(schedule.host_output, slot.output.tobytes())
     assert set(stored) == set(example.graph.outputs)
     outputs = [TracedMap(name, -1, 0, values) for name, values in stored.items()]
     maps = (*recorder.finish(), *outputs)

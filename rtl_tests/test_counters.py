@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 
-from fpga_gen_host.registers import LAYER_LOG_DEPTH
-
 from fpga_gen.hardware.shell.counters import Counter, LayerLog
+from fpga_gen_host.registers import LAYER_LOG_DEPTH
 from rtl_tests.bench import simulate
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from fpga_gen_host.registers import REGISTERS, register
 
 from fpga_gen.hardware.shell.csr import CsrBlock
+from fpga_gen_host.registers import REGISTERS, register
 from rtl_tests.bench import simulate
 
 

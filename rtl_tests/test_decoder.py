@@ -6,7 +6,6 @@ import random
 from dataclasses import dataclass, field, replace
 
 import pytest
-from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import (
     LAYOUTS,
@@ -20,6 +19,7 @@ from fpga_gen.contract.isa import (
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.loader.joints import COMMAND
+from fpga_gen_host.registers import ErrorCode
 from rtl_tests.bench import simulate
 from rtl_tests.sequencer_bench import as_word, command_of, random_instruction
 from tests.engines import SMALL

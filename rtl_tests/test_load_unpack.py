@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from fpga_gen_host.regions import restore_fourth
 
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.loader.load_unpack import LoadUnpack
+from fpga_gen_host.regions import restore_fourth
 from rtl_tests.word_memory import header
 from tests.engines import SMALL
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fpga_gen_host.regions import stripe
 
 from fpga_gen.contract.isa import EndInstruction, StoreInstruction
 from fpga_gen.contract.numerics import U8
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DEFAULT, DramConfig
-from fpga_gen.simulate.runner import Frame, finish_program, load_frame, number_run, start_program
+from fpga_gen.simulate.runner import Frame, open_engine
+from fpga_gen_host.regions import stripe
 from rtl_tests.networks import (
     DONE,
     WATCHDOG,
@@ -21,6 +21,7 @@ from rtl_tests.networks import (
     Network,
     compile_network,
     fill_with_noise,
+    finish,
     run_network,
 )
 from tests.engines import SMALL
@@ -157,12 +158,11 @@ def test_noise_reaches_the_design(simulator):
     program = stripe(np.array(code, "<u8").view(np.uint8).reshape(-1, 16), SMALL.ports)
     frame = Frame(program, b"", b"", words * SMALL.in_channels)
     with SimulatedDevice(simulator(SMALL), SMALL) as device:
-        output = load_frame(device, frame, WATCHDOG)
-        fill_with_noise(device, output.array, seed=5)
+        engine, slot = open_engine(device, frame, WATCHDOG)
+        fill_with_noise(device, slot.output, seed=5)
         noise = device.read_banks(0, 8).transpose(1, 0, 2).tobytes()
-        number = number_run(device)
-        start_program(device)
-        device.wait(5000)
-        assert finish_program(device, number)[0] == DONE
-    assert output.array.tobytes() == noise
+        number = engine.start(slot)
+        device.run_to_interrupt(5000)
+        assert finish(engine, number)[0] == DONE
+    assert slot.output.tobytes() == noise
     assert len(set(noise)) > 60

@@ -6,12 +6,12 @@ import random
 from dataclasses import replace
 
 import pytest
-from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import Instruction, Op, StoreInstruction
 from fpga_gen.schedule.compile import encode_program, program_region
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame
+from fpga_gen_host.registers import ErrorCode
 from rtl_tests.networks import Network, compile_network, run_network
 from rtl_tests.test_networks import MEMORIES, check_model
 from rtl_tests.test_recovery import MEMORY, Outcome, attempt

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from fpga_gen_host.regions import stripe, unstripe
-from fpga_gen_host.registers import ErrorCode, constants
 
 from fpga_gen.contract.isa import DECODER_OPS, Op
 from fpga_gen.simulate.device import SimulatedDevice
@@ -17,13 +15,11 @@ from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind, StopReason
 from fpga_gen.simulate.runner import (
     Frame,
-    finish_program,
-    load_frame,
-    number_run,
-    soft_reset,
-    start_program,
+    open_engine,
 )
-from rtl_tests.networks import DONE, Network, compile_network, run_network
+from fpga_gen_host.regions import stripe, unstripe
+from fpga_gen_host.registers import ErrorCode, constants
+from rtl_tests.networks import DONE, Network, compile_network, finish, run_network
 from tests.engines import SMALL
 from tests.schedule.graphs import Builder, Example, example
 
@@ -66,13 +62,12 @@ def attempt(
     device: SimulatedDevice, frame: Frame, limit: int = LIMIT, watchdog: int = WATCHDOG
 ) -> Outcome:
     """Run a frame that may fail; afterwards the interrupt is low and nothing is outstanding."""
-    load_frame(device, frame, watchdog)
-    number = number_run(device)
-    start_program(device)
+    engine, slot = open_engine(device, frame, watchdog)
+    number = engine.start(slot)
     if device.run(limit) is not StopReason.INTERRUPT:
-        soft_reset(device)
+        engine.reset()
         return Outcome(None)
-    status, _ = finish_program(device, number)
+    status, _ = finish(engine, number)
     assert not status & R["STATUS_BUSY_MASK"]
     failed = bool(status & R["STATUS_ERROR_MASK"])
     assert failed != bool(status & R["STATUS_DONE_MASK"])
@@ -139,9 +134,11 @@ def test_a_beat_or_response_that_nobody_asked_for(device, network, write):
     info = 15 if write else 0
     device.inject(FaultKind.SURPLUS, beat=0, write=write)
     device.step(20)
-    load_frame(device, network.frame, WATCHDOG)  # with a soft reset, which forgets it
+    engine, slot = open_engine(
+        device, network.frame, WATCHDOG
+    )  # with a soft reset, which forgets it
     device.inject(FaultKind.SURPLUS, beat=0, write=write)
-    start_program(device)
+    engine.start(slot)
     assert device.run(LIMIT) is StopReason.INTERRUPT
     assert device.read_register("STATUS") >> 8 & 0xFF == ErrorCode.AXI_PROTOCOL
     for beat in range(1, total, max(total // 8, 1)):
@@ -158,20 +155,18 @@ def test_run_limit(device, network):
     taken = run_network(device, network).cycles
     for limit in (1, 2, 40, taken // 2, taken - 40):
         for _ in range(2):  # the counter starts from the last value
-            load_frame(device, network.frame, WATCHDOG, limit)
-            number = number_run(device)
-            start_program(device)
+            engine, slot = open_engine(device, network.frame, WATCHDOG, run_limit=limit)
+            number = engine.start(slot)
             assert device.run(LIMIT) is StopReason.INTERRUPT
-            status, counters = finish_program(device, number)
+            status, counters = finish(engine, number)
             assert status >> 8 & 0xFF == ErrorCode.RUN_LIMIT
             assert limit <= counters["CYCLES"] <= limit + 8
-            soft_reset(device)
+            engine.reset()
     for _ in range(3):
-        load_frame(device, network.frame, WATCHDOG, 4 * taken)
-        number = number_run(device)
-        start_program(device)
+        engine, slot = open_engine(device, network.frame, WATCHDOG, run_limit=4 * taken)
+        number = engine.start(slot)
         assert device.run(LIMIT) is StopReason.INTERRUPT
-        assert finish_program(device, number)[0] == DONE
+        assert finish(engine, number)[0] == DONE
 
 
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
@@ -181,8 +176,8 @@ def test_memory_that_stops_answering(device, network, write):
     for beat in range(0, total, max(total // 6, 1)):
         device.reset()
         device.inject(FaultKind.HANG, beat=beat, write=write)
-        load_frame(device, network.frame, WATCHDOG)
-        start_program(device)
+        engine, slot = open_engine(device, network.frame, WATCHDOG)
+        engine.start(slot)
         assert device.run(LIMIT) is StopReason.INTERRUPT
         status = device.read_register("STATUS")
         assert status & 0xFFFF == (
@@ -201,10 +196,10 @@ def test_soft_reset_anywhere(device, network):
     """At any cycle of a run; the next frame is right and the interrupt stays low."""
     cycles = run_network(device, network).cycles
     for moment in range(5, cycles + 40, cycles // 40):
-        load_frame(device, network.frame, WATCHDOG)
-        start_program(device)
+        engine, slot = open_engine(device, network.frame, WATCHDOG)
+        engine.start(slot)
         device.step(moment)
-        soft_reset(device)
+        engine.reset()
         assert not device.interrupt
         assert device.read_register("STATUS") == 0
         run_network(device, network, seed=moment)
@@ -324,8 +319,8 @@ def test_flipped_program_bits(device, network):
 def test_reset_pin_in_the_middle_of_a_run(device, network):
     """The registers are as after power-up at once, and a new frame is right."""
     for cycles in range(40, 800, 61):
-        load_frame(device, network.frame, WATCHDOG)
-        start_program(device)
+        engine, slot = open_engine(device, network.frame, WATCHDOG)
+        engine.start(slot)
         assert device.run(cycles) is StopReason.LIMIT
         assert device.read_register("STATUS") == R["STATUS_BUSY_MASK"]
         device.reset()
@@ -339,14 +334,13 @@ def test_watchdog_off(device, network):
     run_network(device, network)
     device.reset()
     device.inject(FaultKind.HANG, beat=30)
-    load_frame(device, network.frame, 0)
-    number = number_run(device)
-    start_program(device)
+    engine, slot = open_engine(device, network.frame, 0)
+    number = engine.start(slot)
     assert device.run(LIMIT) is StopReason.LIMIT
     assert device.read_register("STATUS") == R["STATUS_BUSY_MASK"]
     device.inject(FaultKind.NONE, beat=0)
     assert device.run(LIMIT) is StopReason.INTERRUPT
-    assert finish_program(device, number)[0] == DONE
+    assert finish(engine, number)[0] == DONE
 
 
 def test_one_device_many_networks(device, network):

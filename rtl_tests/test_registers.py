@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from fpga_gen_host import registers
 from fpga_gen_host.registers import ACCESS, ADDRESS_BITS, REGISTERS, ErrorCode
 
@@ -35,6 +36,9 @@ def test_constants():
     assert table["STATUS"] == registers.register("STATUS").offset
     assert table["STATUS_ERROR_CODE_MASK"] == 0xFF << table["STATUS_ERROR_CODE_SHIFT"]
     assert table["ERROR_WATCHDOG"] == ErrorCode.WATCHDOG
+    assert all(getattr(registers, name) == value for name, value in table.items())
+    with pytest.raises(AttributeError, match="has no attribute 'NO_SUCH'"):
+        registers.NO_SUCH  # noqa: B018
     with pytest.raises(KeyError):
         registers.register("NO_SUCH")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from amaranth import Module
-from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.hardware.shell.counters import Counter
 from fpga_gen.hardware.shell.run_control import RESET_CYCLES, SETTLE_CYCLES, RunControl
+from fpga_gen_host.registers import ErrorCode
 from rtl_tests.bench import simulate
 
 

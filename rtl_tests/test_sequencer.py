@@ -6,7 +6,6 @@ import random
 from dataclasses import replace
 
 import pytest
-from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import (
     HEADER_WORDS,
@@ -20,6 +19,7 @@ from fpga_gen.contract.isa import (
     PageInstruction,
 )
 from fpga_gen.hardware.loader.joints import KIND_WORDS
+from fpga_gen_host.registers import ErrorCode
 from rtl_tests.sequencer_bench import Bench, command_of, random_instruction, random_pages, walk
 from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from amaranth.lib.wiring import In
-from fpga_gen_host.registers import REGISTERS
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import mac_array
@@ -23,6 +22,7 @@ from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.top import CONTROL_FILE, TOP, generate_verilog
 from fpga_gen.simulate.build import lint
 from fpga_gen.simulate.pins import pins_header
+from fpga_gen_host.registers import REGISTERS
 from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 

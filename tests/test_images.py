@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host.pictures import letterbox_box
 from PIL import Image
 
 from fpga_gen.images import (
@@ -14,7 +13,6 @@ from fpga_gen.images import (
     PictureError,
     Preprocess,
     find_pictures,
-    overlay_mask,
     prepare,
     read_input,
     read_picture,
@@ -22,6 +20,7 @@ from fpga_gen.images import (
     write_png,
 )
 from fpga_gen.phantom import draw_phantom
+from fpga_gen_host.pictures import letterbox_box, overlay
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -135,7 +134,7 @@ def test_spread_covers_the_list():
 def test_overlay_tints_the_mask_alone(picture: np.ndarray):
     mask = np.zeros((10, 15), bool)
     mask[2:6, 3:9] = True
-    out = overlay_mask(picture, mask)
+    out = overlay(picture, mask, Preprocess().preparation)
     changed = (out != picture).any(2)
     assert changed[6:10, 8:16].all()
     assert not changed[:3].any()
@@ -147,7 +146,7 @@ def test_overlay_of_a_letterboxed_mask_drops_the_bars(picture: np.ndarray):
     mask = np.zeros((60, 60), bool)
     mask[:10] = mask[50:] = True  # only in the bars
     preprocess = Preprocess("imagenet", "letterbox")
-    np.testing.assert_array_equal(overlay_mask(picture, mask, preprocess), picture)
+    np.testing.assert_array_equal(overlay(picture, mask, preprocess.preparation), picture)
 
 
 def test_png_round_trip(tmp_path: Path, picture: np.ndarray):

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fpga_gen_host import identity
-
 from fpga_gen.board.interrupts import InterruptController
 from fpga_gen.board.memory import BoardMemory
 from fpga_gen.board.simulator import FrameRecord, SimulatorThread
@@ -20,6 +18,7 @@ from fpga_gen.deploy import processor as ps
 from fpga_gen.deploy.bitfile import carried_hash
 from fpga_gen.errors import BoardError
 from fpga_gen.simulate.dram import DramConfig
+from fpga_gen_host import identity
 
 FIRMWARE = "/lib/firmware/"
 MANAGER = "/sys/class/fpga_manager/fpga0/"

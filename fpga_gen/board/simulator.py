@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from fpga_gen_host.registers import REGISTERS, constants
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import FpgaGenError, SimulationError
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import StopReason
+from fpga_gen_host import registers as r
+from fpga_gen_host.engine import ACTIVE
+from fpga_gen_host.registers import REGISTERS
 
 T = TypeVar("T")
 SLICE_S = 0.001  # clock moves in slices of about this wall time: the wait of a register access
@@ -33,9 +35,7 @@ STATUS_S = 0.25  # between two looks at STATUS, for a client that left the inter
 ANSWER_S = 60.0  # for the simulator to serve one access
 ABANDONED_S = 60.0  # without an access: nobody waits for the frame
 MAX_FRAMES = 1000  # of the log
-START, CONTROL = constants()["CONTROL_START_MASK"], constants()["CONTROL"]
-ACTIVE = constants()["STATUS_BUSY_MASK"] | constants()["STATUS_DRAINING_MASK"]
-NAMES = {entry.offset: entry.name for entry in REGISTERS}
+OFFSETS = {entry.offset for entry in REGISTERS}
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class SimulatorThread:
         if now < self._look:
             return False
         self._look = now + STATUS_S
-        return not self._device.read_register("STATUS") & ACTIVE
+        return not self._device.read(r.STATUS) & ACTIVE
 
     def _end_frame(self) -> None:
         assert self._started is not None
@@ -180,13 +180,13 @@ class SimulatorThread:
             self._on_frame(record)
 
     def _read(self, offset: int) -> int:
-        return self._device.read_register(NAMES[offset]) if offset in NAMES else 0
+        return self._device.read(offset) if offset in OFFSETS else 0
 
     def _write(self, offset: int, value: int) -> None:
-        if offset not in NAMES:
+        if offset not in OFFSETS:
             return
-        self._device.write_register(NAMES[offset], value)
-        if offset == CONTROL and value & START and self._started is None:
+        self._device.write(offset, value)
+        if offset == r.CONTROL and value & r.CONTROL_START_MASK and self._started is None:
             self._started = (self._device.cycle, time.monotonic())
             self._look = time.monotonic() + STATUS_S
 

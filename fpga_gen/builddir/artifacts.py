@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fpga_gen_host.decode import decode
-
 from fpga_gen.boards import Board, load_board
 from fpga_gen.builddir.manifest import (
     MANIFEST,
@@ -32,6 +30,7 @@ from fpga_gen.builddir.manifest import (
 from fpga_gen.builddir.regions import HostLayout, read_layout
 from fpga_gen.builddir.update import STAGING, check_places, reading, replace_files, writing
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.decode import decode
 from fpga_gen.disk import make_folders, read_regular, replace_file
 from fpga_gen.errors import BuildDirError, FpgaGenError
 from fpga_gen.quant.ir import QuantGraph

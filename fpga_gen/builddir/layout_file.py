@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fpga_gen_host.regions import to_json as region_to_json
-
 from fpga_gen.images import Preprocess
 from fpga_gen.quant.ir import QTensor, QuantGraph
 from fpga_gen.schedule.program import Schedule
+from fpga_gen_host.regions import to_json as region_to_json
 
 VERSION = 1
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen_host.decode import decode
-from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout
-
+from fpga_gen.decode import decode
 from fpga_gen.images import NORMALISATIONS, Preprocess
 from fpga_gen.quant.ir import QTensor, QuantGraph
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout
 
 MAX_WORDS = 1 << 26  # of a map in the feature-map memory
 MAX_REGION = 1 << 30  # bytes

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from fpga_gen_host.pictures import FITS
 
 from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
 from fpga_gen.cli.render import engine_table, frame_table, layer_table
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.images import NORMALISATIONS, Preprocess
+from fpga_gen_host.pictures import FITS
 
 INPUT_SHAPE = click.option(
     "--input-shape", type=SHAPE, help="Input shape of a model that leaves it open: 1,3,352,352."

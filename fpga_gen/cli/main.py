@@ -22,6 +22,7 @@ from fpga_gen.cli.simulate import simulate
 from fpga_gen.cli.synth import synth
 from fpga_gen.cli.terminal import plain
 from fpga_gen.errors import FpgaGenError
+from fpga_gen_host.errors import HostError
 
 OK, INPUT_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
 
@@ -46,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     settings = Settings()
     try:
         code = cli.main(list(arguments), prog_name="fpga-gen", standalone_mode=False, obj=settings)
-    except FpgaGenError as error:
+    except (FpgaGenError, HostError) as error:
         if settings.verbose:
             click.echo(plain(traceback.format_exc()), err=True, nl=False)
         click.echo(plain(f"fpga-gen: {error}"), err=True)

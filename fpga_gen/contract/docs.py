@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
 
-from fpga_gen_host import regions, registers
-
 from fpga_gen.contract import (
     address,
     epilogue,
@@ -24,6 +22,7 @@ from fpga_gen.contract import (
 )
 from fpga_gen.contract.fields import Record, tables_of
 from fpga_gen.contract.params import GRANULE
+from fpga_gen_host import regions, registers
 
 NOTE = "<!-- Written by `python -m fpga_gen.contract.docs docs`; change fpga_gen/contract. -->"
 LIMITS = (

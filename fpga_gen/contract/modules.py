@@ -6,7 +6,9 @@ cost is proportional to (resources.SIZES).
 
 from __future__ import annotations
 
-TOP = "fpga_gen_top"
+from fpga_gen_host import identity
+
+TOP = identity.NAME
 DSP_PAIR = "mac_dsp_pair"
 DSP_DOUBLE = "mac_dsp_double"
 PHASE = "mac_phase"

@@ -9,14 +9,13 @@ import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from fpga_gen_host.regions import BEAT_BYTES
-
 from fpga_gen.contract.address import BANK_BITS, ROW_BITS
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_SKIP, limit
 from fpga_gen.contract.numerics import DSP, SP2, SP2_CODES, Sp2Code
 from fpga_gen.contract.parameter_record import PARAM_BITS
 from fpga_gen.errors import ScheduleError
+from fpga_gen_host.regions import BEAT_BYTES
 
 GRANULE = 32  # bits: alignment of a weight slot in the weight stream
 FAMILIES = ("xcup", "xc7")  # as Yosys names them

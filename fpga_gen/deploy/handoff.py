@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
-from fpga_gen_host import identity
-from fpga_gen_host.registers import REGISTERS
-
 from fpga_gen import __version__
 from fpga_gen.boards import Board
 from fpga_gen.contract.params import PORT_BITS, EngineParams
 from fpga_gen.deploy import processor as ps
 from fpga_gen.deploy.handoff_registers import REGISTER_BITS, register_element
 from fpga_gen.hardware.shell.axi_names import axi_members
+from fpga_gen_host import identity
+from fpga_gen_host.registers import REGISTERS
 
 # Instances; CLOCKS is there if the DSP columns run at twice the engine's clock.
 PS, RESET, INTERRUPTS, CLOCKS = "processor", "reset", "interrupts", "clocks"

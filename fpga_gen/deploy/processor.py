@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen_host.identity import control_base, interrupt_base
-
 from fpga_gen.boards import Board
 from fpga_gen.errors import BoardError
+from fpga_gen_host.identity import control_base, interrupt_base
 
 PROCESSOR = "zynq_ultra_ps_e"
 CONTROL_BASE, INTERRUPT_BASE = control_base(PROCESSOR), interrupt_base(PROCESSOR)

@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fpga_gen_host import identity
-
 from fpga_gen.boards import Board
 from fpga_gen.contract.params import MAX_BURST, EngineParams
 from fpga_gen.errors import BoardError
-from fpga_gen.hardware.shell.axi_names import AXI_ADDRESS_BITS
 from fpga_gen.hardware.shell.read_dma import READ_DEPTH
 from fpga_gen.hardware.top import TOP
+from fpga_gen_host import identity
+from fpga_gen_host.registers import BUS_BITS
 
 FOLDER = "vivado"
 PARAMETERS = "parameters.tcl"
@@ -61,7 +60,7 @@ def project_parameters(
         "hp_bits": (board.hp_bits, "data width of an HP port"),
         "max_burst": (MAX_BURST, "beats"),
         "outstanding": (READ_DEPTH // MAX_BURST, "bursts a master keeps in flight"),
-        "address_bits": (AXI_ADDRESS_BITS, "of a master"),
+        "address_bits": (BUS_BITS, "of a master"),
         "control_base": (hex(identity.control_base(processor)), "registers of the accelerator"),
         "control_range": (identity.CONTROL_BYTES, "bytes"),
         "interrupt_base": (hex(identity.interrupt_base(processor)), "interrupt controller"),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host.picture_file import ALPHA, EIGHT_BIT, PictureFileError, opened, to_rgb
-from fpga_gen_host.pictures import letterbox_box
 from PIL import Image
 
 from fpga_gen.images import PictureError, Preprocess, find_pictures
+from fpga_gen_host.picture_file import ALPHA, EIGHT_BIT, PictureFileError, opened, to_rgb
+from fpga_gen_host.pictures import letterbox_box
 
 THRESHOLD = 127  # of an 8-bit mask: foreground lies above
 ASPECT_TOLERANCE = 0.02
@@ -103,7 +103,7 @@ def truth_at(
     """Ground truth bool, by nearest neighbour, at the network's output size (H, W).
 
     With a letterbox it covers the part of the output that belongs to the picture, as
-    `uncover_letterbox` does for predictions.
+    `fpga_gen_host.pictures.uncover` does for predictions.
     """
     height, width = size
     if preprocess.fit == "letterbox":

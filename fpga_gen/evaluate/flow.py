@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host.host_ops import run_host_ops
 
 from fpga_gen.builddir.artifacts import to_json, write_folder
 from fpga_gen.builddir.digest import model_sha256
@@ -48,6 +47,7 @@ from fpga_gen.quant.report import layer_facts
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr
 from fpga_gen.report.render import enter_figures
 from fpga_gen.steps import PartProgress, Progress, Silent, run_steps
+from fpga_gen_host.host_ops import run_host_ops
 
 WORST_TENSORS = 10
 FILES: tuple[str, ...] = ("evaluation.json", "evaluation.md", "evaluation.png")

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from fpga_gen_host.host_ops import run_host_ops
 
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.evaluate.dataset import Pair
 from fpga_gen.flows.simulate import mask_threshold
-from fpga_gen.images import Preprocess, uncover_letterbox
+from fpga_gen.images import Preprocess
 from fpga_gen.quant.interpreter import dequantise
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.accuracy import KIND_OF_SOURCE, MaskScores, TensorSqnr
+from fpga_gen_host.host_ops import run_host_ops
+from fpga_gen_host.pictures import uncover
 from fpga_gen_models.metrics import MaskMetrics, mask_metrics, mean_metrics
 
 
@@ -119,7 +120,7 @@ def mask_of(
     """bool mask of the model's results by output name, after the host's operators: where
     sigmoid(logit) > 0.5. The bars of a letterbox are cut off."""
     mask = results[qgraph.output_names[0]][0, 0] > mask_threshold(qgraph)
-    return uncover_letterbox(mask, picture_size, preprocess)
+    return uncover(mask, picture_size, preprocess.preparation)
 
 
 def mean_scores(source: str, samples: Sequence[Sample]) -> MaskScores:

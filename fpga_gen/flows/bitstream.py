@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fpga_gen_host.identity import DESIGN
-
 from fpga_gen.builddir.artifacts import RTL, BuildDir, check_room, sha256, to_json
 from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.deploy.vivado_project import FOLDER
@@ -25,6 +23,7 @@ from fpga_gen.report import Implementation, Report
 from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.simulate.build import cache_directory
 from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen_host.identity import DESIGN
 
 RUN_FOLDER = "vivado_run"
 REPORT_FOLDER = "implementation"

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fpga_gen_host.identity import DESIGN
-
 from fpga_gen.board.machine import Machine
 from fpga_gen.board.simulator import FrameRecord
 from fpga_gen.boards import Board
@@ -26,6 +24,7 @@ from fpga_gen.identity import open_build
 from fpga_gen.simulate.board_dram import board_dram
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen_host.identity import DESIGN
 
 MEMORY_BASE = 0x1000_0000  # where the contiguous memory of the virtual board begins
 DEFAULT_MEMORY = 256  # MiB

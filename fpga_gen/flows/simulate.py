@@ -12,13 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host.host_ops import run_host_ops
-from fpga_gen_host.regions import (
-    InputLayout,
-    OutputLayout,
-    pack_input,
-    unpack_output,
-)
 
 from fpga_gen.builddir.artifacts import BuildDir
 from fpga_gen.contract.params import EngineParams
@@ -26,7 +19,7 @@ from fpga_gen.errors import BuildDirError, FpgaGenError, SimulationError
 from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
 from fpga_gen.generated import compile_verilog
 from fpga_gen.identity import open_build
-from fpga_gen.images import Preprocess, overlay_mask, read_input, read_picture, write_png
+from fpga_gen.images import Preprocess, read_input, read_picture, write_png
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report import Report, Simulation, utilisation
@@ -40,6 +33,14 @@ from fpga_gen.simulate.board_dram import dram_config
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
 from fpga_gen.steps import Progress, Silent, run_steps
+from fpga_gen_host.host_ops import run_host_ops
+from fpga_gen_host.pictures import overlay
+from fpga_gen_host.regions import (
+    InputLayout,
+    OutputLayout,
+    pack_input,
+    unpack_output,
+)
 
 BAR_CYCLES = 10_000  # between two updates of the progress bar
 
@@ -167,7 +168,6 @@ def run_frame(flow: SimulationFlow) -> None:
         dram_config(flow.report.clock_mhz, frame, flow.memory_rate),
         expected_cycles=expected,
         on_layer=on_layer,
-        prepare=clock.prepare,
     ).check()
     flow.starts = clock.finish(flow.result)
     if recorder:
@@ -221,7 +221,7 @@ def write_overlay(flow: SimulationFlow) -> None:
     if values.ndim != 4:
         raise FpgaGenError(f"--overlay: the model's result has shape {values.shape}, not a map")
     mask = values[0, 0] > mask_threshold(flow.qgraph)
-    write_png(flow.overlay, overlay_mask(flow.picture, mask, flow.preprocess))
+    write_png(flow.overlay, overlay(flow.picture, mask, flow.preprocess.preparation))
 
 
 SIMULATE: tuple[Step, ...] = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from fpga_gen_host.regions import words_to_map
 
 from fpga_gen.errors import SimulationError
 from fpga_gen.schedule.execute.interpreter import TracedMap
 from fpga_gen.schedule.program import Schedule, TracePoint
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import SimulationResult
+from fpga_gen_host.regions import words_to_map
 
 
 class TraceRecorder:
@@ -67,12 +67,7 @@ class DispatchClock:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._before = 0
         self._seen: dict[int, int] = {}
-
-    def prepare(self, device: SimulatedDevice) -> None:
-        """Called just before the start command."""
-        self._before = device.cycle
 
     def __call__(self, layer: int, device: SimulatedDevice) -> None:
         """`layer` instructions have been dispatched."""
@@ -86,5 +81,5 @@ class DispatchClock:
                 f"{len(self._seen)} instructions were dispatched, the program has {self.count}"
             )
         # The counter starts with the command and stops with the interrupt.
-        zero = self._before + result.interrupt_cycles - result.cycles
+        zero = result.start_cycle + result.interrupt_cycles - result.cycles
         return tuple(self._seen[k] - zero for k in range(1, self.count + 1))

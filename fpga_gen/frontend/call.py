@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from fpga_gen_host.host_ops import HostOp
 from onnx import AttributeProto
 
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, HostValue, Value, native_shape
+from fpga_gen_host.host_ops import HostOp
 
 FLATTENED = "keep the map as (1, channels, height, width), or flatten it only before Gemm"
 PADDED = "only a Conv or pool with the right padding can absorb a Pad; move the padding there"

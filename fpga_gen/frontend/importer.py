@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.frontend import (
     ops_conv,
@@ -37,6 +35,8 @@ from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.verify import verify
 from fpga_gen.worker import Limits, run_limited
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "Add": ops_elementwise.add,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from fpga_gen_host.resample import COORDINATE_MODES, NEAREST_MODES, exact_scale, resize_rows
 
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.load import MAX_SIZE
@@ -14,6 +13,7 @@ from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value
 from fpga_gen.graph.axis import axis_table, table_error
 from fpga_gen.graph.ir import Resample
+from fpga_gen_host.resample import COORDINATE_MODES, NEAREST_MODES, exact_scale, resize_rows
 
 HOST_CHANNELS = 4  # a final linear enlargement of so few channels ...
 HOST_FACTOR = 4  # ... by so much costs the engine more traffic than the whole map

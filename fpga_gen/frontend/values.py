@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from fpga_gen_host.host_ops import HostOp
 
 from fpga_gen.frontend.budget import MAX_ELEMENTS, Budget
 from fpga_gen.frontend.load import MAX_SIZE
@@ -24,6 +23,7 @@ from fpga_gen.graph.ir import (
     Tensor,
     TensorHint,
 )
+from fpga_gen_host.host_ops import HostOp
 
 
 @dataclass(frozen=True)

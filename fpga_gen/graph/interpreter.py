@@ -1,16 +1,10 @@
-"""Float reference of the graph IR in numpy: every tensor of one frame, and the host's part."""
+"""Float reference of the graph IR in numpy: every tensor of one frame."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.model_input import HostInput
-from fpga_gen_host.resample import exact_scale, resize_rows
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph.ir import (
     Add,
     AxisTable,
@@ -23,28 +17,9 @@ from fpga_gen.graph.ir import (
     Node,
     Resample,
 )
+from fpga_gen_host.model_input import prepare_input
 
 COLUMN_BUDGET = 8 << 20  # elements of one im2col block, bounds the memory of large maps
-
-
-def prepare_input(host_input: HostInput, image: np.ndarray) -> np.ndarray:
-    """Engine input of a model input: (C, H, W) -> (b*b*C, H'/b, W'/b), see `HostInput`."""
-    if image.shape != host_input.model_shape:
-        raise FpgaGenError(
-            f"image has shape {tuple(image.shape)}, the model takes {host_input.model_shape}"
-        )
-    top, left, bottom, right = host_input.pads
-    if any(host_input.pads):
-        image = np.pad(image, ((0, 0), (top, bottom), (left, right)))
-    if host_input.gain:
-        gain, offset = (np.array(v, image.dtype) for v in (host_input.gain, host_input.offset))
-        image = image * gain[:, None, None] + offset[:, None, None]
-    b = host_input.space_to_depth
-    if b == 1:
-        return image
-    c, h, w = image.shape
-    blocks = image.reshape(c, h // b, b, w // b, b).transpose(2, 4, 0, 1, 3)
-    return np.ascontiguousarray(blocks).reshape(b * b * c, h // b, w // b)
 
 
 def run_float(graph: Graph, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -151,66 +126,3 @@ def resample_axis(x: np.ndarray, table: AxisTable, axis: int) -> np.ndarray:
     for k in range(1, table.taps):
         y += np.take(x, start + k, axis) * weights[:, k].reshape(shape)
     return y
-
-
-class Tail(Protocol):
-    """The end of a network: its output tensors, their names in the model, operators on them."""
-
-    @property
-    def outputs(self) -> tuple[str, ...]: ...
-
-    @property
-    def output_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def host_ops(self) -> tuple[HostOp, ...]: ...
-
-
-def run_host_ops(tail: Tail, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Model outputs by name, in their ONNX shapes, from the engine's output maps.
-
-    outputs: at least every tensor of `tail.outputs`, (C, H, W) float.
-    """
-    result = {}
-    for tensor, name in zip(tail.outputs, tail.output_names, strict=True):
-        value = np.asarray(outputs[tensor], np.float32)[None]
-        for op in tail.host_ops:
-            if op.target == tensor:
-                value = run_host_op(op, value)
-        result[name] = value
-    return result
-
-
-def run_host_op(op: HostOp, x: np.ndarray) -> np.ndarray:
-    """One host operator on an array that carries the batch axis (first input: (1, C, H, W)).
-
-    Attributes: reshape {shape}; clip {lo, hi; None is open}; softmax {axis}; argmax {axis,
-    keepdims}; resize {size (H, W), scales (y, x), mode, coordinate_transformation_mode,
-    nearest_mode}; sigmoid none. Axes count the batch axis.
-    """
-    a = op.attributes
-    if op.kind == "reshape":
-        return x.reshape(a["shape"])
-    if op.kind == "clip":
-        lo = -np.inf if a["lo"] is None else a["lo"]
-        return np.clip(x, lo, np.inf if a["hi"] is None else a["hi"]).astype(np.float32)
-    if op.kind == "sigmoid":
-        return (0.5 * (1 + np.tanh(0.5 * x))).astype(np.float32)  # no overflow for any x
-    if op.kind == "softmax":
-        e = np.exp(x - x.max(a["axis"], keepdims=True))
-        return e / e.sum(a["axis"], keepdims=True)
-    if op.kind == "argmax":
-        index = np.asarray(np.argmax(x, a["axis"]))
-        return np.expand_dims(index, a["axis"]) if a["keepdims"] else index
-    assert op.kind == "resize"
-    for axis, out_size, scale in zip((2, 3), a["size"], a["scales"], strict=True):
-        rows = resize_rows(
-            x.shape[axis], out_size, exact_scale(scale, x.shape[axis], out_size), a["mode"],
-            a["coordinate_transformation_mode"], a["nearest_mode"],
-        )  # fmt: skip
-        matrix = np.zeros((x.shape[axis], out_size), np.float32)
-        for i, row in enumerate(rows.rows):
-            for index, weight in row.items():
-                matrix[index, i] = weight / rows.denominator
-        x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix, -1, axis)
-    return x

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fpga_gen.graph.activation import Activation
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 
 @dataclass(frozen=True)
@@ -165,43 +167,6 @@ class Concat:
 
 
 Node = Conv | MaxPool | Resample | Add | Mul | Concat
-
-
-@dataclass(frozen=True)
-class HostOp:
-    """An operator at the very end of the network that the host package executes in float.
-
-    kind: 'sigmoid' | 'softmax' | 'argmax' | 'resize' | 'reshape' | 'clip'; attributes:
-    JSON-able. Applied in order to the tensor `target`.
-    """
-
-    kind: str
-    target: str
-    attributes: dict = field(default_factory=dict)
-    onnx_name: str = ""
-
-
-@dataclass(frozen=True)
-class HostInput:
-    """How the host turns the model's input (C, H, W) into the engine's input tensor.
-
-    In this order: pads (top, left, bottom, right) zeros around the image; value * gain[c] +
-    offset[c] (empty: as it is; else the engine reads pixel values 0..255);
-    space_to_depth = b: engine channel (py * b + px) * C + c at (y, x) holds model channel c at
-    (y*b + py, x*b + px) of the padded image. b = 1 leaves it as it is.
-    """
-
-    model_shape: tuple[int, int, int]
-    space_to_depth: int = 1
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    gain: tuple[float, ...] = ()
-    offset: tuple[float, ...] = ()
-
-    @property
-    def padded_shape(self) -> tuple[int, int, int]:
-        c, h, w = self.model_shape
-        top, left, bottom, right = self.pads
-        return c, h + top + bottom, w + left + right
 
 
 @dataclass(frozen=True)

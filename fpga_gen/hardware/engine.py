@@ -10,7 +10,6 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.latencies import BEAT_LATENCY
@@ -33,6 +32,7 @@ from fpga_gen.hardware.results.vector import VectorUnit
 from fpga_gen.hardware.shell.run_control import RESET_CYCLES, SETTLE_CYCLES
 from fpga_gen.hardware.walk.lane_masks import LaneMasks
 from fpga_gen.hardware.walk.walker import Walker
+from fpga_gen_host.registers import ErrorCode
 
 
 class EngineCore(wiring.Component):

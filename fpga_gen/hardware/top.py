@@ -7,7 +7,6 @@ from amaranth.hdl import Instance, Module, Signal
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
-from fpga_gen_host.registers import LAYER_BITS
 
 from fpga_gen.contract.modules import TOP
 from fpga_gen.contract.params import EngineParams
@@ -21,6 +20,7 @@ from fpga_gen.hardware.memory import feature_memory
 from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.shell.shell import Shell
+from fpga_gen_host.registers import LAYER_BITS
 
 CONTROL_FILE = "leaves.vlt"
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
@@ -14,6 +13,7 @@ from fpga_gen.graph.ir import Conv, Graph
 from fpga_gen.quant.convolve import pad_map
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.ranges import Histogram, segments_of, stored_tensors
+from fpga_gen_host.model_input import HostInput
 
 MIN_SAMPLES = 1024
 

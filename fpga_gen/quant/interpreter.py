@@ -6,7 +6,6 @@ Nothing here rounds except `requantise`; accumulators are checked against 32 bit
 from __future__ import annotations
 
 import numpy as np
-from fpga_gen_host.model_input import prepare_input
 
 from fpga_gen.contract.epilogue import finish
 from fpga_gen.contract.numerics import ACC_BITS
@@ -14,6 +13,7 @@ from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import convolve, exact_dtype, out_size, pad_map
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QTensor, QuantGraph
+from fpga_gen_host import model_input
 
 ACC_LIMIT = 2 ** (ACC_BITS - 1)
 Computed = QConv | QResample | QAdd | QMul  # nodes that requantise
@@ -29,15 +29,15 @@ def quantise_input(qgraph: QuantGraph, image: np.ndarray) -> np.ndarray:
     """Stored input tensor of a float image (C, H, W) in the model's layout and normalisation."""
     tensor = qgraph.tensors[qgraph.input]
     fmt = tensor.format
-    engine = prepare_input(qgraph.host_input, np.asarray(image, np.float64))
-    stored = np.clip(np.rint(engine / tensor.scale) + fmt.zero, fmt.lo, fmt.hi)
+    engine = model_input.prepare_input(qgraph.host_input, np.asarray(image, np.float64))
+    stored = model_input.quantise(engine, tensor.scale, fmt.zero, fmt.lo, fmt.hi)
     return stored.astype(stored_dtype(tensor))
 
 
 def dequantise(qgraph: QuantGraph, name: str, stored: np.ndarray) -> np.ndarray:
     """Real values (C, H, W), float64, of a stored tensor."""
     tensor = qgraph.tensors[name]
-    return (stored.astype(np.float64) - tensor.format.zero) * tensor.scale
+    return model_input.dequantise(stored, tensor.scale, tensor.format.zero)
 
 
 def sqnr_db(reference: np.ndarray, value: np.ndarray) -> float:

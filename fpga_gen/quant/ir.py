@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import Format, Sp2Code
 from fpga_gen.graph.ir import AxisTable
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 
 @dataclass(frozen=True)

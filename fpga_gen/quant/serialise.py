@@ -17,12 +17,10 @@ from tokenize import TokenError
 from typing import Any
 
 import numpy as np
-from fpga_gen_host.decode import decode
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import FORMATS, Sp2Code
+from fpga_gen.decode import decode
 from fpga_gen.errors import BuildDirError
 from fpga_gen.quant.ir import (
     QAdd,
@@ -36,6 +34,8 @@ from fpga_gen.quant.ir import (
     QuantGraph,
 )
 from fpga_gen.quant.verify import verify_quant_graph
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 VERSION = 2
 STRUCTURE = "structure.json"

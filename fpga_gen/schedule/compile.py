@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import (
@@ -37,6 +36,7 @@ from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, moved, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
 from fpga_gen.schedule.program import MemoryUse, Schedule, TracePoint
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 
 OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
 

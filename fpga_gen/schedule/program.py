@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen_host.regions import InputLayout, OutputLayout
-
 from fpga_gen.contract.isa import Instruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.cycles.model import ModelRun
 from fpga_gen.schedule.lower.placement import Placement
 from fpga_gen.schedule.place.lifetimes import MapLife
+from fpga_gen_host.regions import InputLayout, OutputLayout
 
 
 @dataclass(frozen=True)

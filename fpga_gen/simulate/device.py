@@ -1,4 +1,4 @@
-"""A simulated board: memory to allocate from, registers, and a clock to wait on."""
+"""A simulated board as a `Device` of the runtime: memory, registers, and a clock to wait on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host import registers
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import SimulationError
@@ -22,10 +21,12 @@ from fpga_gen.simulate.native import (
     StopReason,
     load_library,
 )
+from fpga_gen_host import registers
 
 ALIGNMENT = 4096  # bytes; of every buffer
 RESET_CYCLES = 16
 REGISTER_LIMIT = 1000  # cycles for one register access
+WAIT_CYCLES = 500  # of one wait for the interrupt
 SLVERR = 2
 # In the hierarchical name of the array of a bank, or of a part of its bytes.
 BANK_NAME = re.compile(r"bank\D*(\d+)\D*?(?:\.part_(\d+))?\.mem$")
@@ -34,16 +35,28 @@ Progress = Callable[[int], None]  # called with the cycles run so far
 LayerHook = Callable[[int, "SimulatedDevice"], None]
 
 
-@dataclass(frozen=True)
-class Buffer:
-    """A piece of the simulated DRAM: bus address and a writable uint8 view, shape (bytes,)."""
+@dataclass(frozen=True, eq=False)
+class SimulatedBuffer:
+    """A piece of the simulated DRAM, which has no cache: bus address and a writable uint8 view,
+    shape (bytes,)."""
 
-    address: int
+    owner: SimulatedDevice
+    device_address: int
     array: np.ndarray
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+    def invalidate(self) -> None:
+        """Nothing to do."""
+
+    def free(self) -> None:
+        """Only counts: the memory is not given to anybody else."""
+        self.owner.live.discard(self)
 
 
 class SimulatedDevice:
-    """The verilated design with its DRAM, out of reset.
+    """The verilated design with its DRAM, out of reset. live: buffers that are not freed.
 
     Args:
         library: result of `build_simulator`.
@@ -51,6 +64,8 @@ class SimulatedDevice:
         dram: behaviour of the memory.
         trace: VCD file to write; the library must be built with trace=True.
         memory: contents of the DRAM, uint8 (dram.size,), used in place; None: zeros.
+        waiting: what a driver's wait for the interrupt does, such as `run_to_interrupt` with hooks;
+            None: some cycles, to the interrupt at most.
 
     Raises:
         SimulationError: library and parameters do not fit.
@@ -64,6 +79,7 @@ class SimulatedDevice:
         *,
         trace: Path | None = None,
         memory: np.ndarray | None = None,
+        waiting: Callable[[SimulatedDevice], object] | None = None,
     ) -> None:
         self._library = load_library(library)
         self.params = params
@@ -77,6 +93,9 @@ class SimulatedDevice:
             raise SimulationError(f"memory {memory.dtype} {memory.shape} is not {dram.size} bytes")
         # Pages of fresh zeros are taken when touched.
         self.memory = np.zeros(dram.size, np.uint8) if memory is None else memory
+        self.live: set[SimulatedBuffer] = set()
+        self._waiting = waiting or (lambda device: device.run(WAIT_CYCLES))
+        self._started = 0
         self._next = 0
         config = NativeConfig.of(dram)
         self._shell = self._library.fg_create(ctypes.byref(config), self.memory.ctypes.data)
@@ -103,7 +122,7 @@ class SimulatedDevice:
             self.close()
 
     # --- memory ----------------------------------------------------------------------------
-    def allocate(self, nbytes: int) -> Buffer:
+    def allocate(self, nbytes: int) -> SimulatedBuffer:
         """A zeroed buffer, 4096-byte aligned; SimulationError when the DRAM is full."""
         if nbytes <= 0 or self._next + nbytes > self.dram.size:
             raise SimulationError(
@@ -111,32 +130,43 @@ class SimulatedDevice:
                 f"{self.dram.size} bytes of simulated DRAM are free"
             )
         start, self._next = self._next, -(-(self._next + nbytes) // ALIGNMENT) * ALIGNMENT
-        return Buffer(self.dram.base + start, self.memory[start : start + nbytes])
+        buffer = SimulatedBuffer(self, self.dram.base + start, self.memory[start : start + nbytes])
+        self.live.add(buffer)
+        return buffer
 
     # --- registers -------------------------------------------------------------------------
-    def read_register(self, name: str) -> int:
-        """32-bit value of a register by its name in the register table."""
-        offset = _offset(name)
+    def read(self, offset: int) -> int:
+        """32-bit value of the register at a byte offset."""
         value = ctypes.c_uint32()
         code = self._library.fg_read(self._shell, offset, ctypes.byref(value), REGISTER_LIMIT)
-        self._check_access("reading", name, code)
+        self._check_access("reading", offset, code)
         return value.value
 
-    def write_register(self, name: str, value: int) -> None:
-        """Write a 32-bit register by its name in the register table."""
-        offset = _offset(name)
+    def write(self, offset: int, value: int) -> None:
+        """Write the 32-bit register at a byte offset."""
         if not 0 <= value < 1 << 32:
-            raise SimulationError(f"register {name}: {value} does not fit 32 bits")
+            raise SimulationError(f"register {_name(offset)}: {value} does not fit 32 bits")
+        if offset == registers.CONTROL and value & registers.CONTROL_START_MASK:
+            self._started = self.cycle
         code = self._library.fg_write(self._shell, offset, value, REGISTER_LIMIT)
-        self._check_access("writing", name, code)
+        self._check_access("writing", offset, code)
+
+    def read_register(self, name: str) -> int:
+        """`read` by the name in the register table."""
+        return self.read(_offset(name))
+
+    def write_register(self, name: str, value: int) -> None:
+        """`write` by the name in the register table."""
+        self.write(_offset(name), value)
 
     def write_address(self, name: str, address: int) -> None:
         """Write the pair <name>_LO, <name>_HI."""
         self.write_register(f"{name}_LO", address & 0xFFFFFFFF)
         self.write_register(f"{name}_HI", address >> 32)
 
-    def _check_access(self, verb: str, name: str, code: int) -> None:
+    def _check_access(self, verb: str, offset: int, code: int) -> None:
         self.check_protocol()
+        name = _name(offset)
         if code < 0:
             raise SimulationError(
                 f"{verb} register {name}: no answer within {REGISTER_LIMIT} cycles"
@@ -149,6 +179,11 @@ class SimulatedDevice:
     def cycle(self) -> int:
         """Clock edges since creation."""
         return int(self._library.fg_cycle(self._shell))
+
+    @property
+    def start_cycle(self) -> int:
+        """`cycle` when the last start command was given."""
+        return self._started
 
     @property
     def interrupt(self) -> bool:
@@ -190,7 +225,11 @@ class SimulatedDevice:
             raise SimulationError(f"the design called $finish at cycle {self.cycle}")
         return reason
 
-    def wait(
+    def wait(self, seconds: float) -> None:
+        """A piece of simulated time in place of seconds, see `waiting`."""
+        self._waiting(self)
+
+    def run_to_interrupt(
         self,
         max_cycles: int,
         progress: Progress | None = None,
@@ -303,6 +342,11 @@ class SimulatedDevice:
         return np.stack(
             [np.concatenate([part[chosen] for part in banks[b]], 1) for b in range(len(banks))]
         )
+
+
+def _name(offset: int) -> str:
+    """Of the register at an offset, for messages."""
+    return next((e.name for e in registers.REGISTERS if e.offset == offset), f"0x{offset:x}")
 
 
 def _offset(name: str) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen_host.regions import BEAT_BYTES
-
 from fpga_gen.errors import SimulationError
+from fpga_gen_host.regions import BEAT_BYTES
 
 
 @dataclass(frozen=True)

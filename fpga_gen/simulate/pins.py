@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fpga_gen_host.regions import BEAT_BYTES
-
 from fpga_gen.contract.params import PORT_BITS
 from fpga_gen.errors import ToolError
+from fpga_gen_host.regions import BEAT_BYTES
 
 READ_CHANNELS = (
     "araddr", "arlen", "arsize", "arburst", "arvalid", "arready",

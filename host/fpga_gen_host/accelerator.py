@@ -16,9 +16,8 @@ import numpy as np
 
 from fpga_gen_host.deployment import Deployment, load_deployment
 from fpga_gen_host.device import Device
-from fpga_gen_host.engine import Engine, Slot
+from fpga_gen_host.engine import WATCHDOG_CYCLES, Engine, Slot
 from fpga_gen_host.errors import DeployError, HostError, check_process
-from fpga_gen_host.host_ops import HostTail
 from fpga_gen_host.power import PowerRecorder, PowerSensor, board_sensor
 from fpga_gen_host.prepare import InputPacker
 from fpga_gen_host.regions import unpack_output
@@ -103,13 +102,12 @@ class Accelerator:
         device: Device | None = None,
         download: bool = True,
         timeout_s: float = 5.0,
-        watchdog: int = 100_000,
+        watchdog: int = WATCHDOG_CYCLES,
         run_limit: int | None = None,
         power: PowerSensor | None = None,
     ) -> None:
         self.deployment: Deployment = load_deployment(folder)
         self._packer = InputPacker(self.deployment)
-        self._tail = HostTail(self.deployment)
         self.stream_statistics: StreamStatistics | None = None
         self._device = device or _open_board(self.deployment, download)
         self._held = held = _Held(self._device)
@@ -235,7 +233,8 @@ class Accelerator:
     def _finish(self, slot: Slot, statistics: FrameStatistics) -> Outputs:
         began = time.perf_counter()
         slot.buffer.invalidate()
-        values = self._tail(unpack_output(self.deployment.output, slot.output.tobytes()))
+        maps = unpack_output(self.deployment.output, slot.output.tobytes())
+        values = self.deployment.finish(maps)
         return Outputs(values, replace(statistics, finish_s=time.perf_counter() - began))
 
 

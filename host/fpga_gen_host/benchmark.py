@@ -19,7 +19,6 @@ import numpy as np
 from fpga_gen_host.accelerator import Outputs
 from fpga_gen_host.deployment import Deployment, load_deployment
 from fpga_gen_host.errors import HostError
-from fpga_gen_host.host_ops import HostTail
 from fpga_gen_host.polyp import mask_of, overlay
 from fpga_gen_host.prepare import InputPacker
 from fpga_gen_host.regions import unpack_output
@@ -54,12 +53,13 @@ def measure(deployment: Deployment, size: tuple[int, int] | None = None) -> Host
     rng = np.random.default_rng(0)
     height, width = size or deployment.model_shape[1:]
     picture = rng.integers(0, 256, (height, width, 3), np.uint8)
-    packer, tail = InputPacker(deployment), HostTail(deployment)
+    packer = InputPacker(deployment)
     region = np.zeros(deployment.input.bytes, np.uint8)
     result = rng.integers(0, 256, deployment.output.bytes, np.uint8)
 
     def finish() -> Outputs:
-        return Outputs(tail(unpack_output(deployment.output, result.tobytes())), NO_FRAME)
+        maps = unpack_output(deployment.output, result.tobytes())
+        return Outputs(deployment.finish(maps), NO_FRAME)
 
     first = finish()[deployment.output_names[0]]
     mask_ms = overlay_ms = None

@@ -7,9 +7,14 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fpga_gen_host import regions as region_layout
-from fpga_gen_host import registers
+import numpy as np
+
+from fpga_gen_host import regions, registers
+from fpga_gen_host.digest import digest_of
 from fpga_gen_host.errors import DeployError
+from fpga_gen_host.host_ops import HostOp, run_host_ops
+from fpga_gen_host.model_input import HostInput, dequantise
+from fpga_gen_host.pictures import Preparation
 from fpga_gen_host.regions import InputLayout, OutputLayout, input_from_json, output_from_json
 
 FOLDER_FORMAT = 2  # manifest.json "format"
@@ -30,39 +35,6 @@ class Tensor:
     hi: int
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """How a picture becomes the model's input: real = (value / 255 - mean) / std.
-
-    fit: 'stretch' or 'letterbox'; grey: the value beside a letterboxed picture.
-    """
-
-    fit: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    grey: int
-
-
-@dataclass(frozen=True)
-class HostOperator:
-    """An operator of the network's end that runs here, on the output of tensor `target`."""
-
-    kind: str
-    target: str
-    attributes: dict
-
-
-@dataclass(frozen=True)
-class HostInput:
-    """From the model's input to the engine's, in this order: `pads` (top, left, bottom, right)
-    zeros around it, value * gain[c] + offset[c] (empty: as it is), space to depth."""
-
-    space_to_depth: int
-    pads: tuple[int, ...]
-    gain: tuple[float, ...]
-    offset: tuple[float, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class Deployment:
     """A verified deploy folder.
@@ -70,7 +42,7 @@ class Deployment:
     program, weights: bytes of the regions; design_hash: 64 bits; ports: AXI read ports;
     clock_hz: of the engine; double_clock: it has a second one, made in the programmable logic from
     the processor's; cycles: of a frame, by the build's model;
-    model_shape: (C, H, W) before space-to-depth; instructions: (operation, layer) in the order in
+    instructions: (operation, layer) in the order in
     which the hardware logs them; bitstream: None if the folder holds none.
     """
 
@@ -86,9 +58,8 @@ class Deployment:
     input_tensor: Tensor
     output_tensors: tuple[Tensor, ...]
     output_names: tuple[str, ...]
-    model_shape: tuple[int, int, int]
     host_input: HostInput
-    host_ops: tuple[HostOperator, ...]
+    host_ops: tuple[HostOp, ...]
     preparation: Preparation
     instructions: tuple[tuple[str, str], ...]
     bitstream: Path | None
@@ -98,6 +69,39 @@ class Deployment:
     def program_words(self) -> int:
         """Length of the program in stream words."""
         return len(self.program) // (16 * self.ports)
+
+    @property
+    def input_bytes(self) -> int:
+        """Size of the input region."""
+        return self.input.bytes
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of the output region."""
+        return self.output.bytes
+
+    @property
+    def remedy(self) -> str:
+        """What to do if the device holds another design."""
+        return f"make the bitstream again: fpga-gen bitstream {self.path}"
+
+    @property
+    def model_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the model's input."""
+        return self.host_input.model_shape
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the output tensors."""
+        return tuple(t.name for t in self.output_tensors)
+
+    def finish(self, stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Model outputs by name, in the model's shapes, float32 (argmax: int64).
+
+        stored: integer maps (C, H, W) by tensor name.
+        """
+        real = {t.name: dequantise(stored[t.name], t.scale, t.zero) for t in self.output_tensors}
+        return run_host_ops(self, real)
 
     @property
     def threshold(self) -> float:
@@ -130,6 +134,7 @@ def load_deployment(folder: str | Path) -> Deployment:
             f"{path}: incomplete ({type(error).__name__}: {error}): build again"
         ) from error
     _check_sizes(deployment, layout["regions"])
+    _check_host_ops(deployment)
     return deployment
 
 
@@ -162,9 +167,10 @@ def _same(path: Path, name: str, what: str, found: object, expected: int) -> Non
 
 def own_identity() -> dict[str, str]:
     """Digests of the registers and regions of this package, as a manifest has them."""
-    text = json.dumps(region_layout.describe(), sort_keys=True, separators=(",", ":"))
-    regions = hashlib.sha256(text.encode()).hexdigest()
-    return {"registers": registers.DIGEST, "regions": regions}
+    return {
+        "registers": digest_of(registers.describe()),
+        "regions": digest_of(regions.describe()),
+    }
 
 
 def _check_identity(path: Path, manifest: dict) -> None:
@@ -219,6 +225,7 @@ def _tensor(data: dict) -> Tensor:
 def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) -> Deployment:
     p, host_input = layout["preprocess"], layout["host_input"]
     channels, height, width = (int(v) for v in host_input["model_shape"])
+    top, left, bottom, right = (int(v) for v in host_input["pads"])
     tensors = tuple(_tensor(t) for t in layout["tensors"]["outputs"])
     names = layout["output_names"] or [t.name for t in tensors]
     return Deployment(
@@ -234,16 +241,14 @@ def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) ->
         input_tensor=_tensor(layout["tensors"]["input"]),
         output_tensors=tensors,
         output_names=tuple(names),
-        model_shape=(channels, height, width),
         host_input=HostInput(
+            model_shape=(channels, height, width),
             space_to_depth=int(host_input["space_to_depth"]),
-            pads=tuple(int(v) for v in host_input["pads"]),
+            pads=(top, left, bottom, right),
             gain=tuple(float(v) for v in host_input["gain"]),
             offset=tuple(float(v) for v in host_input["offset"]),
         ),
-        host_ops=tuple(
-            HostOperator(o["kind"], o["target"], o["attributes"]) for o in layout["host_ops"]
-        ),
+        host_ops=tuple(HostOp(o["kind"], o["target"], o["attributes"]) for o in layout["host_ops"]),
         preparation=Preparation(p["fit"], tuple(p["mean"]), tuple(p["std"]), int(p["grey"])),
         instructions=tuple((op, layer) for op, layer in layout.get("instructions", ())),
         bitstream=_bitstream(path, manifest),
@@ -251,7 +256,7 @@ def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) ->
     )
 
 
-def _check_sizes(deployment: Deployment, regions: dict) -> None:
+def _check_sizes(deployment: Deployment, said: dict) -> None:
     """Program, weights and layouts belong to one engine."""
     path, sizes = deployment.path, {
         "program_bytes": len(deployment.program),
@@ -260,8 +265,8 @@ def _check_sizes(deployment: Deployment, regions: dict) -> None:
         "output_bytes": deployment.output.bytes,
     }  # fmt: skip
     for name, size in sizes.items():
-        if regions.get(name) != size:
-            raise DeployError(f"{path}: {name} is {size}, layout.json says {regions.get(name)}")
+        if said.get(name) != size:
+            raise DeployError(f"{path}: {name} is {size}, layout.json says {said.get(name)}")
     if deployment.ports != deployment.input.ports:
         raise DeployError(
             f"{path}: manifest.json has {deployment.ports} ports, layout.json "
@@ -271,3 +276,14 @@ def _check_sizes(deployment: Deployment, regions: dict) -> None:
         raise DeployError(f"{path / 'program.bin'}: not whole stream words: build again")
     if len(deployment.output_names) != len(deployment.output_tensors):
         raise DeployError(f"{path / 'layout.json'}: names and outputs differ in number")
+
+
+def _check_host_ops(deployment: Deployment) -> None:
+    """The operators are known and fit the outputs: they are run on zeros."""
+    try:
+        deployment.finish({t.name: np.zeros(t.shape, np.int8) for t in deployment.output_tensors})
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise DeployError(
+            f"{deployment.path / 'layout.json'}: {error}: use the host package of the fpga-gen "
+            "that built it"
+        ) from error

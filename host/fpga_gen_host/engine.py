@@ -1,15 +1,18 @@
-"""The register sequence of the accelerator: checks, addresses, start, result, recovery."""
+"""The register sequence of the accelerator: checks, addresses, start, result, recovery.
+
+Boards, the virtual board's clients and `fpga-gen simulate` run this one, each on its own `Device`.
+"""
 
 from __future__ import annotations
 
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from fpga_gen_host import registers as r
-from fpga_gen_host.deployment import Deployment
 from fpga_gen_host.device import Buffer, Device
 from fpga_gen_host.errors import (
     AcceleratorError,
@@ -23,6 +26,7 @@ from fpga_gen_host.regions import BEAT_BYTES
 from fpga_gen_host.statistics import FrameStatistics, LayerTime
 
 PAGE = 4096  # alignment of the parts of a buffer
+WATCHDOG_CYCLES = 100_000  # without progress
 POLL_S = 0.02  # STATUS is read at least this often, should an interrupt be missed
 STANDSTILL_S = 1.0  # in which the clock of a frame that is over time must have moved
 RESET_S = 1.0  # for outstanding transfers to complete after a soft reset
@@ -38,6 +42,49 @@ def default_limit(cycles: int) -> int:
 
 def _round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
+
+
+class Program(Protocol):
+    """What an engine runs; a `Deployment` is one.
+
+    program, weights: bytes of the regions; program_words: stream words of the program;
+    input_bytes, output_bytes: of the other regions; ports: AXI read ports; clock_hz: of the engine;
+    cycles: of a frame, by the build's model; instructions: (operation, layer) in the order of the
+    hardware's log; remedy: what to do if the device holds another design.
+    """
+
+    @property
+    def program(self) -> bytes: ...
+
+    @property
+    def weights(self) -> bytes: ...
+
+    @property
+    def program_words(self) -> int: ...
+
+    @property
+    def input_bytes(self) -> int: ...
+
+    @property
+    def output_bytes(self) -> int: ...
+
+    @property
+    def design_hash(self) -> int: ...
+
+    @property
+    def ports(self) -> int: ...
+
+    @property
+    def clock_hz(self) -> float: ...
+
+    @property
+    def cycles(self) -> int: ...
+
+    @property
+    def instructions(self) -> tuple[tuple[str, str], ...]: ...
+
+    @property
+    def remedy(self) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +105,9 @@ class Engine:
 
     watchdog: cycles without progress after which the hardware gives up, run_limit: cycles of a
     whole frame; 0: never, None: `default_limit`. timeout_s: what the host waits for a frame, in
-    time of the accelerator's clock: a simulated one may take longer on the wall. Not safe for
-    several threads at once.
+    time of the accelerator's clock: a simulated one may take longer on the wall. number: of the
+    frame before the first; None: by chance, as another program has other ones. Not safe for several
+    threads at once.
 
     Whatever is raised between the first setting of a frame and its result, the next frame begins
     with a soft reset, and a result is returned only if the hardware ran the number of that frame.
@@ -72,28 +120,29 @@ class Engine:
     def __init__(
         self,
         device: Device,
-        deployment: Deployment,
+        program: Program,
         *,
         slots: int = 3,
-        watchdog: int = 100_000,
+        watchdog: int = WATCHDOG_CYCLES,
         run_limit: int | None = None,
         timeout_s: float = 5.0,
+        number: int | None = None,
     ) -> None:
-        self.device, self.deployment = device, deployment
+        self.device, self.program = device, program
         self.watchdog, self.timeout_s = watchdog, timeout_s
-        self.run_limit = default_limit(deployment.cycles) if run_limit is None else run_limit
+        self.run_limit = default_limit(program.cycles) if run_limit is None else run_limit
         self._buffers: list[Buffer] = []
         self.slots: tuple[Slot, ...] = ()
         self._written: dict[int, int] = {}  # address registers, as this object left them
         self._ready = False  # idle, nothing to report, all settings made
-        self._number = secrets.randbits(32)  # of the last frame; another program has other ones
-        check_design(device, deployment)
+        self._number = secrets.randbits(32) if number is None else number  # of the last frame
+        check_design(device, program)
         self.reset()  # what a program that died left running may write to the memory taken now
         try:
-            weights_at = _round_up(len(deployment.program), PAGE)
-            self._static = self._allocate(weights_at + max(len(deployment.weights), 1))
-            _fill(self._static.array, 0, deployment.program)
-            _fill(self._static.array, weights_at, deployment.weights)
+            weights_at = _round_up(len(program.program), PAGE)
+            self._static = self._allocate(weights_at + max(len(program.weights), 1))
+            _fill(self._static.array, 0, program.program)
+            _fill(self._static.array, weights_at, program.weights)
             self._static.flush()
             self._weights_at = weights_at
             self.slots = tuple(self._slot() for _ in range(slots))
@@ -129,7 +178,7 @@ class Engine:
         return buffer
 
     def _slot(self) -> Slot:
-        size_in, size_out = self.deployment.input.bytes, self.deployment.output.bytes
+        size_in, size_out = self.program.input_bytes, self.program.output_bytes
         at = _round_up(size_in, PAGE)
         buffer = self._allocate(at + size_out)
         array = buffer.array
@@ -155,9 +204,9 @@ class Engine:
         base = self._static.device_address
         self._address(r.PROGRAM_LO, base)
         self._address(r.WEIGHTS_LO, base + self._weights_at)
-        size = self._weights_at + len(self.deployment.weights)
+        size = self._weights_at + len(self.program.weights)
         self._window(r.READ_WINDOW0_BASE_LO, base, size)
-        self.device.write(r.PROGRAM_WORDS, self.deployment.program_words)
+        self.device.write(r.PROGRAM_WORDS, self.program.program_words)
         self.device.write(r.WATCHDOG, self.watchdog)
         self.device.write(r.RUN_LIMIT, self.run_limit)
         self._ready = True
@@ -202,11 +251,9 @@ class Engine:
             self.recover()
         self._ready = False  # should even the reset below be interrupted
         try:
-            number = self._start(slot)
+            number = self.start(slot)
             status = self._wait()
-            self._check_number(number)
-            statistics = self._statistics()
-            self.device.write(r.STATUS, ENDED)
+            statistics = self.acknowledge(number)
             if not status & r.STATUS_DONE_MASK or status & r.STATUS_ERROR_MASK:
                 raise AcceleratorError(
                     (status & r.STATUS_ERROR_CODE_MASK) >> r.STATUS_ERROR_CODE_SHIFT,
@@ -219,7 +266,7 @@ class Engine:
         elapsed = time.perf_counter() - began
         return FrameStatistics(**statistics, engine_s=elapsed)
 
-    def _start(self, slot: Slot) -> int:
+    def start(self, slot: Slot) -> int:
         """Starts a frame; returns its number, which the hardware keeps if it accepts the start."""
         address = slot.buffer.device_address
         self._address(r.INPUT_LO, address)
@@ -231,38 +278,44 @@ class Engine:
         self.device.write(r.CONTROL, r.CONTROL_START_MASK | r.CONTROL_IRQ_ENABLE_MASK)
         return self._number
 
-    def _check_number(self, number: int) -> None:
+    def acknowledge(self, number: int) -> dict:
+        """Figures of the frame that has ended; clears done and error, and with them the interrupt.
+
+        Raises:
+            WrongFrame: it was another one.
+        """
         found = self.device.read(r.FRAME_RUN)
         if found != number:
             raise WrongFrame(
                 f"the accelerator ran frame {found:08x} in place of {number:08x}: close the other "
                 "program that uses it"
             )
+        statistics = self._statistics()
+        self.device.write(r.STATUS, ENDED)
+        return statistics
 
     def _wait(self) -> int:
         """STATUS once the run has ended."""
         deadline, cycles = time.monotonic() + self.timeout_s, -1
         while True:
+            self.device.wait(max(0.0, min(deadline - time.monotonic(), POLL_S)))
             status = self.device.read(r.STATUS)
             if status & ENDED:
                 return status
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if time.monotonic() >= deadline:
                 # A simulated accelerator has had less time than the clock on the wall says.
                 now = self.device.read(r.CYCLES)
-                if now == cycles or now >= self.timeout_s * self.deployment.clock_hz:
+                if now == cycles or now >= self.timeout_s * self.program.clock_hz:
                     raise AcceleratorTimeout(
                         f"no result within {self.timeout_s} s (STATUS 0x{status:08x}, "
                         f"{self.device.read(r.LAYER_INDEX)} instructions started)"
                     )
                 deadline, cycles = time.monotonic() + min(self.timeout_s, STANDSTILL_S), now
-                continue
-            self.device.wait(min(left, POLL_S))
 
     def _statistics(self) -> dict:
         read = self.device.read
         cycles = read(r.CYCLES)
-        beats = sum(read(r.READ_BEATS_0 + 4 * k) for k in range(self.deployment.ports))
+        beats = sum(read(r.READ_BEATS_0 + 4 * k) for k in range(self.program.ports))
         return {
             "cycles": cycles,
             "busy": read(r.BUSY),
@@ -272,7 +325,7 @@ class Engine:
             "read_bytes": BEAT_BYTES * beats,
             "write_bytes": BEAT_BYTES * read(r.WRITE_BEATS),
             "instructions": read(r.LAYER_INDEX),
-            "seconds": cycles / self.deployment.clock_hz,
+            "seconds": cycles / self.program.clock_hz,
         }
 
     def layer_times(self) -> list[LayerTime]:
@@ -286,12 +339,12 @@ class Engine:
             ends = [*starts[1:], self.device.read(r.CYCLES)]
         else:
             ends = starts[1:]  # the last logged instruction has no known end
-        names = self.deployment.instructions
+        names = self.program.instructions
         named = len(names) == started
         return [
             LayerTime(
                 index, *(names[index] if named else ("", "")), start, end - start,
-                (end - start) / self.deployment.clock_hz,
+                (end - start) / self.program.clock_hz,
             )
             for index, (start, end) in enumerate(zip(starts, ends, strict=False))
         ]  # fmt: skip
@@ -314,21 +367,20 @@ def _free(buffers: list[Buffer]) -> None:
         raise errors[0]
 
 
-def check_design(device: Device, deployment: Deployment) -> None:
+def check_design(device: Device, program: Program) -> None:
     """DesignMismatch unless the device holds the design that the program was compiled for."""
-    again = f"make the bitstream again: fpga-gen bitstream {deployment.path}"
     checks = (
         (r.ID, r.MAGIC, "register ID", "this is no fpga-gen accelerator"),
-        (r.VERSION, r.INTERFACE_VERSION, "register interface", again),
-        (r.CONFIG, deployment.ports, "number of read ports", again),
+        (r.VERSION, r.INTERFACE_VERSION, "register interface", program.remedy),
+        (r.CONFIG, program.ports, "number of read ports", program.remedy),
     )
     for offset, expected, what, remedy in checks:
         found = device.read(offset)
         if found != expected:
             raise DesignMismatch(f"{what} is 0x{found:x}, expected 0x{expected:x}: {remedy}")
     carried = device.read(r.HASH_LO) | device.read(r.HASH_HI) << 32
-    if carried != deployment.design_hash:
+    if carried != program.design_hash:
         raise DesignMismatch(
-            f"the bitstream carries design hash {carried:016x}, this build needs "
-            f"{deployment.design_hash:016x}: {again}"
+            f"the device carries design hash {carried:016x}, this build needs "
+            f"{program.design_hash:016x}: {program.remedy}"
         )

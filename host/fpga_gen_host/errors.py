@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fpga_gen_host.registers import ERRORS
+from fpga_gen_host.registers import ERROR_DOCS
 
 
 class HostError(Exception):
@@ -34,7 +34,8 @@ class AcceleratorError(HostError):
     """
 
     def __init__(self, code: int, info: int) -> None:
-        name, meaning = ERRORS.get(code, (f"error {code}", "unknown to this version"))
+        known = {int(c): (c.name, text) for c, text in ERROR_DOCS.items()}
+        name, meaning = known.get(code, (f"error {code}", "unknown to this version"))
         super().__init__(f"the accelerator stopped with {name} (info {info}): {meaning}")
         self.code, self.info, self.name = code, info, name
 

@@ -1,4 +1,3 @@
-# Generated from host/fpga_gen_host/picture_file.py; do not edit.
 """Picture files as 8-bit RGB, upright: every kind is converted as it is meant, or refused.
 
 | file | becomes |
@@ -11,8 +10,6 @@
 | the same with a pixel that is not opaque | refused: there is no right background |
 | floating point, 32-bit integers, Lab | refused: nothing says what white is |
 | more pixels than `PIL.Image.MAX_IMAGE_PIXELS` | refused by its header, before it is decoded |
-
-Needs Pillow and numpy alone: the host package carries a copy.
 """
 
 from __future__ import annotations

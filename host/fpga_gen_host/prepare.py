@@ -7,52 +7,12 @@ of 3 x 256 values are computed once, in the same steps as the compiler's referen
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
-from fpga_gen_host.deployment import Deployment, Preparation
+from fpga_gen_host.deployment import Deployment
 from fpga_gen_host.errors import InputError
+from fpga_gen_host.model_input import prepare_input, quantise, scale_channels, space_to_depth
+from fpga_gen_host.pictures import fit_picture, normalise
 from fpga_gen_host.regions import BEAT_BYTES, carry_fourth, pack_input
-
-
-def letterbox_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a picture of `size` (h, w) inside `target` (h, w)."""
-    scale = min(target[0] / size[0], target[1] / size[1])
-    height = min(target[0], max(1, round(size[0] * scale)))
-    width = min(target[1], max(1, round(size[1] * scale)))
-    return (target[0] - height) // 2, (target[1] - width) // 2, height, width
-
-
-def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear, anti-aliased; uint8 (h, w) or (h, w, 3)."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def fit_picture(picture: np.ndarray, size: tuple[int, int], how: Preparation) -> np.ndarray:
-    """uint8 RGB picture of any size -> (h, w, 3) of the model's size."""
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise InputError(
-            f"a picture is uint8 (height, width, 3), this is {picture.dtype} {picture.shape}"
-        )
-    if 0 in picture.shape:
-        raise InputError("the picture has no pixels")
-    if how.fit != "letterbox":
-        return resize(picture, *size)
-    top, left, height, width = letterbox_box((picture.shape[0], picture.shape[1]), size)
-    fitted = np.full((*size, 3), how.grey, np.uint8)
-    fitted[top : top + height, left : left + width] = resize(picture, height, width)
-    return fitted
-
-
-def space_to_depth(image: np.ndarray, block: int) -> np.ndarray:
-    """(C, H, W) -> (b*b*C, H/b, W/b); channel (py * b + px) * C + c holds pixel (py, px)."""
-    if block == 1:
-        return image
-    c, h, w = image.shape
-    blocks = image.reshape(c, h // block, block, w // block, block).transpose(2, 4, 0, 1, 3)
-    return np.ascontiguousarray(blocks).reshape(block * block * c, h // block, w // block)
 
 
 class InputPacker:
@@ -95,9 +55,7 @@ class InputPacker:
         real = np.asarray(array, np.float64)
         if not np.isfinite(real).all():
             raise InputError("the array holds values that are not finite")
-        top, left, bottom, right = self._host.pads
-        stored = self._quantise(np.pad(real, ((0, 0), (top, bottom), (left, right))))
-        self.pack_stored(space_to_depth(stored, self._block), region)
+        self.pack_stored(self._quantise(prepare_input(self._host, real)), region)
 
     def pack_stored(self, stored: np.ndarray, region: np.ndarray) -> None:
         """Writes stored integers (C, H, W) of the engine's input tensor."""
@@ -110,25 +68,17 @@ class InputPacker:
         region[:] = np.frombuffer(pack_input(self._layout, stored), np.uint8)
 
     def _quantise(self, real: np.ndarray) -> np.ndarray:
-        """Stored integers of real numbers (C, ...), float64, of the model's input."""
+        """Stored integers of real numbers, float64, of the engine's input."""
         t = self._tensor
-        if self._host.gain:
-            gain, offset = (
-                np.reshape(v, (-1,) + (1,) * (real.ndim - 1))
-                for v in (self._host.gain, self._host.offset)
-            )
-            real = real * gain + offset
-        stored = np.clip(np.rint(real / t.scale) + t.zero, t.lo, t.hi)
+        stored = quantise(real, t.scale, t.zero, t.lo, t.hi)
         return stored.astype(np.int16 if t.bits == 16 else np.int8)
 
     # --- pictures --------------------------------------------------------------------------
     def _pixel_table(self) -> np.ndarray:
         """(channels, 256): stored integer of each pixel value."""
-        channels = self._shape[0]
-        mean, std = (np.array(v[:channels])[:, None] for v in (self._how.mean, self._how.std))
-        values = np.arange(256) / 255.0
-        real = ((values - mean) / std).astype(np.float32)  # the model's input is float32
-        return self._quantise(real.astype(np.float64))
+        values = np.repeat(np.arange(256)[:, None], self._shape[0], axis=1)
+        real = normalise(values, self._how).astype(np.float64).T  # the model's input is float32
+        return self._quantise(scale_channels(self._host, real))
 
     def _framed(self, fitted: np.ndarray) -> np.ndarray:
         """The picture inside the padding, whose pixels stand for the model's 0."""
@@ -143,18 +93,11 @@ class InputPacker:
         return self._frame
 
     def _pack_picture(self, picture: np.ndarray, region: np.ndarray) -> None:
-        if self._table is None:
-            raise InputError(
-                f"the model's input has {self._shape[0]} channels, a picture has 3: give an "
-                f"array of shape {self._shape}"
-            )
-        fitted = fit_picture(picture, self._shape[1:], self._how)
-        if self._shape[0] == 1:
-            fitted = np.asarray(Image.fromarray(fitted).convert("L"))[..., None]
-        fitted = self._framed(fitted)
+        fitted = self._framed(fit_picture(picture, self._shape, self._how))
         if self._pairs is not None:
             self._pack_direct(np.ascontiguousarray(fitted), region)
             return
+        assert self._table is not None
         stored = np.stack([self._table[c][fitted[..., c]] for c in range(self._shape[0])])
         self.pack_stored(space_to_depth(stored, self._block), region)
 

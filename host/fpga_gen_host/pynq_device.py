@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fpga_gen_host.errors import DeviceError
-from fpga_gen_host.identity import INTERRUPT, VLNVS
+from fpga_gen_host.identity import INTERRUPT_PIN, VLNVS
 
 POLL_S = 0.0002  # between two looks at STATUS where no interrupt reaches this program
 POLL_SHARE = 0.02  # longer, if that is less than this share of the time since the last command
@@ -144,7 +144,7 @@ class PynqDevice:
         board = getattr(self._ip, "device", None)
         self.remote = board is not None and board.has_capability("REMOTE")
         wired = interrupt and not self.remote
-        self._interrupt = getattr(self._ip, INTERRUPT, None) if wired else None
+        self._interrupt = getattr(self._ip, INTERRUPT_PIN, None) if wired else None
         self._commanded = time.monotonic()
 
     @property

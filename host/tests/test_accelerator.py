@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 from host_fakes import FakeDevice, first_bytes, layout_json, write_deploy
 
-from fpga_gen_host import Accelerator, AcceleratorError, DeployError, HostError, InputError
+from fpga_gen_host import (
+    Accelerator,
+    AcceleratorError,
+    DeployError,
+    Deployment,
+    HostError,
+    InputError,
+)
 from fpga_gen_host.power import PowerSensor
 
 COUNT = 8
@@ -108,13 +115,13 @@ def test_the_three_stages_overlap(opened: Accelerator, device: FakeDevice, monke
             time.sleep(step)
             yield picture(value)
 
-    def slow_tail(stored):
+    def slow_finish(deployment, stored):
         time.sleep(step)
-        return tail(stored)
+        return finish(deployment, stored)
 
-    tail = opened._tail
+    finish = Deployment.finish
     device.seconds = step
-    monkeypatch.setattr(opened, "_tail", slow_tail)
+    monkeypatch.setattr(Deployment, "finish", slow_finish)
     began = time.perf_counter()
     assert len(list(opened.run_many(source()))) == COUNT
     assert time.perf_counter() - began < 0.7 * 3 * step * COUNT

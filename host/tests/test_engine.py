@@ -256,7 +256,7 @@ def test_a_frame_left_running_is_stopped_before_memory_is_taken(device: FakeDevi
     """A program died in a frame: nothing of it may reach the buffers of the next one."""
     first = Engine(device, deployment)
     device.hang = True
-    first._start(first.slots[0])
+    first.start(first.slots[0])
     allocate, order = device.allocate, []
     device.allocate = lambda nbytes: (order.append(device.resets), allocate(nbytes))[1]
     Engine(device, deployment)

@@ -11,14 +11,15 @@ import pytest
 from host_fakes import layout_json, write_deploy
 
 from fpga_gen_host import DeployError, load_deployment
-from fpga_gen_host.host_ops import HostTail, resize_matrix
+from fpga_gen_host.deployment import Deployment
+from fpga_gen_host.host_ops import resize_matrix
 
 SIZE = (8, 12)  # of the picture; the output map is 4 x 6 with scale 0.5
 
 
-def tail_of(tmp_path: Path, *ops: tuple[str, dict], size: tuple[int, int] = SIZE) -> HostTail:
+def tail_of(tmp_path: Path, *ops: tuple[str, dict], size: tuple[int, int] = SIZE) -> Deployment:
     listed = [{"kind": k, "target": "out", "attributes": a, "onnx_name": ""} for k, a in ops]
-    return HostTail(load_deployment(write_deploy(tmp_path, layout_json(size, host_ops=listed))))
+    return load_deployment(write_deploy(tmp_path, layout_json(size, host_ops=listed)))
 
 
 @pytest.fixture
@@ -27,11 +28,11 @@ def stored() -> dict[str, np.ndarray]:
 
 
 def test_dequantised(tmp_path: Path, stored):
-    assert np.array_equal(tail_of(tmp_path)(stored)["mask"], stored["out"][None] * 0.5)
+    assert np.array_equal(tail_of(tmp_path).finish(stored)["mask"], stored["out"][None] * 0.5)
 
 
 def test_sigmoid_without_overflow(tmp_path: Path, stored):
-    result = tail_of(tmp_path, ("sigmoid", {}))(stored)["mask"]
+    result = tail_of(tmp_path, ("sigmoid", {})).finish(stored)["mask"]
     wanted = [1 / (1 + math.exp(-0.5 * int(v))) for v in stored["out"].flat]
     assert result.dtype == np.float32
     np.testing.assert_allclose(result.ravel(), wanted, atol=1e-7)
@@ -39,19 +40,19 @@ def test_sigmoid_without_overflow(tmp_path: Path, stored):
 
 def test_reshape_softmax_argmax(tmp_path: Path, stored):
     shape = ("reshape", {"shape": [1, 24]})
-    result = tail_of(tmp_path / "s", shape, ("softmax", {"axis": 1}))(stored)["mask"]
+    result = tail_of(tmp_path / "s", shape, ("softmax", {"axis": 1})).finish(stored)["mask"]
     e = [math.exp(0.5 * int(v)) for v in stored["out"].flat]
     np.testing.assert_allclose(result[0], [v / sum(e) for v in e], rtol=1e-5, atol=1e-6)
     for keep, wanted in ((False, (1,)), (True, (1, 1))):
         op = ("argmax", {"axis": 1, "keepdims": keep})
-        index = tail_of(tmp_path / str(keep), shape, op)(stored)["mask"]
+        index = tail_of(tmp_path / str(keep), shape, op).finish(stored)["mask"]
         assert index.shape == wanted
         assert index.item() == int(np.argmax(stored["out"]))
 
 
 @pytest.mark.parametrize(("lo", "hi"), [(-3.0, None), (None, 2.5), (0.0, 6.0)])
 def test_clip(tmp_path: Path, stored, lo, hi):
-    result = tail_of(tmp_path, ("clip", {"lo": lo, "hi": hi}))(stored)["mask"]
+    result = tail_of(tmp_path, ("clip", {"lo": lo, "hi": hi})).finish(stored)["mask"]
     for value, got in zip(stored["out"].flat, result.flat, strict=True):
         wanted = 0.5 * int(value)
         wanted = wanted if lo is None else max(wanted, lo)
@@ -74,7 +75,7 @@ def test_resize_of_both_axes(tmp_path: Path, stored):
         "size": [12, 9], "scales": [3.0, 1.5], "mode": "linear",
         "coordinate_transformation_mode": "half_pixel", "nearest_mode": "floor",
     }  # fmt: skip
-    result = tail_of(tmp_path, ("resize", op))(stored)["mask"]
+    result = tail_of(tmp_path, ("resize", op)).finish(stored)["mask"]
     rows = np.array([linear(column, 12, 3.0) for column in (stored["out"][0] * 0.5).T]).T
     wanted = [linear(row, 9, 1.5) for row in rows]
     np.testing.assert_allclose(result[0, 0], wanted, atol=1e-4)
@@ -102,10 +103,10 @@ def test_eightfold_resize_takes_less_than_a_millisecond(tmp_path: Path):
     }  # fmt: skip
     tail = tail_of(tmp_path, ("resize", op), size=(88, 88))
     stored = {"out": np.ones((1, 44, 44), np.int8)}
-    assert tail(stored)["mask"].shape == (1, 1, 352, 352)
+    assert tail.finish(stored)["mask"].shape == (1, 1, 352, 352)
     fastest = 1.0
     for _ in range(60):
         began = time.perf_counter()
-        tail(stored)
+        tail.finish(stored)
         fastest = min(fastest, time.perf_counter() - began)
     assert fastest < 1e-3

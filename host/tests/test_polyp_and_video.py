@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host.pictures import COLOUR, contour
 from host_fakes import layout_json, write_deploy
 from PIL import Image
 
 from fpga_gen_host import InputError, Outputs, load_deployment
+from fpga_gen_host.pictures import COLOUR, contour
 from fpga_gen_host.polyp import full_mask, mask_of, overlay
 from fpga_gen_host.video import frames
 

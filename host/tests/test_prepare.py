@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import space_to_depth
-from fpga_gen_host.pictures import fit_picture
-from fpga_gen_host.regions import map_to_words, restore_fourth, unstripe
 from host_fakes import MEAN, STD, layout_json, write_deploy
 
 from fpga_gen_host import InputError, load_deployment
+from fpga_gen_host.model_input import space_to_depth
+from fpga_gen_host.pictures import fit_picture
 from fpga_gen_host.prepare import InputPacker
+from fpga_gen_host.regions import map_to_words, restore_fourth, unstripe
 
 LAYOUTS = {
     "direct-8": {},
@@ -51,10 +51,11 @@ def test_table_equals_arithmetic(case):
     d, packer, name = case
     assert (packer._pairs is not None) == name.startswith("direct")
     picture = random_picture(21, 17)
-    fitted = fit_picture(picture, d.model_shape[1:], d.preparation)
+    fitted = fit_picture(picture, d.model_shape, d.preparation)
     if d.model_shape[0] == 1:
         weights = np.array([19595, 38470, 7471])  # ITU-R 601 luma in 1/65536, as Pillow has it
-        fitted = ((fitted @ weights + 0x8000) >> 16)[..., None]
+        colours = fit_picture(picture, (3, *d.model_shape[1:]), d.preparation)
+        assert np.array_equal(fitted, ((colours @ weights + 0x8000) >> 16)[..., None])
     channels = d.model_shape[0]
     real = ((fitted / 255.0 - MEAN[:channels]) / STD[:channels]).astype(np.float32)
     real = real.transpose(2, 0, 1)
@@ -89,7 +90,7 @@ def test_batch_axis_is_accepted(case):
 
 def test_letterbox_keeps_the_shape(tmp_path: Path):
     d = load_deployment(write_deploy(tmp_path, layout_json((8, 12), fit="letterbox")))
-    fitted = fit_picture(np.zeros((50, 50, 3), np.uint8), (8, 12), d.preparation)
+    fitted = fit_picture(np.zeros((50, 50, 3), np.uint8), d.model_shape, d.preparation)
     assert (fitted[:, 2:10] == 0).all()
     assert (fitted[:, :2] == 114).all()
     assert (fitted[:, 10:] == 114).all()

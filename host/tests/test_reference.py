@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host.regions import pack_input, unpack_output
 from host_fakes import FakeDevice, first_bytes, write_deploy
 
 from fpga_gen_host import Accelerator, DeployError, load_deployment
 from fpga_gen_host.benchmark import main as benchmark
 from fpga_gen_host.benchmark import measure
 from fpga_gen_host.reference import FOLDER, compare_with_reference, read_references
+from fpga_gen_host.regions import pack_input, unpack_output
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fpga_gen_host.host_ops import run_host_ops
 from torch import nn
 
 from fpga_gen.builddir.config import BuildConfig
@@ -35,6 +34,7 @@ from fpga_gen.graph.ir import Graph
 from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.quantise import quantise
+from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_models.augment import normalise
 from fpga_gen_models.data import CachedPairs, DatasetPair, find_pairs, split_pairs, spread_subset
 from fpga_gen_models.evaluate import evaluate

@@ -11,8 +11,6 @@ from typing import BinaryIO
 
 import numpy as np
 import onnx
-from fpga_gen_host.host_ops import HostOp, run_host_ops
-from fpga_gen_host.resample import COORDINATE_MODES, NEAREST_MODES, exact_scale
 from onnx import TensorProto, helper, numpy_helper
 
 from fpga_gen.graph.axis import average_axis, is_identity, resize_axis
@@ -29,6 +27,8 @@ from fpga_gen.graph.ir import (
     Resample,
 )
 from fpga_gen.quant.ir import QTensor, QuantGraph
+from fpga_gen_host.host_ops import HostOp, run_host_ops
+from fpga_gen_host.resample import COORDINATE_MODES, NEAREST_MODES, exact_scale
 
 OPSET = 21  # the first with 16-bit QuantizeLinear
 IR_VERSION = 10

@@ -10,9 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.model_input import HostInput
-from fpga_gen_host.resample import exact_scale, resize_rows
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +17,9 @@ from fpga_gen.graph.ir import Activation, Add, AxisTable, Concat, Conv, Graph, M
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.quant.layer import stored_epilogue
 from fpga_gen.quant.ranges import segments_of
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
+from fpga_gen_host.resample import exact_scale, resize_rows
 from fpga_gen_models.qat_layers import QuantConv, RoundMap
 
 

@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host.regions import pack_input, unpack_output
 
 from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.flows.reference import write_references
@@ -26,6 +25,7 @@ from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.interpreter import run_integer
 from fpga_gen.simulate.board_dram import dram_config
 from fpga_gen.simulate.runner import Frame, simulate_frame
+from fpga_gen_host.regions import pack_input, unpack_output
 from tests.board.running import run_client, start_process
 
 CLIENT = """

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fpga_gen_host.registers import INTERFACE_VERSION
-
 from fpga_gen.board.server import BoardServer
 from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
@@ -22,6 +20,7 @@ from fpga_gen.identity import seal
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen_host.registers import INTERFACE_VERSION
 from tests.board.network import PREPROCESS
 from tests.engines import SMALL
 

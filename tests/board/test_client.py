@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fpga_gen_host.host_ops import run_host_ops
 
 from fpga_gen.images import prepare
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
+from fpga_gen_host.host_ops import run_host_ops
 from tests.board.network import PREPROCESS
 from tests.board.running import Running, free_address, run_client
 

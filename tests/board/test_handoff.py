@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from fpga_gen_host.registers import REGISTERS
 from pynq.pl_server.embedded_device import bit2bin, parse_bit_header
 from pynq.pl_server.hwh_parser import _HWHUltrascale
 from pynqmetadata.frontends import Metadata
@@ -18,6 +17,7 @@ from fpga_gen.deploy.bitfile import NOTE, carried_hash, stand_in_bitstream
 from fpga_gen.deploy.handoff import hardware_handoff
 from fpga_gen.errors import BoardError
 from fpga_gen.hardware.top import Top
+from fpga_gen_host.registers import REGISTERS
 from tests.engines import SMALL
 from tests.schedule.builder import DOUBLE_CLOCK
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from fpga_gen_host.registers import MAGIC, REGISTERS, constants
 
 from fpga_gen.board import simulator as module
 from fpga_gen.board.simulator import SimulatorThread
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.native import FaultKind
+from fpga_gen_host.registers import MAGIC, REGISTERS, constants
 from tests.board.running import Running
 
 pytestmark = pytest.mark.timeout(900)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host.regions import pack_input, unpack_output
 
 from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.errors import BuildDirError, FpgaGenError, QuantError
@@ -22,6 +21,7 @@ from fpga_gen.phantom import draw_phantom
 from fpga_gen.quant.interpreter import run_integer
 from fpga_gen.quant.serialise import VERSION
 from fpga_gen.report.render import enter_figures, read_report
+from fpga_gen_host.regions import pack_input, unpack_output
 from tests.builddir.hostile import (
     change_json,
     change_structure,

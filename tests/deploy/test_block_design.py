@@ -6,11 +6,10 @@ from __future__ import annotations
 import re
 import shlex
 
-from fpga_gen_host import identity
-from fpga_gen_host.registers import ADDRESS_BITS
-
 from fpga_gen.boards import Board
 from fpga_gen.contract.params import EngineParams
+from fpga_gen_host import identity
+from fpga_gen_host.registers import ADDRESS_BITS
 from tests.deploy import vivado_tables as tables
 from tests.deploy.design import Core, Design, option
 from tests.deploy.tcl import Recording

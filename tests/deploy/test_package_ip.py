@@ -8,14 +8,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fpga_gen_host import identity, pynq_device
-from fpga_gen_host import identity as host_identity
-from fpga_gen_host.registers import ADDRESS_BITS, REGISTERS
-
 from fpga_gen.boards import Board
 from fpga_gen.contract.params import MAX_BURST, EngineParams
 from fpga_gen.deploy.vivado_project import CONSTRAINTS, TCL_FOLDER
-from fpga_gen.hardware.shell.axi_names import AXI_ADDRESS_BITS
+from fpga_gen_host import identity, pynq_device
+from fpga_gen_host.registers import ADDRESS_BITS, BUS_BITS, REGISTERS
 from tests.deploy import vivado_tables as tables
 from tests.deploy.design import FILE, SPACE, Core, Design, option
 from tests.deploy.projects import pins
@@ -69,8 +66,8 @@ def test_identity_is_the_one_the_driver_looks_for(core: Core, design: Design):
     vlnv = ":".join(core.identity[k] for k in ("vendor", "library", "name", "version"))
     assert vlnv == identity.VLNV
     assert vlnv in pynq_device.VLNVS
-    assert design.cells[host_identity.CELL][1] == vlnv
-    assert host_identity.INTERRUPT in core.interfaces
+    assert design.cells[identity.CELL][1] == vlnv
+    assert identity.INTERRUPT_PIN in core.interfaces
 
 
 def test_interfaces_hold_every_pin_of_the_verilog_once(engine: EngineParams, core: Core):
@@ -107,7 +104,7 @@ def test_masters_and_slave_are_those_of_the_engine(board: Board, core: Core):
         assert parameters["PROTOCOL"] == "AXI4"
         assert axi[name].properties["master_address_space_ref"] == name
         space = core.spaces[name]
-        assert (int(space["range"]), int(space["width"])) == (1 << AXI_ADDRESS_BITS, 40)
+        assert (int(space["range"]), int(space["width"])) == (1 << BUS_BITS, 40)
     assert axi["s_axi"].parameters["PROTOCOL"] == "AXI4LITE"
 
 

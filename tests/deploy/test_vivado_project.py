@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fpga_gen_host import identity
 
 from fpga_gen.boards import Board, board_names, load_board
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.vivado_project import parameters_tcl, project_parameters, vivado_files
 from fpga_gen.errors import BoardError
+from fpga_gen_host import identity
 from tests.deploy.design import option
 from tests.deploy.projects import run, small_engine, verilog
 from tests.deploy.tcl import Recording

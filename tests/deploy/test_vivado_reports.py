@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from fpga_gen_host.decode import decode
 
 from fpga_gen.boards import Resources
+from fpga_gen.decode import decode
 from fpga_gen.deploy.vivado_reports import (
     parse_power,
     parse_timing,

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from fpga_gen.evaluate.dataset import find_pairs, read_grey, truth_at
-from fpga_gen.images import Preprocess, uncover_letterbox, write_png
+from fpga_gen.images import Preprocess, write_png
 from fpga_gen.phantom import draw_phantom, main
+from fpga_gen_host.pictures import uncover
 
 
 def test_pairs_by_stem_whatever_the_suffix(tmp_path: Path):
@@ -43,7 +44,7 @@ def test_nearest_keeps_blocks_and_does_not_blend():
 def test_letterboxed_truth_covers_what_a_prediction_covers(size: tuple[int, int]):
     letterbox = Preprocess(fit="letterbox")
     truth = truth_at(np.ones(size, bool), (44, 44), size, letterbox)
-    predicted = uncover_letterbox(np.zeros((44, 44), bool), size, letterbox)
+    predicted = uncover(np.zeros((44, 44), bool), size, letterbox.preparation)
     assert truth.shape == predicted.shape
     assert truth.all()
 

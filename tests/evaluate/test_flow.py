@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host.regions import map_to_words
 
 from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.evaluate import flow as evaluation_flow
 from fpga_gen.images import read_picture, write_png
 from fpga_gen.report import Report
 from fpga_gen.simulate.runner import SimulationResult
+from fpga_gen_host.regions import map_to_words
 from tests.evaluate.conftest import write_bright, write_mask
 
 DICE = {"lost": 0.0, "half": 2 / 3, "empty": 1.0, "good": 1.0}

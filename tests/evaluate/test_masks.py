@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import FORMATS, TWO_TERM
 from fpga_gen.evaluate.dataset import Pair
@@ -26,6 +25,7 @@ from fpga_gen.evaluate.sheet import (
 )
 from fpga_gen.images import write_png
 from fpga_gen.quant.ir import QTensor, QuantGraph
+from fpga_gen_host.model_input import HostInput
 from tests.evaluate.conftest import SIZE, box
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from fpga_gen_host.host_ops import run_host_ops
 from onnx import TensorProto, helper, numpy_helper
 
 from fpga_gen.frontend.importer import import_onnx
@@ -16,6 +15,7 @@ from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.graph.verify import verify
+from fpga_gen_host.host_ops import run_host_ops
 
 
 @dataclass

@@ -6,8 +6,6 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from fpga_gen_host.model_input import HostInput
-from fpga_gen_host.resample import resize_rows
 
 from fpga_gen.graph.axis import axis_table, identity_axis
 from fpga_gen.graph.interpreter import run_float
@@ -24,6 +22,8 @@ from fpga_gen.graph.ir import (
     Tensor,
 )
 from fpga_gen.graph.verify import verify, window_shape
+from fpga_gen_host.model_input import HostInput
+from fpga_gen_host.resample import resize_rows
 
 RELU = Activation(0.0, math.inf)
 

@@ -4,7 +4,6 @@ import math
 from fractions import Fraction
 
 import pytest
-from fpga_gen_host.resample import COORDINATE_MODES, Rows, exact_scale, resize_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from fpga_gen.graph.axis import (
     resize_axis,
     table_error,
 )
+from fpga_gen_host.resample import COORDINATE_MODES, Rows, exact_scale, resize_rows
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from fpga_gen_host.host_ops import HostOp, run_host_op, run_host_ops
-from fpga_gen_host.model_input import HostInput, prepare_input
 
-from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph import interpreter
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
+from fpga_gen_host.errors import InputError
+from fpga_gen_host.host_ops import HostOp, run_host_op, run_host_ops
+from fpga_gen_host.model_input import HostInput, prepare_input
 from tests.graph.graphs import RELU, Maker, outputs_of
 
 
@@ -87,7 +87,7 @@ def test_prepare_input():
 def test_wrong_image_size():
     m = Maker()
     m.conv("x", 2)
-    with pytest.raises(FpgaGenError, match=r"\(3, 8, 8\), the model takes \(3, 8, 10\)"):
+    with pytest.raises(InputError, match=r"\(3, 8, 8\), the model takes \(3, 8, 10\)"):
         run_float(m.graph(), np.zeros((3, 8, 8), np.float32))
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import prepare_input
 
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Graph, QuantHints, TensorHint
@@ -16,6 +15,7 @@ from fpga_gen.images import NORMALISATIONS, Preprocess, prepare
 from fpga_gen.quant.interpreter import quantise_input
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
+from fpga_gen_host.model_input import prepare_input
 from tests.engines import SMALL
 from tests.graph.graphs import RELU, Maker, assert_same
 

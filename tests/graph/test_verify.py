@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.graph.axis import identity_axis
 from fpga_gen.graph.ir import Activation, AxisTable, Tensor
 from fpga_gen.graph.verify import GraphRuleError, verify
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 from tests.graph.graphs import Maker
 
 

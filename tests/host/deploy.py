@@ -1,17 +1,9 @@
-"""Deploy folders of small networks, and the simulated RTL as a device of the host package."""
+"""Deploy folders of small networks, and the simulated RTL as a device that counts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from fpga_gen_host import regions as layout
-from fpga_gen_host import registers
-from fpga_gen_host import registers as r
-from fpga_gen_host.digest import digest_of
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.registers import INTERFACE_VERSION, REGISTERS
 
 from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
@@ -19,12 +11,14 @@ from fpga_gen.contract.numerics import I8, U8
 from fpga_gen.images import Preprocess
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.simulate.device import Buffer, SimulatedDevice
+from fpga_gen.simulate.device import SimulatedDevice
+from fpga_gen_host import registers as r
+from fpga_gen_host.deployment import own_identity
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.registers import INTERFACE_VERSION
 from tests.engines import SMALL
 from tests.schedule.graphs import Builder
 
-NAMES = {entry.offset: entry.name for entry in REGISTERS}
-CYCLES_PER_WAIT = 500
 RESIZE = {
     "size": [24, 28],
     "scales": [2.0, 2.0],
@@ -60,10 +54,7 @@ def write_deploy(
     }
     facts = {
         "design_hash": f"{design_hash:016x}",
-        "identity": {
-            "registers": digest_of(registers.describe()),
-            "regions": digest_of(layout.describe()),
-        },
+        "identity": own_identity(),
         "register_map": INTERFACE_VERSION,
         "clock_mhz": 100.0,
         "parameters": SMALL.to_dict(),
@@ -72,47 +63,11 @@ def write_deploy(
     return path
 
 
-class RtlBuffer:
-    """Simulated DRAM; the simulator never reuses it, so freeing only counts."""
+class RtlDevice(SimulatedDevice):
+    """The simulated accelerator. starts: start commands given to it."""
 
-    def __init__(self, owner: RtlDevice, buffer: Buffer) -> None:
-        self._owner = owner
-        self.device_address = buffer.address
-        self.array: np.ndarray = buffer.array
-
-    def flush(self) -> None:
-        """The simulated DRAM has no cache."""
-
-    def invalidate(self) -> None:
-        """The simulated DRAM has no cache."""
-
-    def free(self) -> None:
-        self._owner.live.discard(self)
-
-
-class RtlDevice:
-    """`Device` of the host package on a simulated accelerator. live: buffers not freed yet."""
-
-    def __init__(self, simulated: SimulatedDevice) -> None:
-        self.simulated = simulated
-        self.live: set[RtlBuffer] = set()
-        self.starts = 0
-
-    def allocate(self, nbytes: int) -> RtlBuffer:
-        buffer = RtlBuffer(self, self.simulated.allocate(nbytes))
-        self.live.add(buffer)
-        return buffer
-
-    def read(self, offset: int) -> int:
-        return self.simulated.read_register(NAMES[offset])
+    starts = 0
 
     def write(self, offset: int, value: int) -> None:
         self.starts += offset == r.CONTROL and bool(value & r.CONTROL_START_MASK)
-        self.simulated.write_register(NAMES[offset], value)
-
-    def wait(self, seconds: float) -> None:
-        """A piece of simulated time instead of seconds, to the interrupt at most."""
-        self.simulated.run(CYCLES_PER_WAIT)
-
-    def close(self) -> None:
-        """The simulator belongs to the test."""
+        super().write(offset, value)

@@ -1,4 +1,4 @@
-"""The host package on the RTL of the small engine: bits, errors, recovery, overlap, layer times."""
+"""The driver on the RTL of the small engine: bits, errors, recovery, overlap, layer times."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fpga_gen.images import Preprocess, prepare
+from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
+from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.simulate.dram import DramConfig
+from fpga_gen.simulate.native import FaultKind
 from fpga_gen_host import (
     Accelerator,
     AcceleratorError,
@@ -17,13 +23,6 @@ from fpga_gen_host import (
 from fpga_gen_host import registers as r
 from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_host.registers import ErrorCode
-
-from fpga_gen.images import Preprocess, prepare
-from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
-from fpga_gen.quant.ir import QuantGraph
-from fpga_gen.simulate.device import SimulatedDevice
-from fpga_gen.simulate.dram import DramConfig
-from fpga_gen.simulate.native import FaultKind
 from rtl_tests.networks import accelerator
 from tests.engines import SMALL
 from tests.host.deploy import RtlDevice, picture_network, write_deploy
@@ -41,8 +40,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def device(library: Path):
-    with SimulatedDevice(library, SMALL, MEMORY) as simulated:
-        yield RtlDevice(simulated)
+    with RtlDevice(library, SMALL, MEMORY) as simulated:
+        yield simulated
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +134,11 @@ def test_counters_and_layer_times(opened: Accelerator, graph: QuantGraph):
 
 def test_read_error_then_a_good_frame(opened: Accelerator, graph: QuantGraph, device: RtlDevice):
     (picture,) = pictures(1)
-    device.simulated.inject(FaultKind.RESPONSE, beat=40)
+    device.inject(FaultKind.RESPONSE, beat=40)
     with pytest.raises(AcceleratorError, match="READ_RESPONSE") as caught:
         opened.run(picture)
     assert caught.value.code == ErrorCode.READ_RESPONSE
-    device.simulated.inject(FaultKind.NONE, beat=0)
+    device.inject(FaultKind.NONE, beat=0)
     np.testing.assert_allclose(opened.run(picture)["mask"], expected(graph, picture), atol=1e-6)
 
 
@@ -147,12 +146,12 @@ def test_error_inside_a_stream_ends_it(opened: Accelerator, graph: QuantGraph, d
     many = pictures(4)
     d = opened.deployment
     beats = (len(d.program) + len(d.weights) + d.input.bytes) // 16
-    device.simulated.inject(FaultKind.RESPONSE, beat=beats + 30)  # of the second frame
+    device.inject(FaultKind.RESPONSE, beat=beats + 30)  # of the second frame
     stream = opened.run_many(many)
     np.testing.assert_allclose(next(stream)["mask"], expected(graph, many[0]), atol=1e-6)
     with pytest.raises(AcceleratorError, match="READ_RESPONSE"):
         next(stream)
-    device.simulated.inject(FaultKind.NONE, beat=0)
+    device.inject(FaultKind.NONE, beat=0)
     np.testing.assert_allclose(opened.run(many[3])["mask"], expected(graph, many[3]), atol=1e-6)
 
 
@@ -177,7 +176,7 @@ def test_interrupt_right_after_the_start(
     def start_and_stop(offset: int, value: int) -> None:
         write(offset, value)
         if offset == r.CONTROL and value & r.CONTROL_START_MASK:
-            device.simulated.step(cycles * 3 // 4)
+            device.step(cycles * 3 // 4)
             assert device.read(r.STATUS) & r.STATUS_BUSY_MASK
             raise KeyboardInterrupt
 

@@ -12,7 +12,6 @@ if find_spec("torch") is None:
 
 import numpy as np
 import torch
-from fpga_gen_host.host_ops import run_host_ops
 from PIL import Image
 
 from fpga_gen.builddir.artifacts import load_build
@@ -25,6 +24,7 @@ from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, 
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
+from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_models.qat import main
 from fpga_gen_models.qat_export import write_graph
 from fpga_gen_models.qat_graph import QuantNet

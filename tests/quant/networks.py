@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import I8, I16, TWO_TERM, U8
@@ -31,6 +29,8 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
+from fpga_gen_host.host_ops import HostOp
+from fpga_gen_host.model_input import HostInput
 
 RELU, RELU6 = Activation(0.0), Activation(0.0, 6.0)
 

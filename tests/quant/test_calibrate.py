@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
@@ -14,6 +13,7 @@ from fpga_gen.quant.calibrate import (
 )
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.ranges import segments_of
+from fpga_gen_host.model_input import HostInput
 from tests.quant.networks import all_nodes, images
 
 

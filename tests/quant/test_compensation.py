@@ -6,7 +6,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import DSP, SP2, SP2_4
 from fpga_gen.errors import QuantError
@@ -16,6 +15,7 @@ from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.weights import compensated, damped, moment_error, round_nearest, search_scales
+from fpga_gen_host.model_input import HostInput
 from tests.engines import SMALL
 from tests.graph.graphs import RELU, Maker
 

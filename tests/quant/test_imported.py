@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import I8, I16, SP2_4, U8
 from fpga_gen.contract.params import EngineParams
@@ -37,6 +36,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import load_quant_graph, quant_graph_bytes
 from fpga_gen.report.markdown import deviation_lines
+from fpga_gen_host.model_input import HostInput
 from tests.engines import SMALL
 from tests.frontend.qdq_models import branches, chain, initializers, pictures, quantised
 

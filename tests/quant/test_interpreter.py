@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import I8, I16
-from fpga_gen.errors import FpgaGenError, QuantError
+from fpga_gen.errors import QuantError
 from fpga_gen.quant.convolve import convolve, exact_dtype, pad_map
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, sqnr_db
 from fpga_gen.quant.ir import QConv, QTensor
+from fpga_gen_host.errors import InputError
+from fpga_gen_host.model_input import HostInput
 from tests.quant.naive import run_naive
 from tests.quant.networks import random_qgraph
 
@@ -80,7 +81,7 @@ def test_input_is_rounded_clipped_and_rearranged():
 
 def test_wrong_shapes_are_refused():
     qgraph = random_qgraph(0)
-    with pytest.raises(FpgaGenError, match="shape"):
+    with pytest.raises(InputError, match="shape"):
         quantise_input(qgraph, np.zeros((3, 8, 8), np.float32))
     with pytest.raises(QuantError, match="stored input"):
         run_integer(qgraph, np.zeros((1, 7, 8), np.int8))

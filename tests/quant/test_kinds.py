@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import DSP, SP2, U8
 from fpga_gen.contract.params import EngineParams
@@ -9,6 +8,7 @@ from fpga_gen.graph.ir import Add, Concat, Conv, ConvTerm, Graph, Tensor
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, tied_classes
 from fpga_gen.schedule.lower.placement import channel_positions
+from fpga_gen_host.model_input import HostInput
 from tests.engines import SMALL
 from tests.quant.networks import all_nodes
 

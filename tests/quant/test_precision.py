@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import I8
 from fpga_gen.graph.interpreter import run_float, run_node
@@ -14,6 +13,7 @@ from fpga_gen.quant.precision import (
 )
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.ranges import stored_tensors, tensor_formats
+from fpga_gen_host.model_input import HostInput
 from tests.engines import SMALL
 from tests.quant.networks import all_nodes, images
 

@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.numerics import DSP, I8, I16, SP2, SP2_4, U8
 from fpga_gen.contract.params import EngineParams
@@ -20,6 +19,7 @@ from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QTensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import add_factors, quantise
 from fpga_gen.quant.serialise import quant_graph_bytes
+from fpga_gen_host.model_input import HostInput
 from tests.engines import SMALL
 from tests.quant.naive import run_naive
 from tests.quant.networks import all_nodes, images

@@ -6,7 +6,6 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from fpga_gen_host.model_input import HostInput
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import DSP, I8, I16, U8, Format, multiplier
@@ -25,6 +24,7 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
+from fpga_gen_host.model_input import HostInput
 
 THREE_MODES = EngineParams(
     pixels=2,

@@ -7,6 +7,14 @@ import json
 
 import numpy as np
 import pytest
+
+from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.slot_layout import Half, slot_run
+from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_params, unpack_slots
+from fpga_gen.errors import ScheduleError
+from fpga_gen.quant.ir import QTensor
+from fpga_gen.schedule.lower.placement import channel_positions, map_layout
 from fpga_gen_host.regions import (
     InputLayout,
     MapLayout,
@@ -21,14 +29,6 @@ from fpga_gen_host.regions import (
     unstripe,
     words_to_map,
 )
-
-from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES
-from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.slot_layout import Half, slot_run
-from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_params, unpack_slots
-from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QTensor
-from fpga_gen.schedule.lower.placement import channel_positions, map_layout
 from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES
 

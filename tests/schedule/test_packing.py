@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fpga_gen_host.regions import InputLayout
 
 from fpga_gen.contract.isa import ConvInstruction, Op
 from fpga_gen.contract.numerics import I8, I16, U8
@@ -27,6 +26,7 @@ from fpga_gen.schedule.place.pack_search import Reader, planes_touched, search_r
 from fpga_gen.schedule.place.packing import find_runs, fit_runs, packable, with_runs
 from fpga_gen.schedule.place.plan import Plan, demands, make_plan
 from fpga_gen.schedule.program import Schedule
+from fpga_gen_host.regions import InputLayout
 from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, Example, example
 from tests.schedule.test_allocation import no_overlap

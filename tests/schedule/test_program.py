@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fpga_gen_host.regions import unstripe
 
 from fpga_gen.contract.isa import Op, decode_program
 from fpga_gen.contract.numerics import I16
@@ -17,6 +16,7 @@ from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import run_schedule
 from fpga_gen.schedule.program import Schedule
+from fpga_gen_host.regions import unstripe
 from tests.engines import SMALL
 from tests.schedule.graphs import (
     EXAMPLES,

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-from fpga_gen_host import registers
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.simulate.device import Buffer, SimulatedDevice
+from fpga_gen.simulate.device import SimulatedBuffer, SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
+from fpga_gen_host import registers
 
 COPY_ENGINE = Path(__file__).with_name("copy_engine.v")
 MODES = {
@@ -108,12 +108,12 @@ endmodule
 
 def start_copy(
     device: SimulatedDevice, beats: int, *, mode: str = "NONE", burst: int = 16, skew: int = 0
-) -> tuple[Buffer, Buffer]:
+) -> tuple[SimulatedBuffer, SimulatedBuffer]:
     """Start the copy engine on random bytes (seed 7); `skew` moves its source. Buffers in, out."""
     source, target = device.allocate(16 * beats + skew), device.allocate(16 * beats)
     source.array[:] = np.random.default_rng(7).integers(0, 256, source.array.size, np.uint8)
-    device.write_address("INPUT", source.address + skew)
-    device.write_address("OUTPUT", target.address)
+    device.write_address("INPUT", source.device_address + skew)
+    device.write_address("OUTPUT", target.device_address)
     device.write_register("PROGRAM_WORDS", beats)
     device.write_register("LAYER_SELECT", burst)
     device.write_register("WATCHDOG", MODES[mode])
@@ -130,5 +130,5 @@ def read_cycles(
         device.write_register("PROGRAM_WORDS", beats)
         device.write_register("LAYER_SELECT", burst)
         device.write_register("CONTROL", START)
-        device.wait(1_000_000)
+        device.run_to_interrupt(1_000_000)
         return device.read_register("CYCLES")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fpga_gen_host import registers
 
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import StopReason
+from fpga_gen_host import registers
 from tests.simulate.designs import FOUR_PORTS, IDEAL, ONE_PORT, start_copy
 
 
@@ -47,8 +47,8 @@ def test_register_faults_name_the_register(device: SimulatedDevice) -> None:
 
 def test_buffers_are_aligned_apart_and_in_the_memory(device: SimulatedDevice) -> None:
     first, second = device.allocate(5000), device.allocate(16)
-    assert first.address == IDEAL.base
-    assert second.address == IDEAL.base + 8192
+    assert first.device_address == IDEAL.base
+    assert second.device_address == IDEAL.base + 8192
     second.array[:] = 7
     assert first.array.shape == (5000,)
     assert not first.array.any()
@@ -82,7 +82,7 @@ def test_wait_reports_progress_and_layers(device: SimulatedDevice) -> None:
     start_copy(device, 640)
     seen, layers = [], []
     start = device.cycle
-    took = device.wait(
+    took = device.run_to_interrupt(
         10_000, seen.append, every=100, on_layer=lambda k, d: layers.append((k, d.cycle))
     )
     assert took == device.cycle - start
@@ -108,14 +108,14 @@ def test_reset_restarts_the_design_and_keeps_the_memory(device: SimulatedDevice)
     assert device.read_register("STATUS") == 0
     np.testing.assert_array_equal(source.array, kept)
     source, target = start_copy(device, 600)
-    device.wait(5000)
+    device.run_to_interrupt(5000)
     np.testing.assert_array_equal(target.array, 255 - source.array)
 
 
 def test_banks_show_what_the_design_stored(device: SimulatedDevice) -> None:
     """Bank b of the copy engine keeps word b of the last 16 beats written."""
     _, target = start_copy(device, 32)
-    device.wait(5000)
+    device.run_to_interrupt(5000)
     words = target.array.reshape(32, 4, 4)[16:]
     np.testing.assert_array_equal(device.read_banks(0, 16), words[:, :2].transpose(1, 0, 2))
     np.testing.assert_array_equal(device.read_banks(3, 2), words[3:5, :2].transpose(1, 0, 2))
@@ -139,7 +139,7 @@ def test_two_designs_run_side_by_side(copy_library: Path, reader_library: Path) 
         source, target = start_copy(copy, 64)
         read.step(1000)
         assert not copy.interrupt
-        copy.wait(1000)
+        copy.run_to_interrupt(1000)
         np.testing.assert_array_equal(target.array, 255 - source.array)
         assert len(copy.memories()) == len(second.memories()) == 2
         assert read.memories() == {}
@@ -162,7 +162,7 @@ def test_waveforms(build_cache: Path, copy_sources: list[Path], tmp_path: Path) 
     wave = tmp_path / "wave.vcd"
     with SimulatedDevice(library, ONE_PORT, DramConfig(), trace=wave) as device:
         start_copy(device, 16)
-        cycles = device.wait(5000) and device.cycle
+        cycles = device.run_to_interrupt(5000) and device.cycle
     text = wave.read_text()
     assert "m_axi_0_araddr" in text
     assert f"#{2 * cycles - 1}\n" in text

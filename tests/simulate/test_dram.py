@@ -18,7 +18,7 @@ def copied(library: Path, dram: DramConfig, beats: int, burst: int = 16) -> tupl
     """Cycles of a copy whose result is right, and the traffic."""
     with SimulatedDevice(library, ONE_PORT, dram) as device:
         source, target = start_copy(device, beats, burst=burst)
-        device.wait(200_000)
+        device.run_to_interrupt(200_000)
         np.testing.assert_array_equal(target.array, 255 - source.array)
         return device.read_register("CYCLES"), device.port_stats()[0]
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fpga_gen_host.registers import ErrorCode
 
 from fpga_gen.errors import SimulationError
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind
+from fpga_gen_host.registers import ErrorCode
 from tests.simulate.designs import IDEAL, MODES, ONE_PORT, start_copy
 
 SLOW = replace(IDEAL, jitter=0.5)  # makes every channel wait at times
@@ -35,7 +35,7 @@ def test_broken_rules_are_named(copy_library: Path, mode: str, message: str) -> 
     with SimulatedDevice(copy_library, ONE_PORT, SLOW) as device:
         start_copy(device, 600, mode=mode)
         with pytest.raises(SimulationError, match=rf"AXI protocol: cycle \d+: .*{message}"):
-            device.wait(50_000)
+            device.run_to_interrupt(50_000)
         with pytest.raises(SimulationError, match=message):  # the first error stays
             device.step()
 
@@ -43,7 +43,7 @@ def test_broken_rules_are_named(copy_library: Path, mode: str, message: str) -> 
 def test_the_correct_engine_breaks_no_rule(copy_library: Path) -> None:
     with SimulatedDevice(copy_library, ONE_PORT, SLOW) as device:
         source, target = start_copy(device, 600)
-        device.wait(50_000)
+        device.run_to_interrupt(50_000)
         assert (target.array == 255 - source.array).all()
 
 
@@ -51,14 +51,14 @@ def test_crossing_4_kib_is_found(copy_library: Path) -> None:
     with SimulatedDevice(copy_library, ONE_PORT, IDEAL) as device:
         start_copy(device, 600, skew=128)
         with pytest.raises(SimulationError, match="16 beats: burst crosses a 4 KiB boundary"):
-            device.wait(50_000)
+            device.run_to_interrupt(50_000)
 
 
 def test_bursts_longer_than_the_memory_accepts_are_found(copy_library: Path) -> None:
     with SimulatedDevice(copy_library, ONE_PORT, replace(IDEAL, max_burst_beats=16)) as device:
         start_copy(device, 64, burst=32)
         with pytest.raises(SimulationError, match="32 beats: burst is longer"):
-            device.wait(50_000)
+            device.run_to_interrupt(50_000)
 
 
 def test_valid_in_reset_is_found(build_cache: Path, copy_sources: list[Path]) -> None:
@@ -104,12 +104,12 @@ def test_outside_the_memory_answers_decode_error(
     address = {"below": dram.base - 4096, "above": end, "across the end": end - 256}[outside]
     with SimulatedDevice(copy_library, ONE_PORT, dram) as device:
         start_copy(device, 1)
-        device.wait(5000)
+        device.run_to_interrupt(5000)
         device.write_register("STATUS", 6)
         device.write_register("PROGRAM_WORDS", 64)
         device.write_address(register, address)
         device.write_register("CONTROL", 5)
-        device.wait(5000)
+        device.run_to_interrupt(5000)
         assert device.read_register("STATUS") == int(code) << 8 | 4
         assert device.port_stats()[0].error_responses > 0
 
@@ -119,7 +119,7 @@ def test_injected_read_error_hits_one_beat(copy_library: Path, beat: int) -> Non
     with SimulatedDevice(copy_library, ONE_PORT, IDEAL) as device:
         device.inject(FaultKind.RESPONSE, beat=beat)
         start_copy(device, 64)
-        device.wait(5000)
+        device.run_to_interrupt(5000)
         assert device.read_register("STATUS") == ErrorCode.READ_RESPONSE << 8 | 4
         # The beat itself is the last that the engine counts.
         assert device.read_register("READ_BEATS_0") == beat + 1
@@ -131,7 +131,7 @@ def test_injected_write_error_hits_the_burst_of_its_beat(copy_library: Path) -> 
     with SimulatedDevice(copy_library, ONE_PORT, IDEAL) as device:
         device.inject(FaultKind.RESPONSE, beat=37, write=True, response=3)
         start_copy(device, 64)
-        device.wait(5000)
+        device.run_to_interrupt(5000)
         assert device.read_register("STATUS") == ErrorCode.WRITE_RESPONSE << 8 | 4
         assert device.layer == 3  # beat 37 is in the third burst of 16
 
@@ -139,7 +139,7 @@ def test_injected_write_error_hits_the_burst_of_its_beat(copy_library: Path) -> 
         device.inject(FaultKind.RESPONSE, beat=37, write=True)
         device.inject(FaultKind.NONE, beat=0)
         start_copy(device, 64)
-        device.wait(5000)
+        device.run_to_interrupt(5000)
         assert device.read_register("STATUS") == 2
 
 
@@ -151,6 +151,6 @@ def test_a_hanging_memory_ends_in_a_timeout(copy_library: Path, write: bool) -> 
         with pytest.raises(
             SimulationError, match=r"no interrupt within 3000 cycles \(STATUS 0x00000001"
         ):
-            device.wait(3000)
+            device.run_to_interrupt(3000)
         stats = device.port_stats()[0]
         assert (stats.write_beats if write else stats.read_beats) == 20

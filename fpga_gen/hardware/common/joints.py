@@ -9,7 +9,6 @@ from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.data import Layout
 from amaranth.lib.wiring import In, Out, Signature
-from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.fields import WORD_BITS
@@ -22,6 +21,7 @@ from fpga_gen.hardware.common.records import (
     PlainArray,
     PlainStruct,
 )
+from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS
 
 GROUP_BITS = width("tile_groups")  # pixel groups of a tile
 

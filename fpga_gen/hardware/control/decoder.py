@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from fpga_gen_host.registers import ERROR_CODE_BITS, ErrorCode
 
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, OP_BITS, Op
@@ -22,6 +21,7 @@ from fpga_gen.hardware.common.records import HEADER
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.control.program_memory import ProgramRead
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
+from fpga_gen_host.registers import ERROR_CODE_BITS, ErrorCode
 
 
 class Decoder(wiring.Component):

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from fpga_gen_host.registers import LAYER_BITS
 
 from fpga_gen.contract.isa import INSTRUCTIONS, Op
 from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for
 from fpga_gen.hardware.common.joints import Issue, Units
 from fpga_gen.hardware.common.records import HEADER
+from fpga_gen_host.registers import LAYER_BITS
 
 # Instructions that start beside the results of earlier ones.
 BESIDE = [op for op, kind in INSTRUCTIONS.items() if not (kind.ALONE or kind.DECODED)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, Op, width
@@ -22,6 +21,7 @@ from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.control.dispatcher import Dispatcher
 from fpga_gen.hardware.control.program_memory import ProgramMemory
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_WORDS
+from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 
 TABLE_HALF = max(MAX_BLOCKS, MAX_TAPS) + 1
 TABLE_SHAPE = RamShape(WORD_BITS, 2 * TABLE_HALF, "block")

@@ -9,18 +9,17 @@ from __future__ import annotations
 from amaranth import ClockDomain, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from fpga_gen_host.registers import ADDRESS_BITS
 
 from fpga_gen.contract.params import PORT_BITS
+from fpga_gen_host.registers import ADDRESS_BITS, BUS_BITS
 
-AXI_ADDRESS_BITS = 40
 BEAT_BYTES = PORT_BITS // 8
 BEAT_SHIFT = 4  # log2 of BEAT_BYTES
-BEAT_ADDRESS_BITS = AXI_ADDRESS_BITS - BEAT_SHIFT
+BEAT_ADDRESS_BITS = BUS_BITS - BEAT_SHIFT
 
 READ = {
     "arid": Out(1),
-    "araddr": Out(AXI_ADDRESS_BITS),
+    "araddr": Out(BUS_BITS),
     "arlen": Out(8),
     "arsize": Out(3),
     "arburst": Out(2),
@@ -37,7 +36,7 @@ READ = {
 }
 WRITE = {
     "awid": Out(1),
-    "awaddr": Out(AXI_ADDRESS_BITS),
+    "awaddr": Out(BUS_BITS),
     "awlen": Out(8),
     "awsize": Out(3),
     "awburst": Out(2),

@@ -3,6 +3,7 @@
 from amaranth import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+
 from fpga_gen_host.registers import LAYER_LOG_DEPTH
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from fpga_gen_host.registers import ADDRESS_BITS, REGISTERS
 
 from fpga_gen.hardware.common.fan_out import KEEP
 from fpga_gen.hardware.common.resets import clear
 from fpga_gen.hardware.shell.axi_names import LITE, prefixed
+from fpga_gen_host.registers import ADDRESS_BITS, REGISTERS
 
 _ROW = 16  # registers read by the first multiplexer stage
 _OFFSET_BITS = ADDRESS_BITS - 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
-from fpga_gen_host.registers import WINDOWS
 
 from fpga_gen.contract.params import MAX_BURST, PORT_BITS
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.shell.axi_burst import TRANSFER, BurstPlanner, window_set
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
 from fpga_gen.hardware.shell.axi_names import BEAT_SHIFT, READ, SIDEBAND
+from fpga_gen_host.registers import WINDOWS
 
 READ_DEPTH = 512  # beats of buffer per port: so much may be in flight
 MAX_BURSTS = 32  # that may be in flight

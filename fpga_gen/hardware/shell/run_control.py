@@ -5,9 +5,9 @@ import enum as py_enum
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
-from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 
 from fpga_gen.hardware.common.resets import data_register
+from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 
 RESET_CYCLES = 16  # least length of soft_reset
 FINISH_CYCLES = 4  # after the last write response: an error in it is seen first

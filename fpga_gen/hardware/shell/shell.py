@@ -5,14 +5,6 @@ from __future__ import annotations
 from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from fpga_gen_host.registers import (
-    INTERFACE_VERSION,
-    MAGIC,
-    MAX_PORTS,
-    WINDOWS,
-    WRITE_PORT_INFO,
-    ErrorCode,
-)
 
 from fpga_gen.contract.isa import Region, width
 from fpga_gen.contract.params import PORT_BITS, EngineParams
@@ -35,6 +27,14 @@ from fpga_gen.hardware.shell.run_control import RunControl, first_fault
 from fpga_gen.hardware.shell.stream_dma import StreamDma
 from fpga_gen.hardware.shell.translate import Translate
 from fpga_gen.hardware.shell.write_dma import WritePort
+from fpga_gen_host.registers import (
+    INTERFACE_VERSION,
+    MAGIC,
+    MAX_PORTS,
+    WINDOWS,
+    WRITE_PORT_INFO,
+    ErrorCode,
+)
 
 
 class Shell(wiring.Component):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from amaranth import Cat, Module, ResetInserter, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
-from fpga_gen_host.registers import WINDOWS
 
 from fpga_gen.contract.params import PORT_BITS
 from fpga_gen.hardware.common.fan_out import copies
 from fpga_gen.hardware.shell.axi_burst import TRANSFER, window_set
 from fpga_gen.hardware.shell.axi_names import READ, prefixed
 from fpga_gen.hardware.shell.read_dma import ReadPort
+from fpga_gen_host.registers import WINDOWS
 
 QUEUE_DEPTH = 32
 LANE_QUEUE_DEPTH = 4

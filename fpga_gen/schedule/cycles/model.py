@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fpga_gen_host.regions import BEAT_BYTES
-
 from fpga_gen.contract.isa import (
     ConvInstruction,
     FetchInstruction,
@@ -39,6 +37,7 @@ from fpga_gen.schedule.cycles.timing import (
     slot_time,
     tile_sizes,
 )
+from fpga_gen_host.regions import BEAT_BYTES
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from fpga_gen_host.regions import (
-    BEAT_BYTES,
-    pack_input,
-    restore_fourth,
-    unpack_output,
-    unstripe,
-    words_to_map,
-)
 
 from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.epilogue import Epilogue, Writer, finish
@@ -53,6 +45,14 @@ from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 from fpga_gen.schedule.execute.stream import StreamReader
 from fpga_gen.schedule.execute.vector import vector_sums
 from fpga_gen.schedule.program import Schedule, TracePoint
+from fpga_gen_host.regions import (
+    BEAT_BYTES,
+    pack_input,
+    restore_fourth,
+    unpack_output,
+    unstripe,
+    words_to_map,
+)
 
 __all__ = ["ProgramError", "RunResult", "TracedMap", "run_program", "run_schedule"]
 

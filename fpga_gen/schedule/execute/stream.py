@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from fpga_gen_host.regions import BEAT_BYTES, unstripe
 
 from fpga_gen.contract.isa import Region
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.execute.memory import ProgramError
+from fpga_gen_host.regions import BEAT_BYTES, unstripe
 
 
 class StreamReader:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fpga_gen_host.regions import MapLayout
-
 from fpga_gen.contract.numerics import DSP, SP2
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QTensor
+from fpga_gen_host.regions import MapLayout
 
 
 @dataclass(frozen=True)

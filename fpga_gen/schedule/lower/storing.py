@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fpga_gen_host.regions import BEAT_BYTES, MapLayout
-
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import StoreInstruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.lower.conv_plan import ConvRun
 from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Lowered
 from fpga_gen.schedule.lower.placement import Placement
+from fpga_gen_host.regions import BEAT_BYTES, MapLayout
 
 MOST_PIECES = 6  # of a map that are tried
 

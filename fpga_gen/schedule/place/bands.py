@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fpga_gen_host.regions import InputLayout, MapLayout
-
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.lower.work import node_macs
 from fpga_gen.schedule.place.allocate import Demand, live_words
 from fpga_gen.schedule.place.plan import Chain, Plan, band_rows, chain_end, demands, make_plan
+from fpga_gen_host.regions import InputLayout, MapLayout
 
 BAND_CYCLES = 300  # cost of one more instruction: weights again, decode, wait
 MAX_CHAIN = 4  # longer chains recompute more halo than they save

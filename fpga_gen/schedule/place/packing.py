@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from fpga_gen_host.regions import InputLayout
-
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.schedule.cycles.timing import Timing
@@ -24,6 +22,7 @@ from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.place.allocate import Allocation, allocate_quickly, find_allocation
 from fpga_gen.schedule.place.pack_search import Reader, search_runs
 from fpga_gen.schedule.place.plan import Plan, demands
+from fpga_gen_host.regions import InputLayout
 
 Runs = tuple[tuple[str, ...], ...]
 TOO_MANY = 1e12  # cycles of a layer that would not fit the weight buffer

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from fpga_gen_host.regions import InputLayout, MapLayout
-
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QConv, QMaxPool, QNode, QuantGraph
 from fpga_gen.schedule.lower.placement import map_layout
 from fpga_gen.schedule.place.allocate import Demand
+from fpga_gen_host.regions import InputLayout, MapLayout
 
 Rows = tuple[int, int]  # [first, end)
 

@@ -1,6 +1,5 @@
 """How stored maps become bytes of the input region and come back from the output region.
 
-Needs numpy alone: the host package carries this file and the JSON form of the layouts.
 A stored map is int8 or int16 (channels, height, width). In the feature-map memory it is a run of
 planes; a plane holds `word_channels` channels, one memory word per pixel. Channel c lies at byte
 `byte_offset + positions[c]` counted through the planes; a 16-bit map is a set of high-byte planes
