@@ -85,7 +85,7 @@ def test_beats_of_walks(params: EngineParams, mood: str) -> None:
     rng = random.Random(f"{params.lanes} {mood}")
     dut = Beats(params)
     watch = Watcher(dut)
-    walks = [random_walk(rng, params) for _ in range(3)]
+    walks = [random_walk(rng, params) for _ in range(5)]
     credit = [0]
 
     def slow(name: str) -> bool:

@@ -134,7 +134,7 @@ def _inverse_factor(moments: np.ndarray) -> np.ndarray:
 def _lower_factor(moments: np.ndarray) -> np.ndarray:
     """Cholesky factor of (K, K); where rounding made a tiny eigenvalue negative, of the matrix with
     as much more on its diagonal as it takes. ValueError if that does not help."""
-    base = max(abs(float(np.trace(moments))) / len(moments), 1e-12)
+    base = max(float(np.trace(moments)) / len(moments), 1e-12)
     for extra in (0.0, *(0.01 * base * 10.0**n for n in range(CHOLESKY_RETRIES))):
         trial = moments.copy()
         trial[np.diag_indices_from(trial)] += extra

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from fpga_gen.contract.numerics import DSP, SP2, SP2_4
-from fpga_gen.errors import QuantError
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Conv, ConvTerm, Graph, Tensor
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
@@ -120,16 +119,16 @@ def test_moments_that_rounding_made_negative(blocks):
 def test_moments_that_are_not_finite(blocks):
     moments = np.full((blocks, DEPTH, DEPTH), np.nan, np.float32)
     ones = np.ones((blocks, 2, DEPTH), np.float32)
-    with pytest.raises(QuantError, match="no finite second moments"):
+    with pytest.raises(ValueError, match="not finite"):
         compensated(ones, moments, ones[..., 0], np.full((blocks, 2), DSP), SP2_4, DAMPING)
 
 
 def test_depthwise_layer_behind_a_layer_of_zeros():
     m = Maker((3, 16, 16))
-    y = m.conv("x", 8, clip=RELU)
+    y = m.conv("x", 8, activation=RELU)
     zero = replace(m.nodes[0].terms[0], weight=np.zeros((8, 3, 3, 3), np.float32))
     m.nodes[0] = replace(m.nodes[0], terms=(zero,))
-    graph = m.graph(m.conv(m.conv(y, 8, groups=8, clip=RELU), 4, 1))
+    graph = m.graph(m.conv(m.conv(y, 8, groups=8, activation=RELU), 4, 1))
     qgraph = quantise(graph, SMALL, None)
     values = run_integer(qgraph, np.zeros((3, 16, 16), np.int8))
     want = run_float(graph, np.zeros((3, 16, 16), np.float32))[graph.outputs[0]]
