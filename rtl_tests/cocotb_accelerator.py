@@ -241,7 +241,7 @@ async def watchdog(system):
     for channel in (system.readers[0].r_channel, system.writer.b_channel):
         await system.load(network(SHORT))
         await system.start()
-        await cycles(system.dut, 150)
+        await cycles(system.dut, 60)  # not all is read by then
         channel.clear_pause_generator()
         channel.pause = True
         status = await system.interrupt()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import load_board
+from fpga_gen.contract import modules
 from fpga_gen.contract.params import PORT_BITS
 from fpga_gen.hardware.array import accumulators, mac_array, mac_dsp
 from fpga_gen.hardware.common.design_hash import FILE, MODULE, stamp
@@ -16,7 +17,7 @@ from fpga_gen.hardware.common.leaf import emit_leaf
 from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.loader import loader, weight_ring
 from fpga_gen.hardware.memory import feature_memory
-from fpga_gen.hardware.results import maxpool, requantise, vector
+from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
@@ -38,7 +39,7 @@ def mapped(texts: dict[str, str], name: str, family: str = "xcup"):
 
 
 def test_feature_memory_is_ultraram_where_the_family_has_it():
-    name = feature_memory.BANK_MODULE
+    name = modules.BANK
     hierarchy = split_modules({f"{name}.v": feature_memory.emit_bank(ZCU104)[name]})
     bank = analyse_design(hierarchy, map_modules(hierarchy, "xcup"), name)
     assert bank.cost.uram == 4  # 8192 rows x 16 bytes
@@ -50,7 +51,7 @@ def test_feature_memory_is_ultraram_where_the_family_has_it():
 
 def test_feature_memory_of_7_series_is_block_ram():
     params = replace(ZCU104, family="xc7", bank_rows=4096)
-    bank = mapped(feature_memory.emit_bank(params), feature_memory.BANK_MODULE, params.family)
+    bank = mapped(feature_memory.emit_bank(params), modules.BANK, params.family)
     assert bank.cost.bram36 == 16
     assert bank.cost.uram == 0
 
@@ -82,7 +83,7 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
         **{f"ring_{n}": shape for n, shape in enumerate(weight_ring.ring_shapes(params))},
         "program": program_memory.program_shape(params),
         "tables": sequencer.TABLE_SHAPE,
-        "vector_tables": vector.TABLE_SHAPE,
+        "vector_tables": vector_fetch.TABLE_SHAPE,
     }
     texts = {name: shape.verilog(name) for name, shape in shapes.items()}
     texts |= {"fifo": fifo, bank: feature_memory.emit_bank(params)[bank]}
