@@ -20,7 +20,6 @@ PACKAGE = ROOT / "fpga_gen"
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "fpga_gen",
-        "fpga_gen.decode",
         "fpga_gen.disk",
         "fpga_gen.errors",
         "fpga_gen.steps",

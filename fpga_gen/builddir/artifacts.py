@@ -30,12 +30,12 @@ from fpga_gen.builddir.manifest import (
 from fpga_gen.builddir.regions import HostLayout, read_layout
 from fpga_gen.builddir.update import STAGING, check_places, reading, replace_files, writing
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.decode import decode
 from fpga_gen.disk import make_folders, read_regular, replace_file
 from fpga_gen.errors import BuildDirError, FpgaGenError
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.resources import check_fit
+from fpga_gen_host.decode import decode
 
 RTL = "rtl"  # folder of the Verilog
 MAX_RATE = 1e6  # MHz, bytes per cycle: far above any board's

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen.decode import decode
 from fpga_gen.images import NORMALISATIONS, Preprocess
 from fpga_gen.quant.ir import QTensor, QuantGraph
+from fpga_gen_host.layout_file import LayoutFile
 from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout
 
 MAX_WORDS = 1 << 26  # of a map in the feature-map memory
@@ -28,11 +28,8 @@ def read_layout(data: dict, network: QuantGraph) -> HostLayout:
     Raises:
         KeyError, ValueError: a field is missing or wrong, or the layout is not of this network.
     """
-    layout = HostLayout(
-        decode(InputLayout, data["input"], "input"),
-        decode(OutputLayout, data["output"], "output"),
-        read_preprocess(data),
-    )
+    file = LayoutFile.from_json(data)
+    layout = HostLayout(file.input, file.output, read_preprocess(data))
     _check_input(layout.input, network.tensors[network.input])
     _check_output(layout.output, network)
     return layout

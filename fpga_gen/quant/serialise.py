@@ -20,7 +20,6 @@ import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import FORMATS, Sp2Code
-from fpga_gen.decode import decode
 from fpga_gen.errors import BuildDirError
 from fpga_gen.quant.ir import (
     QAdd,
@@ -34,6 +33,7 @@ from fpga_gen.quant.ir import (
     QuantGraph,
 )
 from fpga_gen.quant.verify import verify_quant_graph
+from fpga_gen_host.decode import decode
 from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.model_input import HostInput
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fpga_gen.boards import Resources
-from fpga_gen.decode import decode
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
 from fpga_gen.report.timeline import Timeline
+from fpga_gen_host.decode import decode
 
 SCHEMA = 2
 KINDS = (

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen_host import regions, registers
+from fpga_gen_host import layout_file, regions, registers
 from fpga_gen_host.digest import digest_of
 from fpga_gen_host.errors import DeployError
 from fpga_gen_host.host_ops import HostOp, run_host_ops
+from fpga_gen_host.layout_file import LayoutFile, RegionSizes, StoredTensor
 from fpga_gen_host.model_input import HostInput, dequantise
 from fpga_gen_host.pictures import Preparation
-from fpga_gen_host.regions import InputLayout, OutputLayout, input_from_json, output_from_json
+from fpga_gen_host.regions import InputLayout, OutputLayout
 
 FOLDER_FORMAT = 2  # manifest.json "format"
-LAYOUT_VERSION = 1  # layout.json "version"
 FILES = ("program.bin", "weights.bin", "layout.json")
 
 
@@ -125,15 +125,16 @@ def load_deployment(folder: str | Path) -> Deployment:
     )  # fmt: skip
     _check_identity(path, manifest)
     files = {name: _verified(path, name, manifest) for name in FILES}
-    layout = _json(path / "layout.json", files["layout.json"])
-    _same(path, "layout.json", "version", layout.get("version"), LAYOUT_VERSION)
+    data = _json(path / "layout.json", files["layout.json"])
+    _same(path, "layout.json", "version", data.get("version"), layout_file.VERSION)
     try:
+        layout = LayoutFile.from_json(data)
         deployment = _build(path, manifest, layout, files)
     except (KeyError, TypeError, ValueError) as error:
         raise DeployError(
             f"{path}: incomplete ({type(error).__name__}: {error}): build again"
         ) from error
-    _check_sizes(deployment, layout["regions"])
+    _check_sizes(deployment, layout.regions)
     _check_host_ops(deployment)
     return deployment
 
@@ -213,21 +214,13 @@ def _bitstream(path: Path, manifest: dict) -> Path | None:
     return found[0]
 
 
-def _tensor(data: dict) -> Tensor:
-    f = data["format"]
-    channels, height, width = (int(v) for v in data["shape"])
-    return Tensor(
-        data["name"], (channels, height, width), float(data["scale"]),
-        int(f["bits"]), int(f["zero"]), int(f["lo"]), int(f["hi"]),
-    )  # fmt: skip
+def _tensor(t: StoredTensor) -> Tensor:
+    f = t.format
+    return Tensor(t.name, t.shape, float(t.scale), f.bits, f.zero, f.lo, f.hi)
 
 
-def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) -> Deployment:
-    p, host_input = layout["preprocess"], layout["host_input"]
-    channels, height, width = (int(v) for v in host_input["model_shape"])
-    top, left, bottom, right = (int(v) for v in host_input["pads"])
-    tensors = tuple(_tensor(t) for t in layout["tensors"]["outputs"])
-    names = layout["output_names"] or [t.name for t in tensors]
+def _build(path: Path, manifest: dict, layout: LayoutFile, files: dict[str, bytes]) -> Deployment:
+    tensors = tuple(_tensor(t) for t in layout.tensors.outputs)
     return Deployment(
         path=path,
         program=files["program.bin"],
@@ -235,28 +228,22 @@ def _build(path: Path, manifest: dict, layout: dict, files: dict[str, bytes]) ->
         design_hash=int(manifest["design_hash"], 16),
         ports=int(manifest["parameters"]["ports"]),
         clock_hz=float(manifest["clock_mhz"]) * 1e6,
-        cycles=int(layout["cycles"]),
-        input=input_from_json(layout["input"]),
-        output=output_from_json(layout["output"]),
-        input_tensor=_tensor(layout["tensors"]["input"]),
+        cycles=layout.cycles,
+        input=layout.input,
+        output=layout.output,
+        input_tensor=_tensor(layout.tensors.input),
         output_tensors=tensors,
-        output_names=tuple(names),
-        host_input=HostInput(
-            model_shape=(channels, height, width),
-            space_to_depth=int(host_input["space_to_depth"]),
-            pads=(top, left, bottom, right),
-            gain=tuple(float(v) for v in host_input["gain"]),
-            offset=tuple(float(v) for v in host_input["offset"]),
-        ),
-        host_ops=tuple(HostOp(o["kind"], o["target"], o["attributes"]) for o in layout["host_ops"]),
-        preparation=Preparation(p["fit"], tuple(p["mean"]), tuple(p["std"]), int(p["grey"])),
-        instructions=tuple((op, layer) for op, layer in layout.get("instructions", ())),
+        output_names=layout.output_names or tuple(t.name for t in tensors),
+        host_input=layout.host_input,
+        host_ops=layout.host_ops,
+        preparation=layout.preprocess.preparation,
+        instructions=layout.instructions,
         bitstream=_bitstream(path, manifest),
         double_clock=bool(manifest["parameters"].get("double_clock", False)),
     )
 
 
-def _check_sizes(deployment: Deployment, said: dict) -> None:
+def _check_sizes(deployment: Deployment, said: RegionSizes) -> None:
     """Program, weights and layouts belong to one engine."""
     path, sizes = deployment.path, {
         "program_bytes": len(deployment.program),
@@ -265,8 +252,8 @@ def _check_sizes(deployment: Deployment, said: dict) -> None:
         "output_bytes": deployment.output.bytes,
     }  # fmt: skip
     for name, size in sizes.items():
-        if said.get(name) != size:
-            raise DeployError(f"{path}: {name} is {size}, layout.json says {said.get(name)}")
+        if getattr(said, name) != size:
+            raise DeployError(f"{path}: {name} is {size}, layout.json says {getattr(said, name)}")
     if deployment.ports != deployment.input.ports:
         raise DeployError(
             f"{path}: manifest.json has {deployment.ports} ports, layout.json "

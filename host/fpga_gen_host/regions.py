@@ -193,19 +193,6 @@ def to_json(layout: InputLayout | OutputLayout) -> dict:
     return asdict(layout)
 
 
-def _map_from_json(data: dict) -> MapLayout:
-    return MapLayout(**{**data, "positions": tuple(data["positions"])})
-
-
-def input_from_json(data: dict) -> InputLayout:
-    return InputLayout(**{**data, "map": _map_from_json(data["map"])})
-
-
-def output_from_json(data: dict) -> OutputLayout:
-    maps = tuple(_map_from_json(m) for m in data["maps"])
-    return OutputLayout(maps, tuple(data["offsets"]), data["bytes"])
-
-
 # --- identity -------------------------------------------------------------------------------
 
 

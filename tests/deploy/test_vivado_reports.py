@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from fpga_gen.boards import Resources
-from fpga_gen.decode import decode
 from fpga_gen.deploy.vivado_reports import (
     parse_power,
     parse_timing,
@@ -24,6 +23,7 @@ from fpga_gen.report.implementation import (
     implementation_rows,
     implementation_summary,
 )
+from fpga_gen_host.decode import decode
 
 REPORTS = Path(__file__).parent / "reports"
 

@@ -15,13 +15,12 @@ from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_para
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.schedule.lower.placement import channel_positions, map_layout
+from fpga_gen_host.decode import decode
 from fpga_gen_host.regions import (
     InputLayout,
     MapLayout,
     OutputLayout,
-    input_from_json,
     map_to_words,
-    output_from_json,
     pack_input,
     stripe,
     to_json,
@@ -76,7 +75,7 @@ def test_input_words_go_where_load_puts_them() -> None:
         for k in range(params.load_words):
             memory[k * part + i] = word[k * 16 : k * 16 + 16]
     np.testing.assert_array_equal(words_to_map(layout, memory), stored)
-    assert input_from_json(json.loads(json.dumps(to_json(region_layout)))) == region_layout
+    assert decode(InputLayout, json.loads(json.dumps(to_json(region_layout)))) == region_layout
 
 
 @pytest.mark.parametrize("part", [1, 3, 4, 5, 7, 8, 23])
@@ -98,7 +97,7 @@ def test_packed_input_words(part: int) -> None:
                 memory[k].append(np.concatenate(kept[k]))
     run = np.concatenate([m[:part] for m in memory])
     np.testing.assert_array_equal(run[: layout.words], map_to_words(layout, stored)[:, :12])
-    assert input_from_json(json.loads(json.dumps(to_json(packed)))) == packed
+    assert decode(InputLayout, json.loads(json.dumps(to_json(packed)))) == packed
 
 
 def test_input_of_a_wrong_shape_is_refused() -> None:
@@ -120,7 +119,7 @@ def test_output_region() -> None:
     out = unpack_output(layout, region)
     np.testing.assert_array_equal(out["a"], a)
     np.testing.assert_array_equal(out["b"], b)
-    assert output_from_json(json.loads(json.dumps(to_json(layout)))) == layout
+    assert decode(OutputLayout, json.loads(json.dumps(to_json(layout)))) == layout
     with pytest.raises(ValueError, match="335 bytes, 336 are needed"):
         unpack_output(layout, region[:-1])
 
