@@ -49,8 +49,11 @@ class Identity:
     def from_dict(data: object) -> Identity:
         """Inverse of `to_dict`; ValueError if these are no digests of the ingredients."""
         names = {f.name for f in fields(Identity)}
-        known = isinstance(data, dict) and set(data) == names
-        if not known or not all(isinstance(digest, str) for digest in data.values()):
+        if (
+            not isinstance(data, dict)
+            or set(data) != names
+            or not all(isinstance(digest, str) for digest in data.values())
+        ):
             raise ValueError(f"identity: no digests of {', '.join(sorted(names))}")
         return Identity(**data)
 
