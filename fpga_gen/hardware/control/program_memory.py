@@ -126,7 +126,7 @@ class ProgramMemory(wiring.Component):
         """The next word's row is read ahead; a word written is read a cycle later."""
         parts = self.params.program_parts
         at = Signal(range(self.params.program_words), reset_less=True)
-        plus, following = Signal.like(at), Signal.like(at)
+        following = Signal.like(at)
         bits = (parts - 1).bit_length()
         picks = [
             Signal(range(parts), name=f"part_{n}", attrs=KEEP, reset_less=True)
@@ -138,8 +138,7 @@ class ProgramMemory(wiring.Component):
         expected = Signal()  # words are on their way
         failed = Signal()  # `overflow` has told
         m.d.comb += [
-            plus.eq(at + 1),
-            following.eq(Mux(take, plus, at)),  # no carry behind `take`, which comes late
+            following.eq(at + take),
             ram.r_addr.eq(following >> bits),
             none.eq(Mux(take, level == 1, level == 0)),
             expected.eq(self.start | self.order_valid | self.fill.filling),
