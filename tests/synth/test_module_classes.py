@@ -14,6 +14,8 @@ from fpga_gen.synth.modules import split_modules
 from tests.engines import SMALL
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
+pytestmark = pytest.mark.timeout(900)  # writes the Verilog of an engine
+
 ENGINES = {
     "small": SMALL,
     "three": THREE_MODES,
