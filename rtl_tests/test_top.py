@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from amaranth.lib.wiring import In
 
+from fpga_gen.contract import modules
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import mac_array
 from fpga_gen.hardware.common import design_hash
-from fpga_gen.hardware.memory import feature_memory
 from fpga_gen.hardware.results import maxpool, requantise
 from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.top import CONTROL_FILE, TOP, generate_verilog
@@ -124,7 +124,7 @@ def test_files_and_modules(verilog) -> None:
         if name != CONTROL_FILE:
             assert name.removesuffix(".v") in MODULE.findall(text)
     leaves = {
-        TOP, mac_array.MODULE, maxpool.MODULE, requantise.MODULE, feature_memory.BANK_MODULE,
+        TOP, mac_array.MODULE, maxpool.MODULE, requantise.MODULE, modules.BANK,
         design_hash.MODULE,
     }  # fmt: skip
     assert leaves <= set(defined)
@@ -142,7 +142,7 @@ def test_leaf_counts(verilog) -> None:
         return len([name for name in INSTANCE.findall(text) if name == module])
 
     assert count(top, requantise.MODULE) == params.columns
-    assert count(top, feature_memory.BANK_MODULE) == params.banks
+    assert count(top, modules.BANK) == params.banks
     assert count(top, mac_array.MODULE) == count(top, maxpool.MODULE) == 1
     macs = params.pixels * params.dsp_columns // 2, params.pixels * params.sp2_columns
     assert (count(array, "mac_dsp_pair"), count(array, "mac_sp2_column")) == macs
