@@ -307,8 +307,8 @@ def test_two_processes_agree_and_need_no_amaranth():
 import sys
 from fpga_gen.hardware.common import design_hash
 from tests.engines import SMALL
-
 from fpga_gen.identity import identify
+import fpga_gen.pipeline
 print(identify({design_hash.FILE: design_hash.verilog(7)}, SMALL).to_dict())
 sys.exit("amaranth" in sys.modules)
 """

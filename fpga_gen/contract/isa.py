@@ -39,6 +39,7 @@ from fpga_gen.contract.fields import (
     table,
 )
 from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
+from fpga_gen_host.registers import WORDS_BITS
 
 MAX_SOURCES = 4
 MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
@@ -104,7 +105,7 @@ class FetchInstruction(Instruction):
 
     op: Op = constant(OP_BITS, "opcode", Op.FETCH)
     region: int = bits(2, "see Region")
-    words: int = bits(24, "stream words")
+    words: int = bits(WORDS_BITS, "stream words")
     offset: int = bits(32, "of the first one in the region, in beats", word=True)
 
 
@@ -117,8 +118,8 @@ class LoadInstruction(Instruction):
     ALONE = True
 
     op: Op = constant(OP_BITS, "opcode", Op.LOAD)
-    words: int = bits(24, "addresses written in every part")
-    stream_words: int = bits(24, "stream words taken: a quarter less if packed")
+    words: int = bits(WORDS_BITS, "addresses written in every part")
+    stream_words: int = bits(WORDS_BITS, "stream words taken: a quarter less if packed")
     packed: int = bits(1, "every fourth word came with the three before it")
     base: int = address("of the first part", word=True)
     stride: int = address("from one part to the next")
@@ -270,7 +271,7 @@ class StoreInstruction(Instruction):
     AFTER_STORE = True
 
     op: Op = constant(OP_BITS, "opcode", Op.STORE)
-    words: int = bits(24, "memory words, whole beats")
+    words: int = bits(WORDS_BITS, "memory words, whole beats")
     base: int = address("of the first one", word=True)
     offset: int = bits(32, "of the first one in the region, in beats")
 
@@ -284,7 +285,7 @@ class PageInstruction(Instruction):
     DECODED = True
 
     op: Op = constant(OP_BITS, "opcode", Op.PAGE)
-    words: int = bits(24, "stream words, at least 1")
+    words: int = bits(WORDS_BITS, "stream words, at least 1")
 
 
 INSTRUCTIONS: dict[Op, type[Instruction]] = {

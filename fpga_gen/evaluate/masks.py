@@ -9,12 +9,11 @@ import numpy as np
 
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.evaluate.dataset import Pair
-from fpga_gen.flows.simulate import mask_threshold
 from fpga_gen.images import Preprocess
 from fpga_gen.quant.interpreter import dequantise
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.accuracy import KIND_OF_SOURCE, MaskScores, TensorSqnr
-from fpga_gen_host.host_ops import run_host_ops
+from fpga_gen_host.host_ops import mask_threshold, run_host_ops
 from fpga_gen_host.pictures import uncover
 from fpga_gen_models.metrics import MaskMetrics, mask_metrics, mean_metrics
 

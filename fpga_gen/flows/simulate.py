@@ -33,7 +33,7 @@ from fpga_gen.simulate.board_dram import dram_config
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
 from fpga_gen.steps import Progress, Silent, run_steps
-from fpga_gen_host.host_ops import run_host_ops
+from fpga_gen_host.host_ops import mask_threshold, run_host_ops
 from fpga_gen_host.pictures import overlay
 from fpga_gen_host.regions import (
     InputLayout,
@@ -262,9 +262,3 @@ def complete_tensors(flow: SimulationFlow) -> set[str]:
     tensors = flow.qgraph.tensors
     whole = {name for name, seen in rows.items() if len(seen) == tensors[name].height}
     return whole | set(flow.qgraph.outputs)
-
-
-def mask_threshold(qgraph: QuantGraph) -> float:
-    """Above it a pixel of the first output is foreground: 0.5 for a probability, 0 for a logit."""
-    kinds = [op.kind for op in qgraph.host_ops if op.target == qgraph.outputs[0]]
-    return 0.5 if "sigmoid" in kinds else 0.0

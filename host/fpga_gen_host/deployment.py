@@ -12,7 +12,7 @@ import numpy as np
 from fpga_gen_host import layout_file, regions, registers
 from fpga_gen_host.digest import digest_of
 from fpga_gen_host.errors import DeployError
-from fpga_gen_host.host_ops import HostOp, run_host_ops
+from fpga_gen_host.host_ops import HostOp, mask_threshold, run_host_ops
 from fpga_gen_host.layout_file import LayoutFile, RegionSizes, StoredTensor
 from fpga_gen_host.model_input import HostInput, dequantise
 from fpga_gen_host.pictures import Preparation
@@ -105,9 +105,8 @@ class Deployment:
 
     @property
     def threshold(self) -> float:
-        """Foreground of the first output lies above it: 0.5 of a probability, 0 of a logit."""
-        first = self.output_tensors[0].name
-        return 0.5 if any(o.kind == "sigmoid" and o.target == first for o in self.host_ops) else 0.0
+        """Foreground of the first output lies above it, see `mask_threshold`."""
+        return mask_threshold(self)
 
 
 def load_deployment(folder: str | Path) -> Deployment:

@@ -39,6 +39,12 @@ class Tail(Protocol):
     def host_ops(self) -> tuple[HostOp, ...]: ...
 
 
+def mask_threshold(tail: Tail) -> float:
+    """Above it a pixel of the first output is foreground: 0.5 for a probability, 0 for a logit."""
+    kinds = [op.kind for op in tail.host_ops if op.target == tail.outputs[0]]
+    return 0.5 if "sigmoid" in kinds else 0.0
+
+
 def run_host_ops(tail: Tail, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Model outputs by name, in their ONNX shapes, float32 (argmax: int64).
 
