@@ -166,12 +166,6 @@ class EngineParams:
         return 1 if self.double_clock else 0
 
     @property
-    def dot_latency(self) -> int:
-        """Cycles from the switch to a slot's weights until the slowest column has its first dot
-        product: the DSP cascades', of half as many stages as inputs, or the SP2 adder trees'."""
-        return max(3 + self.in_channels // 2 + self.switch_lead, 5)
-
-    @property
     def sub_dsp(self) -> int:
         return self.dsp_columns // self.subgroups
 
