@@ -94,14 +94,24 @@ def read_input(path: Path, shape: tuple[int, int, int], preprocess: Preprocess) 
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise PictureError(f"{path}: not a readable .npy array: {error}") from error
+    return check_input(array, shape, str(path))
+
+
+def check_input(array: np.ndarray, shape: tuple[int, int, int], source: str) -> np.ndarray:
+    """Model input float32 of `shape` from an array that is one; source: what an error names."""
     if array.shape != tuple(shape) or array.dtype.kind not in "fiu":
         raise PictureError(
-            f"{path}: array {array.dtype} {array.shape}, the model takes real numbers of shape "
+            f"{source}: array {array.dtype} {array.shape}, the model takes real numbers of shape "
             f"{tuple(shape)}"
         )
     if not np.isfinite(array).all():
-        raise PictureError(f"{path}: the array holds values that are not finite")
+        raise PictureError(f"{source}: the array holds values that are not finite")
     return array.astype(np.float32)
+
+
+def is_pixels(array: np.ndarray) -> bool:
+    """Whether an array is an RGB picture: uint8 (h, w, 3)."""
+    return array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
 
 
 def find_pictures(path: Path) -> list[Path]:

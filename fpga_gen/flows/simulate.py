@@ -19,7 +19,15 @@ from fpga_gen.errors import BuildDirError, FpgaGenError, SimulationError
 from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
 from fpga_gen.generated import compile_verilog
 from fpga_gen.identity import open_build
-from fpga_gen.images import Preprocess, read_input, read_picture, write_png
+from fpga_gen.images import (
+    Preprocess,
+    check_input,
+    is_pixels,
+    prepare,
+    read_input,
+    read_picture,
+    write_png,
+)
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report import Report, Simulation, utilisation
@@ -47,10 +55,13 @@ BAR_CYCLES = 10_000  # between two updates of the progress bar
 
 @dataclass
 class SimulationFlow:
-    """What the steps of one simulation have made so far."""
+    """What the steps of one simulation have made so far.
+
+    image: the path of a picture or of an array, or either itself, see `fpga_gen.images`.
+    """
 
     directory: Path
-    image: Path
+    image: Path | np.ndarray
     trace: bool = False
     overlay: Path | None = None
     progress: Progress = field(default_factory=Silent)
@@ -97,8 +108,9 @@ def check_directory(flow: SimulationFlow) -> None:
 
 def read_image(flow: SimulationFlow) -> None:
     """Picture -> stored input map."""
+    flow.picture = _picture(flow.image)
     if flow.overlay is not None:
-        if flow.image.suffix.lower() == ".npy":
+        if flow.picture is None:
             raise FpgaGenError("--overlay draws on a picture, --image is an array")
         tensor = flow.qgraph.tensors[flow.qgraph.outputs[0]]
         if tensor.channels != 1 or tensor.height * tensor.width == 1:
@@ -106,9 +118,21 @@ def read_image(flow: SimulationFlow) -> None:
                 f"--overlay needs a network whose first output is a one-channel map, "
                 f"{flow.qgraph.output_names[0]!r} has {tensor.channels} channels"
             )
-        flow.picture = read_picture(flow.image)
-    image = read_input(flow.image, flow.qgraph.host_input.model_shape, flow.preprocess)
+    shape = flow.qgraph.host_input.model_shape
+    if flow.picture is not None:
+        image = prepare(flow.picture, shape, flow.preprocess)
+    elif isinstance(flow.image, np.ndarray):
+        image = check_input(flow.image, shape, "the input")
+    else:
+        image = read_input(flow.image, shape, flow.preprocess)
     flow.stored_input = quantise_input(flow.qgraph, image)
+
+
+def _picture(image: Path | np.ndarray) -> np.ndarray | None:
+    """Its pixels, uint8 (h, w, 3); None if it is the model's input."""
+    if isinstance(image, np.ndarray):
+        return image if is_pixels(image) else None
+    return None if image.suffix.lower() == ".npy" else read_picture(image)
 
 
 def run_reference(flow: SimulationFlow) -> None:
@@ -196,7 +220,7 @@ def update_report(flow: SimulationFlow) -> None:
         bit_exact=flow.mismatch is None,
         tensors_compared=len(complete_tensors(flow)),
         wall_seconds=round(result.wall_seconds, 3),
-        image=flow.image.name,
+        image=flow.image.name if isinstance(flow.image, Path) else "array",
         counters={
             name: value
             for name, value in result.counters.items()
@@ -240,7 +264,7 @@ SIMULATE: tuple[Step, ...] = (
 
 def simulate_build(
     directory: Path,
-    image: Path,
+    image: Path | np.ndarray,
     trace: bool = False,
     overlay: Path | None = None,
     progress: Progress | None = None,

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fpga_gen.boards import Resources
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
 from fpga_gen.report.timeline import Timeline
 from fpga_gen_host.decode import decode
+
+if TYPE_CHECKING:
+    from fpga_gen.report.notebook import Plot
 
 SCHEMA = 2
 KINDS = (
@@ -76,6 +79,11 @@ class Performance:
     utilisation: float
     dram_read_bytes: int
     dram_write_bytes: int
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds from the start of a frame to its result: frames do not overlap."""
+        return 1e3 / self.fps
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,18 @@ class Report:
     implementation: Implementation | None = None
     timing: TimingFacts | None = None
     schema: int = SCHEMA
+
+    @property
+    def plots(self) -> dict[str, Plot]:
+        """The charts of report.html by name, as pictures for Jupyter."""
+        from fpga_gen.report.notebook import plots
+
+        return plots(self)
+
+    def _repr_html_(self) -> str:
+        from fpga_gen.report.notebook import report_section
+
+        return report_section(self)
 
     def to_dict(self) -> dict:
         """JSON-able form, lists for tuples."""
