@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fpga_gen.api.build import Bitstream, Build, build
-    from fpga_gen.api.estimate import Estimated, check, estimate
+    from fpga_gen.api.estimate import (
+        BoardEstimate,
+        Estimated,
+        check,
+        estimate,
+        estimate_boards,
+    )
     from fpga_gen.api.frame import FrameResult
     from fpga_gen.api.session import Session
     from fpga_gen.errors import FpgaGenError
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "BoardEstimate": "fpga_gen.api.estimate",
     "Bitstream": "fpga_gen.api.build",
     "Build": "fpga_gen.api.build",
     "Estimated": "fpga_gen.api.estimate",
@@ -38,9 +45,11 @@ _PLACES = {
     "build": "fpga_gen.api.build",
     "check": "fpga_gen.api.estimate",
     "estimate": "fpga_gen.api.estimate",
+    "estimate_boards": "fpga_gen.api.estimate",
 }
 __all__ = [
     "Bitstream",
+    "BoardEstimate",
     "Build",
     "Estimated",
     "FpgaGenError",
@@ -49,6 +58,7 @@ __all__ = [
     "build",
     "check",
     "estimate",
+    "estimate_boards",
 ]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Unpack
 
 from fpga_gen.api.options import BuildOptions, EngineOptions, Model, make_config
-from fpga_gen.boards import Board, largest_board, load_board
+from fpga_gen.boards import Board, board_names, find_board, largest_board, load_board
 from fpga_gen.steps import Progress
 
 if TYPE_CHECKING:
@@ -58,6 +59,47 @@ def estimate(
 
     flow = pipeline.estimate(config, progress)
     return Estimated(flow.report, flow.candidates, flow.times)
+
+
+@dataclass(frozen=True, eq=False)
+class BoardEstimate:
+    """What a model would do on one of several boards. report: None if it cannot be built for it;
+    refusal: why not, else empty."""
+
+    board: Board
+    report: Report | None
+    refusal: str = ""
+
+    def __repr__(self) -> str:
+        if self.report is None:
+            return f"<{self.board.name}: {self.refusal}>"
+        return f"<{self.board.name}: {self.report.estimate.fps:,.1f} frame/s, estimated>"
+
+
+def estimate_boards(
+    model: Model,
+    boards: Sequence[str] | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[BuildOptions],
+) -> tuple[BoardEstimate, ...]:
+    """`estimate` for each of the boards, None for all; one that does not do is no error.
+
+    Raises:
+        FpgaGenError: the model cannot be compiled for any, or an option is wrong.
+    """
+    names = board_names() if boards is None else [find_board(name) for name in boards]
+    clock = options.pop("clock_mhz", None)  # that of one board may be too fast for another
+    config = replace(make_config(model, largest_board(), **options), clock_mhz=clock)
+    from fpga_gen import pipeline
+
+    found = pipeline.survey(config, names, progress)
+    return tuple(
+        BoardEstimate(load_board(name), None, str(item))
+        if isinstance(item, Exception)
+        else BoardEstimate(load_board(name), item.report)
+        for name, item in found.items()
+    )
 
 
 def check(model: Model, *, board: str | None = None, **options: Unpack[EngineOptions]) -> Check:

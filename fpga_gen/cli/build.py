@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
-from fpga_gen.cli.render import engine_table, frame_table, layer_table
+from fpga_gen.cli.render import board_table, engine_table, frame_table, layer_table
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.images import NORMALISATIONS
 from fpga_gen_host.pictures import FITS
@@ -54,7 +54,7 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that build and estimate share."""
     options = (
         click.argument("model", type=click.Path(path_type=Path)),
-        click.option("--board", required=True, help="See `fpga-gen boards`."),
+        click.option("--board", required=True, help="See `fpga-gen boards`; in any case."),
         array_options,
         click.option(
             "--calibration",
@@ -149,12 +149,43 @@ def build(settings: Settings, explain: bool, **options: Any) -> None:
 @common_options
 @click.pass_obj
 def estimate(settings: Settings, explain: bool, **options: Any) -> None:
-    """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing."""
+    """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing.
+
+    `--board all` compares all boards.
+    """
     import fpga_gen
 
+    if options["board"].lower() == "all":
+        estimate_all(settings, explain, options)
+        return
     with ConsoleProgress(settings) as progress:
         found = fpga_gen.estimate(progress=progress, **options)
     settings.result(found.report.to_dict() | engines(settings, found, explain))
     if settings.verbose:
         settings.show(layer_table(found.report))
     settings.show(frame_table(found.report))
+
+
+def estimate_all(settings: Settings, explain: bool, options: dict[str, Any]) -> None:
+    """One row for each board."""
+    import fpga_gen
+
+    if explain:
+        raise click.UsageError("--explain is for one board")
+    options = {name: value for name, value in options.items() if name != "board"}
+    with ConsoleProgress(settings) as progress:
+        found = fpga_gen.estimate_boards(progress=progress, **options)
+    settings.result(
+        [
+            {
+                "board": item.board.name,
+                "refusal": item.refusal,
+                "report": None if item.report is None else item.report.to_dict(),
+            }
+            for item in found
+        ]
+    )
+    settings.show(board_table(found))
+    for item in found:
+        if item.refusal:
+            settings.say(f"{item.board.name}: {item.refusal}")
