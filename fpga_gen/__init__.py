@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fpga_gen.api.build import Bitstream, Build, build
+    from fpga_gen.api.build import Bitstream, Build, build, compare
     from fpga_gen.api.estimate import (
         BoardEstimate,
         Estimated,
@@ -44,6 +44,7 @@ _PLACES = {
     "Session": "fpga_gen.api.session",
     "build": "fpga_gen.api.build",
     "check": "fpga_gen.api.estimate",
+    "compare": "fpga_gen.api.build",
     "estimate": "fpga_gen.api.estimate",
     "estimate_boards": "fpga_gen.api.estimate",
 }
@@ -57,6 +58,7 @@ __all__ = [
     "Session",
     "build",
     "check",
+    "compare",
     "estimate",
     "estimate_boards",
 ]

@@ -63,7 +63,7 @@ def remembered(
     path = facts_directory() / kind / f"{sha256(text.encode()).hexdigest()[:32]}.json"
     try:
         return decode(json.loads(path.read_text("utf-8")))
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, LookupError, TypeError, ValueError):
         value = make()
     try:
         make_folders(path.parent)

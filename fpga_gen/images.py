@@ -5,6 +5,7 @@ What is done to a picture is the runtime's, see `fpga_gen_host.pictures`.
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -133,6 +134,20 @@ def spread(paths: list[Path], count: int) -> list[Path]:
     if len(paths) <= count:
         return list(paths)
     return [paths[i * len(paths) // count] for i in range(count)]
+
+
+def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
+    """A uint8 picture (h, w, 3) whose sides are at most `side` pixels, itself if they are."""
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side))
+    return np.asarray(image)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A uint8 picture (h, w, 3) or (h, w) as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.errors import BuildDirError, FpgaGenError, ScheduleError
 from fpga_gen.frontend.importer import import_untrusted
+from fpga_gen.frontend.labels import layer_labels
 from fpga_gen.graph.ir import Conv, Graph, approximations, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.identity import Identity, seal
@@ -73,6 +74,7 @@ class Flow:
     memory_rate: float = field(init=False)
     graph: Graph = field(init=False)
     model: ModelFacts = field(init=False)
+    labels: dict[str, str] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
     images: list[np.ndarray] | None = None
     calibration_sha256: str | None = None
@@ -87,6 +89,7 @@ class Flow:
 
 
 Step = tuple[str, Callable[[Flow], None]]
+TABLE = "from the table of mapped blocks"
 
 
 # --- the steps ------------------------------------------------------------------------------
@@ -116,6 +119,7 @@ def import_model(flow: Flow) -> None:
         sum(t.weight.size for t in terms),
         graph.host_input.model_shape,
     )
+    flow.labels = layer_labels(flow.config.model)
 
 
 def optimise_graph(flow: Flow) -> None:
@@ -237,7 +241,7 @@ def _schedule(flow: Flow, again: Callable[[Flow], None]) -> None:
 def make_report(flow: Flow) -> None:
     """Facts of all steps so far -> Report."""
     flow.report = build_report(
-        flow.model, flow.board, flow.params, flow.clock_mhz, flow.qgraph, flow.schedule
+        flow.model, flow.board, flow.params, flow.clock_mhz, flow.qgraph, flow.schedule, flow.labels
     )
 
 
@@ -251,7 +255,7 @@ def generate_rtl(flow: Flow) -> None:
     flow.verilog, flow.identity = seal(generate_verilog(flow.params), flow.params)
     remember_verilog(flow.params, flow.identity.design_hash, flow.verilog)
     if known := known_design(flow.verilog):
-        resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
+        resources = ResourceFacts(known[0], flow.board.resources, "synthesised", TABLE)
         flow.report = replace(flow.report, resources=resources, timing=known[1])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from fpga_gen.api.options import BuildOptions, Model, make_config
 from fpga_gen.boards import Board, load_board
 from fpga_gen.builddir.manifest import MANIFEST
-from fpga_gen.errors import BuildDirError
+from fpga_gen.errors import BuildDirError, FpgaGenError
 from fpga_gen.steps import Progress
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from fpga_gen.evaluate.result import Evaluation
     from fpga_gen.flows.board import BoardFlow
     from fpga_gen.report import Estimate, Implementation, Report
+    from fpga_gen.report.compare import BuildComparison
     from fpga_gen.sizing.search import Candidate
     from fpga_gen.synth.design import MappedDesign
+    from fpga_gen_host.live import LiveRunner
 
 DEFAULT_FOLDER = Path("build")
 
@@ -126,7 +128,8 @@ class Build:
         """Accuracy on labelled pictures; writes evaluation.json, .md and .png.
 
         Args:
-            images, masks: folders; a mask has its picture's name up to the suffix.
+            images: folder of pictures.
+            masks: folder of their masks, which have the pictures' names up to the suffix.
             rtl: number of pictures that also go through the Verilog, the worst one first.
             model: the ONNX file of this build, for a float column.
             output: folder of the results, None for the build directory.
@@ -158,7 +161,9 @@ class Build:
     ) -> Bitstream:
         """Runs Vivado on the project in the directory, which becomes a deploy folder.
 
-        vivado: the program or its folder, None: PATH or XILINX_VIVADO; jobs: processes of Vivado.
+        Args:
+            vivado: the program or its folder, None: PATH or XILINX_VIVADO.
+            jobs: processes of Vivado.
         """
         from fpga_gen.flows.bitstream import BIT, HWH, make_bitstream
 
@@ -195,6 +200,23 @@ class Build:
 
         return Session(self.directory, device=device, **options)
 
+    def live(self, device: Device = "reference", address: str | None = None) -> LiveRunner:
+        """What `fpga_gen_host.live.serve` serves as a web page; arguments as of `Session`.
+
+        Raises:
+            FpgaGenError: the packages of the extra `live` are missing, or the device cannot be had.
+        """
+        from fpga_gen.api.session import open_runner
+
+        try:
+            from fpga_gen_host.live import LiveRunner
+        except ImportError as error:
+            raise FpgaGenError(
+                f"the page needs the package {error.name!r}: pip install 'fpga-gen[live]'"
+            ) from error
+        name = f"{self.report.model.name} on {self.report.board.name}"
+        return LiveRunner(open_runner(self.directory, device, address), name, device)
+
     # --- how it looks ----------------------------------------------------------------------
     def __repr__(self) -> str:
         report = self.report
@@ -206,6 +228,30 @@ class Build:
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
+
+
+def compare(
+    a: Build | str | Path, b: Build | str | Path, *, output: str | Path | None = None
+) -> BuildComparison:
+    """Two builds side by side: figures of a frame, resources, accuracy, layers.
+
+    output: HTML file to write.
+
+    Raises:
+        FpgaGenError: one of them is no build directory, or the file cannot be written.
+    """
+    from fpga_gen.disk import replace_file
+    from fpga_gen.report.compare import compare_reports
+    from fpga_gen.report.html import render_comparison
+
+    first, second = (item if isinstance(item, Build) else Build(item) for item in (a, b))
+    found = compare_reports(first.report, second.report)
+    if output is not None:
+        try:
+            replace_file(Path(output), render_comparison(found).encode())
+        except OSError as error:
+            raise BuildDirError(f"{output}: cannot be written: {error.strerror}") from error
+    return found
 
 
 def build(

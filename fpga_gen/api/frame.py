@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fpga_gen.evaluate.sheet import png_bytes
-from fpga_gen.flows.simulate import SimulationFlow
+from fpga_gen.flows.simulate import SimulationFlow, predicted_mask
+from fpga_gen.images import png_bytes
 from fpga_gen.report import Report, Simulation
-from fpga_gen_host.host_ops import mask_threshold
 from fpga_gen_host.pictures import full_mask, overlay
 
 
@@ -45,15 +44,14 @@ class FrameResult:
     @staticmethod
     def of(flow: SimulationFlow) -> FrameResult:
         """Of a flow that has ended."""
-        first = flow.outputs[flow.qgraph.output_names[0]]
-        picture, how = flow.picture, flow.preprocess.preparation
-        if picture is None or first.ndim != 4 or first.shape[1] != 1 or first[0, 0].size == 1:
+        picture, mask, how = flow.picture, predicted_mask(flow), flow.preprocess.preparation
+        if picture is None or mask is None:
             return FrameResult(flow.outputs, picture, None, flow.report)
-        mask = first[0, 0] > mask_threshold(flow.qgraph)
+        size = (picture.shape[0], picture.shape[1])
         return FrameResult(
             flow.outputs,
             picture,
-            full_mask(mask, (picture.shape[0], picture.shape[1]), how),
+            full_mask(mask, size, how),
             flow.report,
             overlay(picture, mask, how),
         )

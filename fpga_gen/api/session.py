@@ -11,11 +11,13 @@ import numpy as np
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.generated import compile_verilog
 from fpga_gen.identity import open_build
+from fpga_gen.images import is_pixels
 from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.simulate.board_dram import board_dram
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen_host import Accelerator, Deployment, InferenceSession, load_deployment
 from fpga_gen_host.accelerator import SLOTS
+from fpga_gen_host.pictures import model_input
 from fpga_gen_host.session import Runner
 
 Device = Literal["reference", "rtl", "board"]
@@ -51,21 +53,24 @@ class Session(InferenceSession):
         address: str | None = None,
         **options: Any,
     ) -> None:
-        if device not in DEVICES:
-            raise FpgaGenError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
-        if address is not None and device != "board":
-            raise FpgaGenError(f"an address is of a board, the device is {device!r}")
-        if options and device == "reference":
-            raise FpgaGenError(f"the reference takes no option {next(iter(options))!r}")
         path = Path(folder)
-        runner: Runner
-        if device == "reference":
-            runner = ReferenceRunner(path)
-        elif device == "rtl":
-            runner = rtl_accelerator(path, **options)
-        else:
-            runner = board_accelerator(path, address, **options)
+        runner = open_runner(path, device, address, **options)
         super().__init__(path, runner=runner, provider=f"fpga-gen {device}")
+
+
+def open_runner(folder: Path, device: Device, address: str | None = None, **options: Any) -> Runner:
+    """What computes the frames of a build directory; arguments as of `Session`."""
+    if device not in DEVICES:
+        raise FpgaGenError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    if address is not None and device != "board":
+        raise FpgaGenError(f"an address is of a board, the device is {device!r}")
+    if device == "reference":
+        if options:
+            raise FpgaGenError(f"the reference takes no option {next(iter(options))!r}")
+        return ReferenceRunner(folder)
+    if device == "rtl":
+        return rtl_accelerator(folder, **options)
+    return board_accelerator(folder, address, **options)
 
 
 class ReferenceRunner:
@@ -76,8 +81,11 @@ class ReferenceRunner:
         self.deployment: Deployment = load_deployment(folder)
 
     def run(self, array: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs by name of the model's input (C, H, W)."""
+        """Outputs by name of the model's input (C, H, W), or of a uint8 picture (h, w, 3)."""
         graph = self._network
+        if is_pixels(array):
+            how = self.deployment.preparation
+            array = model_input(array, graph.host_input.model_shape, how)
         values = run_integer(graph, quantise_input(graph, np.asarray(array, np.float32)))
         return self.deployment.finish({name: values[name] for name in graph.outputs})
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from fpga_gen.boards import Board
 from fpga_gen.cli.terminal import cell
 from fpga_gen.report import Report
-from fpga_gen.report.markdown import layer_rows, performance_rows
+from fpga_gen.report.markdown import LAYER_HEAD, LAYER_LEFT, layer_rows, performance_rows
 from fpga_gen.sizing.search import Candidate
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ def board_table(found: Sequence[BoardEstimate]) -> Table:
 def layer_table(report: Report) -> Table:
     """One row for each layer, estimated."""
     table = Table(title="layers (estimated)")
-    for head in ("layer", "op", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes"):
-        left = head in ("layer", "op", "mapping")
-        table.add_column(head, justify="left" if left else "right")
+    for number, head in enumerate(LAYER_HEAD):
+        table.add_column(head, justify="left" if number < LAYER_LEFT else "right")
     for row in layer_rows(report):
         table.add_row(*map(cell, row))
     return table

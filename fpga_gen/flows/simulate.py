@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.builddir.artifacts import BuildDir
+from fpga_gen.builddir.artifacts import BuildDir, check_room
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BuildDirError, FpgaGenError, SimulationError
 from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
@@ -23,14 +23,17 @@ from fpga_gen.images import (
     Preprocess,
     check_input,
     is_pixels,
+    png_bytes,
     prepare,
     read_input,
     read_picture,
+    shrunk,
     write_png,
 )
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report import Report, Simulation, utilisation
+from fpga_gen.report.html import PICTURES
 from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
@@ -51,6 +54,7 @@ from fpga_gen_host.regions import (
 )
 
 BAR_CYCLES = 10_000  # between two updates of the progress bar
+REPORT_PICTURE = 640  # pixels of the longer side of the picture in the report
 
 
 @dataclass
@@ -104,6 +108,7 @@ def check_directory(flow: SimulationFlow) -> None:
     flow.input_layout = build.layout.input
     flow.output_layout = build.layout.output
     flow.preprocess = build.layout.preprocess
+    check_room(build, (PICTURES["simulation"],))
 
 
 def read_image(flow: SimulationFlow) -> None:
@@ -228,7 +233,12 @@ def update_report(flow: SimulationFlow) -> None:
         },
         starts=flow.starts,
     )
-    flow.build, flow.report = enter_figures(flow.build, simulation=simulation)
+    pictures = {}
+    mask = predicted_mask(flow)
+    if flow.picture is not None and mask is not None:
+        drawn = overlay(flow.picture, mask, flow.preprocess.preparation)
+        pictures[PICTURES["simulation"]] = png_bytes(shrunk(drawn, REPORT_PICTURE))
+    flow.build, flow.report = enter_figures(flow.build, pictures, simulation=simulation)
 
 
 def judge(flow: SimulationFlow) -> None:
@@ -241,10 +251,10 @@ def write_overlay(flow: SimulationFlow) -> None:
     """Picture with the predicted mask."""
     if flow.overlay is None or flow.picture is None:
         return
-    values = flow.outputs[flow.qgraph.output_names[0]]
-    if values.ndim != 4:
-        raise FpgaGenError(f"--overlay: the model's result has shape {values.shape}, not a map")
-    mask = values[0, 0] > mask_threshold(flow.qgraph)
+    mask = predicted_mask(flow)
+    if mask is None:
+        shape = flow.outputs[flow.qgraph.output_names[0]].shape
+        raise FpgaGenError(f"--overlay: the model's result has shape {shape}, not a map")
     write_png(flow.overlay, overlay(flow.picture, mask, flow.preprocess.preparation))
 
 
@@ -275,6 +285,14 @@ def simulate_build(
 
 
 # --- helpers --------------------------------------------------------------------------------
+
+
+def predicted_mask(flow: SimulationFlow) -> np.ndarray | None:
+    """bool (h, w) of the first output, None if that is no map of one channel."""
+    values = flow.outputs[flow.qgraph.output_names[0]]
+    if values.ndim != 4 or values.shape[1] != 1 or values[0, 0].size == 1:
+        return None
+    return values[0, 0] > mask_threshold(flow.qgraph)
 
 
 def complete_tensors(flow: SimulationFlow) -> set[str]:

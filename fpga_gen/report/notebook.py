@@ -16,6 +16,7 @@ import vl_convert
 from fpga_gen.report.breakdown import bottleneck
 from fpga_gen.report.chart_parts import VEGA_LITE, Chart, Spec
 from fpga_gen.report.charts import all_charts
+from fpga_gen.report.compare import FIGURE_HEAD, LAYER_HEAD, BuildComparison
 from fpga_gen.report.facts import Report
 from fpga_gen.report.html import cards
 from fpga_gen.report.markdown import NOT_ON_HARDWARE, performance_rows, resource_rows
@@ -58,11 +59,22 @@ def report_section(report: Report) -> str:
         f"<h3>{escape(title)}</h3><table><tr>{heads}</tr></table><p>{escape(bottleneck(report))}</p>"
         + html_table(("one frame", "estimated", "simulated"), performance_rows(report))
         + html_table(
-            (f"primitive ({report.resources.kind})", "used", "available", "share"),
+            (f"primitive ({report.resources.origin})", "used", "available", "share"),
             resource_rows(report),
         )
         + plots(report)["roofline"].svg
         + f"<p><small>{escape(NOT_ON_HARDWARE)}</small></p>"
+    )
+
+
+def comparison_section(comparison: BuildComparison) -> str:
+    """Figures of two builds and the ten layers that differ most, as HTML without scripts."""
+    a, b = comparison.titles
+    layers = [pair.cells for pair in comparison.layers[:10]]
+    return (
+        f"<p>A: {escape(a)}<br>B: {escape(b)}</p>"
+        + html_table(FIGURE_HEAD, [pair.cells for pair in comparison.figures])
+        + html_table(LAYER_HEAD, layers)
     )
 
 

@@ -1,4 +1,4 @@
-"""From a model to figures and pictures, without the command line."""
+"""From a model to figures and pictures; what the command line prints is the same."""
 
 from __future__ import annotations
 
@@ -65,11 +65,14 @@ def test_a_picture_as_file_pixels_and_input(opened: fpga_gen.Build, tmp_path: Pa
     assert frame.overlay.shape == (20, 24, 3)
     assert frame._repr_png_()[:4] == b"\x89PNG"
     assert "p.png" in repr(frame)
+    page = opened.directory / "report.html"
+    assert page.read_text().count("data:image/png;base64") == 1
     again = opened.simulate(pixels)
     assert again.simulation.image == "array"
     for name, values in frame.outputs.items():
         assert np.array_equal(again.outputs[name], values)
     real = opened.simulate(np.zeros((3, 12, 12)))
+    assert "data:image/png" not in page.read_text()  # that of another frame
     assert real.mask is None
     assert real._repr_png_() is None
     with pytest.raises(ValueError, match="no mask"):
@@ -97,7 +100,12 @@ def test_evaluate_gives_the_scores(opened: fpga_gen.Build, tmp_path: Path):
     found = opened.evaluate(tmp_path / "images", str(tmp_path / "masks"))
     assert found.accuracy.images == 3
     assert opened.report.accuracy == found.accuracy
-    assert (opened.directory / "evaluation.png").is_file()
+    sheet = opened.directory / "evaluation.png"
+    page = opened.directory / "report.html"
+    assert "data:image/png;base64" in page.read_text()
+    sheet.write_bytes(b"not ours any more")
+    opened.simulate(np.zeros((3, 12, 12)))
+    assert "data:image/png;base64" not in page.read_text()
     assert "pictures" in found._repr_html_()
 
 
@@ -146,3 +154,20 @@ def test_the_picture_with_its_mask_is_a_picture(opened: fpga_gen.Build, tmp_path
     pixels, _ = draw_phantom(16, 16, 1)
     frame = opened.simulate(pixels, overlay=tmp_path / "o.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "o.png")), frame.overlay)
+
+
+def test_two_builds_side_by_side(built: Path, tmp_path: Path):
+    found = fpga_gen.compare(built, fpga_gen.Build(built), output=tmp_path / "c.html")
+    assert all(pair.a == pair.b for pair in found.figures)
+    assert "net on tiny (2,4,4,4, mixed)" in (tmp_path / "c.html").read_text()
+    with pytest.raises(fpga_gen.FpgaGenError, match="not a build directory"):
+        fpga_gen.compare(built, tmp_path)
+
+
+def test_the_command_compares_too(cli, built: Path, tmp_path: Path):
+    result = cli("compare", built, built, "-o", tmp_path / "c.html")
+    assert result.code == 0
+    assert "cycles (estimated)" in result.out
+    assert "second" in result.out
+    assert (tmp_path / "c.html").is_file()
+    assert cli("compare", built, tmp_path).code == 1
