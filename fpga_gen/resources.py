@@ -94,11 +94,12 @@ def references() -> tuple[Reference, ...]:
 def estimate_resources(params: EngineParams) -> Resources:
     """Primitives of the generated engine (estimated from mapped blocks)."""
     total = [0.0, 0.0, 0.0]
+    comparable = _comparable(params.double_clock, params.family, params.sp2_code)
     for name, size in SIZES.items():
         wanted = size(params)
         if not wanted:
             continue
-        known = [r for r in _comparable(params) if r.classes.get(name) and size(r.params)]
+        known = [r for r in comparable if r.classes.get(name) and size(r.params)]
         if not known:
             continue
         nearest = min(
@@ -118,12 +119,11 @@ def estimate_resources(params: EngineParams) -> Resources:
     return Resources(math.ceil(total[0]), math.ceil(total[1]), math.ceil(total[2]), bram, uram)
 
 
-def _comparable(params: EngineParams) -> list[Reference]:
+@cache
+def _comparable(double_clock: bool, family: str, sp2_code: str) -> list[Reference]:
     """References of the same clocks, of the same family and SP2 code too if there are any."""
-    same = [r for r in references() if r.params.double_clock == params.double_clock]
-    closer = [
-        r for r in same if r.params.family == params.family and r.params.sp2_code == params.sp2_code
-    ]
+    same = [r for r in references() if r.params.double_clock == double_clock]
+    closer = [r for r in same if r.params.family == family and r.params.sp2_code == sp2_code]
     return closer or same
 
 

@@ -6,7 +6,7 @@ the filters among column kinds; round the weights; turn elementwise nodes into i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,13 +86,10 @@ def quantise(
     Raises:
         QuantError: bad options, non-finite values, or a layer that 32 bits cannot hold.
     """
-    _check(graph, params, scheme, options)
+    check_quantisable(graph, params, scheme, options)
     say = progress or (lambda line: None)
     options = replace(options, fixed_top=SCHEMES[scheme].fixed_top)
-    if not images:
-        drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
-        images = [as_picture(image, graph.host_input) for image in drawn]
-    images = [np.asarray(i, np.float32) for i in images]
+    images = _images(graph, images, seed)
     calibration = calibrate(graph, images, seed=seed, options=options, progress=progress)
     log = None
     if graph.hints is not None:
@@ -115,9 +112,9 @@ def quantise(
         "seed": seed,
         "calibration_images": len(images),
         "compensated": options.compensate,
-        "sp2_mac_share": _sp2_share(nodes, tensors),
+        "sp2_mac_share": sp2_share(nodes, tensors),
         "wide_tensors": sorted(n for n, t in tensors.items() if t.format.bits == 16),
-        **_choice_facts(choice),
+        **choice_facts(choice),
         "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
         **(log.facts() if log is not None else {}),
     }
@@ -135,7 +132,32 @@ def quantise(
     )
 
 
-def _choice_facts(choice: PrecisionChoice) -> dict:
+def choose_wide_maps(
+    graph: Graph,
+    images: Sequence[np.ndarray] | None,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    options: QuantOptions = QuantOptions(),
+) -> PrecisionChoice:
+    """Which maps `quantise` would give 16 bits, without quantising; arguments as there."""
+    images = _images(graph, images, seed)
+    calibration = calibrate(
+        graph, images, seed=seed, options=options, progress=progress, ranges_only=True
+    )
+    return _tensors(graph, calibration, images, options, seed, progress)[1]
+
+
+def _images(graph: Graph, images: Sequence[np.ndarray] | None, seed: int) -> list[np.ndarray]:
+    """The calibration images, float32; synthetic ones where there are none."""
+    if not images:
+        drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
+        images = [as_picture(image, graph.host_input) for image in drawn]
+    return [np.asarray(i, np.float32) for i in images]
+
+
+def choice_facts(choice: PrecisionChoice) -> dict:
+    """What a report says of the choice of the 16-bit maps."""
     damage = {n: -10 * float(np.log10(max(d, 1e-30))) for n, d in sorted(choice.damage.items())}
     return {
         "wide_mac_share": choice.wide_macs,
@@ -196,7 +218,10 @@ class _Work:
         return nodes
 
 
-def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOptions) -> None:
+def check_quantisable(
+    graph: Graph, params: EngineParams, scheme: str, options: QuantOptions
+) -> None:
+    """QuantError if scheme, engine and options do not fit each other, or a weight is not finite."""
     if scheme not in SCHEMES:
         raise QuantError(f"unknown scheme '{scheme}': use one of {', '.join(SCHEMES)}")
     chosen = SCHEMES[scheme]
@@ -319,7 +344,7 @@ def add_factors(inputs: Sequence[QTensor]) -> tuple[tuple[int, ...], float]:
     return tuple(min(FACTOR_LIMIT, round(t.scale / unit)) for t in inputs), unit
 
 
-def _sp2_share(nodes: Sequence[QNode], tensors: dict[str, QTensor]) -> float:
+def sp2_share(nodes: Sequence[QNode], tensors: Mapping[str, QTensor]) -> float:
     """Share of multiply-accumulates that SP2 columns compute."""
     total = sp2 = 0
     for node in nodes:

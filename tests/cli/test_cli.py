@@ -38,7 +38,7 @@ def test_tables_are_not_cut_in_a_pipe(cli):
 
 def test_verbose_lists_the_steps(cli, model: Path):
     result = cli("-v", "estimate", model, "--board", "tiny")
-    for step in ("import model", "quantise", "schedule"):
+    for step in ("import model", "foresee quantisation", "schedule"):
         assert step in result.err
     assert "second" in result.out  # the table of layers
 
