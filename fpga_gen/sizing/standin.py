@@ -31,11 +31,7 @@ from fpga_gen.quant.ranges import segments_of, tensor_formats
 
 def standin(graph: Graph, params: EngineParams) -> QuantGraph:
     """The graph as the quantiser would divide it for an engine, with unit weights and scales."""
-    equal = {
-        node.output: np.zeros(graph.tensors[node.output].channels)
-        for node in graph.nodes
-        if isinstance(node, Conv)
-    }
+    equal = {node.output: {} for node in graph.nodes if isinstance(node, Conv)}
     kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
     shapes, formats = graph.tensors, tensor_formats(graph, set())
     if graph.hints is not None:
