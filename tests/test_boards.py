@@ -8,6 +8,7 @@ import pytest
 
 from fpga_gen.boards import board_names, boards_folder, load_board, read_board
 from fpga_gen.builddir.config import BuildConfig
+from fpga_gen.contract.column_kinds import DSP_KIND
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.errors import BoardError, FpgaGenError, ScheduleError
 from fpga_gen.resources import MAX_LUT_SHARE, estimate_resources
@@ -134,7 +135,7 @@ def test_double_clock_takes_half_the_slices():
     plain = config(array=(8, 16, 24, 12)).resolve_params(board)
     double = config(array=(8, 16, 48, 12), double_clock=True).resolve_params(board)
     assert (double.double_clock, plain.double_clock) == (True, False)
-    assert (double.dsp_block, double.slot_minimum, plain.slot_minimum) == (4, 10, 8)
+    assert (DSP_KIND.block(double), double.slot_minimum, plain.slot_minimum) == (4, 10, 8)
     need = [estimate_resources(p) for p in (plain, double)]
     requantise = double.columns - plain.columns
     assert need[1].dsps - requantise == pytest.approx(need[0].dsps, abs=1)

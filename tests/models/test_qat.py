@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from fpga_gen.builddir.artifacts import load_build
+from fpga_gen.contract.column_kinds import weight_codes
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Graph, Mul
@@ -83,8 +84,8 @@ def network(path: Path, scheme: str, raw: bool = True) -> tuple[Graph, QuantGrap
     wide = [n.output for n in graph.nodes if isinstance(n, Mul)]
     wide += [] if raw else [graph.input]
     graph, qgraph = compiled(path, scheme, raw, wide_tensors=tuple(wide))
-    top = SCHEMES[scheme].fixed_top
-    return graph, qgraph, QuantNet(graph, qgraph, top, torch.float32)
+    codes = weight_codes(qgraph.sp2, SCHEMES[scheme].fixed_bits)
+    return graph, qgraph, QuantNet(graph, qgraph, codes, torch.float32)
 
 
 def convs(qgraph: QuantGraph) -> list[QConv]:
@@ -165,7 +166,7 @@ def test_gradients_pass_straight_through_and_levels_stay_on_their_grids(
     optimizer.step()
     after = trained_codes(net)
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
-    top = SCHEMES[scheme].fixed_top
+    top = 2 ** (SCHEMES[scheme].fixed_bits - 1) - 1
     for codes, conv in zip(after, convs(qgraph), strict=True):
         kinds = np.array(qgraph.tensors[conv.output].kinds)
         assert np.isin(codes[kinds == SP2], qgraph.sp2.levels).all()
