@@ -109,7 +109,7 @@ def estimate_resources(params: EngineParams) -> Resources:
             continue
         known = [r for r in _comparable(params) if r.classes.get(name) and size(r.params)]
         if not known:
-            continue
+            raise KeyError(f"no engine of costs.json has {name}: add one in synth/table.py")
         nearest = min(
             known,
             key=lambda r: (

@@ -82,8 +82,8 @@ def evaluated(simulated: Report) -> Report:
         MaskScores("integer", "integer reference", 4, 0.9079, 0.83, 0.9, 0.9, 0.998, None),
     )
     accuracy = Accuracy(
-        "polyps/images", "cd" * 32, 4, 1, (352, 352), "stretch", scores, "worst.png", 0.71, {"SP2": 0.42},
-        (TensorSqnr("mul_2", "node_mul_2", "I16", 31.25),), True,
+        "polyps/images", "cd" * 32, 4, 1, (352, 352), "stretch", scores, "worst.png", 0.71,
+        {"SP2": 0.42}, (TensorSqnr("mul_2", "node_mul_2", "I16", 31.25),), True,
     )  # fmt: skip
     return replace(simulated, accuracy=accuracy)
 
