@@ -40,7 +40,7 @@ from fpga_gen_models.augment import normalise
 from fpga_gen_models.data import CachedPairs, DatasetPair, find_pairs, split_pairs, spread_subset
 from fpga_gen_models.evaluate import evaluate
 from fpga_gen_models.metrics import as_record
-from fpga_gen_models.qat_export import write_graph
+from fpga_gen_models.qat_export import graph_bytes
 from fpga_gen_models.qat_graph import QuantNet
 from fpga_gen_models.runstate import StopRequest, write_json
 from fpga_gen_models.train import TrainConfig, Trainer, add_run_options, run_config
@@ -105,7 +105,7 @@ class QatTrainer(Trainer):
         qgraph = self.source[1]
         model = model.cpu()
         graph = model.float_graph()
-        replace_file(self.out / "model.onnx", lambda stream: write_graph(graph, qgraph, stream))
+        replace_file(self.out / "model.onnx", graph_bytes(graph, qgraph))
         model.dtype = torch.float32  # every sum exact, as on the engine
         found = {}
         for name, network in (("before", QuantNet(*self.source, torch.float32)), ("after", model)):

@@ -27,7 +27,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_models.qat import main
-from fpga_gen_models.qat_export import write_graph
+from fpga_gen_models.qat_export import graph_bytes
 from fpga_gen_models.qat_graph import QuantNet
 from fpga_gen_models.qat_layers import start_latent
 from tests.cli.conftest import board_files, cli, tiny_board
@@ -132,7 +132,7 @@ def test_trained_codes_come_out_of_the_compiler_unchanged(scheme: str, raw: bool
     before = trained_codes(net)
     codes = trained_codes(shaken(net))
     assert any((a != b).any() for a, b in zip(before, codes, strict=True))
-    write_graph(net.float_graph(), qgraph, tmp_path / "trained.onnx")
+    (tmp_path / "trained.onnx").write_bytes(graph_bytes(net.float_graph(), qgraph))
 
     again_graph, again = compiled(tmp_path / "trained.onnx", scheme, raw)
     assert again.facts["imported"] == []
