@@ -182,12 +182,9 @@ def make_report(flow: Flow) -> None:
 def generate_rtl(flow: Flow) -> None:
     """EngineParams -> Verilog with its design hash; its resources are known if it is one of the
     mapped engines."""
-    # amaranth: an estimate does without
-    from fpga_gen.generated import remember_verilog
-    from fpga_gen.hardware.top import generate_verilog
+    from fpga_gen.generated import engine_verilog  # amaranth: an estimate does without
 
-    flow.verilog, flow.identity = seal(generate_verilog(flow.params), flow.params)
-    remember_verilog(flow.params, flow.identity.design_hash, flow.verilog)
+    flow.verilog, flow.identity = seal(engine_verilog(flow.params), flow.params)
     if known := known_design(flow.verilog):
         resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
         flow.report = replace(flow.report, resources=resources, timing=known[1])

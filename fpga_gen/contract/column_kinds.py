@@ -25,10 +25,9 @@ class ColumnKind:
     in names of signals, fields and facts; title: in texts; filters: what its filters are called.
 
     code: code of its weights, in the stream and for the quantiser, on an engine with that SP2 code;
-    block: columns that share their hardware; latency: cycles from the switch to a slot's weights
-    until its dot products; hold: cycles that it needs a slot's weights to stay; costs: classes of
-    its modules (contract/modules.py), each with whether an engine has it; scarce: the primitive of
-    a board, a field of `Resources`, that it takes most of.
+    block: columns that share their hardware; hold: cycles that it needs a slot's weights to stay;
+    costs: classes of its modules (contract/modules.py), each with whether an engine has it; scarce:
+    the primitive of a board, a field of `Resources`, that it takes most of.
     """
 
     number: int
@@ -36,7 +35,6 @@ class ColumnKind:
     title: str
     filters: str
     code: Callable[[Sp2Code], WeightCode]
-    latency: Callable[[EngineParams], int]
     hold: Callable[[EngineParams], int]
     costs: Mapping[str, Callable[[EngineParams], bool]]
     scarce: str
@@ -78,8 +76,7 @@ DSP_KIND = ColumnKind(
     title="DSP",
     filters="int8",
     code=lambda sp2: INT8,
-    # a cascade of half as many stages as inputs; the last one takes its weights last
-    latency=lambda p: 3 + p.in_channels // 2 + p.switch_lead,
+    # the last stage of a cascade of half as many stages as inputs takes its weights last
     hold=lambda p: p.in_channels // 2 + (2 if p.double_clock else 0),
     costs={
         "dsp columns": lambda p: not p.double_clock,
@@ -94,7 +91,6 @@ SP2_KIND = ColumnKind(
     title="SP2",
     filters="SP2",
     code=lambda sp2: sp2,
-    latency=lambda p: 5,
     hold=lambda p: 5,
     costs={"sp2 columns": lambda p: True},
     scarce="luts",

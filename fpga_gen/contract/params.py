@@ -170,12 +170,6 @@ class EngineParams:
         return 1 if self.double_clock else 0
 
     @property
-    def dot_latency(self) -> int:
-        """Cycles from the switch to a slot's weights until the slowest column has its first dot
-        product."""
-        return max(kind.latency(self) for kind in self.kinds)
-
-    @property
     def sub_kinds(self) -> tuple[KindColumns, ...]:
         """The columns of one subgroup, kind by kind, and the bits of their weights for one input,
         which lie in the same order, lowest first."""

@@ -72,10 +72,9 @@ def test_an_engine_of_one_kind_has_its_figures(kind: ColumnKind, in_channels: in
     assert params.figures == (2, in_channels, *(count if k is kind else 0 for k in KINDS))
     (part,) = params.sub_kinds
     assert part.bits.stop * in_channels == params.sub_weight_bits
-    assert params.dot_latency == hardware.latency
     assert params.slot_minimum == max(8, hardware.hold)
     array = MacArray(params)
-    assert array.latency > params.dot_latency
+    assert array.latency > hardware.latency
     assert {params.column_kind(j) for j in range(3 * count)} == {kind.number}
     with pytest.raises(ScheduleError, match=f"{kind.field} must be a multiple of"):
         only(kind, count + 1)

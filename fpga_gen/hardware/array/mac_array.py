@@ -75,7 +75,6 @@ class MacArray(Leaf):
         self.params = params
         self.expand = expand
         assert self.drain_latency == DRAIN_LATENCY
-        assert max(self._kind_latencies) == params.dot_latency
         assert params.slot_minimum >= max(self.slot_min, self.stage_hold + 4)
         super().__init__(
             {
