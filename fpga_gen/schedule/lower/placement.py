@@ -63,8 +63,9 @@ def _positions(
         free[params.column_kind(position, period)].append(position)
     wanted = {kind: sum(k == kind for k in kinds) for kind in free}
     if len(kinds) != channels or any(len(free[k]) != wanted[k] for k in free):
-        has = " and ".join(f"{wanted[kind.number]} {kind.filters}" for kind in KINDS)
-        computes = " and ".join(str(len(free[kind.number])) for kind in KINDS)
+        shown = [kind for kind in KINDS if wanted[kind.number] or free[kind.number]]
+        has = " and ".join(f"{wanted[kind.number]} {kind.filters}" for kind in shown)
+        computes = " and ".join(str(len(free[kind.number])) for kind in shown)
         raise ScheduleError(
             f"tensor '{name}' has {has} filters, the engine computes {computes} of {channels}: "
             "quantise the network for this engine"
