@@ -115,6 +115,14 @@ def test_array_is_honoured():
     assert (params.dsp_columns, params.sp2_columns, params.macs_per_cycle) == (12, 6, 2304)
 
 
+def test_kinds_left_out_have_no_columns():
+    params = config(array=(8, 16, 12)).resolve_params(load_board("zcu104"))
+    assert (params.figures, params.figures_text) == ((8, 16, 12, 0), "8,16,12,0")
+    for wrong in ((8, 16), (8, 16, 12, 6, 6)):
+        with pytest.raises(BoardError, match="columns of 1 to 2 kinds"):
+            config(array=wrong)
+
+
 def test_fixed8_refuses_sp2_columns():
     with pytest.raises(BoardError, match="fixed8 has no SP2 columns"):
         config(scheme="fixed8", array=(8, 16, 24, 18)).resolve_params(load_board("zcu104"))
