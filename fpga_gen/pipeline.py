@@ -37,8 +37,8 @@ from fpga_gen.quant.quantise import (
     check_quantisable,
     choice_facts,
     choose_wide_maps,
+    mac_shares,
     quantise,
-    sp2_share,
 )
 from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.report import ModelFacts, Report
@@ -202,7 +202,7 @@ def foresee_quantisation(flow: Flow) -> None:
         "seed": config.seed,
         "calibration_images": len(flow.images or ()) or SYNTHETIC_IMAGES,
         "compensated": False,
-        "sp2_mac_share": sp2_share(network.nodes, network.tensors),
+        **mac_shares(network.nodes, network.tensors),
         "wide_tensors": sorted(n for n, t in network.tensors.items() if t.format.bits == 16),
         **choice_facts(choice),
         "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],

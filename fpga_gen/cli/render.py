@@ -87,7 +87,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
     for candidate in candidates:
         p, shares = candidate.params, candidate.shares(board)
         table.add_row(
-            f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}",
+            p.figures_text,
             ",".join(map(str, p.modes)),
             str(p.ports),
             "-" if candidate.scheduled is None else f"{candidate.scheduled:,}",

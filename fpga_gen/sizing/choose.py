@@ -53,7 +53,7 @@ def choose_engines(
     def cycles(candidate: Candidate) -> int:
         p = candidate.params
         if progress:
-            progress(f"schedule on {p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}")
+            progress(f"schedule on {p.figures_text}")
         timing = board_timing(board.read_bytes_per_cycle(p.ports, clock))
         return compile_schedule(standin(graph, p), p, timing).estimate.cycles
 

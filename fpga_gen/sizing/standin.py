@@ -37,11 +37,7 @@ def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ())
 
     wide_maps: tensors of 16 bits, where that is known.
     """
-    equal = {
-        node.output: np.zeros(graph.tensors[node.output].channels)
-        for node in graph.nodes
-        if isinstance(node, Conv)
-    }
+    equal = {node.output: {} for node in graph.nodes if isinstance(node, Conv)}
     kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
     shapes, formats = graph.tensors, tensor_formats(graph, set(wide_maps))
     if graph.hints is not None:
