@@ -46,7 +46,7 @@ def board_table(found: Sequence[BoardEstimate]) -> Table:
             f"{100 * used.luts / have.luts:.0f} %",
             f"{100 * used.dsps / have.dsps:.0f} %",
             f"{report.clock_mhz:g}",
-            f"{array.pixels},{array.in_channels},{array.out_channels_dsp},{array.out_channels_sp2}",
+            ",".join(map(str, (array.pixels, array.in_channels, *array.out_channels.values()))),
         )
     return table
 
