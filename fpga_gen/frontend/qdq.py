@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 
 from fpga_gen.frontend.call import Call
+from fpga_gen.frontend.gather import without_pads
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, Grid, HostValue, Quantised, Value
+from fpga_gen.frontend.view import View, padded
 from fpga_gen.graph.ir import Activation, TensorHint
 from fpga_gen.graph.passes.canonical import is_copy
 
@@ -158,7 +160,13 @@ def _quantise(call: Call) -> Quantised:
         return Quantised(value, hint)
     if isinstance(value, Quantised):
         raise Refused("reads a quantised map", "put DequantizeLinear before it")
-    x = call.feature(padded=True)
+    if isinstance(value, View) and value.padded and len(value.shape) == 4:
+        inner, pads = without_pads(value)  # a zero stays one
+        found = _quantise(call.with_values((call.builder.settled(inner), *call.values[1:])))
+        assert isinstance(found.value, Feature)
+        again = padded(call.builder.view(found.value), (0, 0, *pads[:2]), (0, 0, *pads[2:]))
+        return Quantised(again, hint)
+    x = call.feature()
     tensor = _saturated(call, x.tensor, hint)
     if imported.hints.setdefault(tensor, hint) != hint:
         imported.notes.append(
@@ -169,7 +177,7 @@ def _quantise(call: Call) -> Quantised:
         if imported.hints.get(source) == hint:  # clipping levels gives levels
             imported.same[source] = tensor
         source = _copied(call.builder, source)
-    return Quantised(Feature(tensor, x.shape, x.pads), hint)
+    return Quantised(Feature(tensor, x.shape), hint)
 
 
 def _copied(builder: Builder, tensor: str) -> str | None:
@@ -178,7 +186,7 @@ def _copied(builder: Builder, tensor: str) -> str | None:
     return node.input if node is not None and is_copy(node) else None
 
 
-def _dequantise(call: Call, source: Value | None) -> Feature | HostValue:
+def _dequantise(call: Call, source: Value | None) -> Feature | View | HostValue:
     if not isinstance(source, Quantised):
         raise Refused("reads a map that is not quantised", "put QuantizeLinear before it")
     if source.hint is None:

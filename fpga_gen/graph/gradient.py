@@ -15,6 +15,7 @@ from fpga_gen.graph.ir import (
     Mul,
     Node,
     Resample,
+    Select,
 )
 
 CHUNK = 1 << 20  # elements of a block of columns
@@ -32,7 +33,7 @@ def gradients(
         if node.output not in found:
             continue
         grad = found[node.output]
-        if not isinstance(node, MaxPool | Concat):
+        if not isinstance(node, MaxPool | Concat | Select):
             grad = node.activation.pull_back(grad, values[node.output])
         for name, part in _inputs(node, grad, values):
             found[name] = found[name] + part if name in found else part
@@ -57,6 +58,10 @@ def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):
             a, b = node.inputs
             yield a, grad * values[b]
             yield b, grad * values[a]
+        case Select():
+            part = np.zeros_like(values[node.input])
+            np.add.at(part, list(node.channels), grad)
+            yield node.input, part
         case Concat():
             base = 0
             for name in node.inputs:
@@ -68,7 +73,8 @@ def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):
 def _conv_input(grad: np.ndarray, term: ConvTerm, shape: tuple[int, ...]) -> np.ndarray:
     """Transposed convolution: every tap adds its share to the pixels it read."""
     channels, height, width = shape
-    top, left, bottom, right = term.pads
+    top, left, bottom, right = (max(0, pad) for pad in term.pads)
+    row, column = top - term.pads[0], left - term.pads[1]  # what is cropped there
     filters, per_group, kh, kw = term.weight.shape
     out = np.zeros((channels, height + top + bottom, width + left + right), np.float32)
     oh, ow = grad.shape[1:]
@@ -84,12 +90,12 @@ def _conv_input(grad: np.ndarray, term: ConvTerm, shape: tuple[int, ...]) -> np.
             high = block.shape[1]
             columns = (weight @ block.reshape(step, -1)).reshape(per_group, kh, kw, high, ow)
             for i in range(kh):
-                first = y * sy + i * dy
+                first = row + y * sy + i * dy
                 for j in range(kw):
                     target[
                         :,
                         first : first + (high - 1) * sy + 1 : sy,
-                        j * dx : j * dx + (ow - 1) * sx + 1 : sx,
+                        column + j * dx : column + j * dx + (ow - 1) * sx + 1 : sx,
                     ] += columns[:, i, j]
     return out[:, top : top + height, left : left + width]
 

@@ -16,6 +16,7 @@ from fpga_gen.graph.ir import (
     Mul,
     Node,
     Resample,
+    Select,
 )
 from fpga_gen_host.model_input import prepare_input
 
@@ -50,8 +51,21 @@ def run_node(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
         return node.activation.apply(y)
     if isinstance(node, Mul):
         return node.activation.apply(values[node.inputs[0]] * values[node.inputs[1]])
+    if isinstance(node, Select):
+        return values[node.input][list(node.channels)]
     assert isinstance(node, Concat)
     return np.concatenate([values[name] for name in node.inputs])
+
+
+def padded(x: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
+    """(C, H, W) with zeros around it; a side with negative padding is cropped."""
+    if min(pads) < 0:
+        top, left, bottom, right = (max(0, -p) for p in pads)
+        x = x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+    top, left, bottom, right = (max(0, p) for p in pads)
+    if not any((top, left, bottom, right)):
+        return x
+    return np.pad(x, ((0, 0), (top, bottom), (left, right)))
 
 
 def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
@@ -72,9 +86,7 @@ def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
 
 def _conv_term(x: np.ndarray, term: ConvTerm) -> np.ndarray:
     """One convolution without bias, (O, OH, OW)."""
-    top, left, bottom, right = term.pads
-    if any(term.pads):
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    x = padded(x, term.pads)
     out, per_group, kh, kw = term.weight.shape
     (sy, sx), (dy, dx) = term.stride, term.dilation
     if per_group == 1 and term.groups > 1:

@@ -33,8 +33,8 @@ class Tensor:
 class ConvTerm:
     """One convolution that is accumulated into a Conv node (ONNX Conv semantics).
 
-    weight: float32 (out_channels, in_channels / groups, kh, kw); pads: (top, left, bottom, right);
-    stride, dilation: (y, x). grid: (out_channels,) real step of each filter of a model that was
+    weight: float32 (out_channels, in_channels / groups, kh, kw); pads: (top, left, bottom, right),
+    below zero where the map is cropped; stride, dilation: (y, x). grid: (out_channels,) real step of each filter of a model that was
     quantised elsewhere (weight = step * integer); None: no such steps. Whoever uses it checks
     that the weights still lie on it.
     """
@@ -166,7 +166,22 @@ class Concat:
     onnx_name: str = ""
 
 
-Node = Conv | MaxPool | Resample | Add | Mul | Concat
+@dataclass(frozen=True)
+class Select:
+    """Some channels of a map in any order; never executed, consumers read them in place."""
+
+    name: str
+    input: str
+    output: str
+    channels: tuple[int, ...]
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+Node = Conv | MaxPool | Resample | Add | Mul | Concat | Select
 
 
 @dataclass(frozen=True)
@@ -196,8 +211,9 @@ class QuantHints:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A whole network. `outputs` are engine tensors, `host_ops` follow on the host; hints: None
-    for a float model."""
+    """A whole network. `outputs` are engine tensors, `host_ops` follow on the host; results: the
+    value that each of `output_names` is (empty: the output in its place); hints: None for a float
+    model."""
 
     name: str
     input: str
@@ -208,6 +224,7 @@ class Graph:
     host_ops: tuple[HostOp, ...] = ()
     output_names: tuple[str, ...] = ()
     hints: QuantHints | None = None
+    results: tuple[str, ...] = ()
 
     def producers(self) -> dict[str, Node]:
         return {n.output: n for n in self.nodes}

@@ -159,3 +159,4 @@ class QuantGraph:
     host_ops: tuple[HostOp, ...] = ()
     output_names: tuple[str, ...] = ()
     facts: dict = field(default_factory=dict)
+    results: tuple[str, ...] = ()

@@ -23,8 +23,9 @@ import numpy as np
 from fpga_gen.contract.numerics import SP2
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, Select
 from fpga_gen.quant.ranges import segments_of
+from fpga_gen.quant.segments import sources_of
 
 
 def tied_classes(graph: Graph) -> dict[str, str]:
@@ -54,7 +55,7 @@ def channel_gains(graph: Graph) -> dict[str, np.ndarray]:
 
     Tensors that no convolution reads have gain 1 everywhere.
     """
-    segments = segments_of(graph)
+    segments = sources_of(graph)
     gains = {t: np.zeros(graph.tensors[t].channels) for t in graph.tensors}
     for node in graph.nodes:
         if not isinstance(node, Conv):
@@ -63,9 +64,10 @@ def channel_gains(graph: Graph) -> dict[str, np.ndarray]:
             squares = np.square(term.weight, dtype=np.float64).sum((2, 3))  # (F, C / groups)
             power = squares.reshape(term.groups, -1, squares.shape[1]).sum(1).reshape(-1)
             base = 0
-            for name in segments[term.input]:
-                gains[name] += power[base : base + gains[name].size]
-                base += gains[name].size
+            for part in segments[term.input]:
+                count = len(part.channels)
+                np.add.at(gains[part.tensor], list(part.channels), power[base : base + count])
+                base += count
     return {t: g if g.any() else np.ones_like(g) for t, g in gains.items()}
 
 
@@ -100,6 +102,8 @@ def _local_classes(graph: Graph, classes: dict[str, str], periods: dict[str, int
     for node in graph.nodes:
         if isinstance(node, Conv) and periods[node.output]:
             local |= {classes[s] for t in node.terms for s in segments[t.input]}
+        elif isinstance(node, Select):  # so that a part of a map is a part of its planes
+            local |= {classes[s] for s in segments[node.input]}
     return local
 
 
@@ -134,9 +138,9 @@ def assign_kinds(
             order = np.argsort(total[root][first : first + block], kind="stable")
             kinds[first + order[:wanted]] = SP2
         chosen[root] = tuple(int(k) for k in kinds)
-    concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
+    views = {n.output for n in graph.nodes if isinstance(n, Concat | Select)}
     return {
         t: None if t == graph.input else chosen[classes[t]]
         for t in graph.tensors
-        if t not in concats
+        if t not in views
     }

@@ -24,6 +24,7 @@ from fpga_gen.graph.ir import (
     Mul,
     Node,
     Resample,
+    Select,
     approximations,
 )
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
@@ -52,10 +53,10 @@ from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
     clip_limits,
     pool_roots,
-    segments_of,
     stored_tensors,
     tensor_formats,
 )
+from fpga_gen.quant.segments import sources_of
 
 FACTOR_LIMIT = limit("factor")
 SYNTHETIC_IMAGES = 8
@@ -132,6 +133,7 @@ def quantise(
         graph.host_ops,
         graph.output_names,
         facts,
+        graph.results,
     )
 
 
@@ -160,7 +162,7 @@ class _Work:
     ) -> tuple[dict[str, FoldedConv], dict[str, np.ndarray]]:
         """(convolutions with the scales in their weights, by name; what each filter loses on an SP2
         column, by output)."""
-        segments, gains = segments_of(self.graph), channel_gains(self.graph)
+        segments, gains = sources_of(self.graph), channel_gains(self.graph)
         sp2 = self.params.sp2_columns > 0
         folded, costs = {}, {}
         for node in self.graph.nodes:
@@ -180,8 +182,9 @@ class _Work:
     def round(self, folded: dict[str, FoldedConv], tensors: dict[str, QTensor]) -> list[QNode]:
         """The integer nodes; `folded` and the moments are used up."""
         nodes: list[QNode] = []
+        depths = {name: t.channels for name, t in tensors.items()}
         for node in self.graph.nodes:
-            if isinstance(node, Concat):
+            if isinstance(node, Concat | Select):
                 continue
             if not isinstance(node, Conv):
                 nodes.append(_elementwise(node, tensors))
@@ -189,7 +192,7 @@ class _Work:
             self.say(f"round weights of '{node.name}'")
             layer, out = folded.pop(node.name), tensors[node.output]
             moments = self.calibration.moments.pop(node.name)
-            conv = quantise_conv(layer, out, moments, self.params.sp2, self.options)
+            conv = quantise_conv(layer, out, moments, self.params.sp2, self.options, depths)
             nodes.append(conv)
             if self.log is not None:
                 self.log.finish(conv, out)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, Select
 from fpga_gen.quant.ranges import segments_of
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency
 from fpga_gen.schedule.lower.conv_plan import group_prices, last_drain, mode_mix, tile_limits
@@ -79,7 +79,7 @@ def frame_work(graph: Graph) -> Work:
     layers: list[ConvShape | VectorShape] = []
     macs = 0
     for node in graph.nodes:
-        if isinstance(node, Concat):
+        if isinstance(node, Concat | Select):
             continue
         out = graph.tensors[node.output]
         pixels = out.height * out.width
@@ -111,7 +111,7 @@ def frame_work(graph: Graph) -> Work:
 def live_maps(graph: Graph) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Maps in memory during each node; a concatenation is no map of its own."""
     segments = segments_of(graph)
-    nodes = [n for n in graph.nodes if not isinstance(n, Concat)]
+    nodes = [n for n in graph.nodes if not isinstance(n, Concat | Select)]
     last = {name: len(nodes) for output in graph.outputs for name in segments[output]}
     for step, node in enumerate(nodes):
         for name in [part for i in node.inputs for part in segments[i]]:

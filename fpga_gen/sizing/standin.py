@@ -11,7 +11,7 @@ import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, Select
 from fpga_gen.quant.calibrate import dense_weight
 from fpga_gen.quant.imported import import_scales
 from fpga_gen.quant.ir import (
@@ -26,7 +26,8 @@ from fpga_gen.quant.ir import (
     QuantGraph,
 )
 from fpga_gen.quant.kinds import assign_kinds, column_periods
-from fpga_gen.quant.ranges import segments_of, tensor_formats
+from fpga_gen.quant.ranges import tensor_formats
+from fpga_gen.quant.segments import Segment, on_whole_maps, sources_of
 
 
 def standin(graph: Graph, params: EngineParams) -> QuantGraph:
@@ -45,17 +46,20 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
                    periods[n])
         for n, fmt in formats.items()
     }  # fmt: skip
-    segments = segments_of(graph)
+    segments = sources_of(graph)
+    depths = {name: t.channels for name, t in tensors.items()}
     nodes: list[QNode] = []
     for node in graph.nodes:
-        if isinstance(node, Concat):
+        if isinstance(node, Concat | Select):
             continue
         out = tensors[node.output]
         whole = Epilogue.whole(out.format)
         match node:
             case Conv():
-                wide = any(formats[s].bits == 16 for t in node.terms for s in segments[t.input])
-                nodes.append(_conv(node, segments, out, wide))
+                wide = any(
+                    formats[s.tensor].bits == 16 for t in node.terms for s in segments[t.input]
+                )
+                nodes.append(_conv(node, segments, out, wide, depths))
             case MaxPool():
                 nodes.append(
                     QMaxPool(
@@ -77,16 +81,17 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
     )
 
 
-def _conv(node: Conv, segments: dict[str, tuple[str, ...]], out: QTensor, wide: bool) -> QConv:
-    terms = tuple(
-        QConvTerm(
-            segments[t.input],
-            dense_weight(np.ones(t.weight.shape, np.int8), t.groups),
-            t.stride,
-            t.pads,
-            t.dilation,
-        )
-        for t in node.terms
-    )
+def _conv(
+    node: Conv,
+    segments: dict[str, tuple[Segment, ...]],
+    out: QTensor,
+    wide: bool,
+    depths: dict[str, int],
+) -> QConv:
+    terms = []
+    for t in node.terms:
+        ones = dense_weight(np.ones(t.weight.shape, np.int8), t.groups)
+        names, weight = on_whole_maps(ones, segments[t.input], depths)
+        terms.append(QConvTerm(names, weight, t.stride, t.pads, t.dilation))
     none, whole = np.zeros(out.channels, np.int32), Epilogue.whole(out.format)
-    return QConv(node.name, terms, node.output, wide, none, none, none, whole)
+    return QConv(node.name, tuple(terms), node.output, wide, none, none, none, whole)

@@ -19,6 +19,7 @@ from fpga_gen.quant.calibrate import compact_weight
 from fpga_gen.quant.grids import grid_levels
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
 from fpga_gen.quant.layer import input_units
+from fpga_gen.quant.segments import Segment
 from fpga_gen.quant.weights import half_step_table
 
 CELL = 0.49  # a latent weight starts at most so far from its level, in gaps to the next level
@@ -85,7 +86,7 @@ class QuantConv(nn.Module):
         node: Conv,
         qconv: QConv,
         tensors: dict[str, QTensor],
-        segments: tuple[tuple[str, ...], ...],
+        segments: tuple[tuple[Segment, ...], ...],
         code: Sp2Code,
         top: int,
     ) -> None:
