@@ -155,9 +155,7 @@ def without_pads(view: View) -> tuple[View, Pads]:
     return View((*view.axes[:2], ys, xs)), (top, left, bottom, right)
 
 
-def channels_of(
-    builder: Builder, channels: Sequence[Channel], output: str, onnx_name: str
-) -> str:
+def channels_of(builder: Builder, channels: Sequence[Channel], output: str, onnx_name: str) -> str:
     """A map of these channels of maps of one size, read in place where convolutions read it."""
     key = tuple(channels)
     if key in builder.sources:
@@ -197,7 +195,7 @@ def materialised(builder: Builder, view: View, output: str, onnx_name: str) -> F
     found = as_map(builder, view)
     if found is None:
         return None
-    channels, height, width = shape = (view.shape[1], view.shape[2], view.shape[3])
+    channels, *_ = shape = (view.shape[1], view.shape[2], view.shape[3])
     if found.is_selection:
         tensor = channels_of(builder, found.phases[0].channels, output, onnx_name)
         return Feature(tensor, (1, *shape))

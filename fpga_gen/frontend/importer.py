@@ -331,9 +331,7 @@ def _finish(state: _Import) -> Graph | None:
     if source.input in outputs:  # which the engine does not write
         copies[source.input] = builder.copy(source.input, f"{source.input}.copy", "")
     swap = {name: copies.get(name, name) for name in outputs}
-    ops = [
-        replace(op, inputs=tuple(swap.get(n, n) for n in op.inputs)) for op in reversed(tail)
-    ]
+    ops = [replace(op, inputs=tuple(swap.get(n, n) for n in op.inputs)) for op in reversed(tail)]
     graph = Graph(
         name=source.path.stem,
         input=source.input,

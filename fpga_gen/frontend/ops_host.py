@@ -96,9 +96,7 @@ def _softmax(call: Call) -> list[Value]:
     if math.prod(x.shape[axis + 1 :]) == 1:
         return [tail.run("softmax", x, axis=axis, log=log)]
     # Before opset 13 all axes from `axis` on are one.
-    flat = tail.run(
-        "reshape", x, shape=[math.prod(x.shape[:axis]), math.prod(x.shape[axis:])]
-    )
+    flat = tail.run("reshape", x, shape=[math.prod(x.shape[:axis]), math.prod(x.shape[axis:])])
     flat = tail.run("softmax", flat, axis=1, log=log)
     return [tail.run("reshape", flat, shape=list(x.shape))]
 

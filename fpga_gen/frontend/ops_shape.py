@@ -323,9 +323,7 @@ def space_to_depth(call: Call) -> list[Value]:
     if h % block or w % block:
         raise Refused(f"divides a {h}x{w} map into blocks of {block}x{block}", AGAIN)
     shape = (n, c, h // block, block, w // block, block)
-    return _rearranged(
-        call, shape, (0, 3, 5, 1, 2, 4), (n, c * block**2, h // block, w // block)
-    )
+    return _rearranged(call, shape, (0, 3, 5, 1, 2, 4), (n, c * block**2, h // block, w // block))
 
 
 def _blocks(call: Call) -> tuple[int, tuple[int, ...]]:

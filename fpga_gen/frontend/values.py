@@ -103,9 +103,9 @@ class Imported:
 @dataclass
 class Builder:
     """Nodes and tensors found so far, in topological order. producers: the node of a tensor;
-    ranges: what the nodes guarantee for a map, see `value_range`; bases, order, starts:
-    where the maps begin in the addresses of views; sources: (map, channel) of all channels -> the map that holds them;
-    host_ops: operators of the tail."""
+    ranges: what the nodes guarantee for a map, see `value_range`; bases, order, starts: where the
+    maps begin in the addresses of views; sources: (map, channel) of all channels -> the map that
+    holds them; host_ops: operators of the tail."""
 
     budget: Budget = field(default_factory=Budget)
     tensors: dict[str, Tensor] = field(default_factory=dict)

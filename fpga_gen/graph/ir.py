@@ -34,9 +34,9 @@ class ConvTerm:
     """One convolution that is accumulated into a Conv node (ONNX Conv semantics).
 
     weight: float32 (out_channels, in_channels / groups, kh, kw); pads: (top, left, bottom, right),
-    below zero where the map is cropped; stride, dilation: (y, x). grid: (out_channels,) real step of each filter of a model that was
-    quantised elsewhere (weight = step * integer); None: no such steps. Whoever uses it checks
-    that the weights still lie on it.
+    below zero where the map is cropped; stride, dilation: (y, x). grid: (out_channels,) real step
+    of each filter of a model that was quantised elsewhere (weight = step * integer); None: no such
+    steps. Whoever uses it checks that the weights still lie on it.
     """
 
     input: str

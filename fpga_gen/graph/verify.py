@@ -21,7 +21,6 @@ from fpga_gen.graph.ir import (
 from fpga_gen_host.host_kinds import KINDS
 
 
-
 class GraphRuleError(FpgaGenError):
     """A graph breaks a rule of the IR: a pass (or whoever built the graph) is at fault."""
 

@@ -140,7 +140,5 @@ def assign_kinds(
         chosen[root] = tuple(int(k) for k in kinds)
     views = {n.output for n in graph.nodes if isinstance(n, Concat | Select)}
     return {
-        t: None if t == graph.input else chosen[classes[t]]
-        for t in graph.tensors
-        if t not in views
+        t: None if t == graph.input else chosen[classes[t]] for t in graph.tensors if t not in views
     }

@@ -167,7 +167,8 @@ def quantise_conv(
 ) -> QConv:
     """Round the weights of a folded layer for the column kinds of its output tensor.
 
-    depths: channels of every map.     Raises QuantError if no scale keeps the accumulator within 32 bits.
+    depths: channels of every map. Raises QuantError if no scale keeps the accumulator within 32
+    bits.
     """
     node = layer.node
     kinds = np.asarray(out.kinds)
@@ -214,9 +215,7 @@ def quantise_conv(
     )
 
 
-def _terms(
-    layer: FoldedConv, levels: np.ndarray, depths: dict[str, int]
-) -> tuple[QConvTerm, ...]:
+def _terms(layer: FoldedConv, levels: np.ndarray, depths: dict[str, int]) -> tuple[QConvTerm, ...]:
     terms, base = [], 0
     for term, parts in zip(layer.node.terms, layer.segments, strict=True):
         depth = term.weight[0].size

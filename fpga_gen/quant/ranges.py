@@ -101,7 +101,7 @@ def pool_roots(graph: Graph) -> dict[str, str]:
 
 
 def stored_tensors(graph: Graph) -> list[str]:
-    """Tensors that exist in memory: the input and all node outputs except concats and selections."""
+    """Tensors that exist in memory: the input and all outputs of nodes but views."""
     views = Concat | Select
     return [graph.input] + [n.output for n in graph.nodes if not isinstance(n, views)]
 

@@ -73,8 +73,8 @@ class PictureOptions:
 
 @dataclass(frozen=True)
 class LayoutFile:
-    """The file. results: see `Tail`; cycles: of a frame, by the model, which the driver limits to a multiple;
-    instructions: (operation, layer) in the order of the hardware's log."""
+    """The file. cycles: of a frame, by the model, which the driver limits to a multiple;
+    instructions: (operation, layer) in the order of the hardware's log; results: see `Tail`."""
 
     regions: RegionSizes
     cycles: int
