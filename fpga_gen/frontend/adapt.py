@@ -11,10 +11,10 @@ import onnx
 from onnx import helper
 
 from fpga_gen.frontend.call import Call, shown
-from fpga_gen.frontend.gather import Layout, layouts, materialised
+from fpga_gen.frontend.gather import NO_PADS, Layout, as_map, channels_of, layouts, materialised
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, Quantised, Value
-from fpga_gen.frontend.view import View, reshaped
+from fpga_gen.frontend.view import View, reshaped, taken
 
 Operator = Callable[[Call], list[Value]]
 
@@ -98,6 +98,10 @@ def _through_layout(call: Call, operator: Operator) -> list[Value]:
     full = max(views.values(), key=lambda v: int(np.prod(v.shape)))
     if np.broadcast_shapes(*(v.shape for v in views.values())) == full.shape:
         for layout in layouts(builder, full, dict.fromkeys((min(1, rank - 1), rank - 1))):
+            if len(views) == 1 and call.op != "QuantizeLinear":
+                result = _on_whole_maps(call, layout, full, operator)
+                if result is not None:
+                    return [result]
             values = _in_layout(call, layout, views, rank)
             if values is None:
                 continue
@@ -105,6 +109,33 @@ def _through_layout(call: Call, operator: Operator) -> list[Value]:
             if all(r is not None for r in results):
                 return [r for r in results if r is not None]
     raise Refused(f"works on maps of shape {shown(full.shape)} in a mixed order", ORDER)
+
+
+def _on_whole_maps(call: Call, layout: Layout, view: View, operator: Operator) -> Value | None:
+    """The result of an operator of one operand that is most of some maps: it works on all of them,
+    and the part is taken of the result, so that it can be fused with what computes them."""
+    moved = layout.forward(view)
+    found = None if moved is None else as_map(call.builder, moved)
+    if found is None or found.pads != NO_PADS or len(found.phases) > 1 or found.is_selection:
+        return None
+    phase, (height, width) = found.phases[0], found.size
+    if len(phase.index) < found.shape[1]:
+        return None
+    if 2 * len(found.rows) * len(found.columns) < height * width:
+        return None
+    source = channels_of(call.builder, phase.channels, f"{call.output}.in", call.name)
+    whole = Feature(source, (1, found.shape[1], height, width))
+    index = next(i for i, v in enumerate(call.values) if isinstance(v, Feature | View))
+    values = [layout.constant(v, len(view.shape))
+              if isinstance(v, np.ndarray) and v.size > 1 and v.ndim <= len(view.shape) else v
+              for v in call.values]  # fmt: skip
+    values[index] = whole
+    (result,) = operator(replace(call, values=tuple(values)))
+    if not isinstance(result, Feature | View):
+        return None
+    part = taken(call.builder.view(result), 2, phase.row + found.rows)
+    back = layout.backward(taken(part, 3, phase.column + found.columns))
+    return None if back is None else call.builder.settled(back)
 
 
 def _in_layout(

@@ -11,11 +11,21 @@ import numpy as np
 
 from fpga_gen.frontend.values import Builder, Feature
 from fpga_gen.frontend.view import View, outside, padded, reshaped, taken, transposed
-from fpga_gen.graph.ir import AxisTable, Concat, Conv, ConvTerm, Resample, Select
+from fpga_gen.graph.ir import (
+    PHASE_CHANNELS,
+    AxisTable,
+    Concat,
+    Conv,
+    ConvTerm,
+    Interleave,
+    Resample,
+    Select,
+)
 
 Pads = tuple[int, int, int, int]
 Channel = tuple[str, int]  # of a map
 NO_PADS = (0, 0, 0, 0)
+MAX_BLOCK = 8  # of a depth to space
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +204,7 @@ def materialised(builder: Builder, view: View, output: str, onnx_name: str) -> F
     """The view (1, C, H, W) as a map; None if the engine cannot gather it."""
     found = as_map(builder, view)
     if found is None:
-        return None
+        return _interleaved(builder, view, output, onnx_name)
     channels, *_ = shape = (view.shape[1], view.shape[2], view.shape[3])
     if found.is_selection:
         tensor = channels_of(builder, found.phases[0].channels, output, onnx_name)
@@ -228,6 +238,44 @@ def materialised(builder: Builder, view: View, output: str, onnx_name: str) -> F
         Resample, f"{output}.gathered", shape, onnx_name, input=source, y=tables[0], x=tables[1]
     )
     return Feature(tensor, (1, *shape))
+
+
+def _interleaved(builder: Builder, view: View, output: str, onnx_name: str) -> Feature | None:
+    """A view whose rows and columns alternate between channels: depth to space."""
+    if len(view.axes) != 4 or len(view.axes[0]) != 1:
+        return None
+    _, channels, height, width = view.shape
+    blocks = [
+        (b, c) for b in range(1, MAX_BLOCK + 1) for c in range(1, MAX_BLOCK + 1)
+        if b * c > 1 and not height % b and not width % c
+    ]  # fmt: skip
+    for rows, columns in sorted(blocks, key=lambda block: block[0] * block[1]):
+        parts = [
+            as_map(builder, taken(taken(view, 2, slice(i, None, rows)), 3, slice(j, None, columns)))
+            for i in range(rows) for j in range(columns)
+        ]  # fmt: skip
+        if not all(part is not None and part.is_selection for part in parts):
+            continue
+        read = [part.phases[0].channels for part in parts if part is not None]
+        wanted = dict.fromkeys(c for part in read for c in part)
+        number = {c: k for k, c in enumerate(wanted)}
+        depth = -(-channels // PHASE_CHANNELS) * PHASE_CHANNELS
+        weight = np.zeros((rows * columns * depth, len(wanted), 1, 1), np.float32)
+        for phase, part in enumerate(read):
+            for k, c in enumerate(part):
+                weight[phase * depth + k, number[c]] = 1
+        source = channels_of(builder, list(wanted), output, onnx_name)
+        size = (height // rows, width // columns)
+        phases = builder.add(
+            Conv, f"{output}.phases", (len(weight), *size), onnx_name,
+            terms=(ConvTerm(source, weight),), bias=np.zeros(len(weight), np.float32),
+        )  # fmt: skip
+        tensor = builder.add(
+            Interleave, f"{output}.interleaved", (channels, height, width), onnx_name,
+            input=phases, block=(rows, columns), channels=channels,
+        )  # fmt: skip
+        return Feature(tensor, view.shape)
+    return None
 
 
 def _picking(size: int, index: np.ndarray) -> AxisTable:
@@ -315,8 +363,3 @@ def layouts(builder: Builder, view: View, axes: Sequence[int]) -> list[Layout]:
         sizes += [(1, pixels), (pixels, 1)]
         found += [Layout(axis, others, size) for size in dict.fromkeys(sizes)]
     return found
-
-
-def cropped(view: View, axis: int, first: int, count: int) -> View:
-    """`count` elements of an axis from `first` on."""
-    return taken(view, axis, slice(first, first + count))

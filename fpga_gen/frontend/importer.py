@@ -16,6 +16,7 @@ from fpga_gen.frontend import (
     ops_pool,
     ops_resize,
     ops_shape,
+    ops_transpose,
     qdq,
 )
 from fpga_gen.frontend.adapt import adapted
@@ -47,6 +48,7 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "Clip": ops_elementwise.clip,
     "Concat": ops_shape.concat,
     "Conv": ops_conv.conv,
+    "ConvTranspose": ops_transpose.conv_transpose,
     "DepthToSpace": ops_shape.depth_to_space,
     "Div": ops_elementwise.div,
     "Dropout": ops_shape.dropout,
@@ -83,7 +85,6 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
 }
 
 REMEDIES = {
-    "ConvTranspose": "replace it by Resize followed by Conv",
     "HardSigmoid": "replace it by Clip of a Conv",
     "HardSwish": "train with Relu or ReLU6 instead",
     "LeakyRelu": "train with Relu or ReLU6 instead",

@@ -18,6 +18,7 @@ from fpga_gen.graph.ir import (
     Concat,
     Conv,
     ConvTerm,
+    Interleave,
     MaxPool,
     Node,
     QuantHints,
@@ -185,7 +186,7 @@ class Builder:
         return self.ranges.get(tensor)
 
     def _range(self, node: Node) -> Activation | None:
-        if isinstance(node, MaxPool | Select):
+        if isinstance(node, MaxPool | Select | Interleave):
             return self.value_range(node.input)
         if isinstance(node, Concat):
             parts = [self.value_range(name) or Activation() for name in node.inputs]

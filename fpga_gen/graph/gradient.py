@@ -11,6 +11,7 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
@@ -33,7 +34,7 @@ def gradients(
         if node.output not in found:
             continue
         grad = found[node.output]
-        if not isinstance(node, MaxPool | Concat | Select):
+        if not isinstance(node, MaxPool | Concat | Select | Interleave):
             grad = node.activation.pull_back(grad, values[node.output])
         for name, part in _inputs(node, grad, values):
             found[name] = found[name] + part if name in found else part
@@ -58,6 +59,8 @@ def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):
             a, b = node.inputs
             yield a, grad * values[b]
             yield b, grad * values[a]
+        case Interleave():
+            yield node.input, _phases(grad, node.block, values[node.input].shape)
         case Select():
             part = np.zeros_like(values[node.input])
             np.add.at(part, list(node.channels), grad)
@@ -68,6 +71,15 @@ def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):
                 depth = values[name].shape[0]
                 yield name, grad[base : base + depth]
                 base += depth
+
+
+def _phases(grad: np.ndarray, block: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """What `interleaved` put together, apart again; channels that it left out get none."""
+    (rows, columns), (channels, height, width) = block, shape
+    part = np.zeros((rows, columns, channels // (rows * columns), height, width), np.float32)
+    pixels = grad.reshape(len(grad), height, rows, width, columns)
+    part[:, :, : len(grad)] = pixels.transpose(2, 4, 0, 1, 3)
+    return part.reshape(shape)
 
 
 def _conv_input(grad: np.ndarray, term: ConvTerm, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,6 +12,7 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
@@ -51,10 +52,20 @@ def run_node(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
         return node.activation.apply(y)
     if isinstance(node, Mul):
         return node.activation.apply(values[node.inputs[0]] * values[node.inputs[1]])
+    if isinstance(node, Interleave):
+        return interleaved(values[node.input], node.block)[: node.channels]
     if isinstance(node, Select):
         return values[node.input][list(node.channels)]
     assert isinstance(node, Concat)
     return np.concatenate([values[name] for name in node.inputs])
+
+
+def interleaved(x: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    """(bh * bw * D, H, W) -> (D, bh * H, bw * W), see `graph.ir.Interleave`."""
+    channels, height, width = x.shape
+    rows, columns = block
+    parts = x.reshape(rows, columns, channels // (rows * columns), height, width)
+    return parts.transpose(2, 3, 0, 4, 1).reshape(-1, rows * height, columns * width)
 
 
 def padded(x: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:

@@ -36,7 +36,8 @@ class ConvTerm:
     weight: float32 (out_channels, in_channels / groups, kh, kw); pads: (top, left, bottom, right),
     below zero where the map is cropped; stride, dilation: (y, x). grid: (out_channels,) real step
     of each filter of a model that was quantised elsewhere (weight = step * integer); None: no such
-    steps. Whoever uses it checks that the weights still lie on it.
+    steps. Whoever uses it checks that the weights still lie on it. sparse: weights of
+    zero stand for no connection and stay zero when the others are rounded.
     """
 
     input: str
@@ -46,6 +47,7 @@ class ConvTerm:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     grid: np.ndarray | None = None
+    sparse: bool = False
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -181,7 +183,30 @@ class Select:
         return (self.input,)
 
 
-Node = Conv | MaxPool | Resample | Add | Mul | Concat | Select
+@dataclass(frozen=True)
+class Interleave:
+    """Depth to space: pixel (y * bh + py, x * bw + px) of output channel c is pixel (y, x) of input
+    channel (py * bw + px) * depth + c, for block = (bh, bw) and depth = input channels / (bh * bw).
+
+    Only the first `channels` of each phase are kept: so the phases begin with a word of the memory,
+    see `PHASE_CHANNELS`.
+    """
+
+    name: str
+    input: str
+    output: str
+    block: tuple[int, int]
+    channels: int
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+PHASE_CHANNELS = 16  # the depth of an Interleave is a multiple: of the channels of any word
+
+Node = Conv | MaxPool | Resample | Add | Mul | Concat | Select | Interleave
 
 
 @dataclass(frozen=True)
@@ -254,11 +279,16 @@ def approximations(graph: Graph) -> list[tuple[str, str]]:
     ]
 
 
+def term_weights(term: ConvTerm) -> int:
+    """Weights that a convolution asks for; zeros of a sparse one are none."""
+    return int(np.count_nonzero(term.weight)) if term.sparse else term.weight.size
+
+
 def conv_macs(graph: Graph) -> int:
     """Multiply-accumulates of all convolutions, counted on the unpadded float shapes."""
     total = 0
     for node in graph.nodes:
         if isinstance(node, Conv):
             out = graph.tensors[node.output]
-            total += sum(t.weight.size for t in node.terms) * out.height * out.width
+            total += sum(term_weights(t) for t in node.terms) * out.height * out.width
     return total

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fpga_gen.errors import FpgaGenError
@@ -11,6 +13,7 @@ from fpga_gen.graph.ir import (
     Concat,
     Conv,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
@@ -102,7 +105,7 @@ def _verify_interface(graph: Graph) -> None:
 def _verify_shapes(graph: Graph, node: Node) -> None:
     out = graph.tensors[node.output].shape
     shapes = [graph.tensors[name].shape for name in node.inputs]
-    if not isinstance(node, MaxPool | Concat | Select):
+    if not isinstance(node, MaxPool | Concat | Select | Interleave):
         _need(node.activation.lo <= node.activation.hi, node, "activation has lo > hi")
     if isinstance(node, Conv):
         _verify_conv(graph, node)
@@ -120,6 +123,12 @@ def _verify_shapes(graph: Graph, node: Node) -> None:
         right = count == 2 if isinstance(node, Mul) else count >= 2
         _need(right, node, f"{type(node).__name__} of {count} maps")
         _need(set(shapes) == {out}, node, f"shapes differ: {shapes} -> {out}")
+    elif isinstance(node, Interleave):
+        phases, depth = math.prod(node.block), shapes[0][0] // math.prod(node.block)
+        _need(min(node.block) >= 1 and depth * phases == shapes[0][0], node, "phases are no whole")
+        size = (shapes[0][1] * node.block[0], shapes[0][2] * node.block[1])
+        expected = (node.channels, *size)
+        _need(out == expected and out[0] <= depth, node, f"output is {out}, not {expected}")
     elif isinstance(node, Select):
         _need(out == (len(node.channels), *shapes[0][1:]), node, f"output is {out}")
         inside = all(0 <= c < shapes[0][0] for c in node.channels)

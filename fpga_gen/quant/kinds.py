@@ -23,7 +23,17 @@ import numpy as np
 from fpga_gen.contract.numerics import SP2
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, Select
+from fpga_gen.graph.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Resample,
+    Select,
+)
 from fpga_gen.quant.ranges import segments_of
 from fpga_gen.quant.segments import sources_of
 
@@ -124,11 +134,14 @@ def assign_kinds(
     periods = column_periods(graph, params)
     local = _local_classes(graph, classes, periods)
     chosen: dict[str, tuple[int, ...]] = {}
+    ordered = {
+        classes[t] for n in graph.nodes if isinstance(n, Interleave) for t in (n.input, n.output)
+    }  # the phases of a map must agree in the order of their channels: the plain one
     for root in set(classes.values()):
         channels = graph.tensors[root].channels
         period = periods[root]
         positions = np.array([params.column_kind(j, period) for j in range(channels)])
-        if root == classes[graph.input] or root not in total:
+        if root == classes[graph.input] or root not in total or root in ordered:
             chosen[root] = tuple(int(k) for k in positions)
             continue
         kinds = np.full(channels, 1 - SP2)

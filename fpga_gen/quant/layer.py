@@ -131,6 +131,7 @@ def _rounded(
     if not options.compensate:
         return round_nearest(layer.weight, scale, kinds, code, options.fixed_top)
     levels = np.zeros(layer.weight.shape, np.int8)
+    sparse = any(t.sparse for t in layer.node.terms)
     for batch in moments.batches:
         rows = batch.filters[:, :, None]
         unit = layer.unit[batch.columns]
@@ -144,6 +145,7 @@ def _rounded(
                 code,
                 options.damping,
                 options.fixed_top,
+                layer.weight[rows, batch.compact] == 0 if sparse else None,
             )
         except ValueError as error:
             raise QuantError(

@@ -80,12 +80,14 @@ def candidates(graph: Graph, options: QuantOptions) -> list[str]:
     exceed the MAC budget."""
     total = sum(_node_macs(graph, n) for n in graph.nodes)
     readers = _readers(graph)
-    pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+    roots = pool_roots(graph)
+    pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
     wide_input = options.wide_input and not graph.host_input.gain  # pixels lose nothing in 8 bits
     return [
         name
         for name in stored_tensors(graph)
-        if name not in pooled
+        if roots[name] == name
+        and name not in pooled
         and (name != graph.input or wide_input)
         and sum(_node_macs(graph, n) for n in readers[name]) <= options.wide_mac_share * total
     ]

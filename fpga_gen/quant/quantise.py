@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.isa import limit
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2, Format
 from fpga_gen.contract.params import EngineParams
@@ -20,6 +21,7 @@ from fpga_gen.graph.ir import (
     Concat,
     Conv,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
@@ -32,6 +34,7 @@ from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -227,14 +230,16 @@ def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOption
                 )
     if options.wide_tensors is not None:
         stored, roots = set(stored_tensors(graph)), pool_roots(graph)
-        pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+        pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
         for name in options.wide_tensors:
             if name not in stored:
                 raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
             if name == graph.input and graph.host_input.gain:
                 raise QuantError(f"wide_tensors: '{name}' is a picture of 8-bit pixels")
-            if name in pooled or roots[name] != name:
+            if roots[name] in pooled:
                 raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
+            if roots[name] != name:
+                raise QuantError(f"wide_tensors: '{name}' has the format of '{roots[name]}'")
 
 
 def _tensors(
@@ -280,6 +285,12 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.name, node.input, node.output, node.kernel, node.stride, node.pads,
             node.dilation, node.onnx_name,
         )  # fmt: skip
+    if isinstance(node, Interleave):
+        mult, shift = exact_multiplier(1.0, node.name)
+        whole = Epilogue.whole(out.format)
+        return QInterleave(
+            node.name, node.input, node.output, node.block, mult, shift, whole, node.onnx_name
+        )
     assert isinstance(node, Resample | Add | Mul)
     epilogue = stored_epilogue(node.activation, out)
     match node:

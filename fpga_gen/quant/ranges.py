@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from fpga_gen.contract.numerics import I8, I16, U8, Format
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, Select
+from fpga_gen.graph.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Resample,
+    Select,
+)
 from fpga_gen.quant.segments import sources_of
 
 BINS = 1024  # of |x| up to a histogram's limit
@@ -79,7 +89,7 @@ def non_negative_tensors(graph: Graph) -> set[str]:
         match node:
             case Conv():
                 ok = node.activation.non_negative
-            case MaxPool() | Concat() | Select():
+            case MaxPool() | Concat() | Select() | Interleave():
                 ok = all(i in sure for i in node.inputs)
             case Resample():
                 positive = min(w for t in (node.y, node.x) for row in t.weights for w in row) >= 0
@@ -92,10 +102,11 @@ def non_negative_tensors(graph: Graph) -> set[str]:
 
 
 def pool_roots(graph: Graph) -> dict[str, str]:
-    """tensor -> the tensor whose scale and format it shares (max-pool output -> its input)."""
+    """tensor -> the tensor whose scale and format it shares (output of a max-pool or an Interleave
+    -> its input)."""
     roots = {t: t for t in graph.tensors}
     for node in graph.nodes:
-        if isinstance(node, MaxPool):
+        if isinstance(node, MaxPool | Interleave):
             roots[node.output] = roots[node.input]
     return roots
 
@@ -110,7 +121,7 @@ def clip_limits(graph: Graph) -> dict[str, float]:
     """tensor -> bound of |x| that its activation guarantees (infinite if none does)."""
     limits = dict.fromkeys(graph.tensors, np.inf)
     for node in graph.nodes:
-        if isinstance(node, MaxPool):
+        if isinstance(node, MaxPool | Interleave):
             limits[node.output] = limits[node.input]
         elif not isinstance(node, Concat | Select):
             limits[node.output] = node.activation.bound

@@ -25,6 +25,7 @@ from fpga_gen.quant.ir import (
     QAdd,
     QConv,
     QConvTerm,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -40,7 +41,7 @@ from fpga_gen_host.model_input import HostInput
 VERSION = 3
 STRUCTURE = "structure.json"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold
-NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul)}
+NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul, QInterleave)}
 MAX_MEMBERS = 100_000
 MAX_STRUCTURE = 1 << 26  # bytes
 MAX_BYTES = 1 << 30  # of everything, unpacked

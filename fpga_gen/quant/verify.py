@@ -14,7 +14,17 @@ import numpy as np
 from fpga_gen.contract.numerics import FORMATS, MULT_BITS, SHIFT_BITS, SP2_CODES
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import out_size
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QTensor, QuantGraph
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QInterleave,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QTensor,
+    QuantGraph,
+)
 from fpga_gen_host.host_ops import HostOp, run_host_op
 from fpga_gen_host.model_input import HostInput
 
@@ -97,6 +107,14 @@ def _check_node(graph: QuantGraph, node: QNode, who: str) -> int:
         _check_axis(node.y, source.height, want[1], who)
         _check_axis(node.x, source.width, want[2], who)
         _need(source.channels == want[0], who, "it changes the number of channels")
+        return 0
+    if isinstance(node, QInterleave):
+        source, (rows, columns) = sources[0], node.block
+        _need(min(node.block) >= 1 and max(node.block) <= MAX_STEP, who, "its block is too large")
+        depth, rest = divmod(source.channels, rows * columns)
+        _need(not rest and want[0] <= depth, who, "its phases are no whole")
+        _need((source.height * rows, source.width * columns) == want[1:], who, "sizes do not fit")
+        _need(source.format == fmt, who, "it changes the format")
         return 0
     if isinstance(node, QAdd):
         _need(len(node.factors) == len(node.inputs), who, "inputs and factors differ in number")

@@ -11,13 +11,24 @@ import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, Select
+from fpga_gen.graph.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Resample,
+    Select,
+)
 from fpga_gen.quant.calibrate import dense_weight
 from fpga_gen.quant.imported import import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
     QConvTerm,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -71,6 +82,10 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
                 nodes.append(
                     QResample(node.name, node.input, node.output, node.y, node.x, 1, 1, whole)
                 )
+            case Interleave():
+                nodes.append(
+                    QInterleave(node.name, node.input, node.output, node.block, 1, 1, whole)
+                )
             case Add():
                 ones = (1,) * len(node.inputs)
                 nodes.append(QAdd(node.name, node.inputs, ones, node.output, 1, 1, whole))
@@ -90,7 +105,8 @@ def _conv(
 ) -> QConv:
     terms = []
     for t in node.terms:
-        ones = dense_weight(np.ones(t.weight.shape, np.int8), t.groups)
+        ones = (t.weight != 0) if t.sparse else np.ones(t.weight.shape)
+        ones = dense_weight(ones.astype(np.int8), t.groups)
         names, weight = on_whole_maps(ones, segments[t.input], depths)
         terms.append(QConvTerm(names, weight, t.stride, t.pads, t.dilation))
     none, whole = np.zeros(out.channels, np.int32), Epilogue.whole(out.format)

@@ -46,10 +46,21 @@ def unshuffled(net: Net) -> str:
     return net.conv(y, 8, 4, k=1)
 
 
+def transposed(net: Net) -> str:
+    """Phases of several windows, interleaved, cropped and read by a convolution; a pixel shuffle."""
+    y = net.op("Relu", net.conv("x", 3, 6))
+    weight = net.random(6, 5, 3, 3)
+    y = net.op("Relu", net.op("ConvTranspose", y, weight, strides=[2, 2], pads=[1, 1, 1, 1]))
+    y = net.op("Relu", net.conv(y, 5, 8, strides=[2, 2]))
+    y = net.op("DepthToSpace", y, blocksize=2)
+    return net.conv(y, 2, 3, k=1)
+
+
 NETWORKS: dict[str, Callable[[Net], str]] = {
     "cross stage": cross_stage,
     "cropped": cropped,
     "unshuffled": unshuffled,
+    "transposed": transposed,
 }
 
 

@@ -6,18 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 
+from fpga_gen.graph.axis import identity_axis
 from fpga_gen.graph.ir import (
     Concat,
     Conv,
     ConvTerm,
     Graph,
+    Interleave,
     MaxPool,
     Node,
     Resample,
     Select,
     Tensor,
 )
-from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, with_inputs
+from fpga_gen.graph.passes.affine import is_affine
+from fpga_gen.graph.passes.canonical import is_copy
+from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts, with_inputs
 
 
 def flatten_concat(graph: Graph) -> Graph:
@@ -60,6 +64,42 @@ def push_through_concat(graph: Graph) -> Graph:
                 )  # fmt: skip
         inputs = tuple(parts[name] for name in concat.inputs)
         nodes.append(Concat(fresh(f"{node.name}.concat"), inputs, node.output, node.onnx_name))
+    return rebuilt(graph, nodes, tensors) if tensors else graph
+
+
+def push_through_interleave(graph: Graph) -> Graph:
+    """activation(interleave(a)) -> interleave(activation(a)), likewise for an affine map: then the
+    convolution that computes the phases takes them over."""
+    producers, uses, fresh = graph.producers(), use_counts(graph), Fresh(graph)
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    for node in graph.nodes:
+        inner = producers.get(node.inputs[0])
+        if not (
+            isinstance(inner, Interleave)
+            and uses[inner.output] == 1
+            and len(node.inputs) == 1
+            and (is_copy(node) or is_affine(node))
+        ):
+            nodes.append(node)
+            continue
+        source = graph.tensors[inner.input]
+        moved = Tensor(fresh(f"{node.output}.phases"), *source.shape)
+        tensors.append(moved)
+        name = fresh(f"{node.name}.phases")
+        if isinstance(node, Conv):
+            phases = inner.block[0] * inner.block[1]
+            missing = source.channels // phases - len(node.bias)
+            scale = np.pad(node.terms[0].weight, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            term = ConvTerm(source.name, np.tile(scale, (phases, 1, 1, 1)), groups=source.channels)
+            bias = np.tile(np.pad(node.bias, (0, missing)), phases)
+            nodes.append(replace(node, name=name, terms=(term,), bias=bias, output=moved.name))
+        else:
+            rows, columns = identity_axis(source.height), identity_axis(source.width)
+            nodes.append(
+                replace(node, name=name, input=source.name, output=moved.name, y=rows, x=columns)
+            )
+        nodes.append(replace(inner, name=node.name, input=moved.name, output=node.output))
     return rebuilt(graph, nodes, tensors) if tensors else graph
 
 

@@ -12,6 +12,7 @@ from fpga_gen.graph.passes.concat import (
     flatten_concat,
     materialise_views,
     push_through_concat,
+    push_through_interleave,
     push_through_select,
 )
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
@@ -30,6 +31,7 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     flatten_concat,
     push_through_concat,
     push_through_select,
+    push_through_interleave,
     split_affine,
     fold_affine_back,
     fold_affine_forward,
