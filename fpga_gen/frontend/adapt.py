@@ -21,12 +21,16 @@ Operator = Callable[[Call], list[Value]]
 # Every element of the result depends on those in its place alone (and on constants).
 ELEMENTWISE = frozenset(
     """Abs Add Celu Clip Div Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mul
-    Neg PRelu Pow QuantizeLinear Reciprocal Relu Selu Sigmoid Softplus Softsign Sqrt Sub Sum Swish
+    Neg PRelu Pow Quant QuantizeLinear Reciprocal Relu Selu Sigmoid Softplus Softsign Sqrt Sub Sum Swish
     Tanh ThresholdedRelu""".split()
 )
 WINDOWED = frozenset(
     """AveragePool BatchNormalization Conv ConvTranspose GlobalAveragePool GlobalMaxPool
     GroupNormalization InstanceNormalization LRN MaxPool Resize Upsample""".split()
+)
+FUSED = frozenset(  # the optimiser fuses them into what computes their operand
+    """Celu Clip Elu Gelu HardSigmoid HardSwish LeakyRelu Max Min Mish Mul Neg PRelu Relu Selu
+    Sigmoid Softplus Sub Swish Tanh Add Div""".split()
 )
 PER_AXIS = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_padding": 0,
             "output_shape": 1}  # fmt: skip
@@ -98,7 +102,7 @@ def _through_layout(call: Call, operator: Operator) -> list[Value]:
     full = max(views.values(), key=lambda v: int(np.prod(v.shape)))
     if np.broadcast_shapes(*(v.shape for v in views.values())) == full.shape:
         for layout in layouts(builder, full, dict.fromkeys((min(1, rank - 1), rank - 1))):
-            if len(views) == 1 and call.op != "QuantizeLinear":
+            if len(views) == 1 and call.op in FUSED:
                 result = _on_whole_maps(call, layout, full, operator)
                 if result is not None:
                     return [result]
@@ -151,7 +155,7 @@ def _in_layout(
         if found is None:
             return None
         values[i] = found
-    quantising = call.op == "QuantizeLinear"  # its constants are no operands
+    quantising = call.op.endswith("QuantizeLinear") or call.op == "Quant"  # by constants
     for i, value in enumerate(values):
         if isinstance(value, np.ndarray) and value.size > 1 and not quantising:
             if value.ndim > rank:

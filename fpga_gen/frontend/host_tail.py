@@ -11,6 +11,7 @@ from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, HostValue, Value, native_shape, unique
 from fpga_gen.frontend.view import View, nested, outside
+from fpga_gen.graph.ir import TensorHint
 from fpga_gen_host.host_kinds import MAX_CONSTANT, constant_attributes
 from fpga_gen_host.host_ops import HostOp, run_host_op
 
@@ -63,6 +64,15 @@ class Tail:
             case View():
                 return self._view(value)
         raise Refused("lacks an input", "export the model again")
+
+    def levels(self, value: HostValue, hint: TensorHint) -> HostValue:
+        """The integers (as int64) of real numbers, by the rules of QuantizeLinear."""
+        least = -(2 ** (hint.bits - 1)) if hint.signed else 0
+        scale, zero = (np.array(v, np.float32) for v in (hint.scale, hint.zero_point))
+        steps = self.run("round", self.run("div", value, self.of(scale)))
+        steps = self.run("add", steps, self.of(zero))
+        steps = self.run("clip", steps, lo=float(least), hi=float(least + 2**hint.bits - 1))
+        return self.run("cast", steps, dtype="int64")
 
     def _map(self, tensor: str) -> HostValue:
         return HostValue(tensor, (1, *self.builder.shape(tensor)), origin=self.op)

@@ -14,10 +14,12 @@ from fpga_gen.frontend import (
     ops_elementwise,
     ops_host,
     ops_pool,
+    ops_reduce,
     ops_resize,
     ops_shape,
     ops_transpose,
     qdq,
+    qonnx,
 )
 from fpga_gen.frontend.adapt import adapted
 from fpga_gen.frontend.call import Call
@@ -25,6 +27,7 @@ from fpga_gen.frontend.constants import fold
 from fpga_gen.frontend.host_tail import Tail
 from fpga_gen.frontend.load import LoadedModel, initializer_arrays, load_model
 from fpga_gen.frontend.problems import Problem, Refused, problems_error
+from fpga_gen.frontend.refusals import misplaced, unsupported
 from fpga_gen.frontend.values import (
     Builder,
     Feature,
@@ -66,7 +69,11 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "Mul": ops_elementwise.mul,
     "Neg": ops_elementwise.neg,
     "Pad": ops_shape.pad,
-    "ReduceMean": ops_pool.reduce_mean,
+    "Pow": ops_elementwise.power,
+    "ReduceMax": ops_reduce.reduction,
+    "ReduceMean": ops_reduce.reduction,
+    "ReduceMin": ops_reduce.reduction,
+    "ReduceSum": ops_reduce.reduction,
     "Relu": ops_elementwise.relu,
     "Reshape": ops_shape.reshape,
     "Resize": ops_resize.resize,
@@ -83,27 +90,6 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "Unsqueeze": ops_shape.unsqueeze,
     "Upsample": ops_resize.upsample,
 }
-
-REMEDIES = {
-    "HardSigmoid": "replace it by Clip of a Conv",
-    "HardSwish": "train with Relu or ReLU6 instead",
-    "LeakyRelu": "train with Relu or ReLU6 instead",
-    "PRelu": "train with Relu or ReLU6 instead",
-    "Elu": "train with Relu or ReLU6 instead",
-    "Gelu": "train with Relu or ReLU6 instead",
-    "Tanh": "train with Relu or Clip instead",
-    "ConvInteger": "export the float model, or quantise it in QDQ format",
-    "DynamicQuantizeLinear": "export the float model, or quantise it statically in QDQ format",
-    "QLinearConv": "export the float model, or quantise it in QDQ format",
-    "If": "simplify the model first (onnxsim)",
-    "Loop": "export without control flow",
-    "Scan": "export without control flow",
-    "InstanceNormalization": "train with BatchNormalization instead",
-    "LayerNormalization": "train with BatchNormalization instead",
-    "GroupNormalization": "train with BatchNormalization instead",
-    "ReduceMax": "use GlobalMaxPool",
-}
-REMEDY = "replace it by supported operators, or cut the model before it"
 
 
 @dataclass
@@ -153,6 +139,7 @@ def examine_onnx(
     state.values.update(constants)
     state.builder.tensor(source.input, source.host_input.model_shape)
     state.values[source.input] = state.builder.settled(source.input_view)
+    state.builder.integer_input = source.integer_input
     state.shapes = _constant_shapes(model, constants)
     nodes = _live_nodes(model)
     tails = _tails(model, nodes, state.shapes)
@@ -222,7 +209,8 @@ def _tails(
         result.append(blocker)
         if node.op_type in ("Shape", "Size"):
             continue  # reads no elements
-        if not blocker and not (qdq.is_qdq(node) or ops_host.can_run(node, weights)):
+        free = qdq.is_qdq(node) or qonnx.is_qonnx(node) or ops_host.can_run(node, weights)
+        if not blocker and not free:
             blocker = node.name or node.output[0]
         if blocker:
             for name in node.input:
@@ -241,41 +229,35 @@ def _convert(
         if any(isinstance(v, Unknown) for v in inputs):
             return [Unknown()]
         return adapted(call, qdq.convert)
+    if qonnx.is_qonnx(node) and not any(isinstance(v, Unknown) for v in inputs):
+        return adapted(call, qonnx.convert)
     subgraphs = any(a.g.node or a.graphs for a in node.attribute)
     constants = [v for v in inputs if v is None or isinstance(v, np.ndarray)]
     if known and len(constants) == len(inputs) and not subgraphs:
         return [*fold(node, constants, state.source.opset, state.builder.budget)]
     on_host = known and not blocker and ops_host.can_run(node, state.shapes)
     if not known or not (node.op_type in OPERATORS or node.op_type in ops_host.HOST):
-        domain = "" if known else f" of domain '{node.domain}'"
-        remedy = REMEDIES.get(node.op_type, REMEDY)
-        raise Refused(f"operator {node.op_type}{domain} is not supported", remedy)
+        raise unsupported(node)
     if node.op_type not in OPERATORS and not on_host:
-        place = f"is in the middle of the network ('{blocker}' depends on it)" if blocker else ""
-        only = f"only a final {node.op_type} is supported, it runs on the host"
-        raise Refused(
-            place or f"operator {node.op_type} is not supported for these constants",
-            REMEDIES.get(node.op_type, only),
-        )
+        raise misplaced(node, blocker)
     if any(isinstance(v, Unknown) for v in inputs):
         return [Unknown() for _ in node.output]
     if any(isinstance(v, Quantised) for v in inputs):
-        raise Refused("reads a quantised map", "put DequantizeLinear before it (QDQ format)")
-    if on_host and (
-        node.op_type in ops_host.PREFERRED or any(isinstance(v, HostValue) for v in inputs)
-    ):
-        return ops_host.HOST[node.op_type](call)
-    return _on_engine(call, on_host=on_host)
+        if node.op_type not in qdq.LEVELS:
+            raise Refused("reads a quantised map", "put DequantizeLinear before it (QDQ format)")
+        return qdq.on_levels(call, lambda inner: _placed(inner, on_host=on_host))
+    return _placed(call, on_host=on_host)
 
 
-def _on_engine(call: Call, *, on_host: bool) -> list[Value]:
-    """On the engine; what it cannot do, on the host if that can follow."""
-    if call.op not in OPERATORS:
+def _placed(call: Call, *, on_host: bool) -> list[Value]:
+    """On the engine or, where only the host can or must, there."""
+    there = call.op in ops_host.PREFERRED or any(isinstance(v, HostValue) for v in call.values)
+    if (on_host and there) or call.op not in OPERATORS:
         return ops_host.HOST[call.op](call)
     try:
         return adapted(call, OPERATORS[call.op])
     except Refused as refused:
-        if not on_host or refused.model_at_fault:
+        if not on_host or refused.model_at_fault or call.op in ("Conv", "Gemm"):
             raise
         try:
             return ops_host.HOST[call.op](call)
@@ -353,11 +335,13 @@ def _finish(state: _Import) -> Graph | None:
 def _result(state: _Import, name: str) -> HostValue | None:
     """An output of the model as a value of the host; None after adding a problem."""
     value, remedy = state.values.get(name), "remove this output"
-    if isinstance(value, Quantised):
-        value = value.value
+    hint = value.hint if isinstance(value, Quantised) else None
+    value = value.value if isinstance(value, Quantised) else value
     if isinstance(value, Feature | View | HostValue):
+        tail = Tail(state.builder, "Output", "", name)
         try:
-            return Tail(state.builder, "Output", "", name).of(value)
+            real = tail.of(value)
+            return real if hint is None else tail.levels(real, hint)
         except Refused as refused:
             reason, remedy = refused.reason, refused.remedy
     else:

@@ -15,6 +15,7 @@ from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.budget import Budget
 from fpga_gen.frontend.constants import dense_array
 from fpga_gen.frontend.functions import inlined
+from fpga_gen.frontend.operator_oriented import to_qdq
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.view import View, transposed, whole
 from fpga_gen.worker import need_memory
@@ -40,6 +41,7 @@ class LoadedModel:
     input: str
     shape: tuple[int, ...]
     host_input: HostInput
+    integer_input: bool = False
 
     @property
     def input_view(self) -> View:
@@ -66,8 +68,11 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
             entry.domain = ""
     opset = _opset(path, model)
     _check(path, model)
+    model = to_qdq(model)
     name, shape, host_input = _input(path, model, input_shape)
-    return LoadedModel(path, model, opset, name, shape, host_input)
+    kinds = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+    integers = kinds[name] not in FLOAT_TYPES
+    return LoadedModel(path, model, opset, name, shape, host_input, integers)
 
 
 def _read(path: Path) -> onnx.ModelProto:

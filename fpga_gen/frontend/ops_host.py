@@ -212,7 +212,7 @@ def _matrix(call: Call) -> list[Value]:
         factor = call.number(name, 1.0)
         if index is None:
             if factor != 1:
-                result = tail.run("mul", result, tail.of(np.float32(factor).reshape(())))
+                result = tail.run("mul", result, tail.of(np.array(factor, np.float32)))
         elif call.has(index):
             addend = np.float32(factor) * call.weight(index, "bias")
             result = tail.run("add", result, tail.of(addend))

@@ -106,7 +106,7 @@ class Builder:
     """Nodes and tensors found so far, in topological order. producers: the node of a tensor;
     ranges: what the nodes guarantee for a map, see `value_range`; bases, order, starts: where the
     maps begin in the addresses of views; sources: (map, channel) of all channels -> the map that
-    holds them; host_ops: operators of the tail."""
+    holds them; host_ops: operators of the tail; integer_input: the model takes integers."""
 
     budget: Budget = field(default_factory=Budget)
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -121,6 +121,7 @@ class Builder:
     sources: dict[tuple[tuple[str, int], ...], str] = field(default_factory=dict)
     host_ops: list[HostOp] = field(default_factory=list)
     host_names: set[str] = field(default_factory=set)
+    integer_input: bool = False
 
     def tensor(self, name: str, shape: tuple[int, int, int]) -> str:
         """Register a new map; the name is made unique if it is taken."""

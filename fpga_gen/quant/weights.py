@@ -157,7 +157,8 @@ def compensated(
     """Integer weights (int8) with compensated rounding errors; never worse than to nearest.
 
     weight: (B, f, K) folded weights of B independent blocks; moments: (B, K, K); scale: (B, f);
-    kinds: (B, f); absent: bool (B, f, K), weights that must stay 0. A filter for which rounding to nearest is better keeps that.
+    kinds: (B, f); absent: bool (B, f, K), weights that must stay 0. A filter for which rounding to
+    nearest is better keeps that.
     """
     blocks, filters, depth = weight.shape
     moments = damped(moments.astype(np.float32), damping)

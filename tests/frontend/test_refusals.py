@@ -125,10 +125,6 @@ REFUSED = {
         lambda: _with(lambda n: n.conv(n.op("Concat", "x", n.conv("x", 3, 3), axis=2), 3, 2)),
         "reshaped or reordered to 1x3x18x11",
     ),
-    "means over everything": (
-        lambda: _with(lambda n: n.conv(n.op("ReduceMean", "x", n.ints(0, 2)), 3, 2)),
-        "only means over height and width",
-    ),
     "reshaped map": (
         lambda: _with(lambda n: n.conv(n.op("Reshape", "x", n.ints(1, 9, 11, 3)), 9, 2)),
         "reshaped or reordered to 1x9x11x3",

@@ -47,7 +47,7 @@ def unshuffled(net: Net) -> str:
 
 
 def transposed(net: Net) -> str:
-    """Phases of several windows, interleaved, cropped and read by a convolution; a pixel shuffle."""
+    """Phases of several windows, interleaved, cropped, read by a convolution; a pixel shuffle."""
     y = net.op("Relu", net.conv("x", 3, 6))
     weight = net.random(6, 5, 3, 3)
     y = net.op("Relu", net.op("ConvTranspose", y, weight, strides=[2, 2], pads=[1, 1, 1, 1]))

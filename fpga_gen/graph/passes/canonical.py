@@ -40,7 +40,7 @@ def _droppable(graph: Graph, node: Node) -> tuple[Node, str, str] | None:
 
 
 def merge_duplicates(graph: Graph) -> Graph:
-    """One node instead of several MaxPools, Resamples, Selects or Interleaves that do the same to one map."""
+    """One node instead of several that do the same to one map, without weights."""
     rename: dict[str, str] = {}
     seen: dict[Node, str] = {}
     nodes = []
