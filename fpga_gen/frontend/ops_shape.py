@@ -49,6 +49,8 @@ def _moved(
         tail = tail_of(call)
         return [tail.run(kind, value, **attributes)]
     found = move(call.view())
+    if found is None and isinstance(value, View) and len(value.shape) == 4:
+        found = move(call.builder.view(call.map()))  # its channels under a name of their own
     if found is None:
         raise Refused(f"moves elements of a {shown(_shape(call))} map in no simple order", MIXED)
     return [call.builder.settled(found)]
@@ -222,20 +224,28 @@ def concat(call: Call) -> list[Value]:
     maps = [v for v in values if isinstance(v, Feature)]
     native = [m for m in maps if m.shape == native_shape(call.builder, m)]
     if axis == 1 and len(native) == len(values):
-        _, height, width = call.builder.shape(native[0].tensor)
-        channels = sum(m.shape[1] for m in native)
-        tensor = call.builder.add(
-            Concat, call.output, (channels, height, width), call.name,
-            inputs=tuple(m.tensor for m in native),
-        )  # fmt: skip
-        return call.result(tensor)
+        return _channels(call, native)
     found = joined(views, axis)
+    if found is None and axis == 1 and rank == 4:
+        maps = [call.map(i) for i in range(len(values))]
+        return _channels(call, maps)
     if found is None:
         raise Refused(
             f"joins maps that lie differently along axis {axis}",
             "join along the channel axis, or at the end of the network",
         )
     return [call.builder.settled(found)]
+
+
+def _channels(call: Call, maps: list[Feature]) -> list[Value]:
+    """Whole maps joined along their channels."""
+    _, height, width = call.builder.shape(maps[0].tensor)
+    channels = sum(m.shape[1] for m in maps)
+    tensor = call.builder.add(
+        Concat, call.output, (channels, height, width), call.name,
+        inputs=tuple(m.tensor for m in maps),
+    )  # fmt: skip
+    return call.result(tensor)
 
 
 # --- more elements --------------------------------------------------------------------------

@@ -178,6 +178,32 @@ def test_channel_shuffle(tmp_path):
     assert _kinds(graph) == [Conv, Select, Conv]
 
 
+def test_shuffled_halves(tmp_path):
+    """ShuffleNetV2: each block halves, joins and shuffles what the one before has shuffled."""
+    net = Net()
+    x = net.op("Relu", net.conv("x", 3, 8))
+    for block in range(3):
+        net.nodes.append(_split(net, x, [f"l{block}", f"r{block}"], [4, 4]))
+        net.nodes[-1].name = f"split{block}"
+        y = net.op("Relu", net.conv(f"r{block}", 1, 4, group=4))
+        y = net.op("Concat", f"l{block}", y, axis=1)
+        y = net.op("Transpose", net.op("Reshape", y, net.ints(1, 2, 4, 9, 11)), perm=[0, 2, 1, 3, 4])
+        x = net.op("Reshape", y, net.ints(1, 8, 9, 11))
+    net.conv(x, 8, 3)
+    graph = assert_like_onnxruntime(net.save(tmp_path))
+    assert _kinds(graph).count(Conv) == 5
+
+
+def test_crop_of_a_larger_map_is_joined(tmp_path):
+    """The skip of a U-Net without padding."""
+    net = Net()
+    y = net.op("Relu", net.conv("x", 3, 4))
+    crop = net.op("Slice", y, net.ints(1, 1), net.ints(8, 10), net.ints(2, 3))
+    z = net.op("Relu", net.conv(y, 4, 5, pads=[0, 0, 0, 0]))
+    net.conv(net.op("Concat", crop, z, axis=1), 9, 2)
+    assert_like_onnxruntime(net.save(tmp_path))
+
+
 def test_gathered_channels(tmp_path):
     net = Net()
     bgr = net.op("Gather", "x", net.ints(2, 1, 0), axis=1)
