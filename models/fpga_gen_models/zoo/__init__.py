@@ -37,9 +37,7 @@ NETWORKS: dict[str, Network] = {
     "efficientnet-lite0": Network(
         mobile.efficientnet_lite0, (3, 224, 224), "EfficientNet-lite0 classifier"
     ),
-    "efficientnet-b0": Network(
-        mobile.efficientnet_b0, (3, 224, 224), "EfficientNet-B0 classifier"
-    ),
+    "efficientnet-b0": Network(mobile.efficientnet_b0, (3, 224, 224), "EfficientNet-B0 classifier"),
     "shufflenet-v2": Network(mobile.shufflenet_v2, (3, 224, 224), "ShuffleNetV2 1.0x classifier"),
     "unet": Network(pixels.unet, (3, 256, 256), "U-Net with transposed convolutions"),
     "deeplab-mobilenet": Network(
