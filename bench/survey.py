@@ -1,4 +1,4 @@
-"""`python -m bench.survey`: checks the networks that people bring on some boards, docs/networks.md."""
+"""`python -m bench.survey` writes docs/networks.md: networks that people bring, on some boards."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ BOARDS = ("zcu104", "kv260")
 NOT_RUN = "not run"
 INTRODUCTION = """# Networks that people bring
 
-Written by `make networks`; do not edit. The networks are those of `fpga_gen_models.zoo`, with random
-weights; `fpga-gen models export NAME` writes each as ONNX.
+Written by `make networks`; do not edit. The networks are those of `fpga_gen_models.zoo`, with
+random weights; `fpga-gen models export NAME` writes each as ONNX.
 
 * *check*: what `fpga-gen check` says for the engine of the board's own file, schedule included.
   Cycles are estimated by the cycle model for one frame at a time; frame/s at the board's clock;

@@ -21,8 +21,8 @@ Operator = Callable[[Call], list[Value]]
 # Every element of the result depends on those in its place alone (and on constants).
 ELEMENTWISE = frozenset(
     """Abs Add Celu Clip Div Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mul
-    Neg PRelu Pow Quant QuantizeLinear Reciprocal Relu Selu Sigmoid Softplus Softsign Sqrt Sub Sum Swish
-    Tanh ThresholdedRelu""".split()
+    Neg PRelu Pow Quant QuantizeLinear Reciprocal Relu Selu Sigmoid Softplus Softsign Sqrt Sub Sum
+    Swish Tanh ThresholdedRelu""".split()
 )
 WINDOWED = frozenset(
     """AveragePool BatchNormalization Conv ConvTranspose GlobalAveragePool GlobalMaxPool

@@ -68,7 +68,7 @@ class _Rewrite:
         }
 
     def bias(self, index: int, scales: tuple[int, int]) -> list[str]:
-        """The int32 bias as real numbers, if there is one: its step is the product of two scales."""
+        """The int32 bias, if there is one, as real numbers: its step is the product of scales."""
         if not self.input(index):
             return []
         step = self.add("Mul", [self.input(s) for s in scales], "bias_scale")

@@ -187,9 +187,8 @@ def test_shuffled_halves(tmp_path):
         net.nodes[-1].name = f"split{block}"
         y = net.op("Relu", net.conv(f"r{block}", 1, 4, group=4))
         y = net.op("Concat", f"l{block}", y, axis=1)
-        y = net.op(
-            "Transpose", net.op("Reshape", y, net.ints(1, 2, 4, 9, 11)), perm=[0, 2, 1, 3, 4]
-        )
+        y = net.op("Reshape", y, net.ints(1, 2, 4, 9, 11))
+        y = net.op("Transpose", y, perm=[0, 2, 1, 3, 4])
         x = net.op("Reshape", y, net.ints(1, 8, 9, 11))
     net.conv(x, 8, 3)
     graph = assert_like_onnxruntime(net.save(tmp_path))

@@ -1,4 +1,4 @@
-"""Networks that people bring: written without torch, valid, and imported as onnxruntime has them."""
+"""Networks that people bring: written without torch, valid, imported as onnxruntime has them."""
 
 import hashlib
 
