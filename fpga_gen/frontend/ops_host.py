@@ -23,7 +23,7 @@ MAX_WEIGHTS = 1 << 8  # of a convolution or matrix that the host may compute
 UNARY = {
     "Abs": "abs", "Ceil": "ceil", "Exp": "exp", "Floor": "floor", "Log": "log", "Neg": "neg",
     "Not": "not", "Reciprocal": "reciprocal", "Round": "round", "Sigmoid": "sigmoid",
-    "Softplus": "softplus", "Sqrt": "sqrt", "Tanh": "tanh",
+    "Sign": "sign", "Softplus": "softplus", "Softsign": "softsign", "Sqrt": "sqrt", "Tanh": "tanh",
 }  # fmt: skip
 BINARY = {
     "Add": "add", "And": "and", "Div": "div", "Equal": "equal", "Greater": "greater",
@@ -31,7 +31,8 @@ BINARY = {
     "Min": "min", "Mul": "mul", "Or": "or", "Pow": "pow", "Sub": "sub", "Sum": "add",
 }  # fmt: skip
 REDUCTIONS = {
-    "ReduceL1": "l1", "ReduceL2": "l2", "ReduceLogSumExp": "log_sum_exp", "ReduceMax": "max",
+    "ReduceL1": "l1", "ReduceL2": "l2", "ReduceLogSum": "log_sum",
+    "ReduceLogSumExp": "log_sum_exp", "ReduceMax": "max",
     "ReduceMean": "mean", "ReduceMin": "min", "ReduceProd": "prod", "ReduceSum": "sum",
     "ReduceSumSquare": "sum_square",
 }  # fmt: skip
@@ -102,11 +103,9 @@ def _softmax(call: Call) -> list[Value]:
 
 
 def _argmax(call: Call) -> list[Value]:
-    if call.flag("select_last_index", False):
-        raise Refused("selects the last of equal values", "export with select_last_index = 0")
     tail, (x,) = _values(call)
-    keep = call.flag("keepdims", True)
-    return [tail.run(call.op.lower(), x, axis=_axis(call, 0, len(x.shape)), keepdims=keep)]
+    how = {"keepdims": call.flag("keepdims", True), "last": call.flag("select_last_index", False)}
+    return [tail.run(call.op.lower(), x, axis=_axis(call, 0, len(x.shape)), **how)]
 
 
 def _reduction(call: Call) -> list[Value]:
@@ -154,9 +153,29 @@ def _elements(kind: str) -> Callable[[Call], list[Value]]:
             if call.integer("batch_dims", 0):
                 raise Refused("has batch axes", AGAIN)
             return [tail.run(kind, *values)]
-        return [tail.run(kind, *values, axis=_axis(call, 0, rank))]
+        axis, index = _axis(call, 0, rank), call.values[1]
+        if isinstance(index, np.ndarray) and index.size:
+            reach = max(int(index.max()) + 1, -int(index.min()))
+            if reach > values[0].shape[axis] > 0:
+                raise Refused(f"gathers beyond {values[0].shape[axis]} elements", AGAIN)
+        return [tail.run(kind, *values, axis=axis)]
 
     return convert
+
+
+def _mean(call: Call) -> list[Value]:
+    """The mean of several values."""
+    tail, values = _values(call)
+    total = reduce(lambda a, b: tail.run("add", a, b), values)
+    return [tail.run("div", total, tail.of(np.array(len(values), np.float32)))]
+
+
+def _cast_like(call: Call) -> list[Value]:
+    target = call.values[1]
+    dtype = target.dtype.name if isinstance(target, np.ndarray) else "float32"
+    if dtype not in ("float32", "float64", "float16"):
+        raise Refused(f"casts to {dtype}", "take the values as they are and cast on the host")
+    return [tail_of(call).of(call.values[0])]
 
 
 def _concat(call: Call) -> list[Value]:
@@ -251,6 +270,7 @@ HOST: dict[str, Callable[[Call], list[Value]]] = {
     "ArgMax": _argmax,
     "ArgMin": _argmax,
     "Cast": _cast,
+    "CastLike": _cast_like,
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _pointwise,
@@ -268,6 +288,7 @@ HOST: dict[str, Callable[[Call], list[Value]]] = {
     "LeakyRelu": _leaky,
     "LogSoftmax": _softmax,
     "MatMul": _matrix,
+    "Mean": _mean,
     "NonMaxSuppression": _suppression,
     "Pad": _host_first(ops_shape.pad),
     "Relu": _clip,

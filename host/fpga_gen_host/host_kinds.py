@@ -222,6 +222,7 @@ REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "l1": lambda x, **k: np.sum(np.abs(x), **k),
     "l2": lambda x, **k: np.sqrt(np.sum(np.square(x), **k)),
     "sum_square": lambda x, **k: np.sum(np.square(x), **k),
+    "log_sum": lambda x, **k: np.log(np.sum(x, **k)),
     "log_sum_exp": lambda x, **k: np.logaddexp.reduce(x, **k),
 }
 
@@ -235,13 +236,16 @@ def _reduce(a: dict, x: np.ndarray) -> np.ndarray:
 
 
 def _argmax(a: dict, x: np.ndarray) -> np.ndarray:
-    """axis, keepdims; of equal values the first."""
-    index = np.argmax(x, a["axis"])
+    """axis, keepdims; of equal values the first or, with `last`, the last."""
+    if a.get("last"):
+        index = x.shape[a["axis"]] - 1 - np.argmax(np.flip(x, a["axis"]), a["axis"])
+    else:
+        index = np.argmax(x, a["axis"])
     return np.expand_dims(index, a["axis"]) if a["keepdims"] else index
 
 
 def _argmin(a: dict, x: np.ndarray) -> np.ndarray:
-    """axis, keepdims; of equal values the first."""
+    """As of argmax."""
     return _argmax(a, -x)
 
 
@@ -308,6 +312,8 @@ KINDS: dict[str, Kind] = {
     "sqrt": _unary(np.sqrt),
     "tanh": _unary(np.tanh),
     "abs": _unary(np.abs),
+    "sign": _unary(np.sign),
+    "softsign": _unary(lambda x: x / (np.float32(1) + np.abs(x))),
     "neg": _unary(np.negative),
     "floor": _unary(np.floor),
     "ceil": _unary(np.ceil),
