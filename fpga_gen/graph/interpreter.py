@@ -12,10 +12,12 @@ from fpga_gen.graph.ir import (
     Conv,
     ConvTerm,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
 )
 from fpga_gen_host.model_input import prepare_input
 
@@ -50,8 +52,31 @@ def run_node(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
         return node.activation.apply(y)
     if isinstance(node, Mul):
         return node.activation.apply(values[node.inputs[0]] * values[node.inputs[1]])
+    if isinstance(node, Interleave):
+        return interleaved(values[node.input], node.block)[: node.channels]
+    if isinstance(node, Select):
+        return values[node.input][list(node.channels)]
     assert isinstance(node, Concat)
     return np.concatenate([values[name] for name in node.inputs])
+
+
+def interleaved(x: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    """(bh * bw * D, H, W) -> (D, bh * H, bw * W), see `graph.ir.Interleave`."""
+    channels, height, width = x.shape
+    rows, columns = block
+    parts = x.reshape(rows, columns, channels // (rows * columns), height, width)
+    return parts.transpose(2, 3, 0, 4, 1).reshape(-1, rows * height, columns * width)
+
+
+def padded(x: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
+    """(C, H, W) with zeros around it; a side with negative padding is cropped."""
+    if min(pads) < 0:
+        top, left, bottom, right = (max(0, -p) for p in pads)
+        x = x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+    top, left, bottom, right = (max(0, p) for p in pads)
+    if not any((top, left, bottom, right)):
+        return x
+    return np.pad(x, ((0, 0), (top, bottom), (left, right)))
 
 
 def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
@@ -72,9 +97,7 @@ def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
 
 def _conv_term(x: np.ndarray, term: ConvTerm) -> np.ndarray:
     """One convolution without bias, (O, OH, OW)."""
-    top, left, bottom, right = term.pads
-    if any(term.pads):
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    x = padded(x, term.pads)
     out, per_group, kh, kw = term.weight.shape
     (sy, sx), (dy, dx) = term.stride, term.dilation
     if per_group == 1 and term.groups > 1:

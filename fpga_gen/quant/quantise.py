@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fpga_gen.contract.column_kinds import COARSE, EXACT, weight_codes
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.isa import limit
 from fpga_gen.contract.numerics import SCHEMES, Format
 from fpga_gen.contract.params import EngineParams
@@ -21,10 +22,12 @@ from fpga_gen.graph.ir import (
     Concat,
     Conv,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
     approximations,
 )
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
@@ -32,6 +35,7 @@ from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -53,10 +57,10 @@ from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
     clip_limits,
     pool_roots,
-    segments_of,
     stored_tensors,
     tensor_formats,
 )
+from fpga_gen.quant.segments import sources_of
 from fpga_gen.quant.weights import Codes
 
 FACTOR_LIMIT = limit("factor")
@@ -133,6 +137,7 @@ def quantise(
         graph.host_ops,
         graph.output_names,
         facts,
+        graph.results,
     )
 
 
@@ -186,7 +191,7 @@ class _Work:
     ) -> tuple[dict[str, FoldedConv], dict[str, dict[int, np.ndarray]]]:
         """(convolutions with the scales in their weights, by name; what each filter loses on the
         coarse kinds of columns, by output)."""
-        segments, gains = segments_of(self.graph), channel_gains(self.graph)
+        segments, gains = sources_of(self.graph), channel_gains(self.graph)
         folded, costs = {}, {}
         for node in self.graph.nodes:
             if not isinstance(node, Conv):
@@ -209,8 +214,9 @@ class _Work:
     def round(self, folded: dict[str, FoldedConv], tensors: dict[str, QTensor]) -> list[QNode]:
         """The integer nodes; `folded` and the moments are used up."""
         nodes: list[QNode] = []
+        depths = {name: t.channels for name, t in tensors.items()}
         for node in self.graph.nodes:
-            if isinstance(node, Concat):
+            if isinstance(node, Concat | Select):
                 continue
             if not isinstance(node, Conv):
                 nodes.append(_elementwise(node, tensors))
@@ -218,7 +224,7 @@ class _Work:
             self.say(f"round weights of '{node.name}'")
             layer, out = folded.pop(node.name), tensors[node.output]
             moments = self.calibration.moments.pop(node.name)
-            conv = quantise_conv(layer, out, moments, self.codes, self.options)
+            conv = quantise_conv(layer, out, moments, self.codes, self.options, depths)
             nodes.append(conv)
             if self.log is not None:
                 self.log.finish(conv, out)
@@ -254,14 +260,16 @@ def check_quantisable(
                 )
     if options.wide_tensors is not None:
         stored, roots = set(stored_tensors(graph)), pool_roots(graph)
-        pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+        pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
         for name in options.wide_tensors:
             if name not in stored:
                 raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
             if name == graph.input and graph.host_input.gain:
                 raise QuantError(f"wide_tensors: '{name}' is a picture of 8-bit pixels")
-            if name in pooled or roots[name] != name:
+            if roots[name] in pooled:
                 raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
+            if roots[name] != name:
+                raise QuantError(f"wide_tensors: '{name}' has the format of '{roots[name]}'")
 
 
 def _tensors(
@@ -307,6 +315,12 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.name, node.input, node.output, node.kernel, node.stride, node.pads,
             node.dilation, node.onnx_name,
         )  # fmt: skip
+    if isinstance(node, Interleave):
+        mult, shift = exact_multiplier(1.0, node.name)
+        whole = Epilogue.whole(out.format)
+        return QInterleave(
+            node.name, node.input, node.output, node.block, mult, shift, whole, node.onnx_name
+        )
     assert isinstance(node, Resample | Add | Mul)
     epilogue = stored_epilogue(node.activation, out)
     match node:

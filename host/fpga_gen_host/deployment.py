@@ -64,6 +64,7 @@ class Deployment:
     instructions: tuple[tuple[str, str], ...]
     bitstream: Path | None
     double_clock: bool = False
+    results: tuple[str, ...] = ()
 
     @property
     def program_words(self) -> int:
@@ -239,6 +240,7 @@ def _build(path: Path, manifest: dict, layout: LayoutFile, files: dict[str, byte
         instructions=layout.instructions,
         bitstream=_bitstream(path, manifest),
         double_clock=bool(manifest["parameters"].get("double_clock", False)),
+        results=layout.results,
     )
 
 
@@ -260,7 +262,7 @@ def _check_sizes(deployment: Deployment, said: RegionSizes) -> None:
         )
     if not deployment.program or len(deployment.program) % (16 * deployment.ports):
         raise DeployError(f"{path / 'program.bin'}: not whole stream words: build again")
-    if len(deployment.output_names) != len(deployment.output_tensors):
+    if len(deployment.output_names) != len(deployment.results or deployment.output_tensors):
         raise DeployError(f"{path / 'layout.json'}: names and outputs differ in number")
 
 
