@@ -118,8 +118,9 @@ def _local_classes(graph: Graph, classes: dict[str, str], periods: dict[str, int
     return local
 
 
-def _choose(positions: np.ndarray, costs: dict[int, np.ndarray]) -> np.ndarray:
-    """(n,) kinds of channels that meet columns of the kinds `positions`, see above."""
+def choose(positions: np.ndarray, costs: dict[int, np.ndarray]) -> np.ndarray:
+    """(n,) kinds of channels that meet columns of the kinds `positions`; costs: (n,) by kind, see
+    `assign_kinds`."""
     nothing = np.zeros(len(positions))
     coarse = [(costs.get(kind.number, nothing), kind.number) for kind in COARSE]
     chosen = np.full(len(positions), EXACT.number)
@@ -161,7 +162,7 @@ def assign_kinds(
             continue
         block = params.in_channels if root in local else channels
         parts = [
-            _choose(
+            choose(
                 positions[first : first + block],
                 {kind: cost[first : first + block] for kind, cost in total[root].items()},
             )
