@@ -44,14 +44,7 @@ class BuildConfig:
             raise BoardError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
         if self.array is not None and not 3 <= len(self.array) <= 2 + len(KINDS):
             raise BoardError(
-<<<<<<< ours
-                f"array {self.array}: give pixels, inputs and the columns of 1 to {len(KINDS)} "
-                "kinds"
-||||||| base
-                f"array {self.array}: give pixels, inputs and the columns of 1 to {len(KINDS)} kinds"
-=======
                 f"array {self.array}: give pixels, inputs and columns of 1 to {len(KINDS)} kinds"
->>>>>>> theirs
             )
         if self.double_clock and not SCHEMES[self.scheme].allows(DSP):
             raise BoardError(
