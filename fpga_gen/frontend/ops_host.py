@@ -1,4 +1,4 @@
-"""Sigmoid, Softmax and ArgMax: only at the very end of the network, on the host."""
+"""Sigmoid, Softmax and ArgMax at the very end of the network, on the host."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from fpga_gen.frontend.values import HostValue, Value
 def _final(call: Call) -> tuple[int, ...]:
     """Shape of the input; Refused unless only host operators follow."""
     if not call.tail:
-        remedies = {
-            "Sigmoid": "only a final Sigmoid runs on the host; inside the network use Relu or Clip",
-        }
         raise Refused(
             f"is in the middle of the network ('{call.reaches}' depends on it)",
-            remedies.get(call.op, f"only a final {call.op} is supported, it runs on the host"),
+            f"only a final {call.op} is supported, it runs on the host",
         )
     value = call.values[0]
     return value.shape if isinstance(value, HostValue) else call.feature().shape

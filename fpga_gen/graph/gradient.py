@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.graph.interpreter import sums_of
 from fpga_gen.graph.ir import (
     Add,
     AxisTable,
@@ -33,7 +34,8 @@ def gradients(
             continue
         grad = found[node.output]
         if not isinstance(node, MaxPool | Concat):
-            grad = node.activation.pull_back(grad, values[node.output])
+            x = values.get(sums_of(node.output))
+            grad = node.activation.pull_back(grad, values[node.output], x)
         for name, part in _inputs(node, grad, values):
             found[name] = found[name] + part if name in found else part
     return found
@@ -56,7 +58,9 @@ def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):
         case Mul():
             a, b = node.inputs
             yield a, grad * values[b]
-            yield b, grad * values[a]
+            part = grad * values[a]
+            same = values[b].shape == part.shape
+            yield b, part if same else part.sum((1, 2), keepdims=True)
         case Concat():
             base = 0
             for name in node.inputs:

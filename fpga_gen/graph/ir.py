@@ -146,8 +146,8 @@ class Add:
 
 @dataclass(frozen=True)
 class Mul:
-    """Elementwise product of exactly two maps of one shape, then activation (n-way products
-    are chains)."""
+    """Elementwise product of exactly two maps, then activation (n-way products are chains). The
+    second has the shape of the first, or one pixel: a factor for each channel."""
 
     name: str
     inputs: tuple[str, str]

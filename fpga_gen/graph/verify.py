@@ -113,7 +113,9 @@ def _verify_shapes(graph: Graph, node: Node) -> None:
         count = len(node.inputs)
         right = count == 2 if isinstance(node, Mul) else count >= 2
         _need(right, node, f"{type(node).__name__} of {count} maps")
-        _need(set(shapes) == {out}, node, f"shapes differ: {shapes} -> {out}")
+        gates = {out, (out[0], 1, 1)} if isinstance(node, Mul) else {out}
+        same = shapes[0] == out and gates.issuperset(shapes)
+        _need(same, node, f"shapes differ: {shapes} -> {out}")
     else:
         expected = (sum(s[0] for s in shapes), *shapes[0][1:])
         _need(len({s[1:] for s in shapes}) == 1, node, f"map sizes differ: {shapes}")

@@ -27,6 +27,7 @@ from fpga_gen.graph.ir import (
     approximations,
 )
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
+from fpga_gen.quant.curves import SumGrid, sum_grid
 from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.ir import (
     QAdd,
@@ -51,6 +52,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
     clip_limits,
+    curved_tensors,
     pool_roots,
     segments_of,
     stored_tensors,
@@ -184,16 +186,26 @@ class _Work:
             if isinstance(node, Concat):
                 continue
             if not isinstance(node, Conv):
-                nodes.append(_elementwise(node, tensors))
+                nodes.append(_elementwise(node, tensors, self.sums(node, tensors)))
                 continue
             self.say(f"round weights of '{node.name}'")
             layer, out = folded.pop(node.name), tensors[node.output]
             moments = self.calibration.moments.pop(node.name)
-            conv = quantise_conv(layer, out, moments, self.params.sp2, self.options)
+            sums = self.sums(node, tensors)
+            conv = quantise_conv(layer, out, moments, self.params.sp2, self.options, sums)
             nodes.append(conv)
             if self.log is not None:
                 self.log.finish(conv, out)
         return nodes
+
+
+    def sums(self, node: Node, tensors: dict[str, QTensor]) -> SumGrid:
+        """Grid of a node's requantised sums; of a max-pool that of its output."""
+        out = tensors[node.output]
+        if isinstance(node, MaxPool | Concat):
+            return SumGrid(out.scale)
+        sample = self.calibration.sums.get(node.output)
+        return sum_grid(out.name, node.activation, out, sample, isinstance(node, Conv))
 
 
 def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOptions) -> None:
@@ -269,7 +281,7 @@ def _tensors(
     return tensors, choice
 
 
-def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
+def _elementwise(node: Node, tensors: dict[str, QTensor], sums: SumGrid) -> QNode:
     """Integer form of a node that is not a convolution."""
     out = tensors[node.output]
     if isinstance(node, MaxPool):
@@ -278,7 +290,7 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.dilation, node.onnx_name,
         )  # fmt: skip
     assert isinstance(node, Resample | Add | Mul)
-    epilogue = stored_epilogue(node.activation, out)
+    epilogue = stored_epilogue(node.activation, out, sums)
     match node:
         case Resample():
             source = tensors[node.input]
@@ -291,20 +303,20 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
                     "use an integer scale factor"
                 )
             per_unit = source.scale / (node.y.denominator * node.x.denominator)
-            mult, shift = exact_multiplier(per_unit / out.scale, node.name)
+            mult, shift = exact_multiplier(per_unit / sums.scale, node.name)
             return QResample(
                 node.name, node.input, node.output, node.y, node.x, mult, shift, epilogue,
                 node.onnx_name,
             )  # fmt: skip
         case Add():
             factors, unit = add_factors([tensors[i] for i in node.inputs])
-            mult, shift = exact_multiplier(unit / out.scale, node.name)
+            mult, shift = exact_multiplier(unit / sums.scale, node.name)
             return QAdd(
                 node.name, node.inputs, factors, node.output, mult, shift, epilogue, node.onnx_name
             )
         case Mul():
             a, b = (tensors[i] for i in node.inputs)
-            mult, shift = exact_multiplier(a.scale * b.scale / out.scale, node.name)
+            mult, shift = exact_multiplier(a.scale * b.scale / sums.scale, node.name)
             return QMul(node.name, node.inputs, node.output, mult, shift, epilogue, node.onnx_name)
 
 

@@ -104,6 +104,15 @@ def stored_tensors(graph: Graph) -> list[str]:
     return [graph.input] + [n.output for n in graph.nodes if not isinstance(n, Concat)]
 
 
+def curved_tensors(graph: Graph) -> list[str]:
+    """Tensors whose activation is no clip: 8 bits out of a table."""
+    return [
+        n.output
+        for n in graph.nodes
+        if not isinstance(n, MaxPool | Concat) and not n.activation.is_clip
+    ]
+
+
 def clip_limits(graph: Graph) -> dict[str, float]:
     """tensor -> bound of |x| that its activation guarantees (infinite if none does)."""
     limits = dict.fromkeys(graph.tensors, np.inf)

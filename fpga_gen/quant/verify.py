@@ -102,7 +102,10 @@ def _check_node(graph: QuantGraph, node: QNode, who: str) -> int:
         _need(max(map(abs, node.factors)) <= MAX_FACTOR, who, "a factor is out of range")
     else:
         assert isinstance(node, QMul)
-    _need(all(_shape(s) == want for s in sources), who, "its maps differ in shape")
+    shapes = [_shape(s) for s in sources]
+    gates = {want, (want[0], 1, 1)} if isinstance(node, QMul) else {want}
+    same = shapes[0] == want and gates.issuperset(shapes)
+    _need(same, who, "its maps differ in shape")
     return 0
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
 from fpga_gen.quant.ranges import segments_of
-from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency
+from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency, drain_tail
 from fpga_gen.schedule.lower.conv_plan import group_prices, last_drain, mode_mix, tile_limits
 from fpga_gen.schedule.lower.walk import Geometry, live_taps
 
@@ -148,7 +148,7 @@ def frame_cycles(work: Work, params: EngineParams, timing: Timing = DEFAULT_TIMI
     stream, arrived = now, 0.0
     used: deque[tuple[float, float]] = deque([(0.0, now)])  # (bytes consumed, when)
     array = elementwise = weights = 0.0
-    handover = array_latency(params, timing) + timing.drain_tail + timing.wait_tail
+    handover = array_latency(params, timing) + drain_tail(params, timing) + timing.wait_tail
     plan = lru_cache(maxsize=None)(lambda layer: conv_cycles(layer, params, timing))
     for layer in work.layers:
         if isinstance(layer, VectorShape):

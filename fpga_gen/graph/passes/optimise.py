@@ -10,6 +10,7 @@ from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, 
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
+from fpga_gen.graph.passes.curves import join_curves
 from fpga_gen.graph.passes.picture import raw_picture
 from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
@@ -22,6 +23,7 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     pruned,
     drop_copies,
     merge_duplicates,
+    join_curves,
     flatten_concat,
     push_through_concat,
     split_affine,

@@ -297,6 +297,7 @@ class VectorWalk(wiring.Component):
             issued.wide.eq(self.wide),
             issued.zero.eq(self._of_source("zero")),
             issued.factor.eq(self._of_source("factor")),
+            issued.still.eq(self._of_source("still") if p.activations else 0),
             issued.pixel.eq(self.pixel),
             issued.out.eq(add(m, self.block_out, self.pixel, p.banks, "vector_out")),
             issued.first_source.eq(self.source == 0),

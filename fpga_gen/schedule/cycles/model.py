@@ -19,6 +19,7 @@ from fpga_gen.contract.isa import (
     PageInstruction,
     PoolInstruction,
     StoreInstruction,
+    TableInstruction,
     VectorInstruction,
     VectorOp,
     WalkInstruction,
@@ -31,6 +32,7 @@ from fpga_gen.schedule.cycles.timing import (
     Timing,
     array_latency,
     drain_lead,
+    drain_tail,
     drain_time,
     param_time,
     record_words,
@@ -157,6 +159,10 @@ class _Machine:
     def fetch(self) -> None:
         self.stream.fetched(self.decoded + self.timing.dram_latency)
 
+    def table(self, i: TableInstruction) -> None:
+        """A word of entries takes two cycles."""
+        self.decoded += i.entry_words
+
     def page(self, i: PageInstruction) -> None:
         """The loader passes the words on when it is done with the instruction before."""
         self.decoded = max(self.decoded, self.loader)
@@ -221,8 +227,8 @@ class _Machine:
 
     def _tile(self, begin: float, length: float, size: int, walk: WalkInstruction) -> None:
         """Last slot of a tile at `begin` or later, and the tile's drain."""
-        timing = self.timing
-        free = self.drained - timing.drain_tail - drain_lead(self.params, timing)
+        timing, tail = self.timing, drain_tail(self.params, self.timing)
+        free = self.drained - tail - drain_lead(self.params, timing)
         if free > begin:
             self.stall_drain += free - begin
             begin = free
@@ -231,8 +237,8 @@ class _Machine:
         self.now = begin + length
         pool = isinstance(walk, PoolInstruction)
         steps = drain_time(self.params, walk.lanes, size, bool(walk.out16), pool)
-        start = max(begin + array_latency(self.params, timing), self.drained - timing.drain_tail)
-        self.drained = start + max(steps, size) + timing.drain_tail
+        start = max(begin + array_latency(self.params, timing), self.drained - tail)
+        self.drained = start + max(steps, size) + tail
 
     def pool(self, i: PoolInstruction) -> None:
         sizes = tile_sizes(i.n_tiles, i.tile_groups, i.long_tiles)
@@ -260,7 +266,8 @@ class _Machine:
         self.now += i.n_blocks * (steps * per_step + timing.vector_block)
         self.now += timing.vector_tail
         self.vector_end = self.now
-        self.drained = self.now  # its last results are on their way when the unit is free
+        # Its last results are on their way when the unit is free.
+        self.drained = self.now + p.lookup_latency
 
     def await_store(self) -> None:
         """The store unit has read all its words."""
@@ -308,6 +315,8 @@ def run_model(
                     machine.fetch()
                 case PageInstruction():
                     machine.page(instruction)
+                case TableInstruction():
+                    machine.table(instruction)
             at, taken = round(machine.now), machine.stream.position - position
             spans.append(Span(at, at, stream_granules=taken))
             continue

@@ -16,7 +16,7 @@ class Timing:
     slot_load, slot_round: see `load_time`; param_load:
     parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
     read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
-    write; drain_ahead: see `drain_lead`;
+    write in an engine without tables; drain_ahead: see `drain_lead`;
     wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
     word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
@@ -124,6 +124,11 @@ def drain_lead(params: EngineParams, timing: Timing) -> int:
 def array_latency(params: EngineParams, timing: Timing) -> int:
     """First read of a slot to the first step of its drain."""
     return timing.array_latency + params.switch_lead
+
+
+def drain_tail(params: EngineParams, timing: Timing) -> int:
+    """Last step of a drain to its memory write."""
+    return timing.drain_tail + params.lookup_latency
 
 
 def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:
