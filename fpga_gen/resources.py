@@ -136,7 +136,8 @@ def memory_blocks(params: EngineParams) -> tuple[int, int]:
     program = _bram(params.stream_bits, params.program_words // params.program_parts)
     tables = 4 * _bram(64, 512) + 1  # block, tap and axis tables; layer log
     fifos = 2 * (params.ports + 1)
-    blocks = (params.banks - ultra) * bank + ring + program + tables + fifos
+    lookup = params.requant_lanes / 2 if params.activations else 0  # half a block RAM each
+    blocks = (params.banks - ultra) * bank + ring + program + tables + fifos + lookup
     return uram, math.ceil(blocks)
 
 

@@ -52,7 +52,7 @@ class Activation:
     @property
     def whole(self) -> Curve:
         """The function with its bounds."""
-        if (self.lo, self.hi) == (-math.inf, math.inf):
+        if (self.lo, self.hi) == self.curve.bounds:
             return self.curve
         return call("clip", self.lo, self.hi).after(self.curve)
 

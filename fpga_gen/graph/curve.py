@@ -85,11 +85,10 @@ class Curve:
         if not np.isfinite(y).all():
             return -np.inf, np.inf
         lo, hi = float(y.min()), float(y.max())
-        slack = SLACK * max(abs(lo), abs(hi)) if max(abs(lo), abs(hi)) < UNBOUNDED else 0.0
-        if lo not in (y[0], y[-1]) and lo < 0:  # an extreme between two points
-            lo -= slack
+        if lo not in (y[0], y[-1]):  # an extreme between two points
+            lo -= SLACK * abs(lo)
         if hi not in (y[0], y[-1]):
-            hi += slack
+            hi += SLACK * abs(hi)
         return (lo if lo > -UNBOUNDED else -np.inf), (hi if hi < UNBOUNDED else np.inf)
 
     @cached_property

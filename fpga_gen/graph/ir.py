@@ -237,6 +237,16 @@ def approximations(graph: Graph) -> list[tuple[str, str]]:
     ]
 
 
+def needs_tables(graph: Graph) -> bool:
+    """Whether the network needs an engine with `activations`: a function that is no clip, or a
+    product with one factor for each channel."""
+    return any(
+        not (isinstance(node, MaxPool | Concat) or node.activation.is_clip)
+        or (isinstance(node, Mul) and len({graph.tensors[n].shape for n in node.inputs}) > 1)
+        for node in graph.nodes
+    )
+
+
 def conv_macs(graph: Graph) -> int:
     """Multiply-accumulates of all convolutions, counted on the unpadded float shapes."""
     total = 0

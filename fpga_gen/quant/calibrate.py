@@ -207,7 +207,7 @@ def calibrate(
     segments = segments_of(graph)
     convs = [n for n in graph.nodes if isinstance(n, Conv)]
     histograms = {t: Histogram() for t in stored_tensors(graph)}
-    sums = {name: SumSample() for name in curved_tensors(graph)}
+    samples = {name: SumSample() for name in curved_tensors(graph)}
     moments: dict[str, LayerMoments] = {}
     for node in convs:
         depth = sum(t.weight[0].size * t.groups for t in node.terms)
@@ -224,7 +224,7 @@ def calibrate(
             if not np.isfinite(values[name]).all():
                 raise QuantError(f"tensor '{name}' is not finite on calibration image {number}")
             histogram.add(values[name])
-        for name, sample in sums.items():
+        for name, sample in samples.items():
             if not np.isfinite(values[sums_of(name)]).all():
                 raise QuantError(
                     f"what the activation of '{name}' gets is not finite on calibration image "
@@ -254,4 +254,4 @@ def calibrate(
                 f"layer '{name}': its inputs are so large that their squares overflow: scale the "
                 "weights of the layers before it, or calibrate on other images"
             )
-    return Calibration(histograms, moments, sums)
+    return Calibration(histograms, moments, samples)

@@ -198,7 +198,6 @@ class _Work:
                 self.log.finish(conv, out)
         return nodes
 
-
     def sums(self, node: Node, tensors: dict[str, QTensor]) -> SumGrid:
         """Grid of a node's requantised sums; of a max-pool that of its output."""
         out = tensors[node.output]
@@ -237,6 +236,7 @@ def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOption
     if options.wide_tensors is not None:
         stored, roots = set(stored_tensors(graph)), pool_roots(graph)
         pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+        curved = set(curved_tensors(graph))
         for name in options.wide_tensors:
             if name not in stored:
                 raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
@@ -244,6 +244,8 @@ def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOption
                 raise QuantError(f"wide_tensors: '{name}' is a picture of 8-bit pixels")
             if name in pooled or roots[name] != name:
                 raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
+            if name in curved:
+                raise QuantError(f"wide_tensors: '{name}' comes out of a table of 8-bit results")
 
 
 def _tensors(

@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fpga_gen.boards import Board
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.graph.ir import Graph
+from fpga_gen.graph.ir import Graph, needs_tables
 from fpga_gen.resources import estimate_resources
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
@@ -67,11 +68,16 @@ def choose_engines(
         raise error
 
 
+def for_network(graph: Graph, params: EngineParams) -> EngineParams:
+    """An array as an engine for a network: with tables if that needs them, else without."""
+    return replace(params, activations=needs_tables(graph))
+
+
 def own_candidate(
     graph: Graph, board: Board, scheme: str, *, double_clock: bool, clock_mhz: float
 ) -> Candidate:
     """The board's own array with its figures for a network."""
-    params = board.default_array(scheme, double_clock)
+    params = for_network(graph, board.default_array(scheme, double_clock))
     timing = board_timing(board.read_bytes_per_cycle(params.ports, clock_mhz))
     return Candidate(
         params, frame_cycles(frame_work(graph), params, timing), estimate_resources(params)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, needs_tables
 from fpga_gen.quant.ranges import segments_of
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency, drain_tail
 from fpga_gen.schedule.lower.conv_plan import group_prices, last_drain, mode_mix, tile_limits
@@ -43,12 +43,13 @@ class VectorShape:
 @dataclass(frozen=True)
 class Work:
     """What a frame asks for, in the order of execution. input_map: (pixels, channels); live: the
-    maps (pixels, channels) that are needed at once, by step."""
+    maps (pixels, channels) that are needed at once, by step; tables: see `needs_tables`."""
 
     layers: tuple[ConvShape | VectorShape, ...]
     input_map: tuple[int, int]
     macs: int
     live: tuple[tuple[tuple[int, int], ...], ...]
+    tables: bool = False
 
     def words(self, params: EngineParams) -> int:
         """Words of feature memory that the maps take when no layer runs in row bands."""
@@ -105,7 +106,7 @@ def frame_work(graph: Graph) -> Work:
             layers.append(VectorShape(pixels, out.channels, len(node.inputs), False))
     first = graph.tensors[graph.input]
     picture = (first.height * first.width, first.channels)
-    return Work(tuple(layers), picture, macs, live_maps(graph))
+    return Work(tuple(layers), picture, macs, live_maps(graph), needs_tables(graph))
 
 
 def live_maps(graph: Graph) -> tuple[tuple[tuple[int, int], ...], ...]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
+from fpga_gen.contract.isa import TABLE_ENTRIES
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
 from fpga_gen.quant.calibrate import dense_weight
 from fpga_gen.quant.imported import import_scales
 from fpga_gen.quant.ir import (
@@ -51,11 +52,11 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
         if isinstance(node, Concat):
             continue
         out = tensors[node.output]
-        whole = Epilogue.whole(out.format)
+        whole = _epilogue(node, out, len(nodes))
         match node:
             case Conv():
                 wide = any(formats[s].bits == 16 for t in node.terms for s in segments[t.input])
-                nodes.append(_conv(node, segments, out, wide))
+                nodes.append(_conv(node, segments, out, wide, whole))
             case MaxPool():
                 nodes.append(
                     QMaxPool(
@@ -77,7 +78,21 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
     )
 
 
-def _conv(node: Conv, segments: dict[str, tuple[str, ...]], out: QTensor, wide: bool) -> QConv:
+def _epilogue(node: Node, out: QTensor, number: int) -> Epilogue:
+    """With a table of its own if the node has one."""
+    if isinstance(node, MaxPool) or node.activation.is_clip:
+        return Epilogue.whole(out.format)
+    entries = (number % TABLE_ENTRIES, number // TABLE_ENTRIES, *range(TABLE_ENTRIES - 2))
+    return Epilogue.through(tuple(entry - TABLE_ENTRIES // 2 for entry in entries), out.format)
+
+
+def _conv(
+    node: Conv,
+    segments: dict[str, tuple[str, ...]],
+    out: QTensor,
+    wide: bool,
+    epilogue: Epilogue,
+) -> QConv:
     terms = tuple(
         QConvTerm(
             segments[t.input],
@@ -88,5 +103,5 @@ def _conv(node: Conv, segments: dict[str, tuple[str, ...]], out: QTensor, wide: 
         )
         for t in node.terms
     )
-    none, whole = np.zeros(out.channels, np.int32), Epilogue.whole(out.format)
-    return QConv(node.name, terms, node.output, wide, none, none, none, whole)
+    none = np.zeros(out.channels, np.int32)
+    return QConv(node.name, terms, node.output, wide, none, none, none, epilogue)

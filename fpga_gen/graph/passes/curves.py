@@ -13,7 +13,6 @@ from fpga_gen.graph.passes.affine import is_affine
 from fpga_gen.graph.passes.canonical import is_copy
 from fpga_gen.graph.passes.rewrite import rebuilt
 
-
 ALGEBRA = frozenset(("add", "affine", "mul"))
 
 

@@ -60,7 +60,7 @@ class ExitLookup(wiring.Component):
         numbers = tree(m, self.lookup, [copies_for(lanes * width("lookup"))], "table_number")
         uses = tree(m, self.lookup != 0, [copies_for(lanes * VALUE_BITS)], "table_use")
         for lane in range(lanes):
-            value = self.values[lane].as_value()
+            value = self.values[lane]
             ram = place_ram(m, f"table_{lane}", TABLE_SHAPE, expand=self.expand)
             part, number = words[lane * parts // lanes], numbers[lane * len(numbers) // lanes]
             at = (LOOKUP_BITS // 8 - 1).bit_length()  # of the entry in its word
