@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fpga_gen.simulate.device import SimulatedDevice
 from rtl_tests.networks import compile_network, run_network
 from rtl_tests.test_networks import check_model
 from tests.engines import TABLES
-from tests.schedule.activations import MANY, NETWORKS
+from tests.schedule.activations import MANY, MODELS, NETWORKS, of_model
 from tests.schedule.graphs import random_example
 
 pytestmark = pytest.mark.timeout(900)  # the first test compiles a simulator
@@ -26,3 +28,10 @@ def test_network(simulator, name) -> None:
     with SimulatedDevice(simulator(TABLES), TABLES) as device:
         for seed in (1, 2):
             check_model(network, run_network(device, network, seed=seed))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(simulator, name: str, tmp_path: Path) -> None:
+    network = compile_network(of_model(MODELS[name](), TABLES, tmp_path), TABLES)
+    with SimulatedDevice(simulator(TABLES), TABLES) as device:
+        check_model(network, run_network(device, network))

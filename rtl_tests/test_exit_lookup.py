@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 
 from fpga_gen.contract.isa import MAX_LOOKUP, TABLE_ENTRIES
 from fpga_gen.contract.latencies import LOOKUP_LATENCY
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.joints import LOOKUP_BITS, LOOKUP_WORDS
 from fpga_gen.hardware.results.exit_lookup import ExitLookup
 from rtl_tests.bench import simulate
@@ -17,11 +17,10 @@ from tests.engines import TABLES
 SETTLE = 8  # cycles between instructions, and from a table's last word to its first use
 
 
-@pytest.mark.parametrize("columns", [4, 8])
-def test_values(columns: int) -> None:
-    params = replace(TABLES, sp2_columns=columns)
+@pytest.mark.parametrize("params", [TABLES, EngineParams(activations=True)], ids=["8", "42"])
+def test_values(params: EngineParams) -> None:
     dut = ExitLookup(params, expand=True)
-    rng = random.Random(columns)
+    rng = random.Random(params.columns)
     tables = [[rng.randrange(256) for _ in range(TABLE_ENTRIES)] for _ in range(MAX_LOOKUP + 1)]
 
     async def fill(ctx, number: int) -> None:

@@ -98,7 +98,9 @@ class LayerMoments:
         return np.maximum(self.square / max(1, self.count) - np.square(self.mean), 0.0)
 
     def covariance(self, batch: BlockBatch) -> np.ndarray:
-        """(B, k, k) float32 second central moments of one batch of blocks."""
+        """(B, k, k) float32 second central moments of one batch of blocks; 0 of one sample."""
+        if self.count == 1:  # else what float32 rounded off would be all that is left
+            return np.zeros_like(batch.second)
         mean = self.mean[batch.columns]
         return (batch.second / max(1, self.count) - mean[:, :, None] * mean[:, None, :]).astype(
             np.float32

@@ -1,7 +1,7 @@
 """Activations that are no clip: the grid of the sums that index a table, and the table.
 
-A requantised sum is one of 256 levels, real = scale * (level - offset); the table holds for each the
-stored value of the activation there. The grid covers what of the calibrated sums changes the
+A requantised sum is one of 256 levels, real = scale * (level - offset); the table holds for each
+the stored value of the activation there. The grid covers what of the calibrated sums changes the
 result: where the activation is flat, as SiLU is below -6, sums may saturate.
 """
 
@@ -107,8 +107,8 @@ def _stored(name: str, activation: Activation, out: QTensor, real: np.ndarray) -
     steps = activation.whole.apply(real) / out.scale
     if np.isnan(steps).any():
         raise QuantError(
-            f"tensor '{name}': its activation {activation.describe()} is not defined for all values "
-            "that calibration found: change the model there"
+            f"tensor '{name}': its activation {activation.describe()} is not defined for all "
+            "values that calibration found: change the model there"
         )
     return np.clip(steps, out.format.lo - out.format.zero, out.format.hi - out.format.zero)
 

@@ -170,7 +170,8 @@ def quantise_conv(
 ) -> QConv:
     """Round the weights of a folded layer for the column kinds of its output tensor.
 
-    sums: grid of the requantised sums. Raises QuantError if no scale keeps the accumulator within 32 bits.
+    sums: grid of the requantised sums. Raises QuantError if no scale keeps the accumulator within
+    32 bits.
     """
     node = layer.node
     kinds = np.asarray(out.kinds)

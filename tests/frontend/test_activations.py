@@ -34,7 +34,8 @@ def test_bounds_hold(name: str, tmp_path: Path) -> None:
         if activation is not None and not activation.is_clip:
             x = np.random.default_rng(0).normal(scale=5, size=100_000)
             y = activation.curve.apply(x)
-            assert (y >= activation.lo).all() and (y <= activation.hi).all()
+            assert (y >= activation.lo).all()
+            assert (y <= activation.hi).all()
 
 
 @pytest.mark.parametrize("gate", GATES)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+
 from fpga_gen.contract.numerics import I8, I16, U8, Format
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.quant.interpreter import quantise_input, run_integer
+from fpga_gen.quant.quantise import quantise
+from tests.frontend.activation_models import ACTIVATIONS, GATES, network
+from tests.frontend.onnx_models import Net
 from tests.schedule.builder import Builder, Example, mean_table
 
 MANY = 12  # more curves than an engine has tables
@@ -44,4 +54,21 @@ NETWORKS = {
     "gate of a large map": lambda params: gate(params, U8, (19, 21)),
     "chain": chain,
     "beside": beside,
+}
+
+
+def of_model(net: Net, params: EngineParams, folder: Path) -> Example:
+    """A model as frontend, optimiser and quantiser leave it, with its values for an image."""
+    graph = optimise(import_onnx(net.save(folder)))
+    rng = np.random.default_rng(5)
+    image = rng.normal(size=graph.host_input.model_shape).astype(np.float32)
+    qgraph = quantise(graph, params, [image])
+    stored = quantise_input(qgraph, image)
+    return Example(qgraph, stored, run_integer(qgraph, stored))
+
+
+# Every activation between two convolutions, and every kind of gate, as ONNX has them.
+MODELS = {
+    **{name: lambda name=name: network(name, (5, 6)) for name in ACTIVATIONS},
+    **{f"gate, {name}": lambda name=name: GATES[name](size=(5, 6)) for name in GATES},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from fpga_gen.schedule.execute.interpreter import ProgramError, run_program
 from fpga_gen.schedule.program import Schedule
 from fpga_gen_host.regions import pack_input
 from tests.engines import SMALL, TABLES
-from tests.schedule.activations import MANY, NETWORKS, beside, chain, gate
+from tests.schedule.activations import MANY, MODELS, NETWORKS, beside, chain, gate, of_model
 from tests.schedule.graphs import THREE_MODES, Example, random_example
 from tests.schedule.test_program import check
 
@@ -30,6 +31,11 @@ ENGINES = {"two-modes": TABLES, "three-modes": replace(THREE_MODES, activations=
 @pytest.mark.parametrize("engine", ENGINES)
 def test_networks(engine: str, name: str) -> None:
     check(NETWORKS[name](ENGINES[engine]), ENGINES[engine])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name: str, tmp_path: Path) -> None:
+    check(of_model(MODELS[name](), TABLES, tmp_path), TABLES)
 
 
 @pytest.mark.parametrize("seed", range(12))

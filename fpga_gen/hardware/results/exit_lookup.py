@@ -20,7 +20,9 @@ from fpga_gen.hardware.common.joints import LOOKUP_BITS, LOOKUP_WORDS, LookupWri
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.results.requantise import VALUE_BITS
 
-TABLE_SHAPE = RamShape(LOOKUP_BITS, (MAX_LOOKUP + 1) * LOOKUP_WORDS, "block", registered=True)
+TABLE_SHAPE = RamShape(
+    LOOKUP_BITS, (MAX_LOOKUP + 1) * LOOKUP_WORDS, "block", registered=True, unchecked=True
+)
 WRITE_LANES = 16  # lanes that share a copy of what is written
 
 
