@@ -103,7 +103,8 @@ def frame_work(graph: Graph) -> Work:
             layers.append(VectorShape(pixels, out.channels, node.y.taps * node.x.taps, False))
         else:
             assert isinstance(node, Add | Mul)
-            layers.append(VectorShape(pixels, out.channels, len(node.inputs), False))
+            whole = [n for n in node.inputs if graph.tensors[n].shape == out.shape]
+            layers.append(VectorShape(pixels, out.channels, len(whole), False))
     first = graph.tensors[graph.input]
     picture = (first.height * first.width, first.channels)
     return Work(tuple(layers), picture, macs, live_maps(graph), needs_tables(graph))

@@ -127,6 +127,13 @@ class Decoder(wiring.Component):
         p, walk, vector = self.params, self.walk, self.vector
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
+        if p.activations:
+            table = self.table
+            m.d.sync += self.wrong_table.eq(
+                (table.lookup == 0) | (table.entry_words != TABLE_WORDS)
+            )
+        else:
+            m.d.comb += self.wrong_table.eq(1)
         self.single = {
             name: Signal(name=f"single_{name}", reset_less=True)
             for name in ("n_blocks", "n_taps", "y_words", "x_words")
@@ -154,11 +161,6 @@ class Decoder(wiring.Component):
                 | (vector.x_words > MAX_TABLE // 2)
             ),
             self.wrong_page.eq(self.program.page_words == 0),
-            self.wrong_table.eq(
-                (self.table.lookup == 0) | (self.table.entry_words != TABLE_WORDS)
-                if p.activations
-                else 1
-            ),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
             self.single["y_words"].eq(vector.y_words == 1),

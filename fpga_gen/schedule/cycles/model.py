@@ -258,12 +258,15 @@ class _Machine:
         self.now = max(self.now, ready)
         self.stream.free(self.now)
         self.loader, self.paged = self.now, 0.0
-        reads = sum(1 + s.wide for s in i.sources)
+        first = reads = sum(1 + s.wide for s in i.sources)
+        if i.function == VectorOp.MUL and i.sources[0].still:  # it is read once in a block
+            reads = 1 + i.sources[1].wide
         if i.function == VectorOp.LINEAR:
             reads *= i.y_taps * i.x_taps
         per_step = max(reads, 2 if i.out16 else 1)
         steps = i.out_h * -(-i.out_w // (1 + i.pair))
-        self.now += i.n_blocks * (steps * per_step + timing.vector_block)
+        block = steps * per_step + max(first - per_step, 0)
+        self.now += i.n_blocks * (block + timing.vector_block)
         self.now += timing.vector_tail
         self.vector_end = self.now
         # Its last results are on their way when the unit is free.

@@ -123,7 +123,7 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
 def _sources(
     node: VectorNode, factors: tuple[int, ...], context: Context, plane: int
 ) -> tuple[SourceRecord, ...]:
-    """Records of the maps that are read, from a plane on."""
+    """Records of the maps that are read, from a plane on; factors that are one pixel come first."""
     banks, out = context.params.banks, context.tensors[node.output]
     records = []
     for name, factor in zip(node.inputs, factors, strict=True):
@@ -146,7 +146,7 @@ def _sources(
                 still=int(still),
             )
         )
-    return tuple(records)
+    return tuple(sorted(records, key=lambda record: -record.still))
 
 
 def _windows(
