@@ -58,6 +58,7 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
     "array": _mode_muxes,
     "requantise": lambda p: p.requant_lanes,
     "exit path": lambda p: p.columns,
+    "activation tables": lambda p: p.requant_lanes if p.activations else 0,
     "feature banks": lambda p: p.banks * p.word_bits,
     "feature memory": lambda p: p.banks * p.word_bits,
     "max-pool": lambda p: p.pixels * p.word_bits,
@@ -100,6 +101,8 @@ def estimate_resources(params: EngineParams) -> Resources:
             continue
         known = [r for r in _comparable(params) if r.classes.get(name) and size(r.params)]
         if not known:
+            cost = UNLISTED.get(name, (0, 0, 0))
+            total = [t + wanted * c for t, c in zip(total, cost, strict=True)]
             continue
         nearest = min(
             known,

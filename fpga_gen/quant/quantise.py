@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fpga_gen.contract.isa import limit
-from fpga_gen.contract.numerics import DSP, SCHEMES, SP2, Format
+from fpga_gen.contract.numerics import DSP, I8, SCHEMES, SP2, Format
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
+from fpga_gen.graph.axis import is_identity
 from fpga_gen.graph.ir import (
     Add,
     Concat,
@@ -199,10 +200,14 @@ class _Work:
         return nodes
 
     def sums(self, node: Node, tensors: dict[str, QTensor]) -> SumGrid:
-        """Grid of a node's requantised sums; of a max-pool that of its output."""
-        out = tensors[node.output]
+        """Grid of a node's requantised sums; of a max-pool that of its output, of a copy of a map
+        of signed bytes that of the map: nothing is rounded in front of the table."""
+        out, source = tensors[node.output], tensors[node.inputs[0]]
         if isinstance(node, MaxPool | Concat):
             return SumGrid(out.scale)
+        copies = isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x)
+        if copies and source.format == I8 and not node.activation.is_clip:
+            return SumGrid(source.scale)
         sample = self.calibration.sums.get(node.output)
         return sum_grid(out.name, node.activation, out, sample, isinstance(node, Conv))
 

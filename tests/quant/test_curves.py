@@ -18,12 +18,13 @@ from fpga_gen.graph.ir import Activation
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.quant.curves import SumSample, curve_table, sum_grid
 from fpga_gen.quant.interpreter import compare, quantise_input, run_integer
-from fpga_gen.quant.ir import QTensor
+from fpga_gen.quant.ir import QResample, QTensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import load_quant_graph, quant_graph_bytes
 from tests.engines import TABLES
-from tests.frontend.activation_models import ACTIVATIONS, GATES, network
+from tests.frontend.activation_models import ACTIVATIONS, CHANNELS, GATES, OPSET, network, silu
+from tests.frontend.onnx_models import Net
 
 SILU = Activation.of(combined("mul", (X, call("sigmoid"))))
 LEAST_DB = 30.0  # of the map behind a table
@@ -110,6 +111,19 @@ def test_accuracy_of_gates(gate: str, tmp_path: Path) -> None:
     stored = run_integer(qgraph, quantise_input(qgraph, images[0]))
     found = compare(qgraph, run_float(graph, images[0]), stored)
     assert min(found.values()) > LEAST_DB, found
+
+
+def test_a_table_behind_a_map_is_indexed_by_its_bytes(tmp_path: Path) -> None:
+    """No rounding in front of it."""
+    net = Net(shape=(1, 3, 9, 11), opset=OPSET)
+    x = net.conv("x", 3, CHANNELS)
+    net.op("Add", net.conv(silu(net, x), CHANNELS, 5, 1), net.conv(x, CHANNELS, 5))
+    _, images, qgraph = _quantised(net, tmp_path)
+    copy = next(n for n in qgraph.nodes if isinstance(n, QResample))
+    assert qgraph.tensors[copy.input].format == I8
+    stored = run_integer(qgraph, quantise_input(qgraph, images[0]))
+    table = np.array(copy.epilogue.table)
+    np.testing.assert_array_equal(stored[copy.output], table[stored[copy.input].astype(int) % 256])
 
 
 def test_tables_stay_8_bit(tmp_path: Path) -> None:

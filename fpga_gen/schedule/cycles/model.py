@@ -161,7 +161,7 @@ class _Machine:
 
     def table(self, i: TableInstruction) -> None:
         """A word of entries takes two cycles."""
-        self.decoded += i.entry_words
+        self.decoded += i.entry_words + self.timing.table
 
     def page(self, i: PageInstruction) -> None:
         """The loader passes the words on when it is done with the instruction before."""

@@ -22,7 +22,9 @@ class Timing:
     word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
     its last read to its end; end: last write response;
     start: start command to the first word of program at an empty memory; dram_latency: first beat
-    of a FETCH; page: a PAGE's order to its first word in the program memory; first_slot: an order
+    of a FETCH; page: a PAGE's order to its first word in the program memory; table: a
+    TABLE and the instruction behind it, beyond two cycles a word of entries and one of others, when
+    nothing hides them; first_slot: an order
     to a CONV's first slot, beyond the words that are read;
     read_efficiency, write_efficiency: used share of the beats of the read ports and of the write
     port (the rest is refresh); read_limit: bytes per cycle that DRAM gives whatever the ports;
@@ -45,6 +47,7 @@ class Timing:
     end: int = 35
     start: int = 16
     page: int = 6
+    table: int = 13
     first_slot: int = 10
     dram_latency: int = 60
     read_efficiency: float = 0.955
