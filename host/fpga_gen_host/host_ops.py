@@ -83,8 +83,7 @@ def run_host_op(op: HostOp, x: np.ndarray) -> np.ndarray:
         e = np.exp(x - x.max(a["axis"], keepdims=True))
         return e / e.sum(a["axis"], keepdims=True)
     if op.kind == "argmax":
-        index = np.argmax(x, a["axis"])
-        return np.expand_dims(index, a["axis"]) if a["keepdims"] else index
+        return np.asarray(np.argmax(x, a["axis"], keepdims=bool(a["keepdims"])))
     if op.kind == "resize":
         return _resize(a, x)
     raise ValueError(f"host operator '{op.kind}' is unknown")

@@ -17,6 +17,7 @@ from fpga_gen.graph.ir import Activation, Add, AxisTable, Concat, Conv, Graph, M
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.quant.layer import stored_epilogue
 from fpga_gen.quant.ranges import segments_of
+from fpga_gen.quant.weights import Codes
 from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.model_input import HostInput
 from fpga_gen_host.resample import exact_scale, resize_rows
@@ -26,12 +27,12 @@ from fpga_gen_models.qat_layers import QuantConv, RoundMap
 class QuantNet(nn.Module):
     """[N, 3, H, W] normalised pictures -> what the network's first output is before a sigmoid.
 
-    graph: optimised float graph; qgraph: what `quantise` made of it; top: largest fixed-point
-    level; dtype: in which convolutions of 8-bit maps multiply (bfloat16 holds the operands
-    exactly and rounds the sums).
+    graph: optimised float graph; qgraph: what `quantise` made of it; codes: of the
+    weights, by column kind; dtype: in which convolutions of 8-bit maps multiply (bfloat16 holds the
+    operands exactly and rounds the sums).
     """
 
-    def __init__(self, graph: Graph, qgraph: QuantGraph, top: int, dtype: torch.dtype) -> None:
+    def __init__(self, graph: Graph, qgraph: QuantGraph, codes: Codes, dtype: torch.dtype) -> None:
         super().__init__()
         self.graph, self.tensors, self.dtype = graph, qgraph.tensors, dtype
         segments = segments_of(graph)
@@ -45,7 +46,7 @@ class QuantNet(nn.Module):
                 assert isinstance(qconv, QConv)
                 key = f"conv{len(self.names)}"
                 self.names[node.output] = key
-                self.convs[key] = QuantConv(node, qconv, qgraph.tensors, names, qgraph.sp2, top)
+                self.convs[key] = QuantConv(node, qconv, qgraph.tensors, names, codes)
         self.host_ops = [o for o in graph.host_ops if o.target == graph.outputs[0]]
         unknown = {o.kind for o in self.host_ops} - {"resize", "sigmoid"}
         if unknown:

@@ -11,7 +11,7 @@ import pytest
 
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.flows.check import check
+from fpga_gen.flows.check import check_model
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.quant.interpreter import quantise_input, run_integer
@@ -46,7 +46,7 @@ def test_check(name: str, tmp_path: Path) -> None:
     write, size, cycles = NETWORKS[name]
     path = write(tmp_path, size)
     start = time.monotonic()
-    found = check(BuildConfig(model=path, board="zcu104"))
+    found = check_model(BuildConfig(model=path, board="zcu104"))
     assert time.monotonic() - start < SECONDS
     assert not found.problems
     assert found.params is not None
