@@ -36,7 +36,7 @@ def fuse_activations(graph: Graph) -> Graph:
 
 
 def clip_before_pool(graph: Graph) -> Graph:
-    """max(clip(x)) for clip(max(x)): an activation moves to where it can be fused."""
+    """max(f(x)) for f(max(x)), f never falling: an activation moves to where it can be fused."""
     uses, fresh = use_counts(graph), Fresh(graph)
     producers = graph.producers()
     nodes: list[Node] = []
@@ -45,6 +45,7 @@ def clip_before_pool(graph: Graph) -> Graph:
         pool = producers.get(node.inputs[0])
         if not (
             is_copy(node)
+            and node.activation.rises
             and isinstance(pool, MaxPool)
             and uses[pool.output] == uses[pool.input] == 1
             and isinstance(producers.get(pool.input), Conv | Add | Mul | Resample | MaxPool)
