@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from fpga_gen.boards import Board, Resources
+from fpga_gen.contract.column_kinds import KINDS, ColumnKind
 from fpga_gen.contract.params import BLOCK_BITS, EngineParams, block_width
 from fpga_gen.errors import ScheduleError
 
@@ -29,8 +30,15 @@ BANK_BITS, BANK_ROWS = 16, 1024  # of half a block RAM with byte enables, its pa
 DSP48E1_FACTOR = {"dsp columns": 2, "requantise": 2}
 NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "dsps": "DSPs", "bram36": "BRAM36",
          "uram": "URAM"}  # fmt: skip
-REMEDIES = {"luts": "fewer SP2 columns", "flip_flops": "fewer columns", "dsps": "fewer DSP columns",
-            "bram36": "a smaller weight buffer", "uram": "fewer pixels"}  # fmt: skip
+REMEDIES = {
+    "flip_flops": "fewer columns",
+    "bram36": "a smaller weight buffer",
+    "uram": "fewer pixels",
+    **{
+        primitive: f"fewer {' or '.join(k.title for k in KINDS if k.scarce == primitive)} columns"
+        for primitive in ("luts", "dsps")
+    },
+}
 
 
 def lane_sources(params: EngineParams) -> int:
@@ -45,13 +53,14 @@ def _mode_muxes(p: EngineParams) -> float:
     return p.pixels * ((lane_sources(p) - 1) * p.word_bits + 8 * p.columns) + weights + 1
 
 
+def _multipliers(kind: ColumnKind, cost: str) -> Callable[[EngineParams], float]:
+    """Multipliers of the columns of a kind, if they are of this class of blocks."""
+    return lambda p: p.pixels * kind.count(p) * p.in_channels if kind.costs[cost](p) else 0
+
+
 # Size of a class of blocks, to which its cost is proportional.
 SIZES: dict[str, Callable[[EngineParams], float]] = {
-    "dsp columns": lambda p: 0 if p.double_clock else p.pixels * p.dsp_columns * p.in_channels,
-    "dsp columns at twice the clock": lambda p: (
-        p.pixels * p.dsp_columns * p.in_channels if p.double_clock else 0
-    ),
-    "sp2 columns": lambda p: p.pixels * p.sp2_columns * p.in_channels,
+    **{cost: _multipliers(kind, cost) for kind in KINDS for cost in kind.costs},
     "lane skew": lambda p: p.pixels * lane_sources(p) * p.in_channels,
     "active weights": lambda p: p.sub_weight_bits * p.subgroups,
     "accumulators": lambda p: p.pixels * p.columns * max(1, p.tile_groups // 32),
@@ -94,13 +103,14 @@ def references() -> tuple[Reference, ...]:
 def estimate_resources(params: EngineParams) -> Resources:
     """Primitives of the generated engine (estimated from mapped blocks)."""
     total = [0.0, 0.0, 0.0]
+    comparable = _comparable(params.double_clock, params.family, params.sp2_code)
     for name, size in SIZES.items():
         wanted = size(params)
         if not wanted:
             continue
-        known = [r for r in _comparable(params) if r.classes.get(name) and size(r.params)]
+        known = [r for r in comparable if r.classes.get(name) and size(r.params)]
         if not known:
-            continue
+            raise KeyError(f"no engine of costs.json has {name}: add one in synth/table.py")
         nearest = min(
             known,
             key=lambda r: (
@@ -118,12 +128,11 @@ def estimate_resources(params: EngineParams) -> Resources:
     return Resources(math.ceil(total[0]), math.ceil(total[1]), math.ceil(total[2]), bram, uram)
 
 
-def _comparable(params: EngineParams) -> list[Reference]:
+@cache
+def _comparable(double_clock: bool, family: str, sp2_code: str) -> list[Reference]:
     """References of the same clocks, of the same family and SP2 code too if there are any."""
-    same = [r for r in references() if r.params.double_clock == params.double_clock]
-    closer = [
-        r for r in same if r.params.family == params.family and r.params.sp2_code == params.sp2_code
-    ]
+    same = [r for r in references() if r.params.double_clock == double_clock]
+    closer = [r for r in same if r.params.family == family and r.params.sp2_code == sp2_code]
     return closer or same
 
 
@@ -164,6 +173,6 @@ def check_fit(board: Board, params: EngineParams) -> None:
     over = excess(board, params, ASKED)
     if over:
         raise ScheduleError(
-            f"the array {params.pixels},{params.in_channels},{params.dsp_columns},"
-            f"{params.sp2_columns} does not fit {board.name} (estimated): {'; '.join(over)}"
+            f"the array {params.figures_text} does not fit {board.name} (estimated): "
+            f"{'; '.join(over)}"
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fpga_gen.contract import (
     address,
+    column_kinds,
     epilogue,
     isa,
     numerics,
@@ -78,6 +79,14 @@ def _opcodes() -> str:
     return markdown_table(("opcode", "instruction", "starts when"), rows)
 
 
+def _code_text(kind: column_kinds.ColumnKind) -> str:
+    codes = dict.fromkeys(kind.code(sp2) for sp2 in numerics.SP2_CODES.values())
+    if len(codes) > 1:
+        return "the engine's SP2 code"
+    (code,) = codes
+    return f"{code.name}: {code.bits} bits, {code.levels[0]} to {code.max_level}"
+
+
 def _numbers() -> list[str]:
     formats = markdown_table(
         ("format", "bits", "zero", "least", "largest"),
@@ -104,6 +113,12 @@ def _numbers() -> list[str]:
         "### SP2 codes",
         prose(numerics.Sp2Code),
         codes,
+        "### Kinds of MAC columns",
+        "In this order in a slot; weights are coded as",
+        markdown_table(
+            ("number", "kind", "weights"),
+            ((k.number, k.title, _code_text(k)) for k in column_kinds.KINDS),
+        ),
     ]
 
 

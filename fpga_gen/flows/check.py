@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen.boards import Board, board_names, load_board
+from fpga_gen.boards import Board
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
@@ -40,18 +40,7 @@ class Check:
     approximations: tuple[tuple[str, str], ...] = ()
 
 
-def largest_board() -> str:
-    """The board whose own engine has most memory for feature maps, then most multipliers."""
-
-    def size(name: str) -> tuple[int, int, int]:
-        board = load_board(name)
-        array = board.array
-        return array.words * array.in_channels, array.macs_per_cycle, board.dram_sustained
-
-    return max(board_names(), key=size)
-
-
-def check(config: BuildConfig) -> Check:
+def check_model(config: BuildConfig) -> Check:
     """Checks a model for a board, in a process with limits.
 
     The board's own array decides where none is given. No engine that the search of `build` tries

@@ -11,9 +11,9 @@ import onnx
 from onnx import helper
 
 from fpga_gen.frontend.call import Call, shown
-from fpga_gen.frontend.gather import NO_PADS, Layout, as_map, channels_of, layouts, materialised
+from fpga_gen.frontend.gather import NO_PADS, ViewLayout, as_map, channels_of, layouts, materialised
 from fpga_gen.frontend.problems import Refused
-from fpga_gen.frontend.values import Feature, Quantised, Value
+from fpga_gen.frontend.values import Feature, HostValue, Quantised, Value
 from fpga_gen.frontend.view import View, reshaped, taken
 
 Operator = Callable[[Call], list[Value]]
@@ -101,7 +101,7 @@ def _through_layout(call: Call, operator: Operator) -> list[Value]:
             views[i] = wider
     full = max(views.values(), key=lambda v: int(np.prod(v.shape)))
     if np.broadcast_shapes(*(v.shape for v in views.values())) == full.shape:
-        for layout in layouts(builder, full, dict.fromkeys((min(1, rank - 1), rank - 1))):
+        for layout in layouts(builder, full, tuple(dict.fromkeys((min(1, rank - 1), rank - 1)))):
             if len(views) == 1 and call.op in FUSED:
                 result = _on_whole_maps(call, layout, full, operator)
                 if result is not None:
@@ -115,14 +115,16 @@ def _through_layout(call: Call, operator: Operator) -> list[Value]:
     raise Refused(f"works on maps of shape {shown(full.shape)} in a mixed order", ORDER)
 
 
-def _on_whole_maps(call: Call, layout: Layout, view: View, operator: Operator) -> Value | None:
+def _on_whole_maps(call: Call, layout: ViewLayout, view: View, operator: Operator) -> Value | None:
     """The result of an operator of one operand that is most of some maps: it works on all of them,
     and the part is taken of the result, so that it can be fused with what computes them."""
     moved = layout.forward(view)
     found = None if moved is None else as_map(call.builder, moved)
-    if found is None or found.pads != NO_PADS or len(found.phases) > 1 or found.is_selection:
+    if found is None or found.pads != NO_PADS or found.is_selection:
         return None
-    phase, (height, width) = found.phases[0], found.size
+    (phase, *others), (height, width) = found.phases, found.size
+    if others:
+        return None
     if len(phase.index) < found.shape[1]:
         return None
     if 2 * len(found.rows) * len(found.columns) < height * width:
@@ -143,7 +145,7 @@ def _on_whole_maps(call: Call, layout: Layout, view: View, operator: Operator) -
 
 
 def _in_layout(
-    call: Call, layout: Layout, views: dict[int, View], rank: int
+    call: Call, layout: ViewLayout, views: dict[int, View], rank: int
 ) -> tuple[Value | None, ...] | None:
     """The operands as maps and constants for maps; None if one is no map in this layout."""
     values = list(call.values)
@@ -164,10 +166,11 @@ def _in_layout(
     return tuple(values)
 
 
-def _back(call: Call, layout: Layout, result: Value) -> Value | None:
+def _back(call: Call, layout: ViewLayout, result: Value) -> Value | None:
     if isinstance(result, Quantised):
         inner = _back(call, layout, result.value)
-        return None if inner is None else Quantised(inner, result.hint)
+        known = isinstance(inner, Feature | View | HostValue)
+        return Quantised(inner, result.hint) if known else None
     if not isinstance(result, Feature | View):
         return result
     view = layout.backward(call.builder.view(result))

@@ -181,7 +181,7 @@ class Call:
             raise Refused("reads a zero-padded map", PADDED)
         for layout in layouts(self.builder, view, [1] if len(shape) > 1 else []):
             whole = layout.forward(view) if len(shape) != 4 else view
-            if whole is not None and shape[0] == 1:
+            if whole is not None and shape[:1] == (1,):
                 found = materialised(self.builder, whole, output, self.name)
                 if found is not None:
                     return Feature(found.tensor, shape)

@@ -29,7 +29,7 @@ MAX_BLOCK = 8  # of a depth to space
 
 
 @dataclass(frozen=True, eq=False)
-class Phase:
+class MapPhase:
     """Channels of a view that begin at the same row and column of their maps. index: their numbers
     in the view."""
 
@@ -49,7 +49,7 @@ class MapView:
 
     shape: tuple[int, ...]
     size: tuple[int, int]
-    phases: tuple[Phase, ...]
+    phases: tuple[MapPhase, ...]
     rows: np.ndarray
     columns: np.ndarray
     pads: Pads
@@ -79,7 +79,7 @@ class MapView:
         )
 
     def window(
-        self, phase: Phase, kernel: Pads, stride: tuple[int, int], out: tuple[int, int]
+        self, phase: MapPhase, kernel: Pads, stride: tuple[int, int], out: tuple[int, int]
     ) -> tuple[tuple[int, int], tuple[int, int], Pads] | None:
         """(stride, dilation, pads) with which a convolution reads the maps instead of the view.
 
@@ -115,10 +115,10 @@ def as_map(builder: Builder, view: View) -> MapView | None:
     """How a view of shape (1, C, H, W) reads maps row by row; None if it does not."""
     if len(view.axes) != 4 or len(view.axes[0]) != 1 or outside(view.axes[0]).any():
         return None
-    inner = [_inside(axis) for axis in view.axes[2:]]
-    if inner[0] is None or inner[1] is None:
+    rows, columns = (_inside(axis) for axis in view.axes[2:])
+    if rows is None or columns is None:
         return None
-    (top, bottom, ys), (left, right, xs) = inner
+    (top, bottom, ys), (left, right, xs) = rows, columns
     start = view.axes[0][0] + view.axes[1] + ys[0] + xs[0]
     present = np.flatnonzero(~outside(start))
     if not present.size:
@@ -142,7 +142,7 @@ def as_map(builder: Builder, view: View) -> MapView | None:
     for place in sorted(set(zip(row.tolist(), column.tolist(), strict=True))):
         mine = [k for k in range(len(names)) if (row[k], column[k]) == place]
         index = tuple(int(present[k]) for k in mine)
-        phases.append(Phase(index, tuple((names[k], int(channel[k])) for k in mine), *place))
+        phases.append(MapPhase(index, tuple((names[k], int(channel[k])) for k in mine), *place))
     pads = (top, left, bottom, right)
     return MapView(view.shape, (height, width), tuple(phases), rows, columns, pads)
 
@@ -158,10 +158,10 @@ def _inside(axis: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 def without_pads(view: View) -> tuple[View, Pads]:
     """The part of a view (1, C, H, W) inside its padding, and the padding."""
-    found = [_inside(axis) for axis in view.axes[2:]]
-    if found[0] is None or found[1] is None:
+    rows, columns = (_inside(axis) for axis in view.axes[2:])
+    if rows is None or columns is None:
         return view, NO_PADS
-    (top, bottom, ys), (left, right, xs) = found
+    (top, bottom, ys), (left, right, xs) = rows, columns
     return View((*view.axes[:2], ys, xs)), (top, left, bottom, right)
 
 
@@ -224,9 +224,9 @@ def materialised(builder: Builder, view: View, output: str, onnx_name: str) -> F
         before, after = (0, 0, *pads[:2]), (0, 0, *pads[2:])
         again = padded(builder.view(inner_map), before, after)
         return materialised(builder, again, output, onnx_name)
-    if len(found.phases) > 1 or len(found.phases[0].index) < channels:
+    phase, *others = found.phases
+    if others or len(phase.index) < channels:
         return None
-    phase = found.phases[0]
     source = channels_of(builder, phase.channels, output, onnx_name)
     tables = [
         _picking(size, first + index)
@@ -305,7 +305,7 @@ def _copy_terms(
 
 
 @dataclass(frozen=True)
-class Layout:
+class ViewLayout:
     """A tensor of any rank as a map: `axis` holds the channels, all others the pixels.
 
     others: sizes of the other axes; size: (height, width) of the map.
@@ -349,7 +349,7 @@ class Layout:
         return transposed(plain, order)
 
 
-def layouts(builder: Builder, view: View, axes: Sequence[int]) -> list[Layout]:
+def layouts(builder: Builder, view: View, axes: Sequence[int]) -> list[ViewLayout]:
     """Layouts in which a view may be a map, the likely ones first; axes: that may hold channels."""
     found = []
     for axis in axes:
@@ -361,5 +361,5 @@ def layouts(builder: Builder, view: View, axes: Sequence[int]) -> list[Layout]:
             _, height, width = builder.shape(builder.owner(start))
             sizes += [(height, width)] if height * width == pixels else []
         sizes += [(1, pixels), (pixels, 1)]
-        found += [Layout(axis, others, size) for size in dict.fromkeys(sizes)]
+        found += [ViewLayout(axis, others, size) for size in dict.fromkeys(sizes)]
     return found

@@ -18,7 +18,7 @@ from fpga_gen_host.host_ops import HostOp, run_host_op
 MAX_RESULT = 1 << 26  # elements of a value on the host
 
 
-class Tail:
+class TailBuilder:
     """Appends operators of one ONNX node to the tail."""
 
     def __init__(self, builder: Builder, op: str, onnx_name: str, output: str) -> None:
@@ -121,6 +121,6 @@ class Tail:
         raise Refused("gathers elements of several maps", "cut the model before it")
 
 
-def tail_of(call: Call) -> Tail:
+def tail_of(call: Call) -> TailBuilder:
     """Where the operators of a node go."""
-    return Tail(call.builder, call.op, call.name, call.output or "value")
+    return TailBuilder(call.builder, call.op, call.name, call.output or "value")

@@ -24,7 +24,7 @@ from fpga_gen.frontend import (
 from fpga_gen.frontend.adapt import adapted
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.constants import fold
-from fpga_gen.frontend.host_tail import Tail
+from fpga_gen.frontend.host_tail import TailBuilder
 from fpga_gen.frontend.load import LoadedModel, initializer_arrays, load_model
 from fpga_gen.frontend.problems import Problem, Refused, problems_error
 from fpga_gen.frontend.refusals import misplaced, unsupported
@@ -338,7 +338,7 @@ def _result(state: _Import, name: str) -> HostValue | None:
     hint = value.hint if isinstance(value, Quantised) else None
     value = value.value if isinstance(value, Quantised) else value
     if isinstance(value, Feature | View | HostValue):
-        tail = Tail(state.builder, "Output", "", name)
+        tail = TailBuilder(state.builder, "Output", "", name)
         try:
             real = tail.of(value)
             return real if hint is None else tail.levels(real, hint)

@@ -15,6 +15,7 @@ from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.budget import Budget
 from fpga_gen.frontend.constants import dense_array
 from fpga_gen.frontend.functions import inlined
+from fpga_gen.frontend.model_file import check_model_file
 from fpga_gen.frontend.operator_oriented import to_qdq
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.view import View, transposed, whole
@@ -76,10 +77,7 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
 
 
 def _read(path: Path) -> onnx.ModelProto:
-    if not path.exists():
-        raise UnsupportedModel(f"{path}: no such file; give the path of an ONNX model")
-    if not path.is_file():
-        raise UnsupportedModel(f"{path}: not a file; give the path of an ONNX model")
+    check_model_file(path)
     try:
         need_memory(path.stat().st_size)
         model = onnx.ModelProto.FromString(path.read_bytes())

@@ -159,7 +159,12 @@ def _dense(
             continue
         term = ConvTerm(x.tensor, matrix[:, :, None, None], grid=grid)
         tensor = builder.add(
-            Conv, call.output, (len(matrix), *x.shape[2:]), call.name, terms=(term,), bias=bias
+            Conv,
+            call.output,
+            (len(matrix), x.shape[2], x.shape[3]),
+            call.name,
+            terms=(term,),
+            bias=bias,
         )
         back = layout.backward(builder.view(Feature(tensor, (1, len(matrix), *x.shape[2:]))))
         if back is not None:

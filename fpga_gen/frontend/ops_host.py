@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from fpga_gen.frontend import ops_resize, ops_shape
 from fpga_gen.frontend.call import Call
-from fpga_gen.frontend.host_tail import Tail, tail_of
+from fpga_gen.frontend.host_tail import TailBuilder, tail_of
 from fpga_gen.frontend.load import FLOAT_TYPES
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import HostValue, Value
@@ -38,7 +38,7 @@ REDUCTIONS = {
 }  # fmt: skip
 
 
-def _values(call: Call) -> tuple[Tail, list[HostValue]]:
+def _values(call: Call) -> tuple[TailBuilder, list[HostValue]]:
     """Where the node's operators go, and its inputs as values of the host."""
     tail = tail_of(call)
     return tail, [tail.of(v) for v in call.values if v is not None]

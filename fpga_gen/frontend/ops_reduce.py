@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fpga_gen.frontend.call import Call, shown
-from fpga_gen.frontend.gather import Layout, layouts, materialised
+from fpga_gen.frontend.gather import ViewLayout, layouts, materialised
 from fpga_gen.frontend.ops_pool import maximum, mean
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, Value
@@ -51,7 +51,7 @@ def _in_layout(call: Call, view: View, axes: list[int], axis: int) -> View | Non
         x = materialised(call.builder, moved, f"{call.output}.in", call.name) if moved else None
         if x is None:
             continue
-        over = (others[1] in axes, others[2] in axes) if whole else (bool(reduced),) * 2
+        over = (others[1] in axes, others[2] in axes) if whole else (bool(reduced), bool(reduced))
         tensor = x.tensor
         if reduced:
             tensor = _over_pixels(call, tensor, over)
@@ -64,7 +64,7 @@ def _in_layout(call: Call, view: View, axes: list[int], axis: int) -> View | Non
     return None
 
 
-def _kept(call: Call, layout: Layout, tensor: str) -> View | None:
+def _kept(call: Call, layout: ViewLayout, tensor: str) -> View | None:
     shape = (1, *call.builder.shape(tensor))
     return layout.backward(call.builder.view(Feature(tensor, shape)))
 

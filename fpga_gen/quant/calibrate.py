@@ -197,13 +197,17 @@ def calibrate(
     seed: int = 0,
     options: QuantOptions = QuantOptions(),
     progress: Callable[[str], None] | None = None,
+    ranges_only: bool = False,
 ) -> Calibration:
-    """Run the float network over `images` ((C, H, W), model layout) and gather statistics."""
+    """Run the float network over `images` ((C, H, W), model layout) and gather statistics.
+
+    ranges_only: leave out the moments of the layers' inputs, which only weights need.
+    """
     if not images:
         raise QuantError("no calibration images: pass at least one (or use synthetic_images)")
     rng = np.random.default_rng(seed)
     segments = sources_of(graph)
-    convs = [n for n in graph.nodes if isinstance(n, Conv)]
+    convs = [] if ranges_only else [n for n in graph.nodes if isinstance(n, Conv)]
     histograms = {t: Histogram() for t in stored_tensors(graph)}
     moments: dict[str, LayerMoments] = {}
     for node in convs:

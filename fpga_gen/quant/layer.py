@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
-from fpga_gen.contract.numerics import ACC_BITS, DSP, SP2, Sp2Code, multiplier
+from fpga_gen.contract.numerics import ACC_BITS, multiplier
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Activation, Conv
 from fpga_gen.quant.calibrate import LayerMoments, compact_weight, dense_weight
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.segments import Segment, on_whole_maps
-from fpga_gen.quant.weights import compensated, round_nearest, search_scales
+from fpga_gen.quant.weights import Codes, compensated, round_nearest, search_scales
 
 ACC_LIMIT = 2 ** (ACC_BITS - 1)
 BIAS_LIMIT = ACC_LIMIT / 2
@@ -66,6 +67,15 @@ class FoldedConv:
     fixed: dict[int, np.ndarray] | None = None
 
 
+def select(kinds: np.ndarray, by_kind: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Row f of the entry for kinds[f]; kinds: (F,), entries: (F, ...)."""
+    out = np.empty_like(next(iter(by_kind.values())))
+    for kind in np.unique(kinds):
+        rows = kinds == kind
+        out[rows] = by_kind[int(kind)][rows]
+    return out
+
+
 def input_units(
     node: Conv, segments: tuple[tuple[Segment, ...], ...], tensors: dict[str, QTensor]
 ) -> tuple[bool, np.ndarray, np.ndarray]:
@@ -89,11 +99,11 @@ def fold(
     segments: tuple[tuple[Segment, ...], ...],
     tensors: dict[str, QTensor],
     moments: LayerMoments,
-    code: Sp2Code,
-    need_sp2: bool,
+    codes: Codes,
     options: QuantOptions,
 ) -> FoldedConv:
-    """Fold the inputs' scales into the weights and search the best scale of every filter."""
+    """Fold the inputs' scales into the weights and search the best scale of every filter on every
+    kind of column that there is a code for."""
     wide, unit, bound = input_units(node, segments, tensors)
     weight, columns = compact_weight(node)
     folded = (weight * unit[columns]).astype(np.float32)
@@ -102,8 +112,8 @@ def fold(
     importance = power / np.square(unit) + np.where(bound == BOUND_8 * 256, 65536, 1) / 12
     heavy = importance[columns]
     scales, errors = {}, {}
-    for kind in (DSP, SP2) if need_sp2 else (DSP,):
-        scales[kind], errors[kind] = search_scales(folded, heavy, kind, code, options.fixed_top)
+    for kind, code in codes.items():
+        scales[kind], errors[kind] = search_scales(folded, heavy, code)
     signal = (np.square(folded, dtype=np.float64) * heavy).sum(1)
     return FoldedConv(
         node, segments, wide, folded, columns, unit, bound, scales, errors, signal
@@ -124,12 +134,12 @@ def _rounded(
     scale: np.ndarray,
     kinds: np.ndarray,
     moments: LayerMoments,
-    code: Sp2Code,
+    codes: Codes,
     options: QuantOptions,
 ) -> np.ndarray:
     """Integer weights (F, Kc)."""
     if not options.compensate:
-        return round_nearest(layer.weight, scale, kinds, code, options.fixed_top)
+        return round_nearest(layer.weight, scale, kinds, codes)
     levels = np.zeros(layer.weight.shape, np.int8)
     sparse = any(t.sparse for t in layer.node.terms)
     for batch in moments.batches:
@@ -142,9 +152,8 @@ def _rounded(
                 second,
                 scale[batch.filters],
                 kinds[batch.filters],
-                code,
+                codes,
                 options.damping,
-                options.fixed_top,
                 layer.weight[rows, batch.compact] == 0 if sparse else None,
             )
         except ValueError as error:
@@ -155,7 +164,7 @@ def _rounded(
         rows = np.zeros(kinds.shape, bool)
         for kind, fixed in layer.fixed.items():
             rows |= fixed & (kinds == kind)
-        levels[rows] = round_nearest(layer.weight[rows], scale[rows], kinds[rows], code)
+        levels[rows] = round_nearest(layer.weight[rows], scale[rows], kinds[rows], codes)
     return levels
 
 
@@ -163,7 +172,7 @@ def quantise_conv(
     layer: FoldedConv,
     out: QTensor,
     moments: LayerMoments,
-    code: Sp2Code,
+    codes: Codes,
     options: QuantOptions,
     depths: dict[str, int],
 ) -> QConv:
@@ -175,16 +184,14 @@ def quantise_conv(
     node = layer.node
     kinds = np.asarray(out.kinds)
     bias = node.bias.astype(np.float64)
-    scale = layer.scales[DSP].copy()
-    if SP2 in layer.scales:
-        scale = np.where(kinds == SP2, layer.scales[SP2], scale)
+    scale = select(kinds, layer.scales)
     scale = np.where(scale > 0, scale, out.scale / 256)
     scale = np.maximum(scale, np.abs(bias) / BIAS_LIMIT)
 
-    plain = round_nearest(layer.weight, scale, kinds, code, options.fixed_top)
+    plain = round_nearest(layer.weight, scale, kinds, codes)
     over, factor = _overflow(layer, scale, plain, bias)
     scale = np.where(over, scale * factor * 1.05, scale)
-    levels = _rounded(layer, scale, kinds, moments, code, options)
+    levels = _rounded(layer, scale, kinds, moments, codes, options)
     mean = (moments.mean / layer.unit)[layer.columns]
     for _ in range(16):
         corrected = bias
@@ -195,9 +202,7 @@ def quantise_conv(
         if not over.any():
             break
         scale = np.where(over, scale * factor * 1.05, scale)
-        levels[over] = round_nearest(
-            layer.weight[over], scale[over], kinds[over], code, options.fixed_top
-        )
+        levels[over] = round_nearest(layer.weight[over], scale[over], kinds[over], codes)
     else:
         raise QuantError(
             f"layer '{node.name}': filter {int(np.flatnonzero(over)[0])} cannot be kept within "

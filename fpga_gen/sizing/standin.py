@@ -1,11 +1,14 @@
 """A stand-in for the quantised network: what a schedule needs to know of it, before quantisation.
 
-Cycles follow from shapes, formats and column kinds, not from the values of the weights. All weights
-are one, filters go to the kinds of column in the engine's ratio, and every map has eight bits if
-the model did not come with sixteen: which others need them only calibration tells.
+Cycles follow from shapes, formats, column kinds and zeros, not from other values of the weights.
+All that are not zero are one, filters go to the kinds of column in the engine's ratio, and every
+map has eight bits unless the model came with sixteen or the caller knows better: which others need
+them only calibration tells.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 
@@ -41,15 +44,14 @@ from fpga_gen.quant.ranges import tensor_formats
 from fpga_gen.quant.segments import Segment, on_whole_maps, sources_of
 
 
-def standin(graph: Graph, params: EngineParams) -> QuantGraph:
-    """The graph as the quantiser would divide it for an engine, with unit weights and scales."""
-    equal = {
-        node.output: np.zeros(graph.tensors[node.output].channels)
-        for node in graph.nodes
-        if isinstance(node, Conv)
-    }
+def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ()) -> QuantGraph:
+    """The graph as the quantiser would divide it for an engine, with unit weights and scales.
+
+    wide_maps: tensors of 16 bits, where that is known.
+    """
+    equal = {node.output: {} for node in graph.nodes if isinstance(node, Conv)}
     kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
-    shapes, formats = graph.tensors, tensor_formats(graph, set())
+    shapes, formats = graph.tensors, tensor_formats(graph, set(wide_maps))
     if graph.hints is not None:
         formats |= {name: fmt for name, (_, fmt) in import_scales(graph, ()).kept.items()}
     tensors = {
@@ -75,22 +77,29 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
                 nodes.append(
                     QMaxPool(
                         node.name, node.input, node.output, node.kernel, node.stride, node.pads,
-                        node.dilation,
+                        node.dilation, node.onnx_name,
                     )
                 )  # fmt: skip
             case Resample():
                 nodes.append(
-                    QResample(node.name, node.input, node.output, node.y, node.x, 1, 1, whole)
-                )
+                    QResample(
+                        node.name, node.input, node.output, node.y, node.x, 1, 1, whole,
+                        node.onnx_name,
+                    )
+                )  # fmt: skip
             case Interleave():
                 nodes.append(
-                    QInterleave(node.name, node.input, node.output, node.block, 1, 1, whole)
+                    QInterleave(
+                        node.name, node.input, node.output, node.block, 1, 1, whole, node.onnx_name
+                    )
                 )
             case Add():
                 ones = (1,) * len(node.inputs)
-                nodes.append(QAdd(node.name, node.inputs, ones, node.output, 1, 1, whole))
+                nodes.append(
+                    QAdd(node.name, node.inputs, ones, node.output, 1, 1, whole, node.onnx_name)
+                )
             case Mul():
-                nodes.append(QMul(node.name, node.inputs, node.output, 1, 1, whole))
+                nodes.append(QMul(node.name, node.inputs, node.output, 1, 1, whole, node.onnx_name))
     return QuantGraph(
         graph.name, graph.input, graph.outputs, tensors, tuple(nodes), params.sp2, graph.host_input
     )
@@ -105,9 +114,10 @@ def _conv(
 ) -> QConv:
     terms = []
     for t in node.terms:
-        ones = (t.weight != 0) if t.sparse else np.ones(t.weight.shape)
-        ones = dense_weight(ones.astype(np.int8), t.groups)
+        ones = dense_weight((t.weight != 0).astype(np.int8), t.groups)
         names, weight = on_whole_maps(ones, segments[t.input], depths)
         terms.append(QConvTerm(names, weight, t.stride, t.pads, t.dilation))
     none, whole = np.zeros(out.channels, np.int32), Epilogue.whole(out.format)
-    return QConv(node.name, tuple(terms), node.output, wide, none, none, none, whole)
+    return QConv(
+        node.name, tuple(terms), node.output, wide, none, none, none, whole, node.onnx_name
+    )

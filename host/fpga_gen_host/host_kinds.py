@@ -82,7 +82,8 @@ def _view(a: dict, *maps: np.ndarray) -> np.ndarray:
     + j * steps[1] + ..., seen as `shape`. Or axes: element (i, j, ...) is at axes[0][i] +
     axes[1][j] + ...; below zero it is 0.
     """
-    flat = np.concatenate([m.reshape(-1) for m in maps]) if len(maps) > 1 else maps[0].reshape(-1)
+    first, *others = (m.reshape(-1) for m in maps)
+    flat = np.concatenate([first, *others]) if others else first
     if "sizes" in a:
         sizes, steps, start = a["sizes"], a["steps"], a["start"]
         reach = [(n - 1) * s for n, s in zip(sizes, steps, strict=True)]
@@ -238,10 +239,11 @@ def _reduce(a: dict, x: np.ndarray) -> np.ndarray:
 def _argmax(a: dict, x: np.ndarray) -> np.ndarray:
     """axis, keepdims; of equal values the first or, with `last`, the last."""
     if a.get("last"):
-        index = x.shape[a["axis"]] - 1 - np.argmax(np.flip(x, a["axis"]), a["axis"])
+        flipped = np.flip(x, a["axis"])
+        index = x.shape[a["axis"]] - 1 - np.argmax(flipped, a["axis"], keepdims=bool(a["keepdims"]))
     else:
-        index = np.argmax(x, a["axis"])
-    return np.expand_dims(index, a["axis"]) if a["keepdims"] else index
+        index = np.argmax(x, a["axis"], keepdims=bool(a["keepdims"]))
+    return np.asarray(index)
 
 
 def _argmin(a: dict, x: np.ndarray) -> np.ndarray:

@@ -6,8 +6,6 @@ compiler finds them there (fpga_gen/quant/grids.py).
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -184,8 +182,8 @@ def _matches(table: AxisTable, mode: tuple[str, str, str]) -> bool:
     return table == resize_axis(n, m, exact_scale(m / n, n, m), *mode)
 
 
-def write_graph(graph: Graph, qgraph: QuantGraph, path: Path | BinaryIO) -> None:
-    """Writes an optimised float graph with the formats and scales of `qgraph`, checked.
+def graph_bytes(graph: Graph, qgraph: QuantGraph) -> bytes:
+    """An ONNX file of an optimised float graph with the formats and scales of `qgraph`, checked.
 
     ValueError names a node that ONNX cannot express.
     """
@@ -235,4 +233,4 @@ def write_graph(graph: Graph, qgraph: QuantGraph, path: Path | BinaryIO) -> None
         body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
     onnx.checker.check_model(model)
-    onnx.save(model, path)
+    return model.SerializeToString()

@@ -1,4 +1,4 @@
-"""ONNX's own node tests as models that the compiler may meet: one image, everything else constant."""
+"""ONNX's own node tests as models that the compiler may meet: one image, all else constant."""
 
 from __future__ import annotations
 

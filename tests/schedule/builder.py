@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpga_gen.contract.column_kinds import weight_codes
 from fpga_gen.contract.epilogue import Epilogue
-from fpga_gen.contract.numerics import DSP, I8, I16, U8, Format, multiplier
+from fpga_gen.contract.numerics import I8, I16, U8, Format, multiplier
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import out_size
@@ -126,14 +127,14 @@ class Builder:
         return multiplier(min(target / spread * self.rng.uniform(0.7, 1.4), 1.0))
 
     def weights(self, kinds: tuple, channels: int, kernel: tuple[int, int], top: int) -> np.ndarray:
-        """int8 (F, C, kh, kw): +-top for int8 filters, levels of the SP2 code for the others."""
-        levels = self.params.sp2.levels
-        levels = levels[np.abs(levels) <= top]
+        """int8 (F, C, kh, kw): levels of the codes of the kinds, at most `top`."""
+        codes = weight_codes(self.params.sp2)
         out = np.empty((len(kinds), channels, *kernel), np.int8)
         for f, kind in enumerate(kinds):
-            shape = out.shape[1:]
+            levels, shape = codes[kind].levels, out.shape[1:]
             dense = self.rng.integers(-top, top + 1, shape)
-            out[f] = dense if kind == DSP else self.rng.choice(levels, shape)
+            sparse = levels[np.abs(levels) <= top]
+            out[f] = dense if len(levels) > 2 * top else self.rng.choice(sparse, shape)
         return out
 
     def term(

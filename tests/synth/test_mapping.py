@@ -12,6 +12,7 @@ import pytest
 from fpga_gen.boards import load_board
 from fpga_gen.contract import modules
 from fpga_gen.contract.params import PORT_BITS
+from fpga_gen.generated import engine_verilog
 from fpga_gen.hardware.array import accumulators, mac_array, mac_dsp
 from fpga_gen.hardware.common.design_hash import FILE, MODULE, stamp
 from fpga_gen.hardware.common.leaf import emit_leaf
@@ -20,7 +21,6 @@ from fpga_gen.hardware.loader import loader, weight_ring
 from fpga_gen.hardware.memory import feature_memory
 from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
-from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
 from fpga_gen.synth.design import analyse_design
 from fpga_gen.synth.flow import MAX_FAN_OUT
@@ -142,7 +142,7 @@ def test_the_table_is_not_stale(name: str):
     remedy = "run `python -m fpga_gen.synth.table`"
     assert table(name)["params"] == params.to_dict(), f"another engine: {remedy}"
     known = {name: entry["digest"] for name, entry in table(name)["blocks"].items()}
-    verilog = generate_verilog(params)
+    verilog = engine_verilog(params)
     digests = split_modules(verilog).digests
     stale = {n for n in digests.keys() | known.keys() if digests.get(n) != known.get(n)}
     assert not stale, f"{sorted(stale)} changed: {remedy}"

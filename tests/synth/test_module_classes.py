@@ -8,7 +8,7 @@ import pytest
 
 from fpga_gen.contract.modules import CLASSES, EXACT, TOP, class_of
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.generated import engine_verilog
 from fpga_gen.resources import SIZES
 from fpga_gen.synth.modules import split_modules
 from tests.engines import SMALL
@@ -27,7 +27,7 @@ ENGINES = {
 
 @pytest.mark.parametrize("params", ENGINES.values(), ids=ENGINES)
 def test_every_emitted_module_has_a_class(params: EngineParams) -> None:
-    modules = split_modules(generate_verilog(params)).modules
+    modules = split_modules(engine_verilog(params)).modules
     assert {class_of(name) for name in modules} <= set(SIZES)
     assert class_of(TOP) == "control"
 
