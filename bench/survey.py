@@ -89,7 +89,7 @@ def row(result: Result, sqnr: str) -> str:
     if found.problems or found.params is None:
         first = found.problems[0]
         more = f" ({len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
-        return f"{head} no: {first.op} {first.reason}{more} | | | | | | "
+        return f"{head} no: {first.op} {first.reason}{more} | | | | | |"
     rate = result.clock_mhz * 1e6 / found.cycles
     used = result.macs / (found.cycles * found.params.macs_per_cycle)
     return (
