@@ -82,7 +82,7 @@ class ReferenceRunner:
         self.deployment: Deployment = load_deployment(folder)
 
     def run(self, array: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs by name of the model's input in its own shape, or of a uint8 picture (h, w, 3)."""
+        """Outputs by name of the model's input in its own shape, or of a uint8 (h, w, 3)."""
         graph = self._network
         if is_pixels(array):
             how = self.deployment.preparation

@@ -54,7 +54,8 @@ class InferenceSession:
         provider: what `get_providers` names.
 
     Inputs are the model's own: float32 in its own shape, mostly (1, C, H, W), normalised as it was
-    trained. For pictures use `Accelerator.run`. Close it in the end, or use it in a `with` statement.
+    trained. For pictures use `Accelerator.run`. Close it in the end, or use it in a `with`
+    statement.
 
     Raises:
         HostError: see `Accelerator`.
