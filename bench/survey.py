@@ -14,7 +14,7 @@ import onnxruntime
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import FpgaGenError
-from fpga_gen.flows.check import Check, check
+from fpga_gen.flows.check import Check, check_model
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import conv_macs
 from fpga_gen.graph.passes.optimise import optimise
@@ -60,7 +60,7 @@ def survey(name: str, board: str, folder: Path) -> Result:
     path = folder / f"{name}.onnx"
     config = BuildConfig(path, board=board)
     began = time.monotonic()
-    found = check(config)
+    found = check_model(config)
     seconds = time.monotonic() - began
     macs = 0 if found.params is None else conv_macs(import_onnx(path))
     clock = config.resolve_clock(config.load_board())
@@ -89,7 +89,7 @@ def row(result: Result, sqnr: str) -> str:
     if found.problems or found.params is None:
         first = found.problems[0]
         more = f" ({len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
-        return f"{head} no: {first.op} {first.reason}{more} | | | | | | "
+        return f"{head} no: {first.op} {first.reason}{more} | | | | | |"
     rate = result.clock_mhz * 1e6 / found.cycles
     used = result.macs / (found.cycles * found.params.macs_per_cycle)
     return (

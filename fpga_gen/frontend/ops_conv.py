@@ -174,7 +174,9 @@ def _dense(
 
 def _as_window(call: Call, view: View, matrix: np.ndarray) -> tuple[str, np.ndarray]:
     """(map, weight (outputs, channels, height, width)) of a matrix on all elements of a view."""
-    builder = call.builder
+    builder, plain = call.builder, call.builder.settled(view)
+    if isinstance(plain, Feature):
+        return plain.tensor, matrix.reshape(-1, *builder.shape(plain.tensor))
     address = view.addresses().reshape(-1)
     inside = np.flatnonzero(~outside(address))
     address = address[inside]

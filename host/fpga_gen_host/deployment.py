@@ -92,6 +92,11 @@ class Deployment:
         return self.host_input.model_shape
 
     @property
+    def array_shape(self) -> tuple[int, ...]:
+        """Shape of the model's own input, batch axis included."""
+        return self.host_input.array_shape or (1, *self.host_input.model_shape)
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the output tensors."""
         return tuple(t.name for t in self.output_tensors)

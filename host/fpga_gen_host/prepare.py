@@ -28,7 +28,7 @@ class InputPacker:
         self._layout = deployment.input
         self._tensor = deployment.input_tensor
         self._shape = deployment.model_shape
-        self._host = deployment.host_input
+        self._host, self._own = deployment.host_input, deployment.array_shape[1:]
         self._block = self._host.space_to_depth
         self._how = deployment.preparation
         self._table = self._pixel_table() if self._shape[0] in (1, 3) else None
@@ -55,7 +55,7 @@ class InputPacker:
         if image is None or array.dtype.kind not in "fiu":
             raise InputError(
                 f"array {array.dtype} {array.shape}: give a uint8 picture (height, width, 3) or "
-                f"the model's input of shape {self._host.array_shape[1:] or self._shape}"
+                f"the model's input of shape {self._own}"
             )
         real = np.asarray(image, np.float64)
         if not np.isfinite(real).all():

@@ -238,6 +238,8 @@ def test_space_to_depth_is_a_strided_convolution(form, block, tmp_path):
     net.conv(y, 4 * block**2, 5, k=3)
     graph = assert_like_onnxruntime(net.save(tmp_path))
     assert _kinds(graph) == [Conv, Conv]
+    (term,) = graph.nodes[1].terms
+    assert (term.kernel, term.stride) == ((3 * block,) * 2, (block,) * 2)
 
 
 CROPS = [

@@ -1,13 +1,26 @@
 """Selections, crops and phases of maps through the compiled program, bit for bit."""
 
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from fpga_gen.contract.isa import ConvInstruction
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.errors import ScheduleError, UnsupportedModel
+from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.quant.ir import QConv
+from fpga_gen.quant.options import QuantOptions
+from fpga_gen.quant.quantise import quantise
 from tests.engines import SMALL
+from tests.frontend.onnx_models import Net
+from tests.frontend.test_random_networks import networks
+from tests.schedule.builder import Example
 from tests.schedule.foreign import NETWORKS, foreign
 from tests.schedule.graphs import THREE_MODES
 from tests.schedule.test_program import check
@@ -37,3 +50,20 @@ def test_a_part_of_a_map_costs_the_planes_that_hold_it(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert issued
     assert {i.n_blocks for i in issued} == {2}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(networks())
+def test_random_networks(net: Net) -> None:
+    """Whatever is imported and fits computes what the integer network says."""
+    with TemporaryDirectory() as folder:
+        try:
+            graph = optimise(import_onnx(net.save(Path(folder))))
+        except UnsupportedModel:
+            return
+    qgraph = quantise(graph, SMALL, None, options=QuantOptions(compensate=False))
+    image = np.random.default_rng(5).normal(size=graph.host_input.model_shape)
+    stored = quantise_input(qgraph, image.astype(np.float32))
+    item = Example(qgraph, stored, run_integer(qgraph, stored))
+    with suppress(ScheduleError):  # some maps are too large for so small an engine
+        check(item, SMALL)

@@ -15,7 +15,12 @@ from fpga_gen.graph.passes.concat import (
     push_through_interleave,
     push_through_select,
 )
-from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
+from fpga_gen.graph.passes.conv_merge import (
+    flatten_adds,
+    fuse_adds,
+    merge_pointwise,
+    merge_terms,
+)
 from fpga_gen.graph.passes.curves import join_curves
 from fpga_gen.graph.passes.picture import raw_picture
 from fpga_gen.graph.passes.pools import split_large_pools
@@ -41,6 +46,7 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     fuse_activations,
     flatten_adds,
     fuse_adds,
+    merge_terms,
     merge_pointwise,
 )
 LOWER: tuple[Pass, ...] = (materialise_views, space_to_depth, split_large_pools)  # at the end
