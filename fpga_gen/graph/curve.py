@@ -38,6 +38,7 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "erf": _erf,
     "exp": np.exp,
     "leaky": lambda x, slope: np.where(x < 0, slope * x, x),
+    "levels": lambda x, scale, lo, hi: scale * np.clip(np.rint(x / scale), lo, hi),
     "mul": lambda *parts: reduce(np.multiply, parts),
     "power": lambda x, exponent: np.power(x, exponent),
     "selu": lambda x, alpha, gamma: gamma * _elu(x, alpha),
@@ -65,11 +66,24 @@ class Curve:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return FUNCTIONS[self.function](*parts, *self.numbers)
 
+    def innermost(self, function: str) -> Curve | None:
+        """The one call of a function through which every path to x goes; None if there is none."""
+        if self.function == function and self.operands == (X,):
+            return self
+        found = {part.innermost(function) for part in self.operands}
+        return found.pop() if len(found) == 1 else None
+
     def after(self, inner: Curve) -> Curve:
         """self(inner(x))."""
         if self == X:
             return inner
-        return Curve(self.function, tuple(o.after(inner) for o in self.operands), self.numbers)
+        operands = tuple(o.after(inner) for o in self.operands)
+        if self.function == "levels" and operands[0].function == "clip":
+            scale, lo, hi = self.numbers
+            least, most = np.rint(np.array(operands[0].numbers) / scale)
+            if least <= lo and most >= hi:  # the levels end where the clip does
+                operands = operands[0].operands
+        return Curve(self.function, operands, self.numbers)
 
     def describe(self) -> str:
         """Stable text, such as 'mul(x,sigmoid(x))'."""

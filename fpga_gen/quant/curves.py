@@ -62,14 +62,23 @@ class SumGrid:
 def sum_grid(
     name: str, activation: Activation, out: QTensor, sample: SumSample | None, shifted: bool
 ) -> SumGrid:
-    """The grid of a node's requantised sums: of least squared error of the activation's results
-    on the sample, or that of the output where the activation is a clip.
+    """The grid of a node's requantised sums: that of the output where the activation is a clip;
+    the model's own, if it rounds the sums to levels that signed bytes can have; else that of least
+    squared error of the activation's results on the sample.
 
     shifted: the node has a bias, which can take an offset.
     """
     if activation.is_clip:
         return SumGrid(out.scale)
     assert sample is not None
+    own = activation.curve.innermost("levels")
+    if own is not None:
+        scale, least, most = own.numbers
+        grid = SumGrid(scale, I8.lo - int(least) if shifted else 0)
+        if grid.level(np.array([least, most]) * scale).tolist() == [
+            least + grid.offset, most + grid.offset,
+        ]:  # fmt: skip
+            return grid
     lo, hi = _reach(name, activation, out, sample)
     sums = np.concatenate(sample.parts)
     wanted = _stored(name, activation, out, sums)
@@ -94,17 +103,19 @@ def sum_grid(
 
 
 def curve_table(activation: Activation, sums: SumGrid, out: QTensor) -> tuple[int, ...]:
-    """Stored value of the activation at every level, in the order of the contract."""
+    """Stored value of the activation at every level, in the order of the contract. In float32, as
+    whoever runs the model computes it: a tie falls the same way."""
     index = np.arange(TABLE_ENTRIES)
     levels = np.where(index > I8.hi, index - TABLE_ENTRIES, index)
-    real = _stored(out.name, activation, out, sums.real(levels.astype(np.float64)))
+    real = sums.real(levels.astype(np.float64)).astype(np.float32)
+    steps = np.rint(_stored(out.name, activation, out, real))
     fmt = out.format
-    return tuple(int(v) for v in np.clip(np.rint(real) + fmt.zero, fmt.lo, fmt.hi))
+    return tuple(int(v) for v in np.clip(steps + fmt.zero, fmt.lo, fmt.hi))
 
 
 def _stored(name: str, activation: Activation, out: QTensor, real: np.ndarray) -> np.ndarray:
     """Results of an activation in steps of the output, bounded as the output is, not rounded."""
-    steps = activation.whole.apply(real) / out.scale
+    steps = activation.whole.apply(real) / real.dtype.type(out.scale)
     if np.isnan(steps).any():
         raise QuantError(
             f"tensor '{name}': its activation {activation.describe()} is not defined for all "
