@@ -38,21 +38,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(
-        estimate,
-        explore,
-        check,
-        build,
-        simulate,
-        evaluate,
-        compare,
-        synth,
-        bitstream,
-        reference,
-        board,
-    ),
-    serve,
-    boards,
+    *(estimate, explore, check, build, simulate, evaluate, compare),
+    *(synth, bitstream, reference, board, serve, boards),
     models,
 )
 for command in COMMANDS:
