@@ -80,7 +80,8 @@ $(DEMO)/calibration: fpga_gen/phantom.py | $(VENV)/.base
 demo: needs-demo $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
 	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(DEMO)/$(BOARD) \
 	  --calibration $(DEMO)/calibration $(BUILD_OPTIONS)
-	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --overlay $(DEMO)/overlay.png
+	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --trace-tensors \
+	  --overlay $(DEMO)/overlay.png
 	@echo "report: $(DEMO)/$(BOARD)/report.html   mask: $(DEMO)/overlay.png"
 
 # What a 352x352 frame costs the processor before and after the engine, on one core.
