@@ -86,7 +86,7 @@ def _origins(
     for root in common:
         inner = [part[root] for part in parts]
         curve = _function(node, [origin.curve for origin in inner])
-        if curve is not None:
+        if curve is not None and isinstance(node, ACTIVATED):
             rounded = tuple(dict.fromkeys(name for o in inner for name in o.rounded))
             found.append(_Origin(root, node.activation.whole.after(curve), rounded))
     return tuple(found)
