@@ -8,7 +8,17 @@ import numpy as np
 
 from fpga_gen.graph.axis import identity_axis
 from fpga_gen.graph.curve import Curve, X, call, combined
-from fpga_gen.graph.ir import Activation, Add, Conv, Graph, Mul, Node, Resample, TensorHint
+from fpga_gen.graph.ir import (
+    ACTIVATED,
+    Activation,
+    Add,
+    Conv,
+    Graph,
+    Mul,
+    Node,
+    Resample,
+    TensorHint,
+)
 from fpga_gen.graph.passes.affine import is_affine
 from fpga_gen.graph.passes.canonical import is_copy
 from fpga_gen.graph.passes.rewrite import rebuilt
