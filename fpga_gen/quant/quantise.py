@@ -231,12 +231,13 @@ class _Work:
     def sums(self, node: Node, tensors: dict[str, QTensor]) -> SumGrid:
         """Grid of a node's requantised sums; of a max-pool that of its output, of a copy of a map
         of signed bytes that of the map: nothing is rounded in front of the table."""
-        out, source = tensors[node.output], tensors[node.inputs[0]]
-        if isinstance(node, MaxPool | Concat):
+        out = tensors[node.output]
+        if isinstance(node, MaxPool | Concat) or node.activation.is_clip:
             return SumGrid(out.scale)
-        copies = isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x)
-        if copies and source.format == I8 and not node.activation.is_clip:
-            return SumGrid(source.scale)
+        if isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x):
+            source = tensors[node.input]
+            if source.format == I8:
+                return SumGrid(source.scale)
         sample = self.calibration.sums.get(node.output)
         return sum_grid(out.name, node.activation, out, sample, isinstance(node, Conv))
 
