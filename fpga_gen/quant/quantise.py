@@ -239,11 +239,11 @@ class _Work:
         """Grid of a node's requantised sums; of a max-pool that of its output, of a copy of a map
         of signed bytes that of the map: nothing is rounded in front of the table."""
         out = tensors[node.output]
-        if not isinstance(node, ACTIVATED):
+        if not isinstance(node, ACTIVATED) or node.activation.is_clip:
             return SumGrid(out.scale)
         if isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x):
             source = tensors[node.input]
-            if source.format == I8 and not node.activation.is_clip:
+            if source.format == I8:
                 return SumGrid(source.scale)
         sample = self.calibration.sums.get(node.output)
         return sum_grid(out.name, node.activation, out, sample, isinstance(node, Conv))
