@@ -143,11 +143,12 @@ def examine_onnx(
     state.shapes = _constant_shapes(model, constants)
     nodes = _live_nodes(model)
     tails = _tails(model, nodes, state.shapes)
+    finals = _tails(model, nodes, state.shapes, weighed=False)
     last = _last_readers(model, nodes)
     for index, node in enumerate(nodes):
         read = tuple(name for name in node.output if name in last)
         try:
-            results = _convert(state, node, tails[index], read)
+            results = _convert(state, node, tails[index], read, final=not finals[index])
         except Refused as refused:
             label = node.name or next(o for o in node.output if o)
             state.problems.append(Problem(label, node.op_type, refused.reason, refused.remedy))
@@ -196,11 +197,16 @@ def _last_readers(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> dict[s
 
 
 def _tails(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], weights: dict[str, tuple[int, ...]]
+    model: onnx.ModelProto,
+    nodes: list[onnx.NodeProto],
+    weights: dict[str, tuple[int, ...]],
+    *,
+    weighed: bool = True,
 ) -> list[str]:
     """Per node: '' if only operators of the host depend on it, else the name of one that is none.
 
-    weights: shapes of the model's constants.
+    weights: shapes of the model's constants; weighed: whether small convolutions and matrices count
+    as operators of the host.
     """
     blockers: dict[str, str] = {}  # value -> a consumer that cannot run on the host
     result = []
@@ -210,7 +216,7 @@ def _tails(
         if node.op_type in ("Shape", "Size"):
             continue  # reads no elements
         free = qdq.is_qdq(node) or qonnx.is_qonnx(node) or ops_host.can_run(node, weights)
-        if not blocker and not free:
+        if not blocker and not (free and (weighed or node.op_type not in ops_host.WEIGHED)):
             blocker = node.name or node.output[0]
         if blocker:
             for name in node.input:
@@ -219,12 +225,12 @@ def _tails(
 
 
 def _convert(
-    state: _Import, node: onnx.NodeProto, blocker: str, read: tuple[str, ...]
+    state: _Import, node: onnx.NodeProto, blocker: str, read: tuple[str, ...], *, final: bool
 ) -> list[Value]:
-    """Values of a node's outputs. blocker, read: `Call.reaches` and `Call.read`."""
+    """Values of a node's outputs. blocker, read, final: `Call.reaches`, `read` and `final`."""
     inputs = tuple(state.values.get(n, Unknown()) if n else None for n in node.input)
     known = node.domain == ""
-    call = Call(state.builder, node, state.source.opset, inputs, not blocker, blocker, read)
+    call = Call(state.builder, node, state.source.opset, inputs, not blocker, blocker, read, final)
     if qdq.is_qdq(node):
         if any(isinstance(v, Unknown) for v in inputs):
             return [Unknown()]
@@ -251,7 +257,8 @@ def _convert(
 
 def _placed(call: Call, *, on_host: bool) -> list[Value]:
     """On the engine or, where only the host can or must, there."""
-    there = call.op in ops_host.PREFERRED or any(isinstance(v, HostValue) for v in call.values)
+    there = call.final and call.op in ops_host.PREFERRED
+    there |= any(isinstance(v, HostValue) for v in call.values)
     if (on_host and there) or call.op not in OPERATORS:
         return ops_host.HOST[call.op](call)
     try:
