@@ -20,8 +20,9 @@ PADDED = "only a Conv or pool with the right padding can absorb a Pad; move the 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A node and its inputs. tail: everything that depends on it can run on the host; reaches:
-    else a node that cannot; read: outputs that a node or the model's result depends on."""
+    """A node and its inputs. tail: everything that depends on it can run on the host; final: and
+    nothing of that is a convolution; reaches: else a node that cannot; read: outputs that a node or
+    the model's result depends on."""
 
     builder: Builder
     node: onnx.NodeProto
@@ -30,6 +31,7 @@ class Call:
     tail: bool
     reaches: str = ""
     read: tuple[str, ...] = ()
+    final: bool = False
 
     def with_values(self, values: tuple[Value | None, ...]) -> Call:
         """The same node with other inputs."""

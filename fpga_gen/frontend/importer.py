@@ -170,7 +170,7 @@ def examine_onnx(
     for index, node in enumerate(nodes):
         read = tuple(name for name in node.output if name in last)
         try:
-            results = _convert(state, node, tails[index], read, ending=endings[index])
+            results = _convert(state, node, tails[index], read, final=endings[index])
         except Refused as refused:
             label = node.name or next(o for o in node.output if o)
             state.problems.append(Problem(label, node.op_type, refused.reason, refused.remedy))
@@ -219,7 +219,9 @@ def _last_readers(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> dict[s
 
 
 def _tails(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], weights: dict[str, tuple[int, ...]]
+    model: onnx.ModelProto,
+    nodes: list[onnx.NodeProto],
+    weights: dict[str, tuple[int, ...]],
 ) -> list[str]:
     """Per node: '' if only operators of the host depend on it, else the name of one that is none.
 
@@ -255,13 +257,12 @@ def _endings(nodes: list[onnx.NodeProto], weights: dict[str, tuple[int, ...]]) -
 
 
 def _convert(
-    state: _Import, node: onnx.NodeProto, blocker: str, read: tuple[str, ...], *, ending: bool
+    state: _Import, node: onnx.NodeProto, blocker: str, read: tuple[str, ...], *, final: bool
 ) -> list[Value]:
-    """Values of a node's outputs. blocker, read: `Call.reaches` and `Call.read`; ending: see
-    `_endings`."""
+    """Values of a node's outputs. blocker, read, final: `Call.reaches`, `read` and `final`."""
     inputs = tuple(state.values.get(n, Unknown()) if n else None for n in node.input)
     known = node.domain == ""
-    call = Call(state.builder, node, state.source.opset, inputs, not blocker, blocker, read)
+    call = Call(state.builder, node, state.source.opset, inputs, not blocker, blocker, read, final)
     if qdq.is_qdq(node):
         if any(isinstance(v, Unknown) for v in inputs):
             return [Unknown()]
@@ -282,14 +283,14 @@ def _convert(
     if any(isinstance(v, Quantised) for v in inputs):
         if node.op_type not in qdq.LEVELS:
             raise Refused("reads a quantised map", "put DequantizeLinear before it (QDQ format)")
-        return qdq.on_levels(call, lambda inner: _placed(inner, on_host, ending))
-    return _placed(call, on_host, ending)
+        return qdq.on_levels(call, lambda inner: _placed(inner, on_host=on_host))
+    return _placed(call, on_host=on_host)
 
 
-def _placed(call: Call, on_host: bool, ending: bool) -> list[Value]:
-    """On the engine or, where only the host can or must, or does it better, there."""
-    there = ending and call.op in ops_host.PREFERRED
-    there = there or any(isinstance(v, HostValue) for v in call.values)
+def _placed(call: Call, *, on_host: bool) -> list[Value]:
+    """On the engine or, where only the host can or must, there."""
+    there = call.final and call.op in ops_host.PREFERRED
+    there |= any(isinstance(v, HostValue) for v in call.values)
     if (on_host and there) or call.op not in OPERATORS:
         return ops_host.HOST[call.op](call)
     try:

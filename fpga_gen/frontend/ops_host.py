@@ -309,7 +309,9 @@ HOST: dict[str, Callable[[Call], list[Value]]] = {
     "Where": _where,
 }
 
-# At the end of the network the host does these, even where the engine could.
+WEIGHED = ("Conv", "Gemm", "MatMul")
+# At the end of the network, with no convolution behind them, the host does these, even where the
+# engine could.
 PREFERRED = frozenset(
     "ArgMax ArgMin Exp LogSoftmax NonMaxSuppression Sigmoid Softmax Softplus Tanh TopK".split()
 )
@@ -319,7 +321,7 @@ def can_run(node: onnx.NodeProto, weights: dict[str, tuple[int, ...]]) -> bool:
     """Whether the host has the operator; weights: shapes of the constants by name."""
     if node.op_type not in HOST or node.domain not in ("", "ai.onnx"):
         return False
-    if node.op_type in ("Conv", "Gemm", "MatMul"):
+    if node.op_type in WEIGHED:
         shapes = [weights[name] for name in node.input[:2] if name in weights]
         small = all(math.prod(shape) <= MAX_WEIGHTS for shape in shapes)
         return small and all(set(shape[2:]) <= {1} for shape in shapes)

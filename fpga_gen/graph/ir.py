@@ -182,6 +182,11 @@ class Select:
     def inputs(self) -> tuple[str, ...]:
         return (self.input,)
 
+    @property
+    def activation(self) -> Activation:
+        """It has none."""
+        return Activation()
+
 
 @dataclass(frozen=True)
 class Interleave:
@@ -202,6 +207,11 @@ class Interleave:
     @property
     def inputs(self) -> tuple[str, ...]:
         return (self.input,)
+
+    @property
+    def activation(self) -> Activation:
+        """It has none."""
+        return Activation()
 
 
 PHASE_CHANNELS = 16  # the depth of an Interleave is a multiple: of the channels of any word
