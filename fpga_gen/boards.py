@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -132,12 +133,37 @@ def board_names() -> list[str]:
     return sorted(path.parent.name for path in boards_folder().glob("*/board.toml"))
 
 
+def find_board(name: str) -> str:
+    """The name of the board that `name` means, in any case and with any of space, `_` and `-`;
+    BoardError names the one that was probably meant, and lists the known ones."""
+    known = {_spelling(n): n for n in board_names()}
+    spelling = _spelling(name)
+    if spelling in known:
+        return known[spelling]
+    near = get_close_matches(spelling, known, 1)
+    guess = f": did you mean {known[near[0]]}?" if near else ";"
+    raise BoardError(f"unknown board {name!r}{guess} known boards: {', '.join(board_names())}")
+
+
+def _spelling(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
 @cache
 def load_board(name: str) -> Board:
-    """The board called `name`; BoardError lists the known ones."""
-    if name not in board_names():
-        raise BoardError(f"unknown board {name!r}; known boards: {', '.join(board_names())}")
-    return read_board(boards_folder() / name / "board.toml")
+    """The board called `name`; BoardError as `find_board`."""
+    return read_board(boards_folder() / find_board(name) / "board.toml")
+
+
+def largest_board() -> str:
+    """The board whose own engine has most memory for feature maps, then most multipliers."""
+
+    def size(name: str) -> tuple[int, int, int]:
+        board = load_board(name)
+        array = board.array
+        return array.words * array.in_channels, array.macs_per_cycle, board.dram_sustained
+
+    return max(board_names(), key=size)
 
 
 def read_board(path: Path) -> Board:

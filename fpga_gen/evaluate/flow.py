@@ -30,7 +30,7 @@ from fpga_gen.evaluate.masks import (
     output_size,
 )
 from fpga_gen.evaluate.result import Evaluation, PictureScores, render_evaluation
-from fpga_gen.evaluate.sheet import draw_sheet, png_bytes, sheet_ranks
+from fpga_gen.evaluate.sheet import draw_sheet, sheet_ranks
 from fpga_gen.flows.simulate import (
     SimulationFlow,
     check_directory,
@@ -42,7 +42,7 @@ from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.images import NORMALISATIONS, PictureError, prepare, read_picture
+from fpga_gen.images import NORMALISATIONS, PictureError, png_bytes, prepare, read_picture
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.report import layer_facts, mac_share
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr

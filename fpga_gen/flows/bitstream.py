@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fpga_gen.builddir.artifacts import RTL, BuildDir, check_room, sha256, to_json
+from fpga_gen.cache import cache_directory
 from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
@@ -21,7 +22,6 @@ from fpga_gen.generated import check_project, unpacked
 from fpga_gen.identity import open_build
 from fpga_gen.report import Implementation, Report
 from fpga_gen.report.render import enter_figures, read_report
-from fpga_gen.simulate.build import cache_directory
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen_host.identity import DESIGN
 

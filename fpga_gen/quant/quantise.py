@@ -6,32 +6,39 @@ the filters among column kinds; round the weights; turn elementwise nodes into i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fpga_gen.contract.column_kinds import COARSE, EXACT, weight_codes
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.isa import limit
-from fpga_gen.contract.numerics import SCHEMES, Format
+from fpga_gen.contract.numerics import I8, SCHEMES, Format
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
+from fpga_gen.graph.axis import is_identity
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     Concat,
     Conv,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
     approximations,
 )
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
+from fpga_gen.quant.curves import SumGrid, sum_grid
 from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -52,11 +59,12 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
     clip_limits,
+    curved_tensors,
     pool_roots,
-    segments_of,
     stored_tensors,
     tensor_formats,
 )
+from fpga_gen.quant.segments import sources_of
 from fpga_gen.quant.weights import Codes
 
 FACTOR_LIMIT = limit("factor")
@@ -88,15 +96,12 @@ def quantise(
     Raises:
         QuantError: bad options, non-finite values, or a layer that 32 bits cannot hold.
     """
-    _check(graph, params, scheme, options)
+    check_quantisable(graph, params, scheme, options)
     say = progress or (lambda line: None)
     # what each filter loses on a coarse column is measured against the most exact kind
     kinds_found = dict.fromkeys((EXACT, *params.kinds))
     codes = weight_codes(params.sp2, SCHEMES[scheme].fixed_bits, kinds_found)
-    if not images:
-        drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
-        images = [as_picture(image, graph.host_input) for image in drawn]
-    images = [np.asarray(i, np.float32) for i in images]
+    images = _images(graph, images, seed)
     calibration = calibrate(graph, images, seed=seed, options=options, progress=progress)
     log = None
     if graph.hints is not None:
@@ -119,9 +124,9 @@ def quantise(
         "seed": seed,
         "calibration_images": len(images),
         "compensated": options.compensate,
-        **{f"{kind.name}_mac_share": _mac_share(kind.number, nodes, tensors) for kind in COARSE},
+        **mac_shares(nodes, tensors),
         "wide_tensors": sorted(n for n, t in tensors.items() if t.format.bits == 16),
-        **_choice_facts(choice),
+        **choice_facts(choice),
         "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
         **(log.facts() if log is not None else {}),
     }
@@ -136,10 +141,36 @@ def quantise(
         graph.host_ops,
         graph.output_names,
         facts,
+        graph.results,
     )
 
 
-def _choice_facts(choice: PrecisionChoice) -> dict:
+def choose_wide_maps(
+    graph: Graph,
+    images: Sequence[np.ndarray] | None,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    options: QuantOptions = QuantOptions(),
+) -> PrecisionChoice:
+    """Which maps `quantise` would give 16 bits, without quantising; arguments as there."""
+    images = _images(graph, images, seed)
+    calibration = calibrate(
+        graph, images, seed=seed, options=options, progress=progress, ranges_only=True
+    )
+    return _tensors(graph, calibration, images, options, seed, progress)[1]
+
+
+def _images(graph: Graph, images: Sequence[np.ndarray] | None, seed: int) -> list[np.ndarray]:
+    """The calibration images, float32; synthetic ones where there are none."""
+    if not images:
+        drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
+        images = [as_picture(image, graph.host_input) for image in drawn]
+    return [np.asarray(i, np.float32) for i in images]
+
+
+def choice_facts(choice: PrecisionChoice) -> dict:
+    """What a report says of the choice of the 16-bit maps."""
     damage = {n: -10 * float(np.log10(max(d, 1e-30))) for n, d in sorted(choice.damage.items())}
     return {
         "wide_mac_share": choice.wide_macs,
@@ -164,7 +195,7 @@ class _Work:
     ) -> tuple[dict[str, FoldedConv], dict[str, dict[int, np.ndarray]]]:
         """(convolutions with the scales in their weights, by name; what each filter loses on the
         coarse kinds of columns, by output)."""
-        segments, gains = segments_of(self.graph), channel_gains(self.graph)
+        segments, gains = sources_of(self.graph), channel_gains(self.graph)
         folded, costs = {}, {}
         for node in self.graph.nodes:
             if not isinstance(node, Conv):
@@ -187,23 +218,41 @@ class _Work:
     def round(self, folded: dict[str, FoldedConv], tensors: dict[str, QTensor]) -> list[QNode]:
         """The integer nodes; `folded` and the moments are used up."""
         nodes: list[QNode] = []
+        depths = {name: t.channels for name, t in tensors.items()}
         for node in self.graph.nodes:
-            if isinstance(node, Concat):
+            if isinstance(node, Concat | Select):
                 continue
             if not isinstance(node, Conv):
-                nodes.append(_elementwise(node, tensors))
+                nodes.append(_elementwise(node, tensors, self.sums(node, tensors)))
                 continue
             self.say(f"round weights of '{node.name}'")
             layer, out = folded.pop(node.name), tensors[node.output]
             moments = self.calibration.moments.pop(node.name)
-            conv = quantise_conv(layer, out, moments, self.codes, self.options)
+            sums = self.sums(node, tensors)
+            conv = quantise_conv(layer, out, moments, self.codes, self.options, depths, sums)
             nodes.append(conv)
             if self.log is not None:
                 self.log.finish(conv, out)
         return nodes
 
+    def sums(self, node: Node, tensors: dict[str, QTensor]) -> SumGrid:
+        """Grid of a node's requantised sums; of a max-pool that of its output, of a copy of a map
+        of signed bytes that of the map: nothing is rounded in front of the table."""
+        out = tensors[node.output]
+        if not isinstance(node, ACTIVATED):
+            return SumGrid(out.scale)
+        if isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x):
+            source = tensors[node.input]
+            if source.format == I8 and not node.activation.is_clip:
+                return SumGrid(source.scale)
+        sample = self.calibration.sums.get(node.output)
+        return sum_grid(out.name, node.activation, out, sample, isinstance(node, Conv))
 
-def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOptions) -> None:
+
+def check_quantisable(
+    graph: Graph, params: EngineParams, scheme: str, options: QuantOptions
+) -> None:
+    """QuantError if scheme, engine and options do not fit each other, or a weight is not finite."""
     if scheme not in SCHEMES:
         raise QuantError(f"unknown scheme '{scheme}': use one of {', '.join(SCHEMES)}")
     chosen = SCHEMES[scheme]
@@ -229,14 +278,19 @@ def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOption
                 )
     if options.wide_tensors is not None:
         stored, roots = set(stored_tensors(graph)), pool_roots(graph)
-        pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+        pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
+        curved = set(curved_tensors(graph))
         for name in options.wide_tensors:
             if name not in stored:
                 raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
             if name == graph.input and graph.host_input.gain:
                 raise QuantError(f"wide_tensors: '{name}' is a picture of 8-bit pixels")
-            if name in pooled or roots[name] != name:
+            if roots[name] in pooled:
                 raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
+            if roots[name] != name:
+                raise QuantError(f"wide_tensors: '{name}' has the format of '{roots[name]}'")
+            if name in curved:
+                raise QuantError(f"wide_tensors: '{name}' comes out of a table of 8-bit results")
 
 
 def _tensors(
@@ -274,7 +328,7 @@ def _tensors(
     return tensors, choice
 
 
-def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
+def _elementwise(node: Node, tensors: dict[str, QTensor], sums: SumGrid) -> QNode:
     """Integer form of a node that is not a convolution."""
     out = tensors[node.output]
     if isinstance(node, MaxPool):
@@ -282,8 +336,14 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.name, node.input, node.output, node.kernel, node.stride, node.pads,
             node.dilation, node.onnx_name,
         )  # fmt: skip
+    if isinstance(node, Interleave):
+        mult, shift = exact_multiplier(1.0, node.name)
+        whole = Epilogue.whole(out.format)
+        return QInterleave(
+            node.name, node.input, node.output, node.block, mult, shift, whole, node.onnx_name
+        )
     assert isinstance(node, Resample | Add | Mul)
-    epilogue = stored_epilogue(node.activation, out)
+    epilogue = stored_epilogue(node.activation, out, sums)
     match node:
         case Resample():
             source = tensors[node.input]
@@ -296,20 +356,20 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
                     "use an integer scale factor"
                 )
             per_unit = source.scale / (node.y.denominator * node.x.denominator)
-            mult, shift = exact_multiplier(per_unit / out.scale, node.name)
+            mult, shift = exact_multiplier(per_unit / sums.scale, node.name)
             return QResample(
                 node.name, node.input, node.output, node.y, node.x, mult, shift, epilogue,
                 node.onnx_name,
             )  # fmt: skip
         case Add():
             factors, unit = add_factors([tensors[i] for i in node.inputs])
-            mult, shift = exact_multiplier(unit / out.scale, node.name)
+            mult, shift = exact_multiplier(unit / sums.scale, node.name)
             return QAdd(
                 node.name, node.inputs, factors, node.output, mult, shift, epilogue, node.onnx_name
             )
         case Mul():
             a, b = (tensors[i] for i in node.inputs)
-            mult, shift = exact_multiplier(a.scale * b.scale / out.scale, node.name)
+            mult, shift = exact_multiplier(a.scale * b.scale / sums.scale, node.name)
             return QMul(node.name, node.inputs, node.output, mult, shift, epilogue, node.onnx_name)
 
 
@@ -324,7 +384,12 @@ def add_factors(inputs: Sequence[QTensor]) -> tuple[tuple[int, ...], float]:
     return tuple(min(FACTOR_LIMIT, round(t.scale / unit)) for t in inputs), unit
 
 
-def _mac_share(kind: int, nodes: Sequence[QNode], tensors: dict[str, QTensor]) -> float:
+def mac_shares(nodes: Sequence[QNode], tensors: Mapping[str, QTensor]) -> dict[str, float]:
+    """What a report says of the share of multiply-accumulates that each coarse kind computes."""
+    return {f"{kind.name}_mac_share": _mac_share(kind.number, nodes, tensors) for kind in COARSE}
+
+
+def _mac_share(kind: int, nodes: Sequence[QNode], tensors: Mapping[str, QTensor]) -> float:
     """Share of multiply-accumulates that columns of a kind compute."""
     total = own = 0
     for node in nodes:

@@ -88,7 +88,8 @@ class PynqBuffer:
 
         what = f"cannot allocate {nbytes} bytes of contiguous memory"
         with _told(what, "close other programs that hold some"):
-            self._raw: Any = pynq.allocate(shape=(nbytes,), dtype=np.dtype(np.uint8).type)
+            byte: Any = np.uint8  # pynq takes names of types as well, and says so alone
+            self._raw: Any = pynq.allocate(shape=(nbytes,), dtype=byte)
             # Remote buffers ask the board each time, and it may be their first call that fails.
             self.device_address = int(self._raw.device_address)
         self.array: np.ndarray = self._raw.view(np.ndarray)
