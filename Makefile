@@ -1,4 +1,5 @@
-# Targets: demo, test, test-full, test-bare, lint, lock, bench, bench-host, clean. All is installed into .venv,
+# Targets: demo, test, test-full, test-bare, formal, lint, lock, bench, bench-host, clean. All is
+# installed into .venv,
 # in the versions and with the hashes of locks/.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
@@ -26,7 +27,7 @@ UPGRADE    ?=
 BARE       ?= build/bare
 PYTHON312  ?= $(shell command -v python3.12)
 
-.PHONY: demo test test-full test-bare bench bench-host lint lock clean needs-demo needs-test
+.PHONY: demo test test-full test-bare formal bench bench-host lint lock clean needs-demo needs-test
 .DELETE_ON_ERROR:
 
 # What Debian must have, said in one line before anything starts; of the environment's own Python
@@ -96,6 +97,10 @@ lint: needs-test $(VENV)/.test
 
 test: lint
 	$(PYTEST) -m "not slow"
+
+# Every proof of the hardware (docs/verification.md), some by name: make formal PROOFS="write_port".
+formal: $(VENV)/.test
+	$(BIN)/python -m formal $(PROOFS)
 
 # And the fast ones with Python 3.12 in an environment of its own, where there is one.
 test-full: lint
