@@ -13,7 +13,8 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from fpga_gen.contract.numerics import SCHEMES
+from fpga_gen.contract.column_kinds import KINDS
+from fpga_gen.contract.numerics import DSP, SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BoardError, ScheduleError
 
@@ -77,9 +78,9 @@ class Board:
         """Engine parameters of a quantisation scheme, a key of `numerics.SCHEMES`; with
         double_clock twice the DSP columns. ScheduleError: the board has no slices for that."""
         chosen = SCHEMES[scheme]
-        params = self.array if chosen.sp2 else self.fixed8
-        if not chosen.fixed:
-            params = dataclasses.replace(params, dsp_columns=0)
+        params = self.fixed8 if chosen.kinds == (DSP,) else self.array
+        left_out = {kind.field: 0 for kind in KINDS if not chosen.allows(kind.number)}
+        params = dataclasses.replace(params, **left_out)
         if chosen.sp2_code is not None:
             params = dataclasses.replace(params, sp2_code=chosen.sp2_code)
         if double_clock:

@@ -37,18 +37,19 @@ from fpga_gen.quant.quantise import (
     check_quantisable,
     choice_facts,
     choose_wide_maps,
+    mac_shares,
     quantise,
-    sp2_share,
 )
 from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
 from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.report.render import report_files
+from fpga_gen.resources import check_fit
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.sizing.choose import choose_engines
+from fpga_gen.sizing.choose import choose_engines, for_network
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.sizing.standin import standin
 from fpga_gen.steps import Progress, Silent, run_steps
@@ -140,8 +141,9 @@ def read_calibration(flow: Flow) -> None:
 
 
 def choose_engine(flow: Flow) -> None:
-    """The best engine for this network on this board, unless an array was given. What was found
-    is remembered: an estimate before the build costs no time."""
+    """The best engine for this network on this board, unless an array was given; with tables only
+    where the network needs them. What was found is remembered: an estimate before the build costs
+    no time."""
     config, board = flow.config, flow.board
     if config.searches(board):
         flow.candidates = remembered(
@@ -159,6 +161,9 @@ def choose_engine(flow: Flow) -> None:
             lambda data: decode(_Engines, {"found": data}).found,
         )
         flow.params = flow.candidates[0].params
+    else:
+        flow.params = for_network(flow.graph, flow.params)
+        check_fit(flow.board, flow.params)
     flow.memory_rate = flow.board.read_bytes_per_cycle(flow.params.ports, flow.clock_mhz)
 
 
@@ -202,7 +207,7 @@ def foresee_quantisation(flow: Flow) -> None:
         "seed": config.seed,
         "calibration_images": len(flow.images or ()) or SYNTHETIC_IMAGES,
         "compensated": False,
-        "sp2_mac_share": sp2_share(network.nodes, network.tensors),
+        **mac_shares(network.nodes, network.tensors),
         "wide_tensors": sorted(n for n, t in network.tensors.items() if t.format.bits == 16),
         **choice_facts(choice),
         "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
@@ -248,12 +253,9 @@ def make_report(flow: Flow) -> None:
 def generate_rtl(flow: Flow) -> None:
     """EngineParams -> Verilog with its design hash; its resources are known if it is one of the
     mapped engines."""
-    # amaranth: an estimate does without
-    from fpga_gen.generated import remember_verilog
-    from fpga_gen.hardware.top import generate_verilog
+    from fpga_gen.generated import engine_verilog  # amaranth: an estimate does without
 
-    flow.verilog, flow.identity = seal(generate_verilog(flow.params), flow.params)
-    remember_verilog(flow.params, flow.identity.design_hash, flow.verilog)
+    flow.verilog, flow.identity = seal(engine_verilog(flow.params), flow.params)
     if known := known_design(flow.verilog):
         resources = ResourceFacts(known[0], flow.board.resources, "synthesised", TABLE)
         flow.report = replace(flow.report, resources=resources, timing=known[1])

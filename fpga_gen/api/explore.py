@@ -157,11 +157,9 @@ def run_trial(trial: Trial) -> dict[str, Any]:
             dsps=used.dsps,
             lut_share=used.luts / have.luts,
             dsp_share=used.dsps / have.dsps,
-            array=(
-                array.pixels, array.in_channels, array.out_channels_dsp, array.out_channels_sp2
-            ),
+            array=(array.pixels, array.in_channels, *array.out_channels.values()),
         )
-    )  # fmt: skip
+    )
 
 
 def _computed(

@@ -10,6 +10,7 @@ import click
 
 from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
 from fpga_gen.cli.render import board_table, engine_table, frame_table, layer_table
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.images import NORMALISATIONS
 from fpga_gen_host.pictures import FITS
@@ -29,7 +30,8 @@ def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--array",
             type=ARRAY,
-            help="Pixels, inputs, DSP columns, SP2 columns: 8,16,24,18.  [default: the best]",
+            help=f"Pixels, inputs, {', '.join(f'{kind.title} columns' for kind in KINDS)}: "
+            "8,16,24,18.  [default: the best]",
         ),
         click.option(
             "--double-clock",

@@ -40,9 +40,8 @@ def check(context: click.Context, model: Path, **options: Any) -> int:
         }
     )
     if not found.problems:
-        p = found.params
-        assert p is not None
-        array = f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}"
+        assert found.params is not None
+        array = found.params.figures_text
         for where, reason in found.approximations:
             settings.say(f"approximate: {where}: {reason}")
         settings.say(

@@ -46,7 +46,7 @@ def board_table(found: Sequence[BoardEstimate]) -> Table:
             f"{100 * used.luts / have.luts:.0f} %",
             f"{100 * used.dsps / have.dsps:.0f} %",
             f"{report.clock_mhz:g}",
-            f"{array.pixels},{array.in_channels},{array.out_channels_dsp},{array.out_channels_sp2}",
+            ",".join(map(str, (array.pixels, array.in_channels, *array.out_channels.values()))),
         )
     return table
 
@@ -87,7 +87,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
     for candidate in candidates:
         p, shares = candidate.params, candidate.shares(board)
         table.add_row(
-            f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}",
+            p.figures_text,
             ",".join(map(str, p.modes)),
             str(p.ports),
             "-" if candidate.scheduled is None else f"{candidate.scheduled:,}",

@@ -19,7 +19,7 @@ from fpga_gen.report.accuracy import (
 from fpga_gen.report.markdown import table
 from fpga_gen.report.notebook import html_table
 
-SCHEMA = 1
+SCHEMA = 2
 METHOD = (
     "A prediction is sigmoid(logit) > 0.5 after the operators that run on the host, at the size "
     "of the network's output. Ground truth is an 8-bit picture, foreground above 127, brought to "

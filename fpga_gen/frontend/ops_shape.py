@@ -1,102 +1,370 @@
-"""Concat, Pad, Expand and the operators that only rename or reshape a map."""
+"""Operators that move elements and compute nothing: on the engine a view, on the host a step."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from onnx import TensorProto
 
-from fpga_gen.frontend.call import FLATTENED, PADDED, Call
+from fpga_gen.frontend.call import PADDED, Call, shown
+from fpga_gen.frontend.host_tail import tail_of
 from fpga_gen.frontend.load import FLOAT_TYPES, MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value, native_shape
-from fpga_gen.frontend.window import add_pads
+from fpga_gen.frontend.view import View, expanded, joined, padded, reshaped, taken, transposed
 from fpga_gen.graph.ir import Concat
+
+AGAIN = "export the model again"
+MIXED = "keep channels and pixels apart, or leave this to the end of the network"
 
 
 def shape_of(call: Call) -> list[Value]:
     value = call.values[0]
-    assert isinstance(value, Feature | HostValue)
+    assert isinstance(value, Feature | View | HostValue)
     start, end = call.integer("start", 0), call.integer("end", len(value.shape))
     return [np.array(value.shape[start:end], np.int64)]
 
 
 def size_of(call: Call) -> list[Value]:
     value = call.values[0]
-    assert isinstance(value, Feature | HostValue)
+    assert isinstance(value, Feature | View | HostValue)
     return [np.array(math.prod(value.shape), np.int64)]
 
 
-def concat(call: Call) -> list[Value]:
-    maps = [call.feature(i) for i in range(len(call.values))]
+def _shape(call: Call) -> tuple[int, ...]:
+    value = call.values[0]
+    if isinstance(value, HostValue | np.ndarray):
+        return value.shape
+    return call.view().shape
+
+
+def _moved(
+    call: Call, move: Callable[[View], View | None], kind: str, /, **attributes
+) -> list[Value]:
+    """The result of a move: of a view, or on the host by the operator `kind`."""
+    value = call.values[0]
+    if isinstance(value, HostValue):
+        tail = tail_of(call)
+        return [tail.run(kind, value, **attributes)]
+    found = move(call.view())
+    if found is None and isinstance(value, View) and len(value.shape) == 4:
+        found = move(call.builder.view(call.map()))  # its channels under a name of their own
+    if found is None:
+        raise Refused(f"moves elements of a {shown(_shape(call))} map in no simple order", MIXED)
+    return [call.builder.settled(found)]
+
+
+# --- shapes ---------------------------------------------------------------------------------
+
+
+def reshape(call: Call) -> list[Value]:
+    target = [int(v) for v in call.const(1, "shape").reshape(-1)]
+    shape = _shape(call)
+    if not call.flag("allowzero", False):
+        if any(d == 0 and i >= len(shape) for i, d in enumerate(target)):
+            raise Refused(f"has the target shape {target}", AGAIN)
+        target = [shape[i] if d == 0 else d for i, d in enumerate(target)]
+    if target.count(-1) == 1:
+        known = math.prod(d for d in target if d != -1)
+        target = [math.prod(shape) // known if d == -1 and known else d for d in target]
+    return _reshaped(call, tuple(target))
+
+
+def flatten(call: Call) -> list[Value]:
+    shape = _shape(call)
     axis = call.integer("axis", 1)
-    if any(m.shape[:1] != (1,) or call.axes([axis], len(m.shape)) != [1] for m in maps):
-        raise Refused(f"joins along axis {axis}", "only the channel axis (1) is supported")
-    for m in maps:
-        native = native_shape(call.builder, m)
-        if m.shape != native and not (len(m.shape) == 2 and native[2:] == (1, 1)):
-            raise Refused("joins reshaped maps", FLATTENED)
-    if len({m.shape[2:] for m in maps}) > 1:
-        raise Refused("joins maps of different sizes", "export the model again")
-    shapes = [call.builder.shape(m.tensor) for m in maps]
-    channels = sum(s[0] for s in shapes)
-    if len(maps) == 1:
-        return [maps[0]]
+    if axis != len(shape):  # all axes in the first of the two
+        (axis,) = call.axes([axis], len(shape))
+    return _reshaped(call, (math.prod(shape[:axis]), math.prod(shape[axis:])))
+
+
+def squeeze(call: Call) -> list[Value]:
+    shape = _shape(call)
+    axes = call.ints(1, "axes")
+    if axes is None:
+        axes = [i for i, d in enumerate(shape) if d == 1]
+    axes = call.axes(axes, len(shape))
+    if any(shape[a] != 1 for a in axes):
+        raise Refused(f"squeezes axes {axes} of {list(shape)}", AGAIN)
+    return _reshaped(call, tuple(d for i, d in enumerate(shape) if i not in axes))
+
+
+def unsqueeze(call: Call) -> list[Value]:
+    shape = list(_shape(call))
+    axes = call.ints(1, "axes") or []
+    rank = len(shape) + len(axes)
+    for axis in sorted(call.axes(axes, rank)):
+        shape.insert(axis, 1)
+    return _reshaped(call, tuple(shape))
+
+
+def _reshaped(call: Call, shape: tuple[int, ...]) -> list[Value]:
+    """The same elements under another shape."""
+    value, old = call.values[0], _shape(call)
+    open_size = isinstance(value, HostValue) and 0 in old
+    if not open_size and (math.prod(shape) != math.prod(old) or min(shape, default=1) < 1):
+        raise Refused(f"reshapes {list(old)} to {list(shape)}", AGAIN)
+    if shape == old:
+        return [value] if isinstance(value, HostValue) else [call.builder.settled(call.view())]
+    if isinstance(value, Feature) and shape:
+        return [Feature(value.tensor, shape)]
+    return _moved(call, lambda v: reshaped(v, shape), "reshape", shape=list(shape))
+
+
+def transpose(call: Call) -> list[Value]:
+    shape = _shape(call)
+    order = call.integers("perm") or list(range(len(shape)))[::-1]
+    if sorted(order) != list(range(len(shape))):
+        raise Refused(f"has the order {order} for {len(shape)} axes", AGAIN)
+    return _moved(call, lambda v: transposed(v, order), "transpose", order=list(order))
+
+
+# --- parts ----------------------------------------------------------------------------------
+
+
+def slice_(call: Call) -> list[Value]:
+    shape = _shape(call)
+    rank = len(shape)
+    if call.opset < 10:
+        starts, ends = call.integers("starts") or [], call.integers("ends") or []
+        axes, steps = call.integers("axes"), None
+    else:
+        starts, ends = call.ints(1, "starts") or [], call.ints(2, "ends") or []
+        axes, steps = call.ints(3, "axes"), call.ints(4, "steps")
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise Refused("has bounds that do not fit each other", AGAIN)
+    parts = [slice(None)] * rank
+    for axis, start, end, step in zip(call.axes(axes, rank), starts, ends, steps, strict=True):
+        first, stop, step = slice(start, _far(end, step), step).indices(shape[axis])
+        parts[axis] = slice(first, None if stop < 0 else stop, step)
+    return [_part(call, parts)]
+
+
+def _far(end: int, step: int) -> int | None:
+    """The end of a slice; None for the one before the first element."""
+    return None if step < 0 and end < -(1 << 30) else end
+
+
+def _part(call: Call, parts: list[slice]) -> Value:
+    """One slice of each axis."""
+    sizes = [len(range(n)[part]) for n, part in zip(_shape(call), parts, strict=True)]
+    value = call.values[0]
+    if 0 in sizes and not (isinstance(value, HostValue) and 0 in value.shape):
+        raise Refused(f"its result {sizes} is empty", "use a larger input")
+
+    def move(view: View) -> View:
+        for axis, part in enumerate(parts):
+            view = taken(view, axis, part)
+        return view
+
+    lists = {
+        "starts": [p.start for p in parts],
+        "stops": [p.stop for p in parts],
+        "steps": [p.step for p in parts],
+    }
+    (result,) = _moved(call, move, "slice", **lists)
+    return result
+
+
+def split(call: Call) -> list[Value]:
+    shape = _shape(call)
+    (axis,) = call.axes([call.integer("axis", 0)], len(shape))
+    count = len(call.node.output)
+    sizes = call.ints(1, "split") if call.opset >= 13 else call.integers("split")
+    if not sizes:
+        each = -(-shape[axis] // count)
+        sizes = [each] * (count - 1) + [shape[axis] - each * (count - 1)]
+    if len(sizes) != count or sum(sizes) != shape[axis] or min(sizes) < 1:
+        raise Refused(f"divides {shape[axis]} into {sizes}", AGAIN)
+    results, first = [], 0
+    for size in sizes:
+        parts = [slice(None)] * len(shape)
+        parts[axis] = slice(first, first + size)
+        results.append(_part(call, parts))
+        first += size
+    return results
+
+
+def gather(call: Call) -> list[Value]:
+    shape = _shape(call)
+    (axis,) = call.axes([call.integer("axis", 0)], len(shape))
+    index = call.values[1]
+    if isinstance(call.values[0], HostValue) or isinstance(index, HostValue):
+        tail = tail_of(call)
+        return [tail.run("gather", tail.of(call.values[0]), tail.of(index), axis=axis)]
+    index = call.const(1, "index")
+    if index.size and not -shape[axis] <= index.min() <= index.max() < shape[axis]:
+        raise Refused(f"gathers beyond the {shape[axis]} elements of axis {axis}", AGAIN)
+    if not index.size:
+        raise Refused("gathers nothing", AGAIN)
+    view = taken(call.view(), axis, index.reshape(-1).astype(np.int64))
+    full = (*shape[:axis], *index.shape, *shape[axis + 1 :])
+    found = reshaped(view, full) if full else None
+    if found is None:
+        raise Refused(f"gathers along axis {axis} in no simple order", MIXED)
+    return [call.builder.settled(found)]
+
+
+def concat(call: Call) -> list[Value]:
+    values = call.values
+    views = [call.view(i) for i in range(len(values))]
+    rank = len(views[0].shape)
+    (axis,) = call.axes([call.integer("axis", 1)], rank)
+    if any(len(v.shape) != rank for v in views):
+        raise Refused("joins maps of different rank", AGAIN)
+    others = {tuple(n for k, n in enumerate(v.shape) if k != axis) for v in views}
+    if len(others) > 1:
+        raise Refused("joins maps of different sizes", AGAIN)
+    if len(values) == 1:
+        return [call.builder.settled(views[0])]
+    maps = [v for v in values if isinstance(v, Feature)]
+    native = [m for m in maps if m.shape == native_shape(call.builder, m)]
+    if axis == 1 and len(native) == len(values):
+        return _channels(call, native)
+    found = joined(views, axis)
+    if found is None and axis == 1 and rank == 4:
+        maps = [call.map(i) for i in range(len(values))]
+        return _channels(call, maps)
+    if found is None:
+        raise Refused(
+            f"joins maps that lie differently along axis {axis}",
+            "join along the channel axis, or at the end of the network",
+        )
+    return [call.builder.settled(found)]
+
+
+def _channels(call: Call, maps: list[Feature]) -> list[Value]:
+    """Whole maps joined along their channels."""
+    _, height, width = call.builder.shape(maps[0].tensor)
+    channels = sum(m.shape[1] for m in maps)
     tensor = call.builder.add(
-        Concat, call.output, (channels, *shapes[0][1:]), call.name,
+        Concat, call.output, (channels, height, width), call.name,
         inputs=tuple(m.tensor for m in maps),
     )  # fmt: skip
-    return call.result(tensor, (1, channels, *maps[0].shape[2:]))
+    return call.result(tensor)
+
+
+# --- more elements --------------------------------------------------------------------------
 
 
 def pad(call: Call) -> list[Value]:
-    x = call.map(padded=True)
+    rank = len(_shape(call))
     mode = call.text("mode", "constant")
     if mode != "constant":
         raise Refused(f"pads in mode '{mode}'", "use zero padding")
     value = call.number("value", 0.0)
     if call.opset >= 11:
         value = float(call.const(2, "padding value").reshape(-1)[0]) if call.has(2) else 0.0
-    if value != 0:
-        raise Refused(f"pads with {value}", "use zero padding")
     amounts = call.ints(1, "pads") or []
-    axes = call.ints(3, "axes") or list(range(4))
+    axes = call.ints(3, "axes") or list(range(rank))
     if len(amounts) != 2 * len(axes):
         raise Refused(f"gives {len(amounts)} paddings for {len(axes)} axes", "export it again")
-    before, after = [0] * 4, [0] * 4
-    for i, axis in enumerate(call.axes(axes, 4)):
+    before, after = [0] * rank, [0] * rank
+    for i, axis in enumerate(call.axes(axes, rank)):
         before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
     if max(*before, *after) > MAX_SIZE:
-        raise Refused("pads by too much", "export the model again")
-    if min(*before, *after) < 0:
-        raise Refused("crops (negative padding)", "crop by other means")
-    if any(before[:2]) or any(after[:2]):
-        raise Refused("pads the batch or channel axis", "pad height and width only")
-    pads = (before[2], before[3], after[2], after[3])
-    if any(pads) and not call.reaches:
+        raise Refused("pads by too much", AGAIN)
+    for axis, size in enumerate(_shape(call)):
+        if size + min(0, before[axis]) + min(0, after[axis]) < 1:
+            raise Refused("crops everything", AGAIN)
+    outer = [max(0, n) for n in before], [max(0, n) for n in after]
+    if value != 0 and any(map(any, outer)):
+        raise Refused(f"pads with {value}", "use zero padding")
+    if any(map(any, outer)) and not call.reaches and not call.tail:
         raise Refused("pads an output of the model", PADDED)
-    n, c, h, w = x.shape
-    shape = (n, c, h + pads[0] + pads[2], w + pads[1] + pads[3])
-    return [Feature(x.tensor, shape, add_pads(x.pads, pads))]
+
+    def move(view: View) -> View:
+        for axis, (b, a) in enumerate(zip(before, after, strict=True)):
+            view = taken(view, axis, slice(max(0, -b), len(view.axes[axis]) - max(0, -a)))
+        return padded(view, *outer)
+
+    if isinstance(call.values[0], HostValue):
+        if min(*before, *after) < 0:
+            raise Refused("crops (negative padding)", "crop by other means")
+        return [tail_of(call).run("pad", call.values[0], before=before, after=after, value=value)]
+    return [call.builder.settled(move(call.view()))]
 
 
 def expand(call: Call) -> list[Value]:
-    x = call.map()
+    x = call.view()
     target = [int(v) for v in call.const(1, "shape").reshape(-1)]
     try:
         shape = np.broadcast_shapes(x.shape, tuple(target))
     except ValueError:
         shape = ()
-    if len(shape) != 4 or shape[0] != 1 or max(shape) > MAX_SIZE:
-        raise Refused(f"expands to {target}", "expand height and width only")
-    tensor = call.builder.expand(x.tensor, (shape[1], shape[2], shape[3]), call.output, call.name)
-    return call.result(tensor)
+    if not shape or max(shape) > MAX_SIZE:
+        raise Refused(f"expands a {shown(x.shape)} map to {target}", AGAIN)
+    if len(shape) == 4 and shape[0] == 1:  # engine operators do it best
+        x = call.map()
+        chw = (shape[1], shape[2], shape[3])
+        return call.result(call.builder.expand(x.tensor, chw, call.output, call.name))
+    return [call.builder.settled(expanded(x, shape))]
+
+
+def tile(call: Call) -> list[Value]:
+    view = call.view()
+    repeats = [int(v) for v in call.const(1, "repeats").reshape(-1)]
+    if len(repeats) != len(view.shape) or min(repeats) < 1:
+        raise Refused(f"repeats a {shown(view.shape)} map {repeats} times", AGAIN)
+    if any(n * r > MAX_SIZE for n, r in zip(view.shape, repeats, strict=True)):
+        raise Refused("its result is too large", AGAIN)
+    axes = tuple(np.tile(a, r) for a, r in zip(view.axes, repeats, strict=True))
+    return [call.builder.settled(View(axes))]
+
+
+def depth_to_space(call: Call) -> list[Value]:
+    block, (n, c, h, w) = _blocks(call)
+    if c % block**2:
+        raise Refused(f"divides {c} channels into blocks of {block}x{block}", AGAIN)
+    depth, mode = c // block**2, call.text("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise Refused(f"has mode '{mode}'", "use DCR or CRD")
+    shape = (n, block, block, depth, h, w) if mode == "DCR" else (n, depth, block, block, h, w)
+    order = (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
+    return _rearranged(call, shape, order, (n, depth, h * block, w * block))
+
+
+def space_to_depth(call: Call) -> list[Value]:
+    block, (n, c, h, w) = _blocks(call)
+    if h % block or w % block:
+        raise Refused(f"divides a {h}x{w} map into blocks of {block}x{block}", AGAIN)
+    shape = (n, c, h // block, block, w // block, block)
+    return _rearranged(call, shape, (0, 3, 5, 1, 2, 4), (n, c * block**2, h // block, w // block))
+
+
+def _blocks(call: Call) -> tuple[int, tuple[int, ...]]:
+    block, shape = call.integer("blocksize", 0), _shape(call)
+    if len(shape) != 4 or block < 1:
+        raise Refused(f"rearranges a {shown(shape)} map in blocks of {block}", AGAIN)
+    return block, shape
+
+
+def _rearranged(
+    call: Call, first: tuple[int, ...], order: tuple[int, ...], last: tuple[int, ...]
+) -> list[Value]:
+    value = call.values[0]
+    if isinstance(value, HostValue):
+        tail = tail_of(call)
+        value = tail.run("reshape", value, shape=list(first))
+        value = tail.run("transpose", value, order=list(order))
+        return [tail.run("reshape", value, shape=list(last))]
+    view = reshaped(call.view(), first)
+    view = reshaped(transposed(view, order), last) if view is not None else None
+    if view is None:
+        raise Refused("rearranges a map that is a mixture already", MIXED)
+    return [call.builder.settled(view)]
+
+
+# --- nothing at all -------------------------------------------------------------------------
 
 
 def identity(call: Call) -> list[Value]:
     value = call.values[0]
-    return [value if isinstance(value, HostValue) else call.feature(padded=True)]
+    return [value if isinstance(value, HostValue) else call.builder.settled(call.view())]
 
 
 def dropout(call: Call) -> list[Value]:
@@ -110,82 +378,9 @@ def dropout(call: Call) -> list[Value]:
 def cast(call: Call) -> list[Value]:
     target = call.integer("to", TensorProto.UNDEFINED)
     names = {number: kind for kind, number in TensorProto.DataType.items()}
-    value = call.values[0]
-    is_index = isinstance(value, HostValue) and any(s.kind == "argmax" for s in value.steps)
-    if target not in FLOAT_TYPES or is_index:
+    if target not in FLOAT_TYPES:
         raise Refused(
             f"casts to {names.get(target, target)}",
             "take the values as they are and cast on the host",
         )
     return identity(call)
-
-
-def reshape(call: Call) -> list[Value]:
-    target = [int(v) for v in call.const(1, "shape").reshape(-1)]
-    shape = _shape(call)
-    if not call.flag("allowzero", False):
-        if any(d == 0 and i >= len(shape) for i, d in enumerate(target)):
-            raise Refused(f"has the target shape {target}", "export the model again")
-        target = [shape[i] if d == 0 else d for i, d in enumerate(target)]
-    if target.count(-1) == 1:
-        known = math.prod(d for d in target if d != -1)
-        target = [math.prod(shape) // known if d == -1 and known else d for d in target]
-    return _view(call, tuple(target))
-
-
-def flatten(call: Call) -> list[Value]:
-    shape = _shape(call)
-    axis = call.integer("axis", 1)
-    if axis != len(shape):  # all axes in the first of the two
-        (axis,) = call.axes([axis], len(shape))
-    return _view(call, (math.prod(shape[:axis]), math.prod(shape[axis:])))
-
-
-def squeeze(call: Call) -> list[Value]:
-    shape = _shape(call)
-    axes = call.ints(1, "axes")
-    if axes is None:
-        axes = [i for i, d in enumerate(shape) if d == 1]
-    axes = call.axes(axes, len(shape))
-    if any(shape[a] != 1 for a in axes):
-        raise Refused(f"squeezes axes {axes} of {list(shape)}", "export the model again")
-    return _view(call, tuple(d for i, d in enumerate(shape) if i not in axes))
-
-
-def unsqueeze(call: Call) -> list[Value]:
-    shape = list(_shape(call))
-    axes = call.ints(1, "axes") or []
-    rank = len(shape) + len(axes)
-    for axis in sorted(call.axes(axes, rank)):
-        shape.insert(axis, 1)
-    return _view(call, tuple(shape))
-
-
-def transpose(call: Call) -> list[Value]:
-    shape = _shape(call)
-    order = call.integers("perm") or list(range(len(shape)))[::-1]
-    if sorted(order) != list(range(len(shape))):
-        raise Refused(f"has the order {order} for {len(shape)} axes", "export the model again")
-    moved = [a for a in order if shape[a] != 1]
-    if moved != sorted(moved):
-        raise Refused(
-            f"reorders axes {order} of a {'x'.join(map(str, shape))} map",
-            "export in channels-first order (NCHW) and transpose outputs on the host",
-        )
-    return _view(call, tuple(shape[a] for a in order))
-
-
-def _shape(call: Call) -> tuple[int, ...]:
-    value = call.values[0]
-    return value.shape if isinstance(value, HostValue) else call.feature().shape
-
-
-def _view(call: Call, shape: tuple[int, ...]) -> list[Value]:
-    """The same elements under another shape."""
-    value = call.values[0]
-    old = _shape(call)
-    if math.prod(shape) != math.prod(old) or min(shape, default=1) < 1:
-        raise Refused(f"reshapes {list(old)} to {list(shape)}", "export the model again")
-    if isinstance(value, HostValue):
-        return [value] if shape == old else call.host("reshape", shape, shape=list(shape))
-    return [Feature(call.feature().tensor, shape)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fpga_gen import __version__
 from fpga_gen.boards import Board
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.facts import (
@@ -29,8 +30,7 @@ def array_facts(params: EngineParams) -> ArrayFacts:
     return ArrayFacts(
         pixels=params.pixels,
         in_channels=params.in_channels,
-        out_channels_dsp=params.dsp_columns,
-        out_channels_sp2=params.sp2_columns,
+        out_channels={kind.title: kind.count(params) for kind in KINDS},
         macs_per_cycle=params.macs_per_cycle,
         double_clock=params.double_clock,
         modes=params.modes,

@@ -104,7 +104,7 @@ def compare_reports(a: Report, b: Report) -> BuildComparison:
 def name_of(report: Report) -> str:
     """Network, board, engine and scheme of a build."""
     array = report.array
-    shape = (array.pixels, array.in_channels, array.out_channels_dsp, array.out_channels_sp2)
+    shape = (array.pixels, array.in_channels, *array.out_channels.values())
     fast = ", double clock" if array.double_clock else ""
     scheme = report.quantisation.get("scheme", "unknown scheme")
     return (

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fpga_gen.boards import Resources
+from fpga_gen.contract.column_kinds import DSP_KIND
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
 from fpga_gen.report.timeline import Timeline
@@ -16,7 +17,7 @@ from fpga_gen_host.decode import decode
 if TYPE_CHECKING:
     from fpga_gen.report.notebook import Plot
 
-SCHEMA = 2
+SCHEMA = 3
 KINDS = (
     "counted", "datasheet", "estimated", "float", "integer reference", "simulated", "synthesised",
     "implemented", "measured",
@@ -61,18 +62,21 @@ class BoardFacts:
 
 @dataclass(frozen=True)
 class ArrayFacts:
+    """out_channels: columns by the title of their kind."""
+
     pixels: int
     in_channels: int
-    out_channels_dsp: int
-    out_channels_sp2: int
+    out_channels: dict[str, int]
     macs_per_cycle: int
     modes: tuple[int, ...] = (1,)
     double_clock: bool = False
 
     @property
     def columns(self) -> str:
-        fast = " at twice the clock" if self.double_clock else ""
-        return f"{self.out_channels_dsp} DSP{fast} + {self.out_channels_sp2} SP2"
+        fast = {DSP_KIND.title: " at twice the clock"} if self.double_clock else {}
+        return " + ".join(
+            f"{n} {kind}{fast.get(kind, '')}" for kind, n in self.out_channels.items()
+        )
 
 
 @dataclass(frozen=True)
