@@ -45,10 +45,11 @@ from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
 from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.report.render import report_files
+from fpga_gen.resources import check_fit
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.sizing.choose import choose_engines
+from fpga_gen.sizing.choose import choose_engines, for_network
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.sizing.standin import standin
 from fpga_gen.steps import Progress, Silent, run_steps
@@ -140,8 +141,9 @@ def read_calibration(flow: Flow) -> None:
 
 
 def choose_engine(flow: Flow) -> None:
-    """The best engine for this network on this board, unless an array was given. What was found
-    is remembered: an estimate before the build costs no time."""
+    """The best engine for this network on this board, unless an array was given; with tables only
+    where the network needs them. What was found is remembered: an estimate before the build costs
+    no time."""
     config, board = flow.config, flow.board
     if config.searches(board):
         flow.candidates = remembered(
@@ -159,6 +161,9 @@ def choose_engine(flow: Flow) -> None:
             lambda data: decode(_Engines, {"found": data}).found,
         )
         flow.params = flow.candidates[0].params
+    else:
+        flow.params = for_network(flow.graph, flow.params)
+        check_fit(flow.board, flow.params)
     flow.memory_rate = flow.board.read_bytes_per_cycle(flow.params.ports, flow.clock_mhz)
 
 

@@ -67,6 +67,7 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
     "array": _mode_muxes,
     "requantise": lambda p: p.requant_lanes,
     "exit path": lambda p: p.columns,
+    "activation tables": lambda p: p.requant_lanes if p.activations else 0,
     "feature banks": lambda p: p.banks * p.word_bits,
     "feature memory": lambda p: p.banks * p.word_bits,
     "max-pool": lambda p: p.pixels * p.word_bits,
@@ -77,6 +78,8 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
     "read ports": lambda p: p.ports,
     "control": lambda p: 1,
 }
+# (LUTs, flip-flops, DSPs) of one unit of a class that no reference has, mapped by Yosys (xcup).
+UNLISTED: dict[str, tuple[float, float, float]] = {"activation tables": (29, 86, 0)}
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,10 @@ def estimate_resources(params: EngineParams) -> Resources:
             continue
         known = [r for r in comparable if r.classes.get(name) and size(r.params)]
         if not known:
-            raise KeyError(f"no engine of costs.json has {name}: add one in synth/table.py")
+            if name not in UNLISTED:
+                raise KeyError(f"no engine of costs.json has {name}: add one in synth/table.py")
+            total = [t + wanted * c for t, c in zip(total, UNLISTED[name], strict=True)]
+            continue
         nearest = min(
             known,
             key=lambda r: (
@@ -145,7 +151,8 @@ def memory_blocks(params: EngineParams) -> tuple[int, int]:
     program = _bram(params.stream_bits, params.program_words // params.program_parts)
     tables = 4 * _bram(64, 512) + 1  # block, tap and axis tables; layer log
     fifos = 2 * (params.ports + 1)
-    blocks = (params.banks - ultra) * bank + ring + program + tables + fifos
+    lookup = params.requant_lanes / 2 if params.activations else 0  # half a block RAM each
+    blocks = (params.banks - ultra) * bank + ring + program + tables + fifos + lookup
     return uram, math.ceil(blocks)
 
 

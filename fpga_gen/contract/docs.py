@@ -30,6 +30,7 @@ LIMITS = (
     ("MAX_SOURCES", "sources of a VECTOR"),
     ("MAX_TABLE", "entries of an axis table"),
     ("MAX_SKIP", "words between the taps of the two pixels of a VECTOR step"),
+    ("MAX_LOOKUP", "number of a table"),
     ("MAX_READ_STRIDE", "`stride_x` that several lanes can read at a time"),
 )
 
@@ -137,7 +138,9 @@ def _instructions() -> list[str]:
         if kind is isa.VectorInstruction:
             parts.append(_members(isa.VectorOp))
     parts.append("## Records")
-    for record in (isa.BlockRecord, isa.TapRecord, isa.SourceRecord, isa.AxisEntry):
+    for record in (
+        isa.BlockRecord, isa.TapRecord, isa.SourceRecord, isa.AxisEntry, isa.LookupEntry
+    ):  # fmt: skip
         shared = f" {record.PER_WORD} of them share a word." if record.PER_WORD > 1 else ""
         parts += [f"### {record.__name__}", prose(record) + shared, field_table(record)]
     rows = [(text, getattr(isa, name)) for name, text in LIMITS]

@@ -13,6 +13,7 @@ from fpga_gen.contract.address import BANK_BITS, ROW_BITS
 from fpga_gen.contract.column_kinds import DSP_KIND, KINDS, ColumnKind, KindColumns
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_SKIP, limit
+from fpga_gen.contract.latencies import EXIT_LATENCY, LOOKUP_LATENCY
 from fpga_gen.contract.numerics import SP2_CODES, Sp2Code
 from fpga_gen.contract.parameter_record import PARAM_BITS
 from fpga_gen.errors import ScheduleError
@@ -52,7 +53,8 @@ class EngineParams:
     program_words: 64-bit words of program memory, a power of two (a longer program comes in
     pages); family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7"; bram_banks:
     feature-map banks made of block RAM although the family has UltraRAM; double_clock: the slices
-    of the DSP columns run at twice the engine's clock, four columns in those of two.
+    of the DSP columns run at twice the engine's clock, four columns in those of two;
+    activations: the exit path has tables, the vector unit reads one pixel for all.
     """
 
     pixels: int = 8
@@ -69,6 +71,7 @@ class EngineParams:
     family: str = "xcup"
     bram_banks: int = 0
     double_clock: bool = False
+    activations: bool = False
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -204,6 +207,16 @@ class EngineParams:
     def requant_lanes(self) -> int:
         """One for each column, and for each channel of the vector unit's word."""
         return max(self.columns, self.in_channels)
+
+    @property
+    def lookup_latency(self) -> int:
+        """Cycles of the exit path's tables."""
+        return LOOKUP_LATENCY if self.activations else 0
+
+    @property
+    def exit_latency(self) -> int:
+        """Cycles from a step of a drain to its write step."""
+        return EXIT_LATENCY + self.lookup_latency
 
     @property
     def max_mode(self) -> int:

@@ -20,6 +20,7 @@ from fpga_gen.images import NORMALISATIONS
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.compile import compile_schedule, layer_errors
 from fpga_gen.schedule.cycles.timing import Timing, board_timing
+from fpga_gen.sizing.choose import for_network
 from fpga_gen.sizing.standin import standin
 from fpga_gen.worker import Limits, run_limited
 
@@ -65,6 +66,7 @@ def _check(config: BuildConfig, board: Board, params: EngineParams, clock: float
         return Check(board.name, tuple(problems))
     graph = optimise(graph, NORMALISATIONS[config.preprocess.normalise])
     notes = tuple(approximations(graph))
+    params = for_network(graph, params)
     timing = board_timing(board.read_bytes_per_cycle(params.ports, clock))
     network = standin(graph, params)
     try:

@@ -21,7 +21,7 @@ PADDED = "only a Conv or pool with the right padding can absorb a Pad; move the 
 @dataclass(frozen=True, eq=False)
 class Call:
     """A node and its inputs. tail: everything that depends on it can run on the host; final: and
-    nothing of that is a convolution; reaches: else a node that cannot; read: outputs that a node or
+    nothing of that is a convolution or a product of two maps; reaches: else a node that cannot; read: outputs that a node or
     the model's result depends on."""
 
     builder: Builder

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from fpga_gen.frontend import (
+    ops_activation,
     ops_conv,
     ops_elementwise,
     ops_host,
@@ -44,10 +45,12 @@ from fpga_gen.graph.verify import verify
 from fpga_gen.worker import Limits, run_limited
 
 OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
+    "Abs": ops_activation.absolute,
     "Add": ops_elementwise.add,
     "AveragePool": ops_pool.average_pool,
     "BatchNormalization": ops_conv.batch_normalization,
     "Cast": ops_shape.cast,
+    "Celu": ops_activation.celu,
     "Clip": ops_elementwise.clip,
     "Concat": ops_shape.concat,
     "Conv": ops_conv.conv,
@@ -55,21 +58,30 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "DepthToSpace": ops_shape.depth_to_space,
     "Div": ops_elementwise.div,
     "Dropout": ops_shape.dropout,
+    "Elu": ops_activation.elu,
+    "Erf": ops_activation.erf,
+    "Exp": ops_activation.exp,
     "Expand": ops_shape.expand,
     "Flatten": ops_shape.flatten,
     "Gather": ops_shape.gather,
+    "Gelu": ops_activation.gelu,
     "Gemm": ops_conv.gemm,
     "GlobalAveragePool": ops_pool.global_average_pool,
     "GlobalMaxPool": ops_pool.global_max_pool,
+    "HardSigmoid": ops_activation.hard_sigmoid,
+    "HardSwish": ops_activation.hard_swish,
     "Identity": ops_shape.identity,
+    "LeakyRelu": ops_activation.leaky_relu,
     "MatMul": ops_conv.matmul,
     "Max": ops_elementwise.maximum,
     "MaxPool": ops_pool.max_pool,
     "Min": ops_elementwise.minimum,
+    "Mish": ops_activation.mish,
     "Mul": ops_elementwise.mul,
     "Neg": ops_elementwise.neg,
+    "PRelu": ops_activation.p_relu,
     "Pad": ops_shape.pad,
-    "Pow": ops_elementwise.power,
+    "Pow": ops_activation.power,
     "ReduceMax": ops_reduce.reduction,
     "ReduceMean": ops_reduce.reduction,
     "ReduceMin": ops_reduce.reduction,
@@ -77,19 +89,29 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "Relu": ops_elementwise.relu,
     "Reshape": ops_shape.reshape,
     "Resize": ops_resize.resize,
+    "Selu": ops_activation.selu,
     "Shape": ops_shape.shape_of,
+    "Sigmoid": ops_activation.sigmoid,
     "Size": ops_shape.size_of,
     "Slice": ops_shape.slice_,
+    "Softplus": ops_activation.softplus,
+    "Softsign": ops_activation.softsign,
     "SpaceToDepth": ops_shape.space_to_depth,
     "Split": ops_shape.split,
     "Squeeze": ops_shape.squeeze,
     "Sub": ops_elementwise.sub,
     "Sum": ops_elementwise.sum_n,
+    "Swish": ops_activation.swish,
+    "Tanh": ops_activation.tanh,
+    "ThresholdedRelu": ops_activation.thresholded_relu,
     "Tile": ops_shape.tile,
     "Transpose": ops_shape.transpose,
     "Unsqueeze": ops_shape.unsqueeze,
     "Upsample": ops_resize.upsample,
 }
+
+# What an engine is there for.
+SUMS = frozenset("Conv ConvTranspose Gemm MatMul AveragePool GlobalAveragePool MaxPool".split())
 
 
 @dataclass
@@ -143,12 +165,12 @@ def examine_onnx(
     state.shapes = _constant_shapes(model, constants)
     nodes = _live_nodes(model)
     tails = _tails(model, nodes, state.shapes)
-    finals = _tails(model, nodes, state.shapes, weighed=False)
+    endings = _endings(nodes, state.shapes)
     last = _last_readers(model, nodes)
     for index, node in enumerate(nodes):
         read = tuple(name for name in node.output if name in last)
         try:
-            results = _convert(state, node, tails[index], read, final=not finals[index])
+            results = _convert(state, node, tails[index], read, final=endings[index])
         except Refused as refused:
             label = node.name or next(o for o in node.output if o)
             state.problems.append(Problem(label, node.op_type, refused.reason, refused.remedy))
@@ -200,13 +222,10 @@ def _tails(
     model: onnx.ModelProto,
     nodes: list[onnx.NodeProto],
     weights: dict[str, tuple[int, ...]],
-    *,
-    weighed: bool = True,
 ) -> list[str]:
     """Per node: '' if only operators of the host depend on it, else the name of one that is none.
 
-    weights: shapes of the model's constants; weighed: whether small convolutions and matrices count
-    as operators of the host.
+    weights: shapes of the model's constants.
     """
     blockers: dict[str, str] = {}  # value -> a consumer that cannot run on the host
     result = []
@@ -216,11 +235,24 @@ def _tails(
         if node.op_type in ("Shape", "Size"):
             continue  # reads no elements
         free = qdq.is_qdq(node) or qonnx.is_qonnx(node) or ops_host.can_run(node, weights)
-        if not blocker and not (free and (weighed or node.op_type not in ops_host.WEIGHED)):
+        if not blocker and not free:
             blocker = node.name or node.output[0]
         if blocker:
             for name in node.input:
                 blockers.setdefault(name, blocker)
+    return result[::-1]
+
+
+def _endings(nodes: list[onnx.NodeProto], weights: dict[str, tuple[int, ...]]) -> list[bool]:
+    """Per node: whether what follows is no work for an engine, neither a sum of products nor a
+    product of two maps (x * sigmoid(x) for one); weights: shapes of the model's constants."""
+    work: set[str] = set()  # values that it depends on
+    result = []
+    for node in reversed(nodes):
+        result.append(not any(o in work for o in node.output))
+        maps = sum(name != "" and name not in weights for name in node.input)
+        if not result[-1] or node.op_type in SUMS or (node.op_type == "Mul" and maps > 1):
+            work.update(node.input)
     return result[::-1]
 
 

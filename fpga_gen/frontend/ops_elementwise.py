@@ -40,11 +40,19 @@ def mul(call: Call) -> list[Value]:
         if isinstance(call.values[i], np.ndarray):
             factor = call.weight(i, "constant")
             return [_affine(call, call.feature(1 - i), factor, np.zeros(1))]
-    a, b = _same_shape(call, [call.feature(0), call.feature(1)])
+    a, b = call.feature(0), call.feature(1)
+    a, b = _gate(call, a, b) or _gate(call, b, a) or _same_shape(call, [a, b])
     tensor = call.builder.add(
         Mul, call.output, call.builder.shape(a.tensor), call.name, inputs=(a.tensor, b.tensor)
     )
     return call.result(tensor, a.shape)
+
+
+def _gate(call: Call, x: Feature, gate: Feature) -> tuple[Feature, Feature] | None:
+    """A map and its factors, if there is one for each channel."""
+    shapes = [native_shape(call.builder, v) for v in (x, gate)]
+    native = shapes == [x.shape, gate.shape]
+    return (x, gate) if native and gate.shape == (*x.shape[:2], 1, 1) else None
 
 
 def div(call: Call) -> list[Value]:
@@ -147,12 +155,12 @@ def _affine(
     call: Call, x: Feature, scale: np.ndarray, offset: np.ndarray, suffix: str = ""
 ) -> Feature:
     """scale * x + offset with constants in ONNX broadcast shapes."""
-    scale, offset = (_per_channel(call, x, c) for c in (scale, offset))
+    scale, offset = (per_channel(call, x, c) for c in (scale, offset))
     tensor = call.builder.affine(x.tensor, call.output + suffix, scale, offset, call.name)
     return Feature(tensor, x.shape)
 
 
-def _per_channel(call: Call, x: Feature, constant: np.ndarray) -> np.ndarray:
+def per_channel(call: Call, x: Feature, constant: np.ndarray) -> np.ndarray:
     """A constant as one value per channel of the map; Refused if it varies over space."""
     try:
         full = np.broadcast_to(constant, x.shape)

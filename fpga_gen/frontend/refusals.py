@@ -23,13 +23,11 @@ REASONS: dict[str, tuple[str, str]] = {
     "GridSample": ("reads pixels at places that the frame decides", "use Resize instead"),
     "GroupNormalization": (MEASURES, BATCH_NORM),
     "GroupQueryAttention": ("multiplies two feature maps", "use convolutions instead"),
-    "HardSwish": ("", "train with Relu or ReLU6 instead"),
     "If": CONTROL,
     "InstanceNormalization": (MEASURES, BATCH_NORM),
     "LRN": ("divides by a sum of squares of its neighbours", "train with BatchNormalization"),
     "LSTM": RECURRENT,
     "LayerNormalization": (MEASURES, BATCH_NORM),
-    "LeakyRelu": ("", "train with Relu or ReLU6 instead"),
     "Loop": CONTROL,
     "LpNormalization": (
         "divides by a norm that it measures in every frame",
@@ -41,7 +39,6 @@ REASONS: dict[str, tuple[str, str]] = {
     "MaxUnpool": ("puts values at places that the frame decides", "use ConvTranspose or Resize"),
     "MeanVarianceNormalization": (MEASURES, BATCH_NORM),
     "MultiHeadAttention": ("multiplies two feature maps", "use convolutions instead"),
-    "PRelu": ("", "train with Relu or ReLU6 instead"),
     "RNN": RECURRENT,
     "ReduceL2": (
         "takes a root",
@@ -49,12 +46,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "RoiAlign": ("pools at places that the frame decides", "cut the model before it"),
     "Scan": CONTROL,
-    "Sigmoid": (
-        "",
-        "only a final Sigmoid runs on the host; inside the network use Relu or Clip",
-    ),
     "SimplifiedLayerNormalization": (MEASURES, BATCH_NORM),
-    "Tanh": ("", "train with Relu or Clip instead"),
 }
 
 

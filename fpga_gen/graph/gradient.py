@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.graph.interpreter import sums_of
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     AxisTable,
     Concat,
@@ -34,8 +36,9 @@ def gradients(
         if node.output not in found:
             continue
         grad = found[node.output]
-        if not isinstance(node, MaxPool | Concat | Select | Interleave):
-            grad = node.activation.pull_back(grad, values[node.output])
+        if isinstance(node, ACTIVATED):
+            x = values.get(sums_of(node.output))
+            grad = node.activation.pull_back(grad, values[node.output], x)
         for name, part in _inputs(node, grad, values):
             found[name] = found[name] + part if name in found else part
     return found
@@ -58,7 +61,9 @@ def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):
         case Mul():
             a, b = node.inputs
             yield a, grad * values[b]
-            yield b, grad * values[a]
+            part = grad * values[a]
+            same = values[b].shape == part.shape
+            yield b, part if same else part.sum((1, 2), keepdims=True)
         case Interleave():
             yield node.input, _phases(grad, node.block, values[node.input].shape)
         case Select():

@@ -148,8 +148,8 @@ class Add:
 
 @dataclass(frozen=True)
 class Mul:
-    """Elementwise product of exactly two maps of one shape, then activation (n-way products
-    are chains)."""
+    """Elementwise product of exactly two maps, then activation (n-way products are chains). The
+    second has the shape of the first, or one pixel: a factor for each channel."""
 
     name: str
     inputs: tuple[str, str]
@@ -216,7 +216,8 @@ class Interleave:
 
 PHASE_CHANNELS = 16  # the depth of an Interleave is a multiple: of the channels of any word
 
-Node = Conv | MaxPool | Resample | Add | Mul | Concat | Select | Interleave
+ACTIVATED = Conv | Resample | Add | Mul  # nodes with an activation
+Node = ACTIVATED | MaxPool | Concat | Select | Interleave
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,16 @@ def approximations(graph: Graph) -> list[tuple[str, str]]:
 def term_weights(term: ConvTerm) -> int:
     """Weights that a convolution asks for; zeros of a sparse one are none."""
     return int(np.count_nonzero(term.weight)) if term.sparse else term.weight.size
+
+
+def needs_tables(graph: Graph) -> bool:
+    """Whether the network needs an engine with `activations`: a function that is no clip, or a
+    product with one factor for each channel."""
+    return any(
+        (isinstance(node, ACTIVATED) and not node.activation.is_clip)
+        or (isinstance(node, Mul) and len({graph.tensors[n].shape for n in node.inputs}) > 1)
+        for node in graph.nodes
+    )
 
 
 def conv_macs(graph: Graph) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     AxisTable,
     Concat,
@@ -105,7 +106,7 @@ def _verify_interface(graph: Graph) -> None:
 def _verify_shapes(graph: Graph, node: Node) -> None:
     out = graph.tensors[node.output].shape
     shapes = [graph.tensors[name].shape for name in node.inputs]
-    if not isinstance(node, MaxPool | Concat | Select | Interleave):
+    if isinstance(node, ACTIVATED):
         _need(node.activation.lo <= node.activation.hi, node, "activation has lo > hi")
     if isinstance(node, Conv):
         _verify_conv(graph, node)
@@ -122,7 +123,9 @@ def _verify_shapes(graph: Graph, node: Node) -> None:
         count = len(node.inputs)
         right = count == 2 if isinstance(node, Mul) else count >= 2
         _need(right, node, f"{type(node).__name__} of {count} maps")
-        _need(set(shapes) == {out}, node, f"shapes differ: {shapes} -> {out}")
+        gates = {out, (out[0], 1, 1)} if isinstance(node, Mul) else {out}
+        same = shapes[0] == out and gates.issuperset(shapes)
+        _need(same, node, f"shapes differ: {shapes} -> {out}")
     elif isinstance(node, Interleave):
         phases, depth = math.prod(node.block), shapes[0][0] // math.prod(node.block)
         _need(min(node.block) >= 1 and depth * phases == shapes[0][0], node, "phases are no whole")

@@ -20,7 +20,7 @@ from fpga_gen.graph.ir import Concat, Graph, MaxPool, Select, TensorHint
 from fpga_gen.quant.grids import row_grid
 from fpga_gen.quant.ir import QConv, QTensor
 from fpga_gen.quant.layer import FoldedConv, select
-from fpga_gen.quant.ranges import pool_roots, segments_of, stored_tensors
+from fpga_gen.quant.ranges import curved_tensors, pool_roots, segments_of, stored_tensors
 from fpga_gen.quant.weights import Codes
 
 LEVEL_TOLERANCE = 0.01  # of a step: float32 weights are within 1e-5, rewritten ones anywhere
@@ -80,6 +80,7 @@ def import_scales(graph: Graph, wide: Sequence[str]) -> ImportedScales:
     leaders: dict[str, TensorHint] = {}
     wide_roots = {roots[name] for name in wide}
     pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
+    curved = set(curved_tensors(graph))
     for name in stored:
         hint, root = hints.get(name), roots[name]
         if hint is None:
@@ -94,6 +95,8 @@ def import_scales(graph: Graph, wide: Sequence[str]) -> ImportedScales:
             deviations.append(Deviation(name, "made 16 bit by an option: scale calibrated anew"))
         elif fmt is I16 and root in pooled:
             deviations.append(Deviation(name, "meets a max-pool, which is 8 bit only: calibrated"))
+        elif fmt is I16 and root in curved:
+            deviations.append(Deviation(name, "comes out of a table of 8 bits: calibrated"))
         elif fmt is None:
             deviations.append(
                 Deviation(

@@ -12,6 +12,7 @@ from fpga_gen.contract.numerics import ACC_BITS, multiplier
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Activation, Conv
 from fpga_gen.quant.calibrate import LayerMoments, compact_weight, dense_weight
+from fpga_gen.quant.curves import SumGrid, curve_table
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.segments import Segment, on_whole_maps
@@ -25,9 +26,13 @@ BOUND_8 = 256
 BOUND_16 = 2**15 + 256
 
 
-def stored_epilogue(activation: Activation, out: QTensor) -> Epilogue:
-    """The epilogue of a node with this activation and output."""
+def stored_epilogue(activation: Activation, out: QTensor, sums: SumGrid | None = None) -> Epilogue:
+    """The epilogue of a node with this activation and output. sums: see `sum_grid`; None will do
+    for a clip."""
     fmt = out.format
+    if not activation.is_clip:
+        assert sums is not None
+        return Epilogue.through(curve_table(activation, sums, out), fmt)
     lo = fmt.lo if activation.lo == -np.inf else round(activation.lo / out.scale) + fmt.zero
     hi = fmt.hi if activation.hi == np.inf else round(activation.hi / out.scale) + fmt.zero
     return Epilogue(fmt, int(np.clip(lo, fmt.lo, fmt.hi)), int(np.clip(hi, fmt.lo, fmt.hi)))
@@ -175,17 +180,18 @@ def quantise_conv(
     codes: Codes,
     options: QuantOptions,
     depths: dict[str, int],
+    sums: SumGrid,
 ) -> QConv:
     """Round the weights of a folded layer for the column kinds of its output tensor.
 
-    depths: channels of every map. Raises QuantError if no scale keeps the accumulator within 32
-    bits.
+    depths: channels of every map; sums: grid of the requantised sums. Raises QuantError if no scale
+    keeps the accumulator within 32 bits.
     """
     node = layer.node
     kinds = np.asarray(out.kinds)
-    bias = node.bias.astype(np.float64)
+    bias = node.bias.astype(np.float64) + sums.offset * sums.scale
     scale = select(kinds, layer.scales)
-    scale = np.where(scale > 0, scale, out.scale / 256)
+    scale = np.where(scale > 0, scale, sums.scale / 256)
     scale = np.maximum(scale, np.abs(bias) / BIAS_LIMIT)
 
     plain = round_nearest(layer.weight, scale, kinds, codes)
@@ -208,7 +214,7 @@ def quantise_conv(
             f"layer '{node.name}': filter {int(np.flatnonzero(over)[0])} cannot be kept within "
             "32-bit accumulators: its bias is too large for its weights; retrain with weight decay"
         )
-    pairs = [exact_multiplier(s / out.scale, node.name) for s in scale]
+    pairs = [exact_multiplier(s / sums.scale, node.name) for s in scale]
     return QConv(
         node.name,
         _terms(layer, levels, depths),
@@ -217,7 +223,7 @@ def quantise_conv(
         np.rint(corrected / scale).astype(np.int32),
         np.array([m for m, _ in pairs], np.int32),
         np.array([s for _, s in pairs], np.int32),
-        stored_epilogue(node.activation, out),
+        stored_epilogue(node.activation, out, sums),
         node.onnx_name,
     )
 

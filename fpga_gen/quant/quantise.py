@@ -14,10 +14,12 @@ import numpy as np
 from fpga_gen.contract.column_kinds import COARSE, EXACT, weight_codes
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.isa import limit
-from fpga_gen.contract.numerics import SCHEMES, Format
+from fpga_gen.contract.numerics import I8, SCHEMES, Format
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
+from fpga_gen.graph.axis import is_identity
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     Concat,
     Conv,
@@ -31,6 +33,7 @@ from fpga_gen.graph.ir import (
     approximations,
 )
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
+from fpga_gen.quant.curves import SumGrid, sum_grid
 from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.ir import (
     QAdd,
@@ -56,6 +59,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
     clip_limits,
+    curved_tensors,
     pool_roots,
     stored_tensors,
     tensor_formats,
@@ -219,16 +223,30 @@ class _Work:
             if isinstance(node, Concat | Select):
                 continue
             if not isinstance(node, Conv):
-                nodes.append(_elementwise(node, tensors))
+                nodes.append(_elementwise(node, tensors, self.sums(node, tensors)))
                 continue
             self.say(f"round weights of '{node.name}'")
             layer, out = folded.pop(node.name), tensors[node.output]
             moments = self.calibration.moments.pop(node.name)
-            conv = quantise_conv(layer, out, moments, self.codes, self.options, depths)
+            sums = self.sums(node, tensors)
+            conv = quantise_conv(layer, out, moments, self.codes, self.options, depths, sums)
             nodes.append(conv)
             if self.log is not None:
                 self.log.finish(conv, out)
         return nodes
+
+    def sums(self, node: Node, tensors: dict[str, QTensor]) -> SumGrid:
+        """Grid of a node's requantised sums; of a max-pool that of its output, of a copy of a map
+        of signed bytes that of the map: nothing is rounded in front of the table."""
+        out = tensors[node.output]
+        if not isinstance(node, ACTIVATED) or node.activation.is_clip:
+            return SumGrid(out.scale)
+        if isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x):
+            source = tensors[node.input]
+            if source.format == I8:
+                return SumGrid(source.scale)
+        sample = self.calibration.sums.get(node.output)
+        return sum_grid(out.name, node.activation, out, sample, isinstance(node, Conv))
 
 
 def check_quantisable(
@@ -261,6 +279,7 @@ def check_quantisable(
     if options.wide_tensors is not None:
         stored, roots = set(stored_tensors(graph)), pool_roots(graph)
         pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
+        curved = set(curved_tensors(graph))
         for name in options.wide_tensors:
             if name not in stored:
                 raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
@@ -270,6 +289,8 @@ def check_quantisable(
                 raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
             if roots[name] != name:
                 raise QuantError(f"wide_tensors: '{name}' has the format of '{roots[name]}'")
+            if name in curved:
+                raise QuantError(f"wide_tensors: '{name}' comes out of a table of 8-bit results")
 
 
 def _tensors(
@@ -307,7 +328,7 @@ def _tensors(
     return tensors, choice
 
 
-def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
+def _elementwise(node: Node, tensors: dict[str, QTensor], sums: SumGrid) -> QNode:
     """Integer form of a node that is not a convolution."""
     out = tensors[node.output]
     if isinstance(node, MaxPool):
@@ -322,7 +343,7 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.name, node.input, node.output, node.block, mult, shift, whole, node.onnx_name
         )
     assert isinstance(node, Resample | Add | Mul)
-    epilogue = stored_epilogue(node.activation, out)
+    epilogue = stored_epilogue(node.activation, out, sums)
     match node:
         case Resample():
             source = tensors[node.input]
@@ -335,20 +356,20 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
                     "use an integer scale factor"
                 )
             per_unit = source.scale / (node.y.denominator * node.x.denominator)
-            mult, shift = exact_multiplier(per_unit / out.scale, node.name)
+            mult, shift = exact_multiplier(per_unit / sums.scale, node.name)
             return QResample(
                 node.name, node.input, node.output, node.y, node.x, mult, shift, epilogue,
                 node.onnx_name,
             )  # fmt: skip
         case Add():
             factors, unit = add_factors([tensors[i] for i in node.inputs])
-            mult, shift = exact_multiplier(unit / out.scale, node.name)
+            mult, shift = exact_multiplier(unit / sums.scale, node.name)
             return QAdd(
                 node.name, node.inputs, factors, node.output, mult, shift, epilogue, node.onnx_name
             )
         case Mul():
             a, b = (tensors[i] for i in node.inputs)
-            mult, shift = exact_multiplier(a.scale * b.scale / out.scale, node.name)
+            mult, shift = exact_multiplier(a.scale * b.scale / sums.scale, node.name)
             return QMul(node.name, node.inputs, node.output, mult, shift, epilogue, node.onnx_name)
 
 

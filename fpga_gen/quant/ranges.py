@@ -6,6 +6,7 @@ import numpy as np
 
 from fpga_gen.contract.numerics import I8, I16, U8, Format
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     Concat,
     Conv,
@@ -115,6 +116,11 @@ def stored_tensors(graph: Graph) -> list[str]:
     """Tensors that exist in memory: the input and all outputs of nodes but views."""
     views = Concat | Select
     return [graph.input] + [n.output for n in graph.nodes if not isinstance(n, views)]
+
+
+def curved_tensors(graph: Graph) -> list[str]:
+    """Tensors whose activation is no clip: 8 bits out of a table."""
+    return [n.output for n in graph.nodes if isinstance(n, ACTIVATED) and not n.activation.is_clip]
 
 
 def clip_limits(graph: Graph) -> dict[str, float]:

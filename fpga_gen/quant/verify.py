@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fpga_gen.contract.numerics import FORMATS, MULT_BITS, SHIFT_BITS, SP2_CODES
+from fpga_gen.contract.isa import TABLE_ENTRIES
+from fpga_gen.contract.numerics import FORMATS, I8, MULT_BITS, SHIFT_BITS, SP2_CODES
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import out_size
 from fpga_gen.quant.ir import (
@@ -96,7 +97,9 @@ def _check_node(graph: QuantGraph, node: QNode, who: str) -> int:
         return 0
     fmt, lo, hi = node.epilogue.format, node.epilogue.lo, node.epilogue.hi
     _need(fmt == out.format, who, f"it writes {fmt.name}, its output is {out.format.name}")
-    _need(fmt.lo <= lo <= hi <= fmt.hi, who, f"it clips at {lo}, {hi}")
+    least, most = (I8.lo, I8.hi) if node.epilogue.table else (fmt.lo, fmt.hi)
+    _need(least <= lo <= hi <= most, who, f"it clips at {lo}, {hi}")
+    _check_table(node.epilogue.table, out, who)
     mult, shift = np.asarray(node.mult), np.asarray(node.shift)
     _need(0 <= mult.min() and mult.max() < 1 << MULT_BITS, who, "a multiplier is out of range")
     _need(0 <= shift.min() and shift.max() < 1 << SHIFT_BITS, who, "a shift is out of range")
@@ -121,8 +124,19 @@ def _check_node(graph: QuantGraph, node: QNode, who: str) -> int:
         _need(max(map(abs, node.factors)) <= MAX_FACTOR, who, "a factor is out of range")
     else:
         assert isinstance(node, QMul)
-    _need(all(_shape(s) == want for s in sources), who, "its maps differ in shape")
+    shapes = [_shape(s) for s in sources]
+    gates = {want, (want[0], 1, 1)} if isinstance(node, QMul) else {want}
+    same = shapes[0] == want and gates.issuperset(shapes)
+    _need(same, who, "its maps differ in shape")
     return 0
+
+
+def _check_table(table: tuple[int, ...], out: QTensor, who: str) -> None:
+    if table:
+        _need(out.format.bits == 8, who, "results of 16 bits index no table")
+        _need(len(table) == TABLE_ENTRIES, who, f"its table has {len(table)} entries")
+        lo, hi = out.format.lo, out.format.hi
+        _need(lo <= min(table) and max(table) <= hi, who, "an entry of its table is out of range")
 
 
 def _check_conv(graph: QuantGraph, node: QConv, want: Shape, who: str) -> int:

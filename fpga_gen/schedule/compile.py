@@ -41,6 +41,7 @@ from fpga_gen.schedule.lower.vector import lower_vector
 from fpga_gen.schedule.place.allocate import Allocation, allocate, allocate_quickly, live_words
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.lifetimes import map_lives
+from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, moved, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
@@ -183,6 +184,7 @@ def _step(
 def _finish(job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]]) -> _Program:
     """The whole program: FETCHes before it, END behind it, PAGEs where it is too long."""
     params = job.params
+    body, trace = with_tables(body, trace, params)
     body = with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())])
     whole = _fetches(job.host_input, 0) + body
     if any(len(i.stream) for i in body) or _words(whole) > params.program_words:

@@ -14,8 +14,9 @@ from dataclasses import replace
 from functools import cache
 
 from fpga_gen.boards import Board
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.graph.ir import Graph
+from fpga_gen.graph.ir import Graph, needs_tables
 from fpga_gen.resources import estimate_resources
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
@@ -60,7 +61,7 @@ def choose_engines(
     @cache
     def own() -> Candidate:
         """The board's own array; ScheduleError if it cannot hold the network."""
-        params = board.default_array(scheme, double_clock)
+        params = for_network(graph, board.default_array(scheme, double_clock))
         timing = board_timing(board.read_bytes_per_cycle(params.ports, clock))
         quick = Candidate(params, frame_cycles(work, params, timing), estimate_resources(params))
         try:
@@ -73,6 +74,11 @@ def choose_engines(
         own()  # before the search, which takes seconds
     found = find_engines(work, board, scheme, double_clock=double_clock, clock_mhz=clock)
     return rank(found, cycles, own)
+
+
+def for_network(graph: Graph, params: EngineParams) -> EngineParams:
+    """An array as an engine for a network: with tables if that needs them, else without."""
+    return replace(params, activations=needs_tables(graph))
 
 
 def rank(

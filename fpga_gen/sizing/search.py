@@ -78,7 +78,7 @@ def find_engines(
     Raises:
         ScheduleError: not even the smallest engine fits.
     """
-    template = board.default_array(scheme, double_clock)
+    template = replace(board.default_array(scheme, double_clock), activations=work.tables)
     engines = list(_engines(board, template))
     if not engines:
         raise ScheduleError(

@@ -13,8 +13,10 @@ from collections.abc import Collection
 import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
+from fpga_gen.contract.isa import TABLE_ENTRIES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     Concat,
     Conv,
@@ -22,6 +24,7 @@ from fpga_gen.graph.ir import (
     Interleave,
     MaxPool,
     Mul,
+    Node,
     Resample,
     Select,
 )
@@ -66,13 +69,13 @@ def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ())
         if isinstance(node, Concat | Select):
             continue
         out = tensors[node.output]
-        whole = Epilogue.whole(out.format)
+        whole = _epilogue(node, out, len(nodes))
         match node:
             case Conv():
                 wide = any(
                     formats[s.tensor].bits == 16 for t in node.terms for s in segments[t.input]
                 )
-                nodes.append(_conv(node, segments, out, wide, depths))
+                nodes.append(_conv(node, segments, out, wide, depths, whole))
             case MaxPool():
                 nodes.append(
                     QMaxPool(
@@ -105,19 +108,28 @@ def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ())
     )
 
 
+def _epilogue(node: Node, out: QTensor, number: int) -> Epilogue:
+    """With a table of its own if the node has one."""
+    if not isinstance(node, ACTIVATED) or node.activation.is_clip:
+        return Epilogue.whole(out.format)
+    entries = (number % TABLE_ENTRIES, number // TABLE_ENTRIES, *range(TABLE_ENTRIES - 2))
+    return Epilogue.through(tuple(entry - TABLE_ENTRIES // 2 for entry in entries), out.format)
+
+
 def _conv(
     node: Conv,
     segments: dict[str, tuple[Segment, ...]],
     out: QTensor,
     wide: bool,
     depths: dict[str, int],
+    epilogue: Epilogue,
 ) -> QConv:
     terms = []
     for t in node.terms:
         ones = dense_weight((t.weight != 0).astype(np.int8), t.groups)
         names, weight = on_whole_maps(ones, segments[t.input], depths)
         terms.append(QConvTerm(names, weight, t.stride, t.pads, t.dilation))
-    none, whole = np.zeros(out.channels, np.int32), Epilogue.whole(out.format)
+    none = np.zeros(out.channels, np.int32)
     return QConv(
-        node.name, tuple(terms), node.output, wide, none, none, none, whole, node.onnx_name
+        node.name, tuple(terms), node.output, wide, none, none, none, epilogue, node.onnx_name
     )

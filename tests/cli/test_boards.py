@@ -35,7 +35,7 @@ def test_small_network_fits(cli, model: Path, name: str):
     assert report["board"]["part"] == board.part
     assert report["clock_mhz"] == board.clock_mhz
     resources = {k: v for k, v in report["resources"].items() if k != "kind"}
-    assert set(resources) == {"lut", "ff", "dsp", "bram36", "uram"}
+    assert set(resources) == {"lut", "ff", "dsp", "bram36", "uram", "source"}
     assert all(entry["used"] <= entry["available"] for entry in resources.values())
 
 

@@ -110,6 +110,13 @@ def test_host_operator_inside_the_network_is_refused(op, tmp_path):
         import_onnx(net.save(tmp_path))
 
 
+def test_a_sigmoid_that_is_final_and_read_is_on_the_engine(tmp_path):
+    net = Net()
+    gate = net.op("Sigmoid", net.conv("x", 3, 3), name="gate")
+    net.op("Mul", gate, "x", out="y")
+    assert _kinds(assert_like_onnxruntime(net.save(tmp_path, gate, "y"))) == []
+
+
 def test_both_uses_must_be_final(tmp_path):
     net = Net()
     gate = net.op("Softmax", net.conv("x", 3, 3), name="gate")

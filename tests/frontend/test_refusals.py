@@ -280,7 +280,7 @@ def test_refused(case, tmp_path):
 def test_all_problems_are_listed(tmp_path):
     net = Net()
     y = net.op("Conv", "x", net.random(4, 1, 3, 3), group=2, name="first")
-    y = net.op("Tanh", net.conv(y, 3, 4), name="second")
+    y = net.op("Cos", net.conv(y, 3, 4), name="second")
     y = net.op("Mystery", y, domain="acme", name="third")
     y = net.op("Cosh", y, name="fourth")  # behind an operator whose result has no shape
     y = net.op("Add", y, net.conv("x", 3, 4))
@@ -288,7 +288,7 @@ def test_all_problems_are_listed(tmp_path):
     path = net.save(tmp_path, y, "n7")
     problems = check_onnx(path)
     assert [(p.node, p.op) for p in problems] == [
-        ("first", "Conv"), ("second", "Tanh"), ("third", "Mystery"), ("fourth", "Cosh"),
+        ("first", "Conv"), ("second", "Cos"), ("third", "Mystery"), ("fourth", "Cosh"),
         ("n7", "Conv"),
     ]  # fmt: skip
     assert all(isinstance(p, Problem) and p.reason and p.remedy for p in problems)

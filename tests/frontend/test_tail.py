@@ -124,7 +124,7 @@ TAILS = {
     "padding": lambda n, y: n.op("Pad", y, n.ints(0, 0, 1, 2, 0, 1, 0, 3)),
     "tile": lambda n, y: n.op("Tile", y, n.ints(1, 2, 1, 1)),
     "difference of maps": lambda n, y: n.op("Max", y, n.op("Neg", y)),
-    "hard swish": lambda n, y: n.op("HardSwish", y),
+    "hard swish": lambda n, y: n.op("HardSwish", n.op("Softmax", y, axis=1)),
     "rows": lambda n, y: n.op("Gather", y, n.ints(3, 1), axis=2),
     "matrix": lambda n, y: n.op("MatMul", y, n.random(11, 3)),
     "join over rows": lambda n, y: n.op("Concat", y, n.op("Sigmoid", y), axis=2),

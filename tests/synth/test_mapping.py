@@ -19,7 +19,7 @@ from fpga_gen.hardware.common.leaf import emit_leaf
 from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.loader import loader, weight_ring
 from fpga_gen.hardware.memory import feature_memory
-from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
+from fpga_gen.hardware.results import exit_lookup, maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
 from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
 from fpga_gen.synth.design import analyse_design
@@ -75,9 +75,9 @@ def test_one_dsp_for_two_int8_macs():
 
 
 def test_memories_of_the_engine_are_block_ram_as_estimated():
-    """Weight ring, program, tables, a FIFO and a bank of block RAM: together with the layer log
-    they are all that `memory_blocks` counts."""
-    params = replace(ZCU104, bank_rows=2048)
+    """Weight ring, program, tables, those of the exit path, a FIFO and a bank of block RAM:
+    together with the layer log they are all that `memory_blocks` counts."""
+    params = replace(ZCU104, bank_rows=2048, activations=True)
     bank = feature_memory.bank_module(params, params.banks - 1)
     fifo = emit_leaf(BlockFifo(width=PORT_BITS), "fifo")
     shapes = {
@@ -85,6 +85,7 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
         "program": program_memory.program_shape(params),
         "tables": sequencer.TABLE_SHAPE,
         "vector_tables": vector_fetch.TABLE_SHAPE,
+        "lookup": exit_lookup.TABLE_SHAPE,
     }
     texts = {name: shape.verilog(name) for name, shape in shapes.items()}
     texts |= {"fifo": fifo, bank: feature_memory.emit_bank(params)[bank]}
@@ -97,6 +98,8 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
     total = ring + blocks["program"] + params.bram_banks * blocks[bank] + log
     total += 2 * blocks["tables"] + 2 * blocks["vector_tables"]
     total += (params.ports + 1) * blocks["fifo"]
+    assert blocks["lookup"] == 0.5  # eight tables
+    total += params.requant_lanes * blocks["lookup"]
     assert memory_blocks(params)[1] == math.ceil(total)  # a half block takes a whole one
 
 

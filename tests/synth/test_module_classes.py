@@ -11,7 +11,7 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.generated import engine_verilog
 from fpga_gen.resources import SIZES
 from fpga_gen.synth.modules import split_modules
-from tests.engines import SMALL
+from tests.engines import SMALL, TABLES
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
 pytestmark = pytest.mark.timeout(900)  # writes the Verilog of an engine
@@ -22,6 +22,7 @@ ENGINES = {
     "double": DOUBLE_CLOCK,
     "block banks": replace(SMALL, bram_banks=1),
     "xc7": replace(SMALL, family="xc7"),
+    "tables": TABLES,
 }
 
 

@@ -21,6 +21,7 @@ from fpga_gen.graph.passes.conv_merge import (
     merge_pointwise,
     merge_terms,
 )
+from fpga_gen.graph.passes.curves import join_curves
 from fpga_gen.graph.passes.picture import raw_picture
 from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
@@ -33,6 +34,7 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     pruned,
     drop_copies,
     merge_duplicates,
+    join_curves,
     flatten_concat,
     push_through_concat,
     push_through_select,

@@ -19,6 +19,7 @@ from fpga_gen.contract.isa import (
     PageInstruction,
     PoolInstruction,
     StoreInstruction,
+    TableInstruction,
     VectorInstruction,
     VectorOp,
     WalkInstruction,
@@ -31,6 +32,7 @@ from fpga_gen.schedule.cycles.timing import (
     Timing,
     array_latency,
     drain_lead,
+    drain_tail,
     drain_time,
     param_time,
     record_words,
@@ -160,6 +162,10 @@ class _Machine:
     def fetch(self) -> None:
         self.stream.fetched(self.decoded + self.timing.dram_latency)
 
+    def table(self, i: TableInstruction) -> None:
+        """A word of entries takes two cycles."""
+        self.decoded += i.entry_words + self.timing.table
+
     def page(self, i: PageInstruction) -> None:
         """The loader passes the words on when it is done with the instruction before."""
         self.decoded = max(self.decoded, self.loader)
@@ -230,8 +236,8 @@ class _Machine:
 
     def _tile(self, begin: float, length: float, size: int, walk: WalkInstruction) -> float:
         """Last slot of a tile at `begin` or later, and the tile's drain; when that starts."""
-        timing = self.timing
-        free = self.drained - timing.drain_tail - drain_lead(self.params, timing)
+        timing, tail = self.timing, drain_tail(self.params, self.timing)
+        free = self.drained - tail - drain_lead(self.params, timing)
         if free > begin:
             self.stall_drain += free - begin
             begin = free
@@ -240,8 +246,8 @@ class _Machine:
         self.now = begin + length
         pool = isinstance(walk, PoolInstruction)
         steps = drain_time(self.params, walk.lanes, size, bool(walk.out16), pool)
-        start = max(begin + array_latency(self.params, timing), self.drained - timing.drain_tail)
-        self.drained = start + max(steps, size) + timing.drain_tail
+        start = max(begin + array_latency(self.params, timing), self.drained - tail)
+        self.drained = start + max(steps, size) + tail
         return start
 
     def pool(self, i: PoolInstruction) -> None:
@@ -263,16 +269,19 @@ class _Machine:
         self.stream.free(self.now)
         self.loader, self.paged = self.now, 0.0
         self.took.append(self.now)
-        reads = sum(1 + s.wide for s in i.sources)
+        first = reads = sum(1 + s.wide for s in i.sources)
+        if i.function == VectorOp.MUL and i.sources[0].still:  # it is read once in a block
+            reads = 1 + i.sources[1].wide
         if i.function == VectorOp.LINEAR:
             reads *= i.y_taps * i.x_taps
         per_step = max(reads, 2 if i.out16 else 1)
         steps = i.out_h * -(-i.out_w // (1 + i.pair))
-        reads = max(steps * per_step, timing.vector_shortest)
-        self.now += i.n_blocks * (reads + timing.vector_block)
+        block = max(steps * per_step + max(first - per_step, 0), timing.vector_shortest)
+        self.now += i.n_blocks * (block + timing.vector_block)
         self.now += timing.vector_tail
         self.vector_end = self.now
-        self.drained = self.now  # its last results are on their way when the unit is free
+        # Its last results are on their way when the unit is free.
+        self.drained = self.now + p.lookup_latency
 
     def await_store(self) -> None:
         """The store unit has read all its words."""
@@ -320,6 +329,8 @@ def run_model(
                     machine.fetch()
                 case PageInstruction():
                     machine.page(instruction)
+                case TableInstruction():
+                    machine.table(instruction)
             at, taken = round(machine.now), machine.stream.position - position
             spans.append(Span(at, at, stream_granules=taken))
             continue

@@ -111,7 +111,7 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
     planes = range(0, place.layout.planes, MAX_BLOCKS)
     lowered = []
     for (row, instruction), first in product(windows, planes):
-        sources = _sources(node.inputs, factors, context, first)
+        sources = _sources(node, factors, context, first)
         instruction = replace(
             writing(instruction, params, node.epilogue, place, (first, row)),
             function=int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
@@ -124,13 +124,20 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
 
 
 def _sources(
-    names: tuple[str, ...], factors: tuple[int, ...], context: Context, plane: int
+    node: VectorNode, factors: tuple[int, ...], context: Context, plane: int
 ) -> tuple[SourceRecord, ...]:
-    """Records of the maps that are read, from a plane on."""
-    banks = context.params.banks
+    """Records of the maps that are read, from a plane on; factors that are one pixel come first."""
+    banks, out = context.params.banks, context.tensors[node.output]
     records = []
-    for name, factor in zip(names, factors, strict=True):
+    for name, factor in zip(node.inputs, factors, strict=True):
         place, fmt = context.places[name], context.tensors[name].format
+        alone = place.layout.height == place.layout.width == 1
+        still = isinstance(node, QMul) and alone and out.height * out.width > 1
+        if still and not context.params.activations:
+            raise ScheduleError(
+                f"layer '{node.name}' multiplies a map by one value per channel: use an engine "
+                "with `activations`"
+            )
         records.append(
             SourceRecord(
                 base=pack_address(place.address(plane, 0), banks),
@@ -139,9 +146,10 @@ def _sources(
                 wide=int(fmt.bits == 16),
                 zero=int(fmt.zero != 0),
                 factor=factor,
+                still=int(still),
             )
         )
-    return tuple(records)
+    return tuple(sorted(records, key=lambda record: -record.still))
 
 
 def _windows(
