@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto
 
-from fpga_gen.frontend.gather import NO_PADS, layouts, materialised, without_pads
+from fpga_gen.frontend.gather import NO_PADS, materialised, without_pads
+from fpga_gen.frontend.layout import layouts
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, HostValue, Value, native_shape
 from fpga_gen.frontend.view import View
@@ -21,8 +22,8 @@ PADDED = "only a Conv or pool with the right padding can absorb a Pad; move the 
 @dataclass(frozen=True, eq=False)
 class Call:
     """A node and its inputs. tail: everything that depends on it can run on the host; final: and
-    nothing of that is a convolution or a product of two maps; reaches: else a node that cannot; read: outputs that a node or
-    the model's result depends on."""
+    nothing of that is a convolution or a product of two maps; reaches: else a node that cannot;
+    read: outputs that a node or the model's result depends on."""
 
     builder: Builder
     node: onnx.NodeProto
