@@ -11,7 +11,8 @@ import onnx
 from onnx import helper
 
 from fpga_gen.frontend.call import Call, shown
-from fpga_gen.frontend.gather import NO_PADS, ViewLayout, as_map, channels_of, layouts, materialised
+from fpga_gen.frontend.gather import NO_PADS, as_map, channels_of, materialised
+from fpga_gen.frontend.layout import ViewLayout, layouts
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Quantised, Value
 from fpga_gen.frontend.view import View, reshaped, taken

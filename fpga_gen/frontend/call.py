@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto
 
-from fpga_gen.frontend.gather import NO_PADS, layouts, materialised, without_pads
+from fpga_gen.frontend.gather import NO_PADS, materialised, without_pads
+from fpga_gen.frontend.layout import layouts
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, HostValue, Value, native_shape
 from fpga_gen.frontend.view import View

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpga_gen.frontend.call import FLATTENED, Call, shown
-from fpga_gen.frontend.gather import as_map, channels_of, layouts, materialised
+from fpga_gen.frontend.gather import as_map, channels_of, materialised
+from fpga_gen.frontend.layout import layouts
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, Value, native_shape
 from fpga_gen.frontend.view import View, outside, padded

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from fpga_gen.frontend import ops_resize, ops_shape
+from fpga_gen.frontend import ops_parts, ops_resize, ops_shape
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.host_tail import TailBuilder, tail_of
 from fpga_gen.frontend.load import FLOAT_TYPES
@@ -278,7 +278,7 @@ HOST: dict[str, Callable[[Call], list[Value]]] = {
     "Dropout": _host_first(ops_shape.dropout),
     "Expand": _expand,
     "Flatten": _host_first(ops_shape.flatten),
-    "Gather": _host_first(ops_shape.gather),
+    "Gather": _host_first(ops_parts.gather),
     "GatherElements": _elements("gather_elements"),
     "GatherND": _elements("gather_nd"),
     "Gemm": _matrix,
@@ -296,10 +296,10 @@ HOST: dict[str, Callable[[Call], list[Value]]] = {
     "Resize": _host_first(ops_resize.resize),
     "Shape": ops_shape.shape_of,
     "Size": ops_shape.size_of,
-    "Slice": _host_first(ops_shape.slice_),
+    "Slice": _host_first(ops_parts.slice_),
     "Softmax": _softmax,
     "SpaceToDepth": _host_first(ops_shape.space_to_depth),
-    "Split": _host_first(ops_shape.split),
+    "Split": _host_first(ops_parts.split),
     "Squeeze": _host_first(ops_shape.squeeze),
     "Tile": _tile,
     "TopK": _top_k,

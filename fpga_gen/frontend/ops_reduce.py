@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from fpga_gen.frontend.call import Call, shown
-from fpga_gen.frontend.gather import ViewLayout, layouts, materialised
+from fpga_gen.frontend.gather import materialised
+from fpga_gen.frontend.layout import ViewLayout, layouts
 from fpga_gen.frontend.ops_pool import maximum, mean
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, Value

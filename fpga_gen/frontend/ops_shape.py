@@ -12,9 +12,8 @@ from fpga_gen.frontend.call import PADDED, Call, shown
 from fpga_gen.frontend.host_tail import tail_of
 from fpga_gen.frontend.load import FLOAT_TYPES, MAX_SIZE
 from fpga_gen.frontend.problems import Refused
-from fpga_gen.frontend.values import Feature, HostValue, Value, native_shape
-from fpga_gen.frontend.view import View, expanded, joined, padded, reshaped, taken, transposed
-from fpga_gen.graph.ir import Concat
+from fpga_gen.frontend.values import Feature, HostValue, Value
+from fpga_gen.frontend.view import View, expanded, padded, reshaped, taken, transposed
 
 AGAIN = "export the model again"
 MIXED = "keep channels and pixels apart, or leave this to the end of the network"
@@ -33,14 +32,14 @@ def size_of(call: Call) -> list[Value]:
     return [np.array(math.prod(value.shape), np.int64)]
 
 
-def _shape(call: Call) -> tuple[int, ...]:
+def seen_shape(call: Call) -> tuple[int, ...]:
     value = call.values[0]
     if isinstance(value, HostValue | np.ndarray):
         return value.shape
     return call.view().shape
 
 
-def _moved(
+def moved(
     call: Call, move: Callable[[View], View | None], kind: str, /, **attributes
 ) -> list[Value]:
     """The result of a move: of a view, or on the host by the operator `kind`."""
@@ -52,7 +51,9 @@ def _moved(
     if found is None and isinstance(value, View) and len(value.shape) == 4:
         found = move(call.builder.view(call.map()))  # its channels under a name of their own
     if found is None:
-        raise Refused(f"moves elements of a {shown(_shape(call))} map in no simple order", MIXED)
+        raise Refused(
+            f"moves elements of a {shown(seen_shape(call))} map in no simple order", MIXED
+        )
     return [call.builder.settled(found)]
 
 
@@ -61,7 +62,7 @@ def _moved(
 
 def reshape(call: Call) -> list[Value]:
     target = [int(v) for v in call.const(1, "shape").reshape(-1)]
-    shape = _shape(call)
+    shape = seen_shape(call)
     if not call.flag("allowzero", False):
         if any(d == 0 and i >= len(shape) for i, d in enumerate(target)):
             raise Refused(f"has the target shape {target}", AGAIN)
@@ -73,7 +74,7 @@ def reshape(call: Call) -> list[Value]:
 
 
 def flatten(call: Call) -> list[Value]:
-    shape = _shape(call)
+    shape = seen_shape(call)
     axis = call.integer("axis", 1)
     if axis != len(shape):  # all axes in the first of the two
         (axis,) = call.axes([axis], len(shape))
@@ -81,7 +82,7 @@ def flatten(call: Call) -> list[Value]:
 
 
 def squeeze(call: Call) -> list[Value]:
-    shape = _shape(call)
+    shape = seen_shape(call)
     axes = call.ints(1, "axes")
     if axes is None:
         axes = [i for i, d in enumerate(shape) if d == 1]
@@ -92,7 +93,7 @@ def squeeze(call: Call) -> list[Value]:
 
 
 def unsqueeze(call: Call) -> list[Value]:
-    shape = list(_shape(call))
+    shape = list(seen_shape(call))
     axes = call.ints(1, "axes") or []
     rank = len(shape) + len(axes)
     for axis in sorted(call.axes(axes, rank)):
@@ -102,7 +103,7 @@ def unsqueeze(call: Call) -> list[Value]:
 
 def _reshaped(call: Call, shape: tuple[int, ...]) -> list[Value]:
     """The same elements under another shape."""
-    value, old = call.values[0], _shape(call)
+    value, old = call.values[0], seen_shape(call)
     open_size = isinstance(value, HostValue) and 0 in old
     if not open_size and (math.prod(shape) != math.prod(old) or min(shape, default=1) < 1):
         raise Refused(f"reshapes {list(old)} to {list(shape)}", AGAIN)
@@ -110,149 +111,22 @@ def _reshaped(call: Call, shape: tuple[int, ...]) -> list[Value]:
         return [value] if isinstance(value, HostValue) else [call.builder.settled(call.view())]
     if isinstance(value, Feature) and shape:
         return [Feature(value.tensor, shape)]
-    return _moved(call, lambda v: reshaped(v, shape), "reshape", shape=list(shape))
+    return moved(call, lambda v: reshaped(v, shape), "reshape", shape=list(shape))
 
 
 def transpose(call: Call) -> list[Value]:
-    shape = _shape(call)
+    shape = seen_shape(call)
     order = call.integers("perm") or list(range(len(shape)))[::-1]
     if sorted(order) != list(range(len(shape))):
         raise Refused(f"has the order {order} for {len(shape)} axes", AGAIN)
-    return _moved(call, lambda v: transposed(v, order), "transpose", order=list(order))
-
-
-# --- parts ----------------------------------------------------------------------------------
-
-
-def slice_(call: Call) -> list[Value]:
-    shape = _shape(call)
-    rank = len(shape)
-    if call.opset < 10:
-        starts, ends = call.integers("starts") or [], call.integers("ends") or []
-        axes, steps = call.integers("axes"), None
-    else:
-        starts, ends = call.ints(1, "starts") or [], call.ints(2, "ends") or []
-        axes, steps = call.ints(3, "axes"), call.ints(4, "steps")
-    axes = list(range(len(starts))) if axes is None else axes
-    steps = [1] * len(starts) if steps is None else steps
-    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
-        raise Refused("has bounds that do not fit each other", AGAIN)
-    parts = [slice(None)] * rank
-    for axis, start, end, step in zip(call.axes(axes, rank), starts, ends, steps, strict=True):
-        first, stop, step = slice(start, _far(end, step), step).indices(shape[axis])
-        parts[axis] = slice(first, None if stop < 0 else stop, step)
-    return [_part(call, parts)]
-
-
-def _far(end: int, step: int) -> int | None:
-    """The end of a slice; None for the one before the first element."""
-    return None if step < 0 and end < -(1 << 30) else end
-
-
-def _part(call: Call, parts: list[slice]) -> Value:
-    """One slice of each axis."""
-    sizes = [len(range(n)[part]) for n, part in zip(_shape(call), parts, strict=True)]
-    value = call.values[0]
-    if 0 in sizes and not (isinstance(value, HostValue) and 0 in value.shape):
-        raise Refused(f"its result {sizes} is empty", "use a larger input")
-
-    def move(view: View) -> View:
-        for axis, part in enumerate(parts):
-            view = taken(view, axis, part)
-        return view
-
-    lists = {
-        "starts": [p.start for p in parts],
-        "stops": [p.stop for p in parts],
-        "steps": [p.step for p in parts],
-    }
-    (result,) = _moved(call, move, "slice", **lists)
-    return result
-
-
-def split(call: Call) -> list[Value]:
-    shape = _shape(call)
-    (axis,) = call.axes([call.integer("axis", 0)], len(shape))
-    count = len(call.node.output)
-    sizes = call.ints(1, "split") if call.opset >= 13 else call.integers("split")
-    if not sizes:
-        each = -(-shape[axis] // count)
-        sizes = [each] * (count - 1) + [shape[axis] - each * (count - 1)]
-    if len(sizes) != count or sum(sizes) != shape[axis] or min(sizes) < 1:
-        raise Refused(f"divides {shape[axis]} into {sizes}", AGAIN)
-    results, first = [], 0
-    for size in sizes:
-        parts = [slice(None)] * len(shape)
-        parts[axis] = slice(first, first + size)
-        results.append(_part(call, parts))
-        first += size
-    return results
-
-
-def gather(call: Call) -> list[Value]:
-    shape = _shape(call)
-    (axis,) = call.axes([call.integer("axis", 0)], len(shape))
-    index = call.values[1]
-    if isinstance(call.values[0], HostValue) or isinstance(index, HostValue):
-        tail = tail_of(call)
-        return [tail.run("gather", tail.of(call.values[0]), tail.of(index), axis=axis)]
-    index = call.const(1, "index")
-    if index.size and not -shape[axis] <= index.min() <= index.max() < shape[axis]:
-        raise Refused(f"gathers beyond the {shape[axis]} elements of axis {axis}", AGAIN)
-    if not index.size:
-        raise Refused("gathers nothing", AGAIN)
-    view = taken(call.view(), axis, index.reshape(-1).astype(np.int64))
-    full = (*shape[:axis], *index.shape, *shape[axis + 1 :])
-    found = reshaped(view, full) if full else None
-    if found is None:
-        raise Refused(f"gathers along axis {axis} in no simple order", MIXED)
-    return [call.builder.settled(found)]
-
-
-def concat(call: Call) -> list[Value]:
-    values = call.values
-    views = [call.view(i) for i in range(len(values))]
-    rank = len(views[0].shape)
-    (axis,) = call.axes([call.integer("axis", 1)], rank)
-    if any(len(v.shape) != rank for v in views):
-        raise Refused("joins maps of different rank", AGAIN)
-    others = {tuple(n for k, n in enumerate(v.shape) if k != axis) for v in views}
-    if len(others) > 1:
-        raise Refused("joins maps of different sizes", AGAIN)
-    if len(values) == 1:
-        return [call.builder.settled(views[0])]
-    maps = [v for v in values if isinstance(v, Feature)]
-    native = [m for m in maps if m.shape == native_shape(call.builder, m)]
-    if axis == 1 and len(native) == len(values):
-        return _channels(call, native)
-    found = joined(views, axis)
-    if found is None and axis == 1 and rank == 4:
-        maps = [call.map(i) for i in range(len(values))]
-        return _channels(call, maps)
-    if found is None:
-        raise Refused(
-            f"joins maps that lie differently along axis {axis}",
-            "join along the channel axis, or at the end of the network",
-        )
-    return [call.builder.settled(found)]
-
-
-def _channels(call: Call, maps: list[Feature]) -> list[Value]:
-    """Whole maps joined along their channels."""
-    _, height, width = call.builder.shape(maps[0].tensor)
-    channels = sum(m.shape[1] for m in maps)
-    tensor = call.builder.add(
-        Concat, call.output, (channels, height, width), call.name,
-        inputs=tuple(m.tensor for m in maps),
-    )  # fmt: skip
-    return call.result(tensor)
+    return moved(call, lambda v: transposed(v, order), "transpose", order=list(order))
 
 
 # --- more elements --------------------------------------------------------------------------
 
 
 def pad(call: Call) -> list[Value]:
-    rank = len(_shape(call))
+    rank = len(seen_shape(call))
     mode = call.text("mode", "constant")
     if mode != "constant":
         raise Refused(f"pads in mode '{mode}'", "use zero padding")
@@ -268,7 +142,7 @@ def pad(call: Call) -> list[Value]:
         before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
     if max(*before, *after) > MAX_SIZE:
         raise Refused("pads by too much", AGAIN)
-    for axis, size in enumerate(_shape(call)):
+    for axis, size in enumerate(seen_shape(call)):
         if size + min(0, before[axis]) + min(0, after[axis]) < 1:
             raise Refused("crops everything", AGAIN)
     outer = [max(0, n) for n in before], [max(0, n) for n in after]
@@ -337,7 +211,7 @@ def space_to_depth(call: Call) -> list[Value]:
 
 
 def _blocks(call: Call) -> tuple[int, tuple[int, ...]]:
-    block, shape = call.integer("blocksize", 0), _shape(call)
+    block, shape = call.integer("blocksize", 0), seen_shape(call)
     if len(shape) != 4 or block < 1:
         raise Refused(f"rearranges a {shown(shape)} map in blocks of {block}", AGAIN)
     return block, shape

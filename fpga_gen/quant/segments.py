@@ -56,6 +56,8 @@ def on_whole_maps(
 
     weight: (F, channels of the segments, kh, kw); depths: channels of every map.
     """
+    if all(s.channels == tuple(range(depths[s.tensor])) for s in segments):
+        return tuple(s.tensor for s in segments), weight
     parts: list[tuple[str, np.ndarray, np.ndarray]] = []  # map, its weight, channels used
     base = 0
     for segment in segments:
