@@ -25,7 +25,12 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import slot_run
-from fpga_gen.contract.weight_stream import group_subgroups, slot_halves
+from fpga_gen.contract.weight_stream import (
+    group_head,
+    group_subgroups,
+    head_granules,
+    slot_halves,
+)
 from fpga_gen.schedule.cycles.store_model import StoreClock
 from fpga_gen.schedule.cycles.timing import (
     Timing,
@@ -183,17 +188,19 @@ class _Machine:
         for group in range(i.n_groups):
             times = {size: slot_times(p, timing, i, group, size) for size in set(sizes)}
             loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
-            params = p.some_param_granules(group_subgroups(i, p, group))
+            repeats = group_head(i, group).repeats
+            params = p.some_param_granules(group_subgroups(i, p, group)) + head_granules(i)
             self._first_slot(params, loads[0][1])
             self.stream.take(params)
-            self.now += param_time(p, timing, params, loads, sizes[0])
+            head = timing.head if i.list_words else 0.0
+            self.now += param_time(p, timing, params, loads, sizes[0], head)
             for index, size in enumerate(sizes):
                 slots, first = times[size], self.now
                 length = slots[-1][2]
                 count = sum(n for n, _, _ in slots)
                 mean = sum(n * cycles for n, _, cycles in slots) / count
                 last = index == len(sizes) - 1
-                repeated = i.repeats * length
+                repeated = repeats * length
                 if index == 0:
                     begin = self._streamed(slots, last and not repeated) + repeated
                 else:
@@ -287,7 +294,7 @@ def slot_times(
     tiles of `size` pixel groups."""
     subgroups = group_subgroups(conv, params, group)
     out = []
-    for half, count in slot_halves(conv):
+    for half, count in slot_halves(group_head(conv, group)):
         granules = slot_run(params, subgroups, half).granules
         out.append((count, granules, slot_time(params, timing, granules, size)))
     return out

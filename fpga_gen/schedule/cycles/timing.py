@@ -14,7 +14,8 @@ class Timing:
     """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
 
     slot_load, slot_round: see `load_time`; param_load:
-    parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
+    parameters of a VECTOR, beyond their stream words, to their place; head: a group's parameters
+    to its first slot, where a head tells of it; array_latency: first
     read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
     write; drain_ahead: see `drain_lead`;
     wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
@@ -32,6 +33,7 @@ class Timing:
     slot_load: float = 1.0
     slot_round: float = 7.0
     param_load: float = 5.3
+    head: float = 6.0
     array_latency: int = 20
     drain_tail: int = EXIT_LATENCY
     drain_ahead: int = -2
@@ -97,10 +99,12 @@ def param_time(
     granules: int,
     slots: Sequence[tuple[int, int]],
     groups: int,
+    head: float = 0.0,
 ) -> float:
     """Cycles that the array waits for the parameters (`granules`) of an output-channel group: those
-    that the loader does not win back with its slots. slots: (number, granules of each)."""
-    wait = record_words(params, granules) + timing.slot_load
+    that the loader does not win back with its slots. slots: (number, granules of each); head:
+    cycles that it waits for the group's head."""
+    wait = record_words(params, granules) + timing.slot_load + head
     for count, size in slots:
         spare = max(groups, params.slot_minimum) - load_time(params, timing, size)
         wait -= count * max(0.0, spare)

@@ -24,8 +24,8 @@ class Context:
     """What surrounds a layer that is lowered.
 
     tensors: of the network; places: of the maps that the layer touches; rows: window [first, end)
-    of its output rows (None: all); mix: modes may differ within a layer; pieces: most parts in
-    which a whole result map can be stored.
+    of its output rows (None: all); mix: modes may differ within a layer; skip: weight slots of
+    zeros are left out; pieces: most parts in which a whole result map can be stored.
     """
 
     tensors: dict[str, QTensor]
@@ -34,6 +34,7 @@ class Context:
     timing: Timing
     rows: tuple[int, int] | None = None
     mix: bool = True
+    skip: bool = True
     pieces: int = 1
 
 
