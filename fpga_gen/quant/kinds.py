@@ -93,7 +93,7 @@ def column_periods(graph: Graph, params: EngineParams) -> dict[str, int]:
     return {t: word if whole.get(root, False) else 0 for t, root in classes.items()}
 
 
-def _local_classes(graph: Graph, classes: dict[str, str], periods: dict[str, int]) -> set[str]:
+def local_classes(graph: Graph, classes: dict[str, str], periods: dict[str, int]) -> set[str]:
     """Classes whose channels keep their block of CI channels."""
     segments = segments_of(graph)
     local = {classes[t] for t, period in periods.items() if period}
@@ -118,7 +118,7 @@ def assign_kinds(
             root = classes[node.output]
             total[root] = total.get(root, 0.0) + costs[node.output]
     periods = column_periods(graph, params)
-    local = _local_classes(graph, classes, periods)
+    local = local_classes(graph, classes, periods)
     chosen: dict[str, tuple[int, ...]] = {}
     for root in set(classes.values()):
         channels = graph.tensors[root].channels

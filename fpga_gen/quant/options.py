@@ -24,6 +24,7 @@ class QuantOptions:
     samples: upper bound for im2col columns sampled per layer for the second moments.
     block: largest number of weights of a filter that are compensated jointly.
     damping: share of the mean diagonal added to the second moments.
+    zero_order: channels are ordered by their zero weights, where that saves work of the engine.
     fixed_top: largest level of a weight on a DSP column; `quantise` takes it from the scheme.
     """
 
@@ -37,6 +38,7 @@ class QuantOptions:
     samples: int = 3072
     block: int = 1152
     damping: float = 0.01
+    zero_order: bool = True
     fixed_top: int = 127
 
     def __post_init__(self) -> None:

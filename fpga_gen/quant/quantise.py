@@ -56,6 +56,7 @@ from fpga_gen.quant.ranges import (
     stored_tensors,
     tensor_formats,
 )
+from fpga_gen.quant.zero_order import zero_orders
 
 FACTOR_LIMIT = limit("factor")
 SYNTHETIC_IMAGES = 8
@@ -108,7 +109,17 @@ def quantise(
     work = _Work(graph, params, options, calibration, log, say)
     folded, costs = work.fold(tensors)
     kinds, periods = assign_kinds(graph, params, costs), column_periods(graph, params)
-    tensors = {n: replace(t, kinds=kinds[n], period=periods[n]) for n, t in tensors.items()}
+    orders = zero_orders(graph, params, costs) if options.zero_order else {}
+    kinds |= {n: order.kinds for n, order in orders.items() if n in tensors}
+    tensors = {
+        n: replace(
+            t,
+            kinds=kinds[n],
+            period=periods[n],
+            positions=orders[n].positions if n in orders else (),
+        )
+        for n, t in tensors.items()
+    }
     nodes = work.round(folded, tensors)
     facts = {
         "scheme": scheme,

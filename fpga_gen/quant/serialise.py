@@ -37,7 +37,7 @@ from fpga_gen_host.decode import decode
 from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.model_input import HostInput
 
-VERSION = 2
+VERSION = 3
 STRUCTURE = "structure.json"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold
 NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul)}

@@ -1,8 +1,9 @@
 """A stand-in for the quantised network: what a schedule needs to know of it, before quantisation.
 
-Cycles follow from shapes, formats and column kinds, not from the values of the weights. All weights
-are one, filters go to the kinds of column in the engine's ratio, and every map has eight bits if
-the model did not come with sixteen: which others need them only calibration tells.
+Cycles follow from shapes, formats, column kinds and which weights are zero, not from the values of
+the others. Those are one, filters go to the kinds of column in the engine's ratio, and every map
+has eight bits if the model did not come with sixteen: which others need them only calibration
+tells.
 """
 
 from __future__ import annotations
@@ -27,22 +28,26 @@ from fpga_gen.quant.ir import (
 )
 from fpga_gen.quant.kinds import assign_kinds, column_periods
 from fpga_gen.quant.ranges import segments_of, tensor_formats
+from fpga_gen.quant.zero_order import zero_orders
 
 
 def standin(graph: Graph, params: EngineParams) -> QuantGraph:
-    """The graph as the quantiser would divide it for an engine, with unit weights and scales."""
+    """The graph as the quantiser would divide it for an engine, with weights of one or zero and
+    unit scales."""
     equal = {
         node.output: np.zeros(graph.tensors[node.output].channels)
         for node in graph.nodes
         if isinstance(node, Conv)
     }
     kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
+    orders = zero_orders(graph, params, equal)
+    kinds |= {name: order.kinds for name, order in orders.items()}
     shapes, formats = graph.tensors, tensor_formats(graph, set())
     if graph.hints is not None:
         formats |= {name: fmt for name, (_, fmt) in import_scales(graph, ()).kept.items()}
     tensors = {
         n: QTensor(n, shapes[n].channels, shapes[n].height, shapes[n].width, 1.0, fmt, kinds[n],
-                   periods[n])
+                   periods[n], orders[n].positions if n in orders else ())
         for n, fmt in formats.items()
     }  # fmt: skip
     segments = segments_of(graph)
@@ -81,7 +86,7 @@ def _conv(node: Conv, segments: dict[str, tuple[str, ...]], out: QTensor, wide: 
     terms = tuple(
         QConvTerm(
             segments[t.input],
-            dense_weight(np.ones(t.weight.shape, np.int8), t.groups),
+            dense_weight((t.weight != 0).astype(np.int8), t.groups),
             t.stride,
             t.pads,
             t.dilation,

@@ -46,17 +46,25 @@ def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:
     """Position in memory of every logical channel.
 
     Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period); the
-    channels of each kind keep their order. Raises ScheduleError if the kinds do not fit the
+    channels of each kind keep their order, if the tensor does not tell their places. Raises ScheduleError if the kinds do not fit the
     columns.
     """
     if tensor.kinds is None:
         return tuple(range(tensor.channels))
-    return _positions(tensor.name, tensor.channels, tuple(tensor.kinds), tensor.period, params)
+    positions = tuple(tensor.positions)
+    return _positions(
+        tensor.name, tensor.channels, tuple(tensor.kinds), tensor.period, params, positions
+    )
 
 
 @lru_cache(maxsize=4096)  # the search for row bands asks for the same maps again and again
 def _positions(
-    name: str, channels: int, kinds: tuple[int, ...], period: int, params: EngineParams
+    name: str,
+    channels: int,
+    kinds: tuple[int, ...],
+    period: int,
+    params: EngineParams,
+    positions: tuple[int, ...] = (),
 ) -> tuple[int, ...]:
     free = {DSP: [], SP2: []}
     for position in range(channels):
@@ -68,7 +76,15 @@ def _positions(
             f"engine computes {len(free[DSP])} and {len(free[SP2])} of {channels}: "
             "quantise the network for this engine"
         )
-    queues = {kind: iter(positions) for kind, positions in free.items()}
+    if positions:
+        computed = tuple(params.column_kind(p, period) for p in positions)
+        if sorted(positions) != list(range(channels)) or computed != kinds:
+            raise ScheduleError(
+                f"tensor '{name}': the positions of its channels are not on columns of their kinds: "
+                "quantise the network for this engine"
+            )
+        return positions
+    queues = {kind: iter(places) for kind, places in free.items()}
     return tuple(next(queues[kind]) for kind in kinds)
 
 
