@@ -132,6 +132,7 @@ def choose_engine(flow: Flow) -> None:
             flow.config.scheme,
             double_clock=flow.config.double_clock,
             clock_mhz=flow.clock_mhz,
+            zero_skipping=flow.config.zero_skipping,
             progress=flow.progress.detail,
         )
         flow.params = flow.candidates[0].params
@@ -147,7 +148,7 @@ def quantise_graph(flow: Flow) -> None:
         scheme=flow.config.scheme,
         seed=flow.config.seed,
         progress=flow.progress.detail,
-        options=flow.options,
+        options=replace(flow.options, zero_order=flow.config.zero_skipping),
     )
 
 
@@ -157,16 +158,16 @@ def schedule_network(flow: Flow) -> None:
     16-bit maps are wanted for accuracy. A network that fits the engine only without them gets 8
     bits everywhere rather than no accelerator, and the report says so.
     """
-    timing = board_timing(flow.memory_rate)
+    timing, skip = board_timing(flow.memory_rate), flow.config.zero_skipping
     try:
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, skip=skip)
     except ScheduleError as error:
         wide = flow.qgraph.facts["wide_tensors"]
         if not wide or flow.options.wide_tensors is not None:
             raise
         flow.options = replace(flow.options, wide_tensors=())
         quantise_graph(flow)
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, skip=skip)
         flow.qgraph.facts["approximations"] += [
             {"where": name, "reason": f"8 bits where 16 were wanted: {error}"} for name in wide
         ]

@@ -74,9 +74,7 @@ def walk(
         **fields,
         blocks=tuple(BlockRecord(**noise(rng, BlockRecord)) for _ in range(blocks)),
         taps=tuple(TapRecord(**noise(rng, TapRecord)) for _ in range(taps)),
-        lists=tuple(
-            SlotEntry(**noise(rng, SlotEntry)) for _ in range(lists * SlotEntry.PER_WORD)
-        ),
+        lists=tuple(SlotEntry(**noise(rng, SlotEntry)) for _ in range(lists * SlotEntry.PER_WORD)),
     )
 
 

@@ -23,7 +23,8 @@ class BuildConfig:
     input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
     in_channels, dsp_columns, sp2_columns, None for the best one; clock_mhz: None for the
     board's default; calibration: a folder of pictures, None for seeded synthetic ones;
-    double_clock: the slices of the DSP columns run at twice that clock.
+    double_clock: the slices of the DSP columns run at twice that clock; zero_skipping: weight
+    slots of zeros are left out.
     """
 
     model: Path
@@ -32,6 +33,7 @@ class BuildConfig:
     calibration: Path | None = None
     array: tuple[int, int, int, int] | None = None
     double_clock: bool = False
+    zero_skipping: bool = True
     scheme: str = "mixed"
     input_shape: tuple[int, ...] | None = None
     preprocess: Preprocess = Preprocess()
@@ -95,6 +97,7 @@ class BuildConfig:
             "calibration": "synthetic" if self.calibration is None else "pictures",
             "array": None if self.array is None else list(self.array),
             "double_clock": self.double_clock,
+            "zero_skipping": self.zero_skipping,
             "scheme": self.scheme,
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "preprocess": self.preprocess.to_dict(),

@@ -122,9 +122,7 @@ def _instructions() -> list[str]:
         if kind is isa.VectorInstruction:
             parts.append(_members(isa.VectorOp))
     parts.append("## Records")
-    for record in (
-        isa.BlockRecord, isa.TapRecord, isa.SlotEntry, isa.SourceRecord, isa.AxisEntry
-    ):
+    for record in (isa.BlockRecord, isa.TapRecord, isa.SlotEntry, isa.SourceRecord, isa.AxisEntry):
         shared = f" {record.PER_WORD} of them share a word." if record.PER_WORD > 1 else ""
         parts += [f"### {record.__name__}", prose(record) + shared, field_table(record)]
     rows = [(text, getattr(isa, name)) for name, text in LIMITS]

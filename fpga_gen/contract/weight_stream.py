@@ -17,8 +17,8 @@ from hashlib import sha256
 import numpy as np
 
 from fpga_gen.contract import numerics, slot_layout
-from fpga_gen.contract.fields import describe as describe_record
 from fpga_gen.contract.fields import WORD_BITS
+from fpga_gen.contract.fields import describe as describe_record
 from fpga_gen.contract.isa import GROUP_HEAD, ConvInstruction
 from fpga_gen.contract.numerics import SP2, SP2_CODES
 from fpga_gen.contract.parameter_record import (

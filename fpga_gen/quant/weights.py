@@ -156,7 +156,8 @@ def compensated(
     """Integer weights (int8) with compensated rounding errors; never worse than to nearest.
 
     weight: (B, f, K) folded weights of B independent blocks; moments: (B, K, K); scale: (B, f);
-    kinds: (B, f). A filter for which rounding to nearest is better keeps that.
+    kinds: (B, f). A filter for which rounding to nearest is better keeps that. A weight of 0 stays
+    0: it may be one of a slot that the engine leaves out.
     """
     blocks, filters, depth = weight.shape
     moments = damped(moments.astype(np.float32), damping)
@@ -171,6 +172,8 @@ def compensated(
     left = np.take_along_axis(weight / divisor[..., None], order[:, None, :], 2)
     left = np.ascontiguousarray(left.transpose(0, 2, 1), np.float32)  # (B, K, f)
     chosen = np.empty_like(left)
+    zero = left == 0
+    any_zero = bool(zero.any())
     sp2 = kinds == SP2
     all_sp2, any_sp2 = bool(sp2.all()), bool(sp2.any())
     for first in range(0, depth, LAZY):
@@ -184,6 +187,8 @@ def compensated(
                 level = nearest_fixed(now, top)
                 if any_sp2:
                     level = np.where(sp2, nearest_sp2(now, code), level)
+            if any_zero:
+                level = np.where(zero[:, k], 0, level)
             chosen[:, k] = level
             error = (now - level) / upper[:, k, k, None]
             errors[:, k - first] = error

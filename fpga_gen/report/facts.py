@@ -25,8 +25,8 @@ PRIMITIVES = {  # name in report.json: field of `Resources`
 
 
 def utilisation(macs: int, cycles: int, macs_per_cycle: int) -> float:
-    """Useful share of the array: MACs of the float network per MAC slot. Nothing padded, and no
-    zero weight that the mapping adds, counts as work."""
+    """Useful share of the array: executed MACs of the float network per MAC slot. Nothing padded,
+    no zero weight that the mapping adds, and nothing that is skipped counts as work."""
     return macs / (cycles * macs_per_cycle) if cycles else 0.0
 
 
@@ -80,10 +80,13 @@ class Performance:
 
 @dataclass(frozen=True)
 class Estimate(Performance):
-    """dram_lower_bound_bytes: weights and input once, outputs once; read_bytes_per_cycle: what
-    DRAM is taken to give."""
+    """dram_lower_bound_bytes: weights and input once, outputs once; skipped_macs, skipped_bytes:
+    what zero skipping leaves out, neither counted as work nor as traffic; read_bytes_per_cycle:
+    what DRAM is taken to give."""
 
     dram_lower_bound_bytes: int = 0
+    skipped_macs: int = 0
+    skipped_bytes: int = 0
     read_bytes_per_cycle: float = 0.0
     kind: str = "estimated"
 
@@ -107,7 +110,8 @@ class Simulation(Performance):
 class LayerFacts:
     """One layer of the schedule. mapping: how the array is used; macs: of the float layer;
     utilisation: 0..1; dram_bytes: read and written for this layer; dram_bound_bytes: what it
-    must move at least (counted)."""
+    must move at least (counted); slots: weight slots of all its column groups, of which
+    skipped_slots hold zeros alone and cost nothing: skipped_macs, skipped_bytes."""
 
     name: str
     op: str
@@ -118,6 +122,10 @@ class LayerFacts:
     dram_bytes: int
     onnx_name: str = ""
     dram_bound_bytes: int = 0
+    slots: int = 0
+    skipped_slots: int = 0
+    skipped_macs: int = 0
+    skipped_bytes: int = 0
     kind: str = "estimated"
 
 

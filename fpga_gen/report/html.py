@@ -27,12 +27,15 @@ from fpga_gen.report.facts import Report
 from fpga_gen.report.implementation import implementation_rows, implementation_summary
 from fpga_gen.report.markdown import (
     NOT_ON_HARDWARE,
+    SKIPPING_HEAD,
     approximation_lines,
     deviation_lines,
     layer_rows,
     performance_rows,
     quantisation_rows,
     resource_rows,
+    skipping_rows,
+    skipping_summary,
     timing_line,
 )
 from fpga_gen.resources import LIMITS, NAMES
@@ -81,6 +84,9 @@ def render_html(report: Report) -> str:
         timing=timing_line(report).replace("`", ""),
         charts=all_charts(report),
         layers=_layers(report),
+        skipping=skipping_rows(report),
+        skipping_head=SKIPPING_HEAD,
+        skipping_text=skipping_summary(report),
         implemented=[] if built is None else implementation_rows(built),
         implemented_text=None if built is None else implementation_summary(built),
         accuracy_text=None if accuracy is None else summary(accuracy),

@@ -34,6 +34,7 @@ def choose_engines(
     *,
     double_clock: bool = False,
     clock_mhz: float | None = None,
+    zero_skipping: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Candidate, ...]:
     """The best engines for a network on a board, best first; see `find_engines`.
@@ -55,7 +56,8 @@ def choose_engines(
         if progress:
             progress(f"schedule on {p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}")
         timing = board_timing(board.read_bytes_per_cycle(p.ports, clock))
-        return compile_schedule(standin(graph, p), p, timing).estimate.cycles
+        like = standin(graph, p, zero_order=zero_skipping)
+        return compile_schedule(like, p, timing, skip=zero_skipping).estimate.cycles
 
     try:
         return rank(found, cycles)
@@ -82,7 +84,8 @@ def rank(found: Sequence[Candidate], cycles: Callable[[Candidate], int]) -> tupl
     """Candidates by the cycles of their schedules; found: in the order of the quick model.
 
     Scheduled is the first of each shape, but none that the quick model puts too far behind the best
-    schedule so far. ScheduleError of the first candidate if none can be scheduled.
+    schedule so far. The quick model knows no zero weights: what the first schedule gains by them,
+    the others are taken to gain. ScheduleError of the first candidate if none can be scheduled.
     """
     done: list[Candidate] = []
     rest: list[Candidate] = []
@@ -91,7 +94,8 @@ def rank(found: Sequence[Candidate], cycles: Callable[[Candidate], int]) -> tupl
     best = math.inf
     for candidate in found:
         shape = (candidate.params.pixels, candidate.params.modes)
-        far = candidate.cycles.total > REACH * best
+        skipped = max(1.0, done[0].cycles.total / (done[0].scheduled * REACH)) if done else 1.0
+        far = candidate.cycles.total > REACH * best * skipped
         if far or shape in shapes or len(done) + len(refused) == SCHEDULED:
             rest.append(candidate)
             continue

@@ -31,7 +31,7 @@ from fpga_gen.quant.ranges import segments_of, tensor_formats
 from fpga_gen.quant.zero_order import zero_orders
 
 
-def standin(graph: Graph, params: EngineParams) -> QuantGraph:
+def standin(graph: Graph, params: EngineParams, *, zero_order: bool = True) -> QuantGraph:
     """The graph as the quantiser would divide it for an engine, with weights of one or zero and
     unit scales."""
     equal = {
@@ -40,7 +40,7 @@ def standin(graph: Graph, params: EngineParams) -> QuantGraph:
         if isinstance(node, Conv)
     }
     kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
-    orders = zero_orders(graph, params, equal)
+    orders = zero_orders(graph, params, equal) if zero_order else {}
     kinds |= {name: order.kinds for name, order in orders.items()}
     shapes, formats = graph.tensors, tensor_formats(graph, set())
     if graph.hints is not None:

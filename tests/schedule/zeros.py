@@ -41,7 +41,7 @@ def thinned(
 def at_random(
     b: Builder, share: float, rows: int = 0
 ) -> Callable[[tuple[int, int, int]], np.ndarray]:
-    """A share of all holes; `rows` subgroups, those of a group in the largest mode, have the same."""
+    """A share of holes; `rows` subgroups, those of a group in the largest mode, have the same."""
     rows = rows or b.params.subgroups // b.params.max_mode
     return lambda shape: np.repeat(
         b.rng.random((-(-shape[0] // rows), *shape[1:])) < share, rows, axis=0
@@ -188,4 +188,6 @@ def random_zeros(params: EngineParams, seed: int) -> Example:
         kernel, share = int(rng.choice([1, 3])), float(rng.uniform(0.1, 0.95))
         live.append(sparse(b, inputs, int(rng.integers(3, 60)), kernel, fmt, share, top=25))
     read = {i for node in b.nodes for i in node.inputs}
-    return b.example(*[n for n in live if n not in read])
+    rest = tuple(n for n in live if n not in read)
+    sparse(b, rest, int(rng.integers(3, 30)), 1, U8, 0.3, top=25)
+    return b.example()

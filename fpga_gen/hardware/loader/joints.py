@@ -43,7 +43,9 @@ def granule_bits(params: EngineParams) -> int:
 
 def block_granules(params: EngineParams) -> int:
     """Longest record: a mode-1 slot, or mode-1 parameters and the head in front of them."""
-    return max(slot_run(params, params.subgroups).granules, HEAD_GRANULES + params.param_granules(1))
+    return max(
+        slot_run(params, params.subgroups).granules, HEAD_GRANULES + params.param_granules(1)
+    )
 
 
 def rows(params: EngineParams) -> int:

@@ -32,8 +32,8 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.numerics import split16
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.records import GroupHead
+from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import (
     HEAD_GRANULES,
     group_head,
@@ -187,8 +187,10 @@ class _Engine:
 
     def _take_head(self, i: ConvInstruction, group: int) -> GroupHead:
         """What the slots of an output-channel group are, from the header or from the stream."""
-        head = group_head(i, group) if not i.list_words else unpack_head(
-            self.stream.take_granules(HEAD_GRANULES)
+        head = (
+            group_head(i, group)
+            if not i.list_words
+            else unpack_head(self.stream.take_granules(HEAD_GRANULES))
         )
         if 2 * head.repeats > head.slots:
             raise ProgramError(f"CONV with {head.slots} slots cannot repeat {head.repeats}")

@@ -8,10 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fpga_gen.contract.isa import ConvInstruction, limit
-from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.numerics import SP2
+from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.contract.records import SlotEntry
-from fpga_gen.contract.slot_layout import Half
-from fpga_gen.contract.weight_stream import conv_stream
+from fpga_gen.contract.slot_layout import Half, slot_run
+from fpga_gen.contract.weight_stream import (
+    conv_stream,
+    group_head,
+    group_subgroups,
+    listed_slots,
+)
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QConv
 from fpga_gen.schedule.lower.conv_blocks import (
@@ -21,10 +27,11 @@ from fpga_gen.schedule.lower.conv_blocks import (
     conv_geometry,
 )
 from fpga_gen.schedule.lower.conv_plan import ConvPlan, ConvRun, ConvWork, plan_conv
-from fpga_gen.schedule.lower.lowered import Context, Lowered, own_bytes, writing
+from fpga_gen.schedule.lower.lowered import Context, Lowered, Skipped, own_bytes, writing
 from fpga_gen.schedule.lower.storing import cut_runs
 from fpga_gen.schedule.lower.tables import conv_tables
 from fpga_gen.schedule.lower.walk import walking
+from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.lower.zero_slots import (
     MAX_LISTED_BLOCKS,
     cut_lists,
@@ -56,6 +63,7 @@ def lower_conv(node: QConv, context: Context) -> list[Lowered]:
     check_accumulator(node, blocks, bias)
     work = ConvWork(node.name, blocks, geometry, node.wide, place.layout.low != 0, out.period)
     plan = _plan(work, context)
+    grouped = any(weight_groups(term.weight) > 1 for term in node.terms)
     parameters = {"bias": bias, "mult": node.mult[order], "shift": node.shift[order]}
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(context.places[i])))
     pieces = context.pieces if geometry.rows == (0, out.height) else 1
@@ -67,8 +75,40 @@ def lower_conv(node: QConv, context: Context) -> list[Lowered]:
             values = {name: array[part] for name, array in parameters.items()}
             stream = _stream(params, instruction, weight, values)
             done = final if number == len(made) else 0
-            lowered.append(Lowered(instruction, stream, reads, own_bytes(place), done))
+            skipped = Skipped()
+            if not grouped:
+                skipped = _skipped(instruction, work, order, part.start, params)
+            lowered.append(Lowered(instruction, stream, reads, own_bytes(place), done, skipped))
     return lowered
+
+
+def _skipped(
+    conv: ConvInstruction, work: ConvWork, order: tuple[int, ...], first: int, params: EngineParams
+) -> Skipped:
+    """What an instruction leaves out of its layer. first: its first channel by position. A slot of
+    low bytes costs no multiply-accumulate of its own, and no byte if it repeats."""
+    size, whole = params.group_channels(conv.array_mode), int(work.slots.sum())
+    weights = [np.full(len(b.taps), 0 if b.low else b.lanes.sum()) for b in work.blocks]
+    lanes, used = np.concatenate(weights), np.concatenate([weights[i] for i in order])
+    columns = [params.column_kind(first + c) for c in range(conv.channels)]
+    widths = np.array([params.sp2.bits if kind == SP2 else 8 for kind in columns])
+    left_out = macs = bits = sent = 0
+    for group in range(conv.n_groups):
+        channels = min(size, conv.channels - group * size)
+        head = group_head(conv, group)
+        kept = slice(None)
+        if conv.list_words:
+            kept = listed_slots(conv, conv.group_lists[group])
+        left_out += whole - head.slots
+        weights_left_out = int(lanes.sum() - used[kept].sum())  # of one filter
+        macs += channels * weights_left_out
+        bits += int(widths[group * size :][:channels].sum()) * weights_left_out
+        run = slot_run(params, group_subgroups(conv, params, group)).granules
+        sent += run * max(0, int((lanes > 0).sum()) - head.stream_slots)
+    pixels = work.geometry.n_rows * work.geometry.out_w
+    if work.geometry.rows[0]:  # a further band of rows: the same slots once more
+        return Skipped(macs=macs * pixels, bytes=sent * GRANULE // 8)
+    return Skipped(whole * conv.n_groups, left_out, macs * pixels, bits, sent * GRANULE // 8)
 
 
 def _plan(work: ConvWork, context: Context) -> ConvPlan:

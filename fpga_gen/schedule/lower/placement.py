@@ -45,9 +45,9 @@ class Placement:
 def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:
     """Position in memory of every logical channel.
 
-    Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period); the
-    channels of each kind keep their order, if the tensor does not tell their places. Raises ScheduleError if the kinds do not fit the
-    columns.
+    Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period). If
+    the tensor does not tell their places, the channels of each kind keep their order. Raises
+    ScheduleError if the kinds do not fit the columns.
     """
     if tensor.kinds is None:
         return tuple(range(tensor.channels))
@@ -80,8 +80,8 @@ def _positions(
         computed = tuple(params.column_kind(p, period) for p in positions)
         if sorted(positions) != list(range(channels)) or computed != kinds:
             raise ScheduleError(
-                f"tensor '{name}': the positions of its channels are not on columns of their kinds: "
-                "quantise the network for this engine"
+                f"tensor '{name}': its channels do not lie on columns of their kinds: quantise the "
+                "network for this engine"
             )
         return positions
     queues = {kind: iter(places) for kind, places in free.items()}

@@ -145,7 +145,9 @@ def group_slots(blocks: Sequence[ConvBlock], channels: slice, most: int) -> Grou
     lanes = np.concatenate([b.weight[channels].any(0) for b in blocks])  # (slots, CI)
     middle = lanes.shape[1] // 2
     halves = np.where(
-        ~lanes[:, middle:].any(1), Half.LOW, np.where(lanes[:, :middle].any(1), Half.BOTH, Half.HIGH)
+        ~lanes[:, middle:].any(1),
+        Half.LOW,
+        np.where(lanes[:, :middle].any(1), Half.BOTH, Half.HIGH),
     )
     kept = lanes.any(1)
     low, wide = (
@@ -167,9 +169,7 @@ def group_slots(blocks: Sequence[ConvBlock], channels: slice, most: int) -> Grou
     slots = [*np.concatenate(order).tolist(), *(pairs[i] for i in order[1].tolist() if pairs)]
     sent = halves[slots[: len(slots) - repeats]]
     ends = np.cumsum([(sent == half).sum() for half in Half])
-    return GroupSlots(
-        tuple(slots), GroupHead(len(slots), int(ends[0]), int(ends[1]), repeats)
-    )
+    return GroupSlots(tuple(slots), GroupHead(len(slots), int(ends[0]), int(ends[1]), repeats))
 
 
 def cut_lists(
