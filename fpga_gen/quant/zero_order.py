@@ -57,10 +57,24 @@ def in_order(cells: Cells, costs: np.ndarray, params: EngineParams) -> ChannelOr
     return ChannelOrder(tuple(kinds.tolist()), tuple(positions.tolist()))
 
 
+@dataclass(frozen=True)
+class SlotGroups:
+    """A column group of a convolution of one term: its weight slots are planes x taps. node: in the
+    graph; filters; planes: the inputs of each; cycles: of the array for one slot."""
+
+    node: int
+    filters: tuple[int, ...]
+    planes: tuple[tuple[int, ...], ...]
+    cycles: int
+
+
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A convolution: its weights' places (filters, inputs, taps) of every segment it reads."""
+    """A convolution: its weights' places (filters, inputs, taps) of every segment it reads. node:
+    in the graph; terms: how many it sums."""
 
+    node: int
+    terms: int
     output: str
     pixels: int
     segments: tuple[tuple[str, np.ndarray], ...]
@@ -69,7 +83,7 @@ class _Layer:
 def _layers(graph: Graph) -> list[_Layer]:
     """The dense convolutions; a grouped one keeps its order anyway."""
     segments, layers = segments_of(graph), []
-    for node in graph.nodes:
+    for number, node in enumerate(graph.nodes):
         if not isinstance(node, Conv) or any(t.groups > 1 for t in node.terms):
             continue
         parts = []
@@ -81,7 +95,8 @@ def _layers(graph: Graph) -> list[_Layer]:
                 parts.append((name, live[:, first : first + count]))
                 first += count
         out = graph.tensors[node.output]
-        layers.append(_Layer(node.output, out.height * out.width, tuple(parts)))
+        pixels = out.height * out.width
+        layers.append(_Layer(number, len(node.terms), node.output, pixels, tuple(parts)))
     return layers
 
 
@@ -119,6 +134,11 @@ class _Search:
 
     def cost(self, number: int) -> float:
         """Pixels x columns x slots of a layer, in the cheapest partition into groups."""
+        columns = self.params.sub_columns * _partition(self.live(number), self.params)[0]
+        return self.layers[number].pixels * columns
+
+    def live(self, number: int) -> np.ndarray:
+        """bool (column subgroups, slots): which have weights of a layer."""
         layer, params = self.layers[number], self.params
         parts = []
         for index, (name, live) in enumerate(layer.segments):
@@ -134,18 +154,7 @@ class _Search:
         placed[np.asarray(self.orders[self.classes[layer.output]].positions)] = slots
         step, rows = params.sub_columns, len(slots)
         subgroups = [placed[at : at + step].any(0) for at in range(0, rows, step)]
-        return layer.pixels * step * self._partition(np.stack(subgroups))
-
-    def _partition(self, live: np.ndarray) -> float:
-        """Least sum of subgroups x slots of groups; live: bool (subgroups, slots)."""
-        sizes = [self.params.subgroups // mode for mode in self.params.modes]
-        best = [0.0] + [np.inf] * len(live)
-        for at in range(len(live)):
-            for size in sizes:
-                end = min(at + size, len(live))
-                kept = max(1, int(live[at : at + size].any(0).sum()))
-                best[end] = min(best[end], best[at] + size * kept)
-        return best[-1]
+        return np.stack(subgroups)
 
     def total(self, root: str) -> float:
         """Cost of the layers that a class touches."""
@@ -203,6 +212,23 @@ class _Search:
             yield cells([*whole, *(c for end in sorted(ends, key=len, reverse=True) for c in end)])
 
 
+def _partition(live: np.ndarray, params: EngineParams) -> tuple[float, list[tuple[int, int]]]:
+    """Least sum of subgroups x slots of groups, and the groups: (first subgroup, mode) of each.
+    live: bool (subgroups, slots)."""
+    best: list[tuple[float, int, int]] = [(0.0, 0, 0)] + [(np.inf, 0, 0)] * len(live)
+    for at in range(len(live)):
+        for mode in params.modes:
+            size = params.subgroups // mode
+            end = min(at + size, len(live))
+            kept = max(1, int(live[at : at + size].any(0).sum()))
+            best[end] = min(best[end], (best[at][0] + size * kept, at, mode))
+    groups, end = [], len(live)
+    while end:
+        groups.append(best[end][1:])
+        end = best[end][1]
+    return best[-1][0], groups[::-1]
+
+
 def _chain(marks: np.ndarray) -> list[int]:
     """Rows of a bool array, each behind the one it differs least from."""
     left, chain = list(range(1, len(marks))), [0]
@@ -219,9 +245,42 @@ def zero_orders(
 
     costs: as in `assign_kinds`.
     """
+    search, kept = _searched(graph, params, costs)
+    return {t: search.orders[root] for t, root in search.classes.items() if root in kept}
+
+
+def slot_groups(graph: Graph, params: EngineParams) -> list[SlotGroups]:
+    """The column groups in which an engine computes a graph, as far as zeros decide about them."""
+    search, _ = _searched(graph, params, {})
+    found = []
+    for number, layer in enumerate(search.layers):
+        if layer.terms > 1:
+            continue
+        planes: list[tuple[int, ...]] = []
+        first = 0
+        for name, live in layer.segments:
+            order = np.argsort(search.orders[search.classes[name]].positions)
+            for at in range(0, live.shape[1], params.in_channels):
+                planes.append(tuple((first + order[at : at + params.in_channels]).tolist()))
+            first += live.shape[1]
+        order = np.argsort(search.orders[search.classes[layer.output]].positions)
+        for start, mode in _partition(search.live(number), params)[1]:
+            at = start * params.sub_columns
+            filters = order[at : at + params.group_channels(mode)]
+            pixels = -(-layer.pixels // (params.pixels * mode))
+            tiles = -(-pixels // params.tile_groups)
+            cycles = max(pixels, tiles * params.slot_minimum)
+            found.append(SlotGroups(layer.node, tuple(filters.tolist()), tuple(planes), cycles))
+    return found
+
+
+def _searched(
+    graph: Graph, params: EngineParams, costs: dict[str, np.ndarray]
+) -> tuple[_Search, set[str]]:
+    """The search when it is done, and the classes that have another order than the free one."""
     search = _Search(graph, params, costs)
     if all(live.all() for layer in search.layers for _, live in layer.segments):
-        return {}
+        return search, set()
     classes = [root for root in search.channels if root in search.free and search.touched[root]]
     options: dict[str, list[ChannelOrder]] = {}
     for root in classes:
@@ -238,5 +297,4 @@ def zero_orders(
             best = int(np.argmin(totals))
             best = best if totals[best] < totals[0] * (1 - WORTH) else 0
             search.orders[root] = options[root][best]
-    kept = {root for root in classes if search.orders[root] is not options[root][0]}
-    return {t: search.orders[root] for t, root in search.classes.items() if root in kept}
+    return search, {root for root in classes if search.orders[root] is not options[root][0]}
