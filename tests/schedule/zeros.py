@@ -128,7 +128,7 @@ def _halves(b: Builder) -> None:
     word = b.params.in_channels
     x = b.simple(b.input(3, 8, 9), 2 * word + word // 2, 3, U8)
     kinds = b.kinds(36)
-    term = thinned(b, b.term(x, kinds, (3, 3), pads=(1,) * 4), kinds, at_random(b, 0.3))
+    term = thinned(b, b.term(x, kinds, (3, 3), pads=(1,) * 4), kinds, at_random(b, 0.6))
     rows, _ = cells(b, (x,), kinds)
     lanes = np.array(channel_positions(b.tensors[x], b.params)) % word
     weight = term.weight.copy()
@@ -180,13 +180,13 @@ def random_zeros(params: EngineParams, seed: int) -> Example:
     """A chain of convolutions with random shapes, formats and shares of zero slots."""
     b = Builder("random-zeros", params, seed)
     rng = b.rng
-    size = [int(v) for v in rng.integers(8, 18, 2)]
+    size = [int(v) for v in rng.integers(6, 13, 2)]
     live = [b.input(int(rng.integers(1, 12)), *size, (I8, U8, I16)[int(rng.integers(3))])]
     for _ in range(4):
         inputs = tuple(str(n) for n in rng.permutation(live)[: int(rng.integers(1, 3))])
         fmt = (U8, U8, I16)[int(rng.integers(3))]
         kernel, share = int(rng.choice([1, 3])), float(rng.uniform(0.1, 0.95))
-        live.append(sparse(b, inputs, int(rng.integers(3, 60)), kernel, fmt, share, top=25))
+        live.append(sparse(b, inputs, int(rng.integers(3, 45)), kernel, fmt, share, top=25))
     read = {i for node in b.nodes for i in node.inputs}
     rest = tuple(n for n in live if n not in read)
     sparse(b, rest, int(rng.integers(3, 30)), 1, U8, 0.3, top=25)
