@@ -237,12 +237,17 @@ def approximations(graph: Graph) -> list[tuple[str, str]]:
     ]
 
 
+def is_gated(graph: Graph, node: Mul) -> bool:
+    """Whether a product has one factor for each channel of a map."""
+    return graph.tensors[node.inputs[1]].shape != graph.tensors[node.output].shape
+
+
 def needs_tables(graph: Graph) -> bool:
     """Whether the network needs an engine with `activations`: a function that is no clip, or a
     product with one factor for each channel."""
     return any(
         not (isinstance(node, MaxPool | Concat) or node.activation.is_clip)
-        or (isinstance(node, Mul) and len({graph.tensors[n].shape for n in node.inputs}) > 1)
+        or (isinstance(node, Mul) and is_gated(graph, node))
         for node in graph.nodes
     )
 

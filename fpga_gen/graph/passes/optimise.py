@@ -11,6 +11,7 @@ from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
 from fpga_gen.graph.passes.curves import join_curves
+from fpga_gen.graph.passes.means import split_large_means
 from fpga_gen.graph.passes.picture import raw_picture
 from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
@@ -35,7 +36,12 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     fuse_adds,
     merge_pointwise,
 )
-LOWER: tuple[Pass, ...] = (materialise_concat, space_to_depth, split_large_pools)  # at the end
+LOWER: tuple[Pass, ...] = (  # at the end
+    materialise_concat,
+    space_to_depth,
+    split_large_pools,
+    split_large_means,
+)
 
 MAX_ROUNDS = 100
 
