@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         estimate,
         estimate_boards,
     )
+    from fpga_gen.api.explore import explore
     from fpga_gen.api.frame import FrameResult
     from fpga_gen.api.session import Session
     from fpga_gen.errors import FpgaGenError
@@ -47,6 +48,7 @@ _PLACES = {
     "compare": "fpga_gen.api.build",
     "estimate": "fpga_gen.api.estimate",
     "estimate_boards": "fpga_gen.api.estimate",
+    "explore": "fpga_gen.api.explore",
 }
 __all__ = [
     "Bitstream",
@@ -61,6 +63,7 @@ __all__ = [
     "compare",
     "estimate",
     "estimate_boards",
+    "explore",
 ]
 
 

@@ -55,7 +55,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-OPTIONAL = {"torch", "pynq", "grpc"}  # behind a readable error
+OPTIONAL = {"torch", "pynq", "grpc", "dask", "distributed"}  # behind a readable error
 
 
 def module_name(path: Path) -> str:

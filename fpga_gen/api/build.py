@@ -106,10 +106,10 @@ class Build:
         Raises:
             SimulationError: a bit differs; the message names the first.
         """
+        source = image if isinstance(image, np.ndarray) else _existing(image)
         from fpga_gen.api.frame import FrameResult
         from fpga_gen.flows.simulate import simulate_build
 
-        source = image if isinstance(image, np.ndarray) else Path(image)
         target = None if overlay is None else Path(overlay)
         flow = simulate_build(self.directory, source, trace, target, progress)
         self._report = flow.report
@@ -134,13 +134,12 @@ class Build:
             model: the ONNX file of this build, for a float column.
             output: folder of the results, None for the build directory.
         """
+        pictures, truth = _existing(images), _existing(masks)
+        source = None if model is None else _existing(model)
+        target = None if output is None else Path(output)
         from fpga_gen.evaluate.flow import evaluate_build
 
-        flow = evaluate_build(
-            self.directory, Path(images), Path(masks), rtl,
-            None if model is None else Path(model),
-            None if output is None else Path(output), progress,
-        )  # fmt: skip
+        flow = evaluate_build(self.directory, pictures, truth, rtl, source, target, progress)
         self._report = flow.simulation.report
         return flow.evaluation
 
@@ -180,7 +179,7 @@ class Build:
         """Writes what the integer reference computes for pictures, for a comparison on a board."""
         from fpga_gen.flows.reference import write_references
 
-        return tuple(write_references(self.directory, Path(images), progress).written)
+        return tuple(write_references(self.directory, _existing(images), progress).written)
 
     def serve_board(
         self,
@@ -228,6 +227,13 @@ class Build:
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
+
+
+def _existing(path: str | Path) -> Path:
+    """The path; FpgaGenError if there is nothing."""
+    if not Path(path).exists():
+        raise FpgaGenError(f"{path}: no such file or folder")
+    return Path(path)
 
 
 def compare(

@@ -17,6 +17,7 @@ from fpga_gen.simulate.board_dram import board_dram
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen_host import Accelerator, Deployment, InferenceSession, load_deployment
 from fpga_gen_host.accelerator import SLOTS
+from fpga_gen_host.model_input import as_image
 from fpga_gen_host.pictures import model_input
 from fpga_gen_host.session import Runner
 
@@ -39,7 +40,7 @@ class Session(InferenceSession):
             this machine, or what PYNQ_REMOTE_DEVICES says.
         options: of `fpga_gen_host.Accelerator`, for rtl and board.
 
-    Inputs are the model's own: float32 (1, C, H, W), normalised as it was trained.
+    Inputs are the model's own: float32 in its own shape, normalised as it was trained.
 
     Raises:
         FpgaGenError, HostError: the directory is no build, or the device cannot be had.
@@ -81,11 +82,13 @@ class ReferenceRunner:
         self.deployment: Deployment = load_deployment(folder)
 
     def run(self, array: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs by name of the model's input (C, H, W), or of a uint8 picture (h, w, 3)."""
+        """Outputs by name of the model's input in its own shape, or of a uint8 (h, w, 3)."""
         graph = self._network
         if is_pixels(array):
             how = self.deployment.preparation
             array = model_input(array, graph.host_input.model_shape, how)
+        image = as_image(graph.host_input, np.asarray(array))
+        array = array if image is None else image  # refused below
         values = run_integer(graph, quantise_input(graph, np.asarray(array, np.float32)))
         return self.deployment.finish({name: values[name] for name in graph.outputs})
 

@@ -44,8 +44,7 @@ class BuildConfig:
             raise BoardError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
         if self.array is not None and not 3 <= len(self.array) <= 2 + len(KINDS):
             raise BoardError(
-                f"array {self.array}: give pixels, inputs and the columns of 1 to {len(KINDS)} "
-                "kinds"
+                f"array {self.array}: give pixels, inputs and columns of 1 to {len(KINDS)} kinds"
             )
         if self.double_clock and not SCHEMES[self.scheme].allows(DSP):
             raise BoardError(

@@ -17,6 +17,7 @@ from fpga_gen.cli.check import check
 from fpga_gen.cli.common import Settings, common_options
 from fpga_gen.cli.compare import compare
 from fpga_gen.cli.evaluate import evaluate
+from fpga_gen.cli.explore import explore
 from fpga_gen.cli.models import models
 from fpga_gen.cli.reference import reference
 from fpga_gen.cli.serve import serve
@@ -37,9 +38,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(estimate, check, build, simulate, evaluate, compare, synth, bitstream, reference, board),
-    serve,
-    boards,
+    *(estimate, explore, check, build, simulate, evaluate, compare),
+    *(synth, bitstream, reference, board, serve, boards),
     models,
 )
 for command in COMMANDS:

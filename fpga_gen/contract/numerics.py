@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
@@ -93,38 +92,6 @@ def multiplier(scale: float) -> tuple[int, int]:
     return mult, shift
 
 
-class WeightCode(Protocol):
-    """The weights that a column holds, and their words in the stream."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def bits(self) -> int:
-        """Of a code word, at most 8."""
-        ...
-
-    @property
-    def levels(self) -> np.ndarray:
-        """Sorted integer weights, symmetric about 0."""
-        ...
-
-    @property
-    def max_level(self) -> int: ...
-
-    def decode(self, code: int) -> int:
-        """Integer weight of one code word."""
-        ...
-
-    def encode(self, weights: np.ndarray) -> np.ndarray:
-        """Code words of integer weights; ValueError if a weight is not a level."""
-        ...
-
-    def narrowed(self, bits: int) -> WeightCode:
-        """The code with the levels that a scheme of so many bits allows."""
-        ...
-
-
 @dataclass(frozen=True)
 class FixedCode:
     """Two's complement without the most negative weight: the DSP packing relies on that."""
@@ -160,6 +127,7 @@ class FixedCode:
         return weights & ((1 << self.bits) - 1)
 
     def narrowed(self, bits: int) -> FixedCode:
+        """The code with the levels that a scheme of so many bits allows."""
         return FixedCode(min(bits, self.bits))
 
 
@@ -235,8 +203,13 @@ class Sp2Code:
         return codes
 
     def narrowed(self, bits: int) -> Sp2Code:
+        """Itself: a scheme names the code that it needs."""
         return self
 
+
+# The weights that a column holds and their words in the stream: `name`, `bits` (at most 8), sorted
+# `levels` that are symmetric about 0, `encode`, `decode` and what a scheme of fewer bits leaves.
+WeightCode = FixedCode | Sp2Code
 
 TWO_TERM = Sp2Code("two-term-6", (0, 4, 8, 16), (0, 1, 2, 4), common_sign=False)
 TWO_TERM_SMALL = Sp2Code("two-term-6s", (0, 2, 4, 8), (0, 1, 2, 4), common_sign=False)

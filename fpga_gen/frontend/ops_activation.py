@@ -8,7 +8,6 @@ import numpy as np
 
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.ops_elementwise import per_channel
-from fpga_gen.frontend.ops_host import sigmoid as host_sigmoid
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Value
 from fpga_gen.graph.curve import Curve, X, call, combined
@@ -128,7 +127,7 @@ def selu(op: Call) -> list[Value]:
 
 
 def sigmoid(op: Call) -> list[Value]:
-    return host_sigmoid(op) if op.tail else _result(op, call("sigmoid"))
+    return _result(op, call("sigmoid"))
 
 
 def softplus(op: Call) -> list[Value]:

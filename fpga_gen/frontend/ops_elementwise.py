@@ -9,7 +9,7 @@ import numpy as np
 
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.problems import Refused
-from fpga_gen.frontend.values import Feature, HostValue, Value, native_shape
+from fpga_gen.frontend.values import Feature, Value, native_shape
 from fpga_gen.graph.ir import Activation, Add, Mul
 
 PER_CHANNEL = "only constants per channel (or scalars) can be folded"
@@ -64,6 +64,20 @@ def div(call: Call) -> list[Value]:
     return [_affine(call, call.feature(), 1.0 / divisor.astype(np.float64), np.zeros(1))]
 
 
+def power(call: Call) -> list[Value]:
+    exponent = call.const(1, "exponent")
+    if exponent.size != 1 or float(exponent.reshape(-1)[0]) not in (1.0, 2.0):
+        raise Refused(
+            "raises a map to a power other than 1 and 2", "use an activation that is supported"
+        )
+    x = call.feature()
+    if float(exponent.reshape(-1)[0]) == 1.0:
+        return [x]
+    shape = call.builder.shape(x.tensor)
+    inputs = (x.tensor, x.tensor)
+    return call.result(call.builder.add(Mul, call.output, shape, call.name, inputs=inputs), x.shape)
+
+
 def relu(call: Call) -> list[Value]:
     return _clip(call, 0.0, math.inf)
 
@@ -102,10 +116,6 @@ def _scalar(call: Call, index: int) -> float:
 def _clip(call: Call, lo: float, hi: float, index: int = 0) -> list[Value]:
     if math.isnan(lo) or math.isnan(hi) or lo > hi or lo == math.inf or hi == -math.inf:
         raise Refused(f"has the bounds {lo}, {hi}", "repair the model")
-    value = call.values[index]
-    if isinstance(value, HostValue) and index == 0:
-        ends = {"lo": lo if math.isfinite(lo) else None, "hi": hi if math.isfinite(hi) else None}
-        return call.host("clip", value.shape, **ends)
     x = call.feature(index)
     tensor = call.builder.copy(x.tensor, call.output, call.name, activation=Activation(lo, hi))
     return call.result(tensor, x.shape)

@@ -6,16 +6,19 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     AxisTable,
     Concat,
     Conv,
     ConvTerm,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
 )
 from fpga_gen_host.model_input import prepare_input
 
@@ -33,7 +36,7 @@ def run_float(graph: Graph, image: np.ndarray) -> dict[str, np.ndarray]:
     values = {graph.input: prepare_input(graph.host_input, np.asarray(image, np.float32))}
     for node in graph.nodes:
         sums = _sums(node, values)
-        if isinstance(node, MaxPool | Concat):
+        if not isinstance(node, ACTIVATED):
             values[node.output] = sums
             continue
         if not node.activation.is_clip:
@@ -45,7 +48,7 @@ def run_float(graph: Graph, image: np.ndarray) -> dict[str, np.ndarray]:
 def run_node(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
     """Output (C, H, W) float32 of one node."""
     sums = _sums(node, values)
-    return sums if isinstance(node, MaxPool | Concat) else node.activation.apply(sums)
+    return node.activation.apply(sums) if isinstance(node, ACTIVATED) else sums
 
 
 def _sums(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
@@ -68,8 +71,31 @@ def _sums(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
         return y
     if isinstance(node, Mul):
         return values[node.inputs[0]] * values[node.inputs[1]]
+    if isinstance(node, Interleave):
+        return interleaved(values[node.input], node.block)[: node.channels]
+    if isinstance(node, Select):
+        return values[node.input][list(node.channels)]
     assert isinstance(node, Concat)
     return np.concatenate([values[name] for name in node.inputs])
+
+
+def interleaved(x: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    """(bh * bw * D, H, W) -> (D, bh * H, bw * W), see `graph.ir.Interleave`."""
+    channels, height, width = x.shape
+    rows, columns = block
+    parts = x.reshape(rows, columns, channels // (rows * columns), height, width)
+    return parts.transpose(2, 3, 0, 4, 1).reshape(-1, rows * height, columns * width)
+
+
+def padded(x: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
+    """(C, H, W) with zeros around it; a side with negative padding is cropped."""
+    if min(pads) < 0:
+        top, left, bottom, right = (max(0, -p) for p in pads)
+        x = x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+    top, left, bottom, right = (max(0, p) for p in pads)
+    if not any((top, left, bottom, right)):
+        return x
+    return np.pad(x, ((0, 0), (top, bottom), (left, right)))
 
 
 def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
@@ -90,9 +116,7 @@ def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
 
 def _conv_term(x: np.ndarray, term: ConvTerm) -> np.ndarray:
     """One convolution without bias, (O, OH, OW)."""
-    top, left, bottom, right = term.pads
-    if any(term.pads):
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    x = padded(x, term.pads)
     out, per_group, kh, kw = term.weight.shape
     (sy, sx), (dy, dx) = term.stride, term.dilation
     if per_group == 1 and term.groups > 1:

@@ -13,7 +13,8 @@ from fpga_gen.graph.ir import Conv, Graph
 from fpga_gen.quant.convolve import pad_map
 from fpga_gen.quant.curves import SumSample
 from fpga_gen.quant.options import QuantOptions
-from fpga_gen.quant.ranges import Histogram, curved_tensors, segments_of, stored_tensors
+from fpga_gen.quant.ranges import Histogram, curved_tensors, stored_tensors
+from fpga_gen.quant.segments import sources_of
 from fpga_gen_host.model_input import HostInput
 
 MIN_SAMPLES = 1024
@@ -210,7 +211,7 @@ def calibrate(
     if not images:
         raise QuantError("no calibration images: pass at least one (or use synthetic_images)")
     rng = np.random.default_rng(seed)
-    segments = segments_of(graph)
+    segments = sources_of(graph)
     convs = [] if ranges_only else [n for n in graph.nodes if isinstance(n, Conv)]
     histograms = {t: Histogram() for t in stored_tensors(graph)}
     samples = {name: SumSample() for name in curved_tensors(graph)}
@@ -242,7 +243,7 @@ def calibrate(
             out = graph.tensors[node.output]
             deepest = max((b.columns.shape[1] for b in layer.batches), default=0)
             wanted = min(options.samples, max(MIN_SAMPLES, 2 * deepest + 256))
-            sources = [[values[s] for s in segments[t.input]] for t in node.terms]
+            sources = [[s.of(values[s.tensor]) for s in segments[t.input]] for t in node.terms]
             cols = _sample_columns(
                 node, sources, (out.height, out.width), -(-wanted // len(images)), rng
             )

@@ -88,7 +88,7 @@ def sum_grid(
         return float(np.square(got - wanted).sum())
 
     ends = [lo, hi]
-    best = SumGrid.over(*ends, shifted)
+    best = SumGrid.over(ends[0], ends[1], shifted)
     least = error(best)
     for end in (1, 0):
         widest = tuple(ends)

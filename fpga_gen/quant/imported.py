@@ -16,7 +16,7 @@ import numpy as np
 
 from fpga_gen.contract.column_kinds import COARSE, EXACT
 from fpga_gen.contract.numerics import I8, I16, INT8, U8, Format
-from fpga_gen.graph.ir import Concat, Graph, MaxPool, TensorHint
+from fpga_gen.graph.ir import Concat, Graph, MaxPool, Select, TensorHint
 from fpga_gen.quant.grids import row_grid
 from fpga_gen.quant.ir import QConv, QTensor
 from fpga_gen.quant.layer import FoldedConv, select
@@ -124,10 +124,10 @@ def _vanished(
     """Hints of maps that the engine does not store: concatenations and fused maps."""
     assert graph.hints is not None
     segments = segments_of(graph)
-    concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
+    views = {n.output for n in graph.nodes if isinstance(n, Concat | Select)}
     found = []
     for name, hint in graph.hints.tensors.items():
-        if name in concats:
+        if name in views:
             own = (hint.scale, stored_format(hint))
             parts = [kept.get(s) for s in segments[name]]
             if any(p is None or not _alike(p[0], own[0]) for p in parts):

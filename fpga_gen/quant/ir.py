@@ -142,7 +142,25 @@ class QMul:
     onnx_name: str = ""
 
 
-QNode = QConv | QMaxPool | QResample | QAdd | QMul
+@dataclass(frozen=True)
+class QInterleave:
+    """Depth to space as graph.ir.Interleave has it; mult and shift say 1: it copies."""
+
+    name: str
+    input: str
+    output: str
+    block: tuple[int, int]
+    mult: int
+    shift: int
+    epilogue: Epilogue
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+QNode = QConv | QMaxPool | QResample | QAdd | QMul | QInterleave
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,3 +177,4 @@ class QuantGraph:
     host_ops: tuple[HostOp, ...] = ()
     output_names: tuple[str, ...] = ()
     facts: dict = field(default_factory=dict)
+    results: tuple[str, ...] = ()

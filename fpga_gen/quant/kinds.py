@@ -24,8 +24,20 @@ import numpy as np
 from fpga_gen.contract.column_kinds import COARSE, EXACT
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, is_gated
+from fpga_gen.graph.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Resample,
+    Select,
+    is_gated,
+)
 from fpga_gen.quant.ranges import segments_of
+from fpga_gen.quant.segments import sources_of
 
 
 def tied_classes(graph: Graph) -> dict[str, str]:
@@ -55,7 +67,7 @@ def channel_gains(graph: Graph) -> dict[str, np.ndarray]:
 
     Tensors that no convolution reads have gain 1 everywhere.
     """
-    segments = segments_of(graph)
+    segments = sources_of(graph)
     gains = {t: np.zeros(graph.tensors[t].channels) for t in graph.tensors}
     for node in graph.nodes:
         if not isinstance(node, Conv):
@@ -64,9 +76,10 @@ def channel_gains(graph: Graph) -> dict[str, np.ndarray]:
             squares = np.square(term.weight, dtype=np.float64).sum((2, 3))  # (F, C / groups)
             power = squares.reshape(term.groups, -1, squares.shape[1]).sum(1).reshape(-1)
             base = 0
-            for name in segments[term.input]:
-                gains[name] += power[base : base + gains[name].size]
-                base += gains[name].size
+            for part in segments[term.input]:
+                count = len(part.channels)
+                np.add.at(gains[part.tensor], list(part.channels), power[base : base + count])
+                base += count
     return {t: g if g.any() else np.ones_like(g) for t, g in gains.items()}
 
 
@@ -104,11 +117,14 @@ def _local_classes(graph: Graph, classes: dict[str, str], periods: dict[str, int
     for node in graph.nodes:
         if isinstance(node, Conv) and periods[node.output]:
             local |= {classes[s] for t in node.terms for s in segments[t.input]}
+        elif isinstance(node, Select):  # so that a part of a map is a part of its planes
+            local |= {classes[s] for s in segments[node.input]}
     return local
 
 
-def _choose(positions: np.ndarray, costs: dict[int, np.ndarray]) -> np.ndarray:
-    """(n,) kinds of channels that meet columns of the kinds `positions`, see above."""
+def choose(positions: np.ndarray, costs: dict[int, np.ndarray]) -> np.ndarray:
+    """(n,) kinds of channels that meet columns of the kinds `positions`; costs: (n,) by kind, see
+    `assign_kinds`."""
     nothing = np.zeros(len(positions))
     coarse = [(costs.get(kind.number, nothing), kind.number) for kind in COARSE]
     chosen = np.full(len(positions), EXACT.number)
@@ -138,25 +154,26 @@ def assign_kinds(
     periods = column_periods(graph, params)
     local = _local_classes(graph, classes, periods)
     chosen: dict[str, tuple[int, ...]] = {}
+    ordered = {
+        classes[t] for n in graph.nodes if isinstance(n, Interleave) for t in (n.input, n.output)
+    }  # the phases of a map must agree in the order of their channels: the plain one
     for root in set(classes.values()):
         channels = graph.tensors[root].channels
         period = periods[root]
         positions = np.array([params.column_kind(j, period) for j in range(channels)])
-        if root == classes[graph.input] or root not in total:
+        if root == classes[graph.input] or root not in total or root in ordered:
             chosen[root] = tuple(int(k) for k in positions)
             continue
         block = params.in_channels if root in local else channels
         parts = [
-            _choose(
+            choose(
                 positions[first : first + block],
                 {kind: cost[first : first + block] for kind, cost in total[root].items()},
             )
             for first in range(0, channels, block)
         ]
         chosen[root] = tuple(int(k) for k in np.concatenate(parts))
-    concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
+    views = {n.output for n in graph.nodes if isinstance(n, Concat | Select)}
     return {
-        t: None if t == graph.input else chosen[classes[t]]
-        for t in graph.tensors
-        if t not in concats
+        t: None if t == graph.input else chosen[classes[t]] for t in graph.tensors if t not in views
     }

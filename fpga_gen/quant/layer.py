@@ -15,6 +15,7 @@ from fpga_gen.quant.calibrate import LayerMoments, compact_weight, dense_weight
 from fpga_gen.quant.curves import SumGrid, curve_table
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
 from fpga_gen.quant.options import QuantOptions
+from fpga_gen.quant.segments import Segment, on_whole_maps
 from fpga_gen.quant.weights import Codes, compensated, round_nearest, search_scales
 
 ACC_LIMIT = 2 ** (ACC_BITS - 1)
@@ -59,7 +60,7 @@ class FoldedConv:
     """
 
     node: Conv
-    segments: tuple[tuple[str, ...], ...]
+    segments: tuple[tuple[Segment, ...], ...]
     wide: bool
     weight: np.ndarray
     columns: np.ndarray
@@ -81,16 +82,17 @@ def select(kinds: np.ndarray, by_kind: Mapping[int, np.ndarray]) -> np.ndarray:
 
 
 def input_units(
-    node: Conv, segments: tuple[tuple[str, ...], ...], tensors: dict[str, QTensor]
+    node: Conv, segments: tuple[tuple[Segment, ...], ...], tensors: dict[str, QTensor]
 ) -> tuple[bool, np.ndarray, np.ndarray]:
     """(wide, unit (K,), bound (K,)) of a convolution's im2col columns, see `FoldedConv`."""
-    wide = any(tensors[s].format.bits == 16 for names in segments for s in names)
+    wide = any(tensors[s.tensor].format.bits == 16 for parts in segments for s in parts)
     units, bounds = [], []
-    for term, names in zip(node.terms, segments, strict=True):
+    for term, parts in zip(node.terms, segments, strict=True):
         taps = term.weight.shape[2] * term.weight.shape[3]
-        for tensor in (tensors[n] for n in names):
+        for part in parts:
+            tensor = tensors[part.tensor]
             narrow = wide and tensor.format.bits == 8
-            count = tensor.channels * taps
+            count = len(part.channels) * taps
             units.append(np.full(count, tensor.scale / (256 if narrow else 1)))
             bound = BOUND_16 if tensor.format.bits == 16 else BOUND_8 * (256 if narrow else 1)
             bounds.append(np.full(count, float(bound)))
@@ -99,7 +101,7 @@ def input_units(
 
 def fold(
     node: Conv,
-    segments: tuple[tuple[str, ...], ...],
+    segments: tuple[tuple[Segment, ...], ...],
     tensors: dict[str, QTensor],
     moments: LayerMoments,
     codes: Codes,
@@ -144,6 +146,7 @@ def _rounded(
     if not options.compensate:
         return round_nearest(layer.weight, scale, kinds, codes)
     levels = np.zeros(layer.weight.shape, np.int8)
+    sparse = any(t.sparse for t in layer.node.terms)
     for batch in moments.batches:
         rows = batch.filters[:, :, None]
         unit = layer.unit[batch.columns]
@@ -156,6 +159,7 @@ def _rounded(
                 kinds[batch.filters],
                 codes,
                 options.damping,
+                layer.weight[rows, batch.compact] == 0 if sparse else None,
             )
         except ValueError as error:
             raise QuantError(
@@ -175,12 +179,13 @@ def quantise_conv(
     moments: LayerMoments,
     codes: Codes,
     options: QuantOptions,
+    depths: dict[str, int],
     sums: SumGrid,
 ) -> QConv:
     """Round the weights of a folded layer for the column kinds of its output tensor.
 
-    sums: grid of the requantised sums. Raises QuantError if no scale keeps the accumulator within
-    32 bits.
+    depths: channels of every map; sums: grid of the requantised sums. Raises QuantError if no scale
+    keeps the accumulator within 32 bits.
     """
     node = layer.node
     kinds = np.asarray(out.kinds)
@@ -212,7 +217,7 @@ def quantise_conv(
     pairs = [exact_multiplier(s / sums.scale, node.name) for s in scale]
     return QConv(
         node.name,
-        _terms(layer, levels),
+        _terms(layer, levels, depths),
         node.output,
         layer.wide,
         np.rint(corrected / scale).astype(np.int32),
@@ -223,12 +228,13 @@ def quantise_conv(
     )
 
 
-def _terms(layer: FoldedConv, levels: np.ndarray) -> tuple[QConvTerm, ...]:
+def _terms(layer: FoldedConv, levels: np.ndarray, depths: dict[str, int]) -> tuple[QConvTerm, ...]:
     terms, base = [], 0
-    for term, names in zip(layer.node.terms, layer.segments, strict=True):
+    for term, parts in zip(layer.node.terms, layer.segments, strict=True):
         depth = term.weight[0].size
         part = levels[:, base : base + depth].reshape(term.weight.shape)
         base += depth
-        weight = np.ascontiguousarray(dense_weight(part, term.groups))
+        names, weight = on_whole_maps(dense_weight(part, term.groups), parts, depths)
+        weight = np.ascontiguousarray(weight)
         terms.append(QConvTerm(names, weight, term.stride, term.pads, term.dilation))
     return tuple(terms)

@@ -12,20 +12,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fpga_gen.contract.column_kinds import COARSE, EXACT, weight_codes
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.isa import limit
 from fpga_gen.contract.numerics import I8, SCHEMES, Format
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.axis import is_identity
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     Concat,
     Conv,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
     approximations,
 )
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
@@ -34,6 +38,7 @@ from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -56,10 +61,10 @@ from fpga_gen.quant.ranges import (
     clip_limits,
     curved_tensors,
     pool_roots,
-    segments_of,
     stored_tensors,
     tensor_formats,
 )
+from fpga_gen.quant.segments import sources_of
 from fpga_gen.quant.weights import Codes
 
 FACTOR_LIMIT = limit("factor")
@@ -136,6 +141,7 @@ def quantise(
         graph.host_ops,
         graph.output_names,
         facts,
+        graph.results,
     )
 
 
@@ -189,7 +195,7 @@ class _Work:
     ) -> tuple[dict[str, FoldedConv], dict[str, dict[int, np.ndarray]]]:
         """(convolutions with the scales in their weights, by name; what each filter loses on the
         coarse kinds of columns, by output)."""
-        segments, gains = segments_of(self.graph), channel_gains(self.graph)
+        segments, gains = sources_of(self.graph), channel_gains(self.graph)
         folded, costs = {}, {}
         for node in self.graph.nodes:
             if not isinstance(node, Conv):
@@ -212,8 +218,9 @@ class _Work:
     def round(self, folded: dict[str, FoldedConv], tensors: dict[str, QTensor]) -> list[QNode]:
         """The integer nodes; `folded` and the moments are used up."""
         nodes: list[QNode] = []
+        depths = {name: t.channels for name, t in tensors.items()}
         for node in self.graph.nodes:
-            if isinstance(node, Concat):
+            if isinstance(node, Concat | Select):
                 continue
             if not isinstance(node, Conv):
                 nodes.append(_elementwise(node, tensors, self.sums(node, tensors)))
@@ -222,7 +229,7 @@ class _Work:
             layer, out = folded.pop(node.name), tensors[node.output]
             moments = self.calibration.moments.pop(node.name)
             sums = self.sums(node, tensors)
-            conv = quantise_conv(layer, out, moments, self.codes, self.options, sums)
+            conv = quantise_conv(layer, out, moments, self.codes, self.options, depths, sums)
             nodes.append(conv)
             if self.log is not None:
                 self.log.finish(conv, out)
@@ -232,7 +239,7 @@ class _Work:
         """Grid of a node's requantised sums; of a max-pool that of its output, of a copy of a map
         of signed bytes that of the map: nothing is rounded in front of the table."""
         out = tensors[node.output]
-        if isinstance(node, MaxPool | Concat) or node.activation.is_clip:
+        if not isinstance(node, ACTIVATED) or node.activation.is_clip:
             return SumGrid(out.scale)
         if isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x):
             source = tensors[node.input]
@@ -271,15 +278,17 @@ def check_quantisable(
                 )
     if options.wide_tensors is not None:
         stored, roots = set(stored_tensors(graph)), pool_roots(graph)
-        pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+        pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
         curved = set(curved_tensors(graph))
         for name in options.wide_tensors:
             if name not in stored:
                 raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
             if name == graph.input and graph.host_input.gain:
                 raise QuantError(f"wide_tensors: '{name}' is a picture of 8-bit pixels")
-            if name in pooled or roots[name] != name:
+            if roots[name] in pooled:
                 raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
+            if roots[name] != name:
+                raise QuantError(f"wide_tensors: '{name}' has the format of '{roots[name]}'")
             if name in curved:
                 raise QuantError(f"wide_tensors: '{name}' comes out of a table of 8-bit results")
 
@@ -327,6 +336,12 @@ def _elementwise(node: Node, tensors: dict[str, QTensor], sums: SumGrid) -> QNod
             node.name, node.input, node.output, node.kernel, node.stride, node.pads,
             node.dilation, node.onnx_name,
         )  # fmt: skip
+    if isinstance(node, Interleave):
+        mult, shift = exact_multiplier(1.0, node.name)
+        whole = Epilogue.whole(out.format)
+        return QInterleave(
+            node.name, node.input, node.output, node.block, mult, shift, whole, node.onnx_name
+        )
     assert isinstance(node, Resample | Add | Mul)
     epilogue = stored_epilogue(node.activation, out, sums)
     match node:

@@ -18,7 +18,16 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QInterleave,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QuantGraph,
+)
 from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
@@ -290,7 +299,7 @@ def _lower(node: QNode, context: Context) -> list[Lowered]:
             return lower_conv(node, context)
         case QMaxPool():
             return lower_pool(node, context)
-        case QResample() | QAdd() | QMul():
+        case QResample() | QAdd() | QMul() | QInterleave():
             return lower_vector(node, context)
 
 

@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample, needs_tables
+from fpga_gen.graph.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Resample,
+    Select,
+    needs_tables,
+    term_weights,
+)
 from fpga_gen.quant.ranges import segments_of
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency, drain_tail
 from fpga_gen.schedule.lower.conv_plan import group_prices, last_drain, mode_mix, tile_limits
@@ -80,7 +92,7 @@ def frame_work(graph: Graph) -> Work:
     layers: list[ConvShape | VectorShape] = []
     macs = 0
     for node in graph.nodes:
-        if isinstance(node, Concat):
+        if isinstance(node, Concat | Select):
             continue
         out = graph.tensors[node.output]
         pixels = out.height * out.width
@@ -94,13 +106,15 @@ def frame_work(graph: Graph) -> Work:
             for term in node.terms:
                 taps = len(live_taps(geometry, term.kernel, term.pads[:2], term.dilation)) or 1
                 parts.append((taps, term.weight.shape[1], out.channels // term.groups, term.groups))
-                macs += term.weight.size * pixels
+                macs += term_weights(term) * pixels
             layers.append(ConvShape(geometry, out.channels, tuple(parts)))
         elif isinstance(node, MaxPool):
             reads = node.kernel[0] * node.kernel[1]
             layers.append(VectorShape(pixels, out.channels, reads, True))
         elif isinstance(node, Resample):
             layers.append(VectorShape(pixels, out.channels, node.y.taps * node.x.taps, False))
+        elif isinstance(node, Interleave):
+            layers.append(VectorShape(pixels, out.channels, 1, False))
         else:
             assert isinstance(node, Add | Mul)
             whole = [n for n in node.inputs if graph.tensors[n].shape == out.shape]
@@ -113,7 +127,7 @@ def frame_work(graph: Graph) -> Work:
 def live_maps(graph: Graph) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Maps in memory during each node; a concatenation is no map of its own."""
     segments = segments_of(graph)
-    nodes = [n for n in graph.nodes if not isinstance(n, Concat)]
+    nodes = [n for n in graph.nodes if not isinstance(n, Concat | Select)]
     last = {name: len(nodes) for output in graph.outputs for name in segments[output]}
     for step, node in enumerate(nodes):
         for name in [part for i in node.inputs for part in segments[i]]:

@@ -15,13 +15,26 @@ import numpy as np
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.isa import TABLE_ENTRIES
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Node, Resample
+from fpga_gen.graph.ir import (
+    ACTIVATED,
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Node,
+    Resample,
+    Select,
+)
 from fpga_gen.quant.calibrate import dense_weight
 from fpga_gen.quant.imported import import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
     QConvTerm,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -30,7 +43,8 @@ from fpga_gen.quant.ir import (
     QuantGraph,
 )
 from fpga_gen.quant.kinds import assign_kinds, column_periods
-from fpga_gen.quant.ranges import segments_of, tensor_formats
+from fpga_gen.quant.ranges import tensor_formats
+from fpga_gen.quant.segments import Segment, on_whole_maps, sources_of
 
 
 def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ()) -> QuantGraph:
@@ -48,17 +62,20 @@ def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ())
                    periods[n])
         for n, fmt in formats.items()
     }  # fmt: skip
-    segments = segments_of(graph)
+    segments = sources_of(graph)
+    depths = {name: t.channels for name, t in tensors.items()}
     nodes: list[QNode] = []
     for node in graph.nodes:
-        if isinstance(node, Concat):
+        if isinstance(node, Concat | Select):
             continue
         out = tensors[node.output]
         whole = _epilogue(node, out, len(nodes))
         match node:
             case Conv():
-                wide = any(formats[s].bits == 16 for t in node.terms for s in segments[t.input])
-                nodes.append(_conv(node, segments, out, wide, whole))
+                wide = any(
+                    formats[s.tensor].bits == 16 for t in node.terms for s in segments[t.input]
+                )
+                nodes.append(_conv(node, segments, out, wide, depths, whole))
             case MaxPool():
                 nodes.append(
                     QMaxPool(
@@ -73,6 +90,12 @@ def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ())
                         node.onnx_name,
                     )
                 )  # fmt: skip
+            case Interleave():
+                nodes.append(
+                    QInterleave(
+                        node.name, node.input, node.output, node.block, 1, 1, whole, node.onnx_name
+                    )
+                )
             case Add():
                 ones = (1,) * len(node.inputs)
                 nodes.append(
@@ -87,7 +110,7 @@ def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ())
 
 def _epilogue(node: Node, out: QTensor, number: int) -> Epilogue:
     """With a table of its own if the node has one."""
-    if isinstance(node, MaxPool) or node.activation.is_clip:
+    if not isinstance(node, ACTIVATED) or node.activation.is_clip:
         return Epilogue.whole(out.format)
     entries = (number % TABLE_ENTRIES, number // TABLE_ENTRIES, *range(TABLE_ENTRIES - 2))
     return Epilogue.through(tuple(entry - TABLE_ENTRIES // 2 for entry in entries), out.format)
@@ -95,20 +118,18 @@ def _epilogue(node: Node, out: QTensor, number: int) -> Epilogue:
 
 def _conv(
     node: Conv,
-    segments: dict[str, tuple[str, ...]],
+    segments: dict[str, tuple[Segment, ...]],
     out: QTensor,
     wide: bool,
+    depths: dict[str, int],
     epilogue: Epilogue,
 ) -> QConv:
-    terms = tuple(
-        QConvTerm(
-            segments[t.input],
-            dense_weight((t.weight != 0).astype(np.int8), t.groups),
-            t.stride,
-            t.pads,
-            t.dilation,
-        )
-        for t in node.terms
-    )
+    terms = []
+    for t in node.terms:
+        ones = dense_weight((t.weight != 0).astype(np.int8), t.groups)
+        names, weight = on_whole_maps(ones, segments[t.input], depths)
+        terms.append(QConvTerm(names, weight, t.stride, t.pads, t.dilation))
     none = np.zeros(out.channels, np.int32)
-    return QConv(node.name, terms, node.output, wide, none, none, none, epilogue, node.onnx_name)
+    return QConv(
+        node.name, tuple(terms), node.output, wide, none, none, none, epilogue, node.onnx_name
+    )

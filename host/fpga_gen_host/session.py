@@ -19,7 +19,7 @@ from fpga_gen_host.accelerator import Accelerator
 from fpga_gen_host.deployment import Deployment
 from fpga_gen_host.errors import InputError
 
-TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
+TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "bool": "tensor(bool)"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Runner(Protocol):
     def deployment(self) -> Deployment: ...
 
     def run(self, array: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Outputs by name of the model's input, real numbers (C, H, W)."""
+        """Outputs by name of the model's input, real numbers in the model's own shape."""
         ...
 
     def close(self) -> None: ...
@@ -53,8 +53,9 @@ class InferenceSession:
         runner: what computes; None: an `Accelerator` with the other arguments.
         provider: what `get_providers` names.
 
-    Inputs are the model's own: float32 (1, C, H, W), normalised as it was trained. For pictures
-    use `Accelerator.run`. Close it in the end, or use it in a `with` statement.
+    Inputs are the model's own: float32 in its own shape, mostly (1, C, H, W), normalised as it was
+    trained. For pictures use `Accelerator.run`. Close it in the end, or use it in a `with`
+    statement.
 
     Raises:
         HostError: see `Accelerator`.
@@ -72,7 +73,7 @@ class InferenceSession:
         self._provider = provider
         deployment = self._runner.deployment
         tensor = deployment.input_tensor
-        self._input = NodeArg(tensor.name, [1, *deployment.model_shape], TYPES["float32"])
+        self._input = NodeArg(tensor.name, list(deployment.array_shape), TYPES["float32"])
         zeros = {t.name: np.zeros(t.shape, np.int8) for t in deployment.output_tensors}
         self._outputs = [
             NodeArg(name, list(value.shape), TYPES[str(value.dtype)])
@@ -102,7 +103,7 @@ class InferenceSession:
 
         Args:
             output_names: which outputs, in which order; None: all.
-            input_feed: the input by its name: real numbers (1, C, H, W).
+            input_feed: the input by its name: real numbers in the model's own shape.
             run_options: accepted and ignored.
 
         Raises:

@@ -217,11 +217,12 @@ def graph_bytes(graph: Graph, qgraph: QuantGraph) -> bytes:
     outputs = []
     zeros = {t: np.zeros(graph.tensors[t].shape, np.float32) for t in graph.outputs}
     shapes = {name: value.shape for name, value in run_host_ops(graph, zeros).items()}
-    for tensor, name in zip(graph.outputs, graph.output_names, strict=True):
-        value = writer.value[tensor]
-        for op in (o for o in graph.host_ops if o.target == tensor):
-            value = writer.host(tensor, value, op)
-        writer.node("Identity", [value], name)
+    ends = {tensor: (tensor, writer.value[tensor]) for tensor in graph.outputs}
+    for op in graph.host_ops:
+        tensor, value = ends[op.reads[0]]
+        ends[op.target] = (tensor, writer.host(tensor, value, op))
+    for result, name in zip(graph.results or graph.outputs, graph.output_names, strict=True):
+        writer.node("Identity", [ends[result][1]], name)
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]))
     shape = [1, *graph.host_input.model_shape]
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)]

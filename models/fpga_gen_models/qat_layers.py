@@ -17,6 +17,7 @@ from fpga_gen.graph.ir import Conv, ConvTerm
 from fpga_gen.quant.calibrate import compact_weight
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
 from fpga_gen.quant.layer import input_units
+from fpga_gen.quant.segments import Segment
 from fpga_gen.quant.weights import Codes, half_step_table, is_dense
 
 CELL = 0.49  # a latent weight starts at most so far from its level, in gaps to the next level
@@ -82,7 +83,7 @@ class QuantConv(nn.Module):
         node: Conv,
         qconv: QConv,
         tensors: dict[str, QTensor],
-        segments: tuple[tuple[str, ...], ...],
+        segments: tuple[tuple[Segment, ...], ...],
         codes: Codes,
     ) -> None:
         super().__init__()

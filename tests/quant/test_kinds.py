@@ -1,12 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import fpga_gen.quant.kinds as quant_kinds
+from fpga_gen.contract.column_kinds import SP2_KIND
 from fpga_gen.contract.numerics import DSP, SP2, U8
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Add, Concat, Conv, ConvTerm, Graph, Mul, Tensor
 from fpga_gen.quant.ir import QTensor
-from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, tied_classes
+from fpga_gen.quant.kinds import (
+    assign_kinds,
+    channel_gains,
+    choose,
+    column_periods,
+    tied_classes,
+)
 from fpga_gen.schedule.lower.placement import channel_positions
 from fpga_gen_host.model_input import HostInput
 from tests.engines import SMALL
@@ -50,6 +60,18 @@ def test_cheapest_channels_of_a_class_become_sp2():
     kinds = np.array(assign_kinds(graph, EngineParams(), costs)["s"])
     joint = sum(costs[name][SP2] for name in "mtd")
     assert joint[kinds == SP2].max() < joint[kinds == DSP].min()
+
+
+def test_the_kind_that_costs_most_chooses_first(monkeypatch):
+    """Of three kinds, each gets as many channels as it has columns."""
+    third = replace(SP2_KIND, number=2)
+    monkeypatch.setattr(quant_kinds, "COARSE", (SP2_KIND, third))
+    positions = np.array([DSP, SP2, 2, DSP, SP2, 2])
+    costs = {SP2: np.array([1.0, 2, 3, 4, 5, 6]), 2: np.array([40.0, 10, 20, 50, 60, 70])}
+    chosen = choose(positions, costs)
+    assert chosen.tolist() == [SP2, 2, 2, SP2, DSP, DSP]
+    costs[SP2] *= 100
+    assert choose(positions, costs).tolist() == [SP2, SP2, 2, 2, DSP, DSP]
 
 
 def test_class_of_the_network_input_keeps_its_order():

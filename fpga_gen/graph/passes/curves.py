@@ -8,7 +8,17 @@ import numpy as np
 
 from fpga_gen.graph.axis import identity_axis
 from fpga_gen.graph.curve import Curve, X, call, combined
-from fpga_gen.graph.ir import Activation, Add, Conv, Graph, Mul, Node, Resample, TensorHint
+from fpga_gen.graph.ir import (
+    ACTIVATED,
+    Activation,
+    Add,
+    Conv,
+    Graph,
+    Mul,
+    Node,
+    Resample,
+    TensorHint,
+)
 from fpga_gen.graph.passes.affine import is_affine
 from fpga_gen.graph.passes.canonical import is_copy
 from fpga_gen.graph.passes.rewrite import rebuilt
@@ -86,7 +96,7 @@ def _origins(
     for root in common:
         inner = [part[root] for part in parts]
         curve = _function(node, [origin.curve for origin in inner])
-        if curve is not None:
+        if curve is not None and isinstance(node, ACTIVATED):
             rounded = tuple(dict.fromkeys(name for o in inner for name in o.rounded))
             found.append(_Origin(root, node.activation.whole.after(curve), rounded))
     return tuple(found)

@@ -34,7 +34,8 @@ def with_tables(
 ) -> tuple[list[Lowered], list[tuple[int, Place]]]:
     """The program with its TABLEs and the numbers of tables; trace: (index of an instruction,
     anything), moved with the instructions."""
-    resident = dict.fromkeys(range(1, MAX_LOOKUP + 1), ())  # used longest ago first
+    # used longest ago first
+    resident: dict[int, tuple[int, ...]] = {n: () for n in range(1, MAX_LOOKUP + 1)}
     out: list[Lowered] = []
     index: list[int] = []
     for item in body:
