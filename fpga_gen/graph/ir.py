@@ -290,6 +290,11 @@ def approximations(graph: Graph) -> list[tuple[str, str]]:
     ]
 
 
+def is_gated(graph: Graph, node: Mul) -> bool:
+    """Whether a product has one factor for each channel of a map."""
+    return graph.tensors[node.inputs[1]].shape != graph.tensors[node.output].shape
+
+
 def term_weights(term: ConvTerm) -> int:
     """Weights that a convolution asks for; zeros of a sparse one are none."""
     return int(np.count_nonzero(term.weight)) if term.sparse else term.weight.size
@@ -300,7 +305,7 @@ def needs_tables(graph: Graph) -> bool:
     product with one factor for each channel."""
     return any(
         (isinstance(node, ACTIVATED) and not node.activation.is_clip)
-        or (isinstance(node, Mul) and len({graph.tensors[n].shape for n in node.inputs}) > 1)
+        or (isinstance(node, Mul) and is_gated(graph, node))
         for node in graph.nodes
     )
 

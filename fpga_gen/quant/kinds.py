@@ -34,6 +34,7 @@ from fpga_gen.graph.ir import (
     Mul,
     Resample,
     Select,
+    is_gated,
 )
 from fpga_gen.quant.ranges import segments_of
 from fpga_gen.quant.segments import sources_of
@@ -93,11 +94,14 @@ def _narrow(node: Conv, word: int) -> bool:
 
 
 def column_periods(graph: Graph, params: EngineParams) -> dict[str, int]:
-    """tensor -> its period (QTensor): CI if all convolutions that write its class are grouped."""
+    """tensor -> its period (QTensor): CI if all convolutions that write its class are grouped,
+    apart from those of gates, which have one pixel and take the order of the map that they meet."""
     word, classes = params.in_channels, tied_classes(graph)
+    products = [node for node in graph.nodes if isinstance(node, Mul)]
+    gates = {node.inputs[1] for node in products if is_gated(graph, node)}
     writers: dict[str, list[Conv]] = {}
     for node in graph.nodes:
-        if isinstance(node, Conv):
+        if isinstance(node, Conv) and node.output not in gates:
             writers.setdefault(classes[node.output], []).append(node)
     whole = {
         root: graph.tensors[root].channels > word and all(_narrow(n, word) for n in nodes)

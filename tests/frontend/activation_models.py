@@ -139,6 +139,17 @@ def squeeze_and_excite(
     return net
 
 
+def depthwise_gate(size: tuple[int, int] = (9, 11)) -> Net:
+    """The block of MobileNetV3: 1x1, depthwise, gate, 1x1."""
+    net, wide, squeezed = Net(shape=(1, 3, *size), opset=OPSET), 14, 4
+    x = net.op("HardSwish", net.conv("x", 3, wide, 1))
+    x = net.op("HardSwish", net.conv(x, 1, wide, group=wide))
+    y = net.op("Relu", net.conv(net.op("GlobalAveragePool", x), wide, squeezed, 1))
+    y = net.op("HardSigmoid", net.conv(y, squeezed, wide, 1))
+    net.conv(net.op("Mul", x, y), wide, 5, 1)
+    return net
+
+
 def spatial_gate(size: tuple[int, int] = (9, 11)) -> Net:
     """Map * sigmoid(one channel)."""
     net = Net(shape=(1, 3, *size), opset=OPSET)
@@ -151,5 +162,6 @@ GATES = {
     "HardSigmoid": lambda **kw: squeeze_and_excite("HardSigmoid", **kw),
     "Sigmoid": lambda **kw: squeeze_and_excite("Sigmoid", **kw),
     "Gemm": lambda **kw: squeeze_and_excite("Sigmoid", linear=True, **kw),
+    "depthwise": depthwise_gate,
     "spatial": spatial_gate,
 }

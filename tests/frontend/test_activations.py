@@ -44,6 +44,8 @@ def test_gate(gate: str, tmp_path: Path) -> None:
     kinds = [type(n) for n in graph.nodes]
     if gate == "spatial":
         assert kinds.count(Mul) == 1
+    elif gate == "depthwise":
+        assert kinds == [Conv, Conv, Resample, Conv, Conv, Mul, Conv]
     else:  # the mean is the only Resample: the gate is read where it is
         assert kinds == [Conv, Resample, Conv, Conv, Mul, Conv]
 

@@ -12,6 +12,7 @@ from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import (
     Activation,
     Add,
+    AxisTable,
     Concat,
     Conv,
     ConvTerm,
@@ -78,6 +79,12 @@ class Maker:
         return self._add(
             Resample, (shape[0], *size), input=x, y=tables[0], x=tables[1], activation=activation
         )
+
+    def mean(self, x) -> str:
+        """Over all pixels."""
+        channels, *size = self.tensors[x].shape
+        y, z = (AxisTable(n, (0,), ((1,) * n,), n) for n in size)
+        return self._add(Resample, (channels, 1, 1), input=x, y=y, x=z)
 
     def pool(self, x, k=2, s=2, pads=(0, 0, 0, 0)) -> str:
         return self.max_pool(x, (k, k), (s, s), pads)

@@ -8,7 +8,7 @@ from fpga_gen.contract.column_kinds import SP2_KIND
 from fpga_gen.contract.numerics import DSP, SP2, U8
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Add, Concat, Conv, ConvTerm, Graph, Tensor
+from fpga_gen.graph.ir import Add, Concat, Conv, ConvTerm, Graph, Mul, Tensor
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.quant.kinds import (
     assign_kinds,
@@ -161,3 +161,15 @@ def test_elementwise_ties_with_a_dense_layer_end_the_period():
     graph = Graph("s", "image", ("e", "small"), tensors, nodes, graph.host_input)
     periods = column_periods(graph, SMALL)
     assert {t for t, p in periods.items() if p} == {"b"}
+
+
+def test_a_gate_takes_the_order_of_the_map_that_it_meets():
+    """Its convolution has one pixel: the depthwise one in front of the product keeps its planes."""
+    graph = separable()
+    gate = Conv("gate", (ConvTerm("c", np.ones((40, 40, 4, 4), np.float32)),),
+                np.zeros(40, np.float32), "g")  # fmt: skip
+    nodes = (*graph.nodes, gate, Mul("product", ("c", "g"), "p"))
+    tensors = {**graph.tensors, "g": Tensor("g", 40, 1, 1), "p": Tensor("p", 40, 4, 4)}
+    graph = Graph("s", "image", ("p", "d", "small"), tensors, nodes, graph.host_input)
+    periods = column_periods(graph, SMALL)
+    assert {t for t, p in periods.items() if p} == {"b", "c", "g", "p"}

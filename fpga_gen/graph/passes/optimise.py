@@ -22,6 +22,7 @@ from fpga_gen.graph.passes.conv_merge import (
     merge_terms,
 )
 from fpga_gen.graph.passes.curves import join_curves
+from fpga_gen.graph.passes.means import split_large_means
 from fpga_gen.graph.passes.picture import raw_picture
 from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
@@ -49,7 +50,12 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     merge_terms,
     merge_pointwise,
 )
-LOWER: tuple[Pass, ...] = (materialise_views, space_to_depth, split_large_pools)  # at the end
+LOWER: tuple[Pass, ...] = (  # at the end
+    materialise_views,
+    space_to_depth,
+    split_large_pools,
+    split_large_means,
+)
 
 MAX_ROUNDS = 100
 
