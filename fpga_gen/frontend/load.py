@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
@@ -22,7 +23,9 @@ from fpga_gen.frontend.view import View, transposed, whole
 from fpga_gen.worker import need_memory
 from fpga_gen_host.model_input import HostInput
 
-MIN_OPSET = 7  # older opsets broadcast by other rules
+MIN_OPSET = 7  # older opsets broadcast by other rules: their models are converted
+OLDEST_OPSET = 2  # that onnx can convert
+CONVERTED_OPSET = 9
 MAX_SIZE = 1 << 16  # of a map's axis: larger ones come from damaged files
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 INPUT_TYPES = (*FLOAT_TYPES, TensorProto.UINT8, TensorProto.INT8)
@@ -67,7 +70,7 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
     for entry in (*model.opset_import, *model.graph.node):
         if entry.domain == "ai.onnx":  # two spellings of one domain
             entry.domain = ""
-    opset = _opset(path, model)
+    model, opset = _modern(path, model, _opset(path, model))
     _check(path, model)
     model = to_qdq(model)
     name, shape, host_input = _input(path, model, input_shape)
@@ -161,12 +164,31 @@ def _opset(path: Path, model: onnx.ModelProto) -> int:
     newest = onnx.defs.onnx_opset_version()
     if not versions:
         raise UnsupportedModel(f"{path}: names no ONNX opset; export or copy the model again")
-    if not MIN_OPSET <= versions[0] <= newest:
+    if not OLDEST_OPSET <= versions[0] <= newest:
         raise UnsupportedModel(
             f"{path}: opset {versions[0]} is not supported; export with opset "
             f"{MIN_OPSET} to {newest}"
         )
     return versions[0]
+
+
+def _modern(path: Path, model: onnx.ModelProto, opset: int) -> tuple[onnx.ModelProto, int]:
+    """A model of an opset whose rules are those of today, and the opset."""
+    if opset >= MIN_OPSET:
+        return model, opset
+    given = {i.name for i in model.graph.input}
+    for tensor in model.graph.initializer:  # which the converter knows as inputs only
+        if tensor.name not in given:
+            shape = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            model.graph.input.append(shape)
+    try:
+        return onnx.version_converter.convert_version(model, CONVERTED_OPSET), CONVERTED_OPSET
+    except Exception as error:  # of onnx's C++ code, for operators that it does not convert
+        line = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise UnsupportedModel(
+            f"{path}: opset {opset} cannot be converted ({line[0]}); export with opset "
+            f"{MIN_OPSET} or later"
+        ) from None
 
 
 def _check(path: Path, model: onnx.ModelProto) -> None:
