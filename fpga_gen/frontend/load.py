@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
@@ -17,6 +16,7 @@ from fpga_gen.frontend.budget import Budget
 from fpga_gen.frontend.constants import dense_array
 from fpga_gen.frontend.functions import inlined
 from fpga_gen.frontend.model_file import check_model_file
+from fpga_gen.frontend.old_opsets import MODERN_OPSET, modernised
 from fpga_gen.frontend.operator_oriented import to_qdq
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.view import View, transposed, whole
@@ -25,7 +25,6 @@ from fpga_gen_host.model_input import HostInput
 
 MIN_OPSET = 7  # older opsets broadcast by other rules: their models are converted
 OLDEST_OPSET = 2  # that onnx can convert
-CONVERTED_OPSET = 9
 MAX_SIZE = 1 << 16  # of a map's axis: larger ones come from damaged files
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 INPUT_TYPES = (*FLOAT_TYPES, TensorProto.UINT8, TensorProto.INT8)
@@ -176,13 +175,8 @@ def _modern(path: Path, model: onnx.ModelProto, opset: int) -> tuple[onnx.ModelP
     """A model of an opset whose rules are those of today, and the opset."""
     if opset >= MIN_OPSET:
         return model, opset
-    given = {i.name for i in model.graph.input}
-    for tensor in model.graph.initializer:  # which the converter knows as inputs only
-        if tensor.name not in given:
-            shape = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            model.graph.input.append(shape)
     try:
-        return onnx.version_converter.convert_version(model, CONVERTED_OPSET), CONVERTED_OPSET
+        return modernised(model), MODERN_OPSET
     except Exception as error:  # of onnx's C++ code, for operators that it does not convert
         line = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UnsupportedModel(
