@@ -44,11 +44,54 @@ def adapted(call: Call, operator: Operator) -> list[Value]:
         value = call.values[0]
         if isinstance(value, Feature | View) and len(value.shape) == 3:
             return _one_dimensional(call, operator)
+        if isinstance(value, Feature | View) and _is_column(call, value):
+            return _turned(call, operator)
     elif call.op in ELEMENTWISE:
         maps = [v for v in call.values if isinstance(v, Feature | View)]
         if any(isinstance(v, View) for v in maps):
             return _through_layout(call, operator)
     return operator(call)
+
+
+def _is_column(call: Call, value: Feature | View) -> bool:
+    """Whether a map of one column lies in rows: exporters make maps of sequences in either way."""
+    if len(value.shape) != 4 or value.shape[3] != 1 or value.shape[2] == 1:
+        return False
+    return as_map(call.builder, call.builder.view(value)) is None
+
+
+def _turned(call: Call, operator: Operator) -> list[Value]:
+    """A window over a map of one column as one over a map of one row."""
+    view, values = call.view(), list(call.values)
+    n, c, length, _ = view.shape
+    row = reshaped(view, (n, c, 1, length))
+    assert row is not None, "axes of one element are no obstacle"
+    values[0] = call.builder.settled(row)
+    if call.op in ("Conv", "ConvTranspose") and isinstance(values[1], np.ndarray):
+        values[1] = np.ascontiguousarray(values[1].swapaxes(2, 3))
+    if call.op in ("Resize", "Upsample"):
+        values[1:] = [
+            v[[0, 1, 3, 2]] if isinstance(v, np.ndarray) and v.size == 4 else v for v in values[1:]
+        ]
+    node = onnx.NodeProto()
+    node.CopyFrom(call.node)
+    for attribute in node.attribute:
+        given = list(attribute.ints)
+        if attribute.name in PER_AXIS and len(given) == 2:
+            attribute.CopyFrom(helper.make_attribute(attribute.name, given[::-1]))
+        elif attribute.name == "pads" and len(given) == 4:
+            attribute.CopyFrom(helper.make_attribute("pads", [given[i] for i in (1, 0, 3, 2)]))
+    results: list[Value] = []
+    for result in operator(replace(call, node=node, values=tuple(values))):
+        if isinstance(result, Feature | View) and len(result.shape) == 4:
+            if result.shape[2] != 1:
+                raise Refused("makes several columns of one", ORDER)
+            shape = (*result.shape[:2], result.shape[3], 1)
+            back = reshaped(call.builder.view(result), shape)
+            assert back is not None
+            result = call.builder.settled(back)
+        results.append(result)
+    return results
 
 
 def _one_dimensional(call: Call, operator: Operator) -> list[Value]:

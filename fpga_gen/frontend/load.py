@@ -16,13 +16,15 @@ from fpga_gen.frontend.budget import Budget
 from fpga_gen.frontend.constants import dense_array
 from fpga_gen.frontend.functions import inlined
 from fpga_gen.frontend.model_file import check_model_file
+from fpga_gen.frontend.old_opsets import MODERN_OPSET, modernised
 from fpga_gen.frontend.operator_oriented import to_qdq
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.view import View, transposed, whole
 from fpga_gen.worker import need_memory
 from fpga_gen_host.model_input import HostInput
 
-MIN_OPSET = 7  # older opsets broadcast by other rules
+MIN_OPSET = 7  # older opsets broadcast by other rules: their models are converted
+OLDEST_OPSET = 2  # that onnx can convert
 MAX_SIZE = 1 << 16  # of a map's axis: larger ones come from damaged files
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 INPUT_TYPES = (*FLOAT_TYPES, TensorProto.UINT8, TensorProto.INT8)
@@ -67,7 +69,7 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
     for entry in (*model.opset_import, *model.graph.node):
         if entry.domain == "ai.onnx":  # two spellings of one domain
             entry.domain = ""
-    opset = _opset(path, model)
+    model, opset = _modern(path, model, _opset(path, model))
     _check(path, model)
     model = to_qdq(model)
     name, shape, host_input = _input(path, model, input_shape)
@@ -161,12 +163,26 @@ def _opset(path: Path, model: onnx.ModelProto) -> int:
     newest = onnx.defs.onnx_opset_version()
     if not versions:
         raise UnsupportedModel(f"{path}: names no ONNX opset; export or copy the model again")
-    if not MIN_OPSET <= versions[0] <= newest:
+    if not OLDEST_OPSET <= versions[0] <= newest:
         raise UnsupportedModel(
             f"{path}: opset {versions[0]} is not supported; export with opset "
             f"{MIN_OPSET} to {newest}"
         )
     return versions[0]
+
+
+def _modern(path: Path, model: onnx.ModelProto, opset: int) -> tuple[onnx.ModelProto, int]:
+    """A model of an opset whose rules are those of today, and the opset."""
+    if opset >= MIN_OPSET:
+        return model, opset
+    try:
+        return modernised(model), MODERN_OPSET
+    except Exception as error:  # of onnx's C++ code, for operators that it does not convert
+        line = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise UnsupportedModel(
+            f"{path}: opset {opset} cannot be converted ({line[0]}); export with opset "
+            f"{MIN_OPSET} or later"
+        ) from None
 
 
 def _check(path: Path, model: onnx.ModelProto) -> None:

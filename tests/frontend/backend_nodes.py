@@ -1,4 +1,4 @@
-"""ONNX's own node tests as models that the compiler may meet: one image, all else constant."""
+"""ONNX's own small tests as models that the compiler may meet: one image, all else constant."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
+KINDS = ("node", "pytorch-converted", "pytorch-operator", "simple")
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A node test; array: the model's only input, a batch of one."""
+    """A test; array: the model's only input, a batch of one."""
 
     name: str
     model: onnx.ModelProto
@@ -24,8 +25,10 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every node test with a real-valued input of two to four axes."""
-    for test in sorted(load_model_tests(kind="node"), key=lambda t: t.name):
+    """Every test of a node or of a small exported network with a real-valued input of two to four
+    axes."""
+    tests = [test for kind in KINDS for test in load_model_tests(kind=kind)]
+    for test in sorted(tests, key=lambda t: t.name):
         folder = Path(test.model_dir)
         case = _adapted(test.name, onnx.load(folder / "model.onnx"), folder / "test_data_set_0")
         if case is not None:
@@ -36,8 +39,8 @@ def _adapted(name: str, model: onnx.ModelProto, data: Path) -> Case | None:
     """The first real-valued input stays one, with one picture of its batch; the others become
     constants, and shapes of results are left open."""
     graph, found = model.graph, None
-    keep = []
-    for number, info in enumerate(graph.input):
+    keep, given = [], {t.name for t in graph.initializer}
+    for number, info in enumerate(i for i in graph.input if i.name not in given):
         if info.type.WhichOneof("value") != "tensor_type":
             return None
         tensor = onnx.TensorProto.FromString((data / f"input_{number}.pb").read_bytes())

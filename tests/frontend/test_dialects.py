@@ -190,6 +190,23 @@ def test_integer_input(tmp_path):
     np.testing.assert_allclose(got, run_reference(path, image.astype(np.uint8))[0], atol=1e-3)
 
 
+def test_an_old_model_is_converted(tmp_path):
+    """Opset 6 broadcasts by an attribute; onnxruntime has no Add of that time any more."""
+    results = []
+    for opset in (6, 7):
+        net = Net((1, 3, 8, 8), opset=opset)
+        x, bias = net.conv("x", 3, 4), net.rng.normal(size=4)
+        if opset == 6:
+            y = net.op("Add", x, net.const(bias), broadcast=1, axis=1)
+        else:
+            y = net.op("Add", x, net.const(bias.reshape(4, 1, 1)))
+        net.op("Relu", y)
+        graph = import_onnx(net.save(tmp_path))
+        image = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
+        results.append(next(iter(run_host_ops(graph, run_float(graph, image)).values())))
+    np.testing.assert_array_equal(*results)
+
+
 @pytest.mark.parametrize("opset", [7, 9, 10, 11, 12, 13, 17, 19, 21, 22, 23, 24])
 def test_opsets(opset, tmp_path):
     """The forms of attributes and inputs of one small network through the versions."""

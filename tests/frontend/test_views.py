@@ -317,6 +317,17 @@ def test_one_dimensional_network(tmp_path):
     assert graph.tensors["x"].shape == (8, 1, 30)
 
 
+def test_sequence_as_a_column(tmp_path):
+    """A sequence that becomes a map of one column: convolution, pool and batch norm on it."""
+    net = Net((1, 4, 12))
+    y = net.op("Unsqueeze", "x", net.ints(3))
+    y = net.op("Relu", net.conv(y, 4, 6, k=(3, 1), pads=[1, 0, 1, 0], strides=[2, 1]))
+    y = net.op("MaxPool", net.batch_norm(y, 6), kernel_shape=[2, 1], strides=[2, 1])
+    y = net.op("AveragePool", net.conv(y, 6, 5, k=1), kernel_shape=[3, 1])
+    net.op("Squeeze", y, net.ints(3))
+    assert_like_onnxruntime(net.save(tmp_path))
+
+
 def test_vector_input(tmp_path):
     net = Net((1, 20))
     y = net.op("Relu", net.op("Gemm", "x", net.random(20, 8), net.random(8)))
