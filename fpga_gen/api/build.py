@@ -14,7 +14,7 @@ import numpy as np
 
 from fpga_gen.api.options import BuildOptions, Model, make_config
 from fpga_gen.boards import Board, load_board
-from fpga_gen.builddir.manifest import MANIFEST
+from fpga_gen.builddir.artifacts import check_build
 from fpga_gen.errors import BuildDirError, FpgaGenError
 from fpga_gen.steps import Progress
 
@@ -62,8 +62,7 @@ class Build:
         self.kept: tuple[str, ...] = ()
         self.engines: tuple[Candidate, ...] = ()
         self._report: Report | None = None
-        if not (self.directory / MANIFEST).is_file():
-            raise BuildDirError(f"{self.directory}: not a build directory")
+        check_build(self.directory)
 
     # --- figures ---------------------------------------------------------------------------
     @property

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from fpga_gen.boards import Board, load_board
 from fpga_gen.builddir.manifest import (
@@ -37,6 +38,7 @@ from fpga_gen.quant.serialise import load_quant_graph
 from fpga_gen.resources import check_fit
 from fpga_gen_host.decode import decode
 
+T = TypeVar("T")
 RTL = "rtl"  # folder of the Verilog
 MAX_RATE = 1e6  # MHz, bytes per cycle: far above any board's
 BUILD_ID = "build_id"  # fact of the manifest: digest of all that `build` wrote
@@ -203,9 +205,18 @@ def load_build(path: Path) -> BuildDir:
 
     BuildDirError names the file that is missing, changed, or written by another version.
     """
+    return _read(path, _load)
+
+
+def check_build(path: Path) -> None:
+    """BuildDirError if a folder has no readable manifest; its files are not looked at."""
+    _read(path, read_manifest)
+
+
+def _read(path: Path, how: Callable[[Path], T]) -> T:
     try:
         with reading(path):
-            return _load(path)
+            return how(path)
     except OSError as error:
         raise BuildDirError(
             f"{path}: cannot be read ({error.strerror}): not a build directory"

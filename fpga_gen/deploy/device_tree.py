@@ -18,13 +18,13 @@ UNRESOLVED = 0xFFFFFFFF  # in the place of a reference, until the overlay is app
 
 
 @dataclass(frozen=True)
-class Reference:
+class LabelReference:
     """A node of the base tree, by its label."""
 
     label: str
 
 
-Cells = tuple[int | Reference, ...]
+Cells = tuple[int | LabelReference, ...]
 Value = str | Cells
 
 
@@ -50,7 +50,7 @@ def _lines(node: TreeNode, depth: int) -> Iterator[str]:
             yield f'{tab}\t{name} = "{value}";'
         elif value:
             cells = " ".join(
-                f"&{c.label}" if isinstance(c, Reference) else f"{c:#x}" for c in value
+                f"&{c.label}" if isinstance(c, LabelReference) else f"{c:#x}" for c in value
             )
             yield f"{tab}\t{name} = <{cells}>;"
         else:
@@ -91,7 +91,7 @@ def _tokens(node: TreeNode, strings: dict[str, int]) -> Iterator[bytes]:
 def _bytes(value: Value) -> bytes:
     if isinstance(value, str):
         return value.encode() + b"\0"
-    cells = (UNRESOLVED if isinstance(cell, Reference) else cell for cell in value)
+    cells = (UNRESOLVED if isinstance(cell, LabelReference) else cell for cell in value)
     return b"".join(struct.pack(">I", cell) for cell in cells)
 
 
@@ -106,7 +106,7 @@ def _fixups(root: TreeNode) -> tuple[TreeNode, ...]:
     def visit(node: TreeNode, path: str) -> None:
         for name, value in node.properties.items():
             for index, cell in enumerate(() if isinstance(value, str) else value):
-                if isinstance(cell, Reference):
+                if isinstance(cell, LabelReference):
                     places.setdefault(cell.label, []).append(f"{path or '/'}:{name}:{4 * index}")
         for child in node.children:
             visit(child, f"{path}/{child.name}")

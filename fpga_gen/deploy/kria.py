@@ -12,7 +12,7 @@ import json
 import struct
 
 from fpga_gen.boards import Board
-from fpga_gen.deploy.device_tree import Cells, Reference, TreeNode, blob, source
+from fpga_gen.deploy.device_tree import Cells, LabelReference, TreeNode, blob, source
 from fpga_gen.errors import ToolError
 from fpga_gen_host.identity import DESIGN
 
@@ -81,10 +81,10 @@ def overlay(board: Board, ports: int, clock_mhz: float) -> TreeNode:
             "#address-cells": (2,),
             "#size-cells": (2,),
             "firmware-name": BIN,
-            "resets": (Reference("zynqmp_reset"), PL_RESET),
+            "resets": (LabelReference("zynqmp_reset"), PL_RESET),
         },
     )
-    clock = Reference("zynqmp_clk")
+    clock = LabelReference("zynqmp_clk")
     ports_and_clock = TreeNode(
         "__overlay__",
         {},
@@ -110,8 +110,8 @@ def overlay(board: Board, ports: int, clock_mhz: float) -> TreeNode:
         "",
         {},
         (
-            TreeNode("fragment@0", {"target": (Reference("fpga_full"),)}, (firmware,)),
-            TreeNode("fragment@1", {"target": (Reference("amba"),)}, (ports_and_clock,)),
+            TreeNode("fragment@0", {"target": (LabelReference("fpga_full"),)}, (firmware,)),
+            TreeNode("fragment@1", {"target": (LabelReference("amba"),)}, (ports_and_clock,)),
         ),
     )
 

@@ -12,7 +12,7 @@ import pytest
 from fpga_gen.boards import load_board
 from fpga_gen.deploy import kria
 from fpga_gen.deploy.bitfile import stand_in_bitstream
-from fpga_gen.deploy.device_tree import Reference, TreeNode, blob, source
+from fpga_gen.deploy.device_tree import LabelReference, TreeNode, blob, source
 from fpga_gen.errors import ToolError
 from fpga_gen.flows.bitstream import kria_files
 
@@ -141,7 +141,9 @@ def test_the_flow_adds_the_folder_on_kria_boards_alone():
 
 
 def test_source_and_blob_of_a_tree():
-    tree = TreeNode("", {"empty": ()}, (TreeNode("a@0", {"x": (1, Reference("b")), "t": "hi"}),))
+    tree = TreeNode(
+        "", {"empty": ()}, (TreeNode("a@0", {"x": (1, LabelReference("b")), "t": "hi"}),)
+    )
     assert source(tree) == (
         "/dts-v1/;\n/plugin/;\n\n/ {\n\tempty;\n\ta@0 {\n"
         '\t\tx = <0x1 &b>;\n\t\tt = "hi";\n\t};\n};\n'
