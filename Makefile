@@ -1,5 +1,6 @@
-# Targets: demo, test, test-full, test-bare, formal, site, wheels, lint, lock, bench, bench-host,
-# networks, clean. All is installed into .venv, in the versions and with the hashes of locks/.
+# Targets: demo, test, test-full, test-bare, formal, fuzz, audit, site, wheels, lint, lock, bench,
+# bench-host, networks, clean. All is installed into .venv, in the versions and with the hashes of
+# locks/.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
 #   make bench BENCH_OPTIONS=--rtl
@@ -24,10 +25,14 @@ BENCH      ?= build/bench
 BENCH_OPTIONS ?=
 NETWORKS_OPTIONS ?=
 UPGRADE    ?=
+PROOFS     ?=
+FUZZ       ?=
+REQUESTS   ?= 10000
 BARE       ?= build/bare
 PYTHON312  ?= $(shell command -v python3.12)
 
-.PHONY: demo test test-full test-bare formal site wheels bench bench-host networks lint lock clean needs-demo needs-test
+.PHONY: demo test test-full test-bare formal fuzz audit site wheels bench bench-host networks lint lock
+.PHONY: clean needs-demo needs-test
 .DELETE_ON_ERROR:
 
 # What Debian must have, said in one line before anything starts; of the environment's own Python
@@ -111,6 +116,18 @@ wheels: $(VENV)/.build
 # Every proof of the hardware (docs/verification.md), some by name: make formal PROOFS="write_port".
 formal: $(VENV)/.test
 	$(BIN)/python -m formal $(PROOFS)
+
+# Long campaigns of what the fast tests try for seconds: make fuzz FUZZ="models --count 100000".
+# Failures are kept in build/fuzz; requests to the virtual board are counted by FPGA_GEN_REQUESTS.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+	FPGA_GEN_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n 0 tests/board/test_hostile.py
+
+# Known vulnerabilities of what the locks install; one that could not be looked up is a failure too.
+audit: $(VENV)/.build
+	$(INSTALL) --group audit
+	for lock in locks/*.txt; do echo "$$lock"; $(BIN)/pip-audit --strict --progress-spinner off \
+	  --disable-pip --require-hashes -r $$lock || exit 1; done
 
 # And the fast ones with Python 3.12 in an environment of its own, where there is one.
 test-full: lint

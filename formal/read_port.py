@@ -70,6 +70,17 @@ def port(*, obedient: bool) -> Bench:
         "a length is not loaded",
     )  # fmt: skip
 
+    # A memory that broke the rules is not waited for for ever, and no other is given up.
+    violated, silent = b.signal("violated"), b.signal("silent")
+    was_violated = b.past(violated, "violated")
+    b.prove(~dut.forget | (dut.flush & was_violated), "a memory is given up")
+    b.prove(~b.signal("over") | ((count == 0) & ~dut.arvalid), "more to come")
+    b.prove(~dut.forget | ((count == 0) & ~dut.buffer.write.valid), "beats are forgotten")
+    b.prove(~dut.forget | ~dut.arvalid, "an address is taken back")
+    over = b.past(silent.all() & violated & dut.flush & ~dut.arvalid & ~dut.received, "over")
+    waited = over & b.past(count == 0, "empty") & dut.flush & ~dut.received
+    b.prove(~waited | dut.forget, "a flush does not end")
+
     # What the slave owes: beats of the bursts whose address it took.
     owed = Signal(BEATS)
     beat = dut.rvalid & dut.rready
@@ -81,6 +92,7 @@ def port(*, obedient: bool) -> Bench:
             ~b.past(answer & ~dut.flush, "error_seen") | dut.failed, "an error response is missed"
         )
         b.cover(dut.failed & dut.broken, "a broken rule is found")
+        b.cover(dut.forget & (promised == 3), "three beats are forgotten")
         b.cover(dut.idle & ~b.first & (dut.buffer.count == 0) & dut.flush, "idle in a flush")
         return b
 
@@ -96,6 +108,9 @@ def port(*, obedient: bool) -> Bench:
     b.prove(~follow.active | follow.queued | (follow.before == 0), "the burst before is not over")
     mine = b.past(beat & follow.mine, "mine")
     ended = b.past(beat & follow.ends, "ended")
+    # Of all bursts the first one that the port would find fault with is followed.
+    b.assume(~dut.received | ~b.signal("wrong") | mine)
+    b.prove(~violated & ~b.signal("over"), "a rule that was kept is called broken")
     b.prove(~mine | (dut.received & (final == ended) & (last == ended)), "RLAST is not expected")
     idle = dut.idle
     b.prove(~idle | ((owed == 0) & ~dut.arvalid), "idle with a burst open")
@@ -110,6 +125,7 @@ def port(*, obedient: bool) -> Bench:
 CONSTANTS = {
     "shell.read_dma.MAX_BURSTS": BURSTS,
     "shell.read_dma.MAX_BURST": SMALL_BURST,
+    "shell.read_dma.FORGET_CYCLES": 4,
     "shell.axi_burst.MAX_BURST": SMALL_BURST,
 }
 PROOFS = (

@@ -39,9 +39,11 @@ class ReadMemory:
         gap: float = 0.2,
         bad: range = range(0),
         wrong_last: int | None = None,
+        cut: int | None = None,
     ) -> None:
         self.pins, self.rng, self.latency, self.gap, self.bad = pins, rng, latency, gap, bad
         self.wrong_last = wrong_last  # address of a beat whose RLAST is inverted
+        self.cut = cut  # address of the last beat of its burst that comes, with RLAST
         self.surplus = 0  # beats still to be sent when nothing is outstanding
         self.bursts: list[tuple[int, int]] = []
         self.outstanding = 0
@@ -64,7 +66,7 @@ class ReadMemory:
                 _, address, last = beats[0]
                 ctx.set(p.rdata, beat_value(address))
                 ctx.set(p.rresp, 2 if address in self.bad else 0)
-                ctx.set(p.rlast, last != (address == self.wrong_last))
+                ctx.set(p.rlast, (last != (address == self.wrong_last)) or address == self.cut)
             ctx.set(p.rvalid, sending or stray)
             ready = rng.random() >= self.gap
             ctx.set(p.arready, ready)
@@ -83,8 +85,11 @@ class ReadMemory:
                 at = cycle + rng.randrange(self.latency + 1)
                 beats.extend((at, address + i * BYTES, i == length) for i in range(length + 1))
             if sending and rready:
-                beats.popleft()
+                _, address, last = beats.popleft()
                 self.outstanding -= 1
+                while address == self.cut and not last:
+                    *_, last = beats.popleft()
+                    self.outstanding -= 1
 
 
 class WriteMemory:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from fpga_gen.hardware.shell.read_dma import MAX_BURSTS, ReadPort
+from fpga_gen.hardware.shell.read_dma import FORGET_CYCLES, MAX_BURSTS, ReadPort
 from rtl_tests.axi_bench import BYTES, ReadMemory, beat_value, open_windows
 from rtl_tests.bench import receive, send, simulate
 
@@ -179,6 +179,35 @@ def test_flush_finishes_outstanding_bursts(wait):
         good = [command(WINDOW[0] + 0x4000, 90)]
         await send(ctx, dut.transfer, good, rng)
         assert await receive(ctx, dut.data, 90, rng) == expected(good)
+
+    simulate(dut, bench, background=[memory.run])
+
+
+@pytest.mark.parametrize("beat", [0, 40, 62, 64, 98])
+def test_a_burst_that_ends_early(beat):
+    """RLAST, and the rest of the burst never comes: a flush ends all the same, after a while."""
+    rng = random.Random(beat)
+    dut = ReadPort(depth=128)
+    memory = ReadMemory(dut, rng, cut=WINDOW[0] + beat * BYTES)
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        await send(ctx, dut.transfer, [command(WINDOW[0], 100)], rng)
+        ctx.set(dut.data.ready, 1)
+        await ctx.tick().until(dut.failed)
+        assert ctx.get(dut.broken)
+        ctx.set(dut.flush, 1)
+        waited = 0
+        while not ctx.get(dut.idle) or waited < 4:
+            await ctx.tick()
+            waited += 1
+        assert FORGET_CYCLES <= waited <= FORGET_CYCLES + 300
+        assert not ctx.get(dut.failed)
+        ctx.set(dut.flush, 0)
+        good = [command(WINDOW[0] + 0x4000, 70)]
+        await send(ctx, dut.transfer, good, rng)
+        assert await receive(ctx, dut.data, 70, rng) == expected(good)
+        assert not ctx.get(dut.failed)
 
     simulate(dut, bench, background=[memory.run])
 

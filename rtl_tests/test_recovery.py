@@ -127,6 +127,20 @@ def test_rlast_at_a_wrong_beat_anywhere(device, network):
     run_network(device, network)
 
 
+def test_a_burst_that_ends_early_anywhere(device, network):
+    """Its missing beats are waited for, then forgotten: the next frame runs."""
+    reads, _ = beats(device, network)
+    for beat in (*range(0, reads - 1, 17), reads - 2):
+        device.reset()
+        device.inject(FaultKind.SHORT, beat=beat)
+        outcome = attempt(device, network.frame)
+        # The last beat of a burst ends it where it should.
+        assert outcome in (Outcome(ErrorCode.AXI_PROTOCOL), Outcome(ErrorCode.NONE)), beat
+        device.inject(FaultKind.NONE, beat=0)
+        for _ in range(2):
+            run_network(device, network)
+
+
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
 def test_a_beat_or_response_that_nobody_asked_for(device, network, write):
     """When nothing is outstanding, in a run or before it: never taken for data."""

@@ -143,7 +143,9 @@ class ReadPort {
         burst.first = false;
         burst.address += kBeat;
         served_++;
-        if (!--burst.beats) queue_.pop_front();
+        const bool cut = dram.faulty(false, index_, served_ - 1, kFaultShort);
+        if (cut) *pins_.rlast = 1;
+        if (!--burst.beats || cut) queue_.pop_front();
         return true;
     }
 };

@@ -286,7 +286,8 @@ class SimulatedDevice:
         RESPONSE: the beat-th read beat of the port (or the write burst that holds that beat),
         counted from 0 since reset, is answered with `response`. HANG: nothing moves from it on.
         LAST: the beat comes with RLAST where it should not, or without. SURPLUS: behind that many
-        read beats, or write beats, one more beat or response comes when none is due.
+        read beats, or write beats, one more beat or response comes when none is due. SHORT: the
+        beat comes with RLAST, and the rest of its burst never.
         """
         fault = NativeFault(int(kind), int(write), port, response, beat)
         self._library.fg_inject(self._shell, ctypes.byref(fault))

@@ -41,7 +41,8 @@ struct PortStats {
 };
 
 enum FaultKind : uint32_t {
-    kNoFault = 0, kFaultResponse = 1, kFaultHang = 2, kFaultLast = 3, kFaultSurplus = 4
+    kNoFault = 0, kFaultResponse = 1, kFaultHang = 2, kFaultLast = 3, kFaultSurplus = 4,
+    kFaultShort = 5
 };
 struct Fault {
     uint32_t kind, write, port, response;

@@ -29,6 +29,7 @@ class FaultKind(IntEnum):
     HANG = 2
     LAST = 3
     SURPLUS = 4
+    SHORT = 5
 
 
 class NativeConfig(ctypes.Structure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import socket
@@ -21,7 +22,8 @@ from fpga_gen.board.services import MAX_STREAMS
 from tests.board.running import BoardProcess, Running, run_client, start_process
 
 pytestmark = pytest.mark.timeout(900)
-REQUESTS = 1000
+REQUESTS = int(os.environ.get("FPGA_GEN_REQUESTS", "1000"))
+SEED = int(os.environ.get("FPGA_GEN_SEED", "3"))
 WARM_UP = 1000  # requests before them, in which threads and allocators take what they need
 SERVER_DOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 GROWTH = 8 << 20  # bytes that memory may move afterwards; it moves by 4 MiB up and down
@@ -181,13 +183,15 @@ class Attacker:
 
 
 def test_a_thousand_requests(process: BoardProcess):
-    attacker = Attacker(process.address, seed=3)
+    attacker = Attacker(process.address, SEED)
     for _ in range(WARM_UP):
         attacker.send()
     resident = process.resident_bytes
     attacker.refused = attacker.told = 0
     for _ in range(REQUESTS):
         attacker.send()
+    refused, told = attacker.refused, attacker.told
+    print(f"seed {SEED}: {REQUESTS:,} requests, {refused:,} refused, {told:,} told")
     assert process.process.poll() is None
     assert attacker.refused > REQUESTS // 4
     assert attacker.told > REQUESTS // 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,7 @@ from fpga_gen_host.registers import WINDOWS
 
 READ_DEPTH = 512  # beats of buffer per port: so much may be in flight
 MAX_BURSTS = 32  # that may be in flight
+FORGET_CYCLES = 4096  # of a flush without a beat; a power of two, longer than a memory's latency
 
 
 class ReadPort(wiring.Component):
@@ -27,7 +28,9 @@ class ReadPort(wiring.Component):
     AXI allows no abandoned burst, and clears the error flags; it must be held until `idle`.
 
     The beats are counted against the lengths of the bursts: one that nobody asked for is dropped,
-    and RLAST must come with the last beat of a burst and with no other.
+    and RLAST must come with the last beat of a burst and with no other. A memory that broke these
+    rules may owe beats that never come: after FORGET_CYCLES of a flush without any, they are
+    forgotten. One that comes later all the same is one that nobody asked for.
 
     Members: the AXI4 read channels (names of axi_names.READ); transfer: In stream(TRANSFER);
     data: Out stream(128); windows: In, static; flush: In; idle: Out, nothing queued, outstanding
@@ -62,7 +65,8 @@ class ReadPort(wiring.Component):
         # Lengths of the bursts that are in flight.
         size = self.planner.burst.p.beats
         self.lengths = fifo.SyncFIFO(width=len(size), depth=MAX_BURSTS)
-        m.submodules.lengths = self.lengths
+        self.forget = Signal()  # what is in flight
+        m.submodules.lengths = ResetInserter(self.forget)(self.lengths)
         wiring.connect(m, wiring.flipped(self.transfer), self.planner.transfer)
         m.d.comb += [getattr(self, f"ar{name}").eq(value) for name, value in SIDEBAND.items()]
         m.d.comb += [
@@ -73,7 +77,7 @@ class ReadPort(wiring.Component):
             self.buffer.read.ready.eq(self.data.ready | self.flush),
         ]
         self._address_channel(m)
-        self._data_channel(m)
+        self._forget(m, self._data_channel(m))
         return m
 
     def _address_channel(self, m: Module) -> None:
@@ -109,9 +113,12 @@ class ReadPort(wiring.Component):
             credits.eq(credits + pop - Mux(issue, size, 0)),
             self.idle.eq((credits == self.depth) & ~planner.busy & ~issue),
         ]
+        with m.If(self.forget):
+            m.d.sync += credits.eq(self.depth)
 
-    def _data_channel(self, m: Module) -> None:
-        """Beats, registered once before the FIFO, and what is wrong with them."""
+    def _data_channel(self, m: Module) -> Signal:
+        """Beats, registered once before the FIFO, and what is wrong with them; returns whether one
+        breaks a rule."""
         buffer, lengths = self.buffer, self.lengths
         beat = Signal(PORT_BITS, reset_less=True)
         last = Signal(reset_less=True)
@@ -142,6 +149,8 @@ class ReadPort(wiring.Component):
             ]
         with m.Elif(taken):
             m.d.sync += [left.eq(left - 1), final.eq(left == 2)]
+        with m.If(self.forget):
+            m.d.sync += [some.eq(0), final.eq(0)]
 
         # `some` is never late: a length is there two cycles before the first beat can be.
         wrong = Signal()
@@ -156,3 +165,28 @@ class ReadPort(wiring.Component):
                 broken.eq(wrong),
                 response.eq(Mux(wrong, 0, answer)),
             ]
+        return self.received & wrong
+
+    def _forget(self, m: Module, violation: Value) -> None:
+        """The end of a flush that a memory's missing beats would keep up for ever."""
+        violated = Signal()
+        silent = Signal(range(FORGET_CYCLES))
+        over = Signal()
+        with m.If(violation):
+            m.d.sync += violated.eq(1)
+        with m.Elif(self.forget | (self.flush & self.idle)):
+            m.d.sync += violated.eq(0)
+        with m.If(self.received | ~self.flush):
+            m.d.sync += silent.eq(0)
+        with m.Elif(~silent.all()):
+            m.d.sync += silent.eq(silent + 1)
+        # Every address is taken and every beat that came has left the buffer.
+        m.d.sync += over.eq(
+            violated
+            & silent.all()
+            & self.flush
+            & ~self.received
+            & ~self.arvalid
+            & (self.buffer.count == 0)
+        )
+        m.d.comb += self.forget.eq(over & self.flush & ~self.received)

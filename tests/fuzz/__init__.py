@@ -1,0 +1,1 @@
+"""Seeded fuzzing of what comes from outside: models, build directories, pictures, programs."""
