@@ -14,7 +14,15 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.fields import WORD_BITS
-from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, OP_BITS, Op
+from fpga_gen.contract.isa import (
+    HEADER_WORDS,
+    LAYOUTS,
+    MAX_SOURCES,
+    MAX_TABLE,
+    OP_BITS,
+    Op,
+    Region,
+)
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.joints import FETCH, TableWrite
 from fpga_gen.hardware.common.records import HEADER
@@ -28,6 +36,7 @@ class Decoder(wiring.Component):
     """Members:
     start: In, pulse. program: the words. vector_busy: In; the tables of a VECTOR wait for it.
     words_busy: In; a PAGE waits until all words of the stream that were ordered before are taken.
+    stored: In; what the STOREs before wrote is in DRAM: a FETCH of it waits for that.
     order: the loader's command of an instruction. fetch: a region to read.
     tables: Out, words for the vector unit; table_index, block_write, tap_write: Out, tables.word is
     this word of the walker's tables.
@@ -42,6 +51,7 @@ class Decoder(wiring.Component):
                 "start": In(1),
                 "program": In(ProgramRead()),
                 "words_busy": In(1),
+                "stored": In(1),
                 "vector_busy": In(1),
                 "order": Out(stream.Signature(COMMAND)),
                 "fetch": Out(stream.Signature(FETCH)),
@@ -112,8 +122,10 @@ class Decoder(wiring.Component):
     def _checks(self, m: Module) -> None:
         """What the states decide on, one cycle late."""
         p, walk, vector = self.params, self.walk, self.vector
+        fetch = HEADER(Cat(*self.words)).fetch
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.wrong_page = Signal(reset_less=True)
+        self.unwritten = Signal(init=1)  # of a FETCH: what it reads may be
         self.single = {
             name: Signal(name=f"single_{name}", reset_less=True)
             for name in ("n_blocks", "n_taps", "y_words", "x_words")
@@ -141,6 +153,7 @@ class Decoder(wiring.Component):
                 | (vector.x_words > MAX_TABLE // 2)
             ),
             self.wrong_page.eq(self.program.page_words == 0),
+            self.unwritten.eq((fetch.region == Region.OUTPUT) & ~self.stored),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
             self.single["y_words"].eq(vector.y_words == 1),
@@ -207,7 +220,7 @@ class Decoder(wiring.Component):
                     with m.If(self.wrong_vector):
                         self._fail(m, ErrorCode.BAD_INSTRUCTION)
                 with m.Case(Op.FETCH):
-                    with m.If(~self.fetch.valid):
+                    with m.If(~self.fetch.valid & ~self.unwritten):
                         m.d.sync += [
                             self.fetch.valid.eq(1),
                             self.request.region.eq(fetch.region),

@@ -8,7 +8,7 @@ import numpy as np
 
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.epilogue import Epilogue, Writer
-from fpga_gen.contract.isa import Instruction
+from fpga_gen.contract.isa import FetchInstruction, Instruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.schedule.cycles.timing import Timing
@@ -40,13 +40,15 @@ class Context:
 @dataclass(frozen=True, eq=False)
 class Lowered:
     """An instruction, the granules it takes from the stream, and the words it touches. final: words
-    from the start of its result map that may be stored before the rest is computed."""
+    from the start of its result map that may be stored before the rest is computed; fetch: of a
+    LOAD, the FETCH of its words."""
 
     instruction: Instruction
     stream: np.ndarray
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
     final: int = 0
+    fetch: FetchInstruction | None = None
 
 
 def whole_words(placement: Placement) -> tuple[Span, ...]:

@@ -1,0 +1,70 @@
+"""Lowering of transfers: rows of a map from its home in DRAM to the memory, or back, by planes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fpga_gen.contract.address import pack_address
+from fpga_gen.contract.isa import FetchInstruction, LoadInstruction, StoreInstruction
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Lowered
+from fpga_gen.schedule.lower.placement import Placement
+from fpga_gen.schedule.place.plan import Home, Rows, Transfer
+from fpga_gen_host.regions import BEAT_BYTES
+
+
+def lower_transfer(
+    transfer: Transfer, place: Placement, home: Home, params: EngineParams
+) -> list[Lowered]:
+    """LOADs or STOREs of a transfer. A LOAD writes a few words behind its rows, too, which the one
+    of the next plane overwrites: the order counts."""
+    lower = _load if transfer.load else _store
+    count = (transfer.rows[1] - transfer.rows[0]) * place.layout.width
+    return [
+        lower(transfer.tensor, base, count, home, word, params)
+        for base, word in _planes(place, home, transfer.rows)
+    ]
+
+
+def _planes(place: Placement, home: Home, rows: Rows) -> Iterator[tuple[int, int]]:
+    """(word in memory, word of the home) of the first pixel in every byte plane."""
+    for low in (False, True) if home.layout.low else (False,):
+        for plane in range(home.layout.planes):
+            word = plane * home.layout.plane + rows[0] * home.layout.width
+            yield place.address(plane, rows[0], low), word + (home.layout.low if low else 0)
+
+
+def _beat(home: Home, word: int, params: EngineParams) -> int:
+    """Beat of the region that begins with a word of a home."""
+    first = home.offset + word * params.in_channels
+    assert first % BEAT_BYTES == 0, "rows begin with a beat"
+    return first // BEAT_BYTES
+
+
+def _load(
+    tensor: str, base: int, count: int, home: Home, word: int, params: EngineParams
+) -> Lowered:
+    part = params.load_part(count)
+    load = LoadInstruction(
+        layer=tensor,
+        words=part,
+        stream_words=part,
+        base=pack_address(base, params.banks),
+        stride=pack_address(params.load_stride(part), params.banks),
+    )
+    fetch = FetchInstruction(region=home.region, words=part, offset=_beat(home, word, params))
+    writes = ((base, base + part * params.load_words, WHOLE),)
+    return Lowered(load, NO_STREAM, (), writes, fetch=fetch)
+
+
+def _store(
+    tensor: str, base: int, count: int, home: Home, word: int, params: EngineParams
+) -> Lowered:
+    count += -count % params.beat_words
+    store = StoreInstruction(
+        layer=tensor,
+        words=count,
+        base=pack_address(base, params.banks),
+        offset=_beat(home, word, params),
+    )
+    return Lowered(store, NO_STREAM, ((base, base + count, WHOLE),), ())

@@ -1,0 +1,33 @@
+"""Engines whose memory is too small for the example graphs, so that maps leave the chip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.schedule.program import Schedule
+from tests.schedule.builder import THREE_MODES
+
+EIGHT = replace(THREE_MODES, bank_rows=44)  # two memory words in a beat
+SIXTEEN = EngineParams(
+    pixels=2,
+    in_channels=16,
+    dsp_columns=8,
+    sp2_columns=4,
+    modes=(1, 2),
+    tile_groups=16,
+    bank_rows=48,
+    ports=2,
+    weight_words=512,
+    program_words=512,
+)
+ENGINES = {"eight": EIGHT, "sixteen": SIXTEEN}
+
+
+def loads(schedule: Schedule) -> int:
+    """LOADs of maps: a network that fits has one, of its input."""
+    return sum(i.op.name == "LOAD" for i in schedule.instructions)
+NETWORKS: dict[str, tuple[str | int, ...]] = {
+    "eight": ("dilation", "elementwise", "resample", "depthwise", "block", 1, 4, 6),
+    "sixteen": ("dilation", "elementwise", "resample", "depthwise", "block", "concat"),
+}
