@@ -44,7 +44,14 @@ from fpga_gen.schedule.place.lifetimes import map_lives
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
-from fpga_gen.schedule.place.spill import load_slack, output_layout, problem, spilled_plan
+from fpga_gen.schedule.place.spill import (
+    check_rows,
+    check_transfers,
+    load_slack,
+    output_layout,
+    problem,
+    spilled_plan,
+)
 from fpga_gen.schedule.place.spill_search import search
 from fpga_gen.schedule.program import MemoryUse, Schedule, TracePoint
 from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
@@ -99,8 +106,10 @@ def compile_schedule(
 
 
 def _spilled(job: _Job, refused: NoRoom) -> Schedule:
-    """The schedule with maps in DRAM; NoRoom if not even that fits: why, and what was refused."""
+    """The schedule with maps in DRAM; NoRoom if not even that fits: `refused` if there is no layer
+    that says more."""
     qgraph, params = job.qgraph, job.params
+    check_rows(qgraph, params)
     for share in SHARES:
         capacity = int(params.words * share)
         state = search(problem(qgraph, params, capacity, job.timing.read_rate(params)))
@@ -109,6 +118,7 @@ def _spilled(job: _Job, refused: NoRoom) -> Schedule:
             break
         allocation = find_allocation(demands(plan, qgraph, job.host_input), params.words)
         if allocation is not None:
+            check_transfers(plan, qgraph)
             home = plan.homes[qgraph.input]
             part = params.load_part(home.layout.words + load_slack(params))
             source = InputLayout(home.layout, part, params.load_words, params.ports)

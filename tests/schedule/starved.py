@@ -13,10 +13,10 @@ SIXTEEN = EngineParams(
     pixels=2,
     in_channels=16,
     dsp_columns=8,
-    sp2_columns=4,
+    sp2_columns=8,
     modes=(1, 2),
     tile_groups=16,
-    bank_rows=48,
+    bank_rows=40,
     ports=2,
     weight_words=512,
     program_words=512,
@@ -27,7 +27,9 @@ ENGINES = {"eight": EIGHT, "sixteen": SIXTEEN}
 def loads(schedule: Schedule) -> int:
     """LOADs of maps: a network that fits has one, of its input."""
     return sum(i.op.name == "LOAD" for i in schedule.instructions)
+
+
 NETWORKS: dict[str, tuple[str | int, ...]] = {
     "eight": ("dilation", "elementwise", "resample", "depthwise", "block", 1, 4, 6),
-    "sixteen": ("dilation", "elementwise", "resample", "depthwise", "block", "concat"),
+    "sixteen": ("dilation", "wide", "pool", "elementwise", "depthwise", "block", 4, 6),
 }

@@ -164,9 +164,7 @@ class Shell(wiring.Component):
                 m.d.comb += read.windows[k][edge].eq(_address(csr, f"read_window{k}_{edge}"))
             m.d.comb += write.windows[0][edge].eq(_address(csr, f"write_window_{edge}"))
 
-    def _connect_engine(
-        self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort
-    ) -> None:
+    def _connect_engine(self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort) -> None:
         """Streams of the engine with region bases added."""
         boot = Signal()  # the program's own descriptor is still to be queued
         request = Signal(FETCH)

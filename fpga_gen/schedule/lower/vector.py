@@ -161,11 +161,11 @@ def _windows(
     _check_weights(node)
     pair = _pairs(params, node.x)
     x = _x_entries(node.x, pair, params.banks)
-    for window in _row_windows(node, out, pair, window):
-        y = _y_entries(node.y, width, window, params.banks)
-        yield window[0], VectorInstruction(
+    for part in _row_windows(node, out, pair, window):
+        y = _y_entries(node.y, width, part, params.banks)
+        yield part[0], VectorInstruction(
             layer=node.name, pair=int(pair), y_taps=node.y.taps, x_taps=node.x.taps,
-            out_h=window[1] - window[0], out_w=out.width,
+            out_h=part[1] - part[0], out_w=out.width,
             y_words=len(y) // AxisEntry.PER_WORD, x_words=len(x) // AxisEntry.PER_WORD, y=y, x=x,
         )  # fmt: skip
 

@@ -69,7 +69,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Home:
-    """Where a map lies in DRAM: planes like those of `layout`, from byte `offset` of a region on."""
+    """Where a map lies in DRAM: planes as `layout` has them, from byte `offset` of a region on."""
 
     layout: MapLayout
     region: Region

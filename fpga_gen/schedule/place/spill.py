@@ -14,11 +14,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from fpga_gen.contract.isa import Region
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QConv, QTensor, QuantGraph
 from fpga_gen.schedule.lower.placement import map_layout
 from fpga_gen.schedule.lower.work import node_macs
+from fpga_gen.schedule.place.allocate import NoRoom
 from fpga_gen.schedule.place.plan import (
     Chain,
     Home,
@@ -79,9 +83,7 @@ def _band_counts(height: int) -> list[int]:
     return [n for n in counts if n == 1 or -(-height // n) != -(-height // (n - 1))]
 
 
-def needs(
-    qgraph: QuantGraph, params: EngineParams, chain: Chain, rate: float
-) -> Offer:
+def needs(qgraph: QuantGraph, params: EngineParams, chain: Chain, rate: float) -> Offer:
     """What a segment in bands takes; rate: bytes of DRAM per cycle."""
     nodes = qgraph.nodes[chain.first : chain.last + 1]
     bands = band_rows(qgraph, chain, row_align(qgraph, params, nodes[-1].output))
@@ -98,7 +100,9 @@ def needs(
     for position, node in enumerate(nodes):
         out = qgraph.tensors[node.output]
         rows = [b[position][1] - b[position][0] for b in bands]
-        work = node_macs(node, qgraph) / params.macs_per_cycle + out.height * out.width / params.pixels
+        work = (
+            node_macs(node, qgraph) / params.macs_per_cycle + out.height * out.width / params.pixels
+        )
         cycles += work * (sum(rows) / out.height - 1)
         if isinstance(node, QConv):
             extra += (len(bands) - 1) * sum(t.weight.size for t in node.terms)
@@ -192,6 +196,42 @@ def spilled_plan(qgraph: QuantGraph, params: EngineParams, state: State) -> Plan
         assert offer is not None
         builder.segment(Chain(first, state.segments[first], offer.bands))
     return Plan(tuple(builder.steps), builder.buffers, builder.homes)
+
+
+def check_rows(qgraph: QuantGraph, params: EngineParams) -> None:
+    """NoRoom if the rows that one row of a layer needs do not fit the memory."""
+    for index, node in enumerate(qgraph.nodes):
+        chain = Chain(index, index, qgraph.tensors[node.output].height)
+        offer = needs(qgraph, params, chain, 0.0)
+        words = offer.output + sum(band for band, _ in offer.external.values())
+        if words > params.words:
+            size = params.in_channels
+            raise NoRoom(
+                f"feature maps of layer '{node.name}' need {words * size} bytes even a row at a "
+                f"time, the memory has {params.words * size}: use a smaller input or a larger board"
+            )
+
+
+def check_transfers(plan: Plan, qgraph: QuantGraph) -> None:
+    """ScheduleError if rows are loaded that nobody stored before, or stored twice, or if a step
+    reads rows that its buffer does not hold: a defect of the plan, refused before it is built."""
+    there = {name: np.zeros(t.height, bool) for name, t in qgraph.tensors.items()}
+    there[qgraph.input][:] = True
+    for step in plan.steps:
+        if isinstance(step, Step):
+            for name in step.node.inputs:
+                first, end = input_rows(step.node, step.rows, qgraph.tensors[name].height)
+                buffer = plan.buffers[step.buffers[name]]
+                held = (buffer.first_row, buffer.first_row + buffer.layout.height)
+                if first < held[0] or end > held[1]:
+                    raise ScheduleError(f"layer '{step.name}' reads rows {first}..{end} of '{name}'"
+                                        f", of which {held[0]}..{held[1]} are there")  # fmt: skip
+            continue
+        rows = there[step.tensor][slice(*step.rows)]
+        if not rows.all() if step.load else rows.any():
+            what = "loaded before they were stored" if step.load else "stored twice"
+            raise ScheduleError(f"rows {step.rows} of '{step.tensor}' are {what}")
+        rows[:] = True
 
 
 def output_layout(plan: Plan, qgraph: QuantGraph, params: EngineParams) -> OutputLayout:

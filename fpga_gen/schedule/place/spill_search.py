@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SEED = 1
-MOVES, MOST_MOVES = 300, 60_000  # of the annealing, per gap and in all
+MOVES, MOST_MOVES = 150, 50_000  # of the annealing, per gap and in all
 NEVER = 1e15  # bytes of what does not fit
 HOT, COLD = 2.0, 0.002  # temperatures at the start and at the end, in shares of a map's mean bytes
 
