@@ -67,7 +67,7 @@ def test_long_program_comes_in_pages() -> None:
     schedule = compile_schedule(item.graph, params)
     assert sum(i.op == Op.PAGE for i in schedule.instructions) > 2
     assert loads(schedule) > 1
-    out, maps = run_schedule(schedule, item.stored_input, trace=True)
+    _, maps = run_schedule(schedule, item.stored_input, trace=True)
     assert compare_maps(item.graph, item.values, maps) is None
 
 

@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def touches(qgraph: QuantGraph) -> dict[str, list[int]]:
 
 def gaps(nodes: Sequence[int]) -> list[tuple[int, int]]:
     """(touch, next touch) of a map; of one that nobody reads its producer twice."""
-    return list(zip(nodes, nodes[1:], strict=False)) or [(nodes[0], nodes[0])]
+    return list(pairwise(nodes)) or [(nodes[0], nodes[0])]
 
 
 def external_rows(qgraph: QuantGraph, chain: Chain, windows: Sequence[Rows]) -> dict[str, Rows]:

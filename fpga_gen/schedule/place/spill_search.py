@@ -1,4 +1,4 @@
-"""Search for the segments and for the maps that stay on chip: simulated annealing with a fixed seed.
+"""Search for the segments and the maps that stay on chip: simulated annealing with a fixed seed.
 
 A state is a partition of the nodes into segments (chains of at most MAX_CHAIN nodes) and a set of
 bridged gaps: a gap lies between two nodes that touch a map one after the other, and is bridged if
@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 SEED = 1
 MOVES, MOST_MOVES = 150, 50_000  # of the annealing, per gap and in all
@@ -94,7 +95,7 @@ class State:
             return 0.0
         kept = [gap in self.kept for gap in p.gaps[name]]
         cost = 0 if all(kept) or name in p.free else p.sizes[name]
-        back = sum(b and not a for a, b in zip(kept, kept[1:], strict=False))
+        back = sum(b and not a for a, b in pairwise(kept))
         back += kept[0] and p.gaps[name][0][1] < 0
         return cost + p.sizes[name] * back
 
