@@ -29,7 +29,7 @@ from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Context, Lowered
 from fpga_gen.schedule.lower.placement import Placement, map_layout
 from fpga_gen.schedule.lower.pool import lower_pool
 from fpga_gen.schedule.lower.storing import MOST_PIECES, with_stores
-from fpga_gen.schedule.lower.transfer import lower_transfer
+from fpga_gen.schedule.lower.transfer import lower_load, lower_store
 from fpga_gen.schedule.lower.vector import lower_vector
 from fpga_gen.schedule.place.allocate import (
     Allocation,
@@ -218,7 +218,8 @@ def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Pro
         else:
             place = places[step.buffer]
             home = plan.homes[step.tensor]
-            added = lower_transfer(step, place, home, job.params)
+            lower = lower_load if step.load else lower_store
+            added = lower(step.rows, place, home, job.params)
             if step.load:
                 trace.append((len(body) + len(added) - 1, place))
         body += added

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from fpga_gen.contract.isa import Region
 from fpga_gen.contract.numerics import DSP, SP2
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
@@ -40,6 +41,15 @@ class Placement:
 
     def at(self, base: int) -> Placement:
         return replace(self, base=base)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a map lies in DRAM: planes as `layout` has them, from byte `offset` of a region on."""
+
+    layout: MapLayout
+    region: Region
+    offset: int
 
 
 def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:

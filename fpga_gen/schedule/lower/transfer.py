@@ -8,25 +8,34 @@ from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import FetchInstruction, LoadInstruction, StoreInstruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Lowered
-from fpga_gen.schedule.lower.placement import Placement
-from fpga_gen.schedule.place.plan import Home, Rows, Transfer
+from fpga_gen.schedule.lower.placement import Home, Placement
 from fpga_gen_host.regions import BEAT_BYTES
 
 
-def lower_transfer(
-    transfer: Transfer, place: Placement, home: Home, params: EngineParams
+def lower_load(
+    rows: tuple[int, int], place: Placement, home: Home, params: EngineParams
 ) -> list[Lowered]:
-    """LOADs or STOREs of a transfer. A LOAD writes a few words behind its rows, too, which the one
-    of the next plane overwrites: the order counts."""
-    lower = _load if transfer.load else _store
-    count = (transfer.rows[1] - transfer.rows[0]) * place.layout.width
+    """LOADs of rows [first, end). Each writes a few words behind its rows, too, which the one of
+    the next plane overwrites: the order counts."""
+    count = (rows[1] - rows[0]) * place.layout.width
     return [
-        lower(transfer.tensor, base, count, home, word, params)
-        for base, word in _planes(place, home, transfer.rows)
+        _load(place.tensor, base, count, home, word, params)
+        for base, word in _planes(place, home, rows)
     ]
 
 
-def _planes(place: Placement, home: Home, rows: Rows) -> Iterator[tuple[int, int]]:
+def lower_store(
+    rows: tuple[int, int], place: Placement, home: Home, params: EngineParams
+) -> list[Lowered]:
+    """STOREs of rows [first, end)."""
+    count = (rows[1] - rows[0]) * place.layout.width
+    return [
+        _store(place.tensor, base, count, home, word, params)
+        for base, word in _planes(place, home, rows)
+    ]
+
+
+def _planes(place: Placement, home: Home, rows: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """(word in memory, word of the home) of the first pixel in every byte plane."""
     for low in (False, True) if home.layout.low else (False,):
         for plane in range(home.layout.planes):

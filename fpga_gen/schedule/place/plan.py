@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from fpga_gen.contract.isa import Region
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
-from fpga_gen.schedule.lower.placement import map_layout
+from fpga_gen.schedule.lower.placement import Home, map_layout
 from fpga_gen.schedule.place.allocate import Demand
 from fpga_gen_host.regions import InputLayout, MapLayout
 
@@ -65,15 +64,6 @@ class Step:
     @property
     def name(self) -> str:
         return self.node.name
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where a map lies in DRAM: planes as `layout` has them, from byte `offset` of a region on."""
-
-    layout: MapLayout
-    region: Region
-    offset: int
 
 
 @dataclass(frozen=True)

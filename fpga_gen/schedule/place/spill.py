@@ -21,12 +21,11 @@ from fpga_gen.contract.isa import Region
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QConv, QTensor, QuantGraph
-from fpga_gen.schedule.lower.placement import map_layout
+from fpga_gen.schedule.lower.placement import Home, map_layout
 from fpga_gen.schedule.lower.work import node_macs
 from fpga_gen.schedule.place.allocate import NoRoom
 from fpga_gen.schedule.place.plan import (
     Chain,
-    Home,
     MapBuffer,
     Plan,
     Rows,
@@ -36,7 +35,7 @@ from fpga_gen.schedule.place.plan import (
     chain_end,
     input_rows,
 )
-from fpga_gen.schedule.place.spill_search import Offer, Problem, State
+from fpga_gen.schedule.place.spill_search import Offer, Residence, SpillProblem
 from fpga_gen_host.regions import MapLayout, OutputLayout
 
 MAX_CHAIN = 4  # longer chains recompute more halo than they save
@@ -157,7 +156,7 @@ def home_layout(tensor: QTensor, params: EngineParams) -> MapLayout:
     return replace(layout, plane=plane, low=low, words=high + low)
 
 
-def problem(qgraph: QuantGraph, params: EngineParams, capacity: int, rate: float) -> Problem:
+def problem(qgraph: QuantGraph, params: EngineParams, capacity: int, rate: float) -> SpillProblem:
     """The choice for a memory of `capacity` words; rate: bytes of DRAM per cycle."""
     offers, own = {}, {}
     for first in range(len(qgraph.nodes)):
@@ -170,7 +169,7 @@ def problem(qgraph: QuantGraph, params: EngineParams, capacity: int, rate: float
             )
             own[first, last] = frozenset(n.output for n in qgraph.nodes[first:last])
     whole = {n: _words(qgraph, params, n, t.height) for n, t in qgraph.tensors.items()}
-    return Problem(
+    return SpillProblem(
         len(qgraph.nodes),
         offers,
         tuple(n.output for n in qgraph.nodes),
@@ -186,7 +185,7 @@ def problem(qgraph: QuantGraph, params: EngineParams, capacity: int, rate: float
     )
 
 
-def spilled_plan(qgraph: QuantGraph, params: EngineParams, state: State) -> Plan | None:
+def spilled_plan(qgraph: QuantGraph, params: EngineParams, state: Residence) -> Plan | None:
     """The plan of a choice; None if a segment does not fit however low its bands, or if the input
     is a result, for which there is no way."""
     offers = {first: state.offer(first)[0] for first in sorted(state.segments)}
@@ -250,7 +249,7 @@ class _Builder:
     """Steps and buffers, segment by segment. on_chip: buffers of the maps that are there as a whole
     between two segments."""
 
-    def __init__(self, qgraph: QuantGraph, params: EngineParams, state: State) -> None:
+    def __init__(self, qgraph: QuantGraph, params: EngineParams, state: Residence) -> None:
         self.qgraph, self.params, self.kept = qgraph, params, state.kept
         self.gaps = state.problem.gaps
         self.steps: list[Step | Transfer] = []

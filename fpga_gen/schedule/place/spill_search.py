@@ -35,7 +35,7 @@ class Offer:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class SpillProblem:
     """offers: of every possible segment (first, last node), fewest bands first; result: map that a
     node writes; own: maps that exist only within a segment; gaps: by map; whole: words of a map;
     sizes: its bytes; free: maps whose way to DRAM costs nothing more, as they start or end there;
@@ -52,10 +52,10 @@ class Problem:
     capacity: int
 
 
-class State:
+class Residence:
     """segments: last node by first node; kept: bridged gaps; cost: bytes."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: SpillProblem) -> None:
         self.problem = problem
         self.segments = {n: n for n in range(problem.nodes)}
         self.kept: set[Gap] = set()
@@ -165,9 +165,9 @@ class State:
         return start, lasts
 
 
-def search(problem: Problem) -> State:
+def search(problem: SpillProblem) -> Residence:
     """The cheapest state found."""
-    state = State(problem)
+    state = Residence(problem)
     rng = random.Random(SEED)
     names = list(problem.gaps)
     chains = [key for key in problem.offers if key[1] > key[0]]
@@ -188,7 +188,7 @@ def search(problem: Problem) -> State:
                 best, kept, segments = cost, frozenset(state.kept), dict(state.segments)
         else:
             undo()
-    state = State(problem)
+    state = Residence(problem)
     for first, last in segments.items():
         if last > first:
             state.split(first, [last])
@@ -197,7 +197,7 @@ def search(problem: Problem) -> State:
     return state
 
 
-def _toggle(state: State, rng: random.Random, names: list[str]) -> Callable[[], None] | None:
+def _toggle(state: Residence, rng: random.Random, names: list[str]) -> Callable[[], None] | None:
     """Change one gap of a map, or make all its gaps alike."""
     name = rng.choice(names)
     if state.is_own(name):
@@ -214,7 +214,7 @@ def _toggle(state: State, rng: random.Random, names: list[str]) -> Callable[[], 
     return lambda: state.toggle(chosen)
 
 
-def _rechain(state: State, rng: random.Random, chains: list) -> Callable[[], None] | None:
+def _rechain(state: Residence, rng: random.Random, chains: list) -> Callable[[], None] | None:
     """Make a chain one segment, or divide it if it is."""
     first, last = rng.choice(chains)
     start, lasts = state.span(first, last)
