@@ -8,6 +8,7 @@ directory afterwards, a frame through its RTL, is the list in simulation_flow.py
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,10 +36,11 @@ from fpga_gen.report.collect import build_report
 from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.report.render import report_files
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.cycles.timing import board_timing
+from fpga_gen.schedule.cycles.timing import Timing, board_timing
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.sizing.choose import choose_engines
 from fpga_gen.sizing.search import Candidate
+from fpga_gen.sizing.standin import standin
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.known import known_design
 from fpga_gen_host.registers import INTERFACE_VERSION
@@ -154,22 +156,37 @@ def quantise_graph(flow: Flow) -> None:
 def schedule_network(flow: Flow) -> None:
     """QuantGraph -> Schedule: program, weight stream, memory map, cycle model.
 
-    16-bit maps are wanted for accuracy. A network that fits the engine only without them gets 8
-    bits everywhere rather than no accelerator, and the report says so.
+    16-bit maps are wanted for accuracy. A network that stays on chip only without them gets 8 bits
+    everywhere, and the report says so. One that does not stay there either way keeps them.
     """
     timing = board_timing(flow.memory_rate)
+    wide = () if flow.options.wide_tensors is not None else flow.qgraph.facts["wide_tensors"]
     try:
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, spill=not wide)
+        return
     except ScheduleError as error:
-        wide = flow.qgraph.facts["wide_tensors"]
-        if not wide or flow.options.wide_tensors is not None:
+        if not wide:
             raise
-        flow.options = replace(flow.options, wide_tensors=())
-        quantise_graph(flow)
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
-        flow.qgraph.facts["approximations"] += [
-            {"where": name, "reason": f"8 bits where 16 were wanted: {error}"} for name in wide
-        ]
+        refused = error
+    if not _stays_on_chip(flow, timing):
+        with suppress(ScheduleError):
+            flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+            return
+    flow.options = replace(flow.options, wide_tensors=())
+    quantise_graph(flow)
+    flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+    flow.qgraph.facts["approximations"] += [
+        {"where": name, "reason": f"8 bits where 16 were wanted: {refused}"} for name in wide
+    ]
+
+
+def _stays_on_chip(flow: Flow, timing: Timing) -> bool:
+    """Whether the network with 8 bits everywhere does."""
+    try:
+        compile_schedule(standin(flow.graph, flow.params), flow.params, timing, spill=False)
+    except ScheduleError:
+        return False
+    return True
 
 
 def make_report(flow: Flow) -> None:

@@ -69,12 +69,15 @@ def compile_schedule(
     *,
     pack: bool = True,
     mix: bool = True,
+    spill: bool = True,
 ) -> Schedule:
     """Compile a quantised network for an engine.
 
     pack: let maps that are read together share planes, where that saves cycles and fits (see
-    packing); mix: let a layer mix array modes (see conv_plan).
-    Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine.
+    packing); mix: let a layer mix array modes (see conv_plan); spill: let maps lie in DRAM for a
+    while if the memory cannot hold them all.
+    Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine, NoRoom
+    if it is the memory that its maps do not fit.
     """
     if qgraph.sp2 != params.sp2:
         raise ScheduleError(
@@ -96,6 +99,8 @@ def compile_schedule(
         try:
             allocation = allocate(wanted, params.words, params.in_channels, names)
         except NoRoom as error:
+            if not spill:
+                raise
             return _spilled(job, error)
         return _schedule(job, plan, allocation)
     allocation = allocate_quickly(wanted, params.words)

@@ -70,11 +70,18 @@ class InputLayout:
 
 @dataclass(frozen=True)
 class OutputLayout:
-    """Output region: map i starts at byte offsets[i]; `bytes` in all."""
+    """Output region: map i starts at byte offsets[i]; `bytes` in all. Behind the results there is
+    room for maps that leave the chip for a while."""
 
     maps: tuple[MapLayout, ...]
     offsets: tuple[int, ...]
     bytes: int
+
+    @property
+    def results(self) -> int:
+        """Bytes up to the end of the last result."""
+        ends = zip(self.maps, self.offsets, strict=True)
+        return max(offset + item.words * item.word_channels for item, offset in ends)
 
 
 def _split_bytes(layout: MapLayout, stored: np.ndarray) -> list[tuple[int, np.ndarray]]:
@@ -180,8 +187,8 @@ def pack_input(layout: InputLayout, stored: np.ndarray) -> bytes:
 
 def unpack_output(layout: OutputLayout, region: bytes) -> dict[str, np.ndarray]:
     """Stored maps, by tensor name, of the output region's bytes."""
-    if len(region) < layout.bytes:
-        raise ValueError(f"output region has {len(region)} bytes, {layout.bytes} are needed")
+    if len(region) < layout.results:
+        raise ValueError(f"output region has {len(region)} bytes, {layout.results} are needed")
     out = {}
     for item, offset in zip(layout.maps, layout.offsets, strict=True):
         count = item.words * item.word_channels

@@ -48,6 +48,19 @@ def frame(engine: Engine, slot: Slot) -> FrameStatistics:
     return statistics
 
 
+def test_a_frame_reads_what_it_wrote_and_writes_nothing_else(device: FakeDevice, deployment):
+    """Maps lie behind the results for a while."""
+    engine = Engine(device, deployment)
+    slot, other = engine.slots[:2]
+    frame(engine, slot)
+    begin, end = slot.output_address, slot.output_address + len(slot.output)
+    assert device.readable(begin, end)
+    assert device.writable(begin, end)
+    for outside in (slot.buffer.device_address, other.output_address):
+        assert not device.writable(outside, outside + 16)
+    assert not device.readable(other.output_address, other.output_address + 16)
+
+
 def test_frame_and_statistics(device: FakeDevice, deployment):
     engine = Engine(device, deployment)
     for number, slot in enumerate(engine.slots * 2):
