@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
-from fpga_gen.cli.render import engine_table, frame_table, layer_table
+from fpga_gen.cli.render import boards_table, engine_table, frame_table, layer_table
 from fpga_gen.contract.numerics import SCHEMES
+from fpga_gen.errors import ScheduleError
 from fpga_gen.images import NORMALISATIONS, Preprocess
 from fpga_gen_host.pictures import FITS
 
@@ -149,14 +150,30 @@ def build(settings: Settings, output: Path | None, explain: bool, **options: Any
     settings.say(f"{target}: complete; details in {target / 'report.html'}")
 
 
+def every_board(settings: Settings, config: Any) -> None:
+    """A line for every board; ScheduleError if none can run the model."""
+    from fpga_gen.flows.every_board import estimate_boards
+
+    with ConsoleProgress(settings) as progress:
+        answers = estimate_boards(config, progress)
+    settings.result([answer.to_dict() for answer in answers])
+    settings.show(boards_table(answers))
+    if not any(answer.report for answer in answers):
+        raise ScheduleError("no board can run this model: see the reasons above")
+
+
 @click.command()
 @compile_options
 @common_options
 @click.pass_obj
 def estimate(settings: Settings, explain: bool, **options: Any) -> None:
-    """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing."""
+    """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing. With
+    `--board all` on every board with its own array, before quantisation."""
     from fpga_gen import pipeline
 
+    if options["board"] == "all":
+        every_board(settings, make_config(**options))
+        return
     with ConsoleProgress(settings) as progress:
         flow = pipeline.estimate(make_config(**options), progress)
     settings.result(flow.report.to_dict() | engines(settings, flow, explain))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from fpga_gen.boards import Board
@@ -9,6 +12,9 @@ from fpga_gen.cli.terminal import cell
 from fpga_gen.report import Report
 from fpga_gen.report.markdown import layer_rows, performance_rows
 from fpga_gen.sizing.search import Candidate
+
+if TYPE_CHECKING:
+    from fpga_gen.flows.every_board import BoardAnswer
 
 
 def frame_table(report: Report) -> Table:
@@ -29,6 +35,29 @@ def layer_table(report: Report) -> Table:
         table.add_column(head, justify="left" if left else "right")
     for row in layer_rows(report):
         table.add_row(*map(cell, row))
+    return table
+
+
+def boards_table(answers: Sequence[BoardAnswer]) -> Table:
+    """One row for each board, estimated."""
+    table = Table(title="every board with its own array, one frame (estimated)")
+    for head in ("board", "array", "MHz", "frame/s", "DRAM MB", "bound MB", "limit"):
+        table.add_column(head, justify="left" if head in ("board", "array", "limit") else "right")
+    for answer in answers:
+        f = answer.to_dict()
+        if answer.report is None:
+            table.add_row(answer.board, "-", "-", "-", "-", "-", cell(answer.limit))
+            continue
+        moved = f["dram_read_bytes"] + f["dram_write_bytes"]
+        table.add_row(
+            answer.board,
+            ",".join(map(str, f["array"])),
+            f"{f['clock_mhz']:g}",
+            f"{f['fps']:.1f}",
+            f"{moved / 1e6:.2f}",
+            f"{f['dram_lower_bound_bytes'] / 1e6:.2f}",
+            cell(answer.limit),
+        )
     return table
 
 
