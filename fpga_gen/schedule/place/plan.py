@@ -114,13 +114,11 @@ def input_rows(node: QNode, rows: Rows, height: int) -> Rows:
     return first, max(min(end, height), first + 1)
 
 
-def band_rows(qgraph: QuantGraph, chain: Chain, align: int = 1) -> list[list[Rows]]:
-    """Output rows of every node of a chain (inner index) for every band (outer index); align: bands
-    of the result begin at multiples of it."""
+def band_rows(qgraph: QuantGraph, chain: Chain) -> list[list[Rows]]:
+    """Output rows of every node of a chain (inner index) for every band (outer index)."""
     nodes = qgraph.nodes[chain.first : chain.last + 1]
     height = qgraph.tensors[nodes[-1].output].height
     per_band = -(-height // chain.bands)
-    per_band += -per_band % align
     bands = []
     for start in range(0, height, per_band):
         windows = [(start, min(start + per_band, height))]

@@ -13,7 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -31,14 +31,12 @@ from fpga_gen.schedule.place.plan import (
     Rows,
     Step,
     Transfer,
-    band_rows,
-    chain_end,
     input_rows,
 )
 from fpga_gen.schedule.place.spill_search import Offer, Residence, SpillProblem
 from fpga_gen_host.regions import MapLayout, OutputLayout
 
-MAX_CHAIN = 4  # longer chains recompute more halo than they save
+MAX_CHAIN = 5  # nodes of a segment: longer ones recompute more halo than they save
 BAND_CYCLES = 300  # cost of one more instruction: decode, wait, last drain
 HOME_ALIGN = 64  # bytes: every map in DRAM starts on a boundary of its own
 
@@ -74,6 +72,61 @@ def external_rows(qgraph: QuantGraph, chain: Chain, windows: Sequence[Rows]) -> 
     return out
 
 
+def _results(qgraph: QuantGraph, chain: Chain) -> frozenset[str]:
+    """Maps of a segment that others read, or that are results of the network."""
+    nodes = qgraph.nodes[chain.first : chain.last + 1]
+    others = (*qgraph.nodes[: chain.first], *qgraph.nodes[chain.last + 1 :])
+    outside = {name for node in others for name in node.inputs} | set(qgraph.outputs)
+    return frozenset({n.output for n in nodes} & outside | {nodes[-1].output})
+
+
+def _is_segment(qgraph: QuantGraph, first: int, last: int) -> bool:
+    """Every node but the last one is read by one of the nodes, so that the rows of the last one
+    tell which of its rows a band needs."""
+    nodes = qgraph.nodes[first : last + 1]
+    return all(
+        any(node.output in later.inputs for later in nodes[at + 1 :])
+        for at, node in enumerate(nodes[:-1])
+    )
+
+
+def segment_rows(qgraph: QuantGraph, params: EngineParams, chain: Chain) -> list[list[Rows]]:
+    """Output rows of every node (inner index) for every band (outer index). The bands of a map that
+    others read cover it, those of the other maps what is needed."""
+    nodes = qgraph.nodes[chain.first : chain.last + 1]
+    leaving = _results(qgraph, chain)
+    height = qgraph.tensors[nodes[-1].output].height
+    per_band = -(-height // chain.bands)
+    per_band += -per_band % row_align(qgraph, params, nodes[-1].output)
+    starts = range(0, height, per_band)
+    windows: list[list[Rows]] = [[(s, min(s + per_band, height)) for s in starts]]
+    for at in range(len(nodes) - 2, -1, -1):
+        name = nodes[at].output
+        size = qgraph.tensors[name].height
+        own: list[Rows] = []
+        for band in range(len(starts)):
+            read = [
+                input_rows(nodes[later], windows[later - at - 1][band], size)
+                for later in range(at + 1, len(nodes))
+                if name in nodes[later].inputs
+            ]
+            own.append((min(r[0] for r in read), max(r[1] for r in read)))
+        windows.insert(0, _covering(own, size, row_align(qgraph, params, name))
+                       if name in leaving else own)  # fmt: skip
+    return [[rows[band] for rows in windows] for band in range(len(starts))]
+
+
+def _covering(bands: list[Rows], height: int, align: int) -> list[Rows]:
+    """The bands, longer where they must be so that together they are the whole map; each but the
+    first begins with a beat of DRAM."""
+    starts = [0, *(first - first % align for first, _ in bands[1:]), height]
+    starts = list(accumulate(starts[::-1], min))[::-1]  # none is above a later one
+    return [
+        (start, max(end, following, start + 1))
+        for start, following, (_, end) in zip(starts, starts[1:], bands, strict=False)
+    ]
+
+
 def _band_counts(height: int) -> list[int]:
     """Numbers of bands to choose from: every step makes bands noticeably lower."""
     counts, n = [], 1
@@ -86,7 +139,9 @@ def _band_counts(height: int) -> list[int]:
 def needs(qgraph: QuantGraph, params: EngineParams, chain: Chain, rate: float) -> Offer:
     """What a segment in bands takes; rate: bytes of DRAM per cycle."""
     nodes = qgraph.nodes[chain.first : chain.last + 1]
-    bands = band_rows(qgraph, chain, row_align(qgraph, params, nodes[-1].output))
+    bands = segment_rows(qgraph, params, chain)
+    leaving = _results(qgraph, chain)
+    results: dict[str, int] = {}
     tall: dict[str, int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
     for windows in bands:
@@ -106,11 +161,11 @@ def needs(qgraph: QuantGraph, params: EngineParams, chain: Chain, rate: float) -
         cycles += work * (sum(rows) / out.height - 1)
         if isinstance(node, QConv):
             extra += (len(bands) - 1) * sum(t.weight.size for t in node.terms)
-        if position < len(nodes) - 1:
-            inner += _words(qgraph, params, node.output, max(rows))
+        words = _words(qgraph, params, node.output, max(rows))
+        if node.output in leaving:
+            results[node.output] = (2 if len(bands) > 1 else 1) * words
         else:
-            per_band = max(rows)
-    result = nodes[-1].output
+            inner += words
     return Offer(
         chain.bands,
         {
@@ -119,7 +174,7 @@ def needs(qgraph: QuantGraph, params: EngineParams, chain: Chain, rate: float) -
             for name in tall
         },
         inner,
-        (2 if len(bands) > 1 else 1) * _words(qgraph, params, result, per_band),
+        results,
         extra + round(cycles * rate),
     )  # fmt: skip
 
@@ -160,19 +215,23 @@ def problem(qgraph: QuantGraph, params: EngineParams, capacity: int, rate: float
     """The choice for a memory of `capacity` words; rate: bytes of DRAM per cycle."""
     offers, own = {}, {}
     for first in range(len(qgraph.nodes)):
-        end = max(first, min(chain_end(qgraph, first), first + MAX_CHAIN - 1))
-        for last in range(first, end + 1):
+        for last in range(first, min(first + MAX_CHAIN, len(qgraph.nodes))):
+            if not _is_segment(qgraph, first, last):
+                continue
             height = qgraph.tensors[qgraph.nodes[last].output].height
             offers[first, last] = tuple(
                 needs(qgraph, params, Chain(first, last, bands), rate)
                 for bands in _band_counts(height)
             )
-            own[first, last] = frozenset(n.output for n in qgraph.nodes[first:last])
+            leaving = _results(qgraph, Chain(first, last, 1))
+            own[first, last] = frozenset(
+                n.output for n in qgraph.nodes[first:last] if n.output not in leaving
+            )
     whole = {n: _words(qgraph, params, n, t.height) for n, t in qgraph.tensors.items()}
     return SpillProblem(
         len(qgraph.nodes),
         offers,
-        tuple(n.output for n in qgraph.nodes),
+        tuple((*n.inputs, n.output) for n in qgraph.nodes),
         own,
         {
             name: tuple((name, a, b) for a, b in gaps(nodes))
@@ -203,7 +262,7 @@ def check_rows(qgraph: QuantGraph, params: EngineParams) -> None:
     for index, node in enumerate(qgraph.nodes):
         chain = Chain(index, index, qgraph.tensors[node.output].height)
         offer = needs(qgraph, params, chain, 0.0)
-        words = offer.output + sum(band for band, _ in offer.external.values())
+        words = sum(offer.results.values()) + sum(band for band, _ in offer.external.values())
         if words > params.words:
             size = params.in_channels
             raise NoRoom(
@@ -259,7 +318,7 @@ class _Builder:
             qgraph.input: Home(home_layout(qgraph.tensors[qgraph.input], params), Region.INPUT, 0)
         }
         at = 0
-        leaving = [n for n in qgraph.tensors if not state.is_own(n) and not self._stays(n)]
+        leaving = [n for n in qgraph.tensors if not state.is_own(n) and not state.stays(n)]
         for name in dict.fromkeys((*qgraph.outputs, *leaving)):
             if name in self.homes:
                 continue
@@ -267,9 +326,6 @@ class _Builder:
             self.homes[name] = Home(layout, Region.OUTPUT, at)
             at += layout.words * params.in_channels
             at += -at % HOME_ALIGN
-
-    def _stays(self, name: str) -> bool:
-        return all(gap in self.kept for gap in self.gaps[name])
 
     def _present(self, name: str, first: int, last: int) -> bool:
         """The map is there as a whole while nodes [first, last] run."""
@@ -284,29 +340,38 @@ class _Builder:
         """The steps of a segment, with what it loads and stores."""
         first, last = chain.first, chain.last
         nodes = self.qgraph.nodes[first : last + 1]
-        result = nodes[-1].output
-        own = {n.output for n in nodes[:-1]}
+        inner = {n.output for n in nodes}
         for name in dict.fromkeys(i for n in nodes for i in n.inputs):
-            whole = name not in own and self._present(name, first, last)
+            whole = name not in inner and self._present(name, first, last)
             if whole and name not in self.on_chip:
                 rows = (0, self.qgraph.tensors[name].height)
                 self.on_chip[name] = self._buffer(f"{name}@{first}", name, rows)
                 self.steps.append(Transfer(name, rows, self.on_chip[name], True))
-        if self._present(result, first, last):
-            rows = (0, self.qgraph.tensors[result].height)
-            self.on_chip[result] = self._buffer(result, result, rows)
-        align = row_align(self.qgraph, self.params, result)
-        for band, windows in enumerate(band_rows(self.qgraph, chain, align)):
-            self._band(chain, f"{first}.{band}", windows)
-        if result in self.on_chip and result in self.homes:
-            rows = (0, self.qgraph.tensors[result].height)
-            self.steps.append(Transfer(result, rows, self.on_chip[result], False))
+        leaving = [n.output for n in nodes if n.output in _results(self.qgraph, chain)]
+        for name in leaving:
+            if self._present(name, first, last):
+                rows = (0, self.qgraph.tensors[name].height)
+                self.on_chip[name] = self._buffer(name, name, rows)
+        bands = segment_rows(self.qgraph, self.params, chain)
+        for band, windows in enumerate(bands):
+            ends = bands[band + 1] if band + 1 < len(bands) else None
+            used = self._band(chain, f"{first}.{band}", windows)
+            for position, node in enumerate(nodes):
+                if node.output in leaving and node.output not in self.on_chip:
+                    end = ends[position][0] if ends else windows[position][1]
+                    rows = (windows[position][0], end)
+                    if end > rows[0]:
+                        self.steps.append(Transfer(node.output, rows, used[node.output], False))
+        for name in leaving:
+            if name in self.on_chip and name in self.homes:
+                rows = (0, self.qgraph.tensors[name].height)
+                self.steps.append(Transfer(name, rows, self.on_chip[name], False))
         for name in list(self.on_chip):
             if not any(g in self.kept and g[1] <= last < g[2] for g in self.gaps[name]):
                 del self.on_chip[name]
 
-    def _band(self, chain: Chain, label: str, windows: Sequence[Rows]) -> None:
-        """One band; windows: output rows of the nodes."""
+    def _band(self, chain: Chain, label: str, windows: Sequence[Rows]) -> dict[str, str]:
+        """One band; windows: output rows of the nodes. Returns its buffers."""
         nodes = self.qgraph.nodes[chain.first : chain.last + 1]
         used = dict(self.on_chip)
         for name, (first, end) in external_rows(self.qgraph, chain, windows).items():
@@ -319,6 +384,4 @@ class _Builder:
                 used[node.output] = self._buffer(f"{node.output}@{label}", node.output, rows)
             maps = {name: used[name] for name in (*node.inputs, node.output)}
             self.steps.append(Step(chain.first + offset, node, rows, maps))
-        result = nodes[-1].output
-        if result not in self.on_chip:
-            self.steps.append(Transfer(result, windows[-1], used[result], False))
+        return used

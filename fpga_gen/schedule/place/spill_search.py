@@ -24,26 +24,27 @@ Gap = tuple[str, int, int]  # map, node that touches it, next one
 @dataclass(frozen=True)
 class Offer:
     """A segment in so many bands. external: (words of a band, bytes that all bands load) by map
-    from elsewhere; output: words of the bands of its result that are live at a time; inner: words
-    of the bands of its own maps; extra: bytes of weights read again, and of work done twice."""
+    from elsewhere; results: words of its bands that are live at a time, by map that it writes for
+    others; inner: words of the bands of its own maps; extra: bytes of weights read again, and of
+    work done twice."""
 
     bands: int
     external: dict[str, tuple[int, int]]
     inner: int
-    output: int
+    results: dict[str, int]
     extra: int
 
 
 @dataclass(frozen=True, eq=False)
 class SpillProblem:
-    """offers: of every possible segment (first, last node), fewest bands first; result: map that a
-    node writes; own: maps that exist only within a segment; gaps: by map; whole: words of a map;
-    sizes: its bytes; free: maps whose way to DRAM costs nothing more, as they start or end there;
+    """offers: of every possible segment (first, last node), fewest bands first; touched: maps of a
+    node; own: maps that exist only within a segment; gaps: by map; whole: words of a map; sizes:
+    its bytes; free: maps whose way to DRAM costs nothing more, as they start or end there;
     capacity: words of the memory."""
 
     nodes: int
     offers: dict[tuple[int, int], tuple[Offer, ...]]
-    results: tuple[str, ...]
+    touched: tuple[tuple[str, ...], ...]
     own: dict[tuple[int, int], frozenset[str]]
     gaps: dict[str, tuple[Gap, ...]]
     whole: dict[str, int]
@@ -75,15 +76,16 @@ class Residence:
         present = self._live[first]
         if last > first:
             present = set().union(*self._live[first : last + 1])
-        result, used = p.results[last], sum(map(p.whole.__getitem__, present))
+        used = sum(map(p.whole.__getitem__, present))
         for offer in p.offers[first, last]:
             words, moved = used + offer.inner, offer.extra
             for name, (band, loaded) in offer.external.items():
                 if name not in present:
                     words += band
                     moved += loaded
-            if result not in present:
-                words += offer.output
+            for name, band in offer.results.items():
+                if name not in present:
+                    words += band
             if words <= p.capacity:
                 return offer, moved
         return None, NEVER
@@ -93,11 +95,16 @@ class Residence:
         p = self.problem
         if name in self._own:
             return 0.0
-        kept = [gap in self.kept for gap in p.gaps[name]]
+        kept = [gap in self.kept for gap in p.gaps[name] if not self._inside(gap)]
         cost = 0 if all(kept) or name in p.free else p.sizes[name]
         back = sum(b and not a for a, b in pairwise(kept))
-        back += kept[0] and p.gaps[name][0][1] < 0
+        back += p.gaps[name][0][1] < 0 and kept[0]
         return cost + p.sizes[name] * back
+
+    def _inside(self, gap: Gap) -> bool:
+        """The map is touched twice by one segment."""
+        _, a, b = gap
+        return 0 <= a < b and self._start[a] == self._start[b]
 
     def _bridge(self, gap: Gap) -> None:
         """Keep a map over a gap, or no longer."""
@@ -143,17 +150,25 @@ class Residence:
             after += p.own.get((at, last), ())
             at = last + 1
         self._own = self._own.difference(before).union(after)
-        for name in after:
+        names = dict.fromkeys(n for node in p.touched[first : end + 1] for n in node)
+        for name in names:
             for gap in p.gaps[name]:
-                if gap in self.kept:
+                if gap in self.kept and (name in self._own or self._inside(gap)):
                     self._bridge(gap)
-        for name in (*before, *after):
             self._maps[name] = self._map_cost(name)
         self._renew(first, end)
 
     def is_own(self, name: str) -> bool:
         """The map exists only within a segment."""
         return name in self._own
+
+    def stays(self, name: str) -> bool:
+        """The map has no need of DRAM between the segments that touch it."""
+        return all(gap in self.kept or self._inside(gap) for gap in self.problem.gaps[name])
+
+    def between(self, name: str) -> list[Gap]:
+        """Gaps of a map between two segments."""
+        return [gap for gap in self.problem.gaps[name] if not self._inside(gap)]
 
     def span(self, first: int, last: int) -> tuple[int, list[int]]:
         """(first node, last nodes) of the segments that overlap nodes [first, last]."""
@@ -202,7 +217,9 @@ def _toggle(state: Residence, rng: random.Random, names: list[str]) -> Callable[
     name = rng.choice(names)
     if state.is_own(name):
         return None
-    gaps = state.problem.gaps[name]
+    gaps = state.between(name)
+    if not gaps:
+        return None
     if len(gaps) > 1 and rng.random() < 0.3:
         on = rng.random() < 0.5
         chosen = [gap for gap in gaps if (gap in state.kept) != on]
