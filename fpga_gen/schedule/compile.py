@@ -59,7 +59,7 @@ from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayo
 OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
 ORDERS = (FetchInstruction, PageInstruction)  # for the stream, not of what was lowered
 # Of the memory that the choice of what stays on chip counts on: not everything can be placed.
-SHARES = (0.98, 0.93, 0.87, 0.8, 0.7, 0.6, 0.5)
+SHARES = (0.97, 0.92, 0.85, 0.75, 0.6, 0.5)
 
 
 def compile_schedule(
@@ -115,9 +115,9 @@ def _spilled(job: _Job, refused: NoRoom) -> Schedule:
     that says more."""
     qgraph, params = job.qgraph, job.params
     check_rows(qgraph, params)
+    choice = problem(qgraph, params, job.timing.read_rate(params))
     for share in SHARES:
-        capacity = int(params.words * share)
-        state = search(problem(qgraph, params, capacity, job.timing.read_rate(params)))
+        state = search(replace(choice, capacity=int(params.words * share)))
         plan = spilled_plan(qgraph, params, state)
         if plan is None:
             break

@@ -36,7 +36,7 @@ from fpga_gen.schedule.place.plan import (
 from fpga_gen.schedule.place.spill_search import Offer, Residence, SpillProblem
 from fpga_gen_host.regions import MapLayout, OutputLayout
 
-MAX_CHAIN = 5  # nodes of a segment: longer ones recompute more halo than they save
+MAX_CHAIN = 4  # nodes of a segment: longer ones recompute more halo than they save
 BAND_CYCLES = 300  # cost of one more instruction: decode, wait, last drain
 HOME_ALIGN = 64  # bytes: every map in DRAM starts on a boundary of its own
 
@@ -132,11 +132,13 @@ def _band_counts(height: int) -> list[int]:
     counts, n = [], 1
     while n <= height:
         counts.append(n)
-        n = max(n + 1, n * 5 // 4)
+        n = max(n + 1, n * 4 // 3)
     return [n for n in counts if n == 1 or -(-height // n) != -(-height // (n - 1))]
 
 
-def needs(qgraph: QuantGraph, params: EngineParams, chain: Chain, rate: float) -> Offer:
+def needs(
+    qgraph: QuantGraph, params: EngineParams, chain: Chain, words: Words, rate: float
+) -> Offer:
     """What a segment in bands takes; rate: bytes of DRAM per cycle."""
     nodes = qgraph.nodes[chain.first : chain.last + 1]
     bands = segment_rows(qgraph, params, chain)
@@ -161,16 +163,15 @@ def needs(qgraph: QuantGraph, params: EngineParams, chain: Chain, rate: float) -
         cycles += work * (sum(rows) / out.height - 1)
         if isinstance(node, QConv):
             extra += (len(bands) - 1) * sum(t.weight.size for t in node.terms)
-        words = _words(qgraph, params, node.output, max(rows))
+        size = words(node.output, max(rows))
         if node.output in leaving:
-            results[node.output] = (2 if len(bands) > 1 else 1) * words
+            results[node.output] = (2 if len(bands) > 1 else 1) * size
         else:
-            inner += words
+            inner += size
     return Offer(
         chain.bands,
         {
-            name: (_words(qgraph, params, name, tall[name]),
-                   total[name] * _words(qgraph, params, name, 1) * params.in_channels)
+            name: (words(name, tall[name]), total[name] * _row_bytes(qgraph, params, name))
             for name in tall
         },
         inner,
@@ -184,8 +185,25 @@ def row_align(qgraph: QuantGraph, params: EngineParams, name: str) -> int:
     return params.beat_words // math.gcd(params.beat_words, qgraph.tensors[name].width)
 
 
-def _words(qgraph: QuantGraph, params: EngineParams, name: str, rows: int) -> int:
-    return buffer_layout(qgraph.tensors[name], params, rows).words
+def _row_bytes(qgraph: QuantGraph, params: EngineParams, name: str) -> int:
+    """Bytes of a row of a map in all its planes."""
+    tensor, word = qgraph.tensors[name], params.in_channels
+    return -(-tensor.channels // word) * word * tensor.width * tensor.format.bits // 8
+
+
+class Words:
+    """Words on chip of so many rows of a map."""
+
+    def __init__(self, qgraph: QuantGraph, params: EngineParams) -> None:
+        self._qgraph, self._params = qgraph, params
+        self._known: dict[tuple[str, int], int] = {}
+
+    def __call__(self, name: str, rows: int) -> int:
+        key = (name, rows)
+        if key not in self._known:
+            tensor = self._qgraph.tensors[name]
+            self._known[key] = buffer_layout(tensor, self._params, rows).words
+        return self._known[key]
 
 
 def buffer_layout(tensor: QTensor, params: EngineParams, rows: int) -> MapLayout:
@@ -211,8 +229,9 @@ def home_layout(tensor: QTensor, params: EngineParams) -> MapLayout:
     return replace(layout, plane=plane, low=low, words=high + low)
 
 
-def problem(qgraph: QuantGraph, params: EngineParams, capacity: int, rate: float) -> SpillProblem:
-    """The choice for a memory of `capacity` words; rate: bytes of DRAM per cycle."""
+def problem(qgraph: QuantGraph, params: EngineParams, rate: float) -> SpillProblem:
+    """The choice for the whole memory of an engine; rate: bytes of DRAM per cycle."""
+    words = Words(qgraph, params)
     offers, own = {}, {}
     for first in range(len(qgraph.nodes)):
         for last in range(first, min(first + MAX_CHAIN, len(qgraph.nodes))):
@@ -220,14 +239,14 @@ def problem(qgraph: QuantGraph, params: EngineParams, capacity: int, rate: float
                 continue
             height = qgraph.tensors[qgraph.nodes[last].output].height
             offers[first, last] = tuple(
-                needs(qgraph, params, Chain(first, last, bands), rate)
+                needs(qgraph, params, Chain(first, last, bands), words, rate)
                 for bands in _band_counts(height)
             )
             leaving = _results(qgraph, Chain(first, last, 1))
             own[first, last] = frozenset(
                 n.output for n in qgraph.nodes[first:last] if n.output not in leaving
             )
-    whole = {n: _words(qgraph, params, n, t.height) for n, t in qgraph.tensors.items()}
+    whole = {n: words(n, t.height) for n, t in qgraph.tensors.items()}
     return SpillProblem(
         len(qgraph.nodes),
         offers,
@@ -238,9 +257,9 @@ def problem(qgraph: QuantGraph, params: EngineParams, capacity: int, rate: float
             for name, nodes in touches(qgraph).items()
         },
         whole,
-        {name: words * params.in_channels for name, words in whole.items()},
+        {n: t.height * _row_bytes(qgraph, params, n) for n, t in qgraph.tensors.items()},
         frozenset({qgraph.input, *qgraph.outputs}),
-        capacity,
+        params.words,
     )
 
 
@@ -261,12 +280,12 @@ def check_rows(qgraph: QuantGraph, params: EngineParams) -> None:
     """NoRoom if the rows that one row of a layer needs do not fit the memory."""
     for index, node in enumerate(qgraph.nodes):
         chain = Chain(index, index, qgraph.tensors[node.output].height)
-        offer = needs(qgraph, params, chain, 0.0)
-        words = sum(offer.results.values()) + sum(band for band, _ in offer.external.values())
-        if words > params.words:
+        offer = needs(qgraph, params, chain, Words(qgraph, params), 0.0)
+        need = sum(offer.results.values()) + sum(band for band, _ in offer.external.values())
+        if need > params.words:
             size = params.in_channels
             raise NoRoom(
-                f"feature maps of layer '{node.name}' need {words * size} bytes even a row at a "
+                f"feature maps of layer '{node.name}' need {need * size} bytes even a row at a "
                 f"time, the memory has {params.words * size}: use a smaller input or a larger board"
             )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 SEED = 1
-MOVES, MOST_MOVES = 150, 50_000  # of the annealing, per gap and in all
+MOVES, MOST_MOVES = 400, 150_000  # of the annealing, per gap and in all
 NEVER = 1e15  # bytes of what does not fit
 HOT, COLD = 2.0, 0.002  # temperatures at the start and at the end, in shares of a map's mean bytes
 
