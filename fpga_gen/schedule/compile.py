@@ -118,16 +118,17 @@ def _spilled(job: _Job, refused: NoRoom) -> Schedule:
     choice = problem(qgraph, params, job.timing.read_rate(params))
     for share in SHARES:
         state = search(replace(choice, capacity=int(params.words * share)))
-        plan = spilled_plan(qgraph, params, state)
-        if plan is None:
-            break
-        allocation = find_allocation(demands(plan, qgraph, job.host_input), params.words)
-        if allocation is not None:
-            check_transfers(plan, qgraph)
-            home = plan.homes[qgraph.input]
-            part = params.load_part(home.layout.words + load_slack(params))
-            source = InputLayout(home.layout, part, params.load_words, params.ports)
-            return _schedule(replace(job, host_input=source), plan, allocation)
+        for alone in (False, True):
+            plan = spilled_plan(qgraph, params, state, alone)
+            if plan is None:
+                raise refused
+            allocation = find_allocation(demands(plan, qgraph, job.host_input), params.words)
+            if allocation is not None:
+                check_transfers(plan, qgraph)
+                home = plan.homes[qgraph.input]
+                part = params.load_part(home.layout.words + load_slack(params))
+                source = InputLayout(home.layout, part, params.load_words, params.ports)
+                return _schedule(replace(job, host_input=source), plan, allocation)
     raise refused
 
 
@@ -223,8 +224,10 @@ def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Pro
         else:
             place = places[step.buffer]
             home = plan.homes[step.tensor]
-            lower = lower_load if step.load else lower_store
-            added = lower(step.rows, place, home, job.params)
+            if step.load:
+                added = lower_load(step.rows, place, home, job.params)
+            else:
+                added = lower_store(step.rows, place, home, job.params, step.alone)
             if step.load:
                 trace.append((len(body) + len(added) - 1, place))
         body += added

@@ -16,7 +16,7 @@ SIXTEEN = EngineParams(
     sp2_columns=8,
     modes=(1, 2),
     tile_groups=16,
-    bank_rows=40,
+    bank_rows=48,
     ports=2,
     weight_words=512,
     program_words=512,
@@ -31,5 +31,5 @@ def loads(schedule: Schedule) -> int:
 
 NETWORKS: dict[str, tuple[str | int, ...]] = {
     "eight": ("dilation", "elementwise", "resample", "depthwise", "block", 1, 4, 6),
-    "sixteen": ("dilation", "wide", "pool", "elementwise", "depthwise", "block", 4, 6),
+    "sixteen": ("wide", "pool", "elementwise", "resample", "depthwise", "block", 4, 9),
 }

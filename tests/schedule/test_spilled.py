@@ -73,7 +73,7 @@ def test_long_program_comes_in_pages() -> None:
 
 @pytest.fixture(scope="module")
 def spilled() -> tuple[Schedule, np.ndarray]:
-    item = example("elementwise", EIGHT)
+    item = example("depthwise", EIGHT)
     schedule = compile_schedule(item.graph, EIGHT)
     run_schedule(schedule, item.stored_input)
     return schedule, item.stored_input

@@ -8,6 +8,7 @@ computed twice.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fpga_gen.contract.params import EngineParams
@@ -68,12 +69,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Rows of a map from its home in DRAM to a buffer (`load`), or from there to its home."""
+    """Rows of a map from its home in DRAM to a buffer (`load`), or from there to its home; alone:
+    nothing runs beside the STORE, so that the buffer is free behind it."""
 
     tensor: str
     rows: Rows
     buffer: str
     load: bool
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -221,9 +224,12 @@ def demands(plan: Plan, qgraph: QuantGraph, host_input: InputLayout) -> list[Dem
     return out
 
 
-def _read_by(steps: tuple[Step | Transfer, ...], at: int) -> int:
+def _read_by(steps: Sequence[Step | Transfer], at: int) -> int:
     """Step in which a STORE may still read: it has ended when the next one begins, and before its
     map is loaded."""
+    stored = steps[at]
+    if isinstance(stored, Transfer) and stored.alone:
+        return at
     for after in range(at + 1, len(steps)):
         step = steps[after]
         if isinstance(step, Transfer) and step.load and step.tensor == steps[at].name:

@@ -263,13 +263,16 @@ def problem(qgraph: QuantGraph, params: EngineParams, rate: float) -> SpillProbl
     )
 
 
-def spilled_plan(qgraph: QuantGraph, params: EngineParams, state: Residence) -> Plan | None:
+def spilled_plan(
+    qgraph: QuantGraph, params: EngineParams, state: Residence, alone: bool
+) -> Plan | None:
     """The plan of a choice; None if a segment does not fit however low its bands, or if the input
-    is a result, for which there is no way."""
+    is a result, for which there is no way. alone: nothing runs beside a STORE, which takes less
+    memory."""
     offers = {first: state.offer(first)[0] for first in sorted(state.segments)}
     if None in offers.values() or qgraph.input in qgraph.outputs:
         return None
-    builder = _Builder(qgraph, params, state)
+    builder = _Builder(qgraph, params, state, alone)
     for first, offer in offers.items():
         assert offer is not None
         builder.segment(Chain(first, state.segments[first], offer.bands))
@@ -327,8 +330,10 @@ class _Builder:
     """Steps and buffers, segment by segment. on_chip: buffers of the maps that are there as a whole
     between two segments."""
 
-    def __init__(self, qgraph: QuantGraph, params: EngineParams, state: Residence) -> None:
-        self.qgraph, self.params, self.kept = qgraph, params, state.kept
+    def __init__(
+        self, qgraph: QuantGraph, params: EngineParams, state: Residence, alone: bool
+    ) -> None:
+        self.qgraph, self.params, self.kept, self.alone = qgraph, params, state.kept, alone
         self.gaps = state.problem.gaps
         self.steps: list[Step | Transfer] = []
         self.buffers: dict[str, MapBuffer] = {}
@@ -380,14 +385,17 @@ class _Builder:
                     end = ends[position][0] if ends else windows[position][1]
                     rows = (windows[position][0], end)
                     if end > rows[0]:
-                        self.steps.append(Transfer(node.output, rows, used[node.output], False))
+                        self._store(node.output, rows, used[node.output])
         for name in leaving:
             if name in self.on_chip and name in self.homes:
                 rows = (0, self.qgraph.tensors[name].height)
-                self.steps.append(Transfer(name, rows, self.on_chip[name], False))
+                self._store(name, rows, self.on_chip[name])
         for name in list(self.on_chip):
             if not any(g in self.kept and g[1] <= last < g[2] for g in self.gaps[name]):
                 del self.on_chip[name]
+
+    def _store(self, name: str, rows: Rows, buffer: str) -> None:
+        self.steps.append(Transfer(name, rows, buffer, False, self.alone))
 
     def _band(self, chain: Chain, label: str, windows: Sequence[Rows]) -> dict[str, str]:
         """One band; windows: output rows of the nodes. Returns its buffers."""
