@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import (
     EndInstruction,
     FetchInstruction,
     Instruction,
-    LoadInstruction,
     PageInstruction,
-    Region,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
@@ -25,11 +22,11 @@ from fpga_gen.schedule.facts import estimate_facts, layer_facts
 from fpga_gen.schedule.lower.conv import lower_conv
 from fpga_gen.schedule.lower.fetching import barred_from_pages, fill_fetches, with_fetches
 from fpga_gen.schedule.lower.hazards import with_waits
-from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Context, Lowered
+from fpga_gen.schedule.lower.lowered import NO_STREAM, Context, Lowered
 from fpga_gen.schedule.lower.placement import Placement, map_layout
 from fpga_gen.schedule.lower.pool import lower_pool
 from fpga_gen.schedule.lower.storing import MOST_PIECES, with_stores
-from fpga_gen.schedule.lower.transfer import lower_load, lower_store
+from fpga_gen.schedule.lower.transfer import lower_input, lower_load, lower_store
 from fpga_gen.schedule.lower.vector import lower_vector
 from fpga_gen.schedule.place.allocate import (
     Allocation,
@@ -190,7 +187,7 @@ def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_
     offsets = {m.tensor: at for m, at in zip(layout.maps, layout.offsets, strict=True)}
     ends = {step.name: at for at, step in enumerate(plan.steps)}
     source = job.qgraph.input
-    body = [_load(job.host_input, places[source], job.params, source)]
+    body = [lower_input(job.host_input, places[source], job.params)]
     trace = [(0, places[source])]
     if source in offsets:
         body = with_stores(body, places[source], offsets[source], job.params)
@@ -251,7 +248,7 @@ def _step(
     if offset is not None:
         lowered = with_stores(lowered, place, offset, job.params)
         after = len(lowered) - 2
-    return lowered, (after, _written(place, step.rows, job.params))
+    return lowered, (after, place.part(step.rows))
 
 
 def _finish(
@@ -351,19 +348,6 @@ def _place(
     return facts, places
 
 
-def _written(place: Placement, rows: tuple[int, int], params: EngineParams) -> Placement:
-    """The part of a placement that a step over output rows [first, end) wrote."""
-    layout = place.layout
-    if rows[1] - rows[0] == layout.height:
-        return place
-    part = replace(
-        layout,
-        height=rows[1] - rows[0],
-        words=layout.words - (layout.height - rows[1] + rows[0]) * layout.width,
-    )
-    return Placement(part, place.address(0, rows[0]), rows[0])
-
-
 def _context(job: _Job, step: Step, places: dict[str, Placement], pieces: int) -> Context:
     return Context(job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, pieces)
 
@@ -376,21 +360,6 @@ def _lower(node: QNode, context: Context) -> list[Lowered]:
             return lower_pool(node, context)
         case QResample() | QAdd() | QMul():
             return lower_vector(node, context)
-
-
-def _load(layout: InputLayout, place: Placement, params: EngineParams, name: str) -> Lowered:
-    load = LoadInstruction(
-        layer=name,
-        words=layout.part,
-        stream_words=layout.stream_words,
-        packed=int(layout.packed),
-        base=pack_address(place.base, params.banks),
-        stride=pack_address(params.load_stride(layout.part), params.banks),
-    )
-    end = place.base + layout.part * layout.load_words
-    written = ((place.base, end, WHOLE),)
-    fetch = FetchInstruction(region=Region.INPUT, words=layout.stream_words)
-    return Lowered(load, NO_STREAM, (), written, fetch=fetch)
 
 
 def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputLayout:

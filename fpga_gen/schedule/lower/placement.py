@@ -42,6 +42,16 @@ class Placement:
     def at(self, base: int) -> Placement:
         return replace(self, base=base)
 
+    def part(self, rows: tuple[int, int]) -> Placement:
+        """Rows [first, end) of it."""
+        layout, count = self.layout, rows[1] - rows[0]
+        if count == layout.height:
+            return self
+        words = layout.words - (layout.height - count) * layout.width
+        return Placement(
+            replace(layout, height=count, words=words), self.address(0, rows[0]), rows[0]
+        )
+
 
 @dataclass(frozen=True)
 class Home:

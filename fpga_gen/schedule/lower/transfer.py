@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fpga_gen.contract.address import pack_address
-from fpga_gen.contract.isa import FetchInstruction, LoadInstruction, StoreInstruction
+from fpga_gen.contract.isa import FetchInstruction, LoadInstruction, Region, StoreInstruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Lowered
 from fpga_gen.schedule.lower.placement import Home, Placement
-from fpga_gen_host.regions import BEAT_BYTES
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout
+
+
+def lower_input(layout: InputLayout, place: Placement, params: EngineParams) -> Lowered:
+    """The LOAD of a whole input."""
+    load = LoadInstruction(
+        layer=place.tensor,
+        words=layout.part,
+        stream_words=layout.stream_words,
+        packed=int(layout.packed),
+        base=pack_address(place.base, params.banks),
+        stride=pack_address(params.load_stride(layout.part), params.banks),
+    )
+    fetch = FetchInstruction(region=Region.INPUT, words=layout.stream_words)
+    written = ((place.base, place.base + layout.part * layout.load_words, WHOLE),)
+    return Lowered(load, NO_STREAM, (), written, fetch=fetch)
 
 
 def lower_load(

@@ -1,19 +1,18 @@
 """Which maps stay on chip and which lie in DRAM for a while, where the memory cannot hold them all.
 
-The network runs segment by segment. A segment is a node or a chain of nodes (see plan) that runs in
-bands of output rows; what a band reads of a map in DRAM is loaded for it, what it writes of one is
-stored behind it. Between two segments that touch a map, the map is kept on chip as a whole or not
-at all. The solver chooses segments, bands and what is kept: the fewest bytes of DRAM, work that is
-done twice counted as the bytes that move meanwhile, such that every segment fits the memory.
+The network runs segment by segment (see segments), each in bands of output rows; what a band reads
+of a map in DRAM is loaded for it, what it writes of one is stored behind it. Between two segments
+that touch a map, it is kept on chip as a whole or not at all. The search (spill_search) chooses
+segments, bands and what is kept: the fewest bytes of DRAM, work that is done twice counted as the
+bytes that move meanwhile, such that every segment fits the memory.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QConv, QTensor, QuantGraph
 from fpga_gen.schedule.lower.placement import Home, map_layout
-from fpga_gen.schedule.lower.work import node_macs
 from fpga_gen.schedule.place.allocate import NoRoom
 from fpga_gen.schedule.place.plan import (
     Chain,
@@ -33,134 +31,35 @@ from fpga_gen.schedule.place.plan import (
     Transfer,
     input_rows,
 )
+from fpga_gen.schedule.place.segments import Segments, band_counts
 from fpga_gen.schedule.place.spill_search import Offer, Residence, SpillProblem
 from fpga_gen_host.regions import MapLayout, OutputLayout
 
-MAX_CHAIN = 4  # nodes of a segment: longer ones recompute more halo than they save
+MAX_NODES = 4  # nodes of a segment: longer ones recompute more halo than they save
 BAND_CYCLES = 300  # cost of one more instruction: decode, wait, last drain
 HOME_ALIGN = 64  # bytes: every map in DRAM starts on a boundary of its own
 
 
-def touches(qgraph: QuantGraph) -> dict[str, list[int]]:
-    """Nodes that touch a map, its producer first (-1: the network's input)."""
-    out: dict[str, list[int]] = {qgraph.input: [-1]}
-    for index, node in enumerate(qgraph.nodes):
-        for name in node.inputs:
-            out[name].append(index)
-        out[node.output] = [index]
-    return out
-
-
-def gaps(nodes: Sequence[int]) -> list[tuple[int, int]]:
-    """(touch, next touch) of a map; of one that nobody reads its producer twice."""
-    return list(pairwise(nodes)) or [(nodes[0], nodes[0])]
-
-
-def external_rows(qgraph: QuantGraph, chain: Chain, windows: Sequence[Rows]) -> dict[str, Rows]:
-    """Rows of the maps from elsewhere that one band of a segment reads; windows: its output rows by
-    node."""
-    nodes = qgraph.nodes[chain.first : chain.last + 1]
-    inner = {n.output for n in nodes[:-1]}
-    out: dict[str, Rows] = {}
-    for node, rows in zip(nodes, windows, strict=True):
-        for name in node.inputs:
-            if name in inner:
-                continue
-            first, end = input_rows(node, rows, qgraph.tensors[name].height)
-            before = out.get(name, (first, end))
-            out[name] = (min(first, before[0]), max(end, before[1]))
-    return out
-
-
-def _results(qgraph: QuantGraph, chain: Chain) -> frozenset[str]:
-    """Maps of a segment that others read, or that are results of the network."""
-    nodes = qgraph.nodes[chain.first : chain.last + 1]
-    others = (*qgraph.nodes[: chain.first], *qgraph.nodes[chain.last + 1 :])
-    outside = {name for node in others for name in node.inputs} | set(qgraph.outputs)
-    return frozenset({n.output for n in nodes} & outside | {nodes[-1].output})
-
-
-def _is_segment(qgraph: QuantGraph, first: int, last: int) -> bool:
-    """Every node but the last one is read by one of the nodes, so that the rows of the last one
-    tell which of its rows a band needs."""
-    nodes = qgraph.nodes[first : last + 1]
-    return all(
-        any(node.output in later.inputs for later in nodes[at + 1 :])
-        for at, node in enumerate(nodes[:-1])
-    )
-
-
-def segment_rows(qgraph: QuantGraph, params: EngineParams, chain: Chain) -> list[list[Rows]]:
-    """Output rows of every node (inner index) for every band (outer index). The bands of a map that
-    others read cover it, those of the other maps what is needed."""
-    nodes = qgraph.nodes[chain.first : chain.last + 1]
-    leaving = _results(qgraph, chain)
-    height = qgraph.tensors[nodes[-1].output].height
-    per_band = -(-height // chain.bands)
-    per_band += -per_band % row_align(qgraph, params, nodes[-1].output)
-    starts = range(0, height, per_band)
-    windows: list[list[Rows]] = [[(s, min(s + per_band, height)) for s in starts]]
-    for at in range(len(nodes) - 2, -1, -1):
-        name = nodes[at].output
-        size = qgraph.tensors[name].height
-        own: list[Rows] = []
-        for band in range(len(starts)):
-            read = [
-                input_rows(nodes[later], windows[later - at - 1][band], size)
-                for later in range(at + 1, len(nodes))
-                if name in nodes[later].inputs
-            ]
-            own.append((min(r[0] for r in read), max(r[1] for r in read)))
-        windows.insert(0, _covering(own, size, row_align(qgraph, params, name))
-                       if name in leaving else own)  # fmt: skip
-    return [[rows[band] for rows in windows] for band in range(len(starts))]
-
-
-def _covering(bands: list[Rows], height: int, align: int) -> list[Rows]:
-    """The bands, longer where they must be so that together they are the whole map; each but the
-    first begins with a beat of DRAM."""
-    starts = [0, *(first - first % align for first, _ in bands[1:]), height]
-    starts = list(accumulate(starts[::-1], min))[::-1]  # none is above a later one
-    return [
-        (start, max(end, following, start + 1))
-        for start, following, (_, end) in zip(starts, starts[1:], bands, strict=False)
-    ]
-
-
-def _band_counts(height: int) -> list[int]:
-    """Numbers of bands to choose from: every step makes bands noticeably lower."""
-    counts, n = [], 1
-    while n <= height:
-        counts.append(n)
-        n = max(n + 1, n * 4 // 3)
-    return [n for n in counts if n == 1 or -(-height // n) != -(-height // (n - 1))]
-
-
 def needs(
-    qgraph: QuantGraph, params: EngineParams, chain: Chain, words: Words, rate: float
-) -> Offer:
+    qgraph: QuantGraph, params: EngineParams, segments: Segments, chain: Chain, words: Words,
+    rate: float,
+) -> Offer:  # fmt: skip
     """What a segment in bands takes; rate: bytes of DRAM per cycle."""
-    nodes = qgraph.nodes[chain.first : chain.last + 1]
-    bands = segment_rows(qgraph, params, chain)
-    leaving = _results(qgraph, chain)
-    results: dict[str, int] = {}
+    nodes, bands = segments.nodes(chain), segments.rows(chain)
+    leaving = segments.results(chain)
     tall: dict[str, int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
     for windows in bands:
-        for name, (first, end) in external_rows(qgraph, chain, windows).items():
-            first -= first % row_align(qgraph, params, name)
+        for name, (first, end) in segments.read(chain, windows).items():
             tall[name] = max(tall[name], end - first)
             total[name] += end - first
+    results: dict[str, int] = {}
     cycles = float(BAND_CYCLES * (len(bands) - 1) * len(nodes))
-    extra = 0
-    inner = 0
+    inner = extra = 0
     for position, node in enumerate(nodes):
         out = qgraph.tensors[node.output]
         rows = [b[position][1] - b[position][0] for b in bands]
-        work = (
-            node_macs(node, qgraph) / params.macs_per_cycle + out.height * out.width / params.pixels
-        )
-        cycles += work * (sum(rows) / out.height - 1)
+        cycles += segments.cycles(chain.first + position) * (sum(rows) / out.height - 1)
         if isinstance(node, QConv):
             extra += (len(bands) - 1) * sum(t.weight.size for t in node.terms)
         size = words(node.output, max(rows))
@@ -168,21 +67,16 @@ def needs(
             results[node.output] = (2 if len(bands) > 1 else 1) * size
         else:
             inner += size
-    return Offer(
-        chain.bands,
-        {
-            name: (words(name, tall[name]), total[name] * _row_bytes(qgraph, params, name))
-            for name in tall
-        },
-        inner,
-        results,
-        extra + round(cycles * rate),
-    )  # fmt: skip
+    external = {
+        name: (words(name, tall[name]), total[name] * _row_bytes(qgraph, params, name))
+        for name in tall
+    }
+    return Offer(chain.bands, external, inner, results, extra + round(cycles * rate))
 
 
-def row_align(qgraph: QuantGraph, params: EngineParams, name: str) -> int:
-    """Every so many rows of a map begin with a beat of DRAM."""
-    return params.beat_words // math.gcd(params.beat_words, qgraph.tensors[name].width)
+def gaps(nodes: Sequence[int]) -> list[tuple[int, int]]:
+    """(touch, next touch) of a map; of one that nobody reads its producer twice."""
+    return list(pairwise(nodes)) or [(nodes[0], nodes[0])]
 
 
 def _row_bytes(qgraph: QuantGraph, params: EngineParams, name: str) -> int:
@@ -231,20 +125,23 @@ def home_layout(tensor: QTensor, params: EngineParams) -> MapLayout:
 
 def problem(qgraph: QuantGraph, params: EngineParams, rate: float) -> SpillProblem:
     """The choice for the whole memory of an engine; rate: bytes of DRAM per cycle."""
-    words = Words(qgraph, params)
-    offers, own = {}, {}
+    words, segments = Words(qgraph, params), Segments(qgraph, params)
+    offers: dict[tuple[int, int], tuple[Offer, ...]] = {}
+    own: dict[tuple[int, int], frozenset[str]] = {}
     for first in range(len(qgraph.nodes)):
-        for last in range(first, min(first + MAX_CHAIN, len(qgraph.nodes))):
-            if not _is_segment(qgraph, first, last):
+        for last in range(first, min(first + MAX_NODES, len(qgraph.nodes))):
+            if not segments.possible(first, last):
                 continue
-            height = qgraph.tensors[qgraph.nodes[last].output].height
+            chains = [
+                Chain(first, last, bands)
+                for bands in band_counts(qgraph.tensors[qgraph.nodes[last].output].height)
+            ]
             offers[first, last] = tuple(
-                needs(qgraph, params, Chain(first, last, bands), words, rate)
-                for bands in _band_counts(height)
+                needs(qgraph, params, segments, chain, words, rate) for chain in chains
             )
-            leaving = _results(qgraph, Chain(first, last, 1))
+            leaving = segments.results(chains[0])
             own[first, last] = frozenset(
-                n.output for n in qgraph.nodes[first:last] if n.output not in leaving
+                n.output for n in segments.nodes(chains[0]) if n.output not in leaving
             )
     whole = {n: words(n, t.height) for n, t in qgraph.tensors.items()}
     return SpillProblem(
@@ -253,8 +150,8 @@ def problem(qgraph: QuantGraph, params: EngineParams, rate: float) -> SpillProbl
         tuple((*n.inputs, n.output) for n in qgraph.nodes),
         own,
         {
-            name: tuple((name, a, b) for a, b in gaps(nodes))
-            for name, nodes in touches(qgraph).items()
+            name: tuple((name, a, b) for a, b in gaps(segments.touches(name)))
+            for name in qgraph.tensors
         },
         whole,
         {n: t.height * _row_bytes(qgraph, params, n) for n, t in qgraph.tensors.items()},
@@ -281,9 +178,10 @@ def spilled_plan(
 
 def check_rows(qgraph: QuantGraph, params: EngineParams) -> None:
     """NoRoom if the rows that one row of a layer needs do not fit the memory."""
+    words, segments = Words(qgraph, params), Segments(qgraph, params)
     for index, node in enumerate(qgraph.nodes):
         chain = Chain(index, index, qgraph.tensors[node.output].height)
-        offer = needs(qgraph, params, chain, Words(qgraph, params), 0.0)
+        offer = needs(qgraph, params, segments, chain, words, 0.0)
         need = sum(offer.results.values()) + sum(band for band, _ in offer.external.values())
         if need > params.words:
             size = params.in_channels
@@ -334,7 +232,7 @@ class _Builder:
         self, qgraph: QuantGraph, params: EngineParams, state: Residence, alone: bool
     ) -> None:
         self.qgraph, self.params, self.kept, self.alone = qgraph, params, state.kept, alone
-        self.gaps = state.problem.gaps
+        self.gaps, self.segments = state.problem.gaps, Segments(qgraph, params)
         self.steps: list[Step | Transfer] = []
         self.buffers: dict[str, MapBuffer] = {}
         self.on_chip: dict[str, str] = {}
@@ -371,12 +269,12 @@ class _Builder:
                 rows = (0, self.qgraph.tensors[name].height)
                 self.on_chip[name] = self._buffer(f"{name}@{first}", name, rows)
                 self.steps.append(Transfer(name, rows, self.on_chip[name], True))
-        leaving = [n.output for n in nodes if n.output in _results(self.qgraph, chain)]
+        leaving = self.segments.results(chain)
         for name in leaving:
             if self._present(name, first, last):
                 rows = (0, self.qgraph.tensors[name].height)
                 self.on_chip[name] = self._buffer(name, name, rows)
-        bands = segment_rows(self.qgraph, self.params, chain)
+        bands = self.segments.rows(chain)
         for band, windows in enumerate(bands):
             ends = bands[band + 1] if band + 1 < len(bands) else None
             used = self._band(chain, f"{first}.{band}", windows)
@@ -401,9 +299,8 @@ class _Builder:
         """One band; windows: output rows of the nodes. Returns its buffers."""
         nodes = self.qgraph.nodes[chain.first : chain.last + 1]
         used = dict(self.on_chip)
-        for name, (first, end) in external_rows(self.qgraph, chain, windows).items():
+        for name, rows in self.segments.read(chain, windows).items():
             if name not in used:
-                rows = (first - first % row_align(self.qgraph, self.params, name), end)
                 used[name] = self._buffer(f"{name}@{label}", name, rows)
                 self.steps.append(Transfer(name, rows, used[name], True))
         for offset, (node, rows) in enumerate(zip(nodes, windows, strict=True)):
