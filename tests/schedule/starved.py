@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.program import Schedule
+from tests.engines import SMALL
 from tests.schedule.builder import THREE_MODES
 
 EIGHT = replace(THREE_MODES, bank_rows=44)  # two memory words in a beat
@@ -21,7 +22,8 @@ SIXTEEN = EngineParams(
     weight_words=512,
     program_words=512,
 )
-ENGINES = {"eight": EIGHT, "sixteen": SIXTEEN}
+FOUR = replace(SMALL, bank_rows=128)  # four memory words in a beat
+ENGINES = {"four": FOUR, "eight": EIGHT, "sixteen": SIXTEEN}
 
 
 def loads(schedule: Schedule) -> int:
@@ -30,6 +32,7 @@ def loads(schedule: Schedule) -> int:
 
 
 NETWORKS: dict[str, tuple[str | int, ...]] = {
+    "four": ("pool", "elementwise", 4, 6, 9),
     "eight": ("dilation", "elementwise", "resample", "depthwise", "block", 1, 4, 6),
     "sixteen": ("wide", "pool", "elementwise", "resample", "depthwise", "block", 4, 9),
 }
