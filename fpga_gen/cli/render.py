@@ -10,11 +10,11 @@ from rich.table import Table
 from fpga_gen.boards import Board
 from fpga_gen.cli.terminal import cell
 from fpga_gen.report import Report
-from fpga_gen.report.markdown import layer_rows, performance_rows
+from fpga_gen.report.markdown import LAYER_HEAD, LAYER_LEFT, layer_rows, performance_rows
 from fpga_gen.sizing.search import Candidate
 
 if TYPE_CHECKING:
-    from fpga_gen.flows.every_board import BoardAnswer
+    from fpga_gen import BoardEstimate
 
 
 def frame_table(report: Report) -> Table:
@@ -27,37 +27,37 @@ def frame_table(report: Report) -> Table:
     return table
 
 
-def layer_table(report: Report) -> Table:
-    """One row for each layer, estimated."""
-    table = Table(title="layers (estimated)")
-    for head in ("layer", "op", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes"):
-        left = head in ("layer", "op", "mapping")
-        table.add_column(head, justify="left" if left else "right")
-    for row in layer_rows(report):
-        table.add_row(*map(cell, row))
+def board_table(found: Sequence[BoardEstimate]) -> Table:
+    """What fits where, and how fast it would be."""
+    table = Table(title="one frame on each board (estimated)")
+    for head in ("board", "fits", "frame/s", "ms", "LUT", "DSP", "MHz", "array"):
+        table.add_column(head, justify="left" if head in ("board", "fits") else "right")
+    for item in found:
+        if item.report is None:
+            table.add_row(item.board.name, "no", *["-"] * 6)
+            continue
+        report, array = item.report, item.report.array
+        used, have = report.resources.used, report.resources.available
+        table.add_row(
+            item.board.name,
+            "yes",
+            f"{report.estimate.fps:,.1f}",
+            f"{report.estimate.latency_ms:,.2f}",
+            f"{100 * used.luts / have.luts:.0f} %",
+            f"{100 * used.dsps / have.dsps:.0f} %",
+            f"{report.clock_mhz:g}",
+            ",".join(map(str, (array.pixels, array.in_channels, *array.out_channels.values()))),
+        )
     return table
 
 
-def boards_table(answers: Sequence[BoardAnswer]) -> Table:
-    """One row for each board, estimated."""
-    table = Table(title="every board with its own array, one frame (estimated)")
-    for head in ("board", "array", "MHz", "frame/s", "DRAM MB", "bound MB", "limit"):
-        table.add_column(head, justify="left" if head in ("board", "array", "limit") else "right")
-    for answer in answers:
-        f = answer.to_dict()
-        if answer.report is None:
-            table.add_row(answer.board, "-", "-", "-", "-", "-", cell(answer.limit))
-            continue
-        moved = f["dram_read_bytes"] + f["dram_write_bytes"]
-        table.add_row(
-            answer.board,
-            ",".join(map(str, f["array"])),
-            f"{f['clock_mhz']:g}",
-            f"{f['fps']:.1f}",
-            f"{moved / 1e6:.2f}",
-            f"{f['dram_lower_bound_bytes'] / 1e6:.2f}",
-            cell(answer.limit),
-        )
+def layer_table(report: Report) -> Table:
+    """One row for each layer, estimated."""
+    table = Table(title="layers (estimated)")
+    for number, head in enumerate(LAYER_HEAD):
+        table.add_column(head, justify="left" if number < LAYER_LEFT else "right")
+    for row in layer_rows(report):
+        table.add_row(*map(cell, row))
     return table
 
 
@@ -87,7 +87,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
     for candidate in candidates:
         p, shares = candidate.params, candidate.shares(board)
         table.add_row(
-            f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}",
+            p.figures_text,
             ",".join(map(str, p.modes)),
             str(p.ports),
             "-" if candidate.scheduled is None else f"{candidate.scheduled:,}",

@@ -12,10 +12,20 @@ from fpga_gen.contract.isa import (
     FetchInstruction,
     Instruction,
     PageInstruction,
+    TableInstruction,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QInterleave,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QuantGraph,
+)
 from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
@@ -38,6 +48,7 @@ from fpga_gen.schedule.place.allocate import (
 )
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.lifetimes import map_lives
+from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
@@ -54,7 +65,11 @@ from fpga_gen.schedule.program import MemoryUse, Schedule, TracePoint
 from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 
 OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
-ORDERS = (FetchInstruction, PageInstruction)  # for the stream, not of what was lowered
+ORDERS = (
+    FetchInstruction,
+    PageInstruction,
+    TableInstruction,
+)  # for the stream, not of what was lowered
 # Of the memory that the choice of what stays on chip counts on: not everything can be placed.
 SHARES = (0.97, 0.92, 0.85, 0.75, 0.6, 0.5)
 
@@ -256,6 +271,7 @@ def _finish(
 ) -> _Program:
     """The whole program: FETCHes, END behind it, PAGEs where it is too long."""
     params = job.params
+    body, _ = with_tables(body, (), params)
     whole = with_fetches(with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())]))
     pages = cut_program([i.instruction for i in whole], params, barred_from_pages(whole))
     whole, chunks = fill_fetches(with_pages(whole, pages, params), params)
@@ -358,7 +374,7 @@ def _lower(node: QNode, context: Context) -> list[Lowered]:
             return lower_conv(node, context)
         case QMaxPool():
             return lower_pool(node, context)
-        case QResample() | QAdd() | QMul():
+        case QResample() | QAdd() | QMul() | QInterleave():
             return lower_vector(node, context)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from fpga_gen import boards
 from fpga_gen.boards import board_names, load_board
 from fpga_gen.cli import run
+from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
+from fpga_gen.sizing.advice import advice
 from tests.cli.networks import write_model
 
 BOARDS = board_names()
@@ -33,7 +36,7 @@ def test_small_network_fits(cli, model: Path, name: str):
     board = load_board(name)
     assert report["board"]["part"] == board.part
     assert report["clock_mhz"] == board.clock_mhz
-    resources = {k: v for k, v in report["resources"].items() if k != "kind"}
+    resources = {k: v for k, v in report["resources"].items() if k not in ("kind", "source")}
     assert set(resources) == {"lut", "ff", "dsp", "bram36", "uram"}
     assert all(entry["used"] <= entry["available"] for entry in resources.values())
 
@@ -89,3 +92,30 @@ def test_build_directory_holds_the_vivado_project(slow: Path):
         "processor_ultrascale.tcl", "processor_zynq7.tcl",
     }  # fmt: skip
     assert 'ram_style = "block"' in (slow / "rtl" / "fpga_gen_bank.v").read_text()
+
+
+def test_all_boards_in_one_table(cli, model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fpga_gen.api.estimate.board_names", lambda: ["tiny", "tiny7"])
+    result = cli("estimate", model, "--board", "all")
+    assert result.code == 0
+    rows = [line for line in result.out.splitlines() if "tiny" in line]
+    assert [row.split()[3] for row in rows] == ["yes", "yes"]
+    alone = json.loads(cli("estimate", model, "--board", "tiny7", "--json").out)
+    together = json.loads(cli("estimate", model, "--board", "ALL", "--json").out)
+    assert [item["board"] for item in together] == ["tiny", "tiny7"]
+    assert together[1]["report"] == alone
+    assert cli("estimate", model, "--board", "all", "--explain").code == 2
+
+
+def test_advice_for_a_board_that_is_too_small(tmp_path: Path):
+    path = write_model(tmp_path / "net.onnx", size=224, channels=16)
+    board = load_board("pynq-z2")
+    text = advice(import_untrusted(path), board, "mixed")
+    assert "boards that hold all its maps: " in text
+    assert "zcu104" in text.partition("maps: ")[2]
+    size = re.search(r"pynq-z2 holds those of an input of about (\d+)x\1", text)
+    assert size is not None
+    side = int(size[1])
+    assert side % 32 == 0
+    smaller = import_untrusted(write_model(tmp_path / "smaller.onnx", size=side, channels=16))
+    assert advice(smaller, board, "mixed") == ""

@@ -19,6 +19,7 @@ from fpga_gen.contract.isa import (
     PageInstruction,
     Region,
     StoreInstruction,
+    TableInstruction,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.lower.lowered import NO_STREAM, Lowered
@@ -74,7 +75,7 @@ def _places(body: Sequence[Lowered], parts: Sequence[_Part]) -> list[int]:
                       LoadInstruction):  # fmt: skip
             free = part.first
             while free and isinstance(
-                body[free - 1].instruction, LoadInstruction | StoreInstruction
+                body[free - 1].instruction, LoadInstruction | StoreInstruction | TableInstruction
             ):
                 free -= 1
             place = max(place, free, part.ready)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
+from fpga_gen.quant.ir import QAdd, QConv, QInterleave, QMaxPool, QMul, QNode, QResample, QuantGraph
 from fpga_gen.schedule.lower.placement import Home, map_layout
 from fpga_gen.schedule.place.allocate import Demand
 from fpga_gen_host.regions import InputLayout, MapLayout
@@ -100,7 +100,9 @@ class Plan:
 def input_rows(node: QNode, rows: Rows, height: int) -> Rows:
     """Input rows, of `height`, that output rows [first, end) need."""
     if isinstance(node, QAdd | QMul):
-        return rows
+        return (0, 1) if height == 1 else rows  # one pixel may meet all of the other map
+    if isinstance(node, QInterleave):
+        return rows[0] // node.block[0], (rows[1] - 1) // node.block[0] + 1
     if isinstance(node, QResample):
         first, end = rows
         return min(node.y.start[first:end]), max(node.y.start[first:end]) + node.y.taps
