@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from fpga_gen.schedule.compile import compile_schedule, encode_program, program_
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import ProgramError, run_schedule
 from fpga_gen.schedule.program import Schedule
+from tests.engines import SMALL
+from tests.schedule.activations import beside, gate
+from tests.schedule.foreign import foreign
 from tests.schedule.graphs import THREE_MODES, Example, example, random_example
 from tests.schedule.starved import EIGHT, ENGINES, NETWORKS, SIXTEEN, loads
 
@@ -44,6 +48,28 @@ def test_every_map(key: str, name: str | int) -> None:
     fetched = sum(i.words for i in schedule.instructions if isinstance(i, FetchInstruction))
     read = len(schedule.program) + fetched * params.stream_bits // 8
     assert schedule.estimate.read_bytes == read
+
+
+def check(item: Example, params: EngineParams) -> None:
+    schedule = compile_schedule(item.graph, params)
+    assert loads(schedule) > 1
+    _, maps = run_schedule(schedule, item.stored_input, trace=True)
+    assert compare_maps(item.graph, item.values, maps) is None
+    assert {m.tensor for m in maps} == set(item.values)
+
+
+def test_gates_and_tables() -> None:
+    """One value a channel meets all rows of a band; TABLEs stand among the FETCHes."""
+    params = replace(THREE_MODES, bank_rows=230, activations=True)
+    check(gate(params, size=(19, 21)), params)
+    params = replace(THREE_MODES, bank_rows=12, activations=True)
+    check(beside(params), params)
+
+
+def test_phases_of_a_transposed_convolution(tmp_path: Path) -> None:
+    """Bands of interleaved rows."""
+    params = replace(SMALL, bank_rows=200)
+    check(foreign("transposed", params, tmp_path), params)
 
 
 def test_a_network_that_fits_has_no_map_in_dram() -> None:
