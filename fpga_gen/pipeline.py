@@ -8,8 +8,10 @@ directory afterwards, a frame through its RTL, is the list in simulation_flow.py
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -228,21 +230,39 @@ def schedule_foreseen(flow: Flow) -> None:
 
 
 def _schedule(flow: Flow, again: Callable[[Flow], None]) -> None:
-    """16-bit maps are wanted for accuracy. A network that fits the engine only without them gets 8
-    bits everywhere rather than no accelerator, and the report says so."""
-    timing, skip = board_timing(flow.memory_rate), flow.config.zero_skipping
+    """16-bit maps are wanted for accuracy. A network that stays on chip only without them gets 8
+    bits everywhere, and the report says so. One that does not stay there either way keeps them."""
+    compiled = partial(
+        compile_schedule, timing=board_timing(flow.memory_rate), skip=flow.config.zero_skipping
+    )
+    wide = () if flow.options.wide_tensors is not None else flow.qgraph.facts["wide_tensors"]
     try:
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, skip=skip)
+        flow.schedule = compiled(flow.qgraph, flow.params, spill=not wide)
+        return
     except ScheduleError as error:
-        wide = flow.qgraph.facts["wide_tensors"]
-        if not wide or flow.options.wide_tensors is not None:
+        if not wide:
             raise
-        flow.options = replace(flow.options, wide_tensors=())
-        again(flow)
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, skip=skip)
-        flow.qgraph.facts["approximations"] += [
-            {"where": name, "reason": f"8 bits where 16 were wanted: {error}"} for name in wide
-        ]
+        refused = error
+    if not _stays_on_chip(flow, compiled):
+        with suppress(ScheduleError):
+            flow.schedule = compiled(flow.qgraph, flow.params)
+            return
+    flow.options = replace(flow.options, wide_tensors=())
+    again(flow)
+    flow.schedule = compiled(flow.qgraph, flow.params)
+    flow.qgraph.facts["approximations"] += [
+        {"where": name, "reason": f"8 bits where 16 were wanted: {refused}"} for name in wide
+    ]
+
+
+def _stays_on_chip(flow: Flow, compiled: Callable[..., Schedule]) -> bool:
+    """Whether the network with 8 bits everywhere does."""
+    zero_order = flow.config.zero_skipping
+    try:
+        compiled(standin(flow.graph, flow.params, zero_order=zero_order), flow.params, spill=False)
+    except ScheduleError:
+        return False
+    return True
 
 
 def make_report(flow: Flow) -> None:

@@ -260,10 +260,10 @@ async def engine_error(system):
 
 
 @case
-async def unknown_region(system):
+async def output_outside_the_read_windows(system):
     await program(system)
     await send(system.dut, "fetch", [fetch(3, 0, 1)], system.rng)
-    await system.expect_error(ErrorCode.BAD_INSTRUCTION)
+    await system.expect_error(ErrorCode.ADDRESS_WINDOW, 0)
 
 
 @case

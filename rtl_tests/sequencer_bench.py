@@ -18,6 +18,7 @@ from fpga_gen.contract.isa import (
     Instruction,
     Op,
     PageInstruction,
+    Region,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import (
@@ -153,6 +154,7 @@ class Bench:
     beside: int = 0  # instructions that began while a STORE was running
     hold: bool = False  # units stay busy
     slow_store: bool = False  # the store unit stays busy for 400 cycles
+    written: int = 0  # STOREs that are in DRAM
     cycle: int = 0
     start_cycles: list[int] = field(default_factory=list)
 
@@ -193,7 +195,7 @@ class Bench:
         # other units than store idle, exit idle, parameters ready, store unit idle: two cycles ago,
         # when the start was decided
         calm, history = 0, [(False, False, False, False)] * START_DELAY
-        store_began = 0
+        store_began = stores = 0
         running: int | None = None  # header of the busy unit; the store unit needs no header
         reads: list[tuple[int, int]] = []  # table reads that are still to be made
         asked: tuple[int, int] | None = None
@@ -207,6 +209,11 @@ class Bench:
             ctx.set(dut.fetch.ready, ready[1])
             for name in names:
                 ctx.set(getattr(dut.units, f"{name}_busy"), busy[name])
+            if self.written < stores and not busy["store"] and rng.random() < self.patience / 4:
+                self.written = stores
+            # Before the unit has handed its STORE over, nobody outside knows of it.
+            young = busy["store"] and rng.random() < 0.5
+            ctx.set(dut.stored, young or self.written == stores)
             asked = (rng.choice(reads[:3]) if rng.random() < 0.8 else reads[0]) if reads else None
             if asked:
                 ctx.set((dut.blocks, dut.taps, dut.lists)[asked[0]].index, asked[1])
@@ -230,6 +237,7 @@ class Bench:
             if command_valid and ready[0]:
                 self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
             if fetch_valid and ready[1]:
+                self._check_fetch(fetch.region)
                 self.fetches.append((fetch.region, fetch.offset, fetch.words))
             if error:
                 self.errors.append((code, self.cycle))
@@ -245,7 +253,8 @@ class Bench:
                 self.start_cycles.append(self.cycle)
                 assert layer == len(self.started)
                 running = header if name != "store" else None
-                store_began = self.cycle if name == "store" else store_began
+                if name == "store":
+                    store_began, stores = self.cycle, stores + 1
                 self.beside += busy["store"]
                 self._check_start(instruction, name, header, history[0])
                 busy[name] = True
@@ -266,6 +275,14 @@ class Bench:
                     busy[name] = False
             calm = 0 if any(busy[name] for name in names if name != "store") else calm + 1
             history = [*history[1:], now]
+
+    def _check_fetch(self, region: int) -> None:
+        """A FETCH of what STOREs wrote comes when those before it are in DRAM."""
+        ops = [i.op for i in self.program]
+        places = [at for at, op in enumerate(ops) if op == Op.FETCH]
+        before = ops[: places[len(self.fetches)]].count(Op.STORE)
+        if region == Region.OUTPUT:
+            assert self.written >= before, "fetched before the STOREs were acknowledged"
 
     def _check_start(self, i: Instruction, name: str, header: int, before: tuple) -> None:
         assert name == UNITS[i.op]
@@ -313,6 +330,11 @@ class Bench:
         while not (self.done or self.errors):
             await ctx.tick()
         await ctx.tick().repeat(50)
+
+    async def until_fetched(self, ctx) -> None:
+        await self.start(ctx)
+        while not self.fetches:
+            await ctx.tick()
 
     def run(self, bench=None, limit: int = 20_000) -> None:
         background = [self.stream, self.units, self.vector_tables]

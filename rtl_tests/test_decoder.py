@@ -69,6 +69,7 @@ class Bench:
             vector_busy, words_busy = int(self.yes()), int(self.yes())
             ctx.set(dut.vector_busy, vector_busy)
             ctx.set(dut.words_busy, words_busy)
+            ctx.set(dut.stored, int(self.yes()))
             for port in (dut.order, dut.fetch):
                 ctx.set(port.ready, int(self.yes()))
             # END, the last one, is started but not taken.

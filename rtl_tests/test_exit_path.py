@@ -303,8 +303,9 @@ class Bench:
         """A LOAD whose words come at random moments."""
         dut, p, rng = self.dut, self.params, self.rng
         words = int(rng.integers(1, 20))
-        stride = p.plane_words(words + int(rng.integers(0, 9)))
-        base = int(rng.integers(0, WORDS - p.load_words * stride))
+        stride = p.load_stride(p.load_part((words + int(rng.integers(0, 9))) * p.load_words))
+        offsets = p.load_offsets(stride)
+        base = int(rng.integers(0, WORDS - offsets[-1] - words * p.beat_words))
         code = self.memory.code
         fields = {"words": words, "base": code(base), "stride": code(stride)}
         ctx.set(dut.load_issue.header, header(Op.LOAD, **fields))
@@ -314,8 +315,8 @@ class Bench:
         assert ctx.get(dut.load_busy)
         for i in range(words):
             data = rng.integers(-128, 128, (p.load_words, p.in_channels)).astype(np.int8)
-            for k in range(p.load_words):
-                self.want[base + k * stride + i] = data[k]
+            for k, offset in enumerate(offsets):
+                self.want[base + offset + i * p.beat_words] = data[k]
             while self.dice.random() > self.pace or not ctx.get(dut.words.ready):
                 await ctx.tick()
             ctx.set(dut.words.payload, int.from_bytes(data.tobytes(), "little"))

@@ -286,7 +286,6 @@ def test_bad_opcode_anywhere(device, network):
         (Op.VECTOR, {"n_sources": 5}),
         (Op.VECTOR, {"out_h": 0}),
         (Op.VECTOR, {"out_w": 0}),
-        (Op.FETCH, {"region": 3}),
     ],
 )
 def test_impossible_fields(device, network, op, changes):

@@ -17,6 +17,7 @@ from fpga_gen.contract.isa import (
     Instruction,
     Op,
     PageInstruction,
+    Region,
     limit,
 )
 from fpga_gen.hardware.loader.joints import KIND_WORDS
@@ -133,6 +134,22 @@ def test_store_runs_beside_others():
     assert bench.started == bench.expected
     assert bench.beside == 6
     assert bench.done == 1
+
+
+def test_fetch_of_what_was_stored_waits():
+    """STORE and FETCH in turn: every FETCH comes behind the acknowledgement of its STORE, though it
+    is decoded while the STORE runs, and other regions wait for none."""
+    rng = random.Random(4)
+    output = replace(random_instruction(rng, Op.FETCH), region=Region.OUTPUT)
+    weights = replace(output, region=Region.WEIGHTS)
+    pair = [random_instruction(rng, Op.STORE), output]
+    bench = Bench(SMALL, [*pair * 12, END], seed=5, slow_store=True)
+    bench.run()
+    assert bench.done == 1
+    assert len(bench.fetches) == bench.written == 12
+    early = Bench(SMALL, [pair[0], weights, END], seed=5, slow_store=True)
+    early.run(early.until_fetched)
+    assert early.written == 0
 
 
 def test_longest_tables():

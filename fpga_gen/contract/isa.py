@@ -10,13 +10,15 @@ write.
 
 A STORE is handed to the store unit when that has read the words of the STORE before, and runs
 beside the instructions that follow: it begins when every earlier result is in memory, whatever its
-`wait` says. END waits for it, no other instruction does: nothing may write its words before the
-next STORE or END.
+`wait` says. END waits for it, and so does a FETCH of the region OUTPUT, no other instruction does:
+nothing may write its words before the next of these.
 
 FETCH, PAGE and TABLE are executed when they are decoded, ahead of the instructions before them;
 their `wait` means nothing. When an instruction is decoded, the one before it has started, and at
 most the results of that one and of the two writers (CONV, POOL, VECTOR) before it are not yet in
-memory: a TABLE must not have the number of a table that one of the last three writers uses. The
+memory: a TABLE must not have the number of a table that one of the last three writers uses. A FETCH
+of the region OUTPUT waits until what all STOREs before it wrote has been acknowledged by the DRAM.
+At most 32 FETCHes may be ahead of the consumers of their words. The
 stream is the region PROGRAM, then the concatenation of the fetched
 regions; its order is the program order of its consumers. CONV and VECTOR take whole 32-bit granules
 from it, LOAD and PAGE whole stream words, from the next one on.
@@ -75,11 +77,13 @@ class Op(IntEnum):
 
 
 class Region(IntEnum):
-    """What a FETCH reads; each region has a base-address register."""
+    """What a FETCH reads; each region has a base-address register. OUTPUT: where STOREs write,
+    results first, then maps that leave the chip for a while."""
 
     PROGRAM = 0
     WEIGHTS = 1
     INPUT = 2
+    OUTPUT = 3
 
 
 class VectorOp(IntEnum):
@@ -126,9 +130,9 @@ class FetchInstruction(Instruction):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadInstruction(Instruction):
-    """Writes words of the stream to memory: memory word k of stream word i goes to
-    base + k * stride + i. `packed`: the last quarters of three stream words are the first three
-    quarters of a fourth."""
+    """Writes words of the stream to memory. A beat is b memory words: word j of beat k (the one of
+    port k) of stream word i goes to base + k * (stride + b - 1) + i * b + j. `packed`: the last
+    quarters of three stream words are the first three quarters of a fourth."""
 
     ALONE = True
 
@@ -137,7 +141,7 @@ class LoadInstruction(Instruction):
     stream_words: int = bits(WORDS_BITS, "stream words taken: a quarter less if packed")
     packed: int = bits(1, "every fourth word came with the three before it")
     base: int = address("of the first part", word=True)
-    stride: int = address("from one part to the next")
+    stride: int = address("from the last word of a beat to the first of the next one")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -296,6 +296,30 @@ class EngineParams:
         """Memory words in one stream word."""
         return self.stream_bits // self.word_bits
 
+    def load_offsets(self, stride: int) -> list[int]:
+        """Offsets of the memory words of one stream word of a LOAD, from the first one's address;
+        stride: of the LOAD."""
+        beat = self.beat_words
+        return [k * (stride + beat - 1) + j for k in range(self.ports) for j in range(beat)]
+
+    def load_stride(self, stream_words: int) -> int:
+        """`stride` of a LOAD that puts so many stream words in one run."""
+        return (stream_words - 1) * self.beat_words + 1
+
+    def load_part(self, words: int) -> int:
+        """Stream words of a LOAD of a run of at least `words` memory words without bank conflicts.
+        Parts of single words lie like planes."""
+        part = -(-words // self.load_words)
+        if self.beat_words == 1:
+            return self.plane_words(part)
+        while not self.distinct_banks(self.load_offsets(self.load_stride(part))):
+            part += 1
+        return part
+
+    def distinct_banks(self, offsets: list[int]) -> bool:
+        """Words so far apart can be written in one cycle."""
+        return len({offset % self.banks for offset in offsets}) == len(offsets)
+
     @property
     def store_words(self) -> int:
         """Consecutive memory words that the store unit reads in one access, a power of two: whole

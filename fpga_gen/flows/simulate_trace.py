@@ -18,7 +18,8 @@ class TraceRecorder:
     debug_layer counts dispatched instructions; FETCH and PAGE only order transfers. When one is
     dispatched that waits, every earlier result is in memory: the maps made since the last such
     moment are copied. None of them can have been overwritten, because a map's reader waits
-    before it reads.
+    before it reads. What a STORE alone reads was in memory when that began, and stays there until
+    the next one is dispatched.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -26,6 +27,7 @@ class TraceRecorder:
         self.dispatched = [i for i, n in enumerate(schedule.instructions) if not n.DECODED]
         self.pending: list[TracePoint] = sorted(schedule.trace, key=lambda p: p.after)
         self.maps: list[TracedMap] = []
+        self.stored = 0  # the last STORE that was dispatched
 
     def __call__(self, layer: int, device: SimulatedDevice) -> None:
         """`layer` instructions have been dispatched."""
@@ -33,9 +35,11 @@ class TraceRecorder:
             return
         index = self.dispatched[layer - 1]
         instruction = self.schedule.instructions[index]
-        if not (instruction.wait or instruction.ALONE):
-            return
-        while self.pending and self.pending[0].after < index:
+        there = index if instruction.wait or instruction.ALONE else 0
+        if instruction.AFTER_STORE:
+            there = max(there, self.stored)
+            self.stored = index
+        while self.pending and self.pending[0].after < there:
             self.maps.append(self._copy(self.pending.pop(0), device))
 
     def _copy(self, point: TracePoint, device: SimulatedDevice) -> TracedMap:

@@ -54,6 +54,7 @@ class EngineCore(wiring.Component):
                 "words": In(stream.Signature(params.stream_bits)),
                 "store": Out(stream.Signature(STORE)),
                 "store_beats": Out(StoreBeats()),
+                "store_idle": In(1),
                 "status": Out(EngineStatus()),
             }
             | ({"fast_clk": In(1)} if params.double_clock else {})
@@ -184,6 +185,7 @@ class EngineCore(wiring.Component):
         underrun = Signal(reset_less=True)
         m.d.sync += underrun.eq(self.loader.underrun)
         connect(m, flipped(self.fetch), sequencer.fetch)
+        m.d.sync += sequencer.stored.eq(self.store_idle)
         m.d.comb += [
             sequencer.start.eq(self.start),
             sequencer.program_words.eq(self.program_words),

@@ -62,6 +62,7 @@ class Top(wiring.Component):
             shell.reset.eq(self.reset),
             engine.reset.eq(shell.soft_reset),
             engine.start.eq(shell.start),
+            engine.store_idle.eq(shell.store_idle),
             engine.program_words.eq(shell.program_words),
             self.debug_layer.eq(engine.status.layer),
         ]

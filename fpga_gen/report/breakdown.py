@@ -36,8 +36,8 @@ SHARES = {
     ),
     "pool": ("max-pooling", "a faster pooling unit"),
     "vector": ("elementwise and resampling", "a wider vector unit"),
-    "load": ("loading the picture", "a smaller input or more ports"),
-    "store": ("storing the results", "smaller outputs"),
+    "load": ("loading the picture and maps", "a smaller input, more memory or more ports"),
+    "store": ("storing results and maps", "smaller outputs or more memory"),
     "ends": ("start and end of the frame", "nothing: latency of DRAM and of the program"),
 }
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import (
     EndInstruction,
     FetchInstruction,
     Instruction,
-    LoadInstruction,
     PageInstruction,
-    Region,
+    TableInstruction,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
@@ -32,23 +30,48 @@ from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
 from fpga_gen.schedule.lower.conv import lower_conv
+from fpga_gen.schedule.lower.fetching import barred_from_pages, fill_fetches, with_fetches
 from fpga_gen.schedule.lower.hazards import with_waits
-from fpga_gen.schedule.lower.lowered import NO_STREAM, WHOLE, Context, Lowered
+from fpga_gen.schedule.lower.lowered import NO_STREAM, Context, Lowered
 from fpga_gen.schedule.lower.placement import Placement, map_layout
 from fpga_gen.schedule.lower.pool import lower_pool
 from fpga_gen.schedule.lower.storing import MOST_PIECES, with_stores
+from fpga_gen.schedule.lower.transfer import lower_input, lower_load, lower_store
 from fpga_gen.schedule.lower.vector import lower_vector
-from fpga_gen.schedule.place.allocate import Allocation, allocate, allocate_quickly, live_words
+from fpga_gen.schedule.place.allocate import (
+    Allocation,
+    NoRoom,
+    allocate,
+    allocate_quickly,
+    find_allocation,
+    live_words,
+)
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.lifetimes import map_lives
 from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
-from fpga_gen.schedule.place.pages import cut_program, fill_pages, moved, with_pages
+from fpga_gen.schedule.place.pages import cut_program, fill_pages, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
+from fpga_gen.schedule.place.spill import (
+    check_rows,
+    check_transfers,
+    load_slack,
+    output_layout,
+    problem,
+    spilled_plan,
+)
+from fpga_gen.schedule.place.spill_search import search
 from fpga_gen.schedule.program import MemoryUse, Schedule, TracePoint
 from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
 
 OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
+ORDERS = (
+    FetchInstruction,
+    PageInstruction,
+    TableInstruction,
+)  # for the stream, not of what was lowered
+# Of the memory that the choice of what stays on chip counts on: not everything can be placed.
+SHARES = (0.97, 0.92, 0.85, 0.75, 0.6, 0.5)
 
 
 def compile_schedule(
@@ -59,13 +82,16 @@ def compile_schedule(
     pack: bool = True,
     mix: bool = True,
     skip: bool = True,
+    spill: bool = True,
 ) -> Schedule:
     """Compile a quantised network for an engine.
 
     pack: let maps that are read together share planes, where that saves cycles and fits (see
     packing); mix: let a layer mix array modes (see conv_plan); skip: leave out weight slots of
-    zeros (see zero_slots).
-    Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine.
+    zeros (see zero_slots); spill: let maps lie in DRAM for a while if the memory cannot hold them
+    all.
+    Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine, NoRoom
+    if it is the memory that its maps do not fit.
     """
     if qgraph.sp2 != params.sp2:
         raise ScheduleError(
@@ -83,13 +109,41 @@ def compile_schedule(
             packed = _schedule(job, *found)
     wanted = demands(plan, qgraph, host_input)
     if packed is None:
-        names = [step.node.name for step in plan.steps] + ["store"]
-        return _schedule(job, plan, allocate(wanted, params.words, params.in_channels, names))
+        names = [step.name for step in plan.steps] + ["store"]
+        try:
+            allocation = allocate(wanted, params.words, params.in_channels, names)
+        except NoRoom as error:
+            if not spill:
+                raise
+            return _spilled(job, error)
+        return _schedule(job, plan, allocation)
     allocation = allocate_quickly(wanted, params.words)
     if allocation is None:
         return packed
     apart = _schedule(job, plan, allocation)
     return apart if apart.estimate.cycles < packed.estimate.cycles else packed
+
+
+def _spilled(job: _Job, refused: NoRoom) -> Schedule:
+    """The schedule with maps in DRAM; NoRoom if not even that fits: `refused` if there is no layer
+    that says more."""
+    qgraph, params = job.qgraph, job.params
+    check_rows(qgraph, params)
+    choice = problem(qgraph, params, job.timing.read_rate(params))
+    for share in SHARES:
+        state = search(replace(choice, capacity=int(params.words * share)))
+        for alone in (False, True):
+            plan = spilled_plan(qgraph, params, state, alone)
+            if plan is None:
+                raise refused
+            allocation = find_allocation(demands(plan, qgraph, job.host_input), params.words)
+            if allocation is not None:
+                check_transfers(plan, qgraph)
+                home = plan.homes[qgraph.input]
+                part = params.load_part(home.layout.words + load_slack(params))
+                source = InputLayout(home.layout, part, params.load_words, params.ports)
+                return _schedule(replace(job, host_input=source), plan, allocation)
+    raise refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +172,7 @@ def layer_errors(
     for index, node in enumerate(qgraph.nodes):
         step = Step(index, node, (0, qgraph.tensors[node.output].height), {})
         try:
-            for lowered in _lower(step.node, _context(job, step, places, 1)):
+            for lowered in _lower(node, _context(job, step, places, 1)):
                 encode_program([lowered.instruction])
         except ScheduleError as error:
             errors[node.name] = error
@@ -130,31 +184,39 @@ def layer_errors(
 @dataclass(frozen=True, eq=False)
 class _Program:
     """Instructions with their waits, what they take from the stream, and their cycles. trace:
-    index of the instruction after which a map is there, and its placement; region: PROGRAM."""
+    index of the instruction after which a map is there, and its placement; ends: index of the last
+    instruction in front of every step, and of the last one of all; region: PROGRAM; weights: of the
+    region, by FETCH."""
 
     lowered: list[Lowered]
     trace: list[tuple[int, Placement]]
+    ends: list[int]
     region: bytes
-    weights: np.ndarray
+    weights: list[np.ndarray]
     timeline: ModelRun
 
 
 def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_Program]:
     """Programs that differ in how the last layer is cut for its STOREs."""
+    if plan.homes:
+        yield _with_transfers(job, plan, places)
+        return
     layout = _output_layout(job.qgraph, job.layouts)
     offsets = {m.tensor: at for m, at in zip(layout.maps, layout.offsets, strict=True)}
-    ends = {step.node.output: at for at, step in enumerate(plan.steps)}
+    ends = {step.name: at for at, step in enumerate(plan.steps)}
     source = job.qgraph.input
-    body = [_load(job.host_input, places[source], job.params, source)]
+    body = [lower_input(job.host_input, places[source], job.params)]
     trace = [(0, places[source])]
     if source in offsets:
         body = with_stores(body, places[source], offsets[source], job.params)
     for at, step in enumerate(plan.steps[:-1]):
-        offset = offsets.get(step.node.output) if ends[step.node.output] == at else None
+        assert isinstance(step, Step)
+        offset = offsets.get(step.node.output) if ends[step.name] == at else None
         added, point = _step(job, step, places, 1, offset)
         trace.append((len(body) + point[0], point[1]))
         body += added
     step = plan.steps[-1]
+    assert isinstance(step, Step)
     offset = offsets.get(step.node.output)
     lengths: set[int] = set()
     for pieces in range(1, 2 if offset is None else MOST_PIECES + 1):
@@ -162,7 +224,30 @@ def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_
         if len(added) not in lengths:
             lengths.add(len(added))
             points = [*trace, (len(body) + point[0], point[1])]
-            yield _finish(job, [*body, *added], points)
+            yield _finish(job, [*body, *added], points, [at for at, _ in points])
+
+
+def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Program:
+    """The program of a plan with maps in DRAM."""
+    body: list[Lowered] = []
+    trace: list[tuple[int, Placement]] = []
+    ends = [0]
+    for step in plan.steps:
+        if isinstance(step, Step):
+            added, (at, place) = _step(job, step, places, 1, None)
+            trace.append((len(body) + at, place))
+        else:
+            place = places[step.buffer]
+            home = plan.homes[step.tensor]
+            if step.load:
+                added = lower_load(step.rows, place, home, job.params)
+            else:
+                added = lower_store(step.rows, place, home, job.params, step.alone)
+            if step.load:
+                trace.append((len(body) + len(added) - 1, place))
+        body += added
+        ends.append(len(body) - 1)
+    return _finish(job, body, trace, ends)
 
 
 def _step(
@@ -181,29 +266,29 @@ def _step(
     if offset is not None:
         lowered = with_stores(lowered, place, offset, job.params)
         after = len(lowered) - 2
-    return lowered, (after, _written(place, step.rows, job.params))
+    return lowered, (after, place.part(step.rows))
 
 
-def _finish(job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]]) -> _Program:
-    """The whole program: FETCHes before it, END behind it, PAGEs where it is too long."""
+def _finish(
+    job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]], ends: list[int]
+) -> _Program:
+    """The whole program: FETCHes, END behind it, PAGEs where it is too long."""
     params = job.params
-    body, trace = with_tables(body, trace, params)
-    body = with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())])
-    whole = _fetches(job.host_input, 0) + body
-    if any(len(i.stream) for i in body) or _words(whole) > params.program_words:
-        whole = _fetches(job.host_input, 1) + body  # its length follows
-    start = len(whole) - len(body)
-    # The words of a page come behind those of the input, which is the first to be loaded.
-    pages = cut_program([item.instruction for item in whole], params, start + 1)
-    whole = with_pages(whole, pages, params)
-    whole[:start] = _fetches(job.host_input, len(_stream_words(whole, params)))
+    body, _ = with_tables(body, (), params)
+    whole = with_fetches(with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())]))
+    pages = cut_program([i.instruction for i in whole], params, barred_from_pages(whole))
+    whole, chunks = fill_fetches(with_pages(whole, pages, params), params)
     instructions = tuple(item.instruction for item in whole)
     first, whole = fill_pages(whole, encode_program(instructions), params)
+    whole, chunks = fill_fetches(whole, params)
+    # Of what was lowered, the place in the program.
+    at = [k for k, i in enumerate(instructions) if not isinstance(i, ORDERS)]
     return _Program(
         whole,
-        [(moved(at + start, pages), place) for at, place in trace],
+        [(at[index], place) for index, place in trace],
+        [at[index] for index in ends],
         program_region(first, params),
-        _stream_words(whole, params),
+        chunks,
         run_model(instructions, params, job.timing),
     )
 
@@ -216,8 +301,11 @@ def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
     instructions = tuple(item.instruction for item in lowered)
     trace_points = tuple(TracePoint(at, place) for at, place in best.trace)
     host_output = _output_layout(qgraph, job.layouts)
-    weight_bytes = stripe(best.weights, params.ports)
-    read_bytes = len(program) + len(weight_bytes) + host_input.bytes
+    if plan.homes:
+        host_output = output_layout(plan, qgraph, params)
+    weight_bytes = b"".join(stripe(chunk, params.ports) for chunk in best.weights)
+    fetched = sum(i.words for i in instructions if isinstance(i, FetchInstruction))
+    read_bytes = len(program) + fetched * params.ports * BEAT_BYTES
     return Schedule(
         name=qgraph.name,
         params=params,
@@ -236,7 +324,7 @@ def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
             qgraph.input,
             demands(plan, qgraph, host_input),
             allocation.bases,
-            [point.after for point in trace_points],
+            best.ends,
             timeline,
         ),
         read_rate=timing.read_rate(params),
@@ -252,8 +340,8 @@ def _layouts(qgraph: QuantGraph, params: EngineParams) -> dict[str, MapLayout]:
 
 
 def _input_layout(layout: MapLayout, params: EngineParams) -> InputLayout:
-    """Cut the input's run into `load_words` parts whose distance is free of bank conflicts."""
-    part = params.plane_words(-(-layout.words // params.load_words))
+    """Cut the input's run into parts that can be loaded without bank conflicts."""
+    part = params.load_part(layout.words)
     used = {(layout.byte_offset + c) % params.in_channels for c in layout.positions}
     packed = max(used) < params.in_channels * 3 // 4
     return InputLayout(layout, part, params.load_words, params.ports, packed)
@@ -273,23 +361,10 @@ def _place(
         )
         for name, buffer in plan.buffers.items()
     }
-    names = [step.node.name for step in plan.steps] + ["store"]
+    names = [step.name for step in plan.steps] + ["store"]
     at = names[live_words(demands(plan, qgraph, host_input))[1]]
     facts = MemoryUse(params.words, allocation.peak, allocation.live, at, params.in_channels)
     return facts, places
-
-
-def _written(place: Placement, rows: tuple[int, int], params: EngineParams) -> Placement:
-    """The part of a placement that a step over output rows [first, end) wrote."""
-    layout = place.layout
-    if rows[1] - rows[0] == layout.height:
-        return place
-    part = replace(
-        layout,
-        height=rows[1] - rows[0],
-        words=layout.words - (layout.height - rows[1] + rows[0]) * layout.width,
-    )
-    return Placement(part, place.address(0, rows[0]), rows[0])
 
 
 def _context(job: _Job, step: Step, places: dict[str, Placement], pieces: int) -> Context:
@@ -308,20 +383,6 @@ def _lower(node: QNode, context: Context) -> list[Lowered]:
             return lower_vector(node, context)
 
 
-def _load(layout: InputLayout, place: Placement, params: EngineParams, name: str) -> Lowered:
-    load = LoadInstruction(
-        layer=name,
-        words=layout.part,
-        stream_words=layout.stream_words,
-        packed=int(layout.packed),
-        base=pack_address(place.base, params.banks),
-        stride=pack_address(layout.part, params.banks),
-    )
-    end = place.base + layout.part * layout.load_words
-    written = ((place.base, end, WHOLE),)
-    return Lowered(load, NO_STREAM, (), written)
-
-
 def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputLayout:
     maps, offsets, at = [], [], 0
     for name in dict.fromkeys(qgraph.outputs):
@@ -330,35 +391,6 @@ def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputL
         at += layouts[name].words * layouts[name].word_channels
         at += -at % OUTPUT_ALIGN
     return OutputLayout(tuple(maps), tuple(offsets), at)
-
-
-def _words(lowered: list[Lowered]) -> int:
-    """Length of a program."""
-    return sum(item.instruction.encoded_words for item in lowered)
-
-
-def _stream_words(lowered: list[Lowered], params: EngineParams) -> np.ndarray:
-    """Weight region as stream words, uint8 (N, bytes of a stream word)."""
-    parts, length = [NO_STREAM], 0
-    for item in lowered:
-        if isinstance(item.instruction, PageInstruction):  # takes whole words
-            parts.append(np.zeros(-length % params.stream_granules, np.uint32))
-            length += len(parts[-1])
-        parts.append(item.stream)
-        length += len(item.stream)
-    parts.append(np.zeros(-length % params.stream_granules, np.uint32))
-    granules = np.concatenate(parts)
-    return granules.astype("<u4").view(np.uint8).reshape(-1, params.ports * BEAT_BYTES)
-
-
-def _fetches(host_input: InputLayout, weight_words: int) -> list[Lowered]:
-    """Queue the input, then all weights: the order in which they are consumed."""
-    regions = [(Region.INPUT, host_input.stream_words), (Region.WEIGHTS, weight_words)]
-    return [
-        Lowered(FetchInstruction(region=int(region), words=words), NO_STREAM, (), ())
-        for region, words in regions
-        if words
-    ]
 
 
 def encode_program(instructions: Sequence[Instruction]) -> list[int]:

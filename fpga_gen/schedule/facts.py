@@ -116,7 +116,8 @@ def layer_facts(
 def _layer_bound(node: QNode | None, name: str, op: Op, qgraph: QuantGraph) -> int:
     """Bytes that a layer must move: its weights, or the image or result it loads or stores."""
     if op in (Op.LOAD, Op.STORE):
-        return -(-_tensor_bits(name, qgraph) // 8)
+        ends = (qgraph.input,) if op == Op.LOAD else qgraph.outputs
+        return -(-_tensor_bits(name, qgraph) // 8) if name in ends else 0
     return -(-weight_bits(node, qgraph) // 8) if isinstance(node, QConv) else 0
 
 

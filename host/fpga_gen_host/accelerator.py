@@ -198,7 +198,7 @@ class Accelerator:
             slot.buffer.flush()
             engine.run(slot)
             slot.buffer.invalidate()
-            return unpack_output(self.deployment.output, slot.output.tobytes())
+            return self._results(slot)
 
     def layer_times(self) -> list[LayerTime]:
         """Times of the instructions of the last frame, from the hardware's log."""
@@ -230,10 +230,15 @@ class Accelerator:
         assert self._held.engine is not None
         return replace(self._held.engine.run(slot), prepare_s=prepare_s)
 
+    def _results(self, slot: Slot) -> dict[str, np.ndarray]:
+        """The stored results: not the maps behind them, which take long to read."""
+        layout = self.deployment.output
+        return unpack_output(layout, slot.output[: layout.results].tobytes())
+
     def _finish(self, slot: Slot, statistics: FrameStatistics) -> Outputs:
         began = time.perf_counter()
         slot.buffer.invalidate()
-        maps = unpack_output(self.deployment.output, slot.output.tobytes())
+        maps = self._results(slot)
         values = self.deployment.finish(maps)
         return Outputs(values, replace(statistics, finish_s=time.perf_counter() - began))
 

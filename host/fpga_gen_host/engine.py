@@ -271,7 +271,9 @@ class Engine:
         address = slot.buffer.device_address
         self._address(r.INPUT_LO, address)
         self._address(r.OUTPUT_LO, slot.output_address)
-        self._window(r.READ_WINDOW1_BASE_LO, address, len(slot.input))
+        # What is read of the output region are maps that the run itself wrote there.
+        end = slot.output_address - address + len(slot.output)
+        self._window(r.READ_WINDOW1_BASE_LO, address, end)
         self._window(r.WRITE_WINDOW_BASE_LO, slot.output_address, len(slot.output))
         self._number = (self._number + 1) & 0xFFFFFFFF
         self.device.write(r.FRAME, self._number)

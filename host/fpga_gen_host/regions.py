@@ -46,8 +46,8 @@ class MapLayout:
 
 @dataclass(frozen=True)
 class InputLayout:
-    """Input region: the map's run in `load_words` parts of `part` memory words. Stream word i
-    carries word i of every part; the region is striped over `ports`.
+    """Input region: the map's run, cut into a part for every port. Stream word i carries beat i of
+    every part; there are `part` stream words of `load_words` memory words each.
 
     packed: the channels use three quarters of a word at most, and the last quarter of three words
     carries every fourth word of the part (see `carry_fourth`).
@@ -70,11 +70,18 @@ class InputLayout:
 
 @dataclass(frozen=True)
 class OutputLayout:
-    """Output region: map i starts at byte offsets[i]; `bytes` in all."""
+    """Output region: map i starts at byte offsets[i]; `bytes` in all. Behind the results there is
+    room for maps that leave the chip for a while."""
 
     maps: tuple[MapLayout, ...]
     offsets: tuple[int, ...]
     bytes: int
+
+    @property
+    def results(self) -> int:
+        """Bytes up to the end of the last result."""
+        ends = zip(self.maps, self.offsets, strict=True)
+        return max(offset + item.words * item.word_channels for item, offset in ends)
 
 
 def _split_bytes(layout: MapLayout, stored: np.ndarray) -> list[tuple[int, np.ndarray]]:
@@ -171,15 +178,17 @@ def pack_input(layout: InputLayout, stored: np.ndarray) -> bytes:
     """Bytes of the input region for a stored input map (channels, height, width)."""
     run = np.zeros((layout.load_words * layout.part, layout.map.word_channels), np.int8)
     run[: layout.map.words] = map_to_words(layout.map, stored)
-    words = run.reshape(layout.load_words, layout.part, -1)
+    beat = layout.load_words // layout.ports
+    words = run.reshape(layout.ports, layout.part, beat, -1).transpose(0, 2, 1, 3)
+    words = words.reshape(layout.load_words, layout.part, -1)  # a row for each word of a beat
     words = (carry_fourth(words) if layout.packed else words).transpose(1, 0, 2)
     return stripe(np.ascontiguousarray(words).view(np.uint8), layout.ports)
 
 
 def unpack_output(layout: OutputLayout, region: bytes) -> dict[str, np.ndarray]:
     """Stored maps, by tensor name, of the output region's bytes."""
-    if len(region) < layout.bytes:
-        raise ValueError(f"output region has {len(region)} bytes, {layout.bytes} are needed")
+    if len(region) < layout.results:
+        raise ValueError(f"output region has {len(region)} bytes, {layout.results} are needed")
     out = {}
     for item, offset in zip(layout.maps, layout.offsets, strict=True):
         count = item.words * item.word_channels

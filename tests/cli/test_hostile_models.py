@@ -67,7 +67,7 @@ def joins(net: Net) -> None:
 MODELS: dict[Callable[[Net], None], str] = {
     constants: "makes more constants than a network needs",
     product: "makes a constant of 1073741824 elements",
-    pool: "feature maps need",
+    pool: "even a row at a time",
     average: "an average of 15000 values has no exact 8-bit weights",
     interpolation: "exceed the tables",
     depthwise: "weights are too many",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from unittest import mock
 
@@ -30,7 +30,10 @@ def long_program(params: EngineParams) -> Example:
 
 
 def random_pages(
-    rng: random.Random, instructions: Sequence[Instruction], params: EngineParams, first: int
+    rng: random.Random,
+    instructions: Sequence[Instruction],
+    params: EngineParams,
+    barred: Container[int],
 ) -> tuple[Page, ...]:
     """Like cut_program, but cuts pages of any size anywhere that the rules allow."""
     capacity, per_word = params.program_words, params.program_parts
@@ -38,7 +41,7 @@ def random_pages(
     at, loaded, pages = 0, capacity, []
     for index, instruction in enumerate(instructions):
         size = instruction.encoded_words
-        while at + total > loaded and index >= first:
+        while at + total > loaded and index not in barred:
             needed = -(-(at + 1 + total - loaded) // per_word)
             most = min((capacity - (loaded - at - 1)) // per_word, needed)
             # this instruction, and a PAGE behind it
@@ -56,8 +59,8 @@ def random_cuts(seed: int) -> Iterator[None]:
     """The compiler places its pages at random."""
     rng = random.Random(seed)
 
-    def cut(instructions, params, first):
-        return random_pages(rng, instructions, params, first)
+    def cut(instructions, params, barred):
+        return random_pages(rng, instructions, params, barred)
 
     with mock.patch("fpga_gen.schedule.compile.cut_program", cut):
         yield

@@ -22,6 +22,7 @@ from fpga_gen.contract.isa import (
     OP_BITS,
     TABLE_WORDS,
     Op,
+    Region,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.joints import FETCH, LOOKUP_BITS, LookupWrite, TableWrite
@@ -36,6 +37,7 @@ class Decoder(wiring.Component):
     """Members:
     start: In, pulse. program: the words. vector_busy: In; the tables of a VECTOR wait for it.
     words_busy: In; a PAGE waits until all words of the stream that were ordered before are taken.
+    stored: In; what the STOREs before wrote is in DRAM: a FETCH of it waits for that.
     order: the loader's command of an instruction. fetch: a region to read.
     tables: Out, words for the vector unit; table_index, block_write, tap_write, list_write: Out,
     tables.word is this word of the walker's tables.
@@ -51,6 +53,7 @@ class Decoder(wiring.Component):
                 "start": In(1),
                 "program": In(ProgramRead()),
                 "words_busy": In(1),
+                "stored": In(1),
                 "vector_busy": In(1),
                 "order": Out(stream.Signature(COMMAND)),
                 "fetch": Out(stream.Signature(FETCH)),
@@ -126,9 +129,11 @@ class Decoder(wiring.Component):
     def _checks(self, m: Module) -> None:
         """What the states decide on, one cycle late."""
         p, walk, vector = self.params, self.walk, self.vector
+        fetch = HEADER(Cat(*self.words)).fetch
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
         self.listed = Signal(reset_less=True)  # a CONV with slot lists
+        self.unwritten = Signal(init=1)  # of a FETCH: what it reads may be
         if p.activations:
             table = self.table
             m.d.sync += self.wrong_table.eq(
@@ -165,6 +170,7 @@ class Decoder(wiring.Component):
             ),
             self.wrong_page.eq(self.program.page_words == 0),
             self.listed.eq((walk.op == Op.CONV) & (walk.list_words != 0)),
+            self.unwritten.eq((fetch.region == Region.OUTPUT) & ~self.stored),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
             self.single["list_words"].eq(walk.list_words == 1),
@@ -233,7 +239,7 @@ class Decoder(wiring.Component):
                     with m.If(self.wrong_vector):
                         self._fail(m, ErrorCode.BAD_INSTRUCTION)
                 with m.Case(Op.FETCH):
-                    with m.If(~self.fetch.valid):
+                    with m.If(~self.fetch.valid & ~self.unwritten):
                         m.d.sync += [
                             self.fetch.valid.eq(1),
                             self.request.region.eq(fetch.region),

@@ -43,6 +43,7 @@ class Sequencer(wiring.Component):
         command: to the loader. fill: the loader's words for the program. fetch: to the reader.
         walk (CONV, POOL), vector, load, store: starts; all hold the header of the instruction that
             was started last (a STORE runs beside others). units: what is free.
+        stored: In, all STOREs that the store unit is done with are in DRAM.
         blocks, taps, lists: tables of the walker. tables: those of the vector unit. lookup: those
             of the exit path. (with activations)
         done: Out, pulse after END. error, error_code: Out, pulse with an ErrorCode.
@@ -64,6 +65,7 @@ class Sequencer(wiring.Component):
                 "load": Out(Issue()),
                 "store": Out(Issue()),
                 "units": In(Units()),
+                "stored": In(1),
                 "blocks": In(RecordRead(BLOCK_RECORD, "n_blocks")),
                 "taps": In(RecordRead(TAP_RECORD, "n_taps")),
                 "lists": In(RecordRead(LIST_WORD, "list_words")),
@@ -114,6 +116,7 @@ class Sequencer(wiring.Component):
             decoder.start.eq(self.start),
             decoder.words_busy.eq(program.fill.filling | self.units.load_busy),
             decoder.vector_busy.eq(self.units.vector_busy),
+            decoder.stored.eq(self.stored & ~self.units.store_busy),
             self.done.eq(dispatcher.done),
             self.layer.eq(dispatcher.layer),
             self.layer_start.eq(dispatcher.layer_start),

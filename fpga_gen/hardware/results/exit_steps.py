@@ -7,7 +7,7 @@ computed one step ahead.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -134,7 +134,8 @@ class ExitSteps(wiring.Component):
         columns_left = Signal(len(self.per_row), reset_less=True)
         row_end = Signal()
         stride = Mux(row_end, self.out_row_step, self.out_step)
-        stride = Mux(self.load_busy, constant(1, self.params.banks), stride)
+        beat = constant(self.params.beat_words, self.params.banks)
+        stride = Mux(self.load_busy, beat, stride)
         following = add(m, pixel, stride, self.params.banks, "next_pixel")
         with m.If(self.advance | self.load_step):
             m.d.sync += pixel.eq(following)
@@ -181,10 +182,14 @@ class ExitSteps(wiring.Component):
             Signal(ADDRESS_BITS, name=n, reset_less=True) for n in ("pending_base", "plane")
         )
         self.base_index = Signal(range(self.params.max_write_words + 1))
-        self.next_base = add(m, self.pending_base, self.plane, self.params.banks, "next_base")
+        distance: Value = self.plane
+        self.loading = Signal()
+        if self.params.beat_words > 1:  # of a LOAD, the words of a beat follow each other
+            within = (self.base_index & (self.params.beat_words - 1)) != self.params.beat_words - 1
+            distance = Mux(self.loading & within, constant(1, self.params.banks), distance)
+        self.next_base = add(m, self.pending_base, distance, self.params.banks, "next_base")
         self.group_byte_offset = Signal(width("byte_offset"), reset_less=True)
         self.group_channels = Signal(CHANNEL_BITS, reset_less=True)
-        self.loading = Signal()
         self.load_left = Signal(width("words"), reset_less=True)
         m.d.comb += self.load_busy.eq(self.loading)
 

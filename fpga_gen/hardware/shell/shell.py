@@ -52,7 +52,7 @@ class Shell(wiring.Component):
         start: Out, pulse, at least 8 cycles after soft_reset fell.
         soft_reset: Out, level of at least 16 cycles after every run: reset the engine.
         program_words: Out(24), stream words of program at the head of `words`.
-        fetch: In stream {region: 0 program, 1 weights, 2 input; offset: 32, units of 16 bytes from
+        fetch: In stream {region: see isa.Region; offset: 32, units of 16 bytes from
             the region's base; words: 24, stream words}; 32 may queue.
         words: Out stream(ports*128).
         store: In stream {offset: 32, units of 16 bytes from OUTPUT; beats: 24 of 16 bytes}.
@@ -93,7 +93,7 @@ class Shell(wiring.Component):
         # What flushes the parts of the shell between two runs also resets them.
         m.d.comb += self.soft_reset.eq(control.soft_reset | mine)
         self._connect_pins(m, csr, read, write)
-        bad_region = self._connect_engine(m, csr, read, write)
+        self._connect_engine(m, csr, read, write)
         m.d.comb += [
             control.start_request.eq(csr.control_start),
             control.reset_request.eq(csr.control_soft_reset),
@@ -140,7 +140,6 @@ class Shell(wiring.Component):
                     Mux(write.broken, ErrorCode.AXI_PROTOCOL, ErrorCode.WRITE_RESPONSE),
                     Cat(Mux(write.broken, WRITE_PORT_INFO, 0), write.failed_response),
                 ),
-                (bad_region, ErrorCode.BAD_INSTRUCTION, 0),
                 (self.status.error, self.status.error_code, self.status.error_info),
             ],
         )
@@ -165,10 +164,8 @@ class Shell(wiring.Component):
                 m.d.comb += read.windows[k][edge].eq(_address(csr, f"read_window{k}_{edge}"))
             m.d.comb += write.windows[0][edge].eq(_address(csr, f"write_window_{edge}"))
 
-    def _connect_engine(
-        self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort
-    ) -> Signal:
-        """Streams of the engine with region bases added; returns the bad-region strobe."""
+    def _connect_engine(self, m: Module, csr: CsrBlock, read: StreamDma, write: WritePort) -> None:
+        """Streams of the engine with region bases added."""
         boot = Signal()  # the program's own descriptor is still to be queued
         request = Signal(FETCH)
         valid = Signal()
@@ -181,23 +178,21 @@ class Shell(wiring.Component):
                 request.words.eq(csr.program_words),
                 valid.eq(1),
             ]
-        known = Signal()
+        assert len(Region) == 1 << len(request.region), "every code is a region"
         with m.Switch(request.region):
             for region in Region:
                 with m.Case(region):
-                    m.d.comb += [base.eq(_address(csr, region.name.lower())), known.eq(1)]
+                    m.d.comb += base.eq(_address(csr, region.name.lower()))
         m.submodules.fetch_address = fetch = Translate()
         connect(m, fetch.transfer, read.descriptor)
         m.d.comb += [
-            fetch.valid.eq(valid & known),
+            fetch.valid.eq(valid),
             fetch.base.eq(base),
             fetch.offset.eq(request.offset),
             fetch.length.eq(request.words),
             fetch.clear.eq(self.soft_reset),
             self.fetch.ready.eq(fetch.ready & ~boot),
         ]
-        bad_region = Signal()
-        m.d.sync += bad_region.eq(valid & ~known)
         with m.If(self.soft_reset):
             m.d.sync += boot.eq(0)
         with m.Elif(self.start):
@@ -221,7 +216,6 @@ class Shell(wiring.Component):
             self.store_beats.room.eq(write.room),
             self.program_words.eq(csr.program_words),
         ]
-        return bad_region
 
     def _count(
         self,

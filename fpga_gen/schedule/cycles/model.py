@@ -18,6 +18,7 @@ from fpga_gen.contract.isa import (
     LoadInstruction,
     PageInstruction,
     PoolInstruction,
+    Region,
     StoreInstruction,
     TableInstruction,
     VectorInstruction,
@@ -164,7 +165,11 @@ class _Machine:
         else:
             self.decoded += words
 
-    def fetch(self) -> None:
+    def fetch(self, i: FetchInstruction) -> None:
+        if i.region == Region.OUTPUT:  # all STOREs so far are in DRAM
+            self.store.results_in(self.drained)
+            self.store.finish(self.now)
+            self.decoded = max(self.decoded, self.store.written + self.timing.end)
         self.stream.fetched(self.decoded + self.timing.dram_latency)
 
     def table(self, i: TableInstruction) -> None:
@@ -334,7 +339,7 @@ def run_model(
         if instruction.DECODED:
             match instruction:
                 case FetchInstruction():
-                    machine.fetch()
+                    machine.fetch(instruction)
                 case PageInstruction():
                     machine.page(instruction)
                 case TableInstruction():

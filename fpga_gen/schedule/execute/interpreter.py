@@ -102,6 +102,7 @@ class _Engine:
         self.memory = TrackedMemory(params, seed)
         self.stream = StreamReader(params, regions)
         self.output = np.zeros(output_bytes, np.uint8)
+        self.stored = np.zeros(output_bytes // BEAT_BYTES, bool)  # beats of it that were written
         self.tables: dict[int, tuple[int, ...]] = {}
         self.lookups: deque[int] = deque(maxlen=IN_FLIGHT)
 
@@ -115,7 +116,7 @@ class _Engine:
             self.memory.drain()
         match i:
             case FetchInstruction():
-                self.stream.fetch(Region(i.region), i.offset, i.words)
+                self._fetch(i)
             case LoadInstruction():
                 self._load(i)
             case ConvInstruction():
@@ -160,19 +161,32 @@ class _Engine:
         if waiting > room:
             raise ProgramError(f"{waiting} words of program are in a memory of {room}")
 
+    def _fetch(self, i: FetchInstruction) -> None:
+        if i.region == Region.OUTPUT:
+            self.memory.stores_done()
+            self.stream.fetch_output(self.output, self.stored, i.offset, i.words)
+        else:
+            self.stream.fetch(Region(i.region), i.offset, i.words)
+
     def _load(self, i: LoadInstruction) -> None:
         p = self.params
         base, stride = self.address(i.base), self.address(i.stride)
-        if p.load_words > 1 and stride % p.banks != p.skew % p.banks:
+        offsets = p.load_offsets(stride)
+        if not p.distinct_banks(offsets):
             raise ProgramError(f"LOAD stride {stride} has write conflicts")
         count, sent = i.words, i.stream_words
         if sent != count - (count // 4 if i.packed else 0):
             raise ProgramError(f"LOAD of {count} words from {sent} stream words")
-        words = self.stream.take_words(sent)
+        words, known = self.stream.take_known_words(sent)
+        self.memory.begin_instruction()
         parts = words.reshape(sent, p.load_words, p.in_channels).view(np.int8).transpose(1, 0, 2)
         parts = restore_fourth(parts, count) if i.packed else parts
-        for k in range(p.load_words):
-            self.memory.write(base + k * stride + np.arange(count), 0, parts[k])
+        known = np.repeat(known, p.beat_words, axis=1).T
+        known = np.ones((p.load_words, count), bool) if i.packed else known
+        for offset, part, there in zip(offsets, parts, known, strict=True):
+            index = base + offset + np.arange(count) * p.beat_words
+            self.memory.write(index, 0, part)
+            self.memory.forget(index[~there])
 
     def _write_result(
         self,
@@ -300,6 +314,10 @@ class _Engine:
         raw = self.memory.store(base, i.words).view(np.uint8).reshape(-1)
         if len(raw) % BEAT_BYTES or start + len(raw) > len(self.output):
             raise ProgramError(f"STORE of {len(raw)} bytes at {start} leaves the output region")
+        beats = slice(i.offset, i.offset + len(raw) // BEAT_BYTES)
+        if self.stored[beats].any():
+            raise ProgramError(f"STORE to byte {start}, where an earlier one wrote")
+        self.stored[beats] = True
         self.output[start : start + len(raw)] = raw
 
 

@@ -30,6 +30,10 @@ class TrackedMemory:
         self._reads: list[tuple[int, int, int]] = []
         self._stored = (0, 0)  # words [first, end) that the store unit may still be reading
 
+    def forget(self, index: np.ndarray) -> None:
+        """Nobody knows what was just written to some words: a read of them is an error."""
+        self.pending[index] = 0
+
     def drain(self) -> None:
         """All results written so far are in memory."""
         for index in self._written:
@@ -72,6 +76,10 @@ class TrackedMemory:
         self._in_range(base, base + words - 1)
         self._stored = (base, base + words)
         return self.data[base : base + words].copy()
+
+    def stores_done(self) -> None:
+        """What all STOREs so far read is in DRAM."""
+        self._stored = (0, 0)
 
     def peek(self, base: int, words: int) -> np.ndarray:
         """int8 (words, CI) as seen once all writes have landed; for traces."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.epilogue import Epilogue, Writer
-from fpga_gen.contract.isa import Instruction
+from fpga_gen.contract.isa import FetchInstruction, Instruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QTensor
 from fpga_gen.schedule.cycles.timing import Timing
@@ -64,7 +64,7 @@ class Skipped:
 class Lowered:
     """An instruction, the granules it takes from the stream, and the words it touches. final: words
     from the start of its result map that may be stored before the rest is computed; skipped: what
-    it leaves out."""
+    it leaves out; fetch: of a LOAD, the FETCH of its words."""
 
     instruction: Instruction
     stream: np.ndarray
@@ -72,6 +72,7 @@ class Lowered:
     writes: tuple[Span, ...]
     final: int = 0
     skipped: Skipped = Skipped()
+    fetch: FetchInstruction | None = None
 
 
 def whole_words(placement: Placement) -> tuple[Span, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from fpga_gen.contract.column_kinds import KINDS
+from fpga_gen.contract.isa import Region
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QTensor
@@ -40,6 +41,25 @@ class Placement:
 
     def at(self, base: int) -> Placement:
         return replace(self, base=base)
+
+    def part(self, rows: tuple[int, int]) -> Placement:
+        """Rows [first, end) of it."""
+        layout, count = self.layout, rows[1] - rows[0]
+        if count == layout.height:
+            return self
+        words = layout.words - (layout.height - count) * layout.width
+        return Placement(
+            replace(layout, height=count, words=words), self.address(0, rows[0]), rows[0]
+        )
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a map lies in DRAM: planes as `layout` has them, from byte `offset` of a region on."""
+
+    layout: MapLayout
+    region: Region
+    offset: int
 
 
 def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:

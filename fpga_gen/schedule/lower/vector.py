@@ -82,8 +82,10 @@ def _x_entries(table: AxisTable, pair: bool, banks: int) -> tuple[AxisEntry, ...
     return tuple(entries)
 
 
-def _row_windows(node: QResample, out: QTensor, pair: bool) -> list[tuple[int, int]]:
-    """Windows of output rows whose y table fits one instruction."""
+def _row_windows(
+    node: QResample, out: QTensor, pair: bool, rows: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Windows of the output rows [first, end) whose y table fits one instruction."""
     columns = -(-out.width // 2) * 2 if pair else 2 * out.width
     if max(node.y.taps, node.x.taps) > MAX_AXIS_TAPS or columns * node.x.taps > MAX_TABLE:
         raise ScheduleError(
@@ -91,8 +93,8 @@ def _row_windows(node: QResample, out: QTensor, pair: bool) -> list[tuple[int, i
             f"of {out.width} exceed the tables ({MAX_TABLE} entries, {MAX_AXIS_TAPS} taps): "
             "resample in two steps or on the host"
         )
-    rows = MAX_TABLE // node.y.taps
-    return [(r, min(r + rows, out.height)) for r in range(0, out.height, rows)]
+    most = MAX_TABLE // node.y.taps
+    return [(r, min(r + most, rows[1])) for r in range(*rows, most)]
 
 
 def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
@@ -104,14 +106,15 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
     _check(node, context, factors)
     stream = _params_block(params, node.mult, node.shift)
     reads = tuple(dict.fromkeys(s for n in node.inputs for s in whole_words(places[n])))
+    rows = context.rows or (0, out.height)
     if isinstance(node, QInterleave):
-        windows = _interleaving(node, context)
+        windows = _interleaving(node, context, rows)
     else:
-        windows = _windows(node, out, places[node.inputs[0]].layout.width, params)
+        windows = _windows(node, out, places[node.inputs[0]].layout.width, rows, params)
     planes = range(0, place.layout.planes, MAX_BLOCKS)
     lowered = []
     for (row, instruction), first in product(windows, planes):
-        sources = _sources(node, factors, context, first)
+        sources = _sources(node, factors, context, first, row if instruction.direct else 0)
         instruction = replace(
             writing(instruction, params, node.epilogue, place, (first, row)),
             function=int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
@@ -124,9 +127,10 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
 
 
 def _sources(
-    node: VectorNode, factors: tuple[int, ...], context: Context, plane: int
+    node: VectorNode, factors: tuple[int, ...], context: Context, plane: int, row: int
 ) -> tuple[SourceRecord, ...]:
-    """Records of the maps that are read, from a plane on; factors that are one pixel come first."""
+    """Records of the maps that are read, from a plane and row on; factors that are one pixel come
+    first."""
     banks, out = context.params.banks, context.tensors[node.output]
     records = []
     for name, factor in zip(node.inputs, factors, strict=True):
@@ -140,7 +144,7 @@ def _sources(
             )
         records.append(
             SourceRecord(
-                base=pack_address(place.address(plane, 0), banks),
+                base=pack_address(place.address(plane, 0 if still else row), banks),
                 plane=pack_address(place.layout.plane, banks),
                 low=pack_address(place.layout.low, banks),
                 wide=int(fmt.bits == 16),
@@ -153,15 +157,15 @@ def _sources(
 
 
 def _windows(
-    node: VectorNode, out: QTensor, width: int, params: EngineParams
+    node: VectorNode, out: QTensor, width: int, window: tuple[int, int], params: EngineParams
 ) -> Iterator[tuple[int, VectorInstruction]]:
-    """(first output row, instruction with its pixels and axis tables) for windows of output rows
-    whose y table fits; width: of the maps that are read."""
+    """(first output row, instruction with its pixels and axis tables) for windows of the output
+    rows [first, end) whose y table fits; width: of the maps that are read."""
     if not isinstance(node, QResample) or (_identity(node.y) and _identity(node.x)):
-        rows, columns = out.height, out.width
+        rows, columns = window[1] - window[0], out.width
         if rows * columns <= limit("out_w"):  # one long row: no odd pixel in every row
             rows, columns = 1, rows * columns
-        yield 0, VectorInstruction(
+        yield window[0], VectorInstruction(
             layer=node.name, direct=1, pair=int(_pairs(params, None)), y_taps=1, x_taps=1,
             out_h=rows, out_w=columns,
         )  # fmt: skip
@@ -169,16 +173,18 @@ def _windows(
     _check_weights(node)
     pair = _pairs(params, node.x)
     x = _x_entries(node.x, pair, params.banks)
-    for window in _row_windows(node, out, pair):
-        y = _y_entries(node.y, width, window, params.banks)
-        yield window[0], VectorInstruction(
+    for part in _row_windows(node, out, pair, window):
+        y = _y_entries(node.y, width, part, params.banks)
+        yield part[0], VectorInstruction(
             layer=node.name, pair=int(pair), y_taps=node.y.taps, x_taps=node.x.taps,
-            out_h=window[1] - window[0], out_w=out.width,
+            out_h=part[1] - part[0], out_w=out.width,
             y_words=len(y) // AxisEntry.PER_WORD, x_words=len(x) // AxisEntry.PER_WORD, y=y, x=x,
         )  # fmt: skip
 
 
-def _interleaving(node: QInterleave, context: Context) -> Iterator[tuple[int, VectorInstruction]]:
+def _interleaving(
+    node: QInterleave, context: Context, wanted: tuple[int, int]
+) -> Iterator[tuple[int, VectorInstruction]]:
     """Windows as of `_windows`: rows and columns of the result alternate between the phases, whose
     planes lie one behind the other."""
     params, out = context.params, context.tensors[node.output]
@@ -202,8 +208,8 @@ def _interleaving(node: QInterleave, context: Context) -> Iterator[tuple[int, Ve
             AxisEntry(pack_address(i // columns + i % columns * phase, params.banks), 1), NO_ENTRY
         )
     )  # fmt: skip
-    for first in range(0, out.height, MAX_TABLE):
-        window = range(first, min(first + MAX_TABLE, out.height))
+    for first in range(*wanted, MAX_TABLE):
+        window = range(first, min(first + MAX_TABLE, wanted[1]))
         starts = [i // rows * layout.width + i % rows * columns * phase for i in window]
         y = tuple(AxisEntry(pack_address(start, params.banks), 1) for start in starts)
         y += (NO_ENTRY,) * (len(y) % 2)

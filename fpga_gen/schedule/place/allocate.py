@@ -14,6 +14,10 @@ from fpga_gen.errors import ScheduleError
 SOLVER_LIMIT = 2.0
 
 
+class NoRoom(ScheduleError):
+    """The maps do not fit the memory."""
+
+
 @dataclass(frozen=True)
 class Demand:
     """`words` of memory for `tensor` during steps [first, last], both inclusive.
@@ -142,18 +146,18 @@ def find_allocation(demands: list[Demand], capacity: int) -> Allocation | None:
 def allocate(demands: list[Demand], capacity: int, word_bytes: int, steps: list[str]) -> Allocation:
     """Bases of all maps within `capacity` words; steps: layer name of every step, for messages.
 
-    Raises ScheduleError with needed and available bytes if the maps do not fit.
+    Raises NoRoom with needed and available bytes if the maps do not fit.
     """
     live, at = live_words(demands)
     if live > capacity:
-        raise ScheduleError(
+        raise NoRoom(
             f"feature maps need {live * word_bytes} bytes at layer '{steps[at]}', the memory has "
             f"{capacity * word_bytes}: use a smaller input or a larger board"
         )
     found = find_allocation(demands, capacity)
     if found is None:
         peak = _best_greedy(demands).peak
-        raise ScheduleError(
+        raise NoRoom(
             f"no placement of the feature maps was found in {capacity * word_bytes} bytes: "
             f"{live * word_bytes} are live at layer '{steps[at]}', the best placement takes "
             f"{peak * word_bytes}: use a smaller input or a larger board"

@@ -6,7 +6,7 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.lower.work import node_macs
 from fpga_gen.schedule.place.allocate import Demand, live_words
-from fpga_gen.schedule.place.plan import Chain, Plan, band_rows, chain_end, demands, make_plan
+from fpga_gen.schedule.place.plan import Chain, Plan, Step, band_rows, chain_end, demands, make_plan
 from fpga_gen_host.regions import InputLayout, MapLayout
 
 BAND_CYCLES = 300  # cost of one more instruction: weights again, decode, wait
@@ -29,7 +29,11 @@ def halo_cost(qgraph: QuantGraph, params: EngineParams, chain: Chain) -> float:
 
 def _peak_of(chain: Chain, plan: Plan, wanted: list[Demand]) -> int:
     """Most words live during the steps of a chain."""
-    steps = [i for i, s in enumerate(plan.steps) if chain.first <= s.index <= chain.last]
+    steps = [
+        at
+        for at, step in enumerate(plan.steps)
+        if isinstance(step, Step) and chain.first <= step.index <= chain.last
+    ]
     return max(sum(d.words for d in wanted if d.first <= i <= d.last) for i in steps)
 
 
@@ -47,7 +51,9 @@ def choose_chains(
         live, at = live_words(demands(plan, qgraph, host_input))
         if live <= params.words or at >= len(plan.steps):
             return chains
-        found = _best_chain(qgraph, params, layouts, host_input, chains, plan.steps[at].index)
+        step = plan.steps[at]
+        assert isinstance(step, Step)
+        found = _best_chain(qgraph, params, layouts, host_input, chains, step.index)
         if found is None:
             return chains
         chains += (found,)

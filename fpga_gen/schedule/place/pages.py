@@ -8,7 +8,7 @@ weights are seldom interrupted. A program that fits has none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,9 +28,9 @@ class Page:
 
 
 def cut_program(
-    instructions: Sequence[Instruction], params: EngineParams, first: int
+    instructions: Sequence[Instruction], params: EngineParams, barred: Container[int]
 ) -> tuple[Page, ...]:
-    """The pages of a program; none is in front of an instruction before the one of index `first`.
+    """The pages of a program; barred: indices of instructions that none may be in front of.
 
     Raises ScheduleError if an instruction alone is too long for the memory.
     """
@@ -45,7 +45,7 @@ def cut_program(
         room = (capacity - (loaded - at - 1)) // per_word
         stuck = at + size + 1 > loaded  # this instruction or the PAGE behind it would be missing
         due = room * per_word >= capacity // 2 or room >= needed or stuck
-        if index >= first and at + rest > loaded and due:
+        if index not in barred and at + rest > loaded and due:
             words = min(room, needed)
             at, loaded = at + 1, loaded + words * per_word
             pages.append(Page(index, words))
@@ -54,6 +54,11 @@ def cut_program(
                     f"layer '{instruction.layer}': an instruction of {size} words does not fit the "
                     f"program memory of {capacity} words: use a larger program_words"
                 )
+        elif at + size > loaded:
+            raise ScheduleError(
+                f"layer '{instruction.layer}': the LOADs in front of it do not fit the program "
+                f"memory of {capacity} words: use a larger program_words"
+            )
         at, rest = at + size, rest - size
     return tuple(pages)
 

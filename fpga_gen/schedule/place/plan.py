@@ -8,11 +8,12 @@ computed twice.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.quant.ir import QConv, QMaxPool, QNode, QuantGraph
-from fpga_gen.schedule.lower.placement import map_layout
+from fpga_gen.quant.ir import QAdd, QConv, QInterleave, QMaxPool, QMul, QNode, QResample, QuantGraph
+from fpga_gen.schedule.lower.placement import Home, map_layout
 from fpga_gen.schedule.place.allocate import Demand
 from fpga_gen_host.regions import InputLayout, MapLayout
 
@@ -61,15 +62,50 @@ class Step:
     rows: Rows
     buffers: dict[str, str]
 
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Rows of a map from its home in DRAM to a buffer (`load`), or from there to its home; alone:
+    nothing runs beside the STORE, so that the buffer is free behind it."""
+
+    tensor: str
+    rows: Rows
+    buffer: str
+    load: bool
+    alone: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.tensor
+
+    @property
+    def buffers(self) -> dict[str, str]:
+        return {self.tensor: self.buffer}
+
 
 @dataclass(frozen=True)
 class Plan:
-    steps: tuple[Step, ...]
+    """homes: of the maps that lie in DRAM for a while. Without any, the input is loaded as a whole
+    before the first step, and what is a result is stored by the step that completes it."""
+
+    steps: tuple[Step | Transfer, ...]
     buffers: dict[str, MapBuffer]
+    homes: dict[str, Home] = field(default_factory=dict)
 
 
-def input_rows(node: QConv | QMaxPool, rows: Rows, height: int) -> Rows:
+def input_rows(node: QNode, rows: Rows, height: int) -> Rows:
     """Input rows, of `height`, that output rows [first, end) need."""
+    if isinstance(node, QAdd | QMul):
+        return (0, 1) if height == 1 else rows  # one pixel may meet all of the other map
+    if isinstance(node, QInterleave):
+        return rows[0] // node.block[0], (rows[1] - 1) // node.block[0] + 1
+    if isinstance(node, QResample):
+        first, end = rows
+        return min(node.y.start[first:end]), max(node.y.start[first:end]) + node.y.taps
     if isinstance(node, QConv):
         windows = [(t.weight.shape[2], t.stride[0], t.pads[0], t.dilation[0]) for t in node.terms]
     else:
@@ -112,7 +148,7 @@ def chain_end(qgraph: QuantGraph, first: int) -> int:
             break
         if index > first:
             inner = qgraph.nodes[index - 1].output
-            if inner in qgraph.outputs or readers[inner] != 1 or inner not in node.inputs:
+            if inner in qgraph.outputs or readers.get(inner) != 1 or inner not in node.inputs:
                 break
         last = index
     return last
@@ -155,14 +191,20 @@ def demands(plan: Plan, qgraph: QuantGraph, host_input: InputLayout) -> list[Dem
     A run of several maps is one object of several pieces: a plane lives from the first write to
     the last read of any map in it.
     """
-    first = {qgraph.input: 0}
-    last = {qgraph.input: 0}
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    if not plan.homes:
+        first[qgraph.input] = last[qgraph.input] = 0
+    end = len(plan.steps)
     for at, step in enumerate(plan.steps):
         for name in step.buffers.values():
             first.setdefault(name, at)
             last[name] = at
-    for name in qgraph.outputs:
-        last[name] = len(plan.steps)
+    for name in () if plan.homes else qgraph.outputs:
+        last[name] = end
+    for at, step in enumerate(plan.steps):
+        if isinstance(step, Transfer) and not step.load:
+            last[step.buffer] = max(last[step.buffer], _read_by(plan.steps, at))
     out = []
     shared = Counter(buffer.owner for buffer in plan.buffers.values())
     planes: dict[str, dict[int, Rows]] = {}
@@ -182,6 +224,21 @@ def demands(plan: Plan, qgraph: QuantGraph, host_input: InputLayout) -> list[Dem
     for owner, lives in planes.items():
         out += _pieces(owner, plan.buffers[owner].layout, lives)
     return out
+
+
+def _read_by(steps: Sequence[Step | Transfer], at: int) -> int:
+    """Step in which a STORE may still read: it has ended when the next one begins, and before its
+    map is loaded."""
+    stored = steps[at]
+    if isinstance(stored, Transfer) and stored.alone:
+        return at
+    for after in range(at + 1, len(steps)):
+        step = steps[after]
+        if isinstance(step, Transfer) and step.load and step.tensor == steps[at].name:
+            return after - 1
+        if isinstance(step, Transfer) and not step.load:
+            return after
+    return len(steps)
 
 
 def _pieces(owner: str, layout: MapLayout, lives: dict[int, tuple[int, int]]) -> list[Demand]:
