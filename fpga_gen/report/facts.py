@@ -80,14 +80,14 @@ class Performance:
 
 @dataclass(frozen=True)
 class Estimate(Performance):
-    """dram_lower_bound_bytes: weights and input once, outputs once; skipped_macs, skipped_bytes:
-    what zero skipping leaves out, neither counted as work nor as traffic; read_bytes_per_cycle:
-    what DRAM is taken to give."""
+    """dram_lower_bound_bytes: weights and input once, outputs once; read_bytes_per_cycle: what
+    DRAM is taken to give; skipped_macs, skipped_bytes: what zero skipping leaves out, counted
+    neither as work nor as traffic."""
 
     dram_lower_bound_bytes: int = 0
+    read_bytes_per_cycle: float = 0.0
     skipped_macs: int = 0
     skipped_bytes: int = 0
-    read_bytes_per_cycle: float = 0.0
     kind: str = "estimated"
 
 
