@@ -130,7 +130,7 @@ class Bench:
             await ctx.tick()
             ctx.set(self.dut.start, 0)
             quiet = 0
-            while quiet < 60:
+            while quiet < 400:
                 before = (self.at, len(self.headers), len(self.orders))
                 await ctx.tick()
                 same = before == (self.at, len(self.headers), len(self.orders))

@@ -144,6 +144,13 @@ class BuildDir:
         with self._judging():
             return decode(_Shape, {"input_shape": self.facts["config"]["input_shape"]}).input_shape
 
+    @property
+    def zero_skipping(self) -> bool:
+        """What the option --zero-skipping said."""
+        with self._judging():
+            chosen = self.facts["config"]["zero_skipping"]
+            return decode(_Skipping, {"zero_skipping": chosen}).zero_skipping
+
     @cached_property
     def network(self) -> QuantGraph:
         """The quantised network."""
@@ -187,6 +194,13 @@ class _Shape:
     """What is read here of the manifest's entry `config`."""
 
     input_shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class _Skipping:
+    """What else is read of it."""
+
+    zero_skipping: bool
 
 
 @dataclass(frozen=True)

@@ -217,9 +217,8 @@ def _example(params: EngineParams, mode: int) -> np.ndarray:
         lists=tuple(entries),
         heads=(GroupHead(4, 2, 3, 1), GroupHead(4, 1, 1, 1)),
     )
-    return np.concatenate(
-        [whole, conv_stream(skipping, params, weight.astype(np.int8), parameters)]
-    )
+    twice = np.concatenate([weight, weight], axis=1).astype(np.int8)
+    return np.concatenate([whole, conv_stream(skipping, params, twice, parameters)])
 
 
 def describe(params: EngineParams) -> dict:

@@ -149,7 +149,12 @@ def compile_trace(flow: SimulationFlow) -> None:
     """The schedule, for the places of intermediate maps; only for tensor tracing."""
     if not flow.trace:
         return
-    flow.schedule = compile_schedule(flow.qgraph, flow.params, board_timing(flow.memory_rate))
+    flow.schedule = compile_schedule(
+        flow.qgraph,
+        flow.params,
+        board_timing(flow.memory_rate),
+        skip=flow.build.zero_skipping,
+    )
     for name, data in (
         ("program.bin", flow.schedule.program),
         ("weights.bin", flow.schedule.weights),

@@ -186,6 +186,8 @@ def prune(flow: Flow, weights: OnnxWeights, target: int) -> Graph:
     calibration = calibrate(graph, flow.images, options=QuantOptions(compensate=False))
     convs = [n for n in graph.nodes if isinstance(n, Conv)]
     fixed = {n.name for n in convs if not weights.fits(n)}
+    if len(fixed) == len(convs):
+        raise ValueError("no layer has float weights of its own in the file: prune before int8")
     pruner = Pruner(graph, params, calibration)
     timing = board_timing(flow.memory_rate)
     for number in range(ROUNDS):
