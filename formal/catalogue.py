@@ -5,6 +5,7 @@ from formal import (
     bursts,
     control,
     csr,
+    program,
     queues,
     read_port,
     ring,
@@ -16,7 +17,7 @@ from formal import (
 PROOFS = tuple(
     proof
     for module in (
-        queues, ring, addresses, control, runs, csr, bursts, read_port, write_port, shell,
+        queues, ring, addresses, control, program, runs, csr, bursts, read_port, write_port, shell,
     )
     for proof in module.PROOFS
 )  # fmt: skip

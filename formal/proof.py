@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -41,30 +41,32 @@ class Proof:
     @property
     def kind(self) -> str:
         if self.bounded:
-            return f"bounded, {self.depth} cycles"
+            return f"bounded, {self.depth} cycles" if self.depth > 1 else "combinational"
         return f"k-induction, k = {self.depth}"
 
     def check(self) -> float:
-        """Prove it; returns seconds.
+        """Prove it; returns seconds of the processor that the tools took.
 
         Raises:
             ProofFailed: a property does not hold or a cover point is not reached.
         """
-        begun = time.monotonic()
+        begun = _child_seconds()
         with self._model() as model:
             solve.base_case(model, self.depth)
             if not self.bounded:
                 solve.induction(model, self.depth)
             solve.cover(model, self.cover_depth)
-        return time.monotonic() - begun
+        return _child_seconds() - begun
 
     def catches(self, mutation: Mutation) -> bool:
         """Whether the mutated block breaks a property within reach of its initial state."""
         with self._model(mutation) as model:
             try:
                 solve.base_case(model, max(self.depth, self.cover_depth))
-            except solve.ProofFailed:
-                return True
+            except solve.ProofFailed as failure:
+                if failure.counterexample:
+                    return True
+                raise
         return False
 
     @contextmanager
@@ -74,3 +76,8 @@ class Proof:
                 stack.enter_context(mutation.applied())
             stack.enter_context(constants(self.parameters))
             yield solve.model(self.build(), Path(name))
+
+
+def _child_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -36,10 +36,12 @@ write_smt2 -wires design.smt2
 
 
 class ProofFailed(AssertionError):
-    """A property does not hold, or could not be shown; `step` says which part failed."""
+    """A property does not hold, or could not be shown. step: which part failed; counterexample:
+    whether there is one."""
 
     def __init__(self, step: str, log: str) -> None:
         self.step = step
+        self.counterexample = step == "base case" and "Assert failed in" in log
         told = [line for line in log.splitlines() if "ssert" in line or "nreached" in line]
         super().__init__(f"{step} failed: " + ("; ".join(told[-6:]) or log[-800:]))
 

@@ -93,18 +93,29 @@ def port() -> Bench:
         "WLAST at a wrong beat",
     )  # fmt: skip
 
-    # Responses.
+    # Responses: unanswered bursts, and those of them whose last beat was taken.
     b.prove(unanswered <= RESPONSES, "too many bursts wait for a response")
-    open_bursts = Signal(4)
-    m.d.sync += open_bursts.eq(open_bursts + issue - (dut.bvalid & (open_bursts != 0)))
+    open_bursts, ended = Signal(4), Signal.like(b.signal("owed"))
+    answer = dut.bvalid & (ended != 0)
+    m.d.sync += [
+        open_bursts.eq(open_bursts + issue - (dut.bvalid & (open_bursts != 0))),
+        ended.eq(ended + (beat & dut.wlast) - answer),
+    ]
+    with m.If(dut.flush & dut.idle):
+        m.d.sync += ended.eq(0)
     b.prove(open_bursts == unanswered, "responses are miscounted")
-    b.prove(~dut.idle | (open_bursts == 0), "idle with a burst open")
-    error = dut.bvalid & ~dut.flush & ((dut.bresp >= 2) | (open_bursts == 0))
+    b.prove(ended == b.signal("owed"), "responses are miscounted")
+    b.prove(~dut.idle | (open_bursts == 0), "idle with a burst unanswered")
+    b.prove(~dut.idle | ((announced == 0) & ~dut.wvalid), "idle with beats to be taken")
+    error = dut.bvalid & ~dut.flush & ((dut.bresp >= 2) | (ended == 0))
     b.prove(~b.past(error, "error") | dut.failed, "an error response is missed")
     good = Signal(init=1)
     m.d.sync += good.eq(good & ~error)
     b.prove(~good | ~dut.failed, "a failure without a fault")
-    b.cover(b.past(beat & follow.ends & (follow.size == 3), "end") & dut.idle, "a burst is written")
+    written = Signal()
+    with m.If(beat & follow.ends & (follow.size == 3)):
+        m.d.sync += written.eq(1)
+    b.cover(written & dut.idle & good, "a burst is written")
     b.cover(dut.failed & dut.broken, "an answer nobody asked for")
     return b
 
@@ -134,7 +145,7 @@ PROOFS = (
             Mutation("shell.write_dma", "self.covered & ~self.flush", "self.covered"),
             Mutation("shell.write_dma", "~some & ~bursts.r_rdy & beats.read.valid",
                      "~some & beats.read.valid"),
-            Mutation("shell.write_dma", "issue - (self.bvalid & self.awaited)",
+            Mutation("shell.write_dma", "issue - (self.bvalid & unanswered.any())",
                      "issue - self.bvalid"),
         ),
     ),

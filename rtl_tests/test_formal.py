@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from formal.catalogue import PROOFS
@@ -35,3 +37,14 @@ def test_a_mutation_is_caught(proof: Proof, mutation: Mutation) -> None:
 def test_every_proof_has_a_mutation() -> None:
     assert all(proof.mutations for proof in PROOFS)
     assert len({proof.name for proof in PROOFS}) == len(PROOFS)
+
+
+def test_the_documentation_lists_every_proof() -> None:
+    """With its block and kind, and nothing that is not there any more."""
+    text = (Path(__file__).parents[1] / "docs/verification.md").read_text()
+    rows = {
+        cells[0].strip("` "): (cells[1].strip(), cells[3].strip())
+        for line in text.splitlines()
+        if line.startswith("| `") and len(cells := line.strip("|").split("|")) > 5
+    }
+    assert rows == {proof.name: (proof.block, proof.kind) for proof in PROOFS}

@@ -243,3 +243,38 @@ def test_a_response_nobody_waits_for():
         assert not ctx.get(dut.failed)
 
     simulate(dut, bench, background=[memory.run])
+
+
+@pytest.mark.parametrize("beats", [1, 3, 100])
+def test_a_response_before_the_data(beats):
+    """It is no response: the port is not idle before the last beat is taken, and says so."""
+    rng = random.Random(beats)
+    dut = WritePort(depth=128)
+    memory = WriteMemory(dut, rng)
+
+    async def bench(ctx):
+        open_windows(ctx, dut.windows, WINDOW)
+        memory.early = True
+        await send(ctx, dut.transfer, [command(WINDOW[0], beats)], rng)
+        await send(ctx, dut.data, list(range(beats)), rng)
+        await ctx.tick().repeat(80)
+        assert not ctx.get(dut.idle)
+        assert ctx.get(dut.failed)
+        assert ctx.get(dut.broken)
+        ctx.set(dut.flush, 1)
+        await ctx.tick().repeat(80)
+        assert not ctx.get(dut.drained)
+        memory.early = False
+        while not ctx.get(dut.drained):
+            await ctx.tick()
+        assert not ctx.get(dut.wvalid)
+        ctx.set(dut.flush, 0)
+        await ctx.tick().repeat(2)
+        memory.data.clear()
+        await send(ctx, dut.transfer, [command(WINDOW[0] + 0x4000, 2)], rng)
+        await send(ctx, dut.data, [5, 6], rng)
+        await until_idle(ctx, dut)
+        assert memory.data == {WINDOW[0] + 0x4000: 5, WINDOW[0] + 0x4000 + BYTES: 6}
+        assert not ctx.get(dut.failed)
+
+    simulate(dut, bench, background=[memory.run])

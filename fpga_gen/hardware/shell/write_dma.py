@@ -33,7 +33,8 @@ class WritePort(wiring.Component):
     for the rest; idle: Out, every accepted transfer is written and answered (falls in the cycle
     after a transfer is accepted); drained: Out, idle and no beat is buffered; violation: Out, a
     transfer was outside the window, it was not issued; failed: Out, a response was an error or
-    nobody waited for it; broken: Out, it was the latter; failed_response: Out(2), its BRESP, or 0;
+    came before the last beat of its burst was taken; broken: Out, it was the latter;
+    failed_response: Out(2), its BRESP, or 0;
     sent: Out, strobe per beat.
     """
 
@@ -77,7 +78,7 @@ class WritePort(wiring.Component):
         self.issue, self.discard = Signal(), Signal()
         flags = [*self._account(m), *self._data_channel(m)]
         self._address_channel(m)
-        self._responses(m)
+        flags += self._responses(m)
         flags += [self.awvalid, self.room, self.sent, self.failed]
         clear(m, self.resets[1], flags)
         return m
@@ -91,22 +92,21 @@ class WritePort(wiring.Component):
         # Registered; what they need can only come, not go, while a burst waits.
         self.covered = Signal()  # its beats are there, and room for its length and response
         self.quiet = Signal(init=1)  # no response is outstanding
-        self.awaited = Signal()
+        self.sending = Signal()  # beats of announced bursts are still to be taken
         size = planner.burst.p.beats
         m.d.comb += [
             beats.write.payload.eq(self.data.payload),
             beats.write.valid.eq(self.data.valid & ~self.flush),
             self.data.ready.eq(beats.write.ready & ~self.flush),
             push.eq(self.data.valid & self.data.ready),
-            self.awaited.eq(unanswered.any()),
         ]
         m.d.sync += self.room.eq(beats.count < self.depth - WRITE_ROOM - 2)
         change = Signal(signed(2))  # one cycle late: a burst waits for a beat a cycle longer
         m.d.sync += [
             change.eq(push - self.discard),
             available.eq(available + change - Mux(issue, size, 0)),
-            unanswered.eq(unanswered + issue - (self.bvalid & self.awaited)),
-            self.quiet.eq((unanswered == 0) & ~issue),
+            unanswered.eq(unanswered + issue - (self.bvalid & unanswered.any())),
+            self.quiet.eq((unanswered == 0) & ~issue & ~self.sending),
             self.covered.eq(
                 (available >= size)
                 & self.bursts.w_rdy
@@ -174,22 +174,32 @@ class WritePort(wiring.Component):
         final = data_register(m, self.wlast)
         with m.If(load):
             m.d.sync += final.eq(last)
+        m.d.comb += self.sending.eq(some | bursts.r_rdy | self.wvalid)
         m.d.sync += self.sent.eq(self.wvalid & self.wready)
         return [some, last, *valids]
 
-    def _responses(self, m: Module) -> None:
+    def _responses(self, m: Module) -> list[Signal]:
+        """Answers, each of a burst whose last beat was taken; returns its flags."""
+        owed = Signal(range(MAX_RESPONSES + BURST_QUEUE_DEPTH))  # answers of such bursts
+        awaited = Signal()
         m.d.comb += [
             self.bready.eq(1),
             self.idle.eq(~self.planner.busy & self.quiet),
             self.drained.eq(self.idle & (self.beats.count == 0)),
+            awaited.eq(owed.any()),
         ]
+        ended = self.wvalid & self.wready & self.wlast
+        m.d.sync += owed.eq(owed + ended - (self.bvalid & awaited))
+        with m.If(self.flush & self.idle):  # those that were answered too soon
+            m.d.sync += owed.eq(0)
         response = data_register(m, self.failed_response)
         broken = data_register(m, self.broken)
         with m.If(self.flush):
             m.d.sync += self.failed.eq(0)
-        with m.Elif(self.bvalid & (self.bresp[1] | ~self.awaited) & ~self.failed):
+        with m.Elif(self.bvalid & (self.bresp[1] | ~awaited) & ~self.failed):
             m.d.sync += [
                 self.failed.eq(1),
-                broken.eq(~self.awaited),
-                response.eq(Mux(self.awaited, self.bresp, 0)),
+                broken.eq(~awaited),
+                response.eq(Mux(awaited, self.bresp, 0)),
             ]
+        return [owed]
