@@ -146,15 +146,17 @@ def choose_engine(flow: Flow) -> None:
     no time."""
     config, board = flow.config, flow.board
     if config.searches(board):
+        options = [config.scheme, config.double_clock, flow.clock_mhz, config.zero_skipping]
         flow.candidates = remembered(
             "engines",
-            [model_key(flow), board.to_dict(), config.scheme, config.double_clock, flow.clock_mhz],
+            [model_key(flow), board.to_dict(), *options],
             lambda: choose_engines(
                 flow.graph,
                 board,
                 config.scheme,
                 double_clock=config.double_clock,
                 clock_mhz=flow.clock_mhz,
+                zero_skipping=config.zero_skipping,
                 progress=flow.progress.detail,
             ),
             lambda found: [asdict(c) for c in found],
@@ -176,7 +178,7 @@ def quantise_graph(flow: Flow) -> None:
         scheme=flow.config.scheme,
         seed=flow.config.seed,
         progress=flow.progress.detail,
-        options=flow.options,
+        options=replace(flow.options, zero_order=flow.config.zero_skipping),
     )
 
 
@@ -201,7 +203,7 @@ def foresee_quantisation(flow: Flow) -> None:
         )
     else:
         choice = PrecisionChoice({}, options.wide_tensors, None, None)
-    network = standin(graph, flow.params, choice.wide)
+    network = standin(graph, flow.params, choice.wide, zero_order=flow.config.zero_skipping)
     facts = {
         "scheme": config.scheme,
         "seed": config.seed,
@@ -228,16 +230,16 @@ def schedule_foreseen(flow: Flow) -> None:
 def _schedule(flow: Flow, again: Callable[[Flow], None]) -> None:
     """16-bit maps are wanted for accuracy. A network that fits the engine only without them gets 8
     bits everywhere rather than no accelerator, and the report says so."""
-    timing = board_timing(flow.memory_rate)
+    timing, skip = board_timing(flow.memory_rate), flow.config.zero_skipping
     try:
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, skip=skip)
     except ScheduleError as error:
         wide = flow.qgraph.facts["wide_tensors"]
         if not wide or flow.options.wide_tensors is not None:
             raise
         flow.options = replace(flow.options, wide_tensors=())
         again(flow)
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, skip=skip)
         flow.qgraph.facts["approximations"] += [
             {"where": name, "reason": f"8 bits where 16 were wanted: {error}"} for name in wide
         ]

@@ -83,7 +83,7 @@ UNLISTED: dict[str, tuple[float, float, float]] = {"activation tables": (29, 86,
 
 
 @dataclass(frozen=True)
-class Reference:
+class MappedEngine:
     """A mapped engine: (LUTs, flip-flops, DSPs) of all blocks of each class."""
 
     params: EngineParams
@@ -91,11 +91,11 @@ class Reference:
 
 
 @cache
-def references() -> tuple[Reference, ...]:
-    """Reference engines of costs.json."""
+def references() -> tuple[MappedEngine, ...]:
+    """The mapped engines of costs.json."""
     data = json.loads(COSTS.read_text("utf-8"))
     return tuple(
-        Reference(
+        MappedEngine(
             EngineParams.from_dict(entry["params"]),
             {name: tuple(cost) for name, cost in entry["classes"].items()},
         )
@@ -135,7 +135,7 @@ def estimate_resources(params: EngineParams) -> Resources:
 
 
 @cache
-def _comparable(double_clock: bool, family: str, sp2_code: str) -> list[Reference]:
+def _comparable(double_clock: bool, family: str, sp2_code: str) -> list[MappedEngine]:
     """References of the same clocks, of the same family and SP2 code too if there are any."""
     same = [r for r in references() if r.params.double_clock == double_clock]
     closer = [r for r in same if r.params.family == family and r.params.sp2_code == sp2_code]

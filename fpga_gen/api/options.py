@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -47,7 +48,17 @@ class BuildOptions(EngineOptions, total=False):
 
 
 def make_config(model: Model, board: str, **options: Unpack[BuildOptions]) -> BuildConfig:
-    """The options as one frozen object; FpgaGenError if a path, the board or the clock is wrong."""
+    """The options as one frozen object.
+
+    Raises:
+        FpgaGenError: a path, the board or the clock is wrong.
+        TypeError: an option has no such name.
+    """
+    known = BuildOptions.__required_keys__ | BuildOptions.__optional_keys__
+    if unknown := sorted(options.keys() - known):
+        near = get_close_matches(unknown[0], known, 1)
+        guess = f": did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
+        raise TypeError(f"unknown option {unknown[0]!r}{guess}")
     array, shape = options.get("array"), options.get("input_shape")
     calibration = options.get("calibration")
     config = BuildConfig(

@@ -58,11 +58,13 @@ def compile_schedule(
     *,
     pack: bool = True,
     mix: bool = True,
+    skip: bool = True,
 ) -> Schedule:
     """Compile a quantised network for an engine.
 
     pack: let maps that are read together share planes, where that saves cycles and fits (see
-    packing); mix: let a layer mix array modes (see conv_plan).
+    packing); mix: let a layer mix array modes (see conv_plan); skip: leave out weight slots of
+    zeros (see zero_slots).
     Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine.
     """
     if qgraph.sp2 != params.sp2:
@@ -73,7 +75,7 @@ def compile_schedule(
     layouts = _layouts(qgraph, params)
     host_input = _input_layout(layouts[qgraph.input], params)
     plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
-    job = _Job(qgraph, params, timing, layouts, host_input, mix)
+    job = _Job(qgraph, params, timing, layouts, host_input, mix, skip)
     packed: Schedule | None = None
     if pack:
         found = fit_runs(plan, qgraph, params, host_input, find_runs(qgraph, params, plan, timing))
@@ -100,6 +102,7 @@ class _Job:
     layouts: dict[str, MapLayout]
     host_input: InputLayout
     mix: bool
+    skip: bool
 
 
 def layer_errors(
@@ -109,7 +112,7 @@ def layer_errors(
     the maps of all of them fit the memory is another question."""
     layouts = _layouts(qgraph, params)
     host_input = _input_layout(layouts[qgraph.input], params)
-    job = _Job(qgraph, params, timing, layouts, host_input, False)
+    job = _Job(qgraph, params, timing, layouts, host_input, False, True)
     places = {name: Placement(layout, 0) for name, layout in layouts.items()}
     errors: dict[str, ScheduleError] = {}
     for index, node in enumerate(qgraph.nodes):
@@ -290,7 +293,9 @@ def _written(place: Placement, rows: tuple[int, int], params: EngineParams) -> P
 
 
 def _context(job: _Job, step: Step, places: dict[str, Placement], pieces: int) -> Context:
-    return Context(job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, pieces)
+    return Context(
+        job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, job.skip, pieces
+    )
 
 
 def _lower(node: QNode, context: Context) -> list[Lowered]:

@@ -147,6 +147,8 @@ def test_wrong_options(model: Path, tmp_path: Path):
     ):
         with pytest.raises(fpga_gen.FpgaGenError, match=message):
             fpga_gen.build(model, output=tmp_path / "out", **options)
+    with pytest.raises(TypeError, match="'calibraton': did you mean calibration"):
+        fpga_gen.build(model, board="tiny", calibraton="pictures", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -53,6 +53,37 @@ def mobilenet_v3_small(size: int = 224) -> Net:
     return net
 
 
+# Expansion, channels, repeats, stride, kernel.
+B0 = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+
+
+def efficientnet_b0(size: int = 224) -> Net:
+    """Inverted residuals with SiLU, gates of SiLU and Sigmoid (Tan and Le 2019)."""
+    net = Net(shape=(1, 3, size, size), opset=OPSET)
+    x, channels = silu(net, net.conv("x", 3, 32, strides=[2, 2])), 32
+    for expand, out, repeats, first, kernel in B0:
+        for stride in (first, *[1] * (repeats - 1)):
+            wide, squeezed = channels * expand, max(1, channels // 4)
+            y = x if expand == 1 else silu(net, net.conv(x, channels, wide, 1))
+            y = silu(net, net.conv(y, 1, wide, kernel, group=wide, strides=[stride] * 2))
+            z = silu(net, net.conv(net.op("GlobalAveragePool", y), wide, squeezed, 1))
+            z = net.op("Sigmoid", net.conv(z, squeezed, wide, 1))
+            y = net.conv(net.op("Mul", z, y), wide, out, 1)
+            x = net.op("Add", y, x) if stride == 1 and out == channels else y
+            channels = out
+    x = net.op("GlobalAveragePool", silu(net, net.conv(x, channels, 1280, 1)))
+    net.op("Gemm", net.op("Flatten", x), net.random(1280, 1000), net.random(1000))
+    return net
+
+
 class _Yolo:
     """Parts of YOLOv8 with SiLU; the halves of C2f are convolutions of their own."""
 
