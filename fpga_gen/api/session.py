@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,13 @@ from fpga_gen.images import is_pixels
 from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.simulate.board_dram import board_dram
 from fpga_gen.simulate.device import SimulatedDevice
-from fpga_gen_host import Accelerator, Deployment, InferenceSession, load_deployment
+from fpga_gen_host import (
+    Accelerator,
+    Deployment,
+    InferenceSession,
+    InputError,
+    load_deployment,
+)
 from fpga_gen_host.accelerator import SLOTS
 from fpga_gen_host.model_input import as_image
 from fpga_gen_host.pictures import model_input
@@ -81,15 +88,21 @@ class ReferenceRunner:
         self._network = open_build(folder).network
         self.deployment: Deployment = load_deployment(folder)
 
-    def run(self, array: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs by name of the model's input in its own shape, or of a uint8 (h, w, 3)."""
+    def run(self, array: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name of the model's input in its own shape (of several inputs by name), or of
+        a uint8 (h, w, 3)."""
         graph = self._network
-        if is_pixels(array):
+        if not isinstance(array, Mapping) and is_pixels(array):
             how = self.deployment.preparation
             array = model_input(array, graph.host_input.model_shape, how)
-        image = as_image(graph.host_input, np.asarray(array))
-        array = array if image is None else image  # refused below
-        values = run_integer(graph, quantise_input(graph, np.asarray(array, np.float32)))
+        image = as_image(
+            graph.host_input, array if isinstance(array, Mapping) else np.asarray(array)
+        )
+        if image is None and graph.host_input.parts:
+            known = ", ".join(part.name for part in graph.host_input.parts)
+            raise InputError(f"give the model's inputs by name: {known}")
+        real = np.asarray(array if image is None else image, np.float32)  # refused below
+        values = run_integer(graph, quantise_input(graph, real))
         return self.deployment.finish({name: values[name] for name in graph.outputs})
 
     def close(self) -> None:

@@ -161,8 +161,9 @@ def examine_onnx(
     constants, state.builder.budget = initializer_arrays(state.source)
     state.values.update(constants)
     state.builder.tensor(source.input, source.host_input.model_shape)
-    state.values[source.input] = state.builder.settled(source.input_view)
-    state.builder.integer_input = source.integer_input
+    for name, view in source.views():
+        state.values[name] = state.builder.settled(view)
+    state.builder.integer_input = source.integers
     state.shapes = _constant_shapes(model, constants)
     nodes = _live_nodes(model)
     tails = _tails(model, nodes, state.shapes)
@@ -321,11 +322,12 @@ def _infer_shapes(source: LoadedModel) -> dict[str, tuple[int, ...]]:
     del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
+    sizes = {part.name: part.array_shape for part in source.inputs}
     for value in model.graph.input:
-        if value.name == source.input:
+        if value.name in sizes:
             shape = value.type.tensor_type.shape
             del shape.dim[:]
-            for size in source.shape:
+            for size in sizes[value.name]:
                 shape.dim.add().dim_value = size
     try:
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)

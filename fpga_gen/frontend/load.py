@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from fpga_gen.frontend.operator_oriented import to_qdq
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.view import View, transposed, whole
 from fpga_gen.worker import need_memory
-from fpga_gen_host.model_input import HostInput
+from fpga_gen_host.model_input import HostInput, InputPart
 
 MIN_OPSET = 7  # older opsets broadcast by other rules: their models are converted
 OLDEST_OPSET = 2  # that onnx can convert
@@ -36,25 +37,42 @@ ORDERLESS = frozenset(  # operators that leave the order of the axes open
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A checked model without local functions; shape is the input's own, batch included."""
+    """A checked model without local functions. integers: whether its inputs are integers."""
 
     path: Path
     model: onnx.ModelProto
     opset: int
-    input: str
-    shape: tuple[int, ...]
-    host_input: HostInput
-    integer_input: bool = False
+    inputs: tuple[InputPart, ...]
+    integers: bool
 
     @property
-    def input_view(self) -> View:
-        """The input as the model sees it, of the map that begins at address 0."""
-        channels, *size = self.host_input.model_shape
-        if not self.host_input.channels_last:
-            return whole(0, self.shape)
-        order = [0, *range(2, len(self.shape)), 1]
-        pixels = size if len(self.shape) == 4 else size[1:]
-        return transposed(whole(0, (1, channels, *pixels)), order)
+    def input(self) -> str:
+        """Name of the map that holds all inputs."""
+        return self.inputs[0].name if len(self.inputs) == 1 else "inputs"
+
+    @property
+    def host_input(self) -> HostInput:
+        """How the host makes that map."""
+        first = self.inputs[0]
+        if len(self.inputs) == 1:
+            return HostInput(
+                first.shape, array_shape=first.array_shape, channels_last=first.channels_last
+            )
+        channels = sum(part.shape[0] for part in self.inputs)
+        return HostInput((channels, *first.shape[1:]), parts=self.inputs)
+
+    def views(self) -> Iterator[tuple[str, View]]:
+        """Each input as the model sees it, of the map that begins at address 0."""
+        base = 0
+        for part in self.inputs:
+            channels, *size = part.shape
+            if part.channels_last:
+                pixels = size if len(part.array_shape) == 4 else size[1:]
+                order = [0, *range(2, len(part.array_shape)), 1]
+                yield part.name, transposed(whole(base, (1, channels, *pixels)), order)
+            else:
+                yield part.name, whole(base, part.array_shape)
+            base += math.prod(part.shape)
 
 
 def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
@@ -72,10 +90,10 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
     model, opset = _modern(path, model, _opset(path, model))
     _check(path, model)
     model = to_qdq(model)
-    name, shape, host_input = _input(path, model, input_shape)
+    inputs = _inputs(path, model, input_shape)
     kinds = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
-    integers = kinds[name] not in FLOAT_TYPES
-    return LoadedModel(path, model, opset, name, shape, host_input, integers)
+    integers = any(kinds[part.name] not in FLOAT_TYPES for part in inputs)
+    return LoadedModel(path, model, opset, inputs, integers)
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -225,19 +243,34 @@ def _check_attributes(node: onnx.NodeProto) -> None:
             )
 
 
-def _input(
+def _inputs(
     path: Path, model: onnx.ModelProto, given: tuple[int, ...] | None
-) -> tuple[str, tuple[int, ...], HostInput]:
-    """Name, shape and preparation of the only input; an open batch size becomes 1."""
+) -> tuple[InputPart, ...]:
+    """The model's inputs; several must have one size, as they become channels of one map."""
     constants = {t.name for t in model.graph.initializer}
-    inputs = [i for i in model.graph.input if i.name not in constants]
-    if len(inputs) != 1:
-        names = ", ".join(f"'{i.name}'" for i in inputs) or "none"
+    found = [i for i in model.graph.input if i.name not in constants]
+    if not found:
+        raise UnsupportedModel(f"{path}: the model has no input; export it with one")
+    if len(found) > 1 and given is not None:
         raise UnsupportedModel(
-            f"{path}: the model must have exactly one input, it has {names}; make the others "
-            "constants before exporting"
+            f"{path}: --input-shape is for one input, the model has {len(found)}; export it with "
+            "fixed sizes"
         )
-    name, tensor = inputs[0].name, inputs[0].type.tensor_type
+    parts = tuple(_input(path, model, info, given) for info in found)
+    if len({part.shape[1:] for part in parts}) > 1:
+        shown = ", ".join(f"'{p.name}' {p.array_shape}" for p in parts)
+        raise UnsupportedModel(
+            f"{path}: several inputs must have one height and width, it has {shown}; make the "
+            "others constants before exporting"
+        )
+    return parts
+
+
+def _input(
+    path: Path, model: onnx.ModelProto, info: onnx.ValueInfoProto, given: tuple[int, ...] | None
+) -> InputPart:
+    """One input; an open batch size becomes 1."""
+    name, tensor = info.name, info.type.tensor_type
     if tensor.elem_type not in INPUT_TYPES:
         names = {number: kind for kind, number in TensorProto.DataType.items()}
         kind = names.get(tensor.elem_type, tensor.elem_type)
@@ -270,8 +303,7 @@ def _input(
         raise UnsupportedModel(
             f"{path}: input '{name}' leaves its size open; give --input-shape C,H,W"
         )
-    return name, tuple(dims), HostInput(_as_map(dims, last=last), array_shape=tuple(dims),
-                                        channels_last=last)  # fmt: skip
+    return InputPart(name, _as_map(dims, last=last), tuple(dims), last)
 
 
 def _as_map(dims: list[int], *, last: bool) -> tuple[int, int, int]:
@@ -308,7 +340,7 @@ def _channels_last(model: onnx.ModelProto, name: str, rank: int) -> bool:
             order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
             return rank > 2 and order == [0, rank - 1, *range(1, rank - 1)]
         if node.op_type == "Reshape":  # a transposition where there is but one channel
-            shape = model.graph.input[0].type.tensor_type.shape
+            shape = next(i for i in model.graph.input if i.name == name).type.tensor_type.shape
             return rank == 4 and len(shape.dim) == 4 and shape.dim[3].dim_value == 1
         if node.op_type not in ORDERLESS:
             return False

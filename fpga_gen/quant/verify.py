@@ -222,6 +222,9 @@ def _check_host_input(host: HostInput, want: Shape) -> None:
     for values in (host.gain, host.offset):
         _need(len(values) in (0, channels), who, "gain or offset lacks channels")
     _need(len(host.gain) == len(host.offset), who, "gain or offset lacks channels")
+    parts, (whole, *size) = host.parts, host.model_shape
+    _need(not parts or sum(p.shape[0] for p in parts) == whole, who, "its parts lack channels")
+    _need(all(list(p.shape[1:]) == size for p in parts), who, "its parts differ in size")
 
 
 def _check_host_ops(graph: QuantGraph) -> None:

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fpga_gen_host.errors import InputError
+
+
+@dataclass(frozen=True)
+class InputPart:
+    """One of several inputs of a model: some channels (C, H, W) of the engine's input. array_shape:
+    its own, batch included; channels_last: its last axis holds the channels."""
+
+    name: str
+    shape: tuple[int, int, int]
+    array_shape: tuple[int, ...]
+    channels_last: bool = False
+
+    def image(self, array: np.ndarray) -> np.ndarray | None:
+        """(C, H, W) of an array in the input's own shape, with or without the batch axis, or of
+        (1, C, H, W); None if it has another shape."""
+        channels, height, width = self.shape
+        if array.shape in (self.array_shape, self.array_shape[1:]):
+            if self.channels_last:
+                return np.moveaxis(array.reshape(height, width, channels), 2, 0)
+            return array.reshape(self.shape)
+        if array.shape in (self.shape, (1, *self.shape)):
+            return array.reshape(self.shape)
+        return None
 
 
 @dataclass(frozen=True)
@@ -19,7 +43,8 @@ class HostInput:
     (y*b + py, x*b + px) of the padded image. b = 1 leaves it as it is.
 
     array_shape: of the model's input itself, batch included (empty: (1, C, H, W)); channels_last:
-    its last axis holds the channels. Everything here works on (C, H, W), see `as_image`.
+    its last axis holds the channels; parts: the inputs of a model that has several, whose channels
+    are one image. Everything here works on (C, H, W), see `as_image`.
     """
 
     model_shape: tuple[int, int, int]
@@ -29,6 +54,13 @@ class HostInput:
     offset: tuple[float, ...] = ()
     array_shape: tuple[int, ...] = ()
     channels_last: bool = False
+    parts: tuple[InputPart, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[InputPart, ...]:
+        """The model's inputs; the name of an only one is empty."""
+        own = self.array_shape or (1, *self.model_shape)
+        return self.parts or (InputPart("", self.model_shape, own, self.channels_last),)
 
     @property
     def padded_shape(self) -> tuple[int, int, int]:
@@ -37,18 +69,18 @@ class HostInput:
         return c, h + top + bottom, w + left + right
 
 
-def as_image(host_input: HostInput, array: np.ndarray) -> np.ndarray | None:
-    """(C, H, W) of a model input in the model's own shape, with or without the batch axis; None if
-    it has another shape."""
-    own = host_input.array_shape or (1, *host_input.model_shape)
-    channels, height, width = host_input.model_shape
-    if array.shape in (own, own[1:]):
-        if host_input.channels_last:
-            return np.moveaxis(array.reshape(height, width, channels), 2, 0)
-        return array.reshape(host_input.model_shape)
-    if array.shape in (host_input.model_shape, (1, *host_input.model_shape)):
-        return array.reshape(host_input.model_shape)
-    return None
+def as_image(
+    host_input: HostInput, given: np.ndarray | Mapping[str, np.ndarray]
+) -> np.ndarray | None:
+    """(C, H, W) of a model input in the model's own shape, with or without the batch axis; of
+    several inputs by name. None if something has another shape or is missing."""
+    if not host_input.parts:
+        return None if isinstance(given, Mapping) else host_input.inputs[0].image(given)
+    if not isinstance(given, Mapping) or set(given) != {p.name for p in host_input.parts}:
+        return None
+    images = [part.image(np.asarray(given[part.name])) for part in host_input.parts]
+    found = [image for image in images if image is not None]
+    return np.concatenate(found) if len(found) == len(images) else None
 
 
 def prepare_input(host_input: HostInput, image: np.ndarray) -> np.ndarray:

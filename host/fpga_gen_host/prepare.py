@@ -6,6 +6,8 @@ of 3 x 256 values are computed once, in the same steps as the compiler's referen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fpga_gen_host.deployment import Deployment
@@ -31,22 +33,27 @@ class InputPacker:
         self._host, self._own = deployment.host_input, deployment.array_shape[1:]
         self._block = self._host.space_to_depth
         self._how = deployment.preparation
-        self._table = self._pixel_table() if self._shape[0] in (1, 3) else None
+        pictures = self._shape[0] in (1, 3) and not self._host.parts
+        self._table = self._pixel_table() if pictures else None
         self._pairs = self._pair_tables() if self._is_direct() else None
         self._frame: np.ndarray | None = None
         self._words: np.ndarray | None = None  # of the map, before they are packed
 
-    def pack(self, array: np.ndarray, region: np.ndarray) -> None:
+    def pack(self, array: np.ndarray | Mapping[str, np.ndarray], region: np.ndarray) -> None:
         """Writes one frame.
 
         Args:
             array: uint8 (h, w, 3) RGB picture of any size, or the model's input as real numbers in
-                the model's own shape, with or without the batch axis, already normalised.
+                the model's own shape, with or without the batch axis, already normalised; of a
+                model with several inputs, arrays by name.
             region: uint8 (input bytes,).
 
         Raises:
             InputError: the array fits neither.
         """
+        if self._host.parts or isinstance(array, Mapping):
+            self._pack_image(as_image(self._host, array), region)
+            return
         array = np.asarray(array)
         if array.dtype == np.uint8:
             self._pack_picture(array, region)
@@ -57,6 +64,13 @@ class InputPacker:
                 f"array {array.dtype} {array.shape}: give a uint8 picture (height, width, 3) or "
                 f"the model's input of shape {self._own}"
             )
+        self._pack_image(image, region)
+
+    def _pack_image(self, image: np.ndarray | None, region: np.ndarray) -> None:
+        """(C, H, W) of real numbers; None if what was given is no image."""
+        if image is None:
+            known = ", ".join(f"{p.name!r} {p.array_shape}" for p in self._host.inputs)
+            raise InputError(f"give the model's inputs by name: {known}")
         real = np.asarray(image, np.float64)
         if not np.isfinite(real).all():
             raise InputError("the array holds values that are not finite")
@@ -110,7 +124,8 @@ class InputPacker:
         """Whether region bytes are pixels in order: 16-channel words that hold all channels."""
         m = self._layout.map
         return (
-            self._shape[0] == 3
+            self._table is not None
+            and self._shape[0] == 3
             and m.height * m.width * self._block**2 % 2 == 0
             and m.word_channels == BEAT_BYTES
             and m.positions == tuple(range(m.channels))

@@ -38,8 +38,9 @@ class Runner(Protocol):
     @property
     def deployment(self) -> Deployment: ...
 
-    def run(self, array: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Outputs by name of the model's input, real numbers in the model's own shape."""
+    def run(self, array: np.ndarray | Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Outputs by name of the model's input, real numbers in the model's own shape; of several
+        inputs by name."""
         ...
 
     def close(self) -> None: ...
@@ -73,7 +74,10 @@ class InferenceSession:
         self._provider = provider
         deployment = self._runner.deployment
         tensor = deployment.input_tensor
-        self._input = NodeArg(tensor.name, list(deployment.array_shape), TYPES["float32"])
+        self._inputs = [
+            NodeArg(part.name or tensor.name, list(part.array_shape), TYPES["float32"])
+            for part in deployment.host_input.inputs
+        ]
         zeros = {t.name: np.zeros(t.shape, np.int8) for t in deployment.output_tensors}
         self._outputs = [
             NodeArg(name, list(value.shape), TYPES[str(value.dtype)])
@@ -82,8 +86,8 @@ class InferenceSession:
 
     # --- as in ONNX Runtime ----------------------------------------------------------------
     def get_inputs(self) -> list[NodeArg]:
-        """The model's only input."""
-        return [self._input]
+        """The model's inputs, in its order."""
+        return list(self._inputs)
 
     def get_outputs(self) -> list[NodeArg]:
         """The model's outputs, in its order."""
@@ -103,7 +107,7 @@ class InferenceSession:
 
         Args:
             output_names: which outputs, in which order; None: all.
-            input_feed: the input by its name: real numbers in the model's own shape.
+            input_feed: each input by its name: real numbers in the model's own shape.
             run_options: accepted and ignored.
 
         Raises:
@@ -114,18 +118,22 @@ class InferenceSession:
         wanted = known if output_names is None else list(output_names)
         if unknown := [name for name in wanted if name not in known]:
             raise InputError(f"no output {unknown[0]!r}: the model has {', '.join(known)}")
-        if set(input_feed) != {self._input.name}:
+        if set(input_feed) != {i.name for i in self._inputs}:
+            has = "one" if len(self._inputs) == 1 else str(len(self._inputs))
             raise InputError(
-                f"inputs {', '.join(map(repr, input_feed)) or 'none'}: the model has one, "
-                f"{self._input.name!r}"
+                f"inputs {', '.join(map(repr, input_feed)) or 'none'}: the model has {has}, "
+                f"{', '.join(repr(i.name) for i in self._inputs)}"
             )
-        array = np.asarray(input_feed[self._input.name])
-        if list(array.shape) != self._input.shape or array.dtype.kind != "f":
-            raise InputError(
-                f"input {self._input.name!r} is {array.dtype} {array.shape}: the model takes "
-                f"float32 {tuple(self._input.shape)}, normalised"
-            )
-        found = self._runner.run(array[0])
+        arrays = {i.name: np.asarray(input_feed[i.name]) for i in self._inputs}
+        for known in self._inputs:
+            array = arrays[known.name]
+            if list(array.shape) != known.shape or array.dtype.kind != "f":
+                raise InputError(
+                    f"input {known.name!r} is {array.dtype} {array.shape}: the model takes "
+                    f"float32 {tuple(known.shape)}, normalised"
+                )
+        several = len(arrays) > 1
+        found = self._runner.run(arrays if several else arrays[self._inputs[0].name][0])
         return [found[name] for name in wanted]
 
     # --- life ------------------------------------------------------------------------------

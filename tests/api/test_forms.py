@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 import fpga_gen
+import fpga_gen_host
 from fpga_gen.cli import run
 from tests.frontend.onnx_models import Net
 
@@ -33,3 +35,26 @@ def test_session_of_a_channels_last_detector(tmp_path: Path):
     for got, want in zip(ours.run(None, {"x": array}), theirs.run(None, {"x": array}), strict=True):
         assert got.shape == want.shape
         assert np.square(got - want).sum() < 0.01 * np.square(want).sum()
+
+
+def test_session_of_two_inputs(tmp_path: Path):
+    net = Net((1, 3, 8, 6))
+    net.conv(net.op("Add", net.conv("x", 3, 4), net.conv("second", 2, 4)), 4, 3)
+    model = net.model(f"n{len(net.nodes) - 1}")
+    second = onnx.helper.make_tensor_value_info("second", onnx.TensorProto.FLOAT, (1, 2, 8, 6))
+    model.graph.input.append(second)
+    onnx.save(model, tmp_path / "net.onnx")
+    folder = tmp_path / "out"
+    assert (
+        run(["build", str(tmp_path / "net.onnx"), "--board", "tiny", "-o", str(folder), "-q"]) == 0
+    )
+    theirs, ours = onnxruntime.InferenceSession(tmp_path / "net.onnx"), fpga_gen.Session(folder)
+    assert [(i.name, i.shape) for i in ours.get_inputs()] == [
+        (i.name, i.shape) for i in theirs.get_inputs()
+    ]
+    rng = np.random.default_rng(0)
+    feed = {i.name: rng.normal(size=i.shape).astype(np.float32) for i in ours.get_inputs()}
+    got, want = ours.run(None, feed)[0], theirs.run(None, feed)[0]
+    assert np.square(got - want).sum() < 0.01 * np.square(want).sum()
+    with pytest.raises(fpga_gen_host.InputError, match="the model has 2, 'x', 'second'"):
+        ours.run(None, {"x": feed["x"]})

@@ -372,9 +372,14 @@ def test_inputs(tmp_path):
     net = Net()
     net.op("Add", "x", "y")
     model = net.model("n0")
-    model.graph.input.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3, 9, 11)))
+    model.graph.input.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3, 1, 1)))
     onnx.save(model, tmp_path / "two.onnx")
-    assert "exactly one input, it has 'x', 'y'" in _refusal(tmp_path / "two.onnx")
+    assert "must have one height and width, it has 'x' (1, 3, 9, 11), 'y'" in _refusal(
+        tmp_path / "two.onnx"
+    )
+    assert "--input-shape is for one input" in _refusal(
+        tmp_path / "two.onnx", input_shape=(3, 9, 11)
+    )
     for shape, pattern in (
         ((2, 3, 9, 11), "batch size 2"),
         ((1, 3, 9, 4, 2), "5 dimensions"),

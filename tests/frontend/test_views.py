@@ -1,7 +1,10 @@
 """Operators that only move elements, in front of, between and behind those that compute."""
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.importer import import_onnx
@@ -16,7 +19,11 @@ from fpga_gen.frontend.view import (
     transposed,
     whole,
 )
+from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Concat, Conv, Resample, Select
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen_host.host_ops import run_host_ops
+from fpga_gen_host.model_input import as_image
 from tests.frontend.onnx_models import Net, assert_like_onnxruntime
 
 ZERO = -5
@@ -149,14 +156,10 @@ def test_split_and_concat_are_read_in_place(tmp_path):
 
 
 def _split(net: Net, x: str, outputs: list[str], sizes: list[int], axis: int = 1):
-    from onnx import helper
-
     return helper.make_node("Split", [x, net.ints(*sizes)], outputs, name="split", axis=axis)
 
 
 def test_split_without_sizes(tmp_path):
-    from onnx import helper
-
     net = Net(opset=18)
     y = net.conv("x", 3, 7)
     net.nodes.append(
@@ -326,6 +329,33 @@ def test_sequence_as_a_column(tmp_path):
     y = net.op("AveragePool", net.conv(y, 6, 5, k=1), kernel_shape=[3, 1])
     net.op("Squeeze", y, net.ints(3))
     assert_like_onnxruntime(net.save(tmp_path))
+
+
+def test_several_inputs(tmp_path):
+    """Two pictures of one size, one of them channels last: channels of one map."""
+    net = Net((1, 3, 8, 6))
+    y = net.op("Relu", net.conv("x", 3, 4))
+    z = net.op("Relu", net.conv(net.op("Transpose", "second", perm=[0, 3, 1, 2]), 2, 4))
+    net.conv(net.op("Concat", net.op("Sub", y, z), z, axis=1), 8, 3)
+    model = net.model(f"n{len(net.nodes) - 1}")
+    second = helper.make_tensor_value_info("second", TensorProto.FLOAT, (1, 8, 6, 2))
+    model.graph.input.append(second)
+    onnx.save(model, tmp_path / "net.onnx")
+    imported = import_onnx(tmp_path / "net.onnx")
+    graph = optimise(imported)
+    host = graph.host_input
+    assert host.model_shape == (5, 8, 6)
+    assert [p.name for p in host.parts] == ["x", "second"]
+    rng = np.random.default_rng(0)
+    feed = {p.name: rng.normal(size=p.array_shape).astype(np.float32) for p in host.parts}
+    image = as_image(host, feed)
+    assert image is not None
+    assert as_image(host, {"x": feed["x"]}) is None
+    options = onnxruntime.SessionOptions()
+    want = onnxruntime.InferenceSession(tmp_path / "net.onnx", options).run(None, feed)[0]
+    for stage in (imported, graph):
+        got = next(iter(run_host_ops(stage, run_float(stage, image)).values()))
+        np.testing.assert_allclose(got, want, atol=1e-4)
 
 
 def test_vector_input(tmp_path):

@@ -4,13 +4,14 @@ folder: the runtime takes the model's own arrays and gives the model's own resul
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.quantise import quantise
-from fpga_gen_host import load_deployment
+from fpga_gen_host import InputError, load_deployment
 from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_host.prepare import InputPacker
 from fpga_gen_host.regions import pack_input
@@ -61,6 +62,27 @@ def test_arrays_in_and_out(form: str, tmp_path: Path):
         np.testing.assert_array_equal(results[name], expected[name])
         assert results[name].shape == reference.shape
         assert np.abs(results[name] - reference).max() < 0.1 * np.abs(reference).max() + 0.05
+
+
+def test_several_inputs(tmp_path: Path):
+    """By name through the runtime; anything else is refused with the names."""
+    net = Net((1, 3, 8, 6))
+    net.conv(net.op("Add", net.conv("x", 3, 4), net.conv("second", 2, 4)), 4, 3)
+    model = net.model(f"n{len(net.nodes) - 1}")
+    second = onnx.helper.make_tensor_value_info("second", onnx.TensorProto.FLOAT, (1, 2, 8, 6))
+    model.graph.input.append(second)
+    onnx.save(model, tmp_path / "net.onnx")
+    qgraph = quantise(optimise(import_onnx(tmp_path / "net.onnx")), SMALL, None)
+    d = load_deployment(write_deploy(tmp_path / "d", qgraph))
+    rng = np.random.default_rng(3)
+    feed = {p.name: rng.normal(size=p.array_shape) for p in d.host_input.parts}
+    region = np.zeros(d.input.bytes, np.uint8)
+    InputPacker(d).pack(feed, region)
+    image = np.concatenate([feed["x"][0], feed["second"][0]])
+    assert region.tobytes() == pack_input(d.input, quantise_input(qgraph, image))
+    for wrong in ({"x": feed["x"]}, feed["x"], image):
+        with pytest.raises(InputError, match=r"inputs by name: 'x'.*'second'"):
+            InputPacker(d).pack(wrong, region)
 
 
 def test_a_view_beyond_its_maps_is_refused(tmp_path: Path):

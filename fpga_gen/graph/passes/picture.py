@@ -37,6 +37,7 @@ def raw_picture(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -
     if (
         source.channels not in (1, 3)
         or graph.host_input.gain
+        or graph.host_input.parts
         or graph.host_input.space_to_depth != 1
         or graph.input in graph.outputs
         or not terms
