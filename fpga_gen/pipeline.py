@@ -147,15 +147,17 @@ def choose_engine(flow: Flow) -> None:
     no time."""
     config, board = flow.config, flow.board
     if config.searches(board):
+        options = [config.scheme, config.double_clock, flow.clock_mhz, config.zero_skipping]
         flow.candidates = remembered(
             "engines",
-            [model_key(flow), board.to_dict(), config.scheme, config.double_clock, flow.clock_mhz],
+            [model_key(flow), board.to_dict(), *options],
             lambda: choose_engines(
                 flow.graph,
                 board,
                 config.scheme,
                 double_clock=config.double_clock,
                 clock_mhz=flow.clock_mhz,
+                zero_skipping=config.zero_skipping,
                 progress=flow.progress.detail,
             ),
             lambda found: [asdict(c) for c in found],
@@ -177,7 +179,7 @@ def quantise_graph(flow: Flow) -> None:
         scheme=flow.config.scheme,
         seed=flow.config.seed,
         progress=flow.progress.detail,
-        options=flow.options,
+        options=replace(flow.options, zero_order=flow.config.zero_skipping),
     )
 
 
@@ -202,7 +204,7 @@ def foresee_quantisation(flow: Flow) -> None:
         )
     else:
         choice = PrecisionChoice({}, options.wide_tensors, None, None)
-    network = standin(graph, flow.params, choice.wide)
+    network = standin(graph, flow.params, choice.wide, zero_order=flow.config.zero_skipping)
     facts = {
         "scheme": config.scheme,
         "seed": config.seed,
@@ -229,10 +231,14 @@ def schedule_foreseen(flow: Flow) -> None:
 def _schedule(flow: Flow, again: Callable[[Flow], None]) -> None:
     """16-bit maps are wanted for accuracy. A network that stays on chip only without them gets 8
     bits everywhere, and the report says so. One that does not stay there either way keeps them."""
-    timing = board_timing(flow.memory_rate)
+    timing, skip = board_timing(flow.memory_rate), flow.config.zero_skipping
     wide = () if flow.options.wide_tensors is not None else flow.qgraph.facts["wide_tensors"]
+
+    def compiled(*, spill: bool) -> Schedule:
+        return compile_schedule(flow.qgraph, flow.params, timing, skip=skip, spill=spill)
+
     try:
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, spill=not wide)
+        flow.schedule = compiled(spill=not wide)
         return
     except ScheduleError as error:
         if not wide:
@@ -240,11 +246,11 @@ def _schedule(flow: Flow, again: Callable[[Flow], None]) -> None:
         refused = error
     if not _stays_on_chip(flow, timing):
         with suppress(ScheduleError):
-            flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+            flow.schedule = compiled(spill=True)
             return
     flow.options = replace(flow.options, wide_tensors=())
     again(flow)
-    flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+    flow.schedule = compiled(spill=True)
     flow.qgraph.facts["approximations"] += [
         {"where": name, "reason": f"8 bits where 16 were wanted: {refused}"} for name in wide
     ]

@@ -25,6 +25,7 @@ from fpga_gen.contract.records import (
     AxisEntry,
     BlockRecord,
     LookupEntry,
+    SlotEntry,
     SourceRecord,
     TapRecord,
 )
@@ -47,7 +48,8 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
     wait, kind = rng.randint(0, 1), INSTRUCTIONS[op]
     if op in (Op.CONV, Op.POOL):
         blocks, taps = rng.randint(1, 5), rng.randint(1, 7)
-        return walk(rng, op, blocks, taps, wait)
+        lists = rng.choice([0, rng.randint(1, 6)]) if op == Op.CONV else 0
+        return walk(rng, op, blocks, taps, wait, lists)
     if op == Op.VECTOR:
         direct, n_sources = rng.randint(0, 1), rng.randint(1, MAX_SOURCES)
         sizes = {name: rng.randint(1, 5) for name in ("out_h", "out_w", "y_taps", "x_taps")}
@@ -69,9 +71,11 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
     return kind(**noise(rng, kind, wait=wait))
 
 
-def walk(rng: random.Random, op: Op, blocks: int, taps: int, wait: int) -> Instruction:
+def walk(
+    rng: random.Random, op: Op, blocks: int, taps: int, wait: int, lists: int = 0
+) -> Instruction:
     fields = noise(
-        rng, INSTRUCTIONS[op], wait=wait, n_blocks=blocks, n_taps=taps,
+        rng, INSTRUCTIONS[op], wait=wait, n_blocks=blocks, n_taps=taps, list_words=lists,
         tile_groups=rng.randint(1, 16), mode=rng.randint(0, 1), n_tiles=rng.randint(1, 99),
         n_groups=rng.randint(1, 99), lanes=rng.randint(1, 4),
     )  # fmt: skip
@@ -79,6 +83,7 @@ def walk(rng: random.Random, op: Op, blocks: int, taps: int, wait: int) -> Instr
         **fields,
         blocks=tuple(BlockRecord(**noise(rng, BlockRecord)) for _ in range(blocks)),
         taps=tuple(TapRecord(**noise(rng, TapRecord)) for _ in range(taps)),
+        lists=tuple(SlotEntry(**noise(rng, SlotEntry)) for _ in range(lists * SlotEntry.PER_WORD)),
     )
 
 
@@ -111,10 +116,17 @@ def command_of(i: Instruction) -> tuple:
     """Fields of a COMMAND, of which the last or the first ones matter to no loader."""
     if i.op == Op.CONV:
         slots = (i.slots, i.half_from, i.high_from, i.last_subgroups, i.repeats)
-        return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots)
+        return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots, int(i.list_words > 0))
     if i.op == Op.VECTOR:
         return (KIND_VECTOR, 0)
     return (KIND_WORDS, i.words if i.op == Op.PAGE else i.stream_words)
+
+
+def table_words(i: Instruction) -> tuple[list[int], ...]:
+    """Words of the three tables of a CONV or POOL."""
+    words = i.encode()[LAYOUTS[i.op].words :]
+    ends = (len(i.blocks), len(i.blocks) + len(i.taps))
+    return words[: ends[0]], words[ends[0] : ends[1]], words[ends[1] :]
 
 
 def as_word(i: Instruction) -> int:
@@ -204,7 +216,7 @@ class Bench:
             ctx.set(dut.stored, young or self.written == stores)
             asked = (rng.choice(reads[:3]) if rng.random() < 0.8 else reads[0]) if reads else None
             if asked:
-                ctx.set((dut.blocks, dut.taps)[asked[0]].index, asked[1])
+                ctx.set((dut.blocks, dut.taps, dut.lists)[asked[0]].index, asked[1])
             others = any(busy[name] for name in names if name != "store")
             now = (not others, exit_idle, params_ready, not busy["store"])
             (
@@ -219,9 +231,8 @@ class Bench:
             self.cycle += 1
             if asked:
                 current = self.started[-1]
-                records = (current.blocks, current.taps)[asked[0]]
-                word = ctx.get((dut.blocks, dut.taps)[asked[0]].record).as_bits()
-                assert [word] == records[asked[1]].encode()
+                word = ctx.get((dut.blocks, dut.taps, dut.lists)[asked[0]].record).as_bits()
+                assert word == table_words(current)[asked[0]][asked[1]]
                 reads.remove(asked)
             if command_valid and ready[0]:
                 self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
@@ -250,6 +261,7 @@ class Bench:
                 if name == "walker":
                     reads = [(0, k) for k in range(len(instruction.blocks))]
                     reads += [(1, k) for k in range(len(instruction.taps))]
+                    reads += [(2, k) for k in range(instruction.list_words)]
             if done:
                 self.done += 1
                 assert len(self.started) == len(self.expected)

@@ -23,7 +23,7 @@ from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.loader.joints import COMMAND
 from fpga_gen_host.registers import ErrorCode
 from rtl_tests.bench import simulate
-from rtl_tests.sequencer_bench import as_word, command_of, random_instruction
+from rtl_tests.sequencer_bench import as_word, command_of, random_instruction, table_words
 from tests.engines import SMALL, TABLES
 
 END = EndInstruction(wait=1)
@@ -88,20 +88,20 @@ class Bench:
     async def writes(self, ctx) -> None:
         dut, tables = self.dut, self.dut.tables
         while True:
-            *_, block, tap, source, y, x, index, word, number, part, pair = (
+            *_, block, tap, entries, source, y, x, index, word, number, part, pair = (
                 await ctx.tick().sample(
-                    dut.block_write, dut.tap_write, tables.source_write, tables.y_write,
-                    tables.x_write, dut.table_index, tables.word, tables.source, tables.part,
-                    tables.pair,
+                    dut.block_write, dut.tap_write, dut.list_write, tables.source_write,
+                    tables.y_write, tables.x_write, dut.table_index, tables.word, tables.source,
+                    tables.part, tables.pair,
                 )
             )  # fmt: skip
-            assert block + tap + source + y + x <= 1
+            assert block + tap + entries + source + y + x <= 1
             if self.params.activations and ctx.get(dut.lookup.valid):
                 out = dut.lookup
                 self.lookups.append(tuple(ctx.get(p) for p in (out.lookup, out.word, out.data)))
             for name, write, key in (
-                ("blocks", block, index), ("taps", tap, index), ("sources", source, (number, part)),
-                ("y", y, pair), ("x", x, pair),
+                ("blocks", block, index), ("taps", tap, index), ("lists", entries, index),
+                ("sources", source, (number, part)), ("y", y, pair), ("x", x, pair),
             ):  # fmt: skip
                 if write:
                     table = self.tables.setdefault(name, {})
@@ -149,6 +149,7 @@ def tables_of(i: Instruction) -> dict[str, dict]:
         return {
             "blocks": {k: r.encode()[0] for k, r in enumerate(i.blocks)},
             "taps": {k: r.encode()[0] for k, r in enumerate(i.taps)},
+            **({"lists": dict(enumerate(table_words(i)[2]))} if i.list_words else {}),
         }
     if i.op != Op.VECTOR:
         return {}
@@ -203,6 +204,7 @@ def lookup_words(i: TableInstruction) -> list[tuple[int, int, int]]:
 WRONG = [
     *((Op.CONV, {name: 0}) for name in ("n_blocks", "n_taps", "n_tiles", "n_groups", "lanes")),
     (Op.POOL, {"tile_groups": 0}),
+    (Op.POOL, {"list_words": 1}),
     (Op.CONV, {"tile_groups": SMALL.tile_groups + 1}),
     (Op.CONV, {"mode": SMALL.max_mode}),
     *((Op.VECTOR, {name: 0}) for name in ("n_blocks", "n_sources", "out_h", "out_w")),

@@ -18,6 +18,7 @@ from fpga_gen.contract.isa import (
     Op,
     PageInstruction,
     Region,
+    limit,
 )
 from fpga_gen.hardware.loader.joints import KIND_WORDS
 from fpga_gen_host.registers import ErrorCode
@@ -152,9 +153,11 @@ def test_fetch_of_what_was_stored_waits():
 
 
 def test_longest_tables():
-    """255 blocks and 255 taps, twice: the second is decoded while the first is read."""
+    """255 blocks, taps and list words, twice: the second is decoded while the first is read."""
     rng = random.Random(5)
-    walks = [walk(rng, op, MAX_BLOCKS, MAX_TAPS, 0) for op in (Op.CONV, Op.POOL)]
+    lists = {Op.CONV: limit("list_words"), Op.POOL: 0}
+    walks = [walk(rng, op, MAX_BLOCKS, MAX_TAPS, 0, lists[op]) for op in lists]
+    walks.insert(1, walk(rng, Op.CONV, 3, 200, 0, lists[Op.CONV]))
     bench = Bench(SMALL, [*walks, random_instruction(rng, Op.CONV), END], seed=4, patience=1.0)
     bench.run()
     assert bench.started == bench.expected

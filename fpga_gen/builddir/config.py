@@ -25,7 +25,7 @@ class BuildConfig:
     in_channels, then the columns of each kind in the order of column_kinds.KINDS (0 where the
     figures end), None for the best one; clock_mhz: None for the board's default; calibration: a
     folder of pictures, None for seeded synthetic ones; double_clock: the slices of the DSP columns
-    run at twice that clock.
+    run at twice that clock; zero_skipping: weight slots of zeros are left out.
     """
 
     model: Path
@@ -34,6 +34,7 @@ class BuildConfig:
     calibration: Path | None = None
     array: tuple[int, ...] | None = None
     double_clock: bool = False
+    zero_skipping: bool = True
     scheme: str = "mixed"
     input_shape: tuple[int, ...] | None = None
     preprocess: Preprocess = Preprocess()
@@ -92,6 +93,7 @@ class BuildConfig:
             "calibration": "synthetic" if self.calibration is None else "pictures",
             "array": None if self.array is None else list(self.array),
             "double_clock": self.double_clock,
+            "zero_skipping": self.zero_skipping,
             "scheme": self.scheme,
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "preprocess": self.preprocess.to_dict(),

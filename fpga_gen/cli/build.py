@@ -78,6 +78,12 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="How pictures of another size become the model's input.",
         ),
+        click.option(
+            "--zero-skipping/--no-zero-skipping",
+            default=True,
+            show_default=True,
+            help="Leave out the work and the bytes of weights that are zero, slot by slot.",
+        ),
         click.option("--explain", is_flag=True, help="Show the ten best engines and their limits."),
         click.option("--seed", type=int, default=0, show_default=True, help="Of the quantiser."),
     )

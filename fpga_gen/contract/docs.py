@@ -139,7 +139,8 @@ def _instructions() -> list[str]:
             parts.append(_members(isa.VectorOp))
     parts.append("## Records")
     for record in (
-        isa.BlockRecord, isa.TapRecord, isa.SourceRecord, isa.AxisEntry, isa.LookupEntry
+        isa.BlockRecord, isa.TapRecord, isa.SlotEntry, isa.SourceRecord, isa.AxisEntry,
+        isa.LookupEntry,
     ):  # fmt: skip
         shared = f" {record.PER_WORD} of them share a word." if record.PER_WORD > 1 else ""
         parts += [f"### {record.__name__}", prose(record) + shared, field_table(record)]
@@ -170,6 +171,9 @@ def isa_page() -> str:
         prose(parameter_record),
         field_table(parameter_record.ParameterRecord),
         f"A record takes {parameter_record.PARAM_BITS} bits.",
+        "### Heads of groups that skip slots",
+        prose(isa.GroupHead),
+        field_table(isa.GroupHead),
         "### Weight slots",
         prose(slot_layout),
         "## Regions in DRAM",

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import ClassVar
 
 from fpga_gen.contract import fields
@@ -46,7 +47,9 @@ from fpga_gen.contract.fields import (
 from fpga_gen.contract.records import (
     AxisEntry,
     BlockRecord,
+    GroupHead,
     LookupEntry,
+    SlotEntry,
     SourceRecord,
     TapRecord,
 )
@@ -161,6 +164,7 @@ class WalkInstruction(Instruction):
     zero: int = bits(1, "results are stored minus 128 (format u8)")
     n_tiles: int = bits(16, "tiles of the map")
     tile_groups: int = bits(7, "pixel groups of a long tile; the others have one less")
+    list_words: int = bits(8, "64-bit words of the slot lists; 0: no group skips a slot")
 
     n_groups: int = bits(12, "groups of output channels", word=True)
     long_tiles: int = bits(16, "how many tiles are long, at least 1; they come first")
@@ -203,6 +207,7 @@ class WalkInstruction(Instruction):
     curve: tuple[int, ...] = ()  # entries of that table, which the program numbers; not encoded
     blocks: tuple[BlockRecord, ...] = table(BlockRecord, "n_blocks")
     taps: tuple[TapRecord, ...] = table(TapRecord, "n_taps")
+    lists: tuple[SlotEntry, ...] = table(SlotEntry, "list_words")
 
     @property
     def array_mode(self) -> int:
@@ -222,21 +227,32 @@ class ConvInstruction(WalkInstruction):
     those >= high_from the high half; the weights of the other half are 0. The last group has
     parameters and slots for `last_subgroups` column subgroups. The last `repeats` slots (planes of
     low bytes) have the weights of as many before them, which the stream carries once.
+
+    With `list_words` a group has only the slots of its list: the lists follow one another, each up
+    to its `final` entry, and take the place of the loops over blocks and taps. A slot that is not
+    in it has weights of 0 alone. `slots`, `half_from`, `high_from` and `repeats` then stand in a
+    GroupHead in front of the group's parameters in the stream; those of the header mean nothing.
     """
 
     op: Op = constant(OP_BITS, "opcode", Op.CONV)
+    heads: tuple[GroupHead, ...] = ()  # of the groups: the stream carries them
 
-    @property
-    def stream_slots(self) -> int:
-        """Slots of an output-channel group that the stream carries."""
-        return self.slots - self.repeats
+    @cached_property
+    def group_lists(self) -> tuple[tuple[SlotEntry, ...], ...]:
+        """The entries of every output-channel group; () without lists."""
+        groups, first = [], 0
+        for index, entry in enumerate(self.lists):
+            if entry.final and len(groups) < self.n_groups:
+                groups.append(self.lists[first : index + 1])
+                first = index + 1
+        return tuple(groups)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolInstruction(WalkInstruction):
     """The running maximum along the walk with group g = block g, lanes = P, mode 1; stored bytes
     pass unchanged. It takes nothing from the stream; `repeats`, `half_from`, `high_from` and
-    `last_subgroups` mean nothing."""
+    `last_subgroups` mean nothing, and there are no slot lists."""
 
     op: Op = constant(OP_BITS, "opcode", Op.POOL)
 
@@ -335,8 +351,9 @@ INSTRUCTIONS: dict[Op, type[Instruction]] = {
 }
 DECODER_OPS = tuple(op for op, kind in INSTRUCTIONS.items() if kind.DECODED)
 LAYOUTS: dict[Op, Layout] = {op: kind.layout() for op, kind in INSTRUCTIONS.items()}
-BLOCK, TAP, SOURCE, ENTRY = (
-    record.layout() for record in (BlockRecord, TapRecord, SourceRecord, AxisEntry)
+BLOCK, TAP, SOURCE, ENTRY, SLOT_ENTRY, GROUP_HEAD = (
+    record.layout()
+    for record in (BlockRecord, TapRecord, SourceRecord, AxisEntry, SlotEntry, GroupHead)
 )
 ENTRY_BITS = WORD_BITS // AxisEntry.PER_WORD
 HEADER_WORDS = max(layout.words for layout in LAYOUTS.values())  # of the longest header
@@ -345,7 +362,8 @@ HEADER_WORDS = max(layout.words for layout in LAYOUTS.values())  # of the longes
 def _by_name() -> dict[str, Field]:
     """Every field by name; a name has one width, wherever it stands."""
     known: dict[str, Field] = {}
-    for f in (f for layout in (*LAYOUTS.values(), BLOCK, TAP, SOURCE, ENTRY) for f in layout):
+    tables = (BLOCK, TAP, SOURCE, ENTRY, SLOT_ENTRY, GROUP_HEAD)
+    for f in (f for layout in (*LAYOUTS.values(), *tables) for f in layout):
         first = known.setdefault(f.name, f)
         if (first.bits, first.signed) != (f.bits, f.signed):
             raise ValueError(f"field {f.name} has two widths")
@@ -367,6 +385,7 @@ def limit(name: str) -> int:
 
 MAX_BLOCKS = limit("n_blocks")
 MAX_TAPS = limit("n_taps")
+MAX_LIST = limit("list_words") * SlotEntry.PER_WORD  # entries of all lists of an instruction
 MAX_AXIS_TAPS = limit("y_taps")
 MAX_LOOKUP = limit("lookup")
 TABLE_WORDS = TABLE_ENTRIES // LookupEntry.PER_WORD
@@ -394,7 +413,7 @@ def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
 def describe() -> dict:
     """All that programs and their readers must agree on, JSON-able: codes, fields and limits of the
     tables, and examples of what is code."""
-    records = (BlockRecord, TapRecord, SourceRecord, AxisEntry, LookupEntry)
+    records = (BlockRecord, TapRecord, SourceRecord, AxisEntry, LookupEntry, SlotEntry, GroupHead)
     return {
         "limits": [MAX_SOURCES, MAX_TABLE, MAX_SKIP, MAX_READ_STRIDE, TABLE_ENTRIES, IN_FLIGHT],
         "codes": {e.__name__: {i.name: int(i) for i in e} for e in (Op, Region, VectorOp)},

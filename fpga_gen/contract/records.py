@@ -17,7 +17,7 @@ class BlockRecord(Record):
     tap_start: int = bits(8, "first of its taps in the table")
     tap_count: int = bits(8, "how many taps, at least 1")
     pad: int = bits(1, "byte of a pixel outside the map: 0, or -128 if 1")
-    shift: int = bits(1, "all partial sums are shifted left by 8 at its first tap")
+    shift: int = bits(1, "low bytes: behind another plane, all partial sums are shifted left by 8")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,33 @@ class TapRecord(Record):
     address: int = address("from the block's address")
     dy: int = signed(12, "rows from the output pixel's input coordinate")
     dx: int = signed(12, "columns from it")
+
+
+@dataclass(frozen=True)
+class SlotEntry(Record):
+    """One weight slot of an output-channel group that skips others."""
+
+    PER_WORD: ClassVar[int] = 4
+
+    block: int = bits(7, "its record in the block table")
+    tap: int = bits(8, "its record in the tap table")
+    final: int = bits(1, "the group's last slot")
+
+
+@dataclass(frozen=True)
+class GroupHead(Record):
+    """What the weight stream says of an output-channel group that skips slots, in front of its
+    parameters; for any other group the header says it."""
+
+    slots: int = bits(14, "weight slots of the group and a tile")
+    half_from: int = bits(14, "first slot that carries the low half of the inputs alone")
+    high_from: int = bits(14, "first slot that carries the high half alone")
+    repeats: int = bits(12, "last slots, whose weights are those of as many before them")
+
+    @property
+    def stream_slots(self) -> int:
+        """Slots that the stream carries."""
+        return self.slots - self.repeats
 
 
 @dataclass(frozen=True)

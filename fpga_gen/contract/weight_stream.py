@@ -1,13 +1,16 @@
 """Weight stream: parameters and weight slots as 32-bit granules, and back.
 
-Order of a CONV: for every group of output channels its parameters, then its slots in execution
-order: those with all inputs, with the low half alone, with the high half alone. A slot holds the
+Order of a CONV: for every group of output channels its head if it has slot lists, its parameters,
+then its slots in execution order: those with all inputs, with the low half alone, with the high
+half alone. A slot holds the
 inputs x the columns that the group needs, in whole subgroups, as contract/slot_layout.py lays them
 out; of one input and subgroup the columns kind by kind (contract/column_kinds.py), LSB first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
@@ -15,8 +18,9 @@ import numpy as np
 
 from fpga_gen.contract import numerics, slot_layout
 from fpga_gen.contract.column_kinds import KINDS
+from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.fields import describe as describe_record
-from fpga_gen.contract.isa import ConvInstruction
+from fpga_gen.contract.isa import GROUP_HEAD, ConvInstruction
 from fpga_gen.contract.numerics import WeightCode
 from fpga_gen.contract.parameter_record import (
     PARAM_BYTES,
@@ -26,7 +30,10 @@ from fpga_gen.contract.parameter_record import (
     unpack_records,
 )
 from fpga_gen.contract.params import GRANULE, EngineParams
+from fpga_gen.contract.records import BlockRecord, GroupHead, SlotEntry
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
+
+HEAD_GRANULES = GROUP_HEAD.words * WORD_BITS // GRANULE
 
 
 def pack_params(values: dict[str, np.ndarray], granules: int) -> np.ndarray:
@@ -46,12 +53,19 @@ def unpack_params(granules: np.ndarray, channels: int) -> dict[str, np.ndarray]:
     return unpack_records(raw.reshape(channels, PARAM_BYTES))
 
 
-def slot_halves(conv: ConvInstruction) -> tuple[tuple[Half, int], ...]:
-    """(inputs carried, slots) of a CONV in the order of its stream; only what it has."""
+def group_head(conv: ConvInstruction, group: int) -> GroupHead:
+    """The slots of an output-channel group of a CONV."""
+    if conv.list_words:
+        return conv.heads[group]
+    return GroupHead(conv.slots, conv.half_from, conv.high_from, conv.repeats)
+
+
+def slot_halves(head: GroupHead) -> tuple[tuple[Half, int], ...]:
+    """(inputs carried, slots) of a group in the order of its stream; only what it has."""
     counts = (
-        conv.half_from,
-        conv.high_from - conv.half_from,
-        conv.stream_slots - conv.high_from,
+        head.half_from,
+        head.high_from - head.half_from,
+        head.stream_slots - head.high_from,
     )
     return tuple((h, n) for h, n in zip(Half, counts, strict=True) if n)
 
@@ -60,6 +74,28 @@ def group_subgroups(conv: ConvInstruction, params: EngineParams, group: int) -> 
     """Column subgroups in the slots of an output-channel group of a CONV."""
     last = group == conv.n_groups - 1
     return conv.last_subgroups if last else params.subgroups // conv.array_mode
+
+
+def head_granules(conv: ConvInstruction) -> int:
+    """Granules in front of the parameters of every group of a CONV."""
+    return HEAD_GRANULES if conv.list_words else 0
+
+
+def pack_head(head: GroupHead) -> np.ndarray:
+    """uint32 (HEAD_GRANULES,) of a head."""
+    return np.array(head.encode(), "<u8").view("<u4")
+
+
+def unpack_head(granules: np.ndarray) -> GroupHead:
+    """Inverse of `pack_head`."""
+    return GroupHead.decode(np.ascontiguousarray(granules).view("<u8").tolist())
+
+
+def listed_slots(conv: ConvInstruction, entries: Sequence[SlotEntry]) -> np.ndarray:
+    """Index, in the order of the block table, of the slots of a list."""
+    counts = [b.tap_count for b in conv.blocks]
+    starts = np.cumsum([0, *counts])
+    return np.array([starts[e.block] + e.tap - conv.blocks[e.block].tap_start for e in entries])
 
 
 def pack_slots(
@@ -119,8 +155,9 @@ def conv_stream(
 ) -> np.ndarray:
     """uint32 granules of a CONV: per group its parameters, then its slots.
 
-    weight: int8 (channels, slots, CI); parameters: fields of ParameterRecord by name, each
-    (channels,). ValueError if a weight cannot be coded.
+    weight: int8 (channels, slots, CI), with slot lists all slots of the tables in their order;
+    parameters: fields of ParameterRecord by name, each (channels,). ValueError if a weight cannot
+    be coded.
     """
     per_group = params.group_channels(conv.array_mode)
     tail = conv.n_groups * per_group - len(weight)
@@ -134,10 +171,14 @@ def conv_stream(
     parts = []
     for group in range(conv.n_groups):
         subgroups = group_subgroups(conv, params, group)
-        parts.append(head[group, : params.some_param_granules(subgroups)])
+        slots = group_head(conv, group)
         columns = full[group][..., : subgroups * params.sub_columns]
+        if conv.list_words:
+            parts.append(pack_head(slots))
+            columns = columns[listed_slots(conv, conv.group_lists[group][: slots.stream_slots])]
+        parts.append(head[group, : params.some_param_granules(subgroups)])
         first = 0
-        for half, count in slot_halves(conv):
+        for half, count in slot_halves(slots):
             packed = pack_slots(columns[first : first + count], params, subgroups, half)
             parts.append(packed.reshape(-1))
             first += count
@@ -165,7 +206,20 @@ def _example(params: EngineParams, mode: int) -> np.ndarray:
         f.name: f.values[0] + (number * 0x01234567 + n) % len(f.values)
         for n, f in enumerate(PARAMETER)
     }
-    return conv_stream(conv, params, weight.astype(np.int8), parameters)
+    whole = conv_stream(conv, params, weight.astype(np.int8), parameters)
+    # The same slots in two blocks, the second one of low bytes; the groups skip one of each half.
+    lists = ((0, 0), (0, 1), (0, 2), (1, 2)), ((0, 1), (0, 3), (1, 3), (0, 0))
+    entries = [SlotEntry(b, t, int(n == len(x) - 1)) for x in lists for n, (b, t) in enumerate(x)]
+    skipping = replace(
+        conv,
+        blocks=(BlockRecord(tap_count=4), BlockRecord(tap_count=4, shift=1)),
+        list_words=2,
+        lists=tuple(entries),
+        heads=(GroupHead(4, 2, 3, 1), GroupHead(4, 1, 1, 1)),
+    )
+    return np.concatenate(
+        [whole, conv_stream(skipping, params, weight.astype(np.int8), parameters)]
+    )
 
 
 def describe(params: EngineParams) -> dict:

@@ -219,7 +219,11 @@ def update_report(flow: SimulationFlow) -> None:
     simulation = Simulation(
         cycles=result.cycles,
         fps=report.clock_mhz * 1e6 / result.cycles,
-        utilisation=utilisation(report.model.macs, result.cycles, flow.params.macs_per_cycle),
+        utilisation=utilisation(
+            report.model.macs - report.estimate.skipped_macs,
+            result.cycles,
+            flow.params.macs_per_cycle,
+        ),
         dram_read_bytes=result.dram_bytes_read,
         dram_write_bytes=result.dram_bytes_written,
         bit_exact=flow.mismatch is None,

@@ -116,6 +116,7 @@ class EngineCore(wiring.Component):
         connect(m, sequencer.store, self.store_unit.issue)
         connect(m, walker.blocks, sequencer.blocks)
         connect(m, walker.taps, sequencer.taps)
+        connect(m, walker.lists, sequencer.lists)
         connect(m, sequencer.tables, self.vector.tables)
         if self.params.activations:
             connect(m, sequencer.lookup, self.exit.lookup)

@@ -3,7 +3,7 @@
 v(tensor) = stored - zero is the true integer of an element; real = scale * v.
 A node's epilogue has the format of its output, and the table of its activation if that is no clip.
 Nodes keep the logical channel order of the float graph; where a channel sits in memory is the
-schedule's business and follows from `QTensor.kinds`.
+schedule's business and follows from `QTensor.kinds` and `QTensor.positions`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from fpga_gen_host.model_input import HostInput
 class QTensor:
     """A quantised feature map. kinds[c] is the column kind (DSP or SP2) that computes channel c;
     tensors tied by elementwise nodes have equal kinds. None: network input (all orders equal).
-    period: the columns begin anew after so many channels (0: they never do), see quant/kinds.py."""
+    period: the columns begin anew after so many channels (0: they never do), see quant/kinds.py.
+    positions[c] is the place of channel c, on a column of its kind; (): the channels of each kind
+    keep their order, see quant/zero_order.py."""
 
     name: str
     channels: int
@@ -33,6 +35,7 @@ class QTensor:
     format: Format
     kinds: tuple[int, ...] | None = None
     period: int = 0
+    positions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

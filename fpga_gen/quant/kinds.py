@@ -106,7 +106,7 @@ def column_periods(graph: Graph, params: EngineParams) -> dict[str, int]:
     return {t: word if whole.get(root, False) else 0 for t, root in classes.items()}
 
 
-def _local_classes(graph: Graph, classes: dict[str, str], periods: dict[str, int]) -> set[str]:
+def local_classes(graph: Graph, classes: dict[str, str], periods: dict[str, int]) -> set[str]:
     """Classes whose channels keep their block of CI channels."""
     segments = segments_of(graph)
     local = {classes[t] for t, period in periods.items() if period}
@@ -148,7 +148,7 @@ def assign_kinds(
             for kind, cost in costs[node.output].items():
                 sums[kind] = sums.get(kind, 0.0) + cost
     periods = column_periods(graph, params)
-    local = _local_classes(graph, classes, periods)
+    local = local_classes(graph, classes, periods)
     chosen: dict[str, tuple[int, ...]] = {}
     ordered = {
         classes[t] for n in graph.nodes if isinstance(n, Interleave) for t in (n.input, n.output)

@@ -24,6 +24,7 @@ class QuantOptions:
     samples: upper bound for im2col columns sampled per layer for the second moments.
     block: largest number of weights of a filter that are compensated jointly.
     damping: share of the mean diagonal added to the second moments.
+    zero_order: channels are ordered by their zero weights, where that saves work of the engine.
     """
 
     compensate: bool = True
@@ -36,6 +37,7 @@ class QuantOptions:
     samples: int = 3072
     block: int = 1152
     damping: float = 0.01
+    zero_order: bool = True
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:

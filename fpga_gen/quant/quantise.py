@@ -66,6 +66,7 @@ from fpga_gen.quant.ranges import (
 )
 from fpga_gen.quant.segments import sources_of
 from fpga_gen.quant.weights import Codes
+from fpga_gen.quant.zero_order import zero_orders
 
 FACTOR_LIMIT = limit("factor")
 SYNTHETIC_IMAGES = 8
@@ -117,7 +118,17 @@ def quantise(
     work = _Work(graph, codes, options, calibration, log, say)
     folded, costs = work.fold(tensors)
     kinds, periods = assign_kinds(graph, params, costs), column_periods(graph, params)
-    tensors = {n: replace(t, kinds=kinds[n], period=periods[n]) for n, t in tensors.items()}
+    orders = zero_orders(graph, params, costs) if options.zero_order else {}
+    kinds |= {n: order.kinds for n, order in orders.items() if n in tensors}
+    tensors = {
+        n: replace(
+            t,
+            kinds=kinds[n],
+            period=periods[n],
+            positions=orders[n].positions if n in orders else (),
+        )
+        for n, t in tensors.items()
+    }
     nodes = work.round(folded, tensors)
     facts = {
         "scheme": scheme,

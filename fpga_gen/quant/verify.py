@@ -84,6 +84,12 @@ def _check_tensors(tensors: Iterable[QTensor]) -> None:
         _need(tensor.period >= 0, who, "its period is negative")
         kinds = tensor.kinds
         _need(kinds is None or len(kinds) == tensor.channels, who, "kinds and channels differ")
+        places = tensor.positions
+        _need(
+            not places or sorted(places) == list(range(tensor.channels)),
+            who,
+            "its positions are not those of its channels",
+        )
         total += math.prod(shape)
     _need(total <= MAX_ALL_VALUES, "the network", f"its maps hold {total} values")
 

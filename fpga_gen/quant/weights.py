@@ -153,8 +153,8 @@ def compensated(
     """Integer weights (int8) with compensated rounding errors; never worse than to nearest.
 
     weight: (B, f, K) folded weights of B independent blocks; moments: (B, K, K); scale: (B, f);
-    kinds: (B, f); absent: bool (B, f, K), weights that must stay 0. A filter for which rounding to
-    nearest is better keeps that.
+    kinds: (B, f). A filter for which rounding to nearest is better keeps that. A weight of 0 stays
+    0: it may be one of a slot that the engine leaves out.
     """
     blocks, filters, depth = weight.shape
     moments = damped(moments.astype(np.float32), damping)
@@ -169,8 +169,8 @@ def compensated(
     left = np.take_along_axis(weight / divisor[..., None], order[:, None, :], 2)
     left = np.ascontiguousarray(left.transpose(0, 2, 1), np.float32)  # (B, K, f)
     chosen = np.empty_like(left)
-    if absent is not None:
-        absent = np.take_along_axis(absent, order[:, None, :], 2).transpose(0, 2, 1)
+    zero = left == 0
+    any_zero = bool(zero.any())
     found = [(kinds == kind, codes[int(kind)]) for kind in np.unique(kinds)]
     for first in range(0, depth, LAZY):
         end = min(depth, first + LAZY)
@@ -180,8 +180,8 @@ def compensated(
             level = nearest(now, found[0][1])
             for rows, code in found[1:]:
                 level = np.where(rows, nearest(now, code), level)
-            if absent is not None:
-                level = np.where(absent[:, k], np.float32(0), level)
+            if any_zero:
+                level = np.where(zero[:, k], np.float32(0), level)
             chosen[:, k] = level
             error = (now - level) / upper[:, k, k, None]
             errors[:, k - first] = error

@@ -63,7 +63,8 @@ def breakdown(report: Report) -> tuple[Share, ...]:
         spent["drain"] += activity.stall_drain
         last = activity.end
     spent["ends"] += report.estimate.cycles - last
-    spent["work"] = round(report.model.macs / report.array.macs_per_cycle)
+    executed = report.model.macs - sum(x.skipped_macs for x in report.layers)
+    spent["work"] = round(executed / report.array.macs_per_cycle)
     spent["mapping"] -= spent["work"]
     return tuple(Share(title, round(spent[key]), what) for key, (title, what) in SHARES.items())
 

@@ -89,10 +89,14 @@ def build_report(
         estimate=Estimate(
             cycles=cost.cycles,
             fps=cost.frames_per_second(clock_mhz * 1e6),
-            utilisation=utilisation(model.macs, cost.cycles, params.macs_per_cycle),
+            utilisation=utilisation(
+                model.macs - cost.skipped.macs, cost.cycles, params.macs_per_cycle
+            ),
             dram_read_bytes=cost.read_bytes,
             dram_write_bytes=cost.write_bytes,
             dram_lower_bound_bytes=cost.lower_bound_bytes,
+            skipped_macs=cost.skipped.macs,
+            skipped_bytes=cost.skipped.bytes,
             read_bytes_per_cycle=schedule.read_rate,
         ),
         memory=MemoryFacts(
@@ -115,6 +119,10 @@ def build_report(
                 dram_bound_bytes=layer.dram_bound_bytes,
                 label=labels.get(layer.onnx_name, ""),
                 shape=_shape(qgraph, results.get(layer.name, layer.name)),
+                slots=layer.skipped.slots,
+                skipped_slots=layer.skipped.left_out,
+                skipped_macs=layer.skipped.macs,
+                skipped_bytes=layer.skipped.bytes,
             )
             for layer in schedule.layers
         ),

@@ -97,11 +97,14 @@ class Performance:
 
 @dataclass(frozen=True)
 class Estimate(Performance):
-    """dram_lower_bound_bytes: weights and input once, outputs once; read_bytes_per_cycle: what
-    DRAM is taken to give."""
+    """dram_lower_bound_bytes: weights and input once, outputs once; read_bytes_per_cycle: what DRAM
+    is taken to give; skipped_macs, skipped_bytes: what zero skipping leaves out, neither counted as
+    work nor as traffic."""
 
     dram_lower_bound_bytes: int = 0
     read_bytes_per_cycle: float = 0.0
+    skipped_macs: int = 0
+    skipped_bytes: int = 0
     kind: str = "estimated"
 
 
@@ -125,7 +128,9 @@ class LayerFacts:
     """One layer of the schedule. mapping: how the array is used; macs: of the float layer;
     utilisation: 0..1; dram_bytes: read and written for this layer; dram_bound_bytes: what it
     must move at least (counted); label: what the model calls it, where that says more than its
-    name; shape: of its result, or of the map that it loads or stores, (C, H, W)."""
+    name; shape: of its result, or of the map that it loads or stores, (C, H, W); slots: weight
+    slots of all its column groups, of which skipped_slots hold zeros alone and cost nothing:
+    skipped_macs, skipped_bytes."""
 
     name: str
     op: str
@@ -138,6 +143,10 @@ class LayerFacts:
     dram_bound_bytes: int = 0
     label: str = ""
     shape: tuple[int, ...] = ()
+    slots: int = 0
+    skipped_slots: int = 0
+    skipped_macs: int = 0
+    skipped_bytes: int = 0
     kind: str = "estimated"
 
     @property

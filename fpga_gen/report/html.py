@@ -34,6 +34,7 @@ from fpga_gen.report.markdown import (
     LAYER_HEAD,
     LAYER_LEFT,
     NOT_ON_HARDWARE,
+    SKIPPING_HEAD,
     approximation_lines,
     costliest_rows,
     deviation_lines,
@@ -41,6 +42,8 @@ from fpga_gen.report.markdown import (
     performance_rows,
     quantisation_rows,
     resource_rows,
+    skipping_rows,
+    skipping_summary,
     timing_line,
 )
 from fpga_gen.resources import LIMITS, NAMES
@@ -124,6 +127,9 @@ def render_html(report: Report, pictures: Mapping[str, bytes] = {}) -> str:
             layer_head=(*LAYER_HEAD, "lower bound", "cycles, simulated"),
             layer_left=LAYER_LEFT,
             layers=_layers(report),
+            skipping=skipping_rows(report),
+            skipping_head=SKIPPING_HEAD,
+            skipping_text=skipping_summary(report),
             pictures={name: data_url(data) for name, data in pictures.items()},
             implemented=[] if built is None else implementation_rows(built),
             implemented_text=None if built is None else implementation_summary(built),

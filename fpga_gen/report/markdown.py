@@ -196,9 +196,51 @@ def render_markdown(report: Report) -> str:
         table(COSTLIEST_HEAD, costliest_rows(report), left=3),
         "## All layers, in the order of the program (estimated)",
         table(LAYER_HEAD, layer_rows(report), left=LAYER_LEFT),
+        *_skipping_section(report),
         NOT_ON_HARDWARE,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+SKIPPING_HEAD = ("layer", "weight slots", "skipped", "share", "MACs skipped", "bytes saved")
+
+
+def skipping_rows(report: Report) -> list[tuple[str, ...]]:
+    """One row for each layer with skipped slots, and the sum; none for a dense network."""
+    layers = [x for x in report.layers if x.skipped_slots]
+    figures = [(x.name, x.slots, x.skipped_slots, x.skipped_macs, x.skipped_bytes) for x in layers]
+    if figures:
+        every = [x for x in report.layers if x.slots]
+        slots = sum(x.slots for x in every)
+        left_out = sum(x.skipped_slots for x in layers)
+        macs, saved = (sum(getattr(x, f"skipped_{n}") for x in layers) for n in ("macs", "bytes"))
+        figures.append(("all layers", slots, left_out, macs, saved))
+    return [
+        (name, f"{slots:,}", f"{skipped:,}", f"{100 * skipped / slots:.1f} %", f"{macs:,}",
+         f"{saved:,}")
+        for name, slots, skipped, macs, saved in figures
+    ]  # fmt: skip
+
+
+def skipping_summary(report: Report) -> str:
+    """Effective and executed work in one sentence."""
+    macs, skipped = report.model.macs, report.estimate.skipped_macs
+    return (
+        f"Of {macs:,} multiply-accumulates {macs - skipped:,} are executed: the others belong to "
+        "weight slots of zeros, which take neither cycles nor bytes and count as no work."
+    )
+
+
+def _skipping_section(report: Report) -> list[str]:
+    """Empty for a dense network."""
+    rows = skipping_rows(report)
+    if not rows:
+        return []
+    return [
+        f"## Zero skipping ({report.estimate.kind})",
+        skipping_summary(report),
+        table(SKIPPING_HEAD, rows, left=1),
+    ]
 
 
 def deviation_lines(facts: dict, limit: int = 20) -> list[str]:

@@ -81,13 +81,15 @@ def compile_schedule(
     *,
     pack: bool = True,
     mix: bool = True,
+    skip: bool = True,
     spill: bool = True,
 ) -> Schedule:
     """Compile a quantised network for an engine.
 
     pack: let maps that are read together share planes, where that saves cycles and fits (see
-    packing); mix: let a layer mix array modes (see conv_plan); spill: let maps lie in DRAM for a
-    while if the memory cannot hold them all.
+    packing); mix: let a layer mix array modes (see conv_plan); skip: leave out weight slots of
+    zeros (see zero_slots); spill: let maps lie in DRAM for a while if the memory cannot hold them
+    all.
     Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine, NoRoom
     if it is the memory that its maps do not fit.
     """
@@ -99,7 +101,7 @@ def compile_schedule(
     layouts = _layouts(qgraph, params)
     host_input = _input_layout(layouts[qgraph.input], params)
     plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
-    job = _Job(qgraph, params, timing, layouts, host_input, mix)
+    job = _Job(qgraph, params, timing, layouts, host_input, mix, skip)
     packed: Schedule | None = None
     if pack:
         found = fit_runs(plan, qgraph, params, host_input, find_runs(qgraph, params, plan, timing))
@@ -154,6 +156,7 @@ class _Job:
     layouts: dict[str, MapLayout]
     host_input: InputLayout
     mix: bool
+    skip: bool
 
 
 def layer_errors(
@@ -163,7 +166,7 @@ def layer_errors(
     the maps of all of them fit the memory is another question."""
     layouts = _layouts(qgraph, params)
     host_input = _input_layout(layouts[qgraph.input], params)
-    job = _Job(qgraph, params, timing, layouts, host_input, False)
+    job = _Job(qgraph, params, timing, layouts, host_input, False, True)
     places = {name: Placement(layout, 0) for name, layout in layouts.items()}
     errors: dict[str, ScheduleError] = {}
     for index, node in enumerate(qgraph.nodes):
@@ -365,7 +368,9 @@ def _place(
 
 
 def _context(job: _Job, step: Step, places: dict[str, Placement], pieces: int) -> Context:
-    return Context(job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, pieces)
+    return Context(
+        job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, job.skip, pieces
+    )
 
 
 def _lower(node: QNode, context: Context) -> list[Lowered]:

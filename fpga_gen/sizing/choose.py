@@ -36,6 +36,7 @@ def choose_engines(
     *,
     double_clock: bool = False,
     clock_mhz: float | None = None,
+    zero_skipping: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Candidate, ...]:
     """The best engines for a network on a board, best first; see `find_engines`.
@@ -56,7 +57,8 @@ def choose_engines(
         if progress:
             progress(f"schedule on {p.figures_text}")
         timing = board_timing(board.read_bytes_per_cycle(p.ports, clock))
-        return compile_schedule(standin(graph, p), p, timing).estimate.cycles
+        like = standin(graph, p, zero_order=zero_skipping)
+        return compile_schedule(like, p, timing, skip=zero_skipping).estimate.cycles
 
     @cache
     def own() -> Candidate:
@@ -90,21 +92,26 @@ def rank(
     board's own array, asked for as soon as another cannot be scheduled.
 
     Scheduled is the first of each shape, but none that the quick model puts too far behind the best
-    schedule so far. ScheduleError of the board's own array if it cannot be scheduled either.
+    schedule so far. The quick model knows no zero weights: what the first schedule gains by them,
+    the others are taken to gain. ScheduleError of the board's own array if it cannot be scheduled
+    either.
     """
     done: list[Candidate] = []
     rest: list[Candidate] = []
     refused = 0
     shapes = set()
     best = math.inf
+    skipped = 1.0
     for candidate in found:
         shape = (candidate.params.pixels, candidate.params.modes)
-        far = candidate.cycles.total > REACH * best
+        far = candidate.cycles.total > REACH * best * skipped
         if far or shape in shapes or len(done) + refused == SCHEDULED:
             rest.append(candidate)
             continue
         try:
             scheduled = cycles(candidate)
+            if not done:
+                skipped = max(1.0, candidate.cycles.total / (scheduled * REACH))
             best = min(best, scheduled)
             done.append(replace(candidate, scheduled=scheduled))
             shapes.add(shape)

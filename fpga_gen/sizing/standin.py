@@ -45,21 +45,30 @@ from fpga_gen.quant.ir import (
 from fpga_gen.quant.kinds import assign_kinds, column_periods
 from fpga_gen.quant.ranges import tensor_formats
 from fpga_gen.quant.segments import Segment, on_whole_maps, sources_of
+from fpga_gen.quant.zero_order import zero_orders
 
 
-def standin(graph: Graph, params: EngineParams, wide_maps: Collection[str] = ()) -> QuantGraph:
+def standin(
+    graph: Graph,
+    params: EngineParams,
+    wide_maps: Collection[str] = (),
+    *,
+    zero_order: bool = True,
+) -> QuantGraph:
     """The graph as the quantiser would divide it for an engine, with unit weights and scales.
 
-    wide_maps: tensors of 16 bits, where that is known.
+    wide_maps: tensors of 16 bits, where that is known; zero_order: as in `QuantOptions`.
     """
     equal = {node.output: {} for node in graph.nodes if isinstance(node, Conv)}
     kinds, periods = assign_kinds(graph, params, equal), column_periods(graph, params)
+    orders = zero_orders(graph, params, equal) if zero_order else {}
+    kinds |= {name: order.kinds for name, order in orders.items()}
     shapes, formats = graph.tensors, tensor_formats(graph, set(wide_maps))
     if graph.hints is not None:
         formats |= {name: fmt for name, (_, fmt) in import_scales(graph, ()).kept.items()}
     tensors = {
         n: QTensor(n, shapes[n].channels, shapes[n].height, shapes[n].width, 1.0, fmt, kinds[n],
-                   periods[n])
+                   periods[n], orders[n].positions if n in orders else ())
         for n, fmt in formats.items()
     }  # fmt: skip
     segments = sources_of(graph)

@@ -43,7 +43,7 @@ def test_the_boards_own_array_is_the_last_resort(graph, monkeypatch):
     board = load_board("zcu104")
     real, asked = compile_schedule, []
 
-    def only_own(network, params, timing):
+    def only_own(network, params, timing, **_):
         asked.append(params)
         if params != board.array:
             raise ScheduleError("layer 'a': does not fit")
@@ -55,7 +55,7 @@ def test_the_boards_own_array_is_the_last_resort(graph, monkeypatch):
     assert found[0].scheduled
     assert asked.count(board.array) == 1
     monkeypatch.setattr(
-        "fpga_gen.sizing.choose.compile_schedule", lambda *_: only_own(None, None, None)
+        "fpga_gen.sizing.choose.compile_schedule", lambda *_, **__: only_own(None, None, None)
     )
     with pytest.raises(ScheduleError, match="layer 'a'"):
         choose_engines(graph, board, "mixed")
@@ -111,7 +111,7 @@ def test_a_network_that_does_not_fit_is_refused_before_the_search(graph: Graph, 
     monkeypatch.setattr("fpga_gen.sizing.choose.frame_work", lambda _: large)
     monkeypatch.setattr("fpga_gen.sizing.choose.find_engines", not_asked)
 
-    def refuses(*_: object):
+    def refuses(*_: object, **__: object):
         raise ScheduleError("layer 'a': does not fit")
 
     monkeypatch.setattr("fpga_gen.sizing.choose.compile_schedule", refuses)

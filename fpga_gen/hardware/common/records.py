@@ -14,13 +14,16 @@ from fpga_gen.contract.isa import (
     BLOCK,
     ENTRY,
     ENTRY_BITS,
+    GROUP_HEAD,
     HEADER_WORDS,
     LAYOUTS,
+    SLOT_ENTRY,
     SOURCE,
     TAP,
     Op,
 )
 from fpga_gen.contract.parameter_record import PARAM_BITS, PARAMETER
+from fpga_gen.contract.records import SlotEntry
 
 
 class _Plain:
@@ -67,4 +70,7 @@ BLOCK_RECORD = RecordLayout(BLOCK)
 TAP_RECORD = RecordLayout(TAP)
 SOURCE_RECORD = RecordLayout(SOURCE)
 TABLE_ENTRY = RecordLayout(ENTRY, ENTRY_BITS)  # of an axis of a VECTOR
+LIST_ENTRY = RecordLayout(SLOT_ENTRY, WORD_BITS // SlotEntry.PER_WORD)
+LIST_WORD = PlainArray(LIST_ENTRY, SlotEntry.PER_WORD)
+HEAD_OF_GROUP = RecordLayout(GROUP_HEAD)
 PARAMS_OF_CHANNEL = RecordLayout(PARAMETER, PARAM_BITS)

@@ -39,8 +39,8 @@ class Decoder(wiring.Component):
     words_busy: In; a PAGE waits until all words of the stream that were ordered before are taken.
     stored: In; what the STOREs before wrote is in DRAM: a FETCH of it waits for that.
     order: the loader's command of an instruction. fetch: a region to read.
-    tables: Out, words for the vector unit; table_index, block_write, tap_write: Out, tables.word is
-    this word of the walker's tables.
+    tables: Out, words for the vector unit; table_index, block_write, tap_write, list_write: Out,
+    tables.word is this word of the walker's tables.
     lookup: Out, entries of a TABLE. (with activations)
     decoded: a whole header, its tables are written.
     failed, code: Out, pulse with an ErrorCode; nothing is decoded after it.
@@ -61,6 +61,7 @@ class Decoder(wiring.Component):
                 "table_index": Out(range(MAX_TABLE)),
                 "block_write": Out(1),
                 "tap_write": Out(1),
+                "list_write": Out(1),
                 "decoded": Out(stream.Signature(HEADER)),
                 "failed": Out(1),
                 "code": Out(ERROR_CODE_BITS),
@@ -132,6 +133,7 @@ class Decoder(wiring.Component):
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
         self.unwritten = Signal(init=1)  # of a FETCH: what it reads may be
+        self.listed = Signal(reset_less=True)  # a CONV with slot lists
         if p.activations:
             table = self.table
             m.d.sync += self.wrong_table.eq(
@@ -141,7 +143,7 @@ class Decoder(wiring.Component):
             m.d.comb += self.wrong_table.eq(1)
         self.single = {
             name: Signal(name=f"single_{name}", reset_less=True)
-            for name in ("n_blocks", "n_taps", "y_words", "x_words")
+            for name in ("n_blocks", "n_taps", "list_words", "y_words", "x_words")
         }
         m.d.sync += [
             self.wrong_walk.eq(
@@ -152,6 +154,7 @@ class Decoder(wiring.Component):
                 | (walk.tile_groups > p.tile_groups)
                 | (walk.n_groups == 0)
                 | (walk.lanes == 0)
+                | ((walk.op == Op.POOL) & (walk.list_words != 0))
                 | ~Array([n + 1 in p.modes for n in range(1 << len(walk.mode))])[walk.mode]
             ),
             self.wrong_vector.eq(
@@ -167,8 +170,10 @@ class Decoder(wiring.Component):
             ),
             self.wrong_page.eq(self.program.page_words == 0),
             self.unwritten.eq((fetch.region == Region.OUTPUT) & ~self.stored),
+            self.listed.eq((walk.op == Op.CONV) & (walk.list_words != 0)),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
+            self.single["list_words"].eq(walk.list_words == 1),
             self.single["y_words"].eq(vector.y_words == 1),
             self.single["x_words"].eq(vector.x_words == 1),
         ]
@@ -185,6 +190,7 @@ class Decoder(wiring.Component):
             order.high_from.eq(walk.high_from),
             order.last_subgroups.eq(walk.last_subgroups),
             order.repeats.eq(walk.repeats),
+            order.listed.eq(self.listed),
             order.words.eq(self.load.stream_words),
             order.kind.eq(KIND_CONV),
         ]
@@ -287,6 +293,10 @@ class Decoder(wiring.Component):
             m.next = "ORDER"
             with m.If(walk.op == Op.POOL):
                 m.next = "DECODED"
+            with m.Elif(self.listed):
+                self._enter_table(m, walk.list_words, single["list_words"], "LISTS")
+        with table("LISTS", self.list_write):
+            m.next = "ORDER"
         with table("SOURCES", self.tables.source_write):
             self._enter_table(m, vector.y_words, single["y_words"], "Y_TABLE")
             with m.If(vector.direct):

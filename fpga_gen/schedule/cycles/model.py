@@ -27,7 +27,12 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
 from fpga_gen.contract.slot_layout import slot_run
-from fpga_gen.contract.weight_stream import group_subgroups, slot_halves
+from fpga_gen.contract.weight_stream import (
+    group_head,
+    group_subgroups,
+    head_granules,
+    slot_halves,
+)
 from fpga_gen.schedule.cycles.store_model import StoreClock
 from fpga_gen.schedule.cycles.timing import (
     Timing,
@@ -181,17 +186,19 @@ class _Machine:
         self.stream.free(self.paged)
         self.program.fill(i.words * self.params.program_parts, self.decoded + self.timing.page)
 
-    def _parameters(self, granules: int, loads: list[tuple[int, int]], groups: int) -> None:
+    def _parameters(
+        self, granules: int, loads: list[tuple[int, int]], groups: int, head: float
+    ) -> None:
         """Wait for the parameters (granules) of an output-channel group. Behind a PAGE nothing of
         a CONV is there when the array is free, and parameters are read when they have a place:
         what is read from then on includes the first slot. loads: (number, granules) of the slots,
-        over so many pixel groups each."""
+        over so many pixel groups each; head: cycles that it waits for the group's head."""
         p, timing = self.params, self.timing
         read = record_words(p, granules) + record_words(p, loads[0][1])
         if self.paged:
             self.now = max(self.now, self.paged + read + timing.first_slot)
             self.paged = 0.0
-        self.now += param_time(p, timing, granules, loads, groups)
+        self.now += param_time(p, timing, granules, loads, groups, head)
         self.now = max(self.now, self.took[0] + read + timing.param_place)
 
     def conv(self, i: ConvInstruction) -> None:
@@ -202,16 +209,17 @@ class _Machine:
         for group in range(i.n_groups):
             times = {size: slot_times(p, timing, i, group, size) for size in set(sizes)}
             loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
-            params = p.some_param_granules(group_subgroups(i, p, group))
+            repeats = group_head(i, group).repeats
+            params = p.some_param_granules(group_subgroups(i, p, group)) + head_granules(i)
             self.stream.take(params)
-            self._parameters(params, loads, sizes[0])
+            self._parameters(params, loads, sizes[0], timing.head if i.list_words else 0.0)
             for index, size in enumerate(sizes):
                 slots, first = times[size], self.now
                 length = slots[-1][2]
                 count = sum(n for n, _, _ in slots)
                 mean = sum(n * cycles for n, _, cycles in slots) / count
                 last = index == len(sizes) - 1
-                repeated = i.repeats * length
+                repeated = repeats * length
                 if index == 0:
                     begin = self._streamed(slots, last and not repeated) + repeated
                 else:
@@ -313,7 +321,7 @@ def slot_times(
     tiles of `size` pixel groups."""
     subgroups = group_subgroups(conv, params, group)
     out = []
-    for half, count in slot_halves(conv):
+    for half, count in slot_halves(group_head(conv, group)):
         granules = slot_run(params, subgroups, half).granules
         out.append((count, granules, slot_time(params, timing, granules, size)))
     return out

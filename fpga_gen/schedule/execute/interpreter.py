@@ -35,15 +35,20 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.numerics import split16
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import GroupHead
 from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import (
+    HEAD_GRANULES,
+    group_head,
     group_subgroups,
+    listed_slots,
     slot_halves,
+    unpack_head,
     unpack_params,
     unpack_slots,
 )
 from fpga_gen.errors import ScheduleError
-from fpga_gen.schedule.execute.conv import PoolMatrix, Walk, conv_sums
+from fpga_gen.schedule.execute.conv import PoolMatrix, Walk, check_list, conv_sums
 from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 from fpga_gen.schedule.execute.stream import StreamReader
 from fpga_gen.schedule.execute.vector import vector_sums
@@ -212,36 +217,54 @@ class _Engine:
         per_group, plane = p.group_channels(mode), self.address(i.out_plane)
         if p.write_words(mode) > 1 and plane % p.banks != p.skew % p.banks:
             raise ProgramError(f"CONV out_plane {plane} has write conflicts")
-        if i.slots != sum(b.tap_count for b in i.blocks):
+        if not i.list_words and i.slots != sum(b.tap_count for b in i.blocks):
             raise ProgramError(f"CONV slots {i.slots} is not the sum of the blocks' taps")
         if not 0 <= i.n_groups * per_group - i.channels < per_group:
             raise ProgramError("CONV channels and n_groups disagree")
-        if 2 * i.repeats > i.slots:
-            raise ProgramError(f"CONV with {i.slots} slots cannot repeat {i.repeats}")
-        if not i.half_from <= i.high_from <= i.stream_slots:
-            raise ProgramError("CONV slots of half the inputs are out of order")
         tail = i.channels - (i.n_groups - 1) * per_group
         if not -(-tail // p.sub_columns) <= i.last_subgroups <= p.subgroups // mode:
             raise ProgramError(f"CONV last group of {i.last_subgroups} column subgroups")
 
+    def _take_head(self, i: ConvInstruction, group: int) -> GroupHead:
+        """What the slots of an output-channel group are, from the header or from the stream."""
+        head = (
+            group_head(i, group)
+            if not i.list_words
+            else unpack_head(self.stream.take_granules(HEAD_GRANULES))
+        )
+        if 2 * head.repeats > head.slots:
+            raise ProgramError(f"CONV with {head.slots} slots cannot repeat {head.repeats}")
+        if not head.half_from <= head.high_from <= head.stream_slots:
+            raise ProgramError("CONV slots of half the inputs are out of order")
+        if i.list_words:
+            check_list(i, group, head)
+        return head
+
     def _take_weights(self, i: ConvInstruction) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """(int8 weights (slots, CI, channels), parameters by name, each (channels,)) of a CONV."""
+        """(int8 weights (slots of the tables, CI, channels), parameters by name, each (channels,))
+        of a CONV."""
         p = self.params
         slots, blocks = [], []
         for group in range(i.n_groups):
             subgroups, parts, taken = group_subgroups(i, p, group), [], 0
+            head = self._take_head(i, group)
             block = self.stream.take_granules(p.some_param_granules(subgroups))
             blocks.append(unpack_params(block, subgroups * p.sub_columns))
-            for half, count in slot_halves(i):
+            for half, count in slot_halves(head):
                 size = slot_run(p, subgroups, half).granules
                 raw = self.stream.take_granules(count * size).reshape(count, size)
                 parts.append(unpack_slots(raw, p, subgroups, half))
                 taken += count * size
-            replayed = i.n_tiles > 1 or i.repeats
+            replayed = i.n_tiles > 1 or head.repeats
             if replayed and taken > p.weight_words * p.stream_granules:
                 raise ProgramError("CONV weights of one group exceed the weight buffer")
             sent = np.concatenate(parts)
-            slots.append(np.concatenate([sent, sent[len(sent) - i.repeats :]]))
+            used = np.concatenate([sent, sent[len(sent) - head.repeats :]])
+            if i.list_words:
+                whole = np.zeros((sum(b.tap_count for b in i.blocks), *used.shape[1:]), np.int8)
+                whole[listed_slots(i, i.group_lists[group])] = used
+                used = whole
+            slots.append(used)
         weight = np.concatenate(slots, axis=2)[..., : i.channels]
         parameters = {
             name: np.concatenate([b[name] for b in blocks])[: i.channels] for name in blocks[0]

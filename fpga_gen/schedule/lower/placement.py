@@ -65,18 +65,26 @@ class Home:
 def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:
     """Position in memory of every logical channel.
 
-    Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period); the
-    channels of each kind keep their order. Raises ScheduleError if the kinds do not fit the
-    columns.
+    Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period). If
+    the tensor does not tell their places, the channels of each kind keep their order. Raises
+    ScheduleError if the kinds do not fit the columns.
     """
     if tensor.kinds is None:
         return tuple(range(tensor.channels))
-    return _positions(tensor.name, tensor.channels, tuple(tensor.kinds), tensor.period, params)
+    positions = tuple(tensor.positions)
+    return _positions(
+        tensor.name, tensor.channels, tuple(tensor.kinds), tensor.period, params, positions
+    )
 
 
 @lru_cache(maxsize=4096)  # the search for row bands asks for the same maps again and again
 def _positions(
-    name: str, channels: int, kinds: tuple[int, ...], period: int, params: EngineParams
+    name: str,
+    channels: int,
+    kinds: tuple[int, ...],
+    period: int,
+    params: EngineParams,
+    positions: tuple[int, ...] = (),
 ) -> tuple[int, ...]:
     free: dict[int, list[int]] = {kind.number: [] for kind in KINDS}
     for position in range(channels):
@@ -90,7 +98,15 @@ def _positions(
             f"tensor '{name}' has {has} filters, the engine computes {computes} of {channels}: "
             "quantise the network for this engine"
         )
-    queues = {kind: iter(positions) for kind, positions in free.items()}
+    if positions:
+        computed = tuple(params.column_kind(p, period) for p in positions)
+        if sorted(positions) != list(range(channels)) or computed != kinds:
+            raise ScheduleError(
+                f"tensor '{name}': its channels do not lie on columns of their kinds: quantise the "
+                "network for this engine"
+            )
+        return positions
+    queues = {kind: iter(places) for kind, places in free.items()}
     return tuple(next(queues[kind]) for kind in kinds)
 
 
