@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,7 @@ from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.report.render import report_files
 from fpga_gen.resources import check_fit
 from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.cycles.timing import board_timing
+from fpga_gen.schedule.cycles.timing import Timing, board_timing
 from fpga_gen.schedule.program import Schedule
 from fpga_gen.sizing.choose import choose_engines, for_network
 from fpga_gen.sizing.search import Candidate
@@ -232,34 +231,36 @@ def schedule_foreseen(flow: Flow) -> None:
 def _schedule(flow: Flow, again: Callable[[Flow], None]) -> None:
     """16-bit maps are wanted for accuracy. A network that stays on chip only without them gets 8
     bits everywhere, and the report says so. One that does not stay there either way keeps them."""
-    compiled = partial(
-        compile_schedule, timing=board_timing(flow.memory_rate), skip=flow.config.zero_skipping
-    )
+    timing, skip = board_timing(flow.memory_rate), flow.config.zero_skipping
     wide = () if flow.options.wide_tensors is not None else flow.qgraph.facts["wide_tensors"]
+
+    def compiled(*, spill: bool) -> Schedule:
+        return compile_schedule(flow.qgraph, flow.params, timing, skip=skip, spill=spill)
+
     try:
-        flow.schedule = compiled(flow.qgraph, flow.params, spill=not wide)
+        flow.schedule = compiled(spill=not wide)
         return
     except ScheduleError as error:
         if not wide:
             raise
         refused = error
-    if not _stays_on_chip(flow, compiled):
+    if not _stays_on_chip(flow, timing):
         with suppress(ScheduleError):
-            flow.schedule = compiled(flow.qgraph, flow.params)
+            flow.schedule = compiled(spill=True)
             return
     flow.options = replace(flow.options, wide_tensors=())
     again(flow)
-    flow.schedule = compiled(flow.qgraph, flow.params)
+    flow.schedule = compiled(spill=True)
     flow.qgraph.facts["approximations"] += [
         {"where": name, "reason": f"8 bits where 16 were wanted: {refused}"} for name in wide
     ]
 
 
-def _stays_on_chip(flow: Flow, compiled: Callable[..., Schedule]) -> bool:
+def _stays_on_chip(flow: Flow, timing: Timing) -> bool:
     """Whether the network with 8 bits everywhere does."""
-    zero_order = flow.config.zero_skipping
     try:
-        compiled(standin(flow.graph, flow.params, zero_order=zero_order), flow.params, spill=False)
+        like = standin(flow.graph, flow.params, zero_order=flow.config.zero_skipping)
+        compile_schedule(like, flow.params, timing, skip=flow.config.zero_skipping, spill=False)
     except ScheduleError:
         return False
     return True

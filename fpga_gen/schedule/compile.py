@@ -29,11 +29,12 @@ from fpga_gen.quant.ir import (
 from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
+from fpga_gen.schedule.layouts import input_layout, map_layouts, results_layout
 from fpga_gen.schedule.lower.conv import lower_conv
 from fpga_gen.schedule.lower.fetching import barred_from_pages, fill_fetches, with_fetches
 from fpga_gen.schedule.lower.hazards import with_waits
 from fpga_gen.schedule.lower.lowered import NO_STREAM, Context, Lowered
-from fpga_gen.schedule.lower.placement import Placement, map_layout
+from fpga_gen.schedule.lower.placement import Placement
 from fpga_gen.schedule.lower.pool import lower_pool
 from fpga_gen.schedule.lower.storing import MOST_PIECES, with_stores
 from fpga_gen.schedule.lower.transfer import lower_input, lower_load, lower_store
@@ -62,9 +63,8 @@ from fpga_gen.schedule.place.spill import (
 )
 from fpga_gen.schedule.place.spill_search import search
 from fpga_gen.schedule.program import MemoryUse, Schedule, TracePoint
-from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, OutputLayout, stripe
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, stripe
 
-OUTPUT_ALIGN = 64  # bytes: outputs start on a boundary of their own
 ORDERS = (
     FetchInstruction,
     PageInstruction,
@@ -98,8 +98,8 @@ def compile_schedule(
             f"the network is quantised with the SP2 code '{qgraph.sp2.name}', the engine computes "
             f"'{params.sp2_code}': quantise it for this engine"
         )
-    layouts = _layouts(qgraph, params)
-    host_input = _input_layout(layouts[qgraph.input], params)
+    layouts = map_layouts(qgraph, params)
+    host_input = input_layout(layouts[qgraph.input], params)
     plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
     job = _Job(qgraph, params, timing, layouts, host_input, mix, skip)
     packed: Schedule | None = None
@@ -164,8 +164,8 @@ def layer_errors(
 ) -> dict[str, ScheduleError]:
     """Every layer that no program for the engine can hold, by name, each looked at alone: whether
     the maps of all of them fit the memory is another question."""
-    layouts = _layouts(qgraph, params)
-    host_input = _input_layout(layouts[qgraph.input], params)
+    layouts = map_layouts(qgraph, params)
+    host_input = input_layout(layouts[qgraph.input], params)
     job = _Job(qgraph, params, timing, layouts, host_input, False, True)
     places = {name: Placement(layout, 0) for name, layout in layouts.items()}
     errors: dict[str, ScheduleError] = {}
@@ -201,7 +201,7 @@ def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_
     if plan.homes:
         yield _with_transfers(job, plan, places)
         return
-    layout = _output_layout(job.qgraph, job.layouts)
+    layout = results_layout(job.qgraph, job.layouts)
     offsets = {m.tensor: at for m, at in zip(layout.maps, layout.offsets, strict=True)}
     ends = {step.name: at for at, step in enumerate(plan.steps)}
     source = job.qgraph.input
@@ -300,7 +300,7 @@ def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
     program, timeline, lowered = best.region, best.timeline, best.lowered
     instructions = tuple(item.instruction for item in lowered)
     trace_points = tuple(TracePoint(at, place) for at, place in best.trace)
-    host_output = _output_layout(qgraph, job.layouts)
+    host_output = results_layout(qgraph, job.layouts)
     if plan.homes:
         host_output = output_layout(plan, qgraph, params)
     weight_bytes = b"".join(stripe(chunk, params.ports) for chunk in best.weights)
@@ -329,22 +329,6 @@ def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
         ),
         read_rate=timing.read_rate(params),
     )
-
-
-def _layouts(qgraph: QuantGraph, params: EngineParams) -> dict[str, MapLayout]:
-    """Layout of every map; outputs are rounded up to whole beats for STORE."""
-    return {
-        name: map_layout(tensor, params, beats=name in qgraph.outputs)
-        for name, tensor in qgraph.tensors.items()
-    }
-
-
-def _input_layout(layout: MapLayout, params: EngineParams) -> InputLayout:
-    """Cut the input's run into parts that can be loaded without bank conflicts."""
-    part = params.load_part(layout.words)
-    used = {(layout.byte_offset + c) % params.in_channels for c in layout.positions}
-    packed = max(used) < params.in_channels * 3 // 4
-    return InputLayout(layout, part, params.load_words, params.ports, packed)
 
 
 def _place(
@@ -381,16 +365,6 @@ def _lower(node: QNode, context: Context) -> list[Lowered]:
             return lower_pool(node, context)
         case QResample() | QAdd() | QMul() | QInterleave():
             return lower_vector(node, context)
-
-
-def _output_layout(qgraph: QuantGraph, layouts: dict[str, MapLayout]) -> OutputLayout:
-    maps, offsets, at = [], [], 0
-    for name in dict.fromkeys(qgraph.outputs):
-        maps.append(layouts[name])
-        offsets.append(at)
-        at += layouts[name].words * layouts[name].word_channels
-        at += -at % OUTPUT_ALIGN
-    return OutputLayout(tuple(maps), tuple(offsets), at)
 
 
 def encode_program(instructions: Sequence[Instruction]) -> list[int]:

@@ -132,8 +132,8 @@ class Decoder(wiring.Component):
         fetch = HEADER(Cat(*self.words)).fetch
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
-        self.listed = Signal(reset_less=True)  # a CONV with slot lists
         self.unwritten = Signal(init=1)  # of a FETCH: what it reads may be
+        self.listed = Signal(reset_less=True)  # a CONV with slot lists
         if p.activations:
             table = self.table
             m.d.sync += self.wrong_table.eq(
@@ -169,8 +169,8 @@ class Decoder(wiring.Component):
                 | (vector.x_words > MAX_TABLE // 2)
             ),
             self.wrong_page.eq(self.program.page_words == 0),
-            self.listed.eq((walk.op == Op.CONV) & (walk.list_words != 0)),
             self.unwritten.eq((fetch.region == Region.OUTPUT) & ~self.stored),
+            self.listed.eq((walk.op == Op.CONV) & (walk.list_words != 0)),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
             self.single["list_words"].eq(walk.list_words == 1),
