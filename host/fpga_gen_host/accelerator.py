@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -150,12 +150,12 @@ class Accelerator:
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
     # --- frames ----------------------------------------------------------------------------
-    def run(self, array: np.ndarray) -> Outputs:
+    def run(self, array: np.ndarray | Mapping[str, np.ndarray]) -> Outputs:
         """One frame.
 
         Args:
             array: uint8 RGB picture (height, width, 3) of any size, or the model's input
-                (C, H, W), real numbers that are normalised already.
+                (C, H, W), real numbers that are normalised already; of several inputs by name.
 
         Raises:
             InputError: the array fits neither.
@@ -220,7 +220,7 @@ class Accelerator:
     def _stream_ended(self, statistics: StreamStatistics) -> None:
         self.stream_statistics, self._held.pipeline = statistics, None
 
-    def _prepare(self, array: np.ndarray, slot: Slot) -> float:
+    def _prepare(self, array: np.ndarray | Mapping[str, np.ndarray], slot: Slot) -> float:
         began = time.perf_counter()
         self._packer.pack(array, slot.input)
         slot.buffer.flush()

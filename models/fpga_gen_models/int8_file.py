@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -51,8 +52,9 @@ def with_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     kept = [n for n in nodes if n.op_type != "Cast" or used & set(n.output)]
     used = {name for node in kept for name in node.input}
     constants = [t for t in graph.initializer if t.name in used]
-    for field, values in ((graph.node, kept), (graph.initializer, constants)):
-        copies = [type(v).FromString(v.SerializeToString()) for v in values]
+    fields: tuple[tuple[Any, Any], ...] = ((graph.node, kept), (graph.initializer, constants))
+    for field, values in fields:
+        copies: Any = [type(v).FromString(v.SerializeToString()) for v in values]
         del field[:]
         field.extend(copies)
     onnx.checker.check_model(out)
