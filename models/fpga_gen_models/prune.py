@@ -8,7 +8,8 @@ tap, in the order of channels that it would choose) and what each costs; slots a
 they lose for each cycle, as in HALP (Shen et al., NeurIPS 2022), until the schedule of the whole
 network meets the target. What a slot loses is the power of what its weights contribute on the
 calibration pictures, as a share of its map's signal; the mean of it goes into the bias. Nothing is
-trained: it is meant for a network that is pruned already, or for a few per cent. Needs no PyTorch.
+trained here, and a network loses much by it (models/pretrained/README.md): what comes out is where
+training with fixed zeros begins. Needs no PyTorch.
 """
 
 from __future__ import annotations
