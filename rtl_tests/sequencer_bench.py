@@ -11,7 +11,10 @@ from fpga_gen.contract.isa import (
     DECODER_OPS,
     INSTRUCTIONS,
     LAYOUTS,
+    MAX_LOOKUP,
     MAX_SOURCES,
+    TABLE_ENTRIES,
+    TABLE_WORDS,
     Instruction,
     Op,
     PageInstruction,
@@ -20,6 +23,7 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import (
     AxisEntry,
     BlockRecord,
+    LookupEntry,
     SlotEntry,
     SourceRecord,
     TapRecord,
@@ -59,6 +63,10 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
         )
         sources = tuple(SourceRecord(**noise(rng, SourceRecord)) for _ in range(n_sources))
         return kind(**fields, sources=sources, y=y, x=x)
+    if op == Op.TABLE:
+        entries = tuple(LookupEntry(**noise(rng, LookupEntry)) for _ in range(TABLE_ENTRIES))
+        lookup = rng.randint(1, MAX_LOOKUP)
+        return kind(wait=wait, lookup=lookup, entry_words=TABLE_WORDS, entries=entries)
     return kind(**noise(rng, kind, wait=wait))
 
 

@@ -22,10 +22,10 @@ from fpga_gen.contract.isa import (
 from fpga_gen.hardware.loader.joints import KIND_WORDS
 from fpga_gen_host.registers import ErrorCode
 from rtl_tests.sequencer_bench import Bench, command_of, random_instruction, random_pages, walk
-from tests.engines import SMALL
+from tests.engines import SMALL, TABLES
 from tests.schedule.graphs import THREE_MODES
 
-TWO_PORTS = replace(THREE_MODES, ports=2)
+TWO_PORTS = replace(THREE_MODES, ports=2, activations=True)
 END = EndInstruction(wait=1)
 
 
@@ -45,7 +45,7 @@ def check_commands(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("patience", [0.15, 0.5, 1.0])
-@pytest.mark.parametrize("params", [SMALL, TWO_PORTS], ids=["one-port", "two-ports"])
+@pytest.mark.parametrize("params", [TABLES, TWO_PORTS], ids=["one-port", "two-ports"])
 def test_programs(params, patience):
     rng = random.Random(f"{params.ports} {patience}")
     every = [op for op in Op if op not in (Op.PAGE, Op.END)]
@@ -63,7 +63,7 @@ def test_programs(params, patience):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("params", [SMALL, TWO_PORTS], ids=["one-port", "two-ports"])
+@pytest.mark.parametrize("params", [TABLES, TWO_PORTS], ids=["one-port", "two-ports"])
 def test_pages(params, seed):
     """Programs several times as long as the memory, with pages of any size anywhere."""
     rng = random.Random(seed)

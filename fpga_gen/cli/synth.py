@@ -12,7 +12,8 @@ from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
 from fpga_gen.cli.terminal import cell
 
 if TYPE_CHECKING:
-    from fpga_gen.synth.flow import SynthFlow
+    from fpga_gen.report import Report
+    from fpga_gen.synth.design import MappedDesign
 
 
 @click.command()
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 @click.pass_obj
 def synth(settings: Settings, directory: Path, paths: int) -> None:
     """Map the Verilog in DIRECTORY with Yosys: resources, logic depth, fan-out."""
-    from fpga_gen.synth.flow import MAX_FAN_OUT, MAX_LEVELS, synthesise_build
+    from fpga_gen import Build
+    from fpga_gen.synth.flow import MAX_FAN_OUT, MAX_LEVELS
 
     with ConsoleProgress(settings) as progress:
-        flow = synthesise_build(directory, progress)
-    data = flow.report.to_dict()
-    deep, wide = flow.design.paths(MAX_LEVELS), flow.design.wide_nets(MAX_FAN_OUT)
+        build = Build(directory)
+        design = build.synth(progress=progress)
+    report = build.report
+    data = report.to_dict()
+    deep, wide = design.paths(MAX_LEVELS), design.wide_nets(MAX_FAN_OUT)
     settings.result(
         {
             "directory": str(directory),
@@ -45,9 +49,9 @@ def synth(settings: Settings, directory: Path, paths: int) -> None:
             ],
         }
     )
-    settings.show(resource_table(flow))
-    settings.show(block_table(flow))
-    timing = flow.report.timing
+    settings.show(resource_table(directory, report))
+    settings.show(block_table(design))
+    timing = report.timing
     assert timing is not None
     settings.say(f"deepest path: {timing.worst_levels} levels, {timing.start} -> {timing.end}")
     for block, path in deep[:paths]:
@@ -61,22 +65,22 @@ def synth(settings: Settings, directory: Path, paths: int) -> None:
         settings.say(f"  {net.loads:5} loads{control}  {block.name}: {net.net}")
 
 
-def resource_table(flow: SynthFlow) -> Table:
+def resource_table(directory: Path, report: Report) -> Table:
     """Primitives beside those of the board."""
     from fpga_gen.report.markdown import resource_rows
 
-    table = Table(title=cell(f"{flow.directory}: resources (synthesised)"))
+    table = Table(title=cell(f"{directory}: resources (synthesised)"))
     for head in ("primitive", "used", "available", "share"):
         table.add_column(head, justify="left" if head == "primitive" else "right")
-    for row in resource_rows(flow.report):
+    for row in resource_rows(report):
         table.add_row(*row)
     return table
 
 
-def block_table(flow: SynthFlow) -> Table:
+def block_table(design: MappedDesign) -> Table:
     """The blocks that take the most LUTs, all copies of one text together."""
     merged: dict[str, list] = {}
-    for block in flow.design.blocks.values():
+    for block in design.blocks.values():
         entry = merged.setdefault(block.digest, [block.name, 0, block.cost, block.timing])
         entry[1] += block.copies
     rows = sorted(merged.values(), key=lambda e: -e[1] * e[2].lut)[:16]

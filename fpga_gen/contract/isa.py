@@ -13,8 +13,11 @@ beside the instructions that follow: it begins when every earlier result is in m
 `wait` says. END waits for it, no other instruction does: nothing may write its words before the
 next STORE or END.
 
-FETCH and PAGE are executed when they are decoded, ahead of the instructions before them; their
-`wait` means nothing. The stream is the region PROGRAM, then the concatenation of the fetched
+FETCH, PAGE and TABLE are executed when they are decoded, ahead of the instructions before them;
+their `wait` means nothing. When an instruction is decoded, the one before it has started, and at
+most the results of that one and of the two writers (CONV, POOL, VECTOR) before it are not yet in
+memory: a TABLE must not have the number of a table that one of the last three writers uses. The
+stream is the region PROGRAM, then the concatenation of the fetched
 regions; its order is the program order of its consumers. CONV and VECTOR take whole 32-bit granules
 from it, LOAD and PAGE whole stream words, from the next one on.
 """
@@ -43,6 +46,7 @@ from fpga_gen.contract.records import (
     AxisEntry,
     BlockRecord,
     GroupHead,
+    LookupEntry,
     SlotEntry,
     SourceRecord,
     TapRecord,
@@ -52,6 +56,8 @@ from fpga_gen_host.registers import WORDS_BITS
 MAX_SOURCES = 4
 MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
 MAX_SKIP = 3  # words between the taps of the two pixels of a VECTOR step
+TABLE_ENTRIES = 256  # of a TABLE
+IN_FLIGHT = 3  # writers before a decoded instruction whose results may not be in memory
 MAX_READ_STRIDE = 2  # pixels from lane to lane in row mode; beyond, a group has one lane
 OP_BITS = 4
 
@@ -65,6 +71,7 @@ class Op(IntEnum):
     VECTOR = 5
     STORE = 6
     PAGE = 7
+    TABLE = 8
 
 
 class Region(IntEnum):
@@ -191,7 +198,9 @@ class WalkInstruction(Instruction):
     half_from: int = bits(14, "first slot that carries the low half of the inputs alone")
     high_from: int = bits(14, "first slot that carries the high half alone")
     last_subgroups: int = bits(4, "column subgroups of the last group's parameters and slots")
+    lookup: int = bits(3, "table that results index, 0: none")
 
+    curve: tuple[int, ...] = ()  # entries of that table, which the program numbers; not encoded
     blocks: tuple[BlockRecord, ...] = table(BlockRecord, "n_blocks")
     taps: tuple[TapRecord, ...] = table(TapRecord, "n_taps")
     lists: tuple[SlotEntry, ...] = table(SlotEntry, "list_words")
@@ -274,12 +283,14 @@ class VectorInstruction(Instruction):
     lo: int = signed(16, "least stored result", word=True)
     hi: int = signed(16, "largest stored result")
     out_base: int = address("of the result's first pixel in its first plane")
+    lookup: int = bits(3, "table that results index, 0: none")
 
     out_plane: int = address("of the result, from one plane to the next", word=True)
     out_low: int = address("of the result, from high to low bytes")
     y_words: int = bits(10, "64-bit words of the y table")
     x_words: int = bits(10, "64-bit words of the x table")
 
+    curve: tuple[int, ...] = ()  # as of a CONV
     sources: tuple[SourceRecord, ...] = table(SourceRecord, "n_sources")
     y: tuple[AxisEntry, ...] = table(AxisEntry, "y_words", unless="direct")
     x: tuple[AxisEntry, ...] = table(AxisEntry, "x_words", unless="direct")
@@ -309,6 +320,20 @@ class PageInstruction(Instruction):
     words: int = bits(WORDS_BITS, "stream words, at least 1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableInstruction(Instruction):
+    """Fills a table: the results of a writer with this `lookup`, as signed bytes, are replaced by
+    the entries at these bytes. Entry i belongs to the result i mod 256."""
+
+    DECODED = True
+
+    op: Op = constant(OP_BITS, "opcode", Op.TABLE)
+    lookup: int = bits(3, "number of the table, at least 1")
+    entry_words: int = bits(6, "64-bit words of entries: all 32")
+
+    entries: tuple[LookupEntry, ...] = table(LookupEntry, "entry_words")
+
+
 INSTRUCTIONS: dict[Op, type[Instruction]] = {
     Op.END: EndInstruction,
     Op.FETCH: FetchInstruction,
@@ -318,6 +343,7 @@ INSTRUCTIONS: dict[Op, type[Instruction]] = {
     Op.VECTOR: VectorInstruction,
     Op.STORE: StoreInstruction,
     Op.PAGE: PageInstruction,
+    Op.TABLE: TableInstruction,
 }
 DECODER_OPS = tuple(op for op, kind in INSTRUCTIONS.items() if kind.DECODED)
 LAYOUTS: dict[Op, Layout] = {op: kind.layout() for op, kind in INSTRUCTIONS.items()}
@@ -357,6 +383,8 @@ MAX_BLOCKS = limit("n_blocks")
 MAX_TAPS = limit("n_taps")
 MAX_LIST = limit("list_words") * SlotEntry.PER_WORD  # entries of all lists of an instruction
 MAX_AXIS_TAPS = limit("y_taps")
+MAX_LOOKUP = limit("lookup")
+TABLE_WORDS = TABLE_ENTRIES // LookupEntry.PER_WORD
 
 
 def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
@@ -381,9 +409,9 @@ def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
 def describe() -> dict:
     """All that programs and their readers must agree on, JSON-able: codes, fields and limits of the
     tables, and examples of what is code."""
-    records = (BlockRecord, TapRecord, SourceRecord, AxisEntry, SlotEntry, GroupHead)
+    records = (BlockRecord, TapRecord, SourceRecord, AxisEntry, LookupEntry, SlotEntry, GroupHead)
     return {
-        "limits": [MAX_SOURCES, MAX_TABLE, MAX_SKIP, MAX_READ_STRIDE],
+        "limits": [MAX_SOURCES, MAX_TABLE, MAX_SKIP, MAX_READ_STRIDE, TABLE_ENTRIES, IN_FLIGHT],
         "codes": {e.__name__: {i.name: int(i) for i in e} for e in (Op, Region, VectorOp)},
         "order": {
             op.name: [kind.ALONE, kind.AFTER_STORE, kind.DECODED]

@@ -66,6 +66,7 @@ class SourceRecord(Record):
     wide: int = bits(1, "values of 16 bits: 256 * high + low + 128")
     zero: int = bits(1, "values are stored minus 128 (8 bits only)")
     factor: int = signed(16, "weight of the source in a direct LINEAR", word=True)
+    still: int = bits(1, "every output pixel of a `direct` VECTOR reads the plane's first word")
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,12 @@ class AxisEntry(Record):
     address: int = address("y: words to the input row; x: to the input column, in the second entry "
                            "of a pair from that of the first")  # fmt: skip
     weight: int = bits(8, "of the tap")
+
+
+@dataclass(frozen=True)
+class LookupEntry(Record):
+    """One entry of a TABLE."""
+
+    PER_WORD: ClassVar[int] = 8
+
+    stored: int = signed(8, "stored byte of the result")

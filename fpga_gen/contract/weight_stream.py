@@ -4,7 +4,7 @@ Order of a CONV: for every group of output channels its head if it has slot list
 then its slots in execution order: those with all inputs, with the low half alone, with the high
 half alone. A slot holds the
 inputs x the columns that the group needs, in whole subgroups, as contract/slot_layout.py lays them
-out; of one input and subgroup the int8 columns, then the SP2 columns, LSB first.
+out; of one input and subgroup the columns kind by kind (contract/column_kinds.py), LSB first.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from hashlib import sha256
 import numpy as np
 
 from fpga_gen.contract import numerics, slot_layout
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.fields import describe as describe_record
 from fpga_gen.contract.isa import GROUP_HEAD, ConvInstruction
-from fpga_gen.contract.numerics import SP2, SP2_CODES
+from fpga_gen.contract.numerics import WeightCode
 from fpga_gen.contract.parameter_record import (
     PARAM_BYTES,
     PARAMETER,
@@ -107,17 +108,13 @@ def pack_slots(
     slots, inputs, channels = weights.shape
     assert (inputs, channels) == (params.in_channels, subgroups * params.sub_columns)
     split = weights.reshape(slots, inputs, subgroups, params.sub_columns).transpose(0, 2, 1, 3)
-    dsp = np.ascontiguousarray(split[..., : params.sub_dsp]).view(np.uint8)
-    codes = params.sp2.encode(split[..., params.sub_dsp :]).astype(np.uint8)
-    width = params.sp2.bits
     lead = split.shape[:3]
-    bits = np.empty((*lead, 8 * params.sub_dsp + width * params.sub_sp2), np.uint8)
-    bits[..., : 8 * params.sub_dsp] = np.unpackbits(
-        dsp[..., None], axis=-1, bitorder="little"
-    ).reshape(*lead, -1)
-    bits[..., 8 * params.sub_dsp :] = np.unpackbits(
-        codes[..., None], axis=-1, count=width, bitorder="little"
-    ).reshape(*lead, -1)
+    bits = np.empty((*lead, params.sub_kinds[-1].bits.stop), np.uint8)
+    for part in params.sub_kinds:
+        words = part.code.encode(split[..., part.columns]).astype(np.uint8)
+        bits[..., part.bits] = np.unpackbits(
+            words[..., None], axis=-1, count=part.code.bits, bitorder="little"
+        ).reshape(*lead, -1)
     place = run_bits(params, subgroups, half)
     assert not weights[:, (place[0] < 0).all(1)].any(), "a weight of the half that is not sent"
     out = np.zeros((slots, slot_run(params, subgroups, half).granules * GRANULE), np.uint8)
@@ -127,10 +124,9 @@ def pack_slots(
 
 
 @lru_cache
-def _levels(code_name: str) -> np.ndarray:
-    """Integer weight of every SP2 code word, int8."""
-    code = SP2_CODES[code_name]
-    return np.array([code.decode(c) for c in range(1 << code.bits)], np.int8)
+def _levels(code: WeightCode) -> np.ndarray:
+    """Integer weight of every code word, int8."""
+    return np.array([code.decode(word) for word in range(1 << code.bits)], np.int8)
 
 
 def unpack_slots(
@@ -143,13 +139,11 @@ def unpack_slots(
     place = run_bits(params, subgroups, half)
     bits = np.where(place >= 0, sent[:, place], 0).astype(np.uint8)
     lead = bits.shape[:3]
-    dsp = bits[..., : 8 * params.sub_dsp].reshape(*lead, params.sub_dsp, 8)
-    sp2 = bits[..., 8 * params.sub_dsp :].reshape(*lead, params.sub_sp2, params.sp2.bits)
     out = np.empty((*lead, params.sub_columns), np.int8)
-    out[..., : params.sub_dsp] = np.packbits(dsp, axis=-1, bitorder="little")[..., 0].view(np.int8)
-    if params.sub_sp2:
-        codes = np.packbits(sp2, axis=-1, bitorder="little")[..., 0]
-        out[..., params.sub_dsp :] = _levels(params.sp2_code)[codes]
+    for part in params.sub_kinds:
+        words = bits[..., part.bits].reshape(*lead, -1, part.code.bits)
+        words = np.packbits(words, axis=-1, bitorder="little")[..., 0]
+        out[..., part.columns] = _levels(part.code)[words]
     return out.transpose(0, 2, 1, 3).reshape(slots, params.in_channels, -1)
 
 
@@ -200,10 +194,11 @@ def _example(params: EngineParams, mode: int) -> np.ndarray:
         mode=mode - 1, n_groups=2, slots=5, repeats=1, half_from=2, high_from=3, last_subgroups=1
     )
     channels, middle = params.group_channels(mode) + params.sub_columns, params.in_channels // 2
-    sp2 = np.array([params.column_kind(c) == SP2 for c in range(channels)])
     count = np.arange(channels * 4 * params.in_channels).reshape(channels, 4, -1)
-    levels = params.sp2.levels
-    weight = np.where(sp2[:, None, None], levels[count * 5 % len(levels)], count * 37 % 255 - 127)
+    weight = np.zeros(count.shape, np.int64)
+    for part in params.sub_kinds:
+        rows = [params.column_kind(c) == part.kind.number for c in range(channels)]
+        weight[rows] = part.code.levels[count[rows] * 5 % len(part.code.levels)]
     weight[:, 2, middle:] = 0
     weight[:, 3, :middle] = 0
     number = np.arange(channels)
@@ -235,7 +230,12 @@ def describe(params: EngineParams) -> dict:
     return {
         "granule": GRANULE,
         "stream_bits": params.stream_bits,
-        "columns": [params.subgroups, params.sub_dsp, params.sub_sp2, params.in_channels],
+        "array": [params.subgroups, params.in_channels],
+        "columns": {kind.title: kind.sub_count(params) for kind in KINDS},
+        "codes": {
+            part.kind.title: [part.kind.number, part.code.name, _levels(part.code).tolist()]
+            for part in params.sub_kinds
+        },
         "sp2_code": params.sp2_code,
         "numerics": numerics.describe(),
         "parameter_record": describe_record(ParameterRecord),

@@ -25,7 +25,6 @@ class QuantOptions:
     block: largest number of weights of a filter that are compensated jointly.
     damping: share of the mean diagonal added to the second moments.
     zero_order: channels are ordered by their zero weights, where that saves work of the engine.
-    fixed_top: largest level of a weight on a DSP column; `quantise` takes it from the scheme.
     """
 
     compensate: bool = True
@@ -39,7 +38,6 @@ class QuantOptions:
     block: int = 1152
     damping: float = 0.01
     zero_order: bool = True
-    fixed_top: int = 127
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -52,4 +50,3 @@ class QuantOptions:
         need(self.samples >= 64, "samples must be at least 64")
         need(self.block >= 32, "block must be at least 32")
         need(self.damping > 0, "damping must be positive")
-        need(1 <= self.fixed_top <= 127, "fixed_top must lie in 1..127")

@@ -4,8 +4,8 @@ The engine leaves out a weight slot (CI inputs of a plane x the columns of a gro
 is all zero: of a group's filters only the union of their weights counts, as in ZeNA (Kim, Ahn, Yoo,
 IEEE Design & Test 2018). Which channels share a group, and as inputs of other layers a plane, is
 free: it is the order of the channels. An order is a list of cells, sets of channels that fill
-consecutive positions; within a cell those that lose least take the SP2 positions, as `assign_kinds`
-has it for the whole map.
+consecutive positions; within a cell those that lose least take the positions of coarse columns, as
+`assign_kinds` has it for the whole map.
 
 Every class of tied tensors begins in the network's own order. Then some orders are tried, class
 after class, and the one with the least cost of all layers that write or read it is kept: pixels x
@@ -20,11 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpga_gen.contract.numerics import DSP, SP2
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Conv, Graph
-from fpga_gen.quant.kinds import column_periods, local_classes, tied_classes
-from fpga_gen.quant.ranges import segments_of
+from fpga_gen.graph.ir import Conv, Graph, Interleave
+from fpga_gen.quant.kinds import choose, column_periods, local_classes, tied_classes
+from fpga_gen.quant.segments import sources_of
 
 Cells = tuple[tuple[int, ...], ...]
 WORTH = 0.01  # share of the layers' cost that an order must save
@@ -39,20 +38,18 @@ class ChannelOrder:
     positions: tuple[int, ...]
 
 
-def in_order(cells: Cells, costs: np.ndarray, params: EngineParams) -> ChannelOrder:
-    """Channels cell after cell; costs: (C,) of a channel on an SP2 column."""
-    kinds, positions = np.zeros(len(costs), int), np.zeros(len(costs), int)
-    first = 0
+def in_order(cells: Cells, costs: dict[int, np.ndarray], params: EngineParams) -> ChannelOrder:
+    """Channels cell after cell; costs: (C,) by coarse kind, see `assign_kinds`."""
+    count, first = sum(map(len, cells)), 0
+    kinds, positions = np.zeros(count, int), np.zeros(count, int)
     for cell in cells:
         channels = np.array(cell)
         places = np.arange(first, first + len(cell))
         columns = np.array([params.column_kind(int(p)) for p in places])
-        cheap = np.argsort(costs[channels], kind="stable")[: int((columns == SP2).sum())]
-        sp2 = np.zeros(len(cell), bool)
-        sp2[cheap] = True
-        positions[channels[sp2]] = places[columns == SP2]
-        positions[channels[~sp2]] = places[columns != SP2]
-        kinds[channels] = np.where(sp2, SP2, DSP)
+        chosen = choose(columns, {kind: cost[channels] for kind, cost in costs.items()})
+        for kind in np.unique(columns):
+            positions[channels[chosen == kind]] = places[columns == kind]
+        kinds[channels] = chosen
         first += len(cell)
     return ChannelOrder(tuple(kinds.tolist()), tuple(positions.tolist()))
 
@@ -81,18 +78,21 @@ class _Layer:
 
 
 def _layers(graph: Graph) -> list[_Layer]:
-    """The dense convolutions; a grouped one keeps its order anyway."""
-    segments, layers = segments_of(graph), []
+    """The dense convolutions of whole maps; a grouped one keeps its order anyway."""
+    segments, layers = sources_of(graph), []
     for number, node in enumerate(graph.nodes):
         if not isinstance(node, Conv) or any(t.groups > 1 for t in node.terms):
+            continue
+        read = [s for t in node.terms for s in segments[t.input]]
+        if any(s.channels != tuple(range(graph.tensors[s.tensor].channels)) for s in read):
             continue
         parts = []
         for term in node.terms:
             live = (term.weight != 0).reshape(*term.weight.shape[:2], -1)
             first = 0
-            for name in segments[term.input]:
-                count = graph.tensors[name].channels
-                parts.append((name, live[:, first : first + count]))
+            for segment in segments[term.input]:
+                count = len(segment.channels)
+                parts.append((segment.tensor, live[:, first : first + count]))
                 first += count
         out = graph.tensors[node.output]
         pixels = out.height * out.width
@@ -112,14 +112,18 @@ def _by_plane(live: np.ndarray, positions: Sequence[int], word: int) -> np.ndarr
 class _Search:
     """Orders of all classes, and what the layers cost with them."""
 
-    def __init__(self, graph: Graph, params: EngineParams, costs: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, graph: Graph, params: EngineParams, costs: dict[str, dict[int, np.ndarray]]
+    ) -> None:
         self.params = params
         self.classes = tied_classes(graph)
         self.layers = _layers(graph)
         self.channels = {root: graph.tensors[root].channels for root in self.classes.values()}
-        self.costs = {root: np.zeros(count) for root, count in self.channels.items()}
-        for name, cost in costs.items():
-            self.costs[self.classes[name]] = self.costs[self.classes[name]] + cost
+        self.costs: dict[str, dict[int, np.ndarray]] = {root: {} for root in self.channels}
+        for name, kinds in costs.items():
+            total = self.costs[self.classes[name]]
+            for kind, cost in kinds.items():
+                total[kind] = total.get(kind, 0.0) + cost
         self.orders: dict[str, ChannelOrder] = {}
         self.touched: dict[str, list[int]] = {root: [] for root in self.channels}
         for number, layer in enumerate(self.layers):
@@ -131,6 +135,9 @@ class _Search:
         # Other orders than the free one would not be kept by these.
         self.free = set(self.channels) - {self.classes[graph.input]}
         self.free -= local_classes(graph, self.classes, column_periods(graph, params))
+        for node in graph.nodes:
+            if isinstance(node, Interleave):
+                self.free -= {self.classes[node.input], self.classes[node.output]}
 
     def cost(self, number: int) -> float:
         """Pixels x columns x slots of a layer, in the cheapest partition into groups."""
@@ -239,7 +246,7 @@ def _chain(marks: np.ndarray) -> list[int]:
 
 
 def zero_orders(
-    graph: Graph, params: EngineParams, costs: dict[str, np.ndarray]
+    graph: Graph, params: EngineParams, costs: dict[str, dict[int, np.ndarray]]
 ) -> dict[str, ChannelOrder]:
     """tensor -> order, of those for which another order than the free one pays.
 
@@ -275,7 +282,7 @@ def slot_groups(graph: Graph, params: EngineParams) -> list[SlotGroups]:
 
 
 def _searched(
-    graph: Graph, params: EngineParams, costs: dict[str, np.ndarray]
+    graph: Graph, params: EngineParams, costs: dict[str, dict[int, np.ndarray]]
 ) -> tuple[_Search, set[str]]:
     """The search when it is done, and the classes that have another order than the free one."""
     search = _Search(graph, params, costs)

@@ -18,7 +18,16 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QInterleave,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QuantGraph,
+)
 from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
@@ -32,6 +41,7 @@ from fpga_gen.schedule.lower.vector import lower_vector
 from fpga_gen.schedule.place.allocate import Allocation, allocate, allocate_quickly, live_words
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.lifetimes import map_lives
+from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, moved, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
@@ -177,6 +187,7 @@ def _step(
 def _finish(job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]]) -> _Program:
     """The whole program: FETCHes before it, END behind it, PAGEs where it is too long."""
     params = job.params
+    body, trace = with_tables(body, trace, params)
     body = with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())])
     whole = _fetches(job.host_input, 0) + body
     if any(len(i.stream) for i in body) or _words(whole) > params.program_words:
@@ -293,7 +304,7 @@ def _lower(node: QNode, context: Context) -> list[Lowered]:
             return lower_conv(node, context)
         case QMaxPool():
             return lower_pool(node, context)
-        case QResample() | QAdd() | QMul():
+        case QResample() | QAdd() | QMul() | QInterleave():
             return lower_vector(node, context)
 
 

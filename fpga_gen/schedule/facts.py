@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.isa import (
     DECODER_OPS,
     ConvInstruction,
@@ -16,7 +17,6 @@ from fpga_gen.contract.isa import (
     StoreInstruction,
     VectorInstruction,
 )
-from fpga_gen.contract.numerics import SP2
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QConv, QNode, QuantGraph
 from fpga_gen.schedule.cycles.model import ModelRun
@@ -26,9 +26,9 @@ from fpga_gen.schedule.program import FrameCost, LayerCost
 
 
 def weight_bits(node: QConv, qgraph: QuantGraph) -> int:
-    """Stored bits of a layer's weights: 8 per int8 weight, the code's bits per SP2 weight."""
-    kinds = qgraph.tensors[node.output].kinds or ()
-    width = np.array([qgraph.sp2.bits if k == SP2 else 8 for k in kinds])
+    """Stored bits of a layer's weights, as many for each as the code of its column has."""
+    bits = [kind.code(qgraph.sp2).bits for kind in KINDS]
+    width = np.array([bits[kind] for kind in qgraph.tensors[node.output].kinds or ()])
     total = 0
     for term in node.terms:
         per_filter = term.weight[0].size // weight_groups(term.weight)

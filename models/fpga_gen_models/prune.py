@@ -53,7 +53,7 @@ OVERSHOOT = 1.02  # a slot saves less than its own cycles: tails, exit path
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class PrunableSlot:
     """One weight slot that may go. node: its layer in the graph; loss: share of the signal power of
     the layer's map; cycles: saved."""
 
@@ -74,9 +74,9 @@ class Pruner:
         self.moments = calibration.moments
         self.gains = channel_gains(graph)
 
-    def candidates(self, fixed: set[str]) -> list[Candidate]:
+    def candidates(self, fixed: set[str]) -> list[PrunableSlot]:
         """Every slot with weights of the present network; fixed: names of layers that keep them."""
-        found: list[Candidate] = []
+        found: list[PrunableSlot] = []
         for group in slot_groups(self.graph, self.params):
             node = self.graph.nodes[group.node]
             assert isinstance(node, Conv)
@@ -84,7 +84,7 @@ class Pruner:
                 found += self._of_group(node, group)
         return found
 
-    def _of_group(self, node: Conv, group: SlotGroups) -> list[Candidate]:
+    def _of_group(self, node: Conv, group: SlotGroups) -> list[PrunableSlot]:
         (term,) = node.terms
         weight = term.weight.reshape(*term.weight.shape[:2], -1)
         moments, gain = self.moments[node.name], self.gains[node.output]
@@ -93,17 +93,18 @@ class Pruner:
         signal = max(float((energy.sum((1, 2)) * gain).sum()), 1e-30)
         out = []
         filters = np.array(group.filters)
-        for inputs in group.planes:
+        for plane in group.planes:
+            inputs = np.array(plane)
             lost = (energy[np.ix_(filters, inputs)].sum(1) * gain[filters, None]).sum(0)
             live = weight[np.ix_(filters, inputs)].any((0, 1))
             out += [
-                Candidate(group.node, filters, np.array(inputs), int(tap),
+                PrunableSlot(group.node, filters, inputs, int(tap),
                           float(lost[tap]) / signal, group.cycles)
                 for tap in np.flatnonzero(live)
             ]  # fmt: skip
         return out
 
-    def remove(self, slots: Sequence[Candidate]) -> None:
+    def remove(self, slots: Sequence[PrunableSlot]) -> None:
         """The graph without the weights of some slots; their mean goes into the bias."""
         nodes = list(self.graph.nodes)
         for number in sorted({s.node for s in slots}):
@@ -114,7 +115,7 @@ class Pruner:
             bias = node.bias.astype(np.float64)
             mean = self.moments[node.name].mean.reshape(weight.shape[1:])
             for slot in (s for s in slots if s.node == number):
-                place = np.ix_(slot.filters, slot.inputs, [slot.tap])
+                place = np.ix_(slot.filters, slot.inputs, np.array([slot.tap]))
                 bias[slot.filters] += (weight[place][..., 0] * mean[slot.inputs, slot.tap]).sum(1)
                 weight[place] = 0
             changed = replace(term, weight=weight.reshape(term.weight.shape))
@@ -122,7 +123,7 @@ class Pruner:
         self.graph = replace(self.graph, nodes=tuple(nodes))
 
 
-def choose(candidates: Sequence[Candidate], cycles: float) -> list[Candidate]:
+def choose(candidates: Sequence[PrunableSlot], cycles: float) -> list[PrunableSlot]:
     """The slots that save `cycles` with the least loss for each of them."""
     chosen, saved = [], 0.0
     for slot in sorted(candidates, key=lambda s: s.loss / s.cycles):

@@ -54,10 +54,10 @@ def network(shuffled: bool = False, zeros: bool = True) -> Graph:
     return maker.graph()
 
 
-def costs_of(graph: Graph) -> dict[str, np.ndarray]:
+def costs_of(graph: Graph) -> dict[str, dict[int, np.ndarray]]:
     rng = np.random.default_rng(5)
     return {
-        n.output: rng.uniform(0, 1, graph.tensors[n.output].channels)
+        n.output: {SP2: rng.uniform(0, 1, graph.tensors[n.output].channels)}
         for n in graph.nodes
         if isinstance(n, Conv)
     }
@@ -65,7 +65,7 @@ def costs_of(graph: Graph) -> dict[str, np.ndarray]:
 
 def test_channels_lie_on_columns_of_their_kind() -> None:
     cells = (tuple(range(5, 12)), (0, 3, 2), (1, 4))
-    order = in_order(cells, np.arange(12.0)[::-1], PARAMS)
+    order = in_order(cells, {SP2: np.arange(12.0)[::-1]}, PARAMS)
     assert sorted(order.positions) == list(range(12))
     assert order.kinds == tuple(PARAMS.column_kind(p) for p in order.positions)
     first = 0

@@ -53,12 +53,12 @@ class RecordLayout(_Plain, data.FlexibleLayout):
 
 class HeaderLayout(_Plain, data.FlexibleLayout):
     """Header of any instruction. Its fields: `walk` of CONV and POOL, `vector`, `load`, `store`,
-    `fetch`, `page`; the opcode and `wait` lie at the same place in all of them."""
+    `fetch`, `page`, `table`; the opcode and `wait` lie at the same place in all of them."""
 
     def __init__(self) -> None:
         assert RecordLayout(LAYOUTS[Op.CONV]) == RecordLayout(LAYOUTS[Op.POOL])
         ops = {"walk": Op.CONV, "vector": Op.VECTOR, "load": Op.LOAD, "store": Op.STORE,
-               "fetch": Op.FETCH, "page": Op.PAGE}  # fmt: skip
+               "fetch": Op.FETCH, "page": Op.PAGE, "table": Op.TABLE}  # fmt: skip
         super().__init__(
             WORD_BITS * HEADER_WORDS,
             {name: data.Field(RecordLayout(LAYOUTS[op]), 0) for name, op in ops.items()},

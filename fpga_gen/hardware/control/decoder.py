@@ -1,7 +1,7 @@
 """Decoder: reads the program ahead, one word per cycle, while an earlier instruction runs.
 
-Headers go to registers, tables to where they belong; FETCH and PAGE are executed here, and the
-weights or words of an instruction are ordered from the loader before it is dispatched.
+Headers go to registers, tables to where they belong; FETCH, PAGE and TABLE are executed here, and
+the weights or words of an instruction are ordered from the loader before it is dispatched.
 """
 
 from __future__ import annotations
@@ -14,9 +14,17 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.fields import WORD_BITS
-from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, OP_BITS, Op
+from fpga_gen.contract.isa import (
+    HEADER_WORDS,
+    LAYOUTS,
+    MAX_SOURCES,
+    MAX_TABLE,
+    OP_BITS,
+    TABLE_WORDS,
+    Op,
+)
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.common.joints import FETCH, TableWrite
+from fpga_gen.hardware.common.joints import FETCH, LOOKUP_BITS, LookupWrite, TableWrite
 from fpga_gen.hardware.common.records import HEADER
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.control.program_memory import ProgramRead
@@ -31,6 +39,7 @@ class Decoder(wiring.Component):
     order: the loader's command of an instruction. fetch: a region to read.
     tables: Out, words for the vector unit; table_index, block_write, tap_write, list_write: Out,
     tables.word is this word of the walker's tables.
+    lookup: Out, entries of a TABLE. (with activations)
     decoded: a whole header, its tables are written.
     failed, code: Out, pulse with an ErrorCode; nothing is decoded after it.
     """
@@ -54,6 +63,7 @@ class Decoder(wiring.Component):
                 "failed": Out(1),
                 "code": Out(ERROR_CODE_BITS),
             }
+            | ({"lookup": Out(LookupWrite())} if params.activations else {})
         )
 
     def elaborate(self, platform) -> Module:
@@ -71,6 +81,8 @@ class Decoder(wiring.Component):
                     m.next = "HEADER"
             self._header(m)
             self._table_states(m)
+            if self.params.activations:
+                self._lookup_state(m)
             with m.State("ORDER"):
                 m.d.comb += self.order.valid.eq(1)
                 with m.If(self.order.ready):
@@ -95,6 +107,7 @@ class Decoder(wiring.Component):
         ]
         header = HEADER(Cat(*self.words))
         self.walk, self.vector, self.load = header.walk, header.vector, header.load
+        self.table = header.table
         self.left = Signal(range(MAX_TABLE // 2 + 1), reset_less=True)  # table words to come
         self.final = Signal()  # the last one is being written
         m.d.comb += [
@@ -114,8 +127,15 @@ class Decoder(wiring.Component):
         """What the states decide on, one cycle late."""
         p, walk, vector = self.params, self.walk, self.vector
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
-        self.wrong_page = Signal(reset_less=True)
+        self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
         self.listed = Signal(reset_less=True)  # a CONV with slot lists
+        if p.activations:
+            table = self.table
+            m.d.sync += self.wrong_table.eq(
+                (table.lookup == 0) | (table.entry_words != TABLE_WORDS)
+            )
+        else:
+            m.d.comb += self.wrong_table.eq(1)
         self.single = {
             name: Signal(name=f"single_{name}", reset_less=True)
             for name in ("n_blocks", "n_taps", "list_words", "y_words", "x_words")
@@ -228,6 +248,11 @@ class Decoder(wiring.Component):
                         m.next = "ORDER"
                     with m.If(self.wrong_page):
                         self._fail(m, ErrorCode.BAD_INSTRUCTION)
+                with m.Case(Op.TABLE):
+                    if self.params.activations:
+                        self._enter_table(m, self.table.entry_words, 0, "LOOKUP")
+                    with m.If(self.wrong_table):
+                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
                 with m.Default():
                     m.next = "DECODED"
 
@@ -274,3 +299,31 @@ class Decoder(wiring.Component):
             self._enter_table(m, vector.x_words, single["x_words"], "X_TABLE")
         with table("X_TABLE", self.tables.x_write):
             m.next = "ORDER"
+
+    def _lookup_state(self, m: Module) -> None:
+        """Entries of a TABLE, one part of a program word a cycle."""
+        parts = WORD_BITS // LOOKUP_BITS
+        part, write = Signal(range(parts)), Signal()
+        out = self.lookup
+        m.d.sync += out.valid.eq(write)
+        for port, value in (
+            (out.lookup, self.table.lookup),
+            (out.word, Cat(part, self.index)),
+            (out.data, self.program.word.word_select(part, LOOKUP_BITS)),
+        ):
+            m.d.sync += data_register(m, port).eq(value)
+        with m.State("LOOKUP"):
+            m.d.comb += self.program.want.eq(part == parts - 1)
+            with m.If(self.program.present):
+                m.d.comb += write.eq(1)
+                m.d.sync += part.eq(part + 1)
+                with m.If(part == parts - 1):
+                    m.d.sync += [
+                        self.index.eq(self.index + 1),
+                        self.left.eq(self.left - 1),
+                        self.final.eq(self.left == 2),
+                    ]
+                    with m.If(self.final):
+                        m.next = "HEADER"
+            with m.Elif(self.program.exhausted):
+                self._fail(m, ErrorCode.PROGRAM_OVERFLOW)

@@ -13,7 +13,15 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, Op, limit, width
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.common.joints import FETCH, Issue, ProgramFill, RecordRead, TableWrite, Units
+from fpga_gen.hardware.common.joints import (
+    FETCH,
+    Issue,
+    LookupWrite,
+    ProgramFill,
+    RecordRead,
+    TableWrite,
+    Units,
+)
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.records import BLOCK_RECORD, LIST_WORD, TAP_RECORD
 from fpga_gen.hardware.common.resets import data_register
@@ -35,7 +43,8 @@ class Sequencer(wiring.Component):
         command: to the loader. fill: the loader's words for the program. fetch: to the reader.
         walk (CONV, POOL), vector, load, store: starts; all hold the header of the instruction that
             was started last (a STORE runs beside others). units: what is free.
-        blocks, taps, lists: tables of the walker. tables: those of the vector unit.
+        blocks, taps, lists: tables of the walker. tables: those of the vector unit. lookup: those
+            of the exit path. (with activations)
         done: Out, pulse after END. error, error_code: Out, pulse with an ErrorCode.
         layer: Out, instructions dispatched; layer_start: Out, pulse for each.
     """
@@ -65,6 +74,7 @@ class Sequencer(wiring.Component):
                 "layer": Out(LAYER_BITS),
                 "layer_start": Out(1),
             }
+            | ({"lookup": Out(LookupWrite())} if params.activations else {})
         )
 
     def elaborate(self, platform) -> Module:
@@ -91,6 +101,8 @@ class Sequencer(wiring.Component):
         connect(m, flipped(self.fill), program.fill)
         connect(m, flipped(self.fetch), decoder.fetch)
         connect(m, flipped(self.tables), decoder.tables)
+        if self.params.activations:
+            connect(m, flipped(self.lookup), decoder.lookup)
         connect(m, flipped(self.units), dispatcher.units)
         connect(m, flipped(self.walk), dispatcher.walk)
         connect(m, flipped(self.vector), dispatcher.vector)

@@ -1,6 +1,7 @@
 """Walk of the vector unit: which word of which source is read next, and what it is for.
 
-One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixels, blocks.
+One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixels, blocks. The
+first factor of a product that is one pixel is read once in a block: it stays the operand.
 """
 
 from __future__ import annotations
@@ -127,6 +128,11 @@ class VectorWalk(wiring.Component):
         self.last_plane, self.last_x_tap, self.last_y_tap, self.last_read = (
             Signal(name=n) for n in ("last_plane", "last_x_tap", "last_y_tap", "last_read")
         )
+        self.held = Signal()  # the next step's first factor is that of this one
+        if self.params.activations:
+            kept = Signal(reset_less=True)
+            m.d.sync += kept.eq(self.facts.product & self.sources[0].still)
+            m.d.comb += self.held.eq(kept & ~(self.last_column & self.last_row))
         self.first_read = Signal(init=1)
         self.single = Signal()  # one read per result, but two exit steps: leave a gap
         self.draining = Signal(range(32))
@@ -248,7 +254,7 @@ class VectorWalk(wiring.Component):
                 with m.If(self.last_y_tap):
                     m.d.sync += [self.y_tap.eq(0), self.source.eq(self.source + 1)]
         with m.If(self.last_read):
-            m.d.sync += self.source.eq(0)
+            m.d.sync += self.source.eq(self.held)
             self._next_step(m)
 
     def _next_step(self, m: Module) -> None:
@@ -297,6 +303,7 @@ class VectorWalk(wiring.Component):
             issued.wide.eq(self.wide),
             issued.zero.eq(self._of_source("zero")),
             issued.factor.eq(self._of_source("factor")),
+            issued.still.eq(self._of_source("still") if p.activations else 0),
             issued.pixel.eq(self.pixel),
             issued.out.eq(add(m, self.block_out, self.pixel, p.banks, "vector_out")),
             issued.first_source.eq(self.source == 0),

@@ -36,13 +36,15 @@ class Translate(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        held, summed_valid = Signal(), Signal()
+        held = Signal()
+        summed_valid = Signal()
         held_base = Signal(BEAT_ADDRESS_BITS, reset_less=True)
         held_offset = Signal(len(self.offset), reset_less=True)
         held_length = Signal(len(self.length), reset_less=True)
         summed = Signal(TRANSFER, reset_less=True)
         # Copies, so that the enables of wide registers are gates of their own.
-        held_data, summed_data = Signal(attrs=KEEP), Signal(attrs=KEEP)
+        held_data = Signal(attrs=KEEP)
+        summed_data = Signal(attrs=KEEP)
         advance, ready = Signal(), Signal()
         m.d.comb += [
             advance.eq(~summed_valid | self.transfer.ready),

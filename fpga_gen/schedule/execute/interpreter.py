@@ -9,7 +9,7 @@ ProgramError with the instruction's index.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,8 @@ import numpy as np
 from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.epilogue import Epilogue, Writer, finish
 from fpga_gen.contract.isa import (
+    IN_FLIGHT,
+    TABLE_ENTRIES,
     ConvInstruction,
     EndInstruction,
     FetchInstruction,
@@ -27,6 +29,7 @@ from fpga_gen.contract.isa import (
     PoolInstruction,
     Region,
     StoreInstruction,
+    TableInstruction,
     VectorInstruction,
     decode_program,
 )
@@ -81,7 +84,8 @@ class RunResult:
 
 
 class _Engine:
-    """program: words that have come so far; decoded: those that were executed."""
+    """program: words that have come so far; decoded: those that were executed; tables: entries by
+    number; lookups: tables of the writers whose results may be under way."""
 
     def __init__(
         self,
@@ -98,6 +102,8 @@ class _Engine:
         self.memory = TrackedMemory(params, seed)
         self.stream = StreamReader(params, regions)
         self.output = np.zeros(output_bytes, np.uint8)
+        self.tables: dict[int, tuple[int, ...]] = {}
+        self.lookups: deque[int] = deque(maxlen=IN_FLIGHT)
 
     def address(self, code: int) -> int:
         return unpack_address(code, self.params.banks)
@@ -122,10 +128,30 @@ class _Engine:
                 self._store(i)
             case PageInstruction():
                 self._append(self.stream.take_words(i.words))
+            case TableInstruction():
+                self._table(i)
             case EndInstruction():
                 if not i.wait:
                     raise ProgramError("END must wait for the last results")
                 self.stream.finish()
+
+    def _table(self, i: TableInstruction) -> None:
+        if not self.params.activations:
+            raise ProgramError("the engine has no tables")
+        if i.lookup == 0 or len(i.entries) != TABLE_ENTRIES:
+            raise ProgramError(f"table {i.lookup} of {len(i.entries)} entries")
+        if i.lookup in self.lookups:
+            raise ProgramError(f"results under way may still index table {i.lookup}")
+        self.tables[i.lookup] = tuple(entry.stored for entry in i.entries)
+
+    def _epilogue(self, i: Writer) -> Epilogue:
+        self.lookups.append(i.lookup)
+        if i.lookup and i.lookup not in self.tables:
+            raise ProgramError(f"table {i.lookup} was never filled")
+        try:
+            return Epilogue.of(i, self.tables.get(i.lookup, ()))
+        except ValueError as error:
+            raise ProgramError(f"{i.op.name}: {error}") from error
 
     def _append(self, words: np.ndarray) -> None:
         """Words of the stream become the next ones of the program."""
@@ -235,7 +261,7 @@ class _Engine:
         walk = Walk.of(i, self.params)
         self._check_conv(i)
         weight, parameters = self._take_weights(i)
-        epilogue = _epilogue(i)
+        epilogue = self._epilogue(i)
         self.memory.begin_instruction()
         stored = np.empty((len(walk.out), i.channels), np.int16)
         for part, sums in conv_sums(i, walk, weight, self.memory, self.params):
@@ -246,6 +272,7 @@ class _Engine:
         walk = Walk.of(i, self.params)
         if i.n_groups != i.n_blocks or i.byte_offset or i.mode or i.out16:
             raise ProgramError("POOL needs one group per block, whole words and mode 1")
+        self.lookups.append(0)
         plane, out = self.address(i.out_plane), self.address(i.out_base) + walk.out
         self.memory.begin_instruction()
         matrix = PoolMatrix(i, walk, self.memory, self.params)
@@ -257,7 +284,7 @@ class _Engine:
         p = self.params
         block = unpack_params(self.stream.take_granules(p.param_granules(1)), p.columns)
         parameters = {name: values[: p.in_channels] for name, values in block.items()}
-        epilogue = _epilogue(i)
+        epilogue = self._epilogue(i)
         self.memory.begin_instruction()
         plane = self.address(i.out_plane)
         index = self.address(i.out_base) + np.arange(i.out_h * i.out_w)
@@ -274,13 +301,6 @@ class _Engine:
         if len(raw) % BEAT_BYTES or start + len(raw) > len(self.output):
             raise ProgramError(f"STORE of {len(raw)} bytes at {start} leaves the output region")
         self.output[start : start + len(raw)] = raw
-
-
-def _epilogue(i: Writer) -> Epilogue:
-    try:
-        return Epilogue.of(i)
-    except ValueError as error:
-        raise ProgramError(f"{i.op.name}: {error}") from error
 
 
 def _decoded(words: list[int]) -> Iterator[Instruction]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fpga_gen.contract.numerics import DSP, SP2
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QTensor
@@ -66,14 +66,16 @@ def _positions(
     params: EngineParams,
     positions: tuple[int, ...] = (),
 ) -> tuple[int, ...]:
-    free = {DSP: [], SP2: []}
+    free: dict[int, list[int]] = {kind.number: [] for kind in KINDS}
     for position in range(channels):
         free[params.column_kind(position, period)].append(position)
     wanted = {kind: sum(k == kind for k in kinds) for kind in free}
     if len(kinds) != channels or any(len(free[k]) != wanted[k] for k in free):
+        shown = [kind for kind in KINDS if wanted[kind.number] or free[kind.number]]
+        has = " and ".join(f"{wanted[kind.number]} {kind.filters}" for kind in shown)
+        computes = " and ".join(str(len(free[kind.number])) for kind in shown)
         raise ScheduleError(
-            f"tensor '{name}' has {wanted[DSP]} int8 and {wanted[SP2]} SP2 filters, the "
-            f"engine computes {len(free[DSP])} and {len(free[SP2])} of {channels}: "
+            f"tensor '{name}' has {has} filters, the engine computes {computes} of {channels}: "
             "quantise the network for this engine"
         )
     if positions:
