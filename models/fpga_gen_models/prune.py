@@ -8,7 +8,8 @@ tap, in the order of channels that it would choose) and what each costs; slots a
 they lose for each cycle, as in HALP (Shen et al., NeurIPS 2022), until the schedule of the whole
 network meets the target. What a slot loses is the power of what its weights contribute on the
 calibration pictures, as a share of its map's signal; the mean of it goes into the bias. Nothing is
-trained: it is meant for a network that is pruned already, or for a few per cent. Needs no PyTorch.
+trained here, and a network loses much by it (models/pretrained/README.md): what comes out is where
+training with fixed zeros begins. Needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -142,9 +143,9 @@ class OnnxWeights:
         self.tensors = {t.name: t for t in graph.initializer}
         sources = {n.output[0]: n for n in graph.node}
         uses = [name for n in graph.node for name in n.input]
-        self.names: dict[str, tuple[str, str]] = {}  # node: initialisers of weight and bias
+        self.names: dict[str, tuple[str, ...]] = {}  # node: initialisers of weight and bias
         for node in graph.node:
-            if node.op_type != "Conv" or len(node.input) < 3:
+            if node.op_type != "Conv":
                 continue
             names = []
             for name in node.input[1:3]:
@@ -152,7 +153,7 @@ class OnnxWeights:
                     name = sources[name].input[0]
                 names.append(name)
             if all(n in self.tensors and uses.count(n) == 1 for n in names):
-                self.names[node.name] = (names[0], names[1])
+                self.names[node.name] = tuple(names)
 
     def fits(self, node: Conv) -> bool:
         """Whether a layer of the graph has one convolution of the file, zeros in equal places."""
@@ -167,11 +168,12 @@ class OnnxWeights:
 
     def update(self, before: Conv, after: Conv) -> None:
         """Zeros of a layer into the file, and the change of its bias."""
-        weight_name, bias_name = self.names.get(before.name) or self.names[before.onnx_name]
-        for name, change in (
-            (weight_name, lambda array: np.where(after.terms[0].weight != 0, array, 0)),
-            (bias_name, lambda array: array + (after.bias - before.bias)),
-        ):
+        names = self.names.get(before.name) or self.names[before.onnx_name]
+        changes = (
+            lambda array: np.where(after.terms[0].weight != 0, array, 0),
+            lambda array: array + (after.bias - before.bias),
+        )
+        for name, change in zip(names, changes, strict=False):  # a layer may have no bias
             tensor = self.tensors[name]
             array = numpy_helper.to_array(tensor)
             tensor.CopyFrom(numpy_helper.from_array(change(array).astype(array.dtype), name))

@@ -1,0 +1,103 @@
+"""Pruning by the compiler's slots and cycles, and files with int8 weights. No PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from fpga_gen.builddir.config import BuildConfig
+from fpga_gen.frontend.importer import import_untrusted
+from fpga_gen.graph.interpreter import run_float
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.images import NORMALISATIONS, write_png
+from fpga_gen.phantom import draw_phantom
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.schedule.cycles.timing import board_timing
+from fpga_gen.sizing.standin import standin
+from fpga_gen_models import int8_file, prune
+from tests.cli.networks import write_model
+
+ARRAY = (8, 16, 24, 18)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "net.onnx", channels=48, size=48)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    write_png(folder / "a.png", draw_phantom(48)[0])
+    return folder
+
+
+def cycles_of(model: Path) -> int:
+    """With maps of 8 bits, as the pruning counts them."""
+    config = BuildConfig(model, "zcu104", array=ARRAY)
+    board = config.load_board()
+    params = config.resolve_params(board)
+    graph = optimise(import_untrusted(model), NORMALISATIONS["imagenet"])
+    rate = board.read_bytes_per_cycle(params.ports, config.resolve_clock(board))
+    return compile_schedule(standin(graph, params), params, board_timing(rate)).estimate.cycles
+
+
+def run(network: Path, pictures: Path, cycles: int, out: Path) -> int:
+    return prune.main(
+        ["--model", str(network), "--board", "zcu104", "--array", "8,16,24,18", "--calibration",
+         str(pictures), "--cycles", str(cycles), "--out", str(out)]
+    )  # fmt: skip
+
+
+def test_the_target_is_met_with_the_least_important_slots(network, pictures, tmp_path) -> None:
+    dense, out = cycles_of(network), tmp_path / "pruned.onnx"
+    target = round(0.75 * dense)
+    assert run(network, pictures, target, out) == 0
+    assert 0.6 * dense < cycles_of(out) <= target
+    image = np.random.default_rng(1).normal(size=(3, 48, 48)).astype(np.float32)
+    values = []
+    for path in (network, out):
+        graph = import_untrusted(path)
+        values.append(run_float(graph, image)[graph.outputs[0]])
+    assert 0 < np.abs(values[0] - values[1]).mean() < 0.7 * np.abs(values[0]).mean()
+
+
+def test_a_target_out_of_reach_writes_nothing(network, pictures, tmp_path, capsys) -> None:
+    out = tmp_path / "pruned.onnx"
+    assert run(network, pictures, 1000, out) == 1
+    assert "1000 cycles were not reached" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_int8_weights(network, tmp_path) -> None:
+    small = tmp_path / "small.onnx"
+    assert int8_file.main([str(network), str(small)]) == 0
+    assert small.stat().st_size < 0.4 * network.stat().st_size
+    first, second = (
+        {n.name: n.terms[0].weight for n in import_untrusted(p).nodes if hasattr(n, "terms")}
+        for p in (network, small)
+    )
+    for name, weight in first.items():
+        step = np.abs(weight).reshape(len(weight), -1).max(1)[:, None, None, None] / 127
+        assert (np.abs(second[name] - weight) <= 0.501 * step).all()
+    again = prune.OnnxWeights(small)
+    assert not any(again.fits(n) for n in import_untrusted(small).nodes if hasattr(n, "terms"))
+
+
+def test_zeros_stay_zeros_in_int8(tmp_path) -> None:
+    path = write_model(tmp_path / "net.onnx", channels=8)
+    model = onnx.load(path)
+    tensor = next(t for t in model.graph.initializer if t.name == "w1")
+    weight = numpy_helper.to_array(tensor).copy()
+    weight[:, :4, 1] = 0
+    tensor.CopyFrom(numpy_helper.from_array(weight, "w1"))
+    stored = int8_file.with_int8_weights(model)
+    levels = next(t for t in stored.graph.initializer if t.name == "w1.int8")
+    array = numpy_helper.to_array(levels)
+    assert array.dtype == np.int8
+    assert not array[:, :4, 1].any()
