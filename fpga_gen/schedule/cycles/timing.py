@@ -23,12 +23,13 @@ class Timing:
     reads in which it is prepared; load_word: cycles per stream word of a LOAD; load_idle,
     load_tail: its end for another LOAD, and for what takes weights; store_latency: a STORE's
     hand-over to its first read, and its last read to its end; end: last write response; start:
-    start command to the first word of program at an empty memory; dram_latency: first beat of a FETCH; page: a PAGE's order to its first word in the program
-    memory; table: a TABLE and the instruction behind it, beyond two cycles a word of entries and
-    one of others, when nothing hides them; first_slot: an order to a CONV's first slot, beyond the
-    words that are read; read_efficiency, write_efficiency: used share of the beats of the read
-    ports and of the write port (the rest is refresh); read_limit: bytes per cycle that DRAM gives
-    whatever the ports; weight_margin: words of the weight buffer that a replayed group leaves free.
+    start command to the first word of program at an empty memory; dram_latency: first beat of a
+    FETCH; page: a PAGE's order to its first word in the program memory; table: a TABLE and the
+    instruction behind it, beyond two cycles a word of entries and one of others, when nothing hides
+    them; first_slot: an order to a CONV's first slot, beyond the words that are read;
+    read_efficiency, write_efficiency: used share of the beats of the read ports and of the write
+    port (the rest is refresh); read_limit: bytes per cycle that DRAM gives whatever the ports;
+    weight_margin: words of the weight buffer that a replayed group leaves free.
     """
 
     slot_load: float = 1.0
