@@ -77,6 +77,8 @@ def test_table_equals_arithmetic(case):
     words = words.reshape(d.input.stream_words, d.input.load_words, -1).transpose(1, 0, 2)
     if d.input.packed:
         words = restore_fourth(words, d.input.part)
+    beat = d.input.load_words // d.ports  # words that follow each other in a port's part
+    words = words.reshape(d.ports, beat, d.input.part, -1).transpose(0, 2, 1, 3)
     run = words.reshape(-1, d.input.map.word_channels)[: d.input.map.words]
     used = 12 if d.input.packed else d.input.map.word_channels
     assert np.array_equal(run[:, :used], map_to_words(d.input.map, stored)[:, :used])

@@ -144,6 +144,7 @@ class _Machine:
         self.stream.free(self.loader)
         self.now = begin
         self.drained = begin  # all results so far are in memory
+        self.loaded = begin  # weights behind the last LOAD are there as well
         self.decoded = begin
         self.vector_end = begin
         self.store = StoreClock(params, timing, begin)
@@ -310,7 +311,8 @@ class _Machine:
             ready = self.stream.take(self.params.stream_granules)
             self.now = max(self.now, ready)
             self.stream.free(self.now)
-        self.drained = self.now + self.timing.load_tail
+        self.drained = self.now + self.timing.load_idle
+        self.loaded = self.now + self.timing.load_tail
         self.loader = self.now
 
 
@@ -351,6 +353,8 @@ def run_model(
         machine.now = max(machine.now + timing.instruction, machine.decoded)
         if instruction.wait or instruction.ALONE:
             machine.now = max(machine.now, machine.drained + timing.wait_tail)
+            if not isinstance(instruction, LoadInstruction):
+                machine.now = max(machine.now, machine.loaded + timing.wait_tail)
             machine.store.results_in(machine.drained)
         machine.store.free(free, machine.now)
         if instruction.AFTER_STORE:
