@@ -177,7 +177,7 @@ PROOFS = (
         "bursts of 1 to 64 beats inside 4 KiB and inside a window, without a gap, to the last beat "
         "of the transfer and no further; a transfer outside the windows is refused",
         planner,
-        depth=2,
+        depth=1,
         cover_depth=10,
         mutations=(
             Mutation("shell.axi_burst", "address.eq(address + size)", "address.eq(address + 64)"),

@@ -52,7 +52,7 @@ class Proof:
         """
         begun = _child_seconds()
         with self._model() as model:
-            solve.base_case(model, self.depth)
+            solve.base_case(model, self.depth + (not self.bounded))
             if not self.bounded:
                 solve.induction(model, self.depth)
             solve.cover(model, self.cover_depth)
