@@ -33,7 +33,7 @@ def test_starts(seed: int) -> None:
     rng = random.Random(seed)
     dut = Dispatcher()
     free = (0.95, 0.7, 0.5, 0.8)[seed]  # probability of a unit that is free
-    program = [random_instruction(rng, rng.choice(OPS)) for _ in range(160)]
+    program = [random_instruction(rng, rng.choice(OPS)) for _ in range(400)]
     started: list[tuple[str, int]] = []
     refused = dict.fromkeys(UNITS, 0)
 
