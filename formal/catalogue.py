@@ -10,14 +10,13 @@ from formal import (
     read_port,
     ring,
     runs,
-    shell,
     write_port,
 )
 
 PROOFS = tuple(
     proof
     for module in (
-        queues, ring, addresses, control, program, runs, csr, bursts, read_port, write_port, shell,
+        queues, ring, addresses, control, program, runs, csr, bursts, read_port, write_port,
     )
     for proof in module.PROOFS
 )  # fmt: skip
