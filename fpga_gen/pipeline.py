@@ -188,7 +188,7 @@ def generate_rtl(flow: Flow) -> None:
 
     flow.verilog, flow.identity = seal(generate_verilog(flow.params), flow.params)
     remember_verilog(flow.params, flow.identity.design_hash, flow.verilog)
-    if known := known_design(flow.verilog):
+    if known := known_design(flow.verilog, flow.clock_mhz):
         resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
         flow.report = replace(flow.report, resources=resources, timing=known[1])
 

@@ -33,7 +33,15 @@ from fpga_gen.report.markdown import (
     performance_rows,
     quantisation_rows,
     resource_rows,
-    timing_line,
+)
+from fpga_gen.report.timing import (
+    CLASS_HEAD,
+    PATH_HEAD,
+    class_rows,
+    clock_verdict,
+    depth_line,
+    estimate_line,
+    path_rows,
 )
 from fpga_gen.resources import LIMITS, NAMES
 
@@ -67,7 +75,7 @@ def render_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    accuracy, built = report.accuracy, report.implementation
+    accuracy, built, timing = report.accuracy, report.implementation, report.timing
     deviations = deviation_lines(report.quantisation) if "imported" in report.quantisation else None
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -78,7 +86,14 @@ def render_html(report: Report) -> str:
         resources=_resources(report),
         limits=LIMITS,
         names=NAMES,
-        timing=timing_line(report).replace("`", ""),
+        clock=clock_verdict(report.timing, report.clock_mhz).replace("`", ""),
+        depth=depth_line(report.timing).replace("`", ""),
+        timing=timing if timing is not None and timing.clock_mhz else None,
+        estimate_line=estimate_line,
+        class_head=CLASS_HEAD,
+        class_rows=class_rows,
+        path_head=PATH_HEAD,
+        path_rows=path_rows,
         charts=all_charts(report),
         layers=_layers(report),
         implemented=[] if built is None else implementation_rows(built),

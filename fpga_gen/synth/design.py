@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fpga_gen.synth.cells import Cost
+from fpga_gen.synth.delays import Delays
 from fpga_gen.synth.levels import FanOut, ModuleTiming, Outside, Path, analyse
 from fpga_gen.synth.modules import Hierarchy
 from fpga_gen.synth.netlist import Netlist
@@ -68,8 +69,11 @@ class MappedDesign:
         return sorted(found, key=lambda item: -item[1].loads)
 
 
-def analyse_design(hierarchy: Hierarchy, netlists: Mapping[str, Netlist], top: str) -> MappedDesign:
-    """Every module under `top`, children first; equal modules are analysed once."""
+def analyse_design(
+    hierarchy: Hierarchy, netlists: Mapping[str, Netlist], top: str, delays: Delays | None = None
+) -> MappedDesign:
+    """Every module under `top`, children first; equal modules are analysed once. delays: of the
+    cells, without them those of UltraScale+."""
     copies = hierarchy.counts(top)
     outside: dict[str, Outside] = {}
     done: dict[str, ModuleTiming] = {}
@@ -80,7 +84,7 @@ def analyse_design(hierarchy: Hierarchy, netlists: Mapping[str, Netlist], top: s
             continue
         digest = hierarchy.digests[name]
         if digest not in done:
-            done[digest] = analyse(netlists[name], outside)
+            done[digest] = analyse(netlists[name], outside, delays=delays)
         outside[f"@{digest}"] = done[digest].outside
         if digest not in costs:
             costs[digest] = netlists[name].cost + Cost(lut=-shared_sites(netlists[name].cells))
