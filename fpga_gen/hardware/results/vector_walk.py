@@ -5,7 +5,7 @@ One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixe
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -123,24 +123,32 @@ class VectorWalk(wiring.Component):
         self.x_row = Signal(range(MAX_TABLE // 2), reset_less=True)
         self.run = Signal()  # a read is issued
         self.gap = Signal()
-        self.wide = self._of_source("wide")
-        self.last_plane, self.last_x_tap, self.last_y_tap, self.last_read = (
-            Signal(name=n) for n in ("last_plane", "last_x_tap", "last_y_tap", "last_read")
+        # Of the present read, as registers: its source has two planes, it is in the last column of
+        # taps, the last row of taps, the last source.
+        self.wide, self.last_x_tap, self.last_y_tap, self.last_source = (
+            Signal(name=n, reset_less=True)
+            for n in ("wide", "last_x_tap", "last_y_tap", "last_source")
+        )
+        self.last_block, self.last_plane = Signal(reset_less=True), Signal(reset_less=True)
+        self.last_read = Signal()
+        self.in_read, self.in_block, self.in_drain = (  # the states READ, BLOCK and DRAIN
+            Signal(name=n) for n in ("in_read", "in_block", "in_drain")
         )
         self.first_read = Signal(init=1)
-        self.single = Signal()  # one read per result, but two exit steps: leave a gap
+        # One read per result, but two exit steps: leave a gap. The same for all of an instruction.
+        self.single = Signal(reset_less=True)
         self.draining = Signal(range(32))
+        one_tap = self.direct | ((self.x_top == 0) & (self.y_top == 0))
+        one_plane = (self.source_top == 0) & ~self.sources[0].wide
+        m.d.sync += [
+            self.last_block.eq(self.blocks_left == 1),
+            self.single.eq(one_tap & one_plane & self.facts.out16),
+        ]
         m.d.comb += [
-            self.last_plane.eq(~self.wide | self.low),
-            self.last_x_tap.eq(self.direct | (self.x_tap == self.x_top)),
-            self.last_y_tap.eq(self.direct | (self.y_tap == self.y_top)),
+            self.run.eq(self.in_read & (self.gap | ~self.single)),
             self.last_read.eq(
-                self.last_plane
-                & self.last_x_tap
-                & self.last_y_tap
-                & (self.source == self.source_top)
+                self.last_plane & self.last_x_tap & self.last_y_tap & self.last_source
             ),
-            self.single.eq(self.first_read & self.last_read & self.facts.out16),
             self.issued.y_index.eq(self.y_row + self.y_tap),
             self.issued.x_index.eq(self.x_row + self.x_tap),
         ]
@@ -176,6 +184,16 @@ class VectorWalk(wiring.Component):
                 m.d.sync += base.eq(source.base)
 
     def _machine(self, m: Module) -> None:
+        with m.If(self.in_read):
+            m.d.sync += self.gap.eq(self.single & ~self.gap)
+        with m.If(self.run):
+            self._read(m)
+        with m.If(self.in_block):
+            m.d.sync += self.move.eq(self.move + 1)
+        with m.If(self.in_drain):
+            m.d.sync += self.draining.eq(self.draining - 1)
+        with m.Else():
+            m.d.sync += self.draining.eq(DRAIN_CYCLES + READ_LATENCY)
         with m.FSM(name="vector"):
             with m.State("IDLE"):
                 with m.If(self.issue.start):
@@ -184,25 +202,35 @@ class VectorWalk(wiring.Component):
             with m.State("SETUP"):
                 self._to_row_start(m)
                 self._to_map_start(m)
-                m.next = "READ"
+                self._to_column(m, 0)
+                self._to_tap_row(m, 0)
+                self._to_source(m, 0)
+                self._to(m, "READ")
             with m.State("READ"):
-                with m.If(self.single & ~self.gap):
-                    m.d.sync += self.gap.eq(1)
-                with m.Else():
-                    self._read(m)
+                with m.If(self.run & self.last_read & self.last_column & self.last_row):
+                    self._to(m, "BLOCK")
+                    with m.If(self.last_block):
+                        self._to(m, "DRAIN")
             with m.State("BLOCK"):  # move every source to its next plane
                 for index, base in enumerate(self.block_base):
                     with m.If(self.move == index + 1):
                         m.d.sync += base.eq(self.move_sum)
-                m.d.sync += self.move.eq(self.move + 1)
                 with m.If(self.move == MAX_SOURCES):
                     m.d.sync += self.block_out.eq(self.next_out)
-                    m.next = "READ"
+                    self._to(m, "READ")
             with m.State("DRAIN"):
-                m.d.sync += self.draining.eq(self.draining - 1)
                 with m.If(self.draining == 0):
                     m.d.sync += self.busy.eq(0)
-                    m.next = "IDLE"
+                    self._to(m, "IDLE")
+
+    def _to(self, m: Module, state: str) -> None:
+        """Goes to a state, and sets the registers that say so."""
+        m.next = state
+        m.d.sync += [
+            self.in_read.eq(state == "READ"),
+            self.in_block.eq(state == "BLOCK"),
+            self.in_drain.eq(state == "DRAIN"),
+        ]
 
     def _begin(self, m: Module) -> None:
         m.d.sync += [
@@ -235,21 +263,39 @@ class VectorWalk(wiring.Component):
 
     def _read(self, m: Module) -> None:
         """Issue a read and move on: plane, tap, source, pixel."""
-        m.d.comb += self.run.eq(1)
         m.d.sync += [
-            self.gap.eq(0),
             self.first_read.eq(self.last_read),
             self.low.eq(~self.last_plane),
+            self.last_plane.eq(~self.last_plane | ~self.wide),
         ]
         with m.If(self.last_plane):
-            m.d.sync += self.x_tap.eq(self.x_tap + 1)
+            self._to_column(m, self.x_tap + 1)
             with m.If(self.last_x_tap):
-                m.d.sync += [self.x_tap.eq(0), self.y_tap.eq(self.y_tap + 1)]
+                self._to_column(m, 0)
+                self._to_tap_row(m, self.y_tap + 1)
                 with m.If(self.last_y_tap):
-                    m.d.sync += [self.y_tap.eq(0), self.source.eq(self.source + 1)]
+                    self._to_tap_row(m, 0)
+                    self._to_source(m, self.source + 1)
         with m.If(self.last_read):
-            m.d.sync += self.source.eq(0)
+            self._to_source(m, 0)
             self._next_step(m)
+
+    def _to_column(self, m: Module, tap: ValueLike) -> None:
+        m.d.sync += [self.x_tap.eq(tap), self.last_x_tap.eq(self.direct | (tap == self.x_top))]
+
+    def _to_tap_row(self, m: Module, tap: ValueLike) -> None:
+        m.d.sync += [self.y_tap.eq(tap), self.last_y_tap.eq(self.direct | (tap == self.y_top))]
+
+    def _to_source(self, m: Module, index: ValueLike) -> None:
+        """index: below MAX_SOURCES, or one behind an instruction's last source."""
+        number = Value.cast(index)[: len(self.source)]
+        wide = Array(source.wide for source in self.sources)[number]
+        m.d.sync += [
+            self.source.eq(number),
+            self.last_source.eq(number == self.source_top),
+            self.wide.eq(wide),
+            self.last_plane.eq(~wide),
+        ]
 
     def _next_step(self, m: Module) -> None:
         """Goes to the next output pixels: column, row, block."""
@@ -276,11 +322,7 @@ class VectorWalk(wiring.Component):
                     self.pixel.eq(0),
                     self.blocks_left.eq(self.blocks_left - 1),
                     self.move.eq(0),
-                    self.draining.eq(DRAIN_CYCLES + READ_LATENCY),
                 ]
-                m.next = "BLOCK"
-                with m.If(self.blocks_left == 1):
-                    m.next = "DRAIN"
 
     def _of_source(self, name: str) -> Value:
         """A field of the source that is read."""

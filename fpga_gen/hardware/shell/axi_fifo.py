@@ -1,4 +1,4 @@
-"""A block-RAM FIFO with registered outputs."""
+"""A block-RAM FIFO whose memory waits for registers only."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.hardware.common.fan_out import KEEP, LOADS
 
 PART = LOADS - 16  # payload bits with one copy of `valid`: it has other loads
+QUEUE = 16  # words between the memory and the output: orders, the memory and the queue take cycles
 
 
 class BlockFifo(wiring.Component):
     """First in, first out; `depth` (power of two) words of `width` bits in block RAM.
 
-    Latency 3 cycles from `write` to `read`, one word per cycle. `count` is the number of words
+    Latency 4 cycles from `write` to `read`, one word per cycle. `count` is the number of words
     written and not yet read, reads counted one cycle late; `write` is ready while count < depth.
-    Two words beyond the memory sit in the output pipeline, so a writer that keeps its own credits
-    need not look at ready.
+    Some words beyond the memory sit in a short queue behind it, so a writer that keeps its own
+    credits need not look at ready. The queue is there for the clock: what orders a word from the
+    memory is registers alone, whoever takes the words.
 
     Members: write: In stream(width). read: Out stream(width), driven by registers.
     count: Out, 0..depth.
@@ -61,26 +63,50 @@ class BlockFifo(wiring.Component):
         with m.If(push):
             m.d.sync += write_at.eq(write_at + 1)
 
-        stored = Signal()  # the memory holds an unread word
-        fetched = Signal()  # the memory's output register holds a word
-        load_output = Signal()
-        load_fetched = Signal()
+        order = Signal()  # a word of the memory
+        ordered = Signal(range(QUEUE + 1))  # words ordered and not yet read
+        room = Signal()  # one cycle late, as `ordered`: two orders may be under way
+        fetched = Signal()  # the memory's output is a word for the queue
         m.d.comb += [
-            stored.eq(write_at != read_at),
-            load_output.eq(~self.read.valid | self.read.ready),
-            load_fetched.eq(~fetched | load_output),
-            read_port.en.eq(load_fetched),
+            order.eq((write_at != read_at) & room),
+            read_port.en.eq(order),
             read_port.addr.eq(read_at),
         ]
-        with m.If(load_fetched):
-            m.d.sync += [fetched.eq(stored), read_at.eq(read_at + stored)]
-        parts, valids = [], []  # a copy of `valid` for every part of the payload that it gates
-        for at in range(0, self.width, PART):
-            part = Signal(min(PART, self.width - at), name=f"payload_{at}", reset_less=True)
-            valid = Signal(name=f"valid_{at}", attrs=KEEP)
-            with m.If(~valid | self.read.ready):
-                m.d.sync += [valid.eq(fetched), part.eq(read_port.data[at : at + PART])]
-            parts.append(part)
-            valids.append(valid)
-        m.d.comb += [self.read.valid.eq(valids[0]), self.read.payload.eq(Cat(parts))]
+        m.d.sync += [
+            read_at.eq(read_at + order),
+            fetched.eq(order),
+            ordered.eq(ordered + order - popped),
+            room.eq(ordered < QUEUE - 2),
+        ]
+        self._queue(m, fetched, read_port.data)
         return m
+
+    def _queue(self, m: Module, fetched: Signal, word: Signal) -> None:
+        """A few words in LUTs, and the output's registers."""
+        m.submodules.queue = queue = memory.Memory(
+            shape=self.width, depth=QUEUE, init=[], attrs={"ram_style": "distributed"}
+        )
+        write_port, read_port = queue.write_port(), queue.read_port(domain="comb")
+        level = Signal(range(QUEUE + 1))
+        take = Signal()
+        # A copy of `valid` for every part of the payload that it gates.
+        at = range(0, self.width, PART)
+        parts = [
+            Signal(min(PART, self.width - n), name=f"payload_{n}", reset_less=True) for n in at
+        ]
+        valids = [Signal(name=f"valid_{n}", attrs=KEEP) for n in at]
+        m.d.comb += [
+            write_port.en.eq(fetched),
+            write_port.data.eq(word),
+            take.eq(level.any() & (~valids[0] | self.read.ready)),
+            self.read.valid.eq(valids[0]),
+            self.read.payload.eq(Cat(parts)),
+        ]
+        m.d.sync += [
+            write_port.addr.eq(write_port.addr + fetched),
+            read_port.addr.eq(read_port.addr + take),
+            level.eq(level + fetched - take),
+        ]
+        for n, part, valid in zip(at, parts, valids, strict=True):
+            with m.If(~valid | self.read.ready):
+                m.d.sync += [valid.eq(level.any()), part.eq(read_port.data[n : n + PART])]

@@ -7,7 +7,7 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import MAX_BURST, PORT_BITS
-from fpga_gen.hardware.common.resets import data_register
+from fpga_gen.hardware.common.resets import clear, data_register
 from fpga_gen.hardware.shell.axi_burst import TRANSFER, BurstPlanner, window_set
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
 from fpga_gen.hardware.shell.axi_names import BEAT_SHIFT, READ, SIDEBAND
@@ -15,6 +15,7 @@ from fpga_gen_host.registers import WINDOWS
 
 READ_DEPTH = 512  # beats of buffer per port: so much may be in flight
 MAX_BURSTS = 32  # that may be in flight
+PORT_RESETS = 2  # copies of the reset: for the FIFO, for the rest
 
 
 class ReadPort(wiring.Component):
@@ -30,7 +31,8 @@ class ReadPort(wiring.Component):
     and RLAST must come with the last beat of a burst and with no other.
 
     Members: the AXI4 read channels (names of axi_names.READ); transfer: In stream(TRANSFER);
-    data: Out stream(128); windows: In, static; flush: In; idle: Out, nothing queued, outstanding
+    data: Out stream(128); windows: In, static; flush: In; resets: In, PORT_RESETS copies of the
+    reset; idle: Out, nothing queued, outstanding
     or buffered (one cycle late); violation: Out, a transfer was outside every window, it was not
     issued; failed: Out, a beat came with an error or broke a rule; broken: Out, it was the latter;
     failed_response: Out(2), its RRESP, 0 if a rule was broken; received: Out, strobe per beat.
@@ -45,6 +47,7 @@ class ReadPort(wiring.Component):
                 "data": Out(stream.Signature(PORT_BITS)),
                 "windows": In(window_set(WINDOWS)),
                 "flush": In(1),
+                "resets": In(PORT_RESETS),
                 "idle": Out(1),
                 "violation": Out(1),
                 "failed": Out(1),
@@ -58,11 +61,12 @@ class ReadPort(wiring.Component):
         m = Module()
         self.planner = BurstPlanner(windows=WINDOWS)
         m.submodules.planner = ResetInserter(self.flush)(self.planner)
-        m.submodules.fifo = self.buffer = BlockFifo(width=PORT_BITS, depth=self.depth)
+        self.buffer = BlockFifo(width=PORT_BITS, depth=self.depth)
+        m.submodules.fifo = ResetInserter(self.resets[0])(self.buffer)
         # Lengths of the bursts that are in flight.
         size = self.planner.burst.p.beats
         self.lengths = fifo.SyncFIFO(width=len(size), depth=MAX_BURSTS)
-        m.submodules.lengths = self.lengths
+        m.submodules.lengths = ResetInserter(self.resets[1])(self.lengths)
         wiring.connect(m, wiring.flipped(self.transfer), self.planner.transfer)
         m.d.comb += [getattr(self, f"ar{name}").eq(value) for name, value in SIDEBAND.items()]
         m.d.comb += [
@@ -72,12 +76,13 @@ class ReadPort(wiring.Component):
             self.data.valid.eq(self.buffer.read.valid & ~self.flush),
             self.buffer.read.ready.eq(self.data.ready | self.flush),
         ]
-        self._address_channel(m)
-        self._data_channel(m)
+        flags = [*self._address_channel(m), *self._data_channel(m)]
+        clear(m, self.resets[1], [*flags, self.arvalid, self.idle, self.received, self.failed])
         return m
 
-    def _address_channel(self, m: Module) -> None:
-        """A burst is issued when there is room for its beats and for its length."""
+    def _address_channel(self, m: Module) -> list[Signal]:
+        """A burst is issued when there is room for its beats and for its length; returns its
+        counters and flags."""
         planner, buffer, lengths = self.planner, self.buffer, self.lengths
         size = planner.burst.p.beats
         credits = Signal(range(self.depth + 1), init=self.depth)  # space not promised to a burst
@@ -109,9 +114,11 @@ class ReadPort(wiring.Component):
             credits.eq(credits + pop - Mux(issue, size, 0)),
             self.idle.eq((credits == self.depth) & ~planner.busy & ~issue),
         ]
+        return [credits, pop, listed]
 
-    def _data_channel(self, m: Module) -> None:
-        """Beats, registered once before the FIFO, and what is wrong with them."""
+    def _data_channel(self, m: Module) -> list[Signal]:
+        """Beats, registered once before the FIFO, and what is wrong with them; returns its
+        flags."""
         buffer, lengths = self.buffer, self.lengths
         beat = Signal(PORT_BITS, reset_less=True)
         last = Signal(reset_less=True)
@@ -155,3 +162,4 @@ class ReadPort(wiring.Component):
                 broken.eq(wrong),
                 response.eq(Mux(wrong, 0, answer)),
             ]
+        return [some, final]

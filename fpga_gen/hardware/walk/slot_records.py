@@ -110,12 +110,21 @@ class SlotRecords(wiring.Component):
         self.last_block, self.last_tile, self.last_group = (
             Signal(reset_less=True, name=f"at_last_{n}") for n in last_of
         )
-        self.last_slot = Signal(reset_less=True)
+        self.last_tap = Signal(reset_less=True)  # of the block
+        # This slot is the last one of its tile, of its output group, of the instruction: known in
+        # PUSH, whose tap was set three cycles before.
+        self.last_slot, self.ends_group, self.ends_all = (
+            Signal(reset_less=True, name=n) for n in ("last_slot", "ends_group", "ends_all")
+        )
+        ends_tile = self.last_block & self.last_tap
         m.d.sync += [
+            self.last_tap.eq(self.tap_left == 1),
+            self.last_slot.eq(ends_tile),
+            self.ends_group.eq(ends_tile & self.last_tile),
+            self.ends_all.eq(ends_tile & self.last_tile & self.last_group),
             self.last_block.eq(self.pool | (self.block_index == last_of["block"])),
             self.last_tile.eq(self.tile == last_of["tile"]),
             self.last_group.eq(self.group == last_of["group"]),
-            self.last_slot.eq(self.last_block & (self.tap_left == 1)),
         ]
 
     def _record(self, m: Module) -> None:
@@ -145,6 +154,8 @@ class SlotRecords(wiring.Component):
     def _machine(self, m: Module) -> None:
         block, ci = self.blocks.record, self.params.in_channels
         next_base = add(m, self.base, self.cfg.out_plane, self.params.banks, "next_base")
+        in_group = self.in_group = Signal()  # the state GROUP
+        m.d.sync += self.carry.eq(Mux(in_group, self.carry - ci, self.offset + self.group_channels))
         with m.FSM(name="prepare"):
             with m.State("IDLE"):
                 with m.If(self.issue.start):
@@ -171,9 +182,9 @@ class SlotRecords(wiring.Component):
                     self._move_on(m)
             with m.State("GROUP"):  # move the output base to the next group's first channel
                 with m.If(self.carry >= ci):
-                    m.d.sync += [self.carry.eq(self.carry - ci), self.base.eq(next_base)]
+                    m.d.sync += self.base.eq(next_base)
                 with m.Else():
-                    m.d.sync += self.offset.eq(self.carry)
+                    m.d.sync += [self.offset.eq(self.carry), in_group.eq(0)]
                     m.next = "BLOCK"
             with m.State("DRAIN"):
                 with m.If(~self.busy):
@@ -218,8 +229,8 @@ class SlotRecords(wiring.Component):
                 slot.first.eq(self.first_slot),
                 slot.shift.eq(block.shift & self.first_tap),
                 slot.last.eq(self.last_slot),
-                slot.group_end.eq(self.last_slot & self.last_tile),
-                slot.end.eq(self.last_slot & self.last_tile & self.last_group),
+                slot.group_end.eq(self.ends_group),
+                slot.end.eq(self.ends_all),
                 self.record.final.eq(self.tile_final),
                 self.record.single.eq(self.tile_final == 0),
                 tile.groups.eq(self.tile_final + 1),
@@ -230,13 +241,13 @@ class SlotRecords(wiring.Component):
     def _move_on(self, m: Module) -> None:
         """Goes to the next tap, block, tile or output group."""
         m.d.sync += [self.first_slot.eq(0), self.first_tap.eq(0)]
-        with m.If(self.tap_left != 1):
+        with m.If(~self.last_tap):
             m.d.sync += [
                 self.tap_left.eq(self.tap_left - 1),
                 self.tap_index.eq(self.tap_index + 1),
             ]
             m.next = "TAP"
-        with m.Elif(~self.last_block):
+        with m.Elif(~self.last_slot):
             m.d.sync += self.block_index.eq(self.block_index + 1)
             m.next = "BLOCK"
         with m.Else():
@@ -247,16 +258,16 @@ class SlotRecords(wiring.Component):
                 self.first_tile.eq(0),
                 self.tile.eq(self.tile + 1),
             ]
-            with m.If(~self.last_tile):
+            with m.If(~self.ends_group):
                 m.next = "BLOCK"
-            with m.Elif(~self.last_group):
+            with m.Elif(~self.ends_all):
                 m.d.sync += [
                     self.group.eq(self.group + 1),
                     self.tile.eq(0),
                     self.first_tile.eq(1),
                     self.block_index.eq(self._first_block(self.group + 1)),
                     self.left.eq(self.left - self.group_channels),
-                    self.carry.eq(self.offset + self.group_channels),
+                    self.in_group.eq(1),
                 ]
                 m.next = "GROUP"
             with m.Else():
