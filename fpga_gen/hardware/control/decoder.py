@@ -153,9 +153,18 @@ class Decoder(wiring.Component):
         p, walk, vector = self.params, self.walk, self.vector
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.wrong_page = Signal(reset_less=True)
-        self.unknown, self.is_page, self.is_vector = (
-            Signal(reset_less=True, name=n) for n in ("unknown", "is_page", "is_vector")
-        )
+        kinds = {
+            "walk": (Op.CONV, Op.POOL), "vector": (Op.VECTOR,), "fetch": (Op.FETCH,),
+            "load": (Op.LOAD,), "page": (Op.PAGE,),
+        }  # fmt: skip
+        self.is_walk, self.is_vector, self.is_fetch, self.is_load, self.is_page = is_kind = [
+            Signal(reset_less=True, name=f"is_{name}") for name in kinds
+        ]
+        m.d.sync += [
+            flag.eq(Cat(walk.op == op for op in ops).any())
+            for flag, ops in zip(is_kind, kinds.values(), strict=True)
+        ]
+        self.unknown = Signal(reset_less=True)
         self.single = {
             name: Signal(name=f"single_{name}", reset_less=True)
             for name in ("n_blocks", "n_taps", "y_words", "x_words")
@@ -184,8 +193,6 @@ class Decoder(wiring.Component):
             ),
             self.wrong_page.eq(self.program.page_words == 0),
             self.unknown.eq(walk.op > max(Op)),
-            self.is_page.eq(walk.op == Op.PAGE),
-            self.is_vector.eq(walk.op == Op.VECTOR),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
             self.single["y_words"].eq(vector.y_words == 1),
@@ -236,34 +243,31 @@ class Decoder(wiring.Component):
             m.d.sync += complete.eq(Array(n == 1 for n in lengths)[walk.op])
             self._to(m, "HEADER")
         with m.State("CHECK"):
-            with m.Switch(walk.op):
-                with m.Case(Op.CONV, Op.POOL):
-                    self._to(m, "BLOCKS")
-                    with m.If(self.wrong_walk):
-                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
-                with m.Case(Op.VECTOR):
-                    with m.If(~self.vector_busy):
-                        self._to(m, "SOURCES")
-                    with m.If(self.wrong_vector):
-                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
-                with m.Case(Op.FETCH):
-                    with m.If(~self.fetch.valid):
-                        m.d.sync += [
-                            self.fetch.valid.eq(1),
-                            self.request.region.eq(fetch.region),
-                            self.request.offset.eq(fetch.offset),
-                            self.request.words.eq(fetch.words),
-                        ]
-                        self._to(m, "HEADER")
-                with m.Case(Op.LOAD):
-                    self._to(m, "ORDER")
-                with m.Case(Op.PAGE):
-                    with m.If(~self.words_busy):
-                        self._to(m, "ORDER")
-                    with m.If(self.wrong_page):
-                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
-                with m.Default():
-                    self._to(m, "DECODED")
+            wrong = Cat(
+                self.is_walk & self.wrong_walk,
+                self.is_vector & self.wrong_vector,
+                self.is_page & self.wrong_page,
+            ).any()
+            with m.If(wrong):
+                self._fail(m, ErrorCode.BAD_INSTRUCTION)
+            with m.Elif(self.is_walk):
+                self._to(m, "BLOCKS")
+            with m.Elif(self.is_vector):
+                with m.If(~self.vector_busy):
+                    self._to(m, "SOURCES")
+            with m.Elif(self.is_fetch):
+                with m.If(~self.fetch.valid):
+                    m.d.sync += [
+                        self.fetch.valid.eq(1),
+                        self.request.region.eq(fetch.region),
+                        self.request.offset.eq(fetch.offset),
+                        self.request.words.eq(fetch.words),
+                    ]
+                    self._to(m, "HEADER")
+            with m.Elif(self.is_load | (self.is_page & ~self.words_busy)):
+                self._to(m, "ORDER")
+            with m.Elif(~self.is_page):
+                self._to(m, "DECODED")
 
     def _counts(self, m: Module) -> None:
         """Words of a table to come: counted down in its state, set as it is entered. In CHECK they

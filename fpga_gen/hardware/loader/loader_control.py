@@ -72,7 +72,7 @@ class LoaderControl(wiring.Component):
             Signal(name=f"resting_copy{n}", init=1, attrs=KEEP) for n in range(COMMAND_PARTS + 2)
         ]
         self.last_group = Signal(width("n_groups"), reset_less=True)
-        with m.If(self.resting[-2]):
+        with m.If(self.resting[-1]):
             m.d.sync += self.last_group.eq(self.command.payload.groups - 1)
         bits, source = self.taken.as_value(), self.command.payload.as_value()
         step = -(-len(bits) // COMMAND_PARTS)

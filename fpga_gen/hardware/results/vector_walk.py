@@ -78,6 +78,10 @@ class VectorWalk(wiring.Component):
             fact(f"{axis}_top", (taps - 1)[: len(taps)])
             for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
         )
+        self.x_near, self.y_near = (  # the tap before the last
+            fact(f"{axis}_near", (taps - 2)[: len(taps)])
+            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
+        )
         self.source_top = fact("source_top", (cfg.n_sources - 1)[: (MAX_SOURCES - 1).bit_length()])
         self.direct = fact("direct", cfg.direct, attrs=KEEP)
         self.pair = fact("pair", cfg.pair)
@@ -130,25 +134,27 @@ class VectorWalk(wiring.Component):
             for n in ("wide", "last_x_tap", "last_y_tap", "last_source")
         )
         self.last_block, self.last_plane = Signal(reset_less=True), Signal(reset_less=True)
-        self.last_read = Signal()
-        self.in_read, self.in_block, self.in_drain = (  # the states READ, BLOCK and DRAIN
+        self.last_read = Signal(reset_less=True)
+        self.in_read, self.in_block, self.in_drain = (  # what the walk is in
             Signal(name=n) for n in ("in_read", "in_block", "in_drain")
         )
         self.first_read = Signal(init=1)
         # One read per result, but two exit steps: leave a gap. The same for all of an instruction.
-        self.single = Signal(reset_less=True)
+        self.single, self.single_now = Signal(reset_less=True), Signal()
         self.draining = Signal(range(32))
-        one_tap = self.direct | ((self.x_top == 0) & (self.y_top == 0))
+        self.one_column, self.one_row = Signal(), Signal()
+        m.d.comb += [
+            self.one_column.eq(self.direct | (self.x_top == 0)),
+            self.one_row.eq(self.direct | (self.y_top == 0)),
+        ]
+        one_tap = self.one_column & self.one_row
         one_plane = (self.source_top == 0) & ~self.sources[0].wide
         m.d.sync += [
             self.last_block.eq(self.blocks_left == 1),
-            self.single.eq(one_tap & one_plane & self.facts.out16),
+            self.single.eq(self.single_now),
         ]
         m.d.comb += [
-            self.run.eq(self.in_read & (self.gap | ~self.single)),
-            self.last_read.eq(
-                self.last_plane & self.last_x_tap & self.last_y_tap & self.last_source
-            ),
+            self.single_now.eq(one_tap & one_plane & self.facts.out16),
             self.issued.y_index.eq(self.y_row + self.y_tap),
             self.issued.x_index.eq(self.x_row + self.x_tap),
         ]
@@ -184,53 +190,57 @@ class VectorWalk(wiring.Component):
                 m.d.sync += base.eq(source.base)
 
     def _machine(self, m: Module) -> None:
+        """A register for each state: a start, SETUP, READ and BLOCK in turn, DRAIN."""
+        start = Signal()
+        map_end, block_end, drained = Signal(), Signal(), Signal()
+        m.d.comb += [
+            start.eq(self.issue.start & ~self.busy),
+            map_end.eq(self.run & self.last_read & self.last_column & self.last_row),
+            block_end.eq(self.in_block & (self.move == MAX_SOURCES)),
+            drained.eq(self.in_drain & (self.draining == 0)),
+        ]
+        setup, setup_taps = copies(m, start, 2, "setup", reset_less=False)
+        m.d.sync += [
+            self.in_read.eq((self.in_read & ~map_end) | setup | block_end),
+            self.in_block.eq((self.in_block & ~block_end) | (map_end & ~self.last_block)),
+            self.in_drain.eq((self.in_drain & ~drained) | (map_end & self.last_block)),
+        ]
+        with m.If(start):
+            self._begin(m)
+        with m.If(setup):
+            self._to_row_start(m)
+            self._to_map_start(m)
+        with m.If(setup_taps):
+            self._to_column(m, first=True)
+            self._to_tap_row(m, first=True)
+            self._to_source(m, 0)
+            m.d.sync += self.last_read.eq(self._only_read(0))
+        # A register, as all that moves on waits for it.
+        m.d.sync += self.run.eq(
+            (self.in_read & ~map_end & (~self.single | ~self.gap))
+            | (setup_taps & ~self.single_now)
+            | (block_end & ~self.single)
+        )
         with m.If(self.in_read):
             m.d.sync += self.gap.eq(self.single & ~self.gap)
         with m.If(self.run):
             self._read(m)
         with m.If(self.in_block):
-            m.d.sync += self.move.eq(self.move + 1)
-        with m.If(self.in_drain):
-            m.d.sync += self.draining.eq(self.draining - 1)
-        with m.Else():
-            m.d.sync += self.draining.eq(DRAIN_CYCLES + READ_LATENCY)
-        with m.FSM(name="vector"):
-            with m.State("IDLE"):
-                with m.If(self.issue.start):
-                    self._begin(m)
-                    m.next = "SETUP"
-            with m.State("SETUP"):
-                self._to_row_start(m)
-                self._to_map_start(m)
-                self._to_column(m, 0)
-                self._to_tap_row(m, 0)
-                self._to_source(m, 0)
-                self._to(m, "READ")
-            with m.State("READ"):
-                with m.If(self.run & self.last_read & self.last_column & self.last_row):
-                    self._to(m, "BLOCK")
-                    with m.If(self.last_block):
-                        self._to(m, "DRAIN")
-            with m.State("BLOCK"):  # move every source to its next plane
-                for index, base in enumerate(self.block_base):
-                    with m.If(self.move == index + 1):
-                        m.d.sync += base.eq(self.move_sum)
-                with m.If(self.move == MAX_SOURCES):
-                    m.d.sync += self.block_out.eq(self.next_out)
-                    self._to(m, "READ")
-            with m.State("DRAIN"):
-                with m.If(self.draining == 0):
-                    m.d.sync += self.busy.eq(0)
-                    self._to(m, "IDLE")
+            self._next_planes(m)
+        with m.If(block_end):
+            m.d.sync += self.block_out.eq(self.next_out)
+        m.d.sync += self.draining.eq(
+            Mux(self.in_drain, self.draining - 1, DRAIN_CYCLES + READ_LATENCY)
+        )
+        with m.If(drained):
+            m.d.sync += self.busy.eq(0)
 
-    def _to(self, m: Module, state: str) -> None:
-        """Goes to a state, and sets the registers that say so."""
-        m.next = state
-        m.d.sync += [
-            self.in_read.eq(state == "READ"),
-            self.in_block.eq(state == "BLOCK"),
-            self.in_drain.eq(state == "DRAIN"),
-        ]
+    def _next_planes(self, m: Module) -> None:
+        """Move every source to its next plane, one after the other."""
+        for index, base in enumerate(self.block_base):
+            with m.If(self.move == index + 1):
+                m.d.sync += base.eq(self.move_sum)
+        m.d.sync += self.move.eq(self.move + 1)
 
     def _begin(self, m: Module) -> None:
         m.d.sync += [
@@ -268,31 +278,67 @@ class VectorWalk(wiring.Component):
             self.low.eq(~self.last_plane),
             self.last_plane.eq(~self.last_plane | ~self.wide),
         ]
+        self._look_ahead(m)
         with m.If(self.last_plane):
-            self._to_column(m, self.x_tap + 1)
+            self._to_column(m, first=False)
             with m.If(self.last_x_tap):
-                self._to_column(m, 0)
-                self._to_tap_row(m, self.y_tap + 1)
+                self._to_column(m, first=True)
+                self._to_tap_row(m, first=False)
                 with m.If(self.last_y_tap):
-                    self._to_tap_row(m, 0)
+                    self._to_tap_row(m, first=True)
                     self._to_source(m, self.source + 1)
         with m.If(self.last_read):
             self._to_source(m, 0)
             self._next_step(m)
 
-    def _to_column(self, m: Module, tap: ValueLike) -> None:
-        m.d.sync += [self.x_tap.eq(tap), self.last_x_tap.eq(self.direct | (tap == self.x_top))]
+    def _wide(self, index: ValueLike) -> Value:
+        """Whether a source has two planes; index: below MAX_SOURCES, or one behind the last."""
+        return Array(s.wide for s in self.sources)[Value.cast(index)[: len(self.source)]]
 
-    def _to_tap_row(self, m: Module, tap: ValueLike) -> None:
-        m.d.sync += [self.y_tap.eq(tap), self.last_y_tap.eq(self.direct | (tap == self.y_top))]
+    def _is_last(self, index: ValueLike) -> Value:
+        return Value.cast(index)[: len(self.source)] == self.source_top
+
+    def _only_read(self, index: ValueLike) -> Value:
+        """Whether a source is the last one and takes one read."""
+        return self.one_column & self.one_row & self._is_last(index) & ~self._wide(index)
+
+    def _look_ahead(self, m: Module) -> None:
+        """Whether the next read is the last one of its result."""
+        after = self.last_source & ~self.wide  # of the same source, whose next tap is one read
+        with m.If(~self.last_plane):
+            value = self.last_x_tap & self.last_y_tap & self.last_source
+            m.d.sync += self.last_read.eq(value)
+        with m.Elif(~self.last_x_tap):
+            m.d.sync += self.last_read.eq((self.x_tap == self.x_near) & self.last_y_tap & after)
+        with m.Elif(~self.last_y_tap):
+            m.d.sync += self.last_read.eq(self.one_column & (self.y_tap == self.y_near) & after)
+        with m.Elif(~self.last_source):
+            m.d.sync += self.last_read.eq(self._only_read(self.source + 1))
+        with m.Else():
+            m.d.sync += self.last_read.eq(self._only_read(0))
+
+    def _to_column(self, m: Module, *, first: bool) -> None:
+        """To the first, or to the next column of taps."""
+        last = self.one_column if first else self.direct | (self.x_tap == self.x_near)
+        m.d.sync += [
+            self.x_tap.eq(0 if first else self.x_tap + 1),
+            self.last_x_tap.eq(last),
+        ]
+
+    def _to_tap_row(self, m: Module, *, first: bool) -> None:
+        """To the first, or to the next row of taps."""
+        last = self.one_row if first else self.direct | (self.y_tap == self.y_near)
+        m.d.sync += [
+            self.y_tap.eq(0 if first else self.y_tap + 1),
+            self.last_y_tap.eq(last),
+        ]
 
     def _to_source(self, m: Module, index: ValueLike) -> None:
-        """index: below MAX_SOURCES, or one behind an instruction's last source."""
-        number = Value.cast(index)[: len(self.source)]
-        wide = Array(source.wide for source in self.sources)[number]
+        """To a source, or one behind an instruction's last."""
+        wide = self._wide(index)
         m.d.sync += [
-            self.source.eq(number),
-            self.last_source.eq(number == self.source_top),
+            self.source.eq(index),
+            self.last_source.eq(self._is_last(index)),
             self.wide.eq(wide),
             self.last_plane.eq(~wide),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -82,31 +82,44 @@ class BlockFifo(wiring.Component):
         return m
 
     def _queue(self, m: Module, fetched: Signal, word: Signal) -> None:
-        """A few words in LUTs, and the output's registers."""
-        m.submodules.queue = queue = memory.Memory(
-            shape=self.width, depth=QUEUE, init=[], attrs={"ram_style": "distributed"}
-        )
-        write_port, read_port = queue.write_port(), queue.read_port(domain="comb")
-        level = Signal(range(QUEUE + 1))
+        """A few words in LUTs, and the output's registers: in parts, each with its own address and
+        copy of `valid`."""
+        level, some = Signal(range(QUEUE + 1)), Signal()  # some: level is not 0
+        to = Signal(range(QUEUE))
         take = Signal()
-        # A copy of `valid` for every part of the payload that it gates.
-        at = range(0, self.width, PART)
-        parts = [
-            Signal(min(PART, self.width - n), name=f"payload_{n}", reset_less=True) for n in at
-        ]
-        valids = [Signal(name=f"valid_{n}", attrs=KEEP) for n in at]
+        m.d.sync += to.eq(to + fetched)
+        parts, valids = [], []
+        for at in range(0, self.width, PART):
+            bits = min(PART, self.width - at)
+            m.submodules[f"queue_{at}"] = queue = memory.Memory(
+                shape=bits, depth=QUEUE, init=[], attrs={"ram_style": "distributed"}
+            )
+            write_port, read_port = queue.write_port(), queue.read_port(domain="comb")
+            part = Signal(bits, name=f"payload_{at}", reset_less=True)
+            valid = Signal(name=f"valid_{at}", attrs=KEEP)
+            source = Signal(range(QUEUE), name=f"from_{at}", attrs=KEEP)
+            m.d.comb += [
+                write_port.en.eq(fetched),
+                write_port.addr.eq(to),
+                write_port.data.eq(word[at : at + bits]),
+                read_port.addr.eq(source),
+            ]
+            with m.If(~valid | self.read.ready):
+                m.d.sync += [
+                    source.eq(source + some),
+                    valid.eq(some),
+                    part.eq(read_port.data),
+                ]
+            parts.append(part)
+            valids.append(valid)
         m.d.comb += [
-            write_port.en.eq(fetched),
-            write_port.data.eq(word),
-            take.eq(level.any() & (~valids[0] | self.read.ready)),
+            take.eq(some & (~valids[0] | self.read.ready)),
             self.read.valid.eq(valids[0]),
             self.read.payload.eq(Cat(parts)),
         ]
+        more, less = Signal.like(level), Signal.like(level)
+        m.d.comb += [more.eq(level + fetched), less.eq(level + fetched - 1)]
         m.d.sync += [
-            write_port.addr.eq(write_port.addr + fetched),
-            read_port.addr.eq(read_port.addr + take),
-            level.eq(level + fetched - take),
+            level.eq(Mux(take, less, more)),  # `take` comes late
+            some.eq(fetched | Mux(take, level > 1, level != 0)),
         ]
-        for n, part, valid in zip(at, parts, valids, strict=True):
-            with m.If(~valid | self.read.ready):
-                m.d.sync += [valid.eq(level.any()), part.eq(read_port.data[n : n + PART])]

@@ -25,7 +25,8 @@ class ReadPort(wiring.Component):
     and memory latency is hidden up to `depth` beats. Throughput one beat per cycle.
 
     `flush` = 1 drops queued transfers, finishes outstanding bursts and discards their beats, as
-    AXI allows no abandoned burst, and clears the error flags; it must be held until `idle`.
+    AXI allows no abandoned burst, and clears the error flags; it must be held until `idle`. Beats
+    that show on `data` meanwhile are discarded whether they are taken or not.
 
     The beats are counted against the lengths of the bursts: one that nobody asked for is dropped,
     and RLAST must come with the last beat of a burst and with no other.
@@ -73,7 +74,7 @@ class ReadPort(wiring.Component):
             self.planner.windows.eq(self.windows),
             self.violation.eq(self.planner.violation),
             self.data.payload.eq(self.buffer.read.payload),
-            self.data.valid.eq(self.buffer.read.valid & ~self.flush),
+            self.data.valid.eq(self.buffer.read.valid),
             self.buffer.read.ready.eq(self.data.ready | self.flush),
         ]
         flags = [*self._address_channel(m), *self._data_channel(m)]

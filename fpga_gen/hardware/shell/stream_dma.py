@@ -7,7 +7,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import PORT_BITS
-from fpga_gen.hardware.common.fan_out import copies
+from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.shell.axi_burst import TRANSFER, window_set
 from fpga_gen.hardware.shell.axi_names import READ, prefixed
 from fpga_gen.hardware.shell.read_dma import PORT_RESETS, ReadPort
@@ -71,6 +71,10 @@ class StreamDma(wiring.Component):
         # One descriptor becomes one transfer per port, handed out port after port.
         transfer = Signal(TRANSFER, reset_less=True)
         lane = Signal(self.ports)  # one hot: the port whose transfer is pending; 0: none
+        # `lane` is 0: for the address, for all else. The queue holds a descriptor: a cycle late, a
+        # lane comes two cycles after another.
+        idles = [Signal(name=f"no_lane_{n}", init=1, attrs=KEEP) for n in range(2)]
+        some = Signal()
         free = Signal(self.ports)  # its queue has room; a cycle late, a lane comes every second one
         ports, lanes = [], []
         for k in range(self.ports):
@@ -95,22 +99,27 @@ class StreamDma(wiring.Component):
         head = data.View(TRANSFER, queue.r_data)
         taken = Signal()
         m.d.comb += [
-            queue.r_en.eq(~lane.any()),
+            queue.r_en.eq(idles[1] & some),
             taken.eq((lane & free).any()),
         ]
-        m.d.sync += free.eq(Cat(q.w_level < LANE_QUEUE_DEPTH - 1 for q in lanes))
-        with m.If(~lane.any()):  # whether there is one or not
-            m.d.sync += [transfer.address.eq(head.address), transfer.beats.eq(head.beats)]
+        m.d.sync += [
+            free.eq(Cat(q.w_level < LANE_QUEUE_DEPTH - 1 for q in lanes)),
+            some.eq(queue.r_rdy),
+        ]
+        with m.If(idles[1]):  # whether there is one or not
+            m.d.sync += transfer.beats.eq(head.beats)
+        with m.If(idles[0]):
+            m.d.sync += transfer.address.eq(head.address)
         with m.Elif(taken):
             m.d.sync += transfer.address.eq(transfer.address + transfer.beats)
         with m.If(self.flush):
-            m.d.sync += lane.eq(0)
-        with m.Elif(queue.r_en & queue.r_rdy):
-            m.d.sync += lane.eq(1)
+            m.d.sync += [lane.eq(0), *(idle.eq(1) for idle in idles)]
+        with m.Elif(queue.r_en):
+            m.d.sync += [lane.eq(1), *(idle.eq(0) for idle in idles)]
         with m.Elif(taken):
-            m.d.sync += lane.eq(lane << 1)
+            m.d.sync += [lane.eq(lane << 1), *(idle.eq(lane[-1]) for idle in idles)]
 
-        m.d.comb += self.words.valid.eq(Cat(p.data.valid for p in ports).all())
+        m.d.comb += self.words.valid.eq(Cat(p.data.valid for p in ports).all() & ~port_flush[0])
         for k, port in enumerate(ports):
             m.d.comb += [
                 self.words.payload[PORT_BITS * k : PORT_BITS * (k + 1)].eq(port.data.payload),
@@ -121,11 +130,12 @@ class StreamDma(wiring.Component):
                 self.failed_response.word_select(k, 2).eq(port.failed_response),
                 self.received[k].eq(port.received),
             ]
-        m.d.sync += self.idle.eq(
-            Cat(p.idle for p in ports).all()
-            & ~queue.r_rdy
-            & ~lane.any()
-            & ~Cat(q.r_rdy for q in lanes).any()
-            & ~self.descriptor.valid
-        )
+        # Of the same cycle, two cycles late.
+        ports_idle, lanes_idle, none_waits = Signal(), Signal(), Signal()
+        m.d.sync += [
+            ports_idle.eq(Cat(p.idle for p in ports).all()),
+            lanes_idle.eq(~Cat(q.r_rdy for q in lanes).any() & idles[1]),
+            none_waits.eq(~queue.r_rdy & ~self.descriptor.valid),
+            self.idle.eq(ports_idle & lanes_idle & none_waits),
+        ]
         return m

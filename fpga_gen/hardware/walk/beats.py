@@ -182,16 +182,18 @@ class Beats(wiring.Component):
         single_group = Signal(reset_less=True)  # rows of one group
         before_last = Signal(columns, reset_less=True)  # column of the group before the last
         near_end, tile_near_end = Signal(reset_less=True), Signal(reset_less=True)  # column is it
+        before_near = Signal(columns, reset_less=True)
         next_near_end = Signal()
         with m.If(self.issue.start):
             m.d.sync += [
                 before_last.eq(cfg.groups_per_row - 2),
+                before_near.eq(cfg.groups_per_row - 3),
                 single_group.eq(cfg.row_mode & (cfg.groups_per_row == 1)),
             ]
         m.d.comb += [
             next_column.eq(Mux(row_end, 0, column + 1)),
             next_row_end.eq(Mux(row_end, single_group, cfg.row_mode & near_end)),
-            next_near_end.eq(Mux(row_end, before_last == 0, column + 1 == before_last)),
+            next_near_end.eq(Mux(row_end, before_last == 0, column == before_near)),
         ]
         next_pixel = add(m, pixel, step, p.banks, "next_pixel")
         started, tile_started = Signal(attrs=KEEP), Signal(attrs=KEEP)
