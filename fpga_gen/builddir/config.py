@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fpga_gen.boards import Board, load_board
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BoardError
 from fpga_gen.images import Preprocess
-from fpga_gen.resources import check_fit
+from fpga_gen.resources import auto_clock, check_fit
 
 MAX_CALIBRATION_IMAGES = 32
 
@@ -21,14 +22,15 @@ class BuildConfig:
     """Options of `fpga-gen build` and `estimate`.
 
     input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
-    in_channels, dsp_columns, sp2_columns, None for the best one; clock_mhz: None for the
-    board's default; calibration: a folder of pictures, None for seeded synthetic ones;
-    double_clock: the slices of the DSP columns run at twice that clock.
+    in_channels, dsp_columns, sp2_columns, None for the best one; clock_mhz: None for the board's
+    default, "auto" for the highest that the timing estimate thinks safe; calibration: a folder of
+    pictures, None for seeded synthetic ones; double_clock: the slices of the DSP columns run at
+    twice that clock.
     """
 
     model: Path
     board: str
-    clock_mhz: float | None = None
+    clock_mhz: float | Literal["auto"] | None = None
     calibration: Path | None = None
     array: tuple[int, int, int, int] | None = None
     double_clock: bool = False
@@ -51,7 +53,10 @@ class BuildConfig:
 
     def resolve_clock(self, board: Board) -> float:
         """Clock in MHz; BoardError outside of what the board file allows."""
-        clock_mhz = float(board.clock_mhz if self.clock_mhz is None else self.clock_mhz)
+        if self.clock_mhz == "auto":
+            clock_mhz = auto_clock(board, self.double_clock)
+        else:
+            clock_mhz = float(board.clock_mhz if self.clock_mhz is None else self.clock_mhz)
         board.check_clock(clock_mhz, self.double_clock)
         return clock_mhz
 

@@ -94,6 +94,21 @@ class IntList(click.ParamType):
         return numbers
 
 
+class ClockOption(click.ParamType):
+    """MHz, or "auto"."""
+
+    name = "F|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        if value == "auto":
+            return "auto"
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a clock in MHz nor auto", param, ctx)
+
+
+CLOCK = ClockOption()
 SHAPE = IntList("1,C,H,W", (3, 4))
 ARRAY = IntList("P,CI,CO_DSP,CO_SP2", (4,), zero_from=2)
 

@@ -15,6 +15,7 @@ from fpga_gen.report.timing import (
     TimingFacts,
     class_rows,
     clock_verdict,
+    depth_line,
     estimate_line,
 )
 
@@ -64,7 +65,7 @@ def synth(settings: Settings, directory: Path, paths: int, delays: Path | None) 
     settings.show(block_table(flow))
     timing = flow.report.timing
     assert timing is not None
-    settings.say(f"deepest path: {timing.worst_levels} levels, {timing.start} -> {timing.end}")
+    settings.say(depth_line(timing, flow.report.resources.available.flip_flops).replace("`", ""))
     for block, path in deep[:paths]:
         settings.say(f"  {path.levels:2} levels  {block.name}: {path.start} -> {path.end}")
     settings.say(

@@ -87,7 +87,7 @@ def render_html(report: Report) -> str:
         limits=LIMITS,
         names=NAMES,
         clock=clock_verdict(report.timing, report.clock_mhz).replace("`", ""),
-        depth=depth_line(report.timing).replace("`", ""),
+        depth=depth_line(report.timing, report.resources.available.flip_flops).replace("`", ""),
         timing=timing if timing is not None and timing.clock_mhz else None,
         estimate_line=estimate_line,
         class_head=CLASS_HEAD,

@@ -81,7 +81,7 @@ def resource_rows(report: Report) -> list[tuple[str, str, str, str]]:
 def timing_section(report: Report) -> list[str]:
     """Logic depth, and where it was estimated, picoseconds by class of path and the worst paths."""
     timing = report.timing
-    parts = [depth_line(timing)]
+    parts = [depth_line(timing, report.resources.available.flip_flops)]
     if timing is None or not timing.clock_mhz:
         return parts
     paths = [(f"`{start}`", f"`{end}`", *rest) for start, end, *rest in path_rows(timing)]

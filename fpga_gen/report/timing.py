@@ -9,6 +9,7 @@ HOP_DELAYS = (300, 400, 500)  # ps; the clocks that the report names are those r
 # one long wire each way 270, two each way 400; at three quarters of the LUTs 400 to 500 is what a
 # router gives. 7 series: as measured of routed blocks.
 WANTED_PS = {"xcup": 500, "xc7": 900}
+FLIP_FLOPS_PER_SET = 8  # that share a clock, an enable and a reset in a slice (UG474, UG574)
 MARGIN = 0.8  # of that: below it the clock is called out of reach
 
 
@@ -33,7 +34,8 @@ class PathFacts:
 class TimingFacts:
     """Deepest path between two registers of the mapped netlist, in levels: a LUT is one, a carry
     chain of up to 16 bits two. wide_nets: nets with more than `fan_out_limit` loads; widest: loads
-    of the widest net, `widest_net` (0: of a report that did not tell). All of these are of the kind
+    of the widest net, `widest_net`; control_sets: clocks with an enable and a reset that flip-flops
+    take (0: of a report that did not tell). All of these are of the kind
     `depth_kind`.
 
     What follows is of the kind `kind`, from cell delays and a number of net hops, without placing
@@ -51,6 +53,7 @@ class TimingFacts:
     fan_out_limit: int
     widest: int = 0
     widest_net: str = ""
+    control_sets: int = 0
     depth_kind: str = "synthesised"
     kind: str = "estimated"
     clock_mhz: float = 0.0
@@ -105,15 +108,20 @@ def clock_verdict(timing: TimingFacts | None, clock_mhz: float) -> str:
     return verdict
 
 
-def depth_line(timing: TimingFacts | None) -> str:
-    """Depth of the mapped netlist in one sentence."""
+def depth_line(timing: TimingFacts | None, flip_flops: int = 0) -> str:
+    """Depth of the mapped netlist in one sentence; flip_flops: of the device."""
     if timing is None:
         return "Logic depth is not known yet: `fpga-gen synth DIR`."
     widest = f", the widest {timing.widest} (`{timing.widest_net}`)" if timing.widest else ""
+    sets = f"; {timing.control_sets:,} control sets" if timing.control_sets else ""
+    if flip_flops and sets:
+        sets += (
+            f", {100 * FLIP_FLOPS_PER_SET * timing.control_sets / flip_flops:.1f} % of the device's"
+        )
     return (
         f"Deepest path ({timing.depth_kind}): {timing.worst_levels} levels from `{timing.start}` "
         f"to `{timing.end}`; {timing.wide_nets} nets with more than {timing.fan_out_limit} loads"
-        f"{widest}."
+        f"{widest}{sets}."
     )
 
 

@@ -142,6 +142,7 @@ def design_timing(
         max_fan_out,
         widest.loads,
         widest.net,
+        design.control_sets,
         pairs=len(paths),
         tight_pairs=tight(paths, clock_mhz, family),
         delays=delays,

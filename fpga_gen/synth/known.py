@@ -38,6 +38,7 @@ def known_design(
                 MAX_FAN_OUT,
                 widest["loads"],
                 widest["net"],
+                entry["control_sets"],
                 pairs=timing["pairs"] if same else 0,
                 tight_pairs=timing["tight_pairs"] if same else 0,
                 delays=OWN_DELAYS,

@@ -20,6 +20,7 @@ from fpga_gen.builddir.artifacts import to_json
 from fpga_gen.contract.modules import TOP, class_of
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.report.timing import WANTED_PS
 from fpga_gen.resources import COSTS
 from fpga_gen.synth.cells import Cost
 from fpga_gen.synth.delays import default_delays
@@ -27,6 +28,7 @@ from fpga_gen.synth.design import MappedDesign, analyse_design
 from fpga_gen.synth.estimate import (
     estimate_facts,
     from_rows,
+    highest_clock,
     notable,
     tight,
     timed_paths,
@@ -75,11 +77,13 @@ def entry(name: str, params: EngineParams, design: MappedDesign) -> dict:
                   "uram": total.uram},
         "worst": {"levels": worst.levels, "from": worst.start, "to": worst.end},
         "wide_nets": len(design.wide_nets(MAX_FAN_OUT)),
+        "control_sets": design.control_sets,
         "widest": {"loads": widest.loads, "net": widest.net},
         "timing": {
             "clock_mhz": clock,
             "pairs": len(paths),
             "tight_pairs": tight(paths, clock, params.family),
+            "reachable_mhz": round(highest_clock(paths, WANTED_PS[params.family]), 1),
             "paths": to_rows(notable(paths)),
         },
         "design": design.digest,

@@ -180,6 +180,7 @@ def test_a_build_finds_the_engine_only_if_every_block_is_the_same(tmp_path, monk
         "wide_nets": 3,
         "widest": {"loads": 70, "net": "a"},
         "params": {"family": "xcup"},
+        "control_sets": 9,
         "timing": {
             "clock_mhz": 300.0,
             "pairs": 20,
