@@ -21,6 +21,7 @@ class Timing:
     last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
     word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
     its last read to its end; end: last write response;
+    decode: of an instruction, beyond a cycle for each word;
     start: start command to the first word of program at an empty memory; dram_latency: first beat
     of a FETCH; page: a PAGE's order to its first word in the program memory; first_slot: an order
     to a CONV's first slot, beyond the words that are read;
@@ -43,8 +44,9 @@ class Timing:
     load_tail: int = 34
     store_latency: int = 6
     end: int = 35
+    decode: int = 1
     start: int = 16
-    page: int = 6
+    page: int = 7
     first_slot: int = 10
     dram_latency: int = 60
     read_efficiency: float = 0.955
