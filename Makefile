@@ -1,5 +1,5 @@
-# Targets: demo, test, test-full, test-bare, lint, lock, bench, bench-host, clean. All is installed into .venv,
-# in the versions and with the hashes of locks/.
+# Targets: demo, test, test-full, test-bare, formal, site, wheels, lint, lock, bench, bench-host,
+# networks, clean. All is installed into .venv, in the versions and with the hashes of locks/.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
 #   make bench BENCH_OPTIONS=--rtl
@@ -22,11 +22,12 @@ BUILD_OPTIONS ?=
 BENCH      ?= build/bench
 # --rtl simulates the whole networks as well; --only TEXT runs some works
 BENCH_OPTIONS ?=
+NETWORKS_OPTIONS ?=
 UPGRADE    ?=
 BARE       ?= build/bare
 PYTHON312  ?= $(shell command -v python3.12)
 
-.PHONY: demo test test-full test-bare bench bench-host lint lock clean needs-demo needs-test
+.PHONY: demo test test-full test-bare formal site wheels bench bench-host networks lint lock clean needs-demo needs-test
 .DELETE_ON_ERROR:
 
 # What Debian must have, said in one line before anything starts; of the environment's own Python
@@ -79,7 +80,8 @@ $(DEMO)/calibration: fpga_gen/phantom.py | $(VENV)/.base
 demo: needs-demo $(VENV)/.base $(DEMO_MODEL) $(IMAGE) $(DEMO)/calibration
 	$(BIN)/fpga-gen build $(DEMO_MODEL) --board $(BOARD) -o $(DEMO)/$(BOARD) \
 	  --calibration $(DEMO)/calibration $(BUILD_OPTIONS)
-	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --overlay $(DEMO)/overlay.png
+	$(BIN)/fpga-gen simulate $(DEMO)/$(BOARD) --image $(IMAGE) --trace-tensors \
+	  --overlay $(DEMO)/overlay.png
 	@echo "report: $(DEMO)/$(BOARD)/report.html   mask: $(DEMO)/overlay.png"
 
 # What a 352x352 frame costs the processor before and after the engine, on one core.
@@ -96,6 +98,19 @@ lint: needs-test $(VENV)/.test
 
 test: lint
 	$(PYTEST) -m "not slow"
+
+# The documentation, into build/site; `make test` builds it too.
+site: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -q
+
+# Into dist/: fpga-gen with the reference networks and the runtime, and the driver for boards.
+wheels: $(VENV)/.build
+	$(BIN)/python -m hatchling build -t wheel -d dist
+	cd host && $(abspath $(BIN))/python -m hatchling build -t wheel -d ../dist
+
+# Every proof of the hardware (docs/verification.md), some by name: make formal PROOFS="write_port".
+formal: $(VENV)/.test
+	$(BIN)/python -m formal $(PROOFS)
 
 # And the fast ones with Python 3.12 in an environment of its own, where there is one.
 test-full: lint
@@ -123,6 +138,11 @@ $(BENCH)/nngen/.installed: bench/nngen-requirements.txt | $(BIN)/python
 # About 15 minutes on two cores the first time, 25 with --rtl; rewrites docs/benchmark.*.
 bench: $(VENV)/.models $(BENCH)/nngen/.installed
 	$(BIN)/python -m bench --nngen $(BENCH)/nngen/bin/python --folder $(BENCH) $(BENCH_OPTIONS)
+
+# Checks the networks of fpga_gen_models.zoo for two boards; about 3 minutes. Rewrites
+# docs/networks.md. NETWORKS_OPTIONS="--only resnet"
+networks: $(VENV)/.test
+	$(BIN)/python -m bench.survey $(NETWORKS_OPTIONS)
 
 clean:
 	rm -rf build dist $(VENV) .venv-3.12 .pytest_cache .ruff_cache .hypothesis

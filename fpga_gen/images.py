@@ -5,6 +5,7 @@ What is done to a picture is the runtime's, see `fpga_gen_host.pictures`.
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,14 +95,24 @@ def read_input(path: Path, shape: tuple[int, int, int], preprocess: Preprocess) 
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise PictureError(f"{path}: not a readable .npy array: {error}") from error
+    return check_input(array, shape, str(path))
+
+
+def check_input(array: np.ndarray, shape: tuple[int, int, int], source: str) -> np.ndarray:
+    """Model input float32 of `shape` from an array that is one; source: what an error names."""
     if array.shape != tuple(shape) or array.dtype.kind not in "fiu":
         raise PictureError(
-            f"{path}: array {array.dtype} {array.shape}, the model takes real numbers of shape "
+            f"{source}: array {array.dtype} {array.shape}, the model takes real numbers of shape "
             f"{tuple(shape)}"
         )
     if not np.isfinite(array).all():
-        raise PictureError(f"{path}: the array holds values that are not finite")
+        raise PictureError(f"{source}: the array holds values that are not finite")
     return array.astype(np.float32)
+
+
+def is_pixels(array: np.ndarray) -> bool:
+    """Whether an array is an RGB picture: uint8 (h, w, 3)."""
+    return array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
 
 
 def find_pictures(path: Path) -> list[Path]:
@@ -123,6 +134,20 @@ def spread(paths: list[Path], count: int) -> list[Path]:
     if len(paths) <= count:
         return list(paths)
     return [paths[i * len(paths) // count] for i in range(count)]
+
+
+def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
+    """A uint8 picture (h, w, 3) whose sides are at most `side` pixels, itself if they are."""
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side))
+    return np.asarray(image)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A uint8 picture (h, w, 3) or (h, w) as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -7,8 +7,9 @@ directory afterwards, a frame through its RTL, is the list in simulation_flow.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +19,42 @@ from fpga_gen.builddir.artifacts import check_target, sha256, to_json, write_bui
 from fpga_gen.builddir.config import MAX_CALIBRATION_IMAGES, BuildConfig
 from fpga_gen.builddir.digest import model_sha256
 from fpga_gen.builddir.layout_file import host_layout
+from fpga_gen.cache import remembered
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.bitfile import remove_stand_ins
-from fpga_gen.errors import BuildDirError, ScheduleError
+from fpga_gen.errors import BuildDirError, FpgaGenError, ScheduleError
 from fpga_gen.frontend.importer import import_untrusted
-from fpga_gen.graph.ir import Conv, Graph, conv_macs
+from fpga_gen.frontend.labels import layer_labels
+from fpga_gen.graph.ir import Conv, Graph, approximations, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.identity import Identity, seal
 from fpga_gen.images import NORMALISATIONS, find_pictures, read_input, spread
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.options import QuantOptions
-from fpga_gen.quant.quantise import quantise
+from fpga_gen.quant.precision import PrecisionChoice
+from fpga_gen.quant.quantise import (
+    SYNTHETIC_IMAGES,
+    check_quantisable,
+    choice_facts,
+    choose_wide_maps,
+    mac_shares,
+    quantise,
+)
 from fpga_gen.quant.serialise import quant_graph_bytes
 from fpga_gen.report import ModelFacts, Report
 from fpga_gen.report.collect import build_report
 from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.report.render import report_files
+from fpga_gen.resources import check_fit
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.schedule.program import Schedule
-from fpga_gen.sizing.choose import choose_engines
+from fpga_gen.sizing.choose import choose_engines, for_network
 from fpga_gen.sizing.search import Candidate
+from fpga_gen.sizing.standin import standin
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.known import known_design
+from fpga_gen_host.decode import decode
 from fpga_gen_host.registers import INTERFACE_VERSION
 
 
@@ -61,6 +75,7 @@ class Flow:
     memory_rate: float = field(init=False)
     graph: Graph = field(init=False)
     model: ModelFacts = field(init=False)
+    labels: dict[str, str] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
     images: list[np.ndarray] | None = None
     calibration_sha256: str | None = None
@@ -75,6 +90,7 @@ class Flow:
 
 
 Step = tuple[str, Callable[[Flow], None]]
+TABLE = "from the table of mapped blocks"
 
 
 # --- the steps ------------------------------------------------------------------------------
@@ -104,6 +120,7 @@ def import_model(flow: Flow) -> None:
         sum(t.weight.size for t in terms),
         graph.host_input.model_shape,
     )
+    flow.labels = layer_labels(flow.config.model)
 
 
 def optimise_graph(flow: Flow) -> None:
@@ -124,17 +141,31 @@ def read_calibration(flow: Flow) -> None:
 
 
 def choose_engine(flow: Flow) -> None:
-    """The best engine for this network on this board, unless an array was given."""
-    if flow.config.searches(flow.board):
-        flow.candidates = choose_engines(
-            flow.graph,
-            flow.board,
-            flow.config.scheme,
-            double_clock=flow.config.double_clock,
-            clock_mhz=flow.clock_mhz,
-            progress=flow.progress.detail,
+    """The best engine for this network on this board, unless an array was given; with tables only
+    where the network needs them. What was found is remembered: an estimate before the build costs
+    no time."""
+    config, board = flow.config, flow.board
+    if config.searches(board):
+        options = [config.scheme, config.double_clock, flow.clock_mhz, config.zero_skipping]
+        flow.candidates = remembered(
+            "engines",
+            [model_key(flow), board.to_dict(), *options],
+            lambda: choose_engines(
+                flow.graph,
+                board,
+                config.scheme,
+                double_clock=config.double_clock,
+                clock_mhz=flow.clock_mhz,
+                zero_skipping=config.zero_skipping,
+                progress=flow.progress.detail,
+            ),
+            lambda found: [asdict(c) for c in found],
+            lambda data: decode(_Engines, {"found": data}).found,
         )
         flow.params = flow.candidates[0].params
+    else:
+        flow.params = for_network(flow.graph, flow.params)
+        check_fit(flow.board, flow.params)
     flow.memory_rate = flow.board.read_bytes_per_cycle(flow.params.ports, flow.clock_mhz)
 
 
@@ -147,26 +178,68 @@ def quantise_graph(flow: Flow) -> None:
         scheme=flow.config.scheme,
         seed=flow.config.seed,
         progress=flow.progress.detail,
-        options=flow.options,
+        options=replace(flow.options, zero_order=flow.config.zero_skipping),
     )
 
 
-def schedule_network(flow: Flow) -> None:
-    """QuantGraph -> Schedule: program, weight stream, memory map, cycle model.
+def foresee_quantisation(flow: Flow) -> None:
+    """Graph -> QuantGraph with unit weights, of which a schedule takes the same cycles. Which maps
+    get 16 bits decides on them too, and is remembered. A model that came quantised is not foreseen:
+    what can be kept of it only the quantiser knows."""
+    if flow.graph.hints is not None:
+        quantise_graph(flow)
+        return
+    graph, config, options = flow.graph, flow.config, flow.options
+    check_quantisable(graph, flow.params, config.scheme, options)
+    if options.wide_tensors is None:
+        choice = remembered(
+            "precision",
+            [model_key(flow), flow.calibration_sha256, config.seed, asdict(options)],
+            lambda: choose_wide_maps(
+                graph, flow.images, seed=config.seed, progress=flow.progress.detail, options=options
+            ),
+            asdict,
+            lambda data: decode(PrecisionChoice, data),
+        )
+    else:
+        choice = PrecisionChoice({}, options.wide_tensors, None, None)
+    network = standin(graph, flow.params, choice.wide, zero_order=flow.config.zero_skipping)
+    facts = {
+        "scheme": config.scheme,
+        "seed": config.seed,
+        "calibration_images": len(flow.images or ()) or SYNTHETIC_IMAGES,
+        "compensated": False,
+        **mac_shares(network.nodes, network.tensors),
+        "wide_tensors": sorted(n for n, t in network.tensors.items() if t.format.bits == 16),
+        **choice_facts(choice),
+        "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
+    }
+    flow.qgraph = replace(network, facts=facts)
 
-    16-bit maps are wanted for accuracy. A network that fits the engine only without them gets 8
-    bits everywhere rather than no accelerator, and the report says so.
-    """
-    timing = board_timing(flow.memory_rate)
+
+def schedule_network(flow: Flow) -> None:
+    """QuantGraph -> Schedule: program, weight stream, memory map, cycle model."""
+    _schedule(flow, quantise_graph)
+
+
+def schedule_foreseen(flow: Flow) -> None:
+    """The same of the network with unit weights."""
+    _schedule(flow, foresee_quantisation)
+
+
+def _schedule(flow: Flow, again: Callable[[Flow], None]) -> None:
+    """16-bit maps are wanted for accuracy. A network that fits the engine only without them gets 8
+    bits everywhere rather than no accelerator, and the report says so."""
+    timing, skip = board_timing(flow.memory_rate), flow.config.zero_skipping
     try:
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, skip=skip)
     except ScheduleError as error:
         wide = flow.qgraph.facts["wide_tensors"]
         if not wide or flow.options.wide_tensors is not None:
             raise
         flow.options = replace(flow.options, wide_tensors=())
-        quantise_graph(flow)
-        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing)
+        again(flow)
+        flow.schedule = compile_schedule(flow.qgraph, flow.params, timing, skip=skip)
         flow.qgraph.facts["approximations"] += [
             {"where": name, "reason": f"8 bits where 16 were wanted: {error}"} for name in wide
         ]
@@ -175,21 +248,18 @@ def schedule_network(flow: Flow) -> None:
 def make_report(flow: Flow) -> None:
     """Facts of all steps so far -> Report."""
     flow.report = build_report(
-        flow.model, flow.board, flow.params, flow.clock_mhz, flow.qgraph, flow.schedule
+        flow.model, flow.board, flow.params, flow.clock_mhz, flow.qgraph, flow.schedule, flow.labels
     )
 
 
 def generate_rtl(flow: Flow) -> None:
     """EngineParams -> Verilog with its design hash; its resources are known if it is one of the
     mapped engines."""
-    # amaranth: an estimate does without
-    from fpga_gen.generated import remember_verilog
-    from fpga_gen.hardware.top import generate_verilog
+    from fpga_gen.generated import engine_verilog  # amaranth: an estimate does without
 
-    flow.verilog, flow.identity = seal(generate_verilog(flow.params), flow.params)
-    remember_verilog(flow.params, flow.identity.design_hash, flow.verilog)
+    flow.verilog, flow.identity = seal(engine_verilog(flow.params), flow.params)
     if known := known_design(flow.verilog, flow.clock_mhz):
-        resources = ResourceFacts(known[0], flow.board.resources, "synthesised")
+        resources = ResourceFacts(known[0], flow.board.resources, "synthesised", TABLE)
         flow.report = replace(flow.report, resources=resources, timing=known[1])
 
 
@@ -222,19 +292,28 @@ def write_directory(flow: Flow) -> None:
 
 # --- the flows ------------------------------------------------------------------------------
 
-ESTIMATE: tuple[Step, ...] = (
+READ: tuple[Step, ...] = (
     ("check options", check_options),
     ("import model", import_model),
     ("optimise graph", optimise_graph),
     ("read calibration pictures", read_calibration),
+)
+
+PREDICT: tuple[Step, ...] = (
+    ("choose engine", choose_engine),
+    ("foresee quantisation", foresee_quantisation),
+    ("schedule", schedule_foreseen),
+    ("report", make_report),
+)
+
+ESTIMATE: tuple[Step, ...] = (*READ, *PREDICT)
+
+BUILD: tuple[Step, ...] = (
+    *READ,
     ("choose engine", choose_engine),
     ("quantise", quantise_graph),
     ("schedule", schedule_network),
     ("report", make_report),
-)
-
-BUILD: tuple[Step, ...] = (
-    *ESTIMATE,
     ("generate Verilog", generate_rtl),
     ("Vivado project", vivado_project),
     ("write build directory", write_directory),
@@ -249,15 +328,50 @@ def build(config: BuildConfig, target: Path, progress: Progress | None = None) -
 def estimate(config: BuildConfig, progress: Progress | None = None) -> Flow:
     """Cycle and traffic estimate without writing anything.
 
-    The schedule depends on shapes, not on the quality of the weights, so these are rounded
-    without error compensation.
+    The schedule depends on shapes and zeros, not on the other values of the weights, so these are
+    not quantised: cycles are those of a build, DRAM bytes within a hundredth.
     """
     flow = Flow(config, None, progress or Silent())
     flow.options = QuantOptions(compensate=False)
     return run_steps(flow, ESTIMATE)
 
 
+def survey(
+    config: BuildConfig, boards: Sequence[str], progress: Progress | None = None
+) -> dict[str, Flow | FpgaGenError]:
+    """An estimate, or why there is none, for each of the boards; the model is read once."""
+    read = Flow(config, None, progress or Silent())
+    read.options = QuantOptions(compensate=False)
+    run_steps(read, READ)
+    found: dict[str, Flow | FpgaGenError] = {}
+    for name in boards:
+        flow = copy(read)
+        flow.config = replace(config, board=name)
+        try:
+            found[name] = run_steps(flow, (READ[0], *PREDICT))
+        except FpgaGenError as error:
+            found[name] = error
+    return found
+
+
 # --- helpers --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Engines:
+    """What is remembered of a search."""
+
+    found: tuple[Candidate, ...]
+
+
+def model_key(flow: Flow) -> list:
+    """What decides on the optimised graph, beside the program."""
+    shape = flow.config.input_shape
+    return [
+        flow.model.sha256,
+        None if shape is None else list(shape),
+        flow.config.preprocess.normalise,
+    ]
 
 
 def manifest_facts(flow: Flow) -> dict:

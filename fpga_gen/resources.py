@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from fpga_gen.boards import Board, Resources
+from fpga_gen.contract.column_kinds import KINDS, ColumnKind
 from fpga_gen.contract.params import BLOCK_BITS, EngineParams, block_width
 from fpga_gen.errors import BoardError, ScheduleError
 
@@ -29,8 +30,15 @@ BANK_BITS, BANK_ROWS = 16, 1024  # of half a block RAM with byte enables, its pa
 DSP48E1_FACTOR = {"dsp columns": 2, "requantise": 2}
 NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "dsps": "DSPs", "bram36": "BRAM36",
          "uram": "URAM"}  # fmt: skip
-REMEDIES = {"luts": "fewer SP2 columns", "flip_flops": "fewer columns", "dsps": "fewer DSP columns",
-            "bram36": "a smaller weight buffer", "uram": "fewer pixels"}  # fmt: skip
+REMEDIES = {
+    "flip_flops": "fewer columns",
+    "bram36": "a smaller weight buffer",
+    "uram": "fewer pixels",
+    **{
+        primitive: f"fewer {' or '.join(k.title for k in KINDS if k.scarce == primitive)} columns"
+        for primitive in ("luts", "dsps")
+    },
+}
 
 
 def auto_clock(board: Board, double_clock: bool) -> float:
@@ -67,19 +75,21 @@ def _mode_muxes(p: EngineParams) -> float:
     return p.pixels * ((lane_sources(p) - 1) * p.word_bits + 8 * p.columns) + weights + 1
 
 
+def _multipliers(kind: ColumnKind, cost: str) -> Callable[[EngineParams], float]:
+    """Multipliers of the columns of a kind, if they are of this class of blocks."""
+    return lambda p: p.pixels * kind.count(p) * p.in_channels if kind.costs[cost](p) else 0
+
+
 # Size of a class of blocks, to which its cost is proportional.
 SIZES: dict[str, Callable[[EngineParams], float]] = {
-    "dsp columns": lambda p: 0 if p.double_clock else p.pixels * p.dsp_columns * p.in_channels,
-    "dsp columns at twice the clock": lambda p: (
-        p.pixels * p.dsp_columns * p.in_channels if p.double_clock else 0
-    ),
-    "sp2 columns": lambda p: p.pixels * p.sp2_columns * p.in_channels,
+    **{cost: _multipliers(kind, cost) for kind in KINDS for cost in kind.costs},
     "lane skew": lambda p: p.pixels * lane_sources(p) * p.in_channels,
     "active weights": lambda p: p.sub_weight_bits * p.subgroups,
     "accumulators": lambda p: p.pixels * p.columns * max(1, p.tile_groups // 32),
     "array": _mode_muxes,
     "requantise": lambda p: p.requant_lanes,
     "exit path": lambda p: p.columns,
+    "activation tables": lambda p: p.requant_lanes if p.activations else 0,
     "feature banks": lambda p: p.banks * p.word_bits,
     "feature memory": lambda p: p.banks * p.word_bits,
     "max-pool": lambda p: p.pixels * p.word_bits,
@@ -90,10 +100,12 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
     "read ports": lambda p: p.ports,
     "control": lambda p: 1,
 }
+# (LUTs, flip-flops, DSPs) of one unit of a class that no reference has, mapped by Yosys (xcup).
+UNLISTED: dict[str, tuple[float, float, float]] = {"activation tables": (29, 86, 0)}
 
 
 @dataclass(frozen=True)
-class Reference:
+class MappedEngine:
     """A mapped engine: (LUTs, flip-flops, DSPs) of all blocks of each class."""
 
     params: EngineParams
@@ -101,11 +113,11 @@ class Reference:
 
 
 @cache
-def references() -> tuple[Reference, ...]:
-    """Reference engines of costs.json."""
+def references() -> tuple[MappedEngine, ...]:
+    """The mapped engines of costs.json."""
     data = json.loads(COSTS.read_text("utf-8"))
     return tuple(
-        Reference(
+        MappedEngine(
             EngineParams.from_dict(entry["params"]),
             {name: tuple(cost) for name, cost in entry["classes"].items()},
         )
@@ -116,12 +128,16 @@ def references() -> tuple[Reference, ...]:
 def estimate_resources(params: EngineParams) -> Resources:
     """Primitives of the generated engine (estimated from mapped blocks)."""
     total = [0.0, 0.0, 0.0]
+    comparable = _comparable(params.double_clock, params.family, params.sp2_code)
     for name, size in SIZES.items():
         wanted = size(params)
         if not wanted:
             continue
-        known = [r for r in _comparable(params) if r.classes.get(name) and size(r.params)]
+        known = [r for r in comparable if r.classes.get(name) and size(r.params)]
         if not known:
+            if name not in UNLISTED:
+                raise KeyError(f"no engine of costs.json has {name}: add one in synth/table.py")
+            total = [t + wanted * c for t, c in zip(total, UNLISTED[name], strict=True)]
             continue
         nearest = min(
             known,
@@ -140,12 +156,11 @@ def estimate_resources(params: EngineParams) -> Resources:
     return Resources(math.ceil(total[0]), math.ceil(total[1]), math.ceil(total[2]), bram, uram)
 
 
-def _comparable(params: EngineParams) -> list[Reference]:
+@cache
+def _comparable(double_clock: bool, family: str, sp2_code: str) -> list[MappedEngine]:
     """References of the same clocks, of the same family and SP2 code too if there are any."""
-    same = [r for r in references() if r.params.double_clock == params.double_clock]
-    closer = [
-        r for r in same if r.params.family == params.family and r.params.sp2_code == params.sp2_code
-    ]
+    same = [r for r in references() if r.params.double_clock == double_clock]
+    closer = [r for r in same if r.params.family == family and r.params.sp2_code == sp2_code]
     return closer or same
 
 
@@ -158,7 +173,8 @@ def memory_blocks(params: EngineParams) -> tuple[int, int]:
     program = _bram(params.stream_bits, params.program_words // params.program_parts)
     tables = 4 * _bram(64, 512) + 1  # block, tap and axis tables; layer log
     fifos = 2 * (params.ports + 1)
-    blocks = (params.banks - ultra) * bank + ring + program + tables + fifos
+    lookup = params.requant_lanes / 2 if params.activations else 0  # half a block RAM each
+    blocks = (params.banks - ultra) * bank + ring + program + tables + fifos + lookup
     return uram, math.ceil(blocks)
 
 
@@ -186,6 +202,6 @@ def check_fit(board: Board, params: EngineParams) -> None:
     over = excess(board, params, ASKED)
     if over:
         raise ScheduleError(
-            f"the array {params.pixels},{params.in_channels},{params.dsp_columns},"
-            f"{params.sp2_columns} does not fit {board.name} (estimated): {'; '.join(over)}"
+            f"the array {params.figures_text} does not fit {board.name} (estimated): "
+            f"{'; '.join(over)}"
         )

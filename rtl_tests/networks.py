@@ -9,7 +9,7 @@ import numpy as np
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.flows.simulate_trace import TraceRecorder
-from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.generated import engine_verilog
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import TracedMap
@@ -57,7 +57,7 @@ def compile_network(example: Example, params: EngineParams) -> Network:
 def write_verilog(params: EngineParams, folder: Path) -> Path:
     """The generated files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in generate_verilog(params).items():
+    for name, text in engine_verilog(params).items():
         (folder / name).write_text(text)
     return folder
 

@@ -11,13 +11,23 @@ from fpga_gen.contract.isa import (
     DECODER_OPS,
     INSTRUCTIONS,
     LAYOUTS,
+    MAX_LOOKUP,
     MAX_SOURCES,
+    TABLE_ENTRIES,
+    TABLE_WORDS,
     Instruction,
     Op,
     PageInstruction,
 )
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
+from fpga_gen.contract.records import (
+    AxisEntry,
+    BlockRecord,
+    LookupEntry,
+    SlotEntry,
+    SourceRecord,
+    TapRecord,
+)
 from fpga_gen.hardware.control.sequencer import Sequencer
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from rtl_tests.bench import simulate
@@ -37,7 +47,8 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
     wait, kind = rng.randint(0, 1), INSTRUCTIONS[op]
     if op in (Op.CONV, Op.POOL):
         blocks, taps = rng.randint(1, 5), rng.randint(1, 7)
-        return walk(rng, op, blocks, taps, wait)
+        lists = rng.choice([0, rng.randint(1, 6)]) if op == Op.CONV else 0
+        return walk(rng, op, blocks, taps, wait, lists)
     if op == Op.VECTOR:
         direct, n_sources = rng.randint(0, 1), rng.randint(1, MAX_SOURCES)
         sizes = {name: rng.randint(1, 5) for name in ("out_h", "out_w", "y_taps", "x_taps")}
@@ -52,12 +63,18 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
         )
         sources = tuple(SourceRecord(**noise(rng, SourceRecord)) for _ in range(n_sources))
         return kind(**fields, sources=sources, y=y, x=x)
+    if op == Op.TABLE:
+        entries = tuple(LookupEntry(**noise(rng, LookupEntry)) for _ in range(TABLE_ENTRIES))
+        lookup = rng.randint(1, MAX_LOOKUP)
+        return kind(wait=wait, lookup=lookup, entry_words=TABLE_WORDS, entries=entries)
     return kind(**noise(rng, kind, wait=wait))
 
 
-def walk(rng: random.Random, op: Op, blocks: int, taps: int, wait: int) -> Instruction:
+def walk(
+    rng: random.Random, op: Op, blocks: int, taps: int, wait: int, lists: int = 0
+) -> Instruction:
     fields = noise(
-        rng, INSTRUCTIONS[op], wait=wait, n_blocks=blocks, n_taps=taps,
+        rng, INSTRUCTIONS[op], wait=wait, n_blocks=blocks, n_taps=taps, list_words=lists,
         tile_groups=rng.randint(1, 16), mode=rng.randint(0, 1), n_tiles=rng.randint(1, 99),
         n_groups=rng.randint(1, 99), lanes=rng.randint(1, 4),
     )  # fmt: skip
@@ -65,6 +82,7 @@ def walk(rng: random.Random, op: Op, blocks: int, taps: int, wait: int) -> Instr
         **fields,
         blocks=tuple(BlockRecord(**noise(rng, BlockRecord)) for _ in range(blocks)),
         taps=tuple(TapRecord(**noise(rng, TapRecord)) for _ in range(taps)),
+        lists=tuple(SlotEntry(**noise(rng, SlotEntry)) for _ in range(lists * SlotEntry.PER_WORD)),
     )
 
 
@@ -97,10 +115,17 @@ def command_of(i: Instruction) -> tuple:
     """Fields of a COMMAND, of which the last or the first ones matter to no loader."""
     if i.op == Op.CONV:
         slots = (i.slots, i.half_from, i.high_from, i.last_subgroups, i.repeats)
-        return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots)
+        return (KIND_CONV, i.mode, i.n_groups, i.n_tiles, *slots, int(i.list_words > 0))
     if i.op == Op.VECTOR:
         return (KIND_VECTOR, 0)
     return (KIND_WORDS, i.words if i.op == Op.PAGE else i.stream_words)
+
+
+def table_words(i: Instruction) -> tuple[list[int], ...]:
+    """Words of the three tables of a CONV or POOL."""
+    words = i.encode()[LAYOUTS[i.op].words :]
+    ends = (len(i.blocks), len(i.blocks) + len(i.taps))
+    return words[: ends[0]], words[ends[0] : ends[1]], words[ends[1] :]
 
 
 def as_word(i: Instruction) -> int:
@@ -184,7 +209,7 @@ class Bench:
                 ctx.set(getattr(dut.units, f"{name}_busy"), busy[name])
             asked = (rng.choice(reads[:3]) if rng.random() < 0.8 else reads[0]) if reads else None
             if asked:
-                ctx.set((dut.blocks, dut.taps)[asked[0]].index, asked[1])
+                ctx.set((dut.blocks, dut.taps, dut.lists)[asked[0]].index, asked[1])
             others = any(busy[name] for name in names if name != "store")
             now = (not others, exit_idle, params_ready, not busy["store"])
             (
@@ -199,9 +224,8 @@ class Bench:
             self.cycle += 1
             if asked:
                 current = self.started[-1]
-                records = (current.blocks, current.taps)[asked[0]]
-                word = ctx.get((dut.blocks, dut.taps)[asked[0]].record).as_bits()
-                assert [word] == records[asked[1]].encode()
+                word = ctx.get((dut.blocks, dut.taps, dut.lists)[asked[0]].record).as_bits()
+                assert word == table_words(current)[asked[0]][asked[1]]
                 reads.remove(asked)
             if command_valid and ready[0]:
                 self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
@@ -228,6 +252,7 @@ class Bench:
                 if name == "walker":
                     reads = [(0, k) for k in range(len(instruction.blocks))]
                     reads += [(1, k) for k in range(len(instruction.taps))]
+                    reads += [(2, k) for k in range(instruction.list_words)]
             if done:
                 self.done += 1
                 assert len(self.started) == len(self.expected)

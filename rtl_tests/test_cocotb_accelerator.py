@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fpga_gen.generated import engine_verilog
 from fpga_gen.hardware.common.design_hash import stamp
-from fpga_gen.hardware.top import TOP, generate_verilog
+from fpga_gen.hardware.top import TOP
 from rtl_tests.verilator import run_cocotb_on
 from tests.engines import SMALL
 
@@ -14,5 +15,5 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_accelerator(tmp_path):
-    files = stamp(generate_verilog(SMALL), 0x0123_4567_5EED_F00D)
+    files = stamp(engine_verilog(SMALL), 0x0123_4567_5EED_F00D)
     assert run_cocotb_on(files, TOP, "rtl_tests.cocotb_accelerator", tmp_path) == 14

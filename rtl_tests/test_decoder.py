@@ -15,14 +15,16 @@ from fpga_gen.contract.isa import (
     Instruction,
     Op,
     PageInstruction,
+    TableInstruction,
 )
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.common.joints import LOOKUP_BITS
 from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.loader.joints import COMMAND
 from fpga_gen_host.registers import ErrorCode
 from rtl_tests.bench import simulate
-from rtl_tests.sequencer_bench import as_word, command_of, random_instruction
-from tests.engines import SMALL
+from rtl_tests.sequencer_bench import as_word, command_of, random_instruction, table_words
+from tests.engines import SMALL, TABLES
 
 END = EndInstruction(wait=1)
 ORDERED = (Op.CONV, Op.VECTOR, Op.LOAD, Op.PAGE)
@@ -42,6 +44,7 @@ class Bench:
     headers: list[int] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
     tables: dict[str, dict] = field(default_factory=dict)
+    lookups: list[tuple[int, int, int]] = field(default_factory=list)
     seen: list[dict] = field(default_factory=list)  # tables of every header
     errors: list[int] = field(default_factory=list)
     at: int = 0
@@ -84,17 +87,20 @@ class Bench:
     async def writes(self, ctx) -> None:
         dut, tables = self.dut, self.dut.tables
         while True:
-            *_, block, tap, source, y, x, index, word, number, part, pair = (
+            *_, block, tap, entries, source, y, x, index, word, number, part, pair = (
                 await ctx.tick().sample(
-                    dut.block_write, dut.tap_write, tables.source_write, tables.y_write,
-                    tables.x_write, dut.table_index, tables.word, tables.source, tables.part,
-                    tables.pair,
+                    dut.block_write, dut.tap_write, dut.list_write, tables.source_write,
+                    tables.y_write, tables.x_write, dut.table_index, tables.word, tables.source,
+                    tables.part, tables.pair,
                 )
             )  # fmt: skip
-            assert block + tap + source + y + x <= 1
+            assert block + tap + entries + source + y + x <= 1
+            if self.params.activations and ctx.get(dut.lookup.valid):
+                out = dut.lookup
+                self.lookups.append(tuple(ctx.get(p) for p in (out.lookup, out.word, out.data)))
             for name, write, key in (
-                ("blocks", block, index), ("taps", tap, index), ("sources", source, (number, part)),
-                ("y", y, pair), ("x", x, pair),
+                ("blocks", block, index), ("taps", tap, index), ("lists", entries, index),
+                ("sources", source, (number, part)), ("y", y, pair), ("x", x, pair),
             ):  # fmt: skip
                 if write:
                     table = self.tables.setdefault(name, {})
@@ -142,6 +148,7 @@ def tables_of(i: Instruction) -> dict[str, dict]:
         return {
             "blocks": {k: r.encode()[0] for k, r in enumerate(i.blocks)},
             "taps": {k: r.encode()[0] for k, r in enumerate(i.taps)},
+            **({"lists": dict(enumerate(table_words(i)[2]))} if i.list_words else {}),
         }
     if i.op != Op.VECTOR:
         return {}
@@ -157,15 +164,18 @@ def tables_of(i: Instruction) -> dict[str, dict]:
 @pytest.mark.parametrize("patience", [0.2, 0.6, 1.0])
 def test_programs(patience: float) -> None:
     rng = random.Random(int(10 * patience))
-    ops = rng.sample([op for op in Op if op not in (Op.PAGE, Op.END)] * 5, 30)
+    ops = rng.sample([op for op in Op if op not in (Op.PAGE, Op.END)] * 5, 35)
     program = [random_instruction(rng, op) for op in ops]
     for at in (25, 12, 3):
         program.insert(at, PageInstruction(words=rng.randint(1, 99)))
     program.append(END)
     # With patience 1 the unit that a VECTOR or a PAGE waits for would never be free.
-    bench = Bench(encoded(program), seed=1, patience=min(patience, 0.95))
+    bench = Bench(encoded(program), seed=1, patience=min(patience, 0.95), params=TABLES)
     bench.run()
     assert not bench.errors
+    tables = [i for i in program if i.op == Op.TABLE]
+    assert len(tables) > 2
+    assert bench.lookups == [word for i in tables for word in lookup_words(i)]
     assert bench.at == len(bench.words)
     decoded = [i for i in program if i.op in DECODED]
     masks = [(1 << 64 * LAYOUTS[i.op].words) - 1 for i in decoded]
@@ -182,9 +192,18 @@ def test_programs(patience: float) -> None:
         assert ((order[0], order[-1]) if whole_words else order[: len(want)]) == want
 
 
+def lookup_words(i: TableInstruction) -> list[tuple[int, int, int]]:
+    """(number, word, data) of a TABLE."""
+    data = bytes(entry.stored % 256 for entry in i.entries)
+    size = LOOKUP_BITS // 8
+    words = [data[at : at + size] for at in range(0, len(data), size)]
+    return [(i.lookup, k, int.from_bytes(word, "little")) for k, word in enumerate(words)]
+
+
 WRONG = [
     *((Op.CONV, {name: 0}) for name in ("n_blocks", "n_taps", "n_tiles", "n_groups", "lanes")),
     (Op.POOL, {"tile_groups": 0}),
+    (Op.POOL, {"list_words": 1}),
     (Op.CONV, {"tile_groups": SMALL.tile_groups + 1}),
     (Op.CONV, {"mode": SMALL.max_mode}),
     *((Op.VECTOR, {name: 0}) for name in ("n_blocks", "n_sources", "out_h", "out_w")),
@@ -192,6 +211,8 @@ WRONG = [
     (Op.VECTOR, {"direct": 0, "y_words": 0}),
     (Op.VECTOR, {"direct": 0, "x_words": MAX_TABLE // 2 + 1}),
     (Op.PAGE, {"words": 0}),
+    (Op.TABLE, {"lookup": 0}),
+    (Op.TABLE, {"entry_words": 31}),
 ]
 
 
@@ -203,13 +224,20 @@ def test_impossible_fields(op: Op, fields: dict[str, int]) -> None:
     words = good.encode()
     values = {**LAYOUTS[op].decode(words), **fields}
     bad = [*LAYOUTS[op].encode(values), *words[LAYOUTS[op].words :]]
-    bench = Bench(bad + END.encode(), seed=2)
+    bench = Bench(bad + END.encode(), seed=2, params=TABLES)
     bench.run()
     assert bench.errors == [ErrorCode.BAD_INSTRUCTION]
-    assert not any((bench.orders, bench.headers, bench.pages, bench.tables))
-    fine = Bench(words + END.encode(), seed=2)
+    assert not any((bench.orders, bench.headers, bench.pages, bench.tables, bench.lookups))
+    fine = Bench(words + END.encode(), seed=2, params=TABLES)
     fine.run()
     assert not fine.errors
+
+
+def test_an_engine_without_tables() -> None:
+    instruction = random_instruction(random.Random(6), Op.TABLE)
+    bench = Bench(instruction.encode() + END.encode(), seed=2)
+    bench.run()
+    assert bench.errors == [ErrorCode.BAD_INSTRUCTION]
 
 
 @pytest.mark.parametrize("code", sorted(set(range(16)) - set(Op)))
@@ -220,7 +248,7 @@ def test_unknown_opcodes(code: int) -> None:
     assert not bench.headers
 
 
-@pytest.mark.parametrize("op", [Op.CONV, Op.VECTOR, Op.LOAD])
+@pytest.mark.parametrize("op", [Op.CONV, Op.VECTOR, Op.LOAD, Op.TABLE])
 def test_program_that_ends_early(op: Op) -> None:
     """After any word of an instruction, once."""
     rng = random.Random(4)
@@ -230,7 +258,7 @@ def test_program_that_ends_early(op: Op) -> None:
             instruction = random_instruction(rng, op)
     words = instruction.encode()
     for count in range(1, len(words)):
-        bench = Bench(words[:count], seed=count, patience=0.9)
+        bench = Bench(words[:count], seed=count, patience=0.9, params=TABLES)
         bench.run()
         assert bench.errors == [ErrorCode.PROGRAM_OVERFLOW], count
         assert not bench.headers

@@ -48,7 +48,9 @@ def test_starts(seed: int) -> None:
             units = {name: int((rng.random() < free) == (name in UNITS[4:])) for name in UNITS}
             noise = HEADER.from_bits(rng.getrandbits(HEADER.size))
             ctx.set(dut.decoded.valid, int(offered))
-            ctx.set(dut.decoded.payload, HEADER.from_bits(as_word(i)) if coming or offered else noise)
+            ctx.set(
+                dut.decoded.payload, HEADER.from_bits(as_word(i)) if coming or offered else noise
+            )
             shown = coming or offered
             for name, value in units.items():
                 ctx.set(getattr(dut.units, name), value)

@@ -5,7 +5,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from fpga_gen.contract.params import GRANULE, PARAM_BITS, EngineParams
+from fpga_gen.contract.records import GroupHead
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
+from fpga_gen.contract.weight_stream import pack_head
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen.hardware.loader.loader import Loader
 from tests.engines import SMALL
@@ -55,7 +57,7 @@ def test_stream_is_cut_into_records(params, seed):
         while len(granules) % p.stream_granules:
             granules.append(0)
 
-    for _ in range(6):
+    for _ in range(8):
         kind = int(rng.choice([KIND_WORDS, KIND_CONV, KIND_VECTOR]))
         command = dict.fromkeys(COMMAND.members, 0) | {"kind": kind}
         if kind == KIND_WORDS:
@@ -72,32 +74,37 @@ def test_stream_is_cut_into_records(params, seed):
                 "mode": mode - 1,
                 "groups": int(rng.integers(1, 4)),
                 "tiles": int(rng.integers(1, 4)),
-                "slots": int(rng.integers(1, 7)),
                 "last_subgroups": int(rng.integers(1, p.subgroups // mode + 1)),
             }
-            command["repeats"] = int(rng.integers(0, command["slots"] + 1) * rng.integers(2))
-            ends = sorted(int(v) for v in rng.integers(0, command["slots"] + 1, 2))
-            command |= {"half_from": ends[0], "high_from": ends[1]}
+            command["listed"] = int(rng.integers(2))
             for group in range(command["groups"]):
+                if group == 0 or command["listed"]:  # heads differ, and the header means nothing
+                    slots = int(rng.integers(1, 7))
+                    repeats = int(rng.integers(0, slots + 1) * rng.integers(2))
+                    ends = sorted(int(v) for v in rng.integers(0, slots + 1, 2))
+                    head = GroupHead(slots + repeats, *ends, repeats)
+                if group == 0:
+                    command |= vars(head) if not command["listed"] else {"slots": 9, "repeats": 3}
                 subgroups = p.subgroups // mode
                 if group == command["groups"] - 1:
                     subgroups = command["last_subgroups"]
+                if command["listed"]:
+                    granules.extend(pack_head(head).tolist())
                 param_bits.append(subgroups * p.sub_columns * PARAM_BITS)
                 emit(p.some_param_granules(subgroups), param_bits[-1], "params")
                 first = len(want["slots"])
-                for slot in range(command["slots"]):
+                for slot in range(slots):
                     half = Half((slot >= ends[0]) + (slot >= ends[1]))
                     size = slot_run(p, subgroups, half).granules
                     values = [int(v) for v in rng.integers(0, 1 << GRANULE, size)]
                     granules.extend(values)
                     want["slots"].append(staged(p, subgroups, half, values))
                     widths.append(p.sub_weight_bits * subgroups)
-                again = len(want["slots"]) - command["repeats"]
+                again = len(want["slots"]) - repeats
                 want["slots"] += want["slots"][again:]
                 widths += widths[again:]
                 want["slots"] += want["slots"][first:] * (command["tiles"] - 1)
                 widths += widths[first:] * (command["tiles"] - 1)
-            command["slots"] += command["repeats"]
         commands.append(command)
     align()
     want_bits = {"slots": widths, "params": param_bits}

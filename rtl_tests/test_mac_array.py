@@ -41,17 +41,15 @@ def random_weights(params: EngineParams, mode: int, rng) -> tuple[np.ndarray, in
     for s in range(s_count):
         for i in range(params.in_channels):
             for c in range(params.sub_columns):
-                if c < params.sub_dsp:
-                    extreme = rng.random() < 0.3
-                    w = int(rng.choice([-127, 127]) if extreme else rng.integers(-127, 128))
-                    code, bits = w & 255, 8
-                else:
-                    bits = params.sp2.bits
-                    code = int(rng.integers(1 << bits))
-                    w = params.sp2.decode(code)
-                weights[s, c, i] = w
-                stage |= code << at
-                at += bits
+                code = next(k.code for k in params.sub_kinds if c < k.columns.stop)
+                top = code.max_level
+                words = [x for x in range(1 << code.bits) if abs(code.decode(x)) <= top]
+                if rng.random() < 0.3:
+                    words = code.encode(np.array([-top, top]))
+                word = int(rng.choice(words))
+                weights[s, c, i] = code.decode(word)
+                stage |= word << at
+                at += code.bits
     total = params.sub_weight_bits * params.subgroups
     noise = int.from_bytes(rng.bytes(total // 8 + 1), "little")
     return weights.reshape(-1, params.in_channels), (stage | noise << at) & ((1 << total) - 1)

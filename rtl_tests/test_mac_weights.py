@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fpga_gen.contract.column_kinds import DSP_KIND, SP2_KIND
 from fpga_gen.contract.numerics import SP2_CODES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import mac_double, mac_dsp
@@ -45,9 +46,10 @@ class Weights:
 
     def __init__(self, params: EngineParams, rng: np.random.Generator) -> None:
         ci, bits = params.in_channels, params.sp2.bits
-        dsp = rng.integers(-127, 128, (ci, params.sub_dsp))
+        sub_dsp = DSP_KIND.sub_count(params)
+        dsp = rng.integers(-127, 128, (ci, sub_dsp))
         dsp[rng.random(dsp.shape) < 0.2] = -127
-        codes = rng.integers(0, 1 << bits, (ci, params.sub_sp2))
+        codes = rng.integers(0, 1 << bits, (ci, SP2_KIND.sub_count(params)))
         self.raw = at = 0
         for i in range(ci):
             for value, width in (*((v, 8) for v in dsp[i]), *((v, bits) for v in codes[i])):
@@ -58,7 +60,7 @@ class Weights:
         # Pair after pair of columns, input after input.
         self.dsp = [
             ((int(dsp[i, c + 1]) << field) + int(dsp[i, c])) & mask
-            for c in range(0, params.sub_dsp, 2)
+            for c in range(0, sub_dsp, 2)
             for i in range(ci)
         ]
         self.dsp_bits = field + 8
@@ -82,15 +84,15 @@ def test_active_weights(params: EngineParams, distance: int) -> None:
             noise = int.from_bytes(rng.bytes(len(dut.raw) // 8 + 1), "little")
             ctx.set(dut.raw, slots[slot].raw if phase == 1 else noise & (1 << len(dut.raw)) - 1)
             active = slots[slot if phase >= CAPTURED else slot - 1]
-            if n >= CAPTURED and params.sub_dsp:
+            if n >= CAPTURED and params.dsp_columns:
                 assert cut(ctx.get(dut.dsp), active.dsp_bits, len(active.dsp)) == active.dsp
-            if n >= CAPTURED and params.sub_sp2:
+            if n >= CAPTURED and params.sp2_columns:
                 codes = cut(ctx.get(dut.sp2), params.sp2.bits, len(active.codes))
                 assert codes == active.codes
             corrected = slots[slot if phase >= late else slot - 1]
-            if n >= late and params.sub_sp2:
+            if n >= late and params.sp2_columns:
                 width = correction_bits(params.sp2, params.in_channels)
-                got = cut(ctx.get(dut.correction), width, params.sub_sp2)
+                got = cut(ctx.get(dut.correction), width, SP2_KIND.sub_count(params))
                 assert got == corrected.corrections
             await ctx.tick()
 

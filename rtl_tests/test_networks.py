@@ -45,8 +45,6 @@ SEEDS = range(24)
 # the DRAM, which a run meets or just misses, and some cycles at its start.
 RELATIVE = 0.02
 ABSOLUTE = DEFAULT.refresh_length + 16
-# Where the model is known to be too quick: hundreds of slots of one pixel.
-KNOWN = {(THREE_MODES, "gemm"): 0.03, (DOUBLE_CLOCK, "gemm"): 0.07}
 MEMORIES = {
     "slow": DramConfig(bytes_per_cycle=16, sustained=0.3, read_latency=250, write_latency=120),
     "prompt": DramConfig(
@@ -91,10 +89,9 @@ def test_network(engine, name):
     """Two frames without a reset between them: bits, traffic and cycles."""
     params, library = engine
     network = compile_network(make(name, params), params)
-    relative = KNOWN.get((params, name), RELATIVE)
     with SimulatedDevice(library, params) as device:
         for seed in (1, 2):
-            check_model(network, run_network(device, network, seed=seed), relative=relative)
+            check_model(network, run_network(device, network, seed=seed))
 
 
 @pytest.mark.parametrize("memory", MEMORIES)

@@ -17,14 +17,15 @@ from fpga_gen.contract.isa import (
     Instruction,
     Op,
     PageInstruction,
+    limit,
 )
 from fpga_gen.hardware.loader.joints import KIND_WORDS
 from fpga_gen_host.registers import ErrorCode
 from rtl_tests.sequencer_bench import Bench, command_of, random_instruction, random_pages, walk
-from tests.engines import SMALL
+from tests.engines import SMALL, TABLES
 from tests.schedule.graphs import THREE_MODES
 
-TWO_PORTS = replace(THREE_MODES, ports=2)
+TWO_PORTS = replace(THREE_MODES, ports=2, activations=True)
 END = EndInstruction(wait=1)
 
 
@@ -44,7 +45,7 @@ def check_commands(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("patience", [0.15, 0.5, 1.0])
-@pytest.mark.parametrize("params", [SMALL, TWO_PORTS], ids=["one-port", "two-ports"])
+@pytest.mark.parametrize("params", [TABLES, TWO_PORTS], ids=["one-port", "two-ports"])
 def test_programs(params, patience):
     rng = random.Random(f"{params.ports} {patience}")
     every = [op for op in Op if op not in (Op.PAGE, Op.END)]
@@ -62,7 +63,7 @@ def test_programs(params, patience):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("params", [SMALL, TWO_PORTS], ids=["one-port", "two-ports"])
+@pytest.mark.parametrize("params", [TABLES, TWO_PORTS], ids=["one-port", "two-ports"])
 def test_pages(params, seed):
     """Programs several times as long as the memory, with pages of any size anywhere."""
     rng = random.Random(seed)
@@ -135,9 +136,11 @@ def test_store_runs_beside_others():
 
 
 def test_longest_tables():
-    """255 blocks and 255 taps, twice: the second is decoded while the first is read."""
+    """255 blocks, taps and list words, twice: the second is decoded while the first is read."""
     rng = random.Random(5)
-    walks = [walk(rng, op, MAX_BLOCKS, MAX_TAPS, 0) for op in (Op.CONV, Op.POOL)]
+    lists = {Op.CONV: limit("list_words"), Op.POOL: 0}
+    walks = [walk(rng, op, MAX_BLOCKS, MAX_TAPS, 0, lists[op]) for op in lists]
+    walks.insert(1, walk(rng, Op.CONV, 3, 200, 0, lists[Op.CONV]))
     bench = Bench(SMALL, [*walks, random_instruction(rng, Op.CONV), END], seed=4, patience=1.0)
     bench.run()
     assert bench.started == bench.expected

@@ -35,16 +35,18 @@ def wanted(slot: Slot) -> dict[str, int]:
 def test_records_of_walks(params: EngineParams, pace: float) -> None:
     rng = random.Random(f"{params} {pace}")
     dut = SlotRecords(params)
-    walks = [random_walk(rng, params) for _ in range(8)]
-    tables: list[list[int]] = [[], []]
+    walks = [random_walk(rng, params) for _ in range(12)]
+    assert {bool(walk.lists) for walk in walks} == {False, True}
+    tables: list[list[int]] = [[], [], []]
 
     async def memories(ctx) -> None:
         """A record comes one cycle after its index; noise elsewhere."""
         while True:
-            *_, block, tap = await ctx.tick().sample(dut.blocks.index, dut.taps.index)
-            for port, table, index in ((dut.blocks, tables[0], block), (dut.taps, tables[1], tap)):
-                word = table[index] if index < len(table) else rng.getrandbits(64)
-                ctx.set(port.record.as_value(), word)
+            ports = (dut.blocks, dut.taps, dut.lists)
+            *_, block, tap, word = await ctx.tick().sample(*(port.index for port in ports))
+            for port, table, index in zip(ports, tables, (block, tap, word), strict=True):
+                record = table[index] if index < len(table) else rng.getrandbits(64)
+                ctx.set(port.record.as_value(), record)
 
     async def one(ctx, walk: Walk) -> None:
         tables[:] = walk.records(params.banks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ WORDS = 4000
 
 @dataclass(frozen=True)
 class Source:
-    """Planes of `size` words at `base`; wide: low bytes `low` words further."""
+    """Planes of `size` words at `base`; wide: low bytes `low` words further; still: the first word
+    of a plane is that of all pixels."""
 
     base: int
     plane: int
@@ -38,6 +40,7 @@ class Source:
     wide: int
     zero: int
     factor: int
+    still: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,7 @@ def expected(job: Job, memory: WordMemory) -> list[tuple[int, int, list[int]]]:
     data = memory.data.astype(np.int64)
 
     def value(source: Source, block: int, offset: int) -> np.ndarray:
-        at = source.base + block * source.plane + offset
+        at = source.base + block * source.plane + (0 if source.still else offset)
         if source.wide:
             return 256 * data[at] + data[at + source.low] + 128
         return data[at] + 128 * source.zero
@@ -248,6 +251,23 @@ def test_products_of_all_widths(wide):
         out = (100, 40, 400)
         jobs = [Job(VectorOp.MUL, 1, out16, 2, (3, 3), sources, out, pair=pair) for pair in (0, 1)]
         run(SMALL, jobs, seed=6)
+
+
+@pytest.mark.parametrize("wide", [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize("params", [SMALL, THREE_MODES, NARROW], ids=["two", "three", "narrow"])
+def test_factors_of_one_pixel(params, wide):
+    """Products with a first factor that is one word of each plane, and others between them."""
+    rng = np.random.default_rng(8)
+    jobs = []
+    for shape in ((3, 3), (1, 1), (1, 2), (4, 6)):
+        for pair, still, out16 in product(range(params.vector_pixels), (1, 0), (0, 1)):
+            sources = tuple(
+                Source(600 * k + 7, 31, 250, w, int(rng.integers(0, 2)), 0, still * (k == 0))
+                for k, w in enumerate(wide)
+            )
+            out = (100, 40, 400)
+            jobs.append(Job(VectorOp.MUL, 1, out16, 3, shape, sources, out, pair=pair))
+    run(replace(params, activations=True), jobs, seed=9)
 
 
 def test_square_and_extremes():

@@ -105,7 +105,7 @@ def test_walks(params, pace):
         "prompt": (1.0, 1.0), "slow weights": (0.05, 1.0), "slow drain": (1.0, 0.05),
         "mixed": (0.2, 0.3),
     }[pace]  # fmt: skip
-    tables: list[list[int]] = [[0], [0]]
+    tables: list[list[int]] = [[0], [0], [0]]
     owed = 0  # weight slots of the instructions started
 
     async def memories(ctx) -> None:
@@ -119,13 +119,14 @@ def test_walks(params, pace):
             staged = watch.given - watch.begun < STAGED
             add = int(watch.given < owed and staged and rng.random() < weights)
             ctx.set(dut.credit_add, add)
-            _, _, block, tap, open_ = await ctx.tick().sample(
-                dut.blocks.index, dut.taps.index, dut.tiles.drain_free
+            ports = (dut.blocks, dut.taps, dut.lists)
+            _, _, open_, *indices = await ctx.tick().sample(
+                dut.tiles.drain_free, *(port.index for port in ports)
             )
             free.append(open_)
             watch.given += add
             noise = rng.getrandbits(64)
-            for port, table, index in ((dut.blocks, tables[0], block), (dut.taps, tables[1], tap)):
+            for port, table, index in zip(ports, tables, indices, strict=True):
                 ctx.set(port.record.as_value(), table[index] if index < len(table) else noise)
 
     async def bench(ctx) -> None:
@@ -154,36 +155,44 @@ def test_walks(params, pace):
     simulate(dut, bench, background=[memories, monitor(dut, watch, free)], limit=40_000)
 
 
+@pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize("asked", [0, 25, 40])
-def test_full_rate(asked):
+def test_full_rate(asked, listed):
     """With weights and drain in time a tile of T groups takes T cycles per slot, no gap but the one
-    cycle between two slots that is asked for, here every `asked` cycles."""
-    params, groups, taps = SMALL, 12, 5
+    cycle between two slots that is asked for, here every `asked` cycles. With slot lists as well,
+    in whatever order the slots stand there."""
+    params, groups, taps = SMALL, SLOT_MINIMUM, 5
     dut = Walker(params)
+    lists = tuple(tuple((0, k) for k in order) for order in ((0, 9, 3, 7, 1), (8, 2, 4, 6, 5)))
     walk = Walk(
         Op.CONV,
         {
             "mode": 0, "row_mode": 0, "n_blocks": 1, "n_taps": taps, "n_tiles": 4,
             "tile_groups": groups, "long_tiles": 4, "n_groups": 2, "slots": taps,
             "channels": 2 * params.columns, "byte_offset": 0, "pixel_step": 2, "row_step": 0,
-            "out_base": 0, "out_plane": 5, "lanes": 2,
+            "out_base": 0, "out_plane": 5, "lanes": 2, "list_words": 3 * listed,
         },
         [{"address": 0, "tap_start": 0, "tap_count": taps, "pad": 0, "shift": 0}],
-        [{"address": k, "dy": 0, "dx": 0} for k in range(taps)],
+        [{"address": k, "dy": 0, "dx": 0} for k in range(2 * taps)],
+        lists if listed else (),
     )  # fmt: skip
-    blocks, records = walk.records(params.banks)
+    blocks, records, words = walk.records(params.banks)
     cycles: list[int] = []
     pulses: list[bool] = []
 
     async def memories(ctx) -> None:
         while True:
-            _, _, tap, valid = await ctx.tick().sample(dut.taps.index, dut.beat.valid)
+            _, _, tap, word, valid = await ctx.tick().sample(
+                dut.taps.index, dut.lists.index, dut.beat.valid
+            )
             cycles.append(valid)
             pulse = bool(asked) and len(cycles) % asked == 0 and 50 < len(cycles) < 400
             ctx.set(dut.give_way, pulse)
             pulses.append(pulse)
             ctx.set(dut.blocks.record.as_value(), blocks[0])
-            ctx.set(dut.taps.record.as_value(), records[min(tap, taps - 1)])
+            ctx.set(dut.taps.record.as_value(), records[min(tap, 2 * taps - 1)])
+            if listed:
+                ctx.set(dut.lists.record.as_value(), words[min(word, 2)])
 
     async def bench(ctx) -> None:
         for port in (dut.motion.ready, dut.tiles.drain_free, dut.tiles.token.ready):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from amaranth.lib import data
 
 from fpga_gen.contract.address import pack_address
-from fpga_gen.contract.isa import BLOCK, TAP, Op
+from fpga_gen.contract.isa import BLOCK, SLOT_ENTRY, TAP, Op
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import SlotEntry
 from rtl_tests.word_memory import header
 
 
@@ -38,24 +39,36 @@ class Token:
 
 @dataclass(frozen=True)
 class Walk:
-    """One instruction; `fields` with linear addresses."""
+    """One instruction; `fields` with linear addresses. lists: (block, tap) of every slot of every
+    group that skips others."""
 
     op: Op
     fields: dict[str, int]
     blocks: list[dict[str, int]]
     taps: list[dict[str, int]]
+    lists: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     def header(self, banks: int) -> data.Const:
         names = ("pixel_step", "row_step", "out_base", "out_plane")
         codes = {name: pack_address(self.fields[name], banks) for name in names}
         return header(self.op, **{**self.fields, **codes})
 
-    def records(self, banks: int) -> tuple[list[int], list[int]]:
-        """Encoded blocks and taps."""
-        return tuple(
+    def records(self, banks: int) -> tuple[list[int], list[int], list[int]]:
+        """Encoded blocks, taps and lists."""
+        blocks, taps = (
             [layout.encode({**r, "address": pack_address(r["address"], banks)})[0] for r in table]
             for layout, table in ((BLOCK, self.blocks), (TAP, self.taps))
         )
+        entries = [
+            SLOT_ENTRY.encode({"block": b, "tap": t, "final": int(n == len(group) - 1)})[0]
+            for group in self.lists
+            for n, (b, t) in enumerate(group)
+        ]
+        lists = [
+            sum(e << 64 // SlotEntry.PER_WORD * k for k, e in enumerate(entries[at : at + 4]))
+            for at in range(0, len(entries), SlotEntry.PER_WORD)
+        ]
+        return blocks, taps, lists
 
 
 def random_walk(rng: random.Random, params: EngineParams) -> Walk:
@@ -77,6 +90,15 @@ def random_walk(rng: random.Random, params: EngineParams) -> Walk:
     group_channels = params.in_channels if op == Op.POOL else params.group_channels(mode)
     n_groups = n_blocks if op == Op.POOL else rng.randint(1, 3)
     row_mode = rng.randint(0, 1)
+    lists: tuple = ()
+    if op == Op.CONV and rng.random() < 0.6:
+        every = [
+            (n, t)
+            for n, b in enumerate(blocks)
+            for t in range(b["tap_start"], b["tap_start"] + b["tap_count"])
+        ]
+        chosen = [rng.sample(every, rng.randint(1, len(every))) for _ in range(n_groups)]
+        lists = tuple(tuple(group) for group in chosen)
     tile_groups = rng.choice([2, 3, 9, 13])
     fields = {
         "mode": mode - 1, "row_mode": row_mode, "n_blocks": n_blocks, "n_taps": len(taps),
@@ -88,8 +110,9 @@ def random_walk(rng: random.Random, params: EngineParams) -> Walk:
         "out_base": rng.randrange(1000), "out_plane": rng.randrange(1, 300),
         "groups_per_row": rng.randint(1, 4), "stride_x": rng.choice([1, 2]), "stride_y": 1,
         "lanes": params.pixels * mode,
+        "list_words": -(-sum(map(len, lists)) // SlotEntry.PER_WORD),
     }  # fmt: skip
-    return Walk(op, fields, blocks, taps)
+    return Walk(op, fields, blocks, taps, lists)
 
 
 @dataclass(frozen=True)
@@ -127,13 +150,15 @@ def slots_of(walk: Walk, params: EngineParams) -> list[Slot]:
                 for block in ([walk.blocks[g]] if pool else walk.blocks)
                 for k in range(block["tap_start"], block["tap_start"] + block["tap_count"])
             ]
+            if walk.lists:
+                taps = [(walk.blocks[b], k) for b, k in walk.lists[g]]
             for index, (block, k) in enumerate(taps):
                 tap, last = walk.taps[k], index == len(taps) - 1
                 group_end = last and n == f["n_tiles"] - 1
                 flags = {
                     "pad": block["pad"],
                     "first": index == 0,
-                    "shift": block["shift"] and k == block["tap_start"],
+                    "shift": index > 0 and block["shift"] > taps[index - 1][0]["shift"],
                     "last": last,
                     "group_end": group_end,
                     "end": group_end and g == f["n_groups"] - 1,

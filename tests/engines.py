@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fpga_gen.contract.params import EngineParams
 
 SMALL = EngineParams(
@@ -16,3 +18,4 @@ SMALL = EngineParams(
     weight_words=512,
     program_words=2048,
 )
+TABLES = replace(SMALL, activations=True)

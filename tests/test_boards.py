@@ -10,6 +10,7 @@ import pytest
 from fpga_gen import resources
 from fpga_gen.boards import board_names, boards_folder, load_board, read_board
 from fpga_gen.builddir.config import BuildConfig
+from fpga_gen.contract.column_kinds import DSP_KIND
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.errors import BoardError, FpgaGenError, ScheduleError
 from fpga_gen.resources import MAX_LUT_SHARE, estimate_resources
@@ -72,7 +73,10 @@ def test_every_figure_names_its_source():
 
 
 def test_unknown_board_lists_the_known():
-    with pytest.raises(BoardError, match=r"unknown board 'zcu111'; known boards: kv260, pynq-z2"):
+    with pytest.raises(
+        BoardError,
+        match=r"unknown board 'zcu111': did you mean zcu104\? known boards: kv260, pynq-z2",
+    ):
         load_board("zcu111")
 
 
@@ -116,6 +120,14 @@ def test_array_is_honoured():
     assert (params.dsp_columns, params.sp2_columns, params.macs_per_cycle) == (12, 6, 2304)
 
 
+def test_kinds_left_out_have_no_columns():
+    params = config(array=(8, 16, 12)).resolve_params(load_board("zcu104"))
+    assert (params.figures, params.figures_text) == ((8, 16, 12, 0), "8,16,12,0")
+    for wrong in ((8, 16), (8, 16, 12, 6, 6)):
+        with pytest.raises(BoardError, match="columns of 1 to 2 kinds"):
+            config(array=wrong)
+
+
 def test_fixed8_refuses_sp2_columns():
     with pytest.raises(BoardError, match="fixed8 has no SP2 columns"):
         config(scheme="fixed8", array=(8, 16, 24, 18)).resolve_params(load_board("zcu104"))
@@ -136,7 +148,7 @@ def test_double_clock_takes_half_the_slices():
     plain = config(array=(8, 16, 24, 12)).resolve_params(board)
     double = config(array=(8, 16, 48, 12), double_clock=True).resolve_params(board)
     assert (double.double_clock, plain.double_clock) == (True, False)
-    assert (double.dsp_block, double.slot_minimum, plain.slot_minimum) == (4, 10, 8)
+    assert (DSP_KIND.block(double), double.slot_minimum, plain.slot_minimum) == (4, 10, 8)
     need = [estimate_resources(p) for p in (plain, double)]
     requantise = double.columns - plain.columns
     assert need[1].dsps - requantise == pytest.approx(need[0].dsps, abs=1)

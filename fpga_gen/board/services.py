@@ -55,7 +55,7 @@ class Streams:
             context.abort(grpc.StatusCode.CANCELLED, "the call has ended")
 
 
-def _told(reply: type[R], work: Callable[[], dict[str, Any]]) -> R:
+def _told(reply: Callable[..., R], work: Callable[[], dict[str, Any]]) -> R:
     """A reply with the values of `work`, or with the text of its error in `msg`."""
     try:
         return reply(**work())
@@ -82,6 +82,7 @@ class DeviceService(remote_device_pb2_grpc.RemoteDeviceServicer):
         data = self._machine.file(request.file_path)
         if data is None:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no file {request.file_path[:80]!r}")
+            return  # never reached: the call ends by an exception
         for at in range(0, len(data), CHUNK):
             yield remote_device_pb2.ReadFileResponse(data=data[at : at + CHUNK])
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from fpga_gen.boards import Board, load_board
-from fpga_gen.contract.numerics import SCHEMES
+from fpga_gen.contract.column_kinds import KINDS
+from fpga_gen.contract.numerics import DSP, SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BoardError
 from fpga_gen.images import Preprocess
@@ -22,18 +23,20 @@ class BuildConfig:
     """Options of `fpga-gen build` and `estimate`.
 
     input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
-    in_channels, dsp_columns, sp2_columns, None for the best one; clock_mhz: None for the board's
-    default, "auto" for the highest that the timing estimate thinks safe; calibration: a folder of
-    pictures, None for seeded synthetic ones; double_clock: the slices of the DSP columns run at
-    twice that clock.
+    in_channels, then the columns of each kind in the order of column_kinds.KINDS (0 where the
+    figures end), None for the best one; clock_mhz: None for the board's default, "auto" for the
+    highest that the timing estimate thinks safe; calibration: a folder of pictures, None for seeded
+    synthetic ones; double_clock: the slices of the DSP columns run at twice that clock;
+    zero_skipping: weight slots of zeros are left out.
     """
 
     model: Path
     board: str
     clock_mhz: float | Literal["auto"] | None = None
     calibration: Path | None = None
-    array: tuple[int, int, int, int] | None = None
+    array: tuple[int, ...] | None = None
     double_clock: bool = False
+    zero_skipping: bool = True
     scheme: str = "mixed"
     input_shape: tuple[int, ...] | None = None
     preprocess: Preprocess = Preprocess()
@@ -42,7 +45,11 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise BoardError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
-        if self.double_clock and not SCHEMES[self.scheme].fixed:
+        if self.array is not None and not 3 <= len(self.array) <= 2 + len(KINDS):
+            raise BoardError(
+                f"array {self.array}: give pixels, inputs and columns of 1 to {len(KINDS)} kinds"
+            )
+        if self.double_clock and not SCHEMES[self.scheme].allows(DSP):
             raise BoardError(
                 f"--scheme {self.scheme} has no DSP columns to run at twice the clock: leave out "
                 "--double-clock or use --scheme mixed"
@@ -68,25 +75,16 @@ class BuildConfig:
         """Engine parameters; ScheduleError tells why an array cannot be had on this board."""
         params = board.default_array(self.scheme, self.double_clock)
         if self.array is not None:
-            pixels, in_channels, dsp_columns, sp2_columns = self.array
-            scheme = SCHEMES[self.scheme]
-            if not scheme.sp2 and sp2_columns:
-                raise BoardError(
-                    f"--scheme {scheme.name} has no SP2 columns, --array asks for {sp2_columns}: "
-                    "make the last figure 0 or use --scheme mixed"
-                )
-            if not scheme.fixed and dsp_columns:
-                raise BoardError(
-                    f"--scheme {scheme.name} has no DSP columns, --array asks for {dsp_columns}: "
-                    "make the third figure 0 or use --scheme mixed"
-                )
-            params = dataclasses.replace(
-                params,
-                pixels=pixels,
-                in_channels=in_channels,
-                dsp_columns=dsp_columns,
-                sp2_columns=sp2_columns,
-            )
+            pixels, in_channels, *counts = self.array
+            columns = {kind.field: 0 for kind in KINDS}
+            for place, (kind, count) in enumerate(zip(KINDS, counts, strict=False), start=3):
+                if count and not SCHEMES[self.scheme].allows(kind.number):
+                    raise BoardError(
+                        f"--scheme {self.scheme} has no {kind.title} columns, --array asks for "
+                        f"{count}: make figure {place} 0 or use --scheme mixed"
+                    )
+                columns[kind.field] = count
+            params = dataclasses.replace(params, pixels=pixels, in_channels=in_channels, **columns)
         check_fit(board, params)
         return params
 
@@ -100,6 +98,7 @@ class BuildConfig:
             "calibration": "synthetic" if self.calibration is None else "pictures",
             "array": None if self.array is None else list(self.array),
             "double_clock": self.double_clock,
+            "zero_skipping": self.zero_skipping,
             "scheme": self.scheme,
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "preprocess": self.preprocess.to_dict(),

@@ -42,6 +42,7 @@ def host_layout(schedule: Schedule, qgraph: QuantGraph, preprocess: Preprocess) 
             tuple(_tensor(qgraph.tensors[name]) for name in qgraph.outputs),
         ),
         output_names=qgraph.output_names,
+        results=qgraph.results,
         host_input=qgraph.host_input,
         host_ops=qgraph.host_ops,
         preprocess=PictureOptions(preprocess.normalise, how.fit, how.mean, how.std, how.grey),

@@ -31,21 +31,22 @@ MAX_JOBS = 8  # more help little: most of the time is one run of place-and-route
 @click.pass_obj
 def bitstream(settings: Settings, directory: Path, vivado: Path | None, jobs: int) -> None:
     """Make the bitstream of the build in DIRECTORY with Vivado; it becomes a deploy folder."""
-    from fpga_gen.flows.bitstream import BIT, HWH, make_bitstream
+    from fpga_gen import Build
     from fpga_gen.report.implementation import implementation_rows, implementation_summary
 
     with ConsoleProgress(settings) as progress:
-        flow = make_bitstream(directory, vivado, jobs, progress)
+        made = Build(directory).bitstream(vivado=vivado, jobs=jobs, progress=progress)
     settings.result(
         {
             "directory": str(directory),
-            "cached": flow.cached,
-            "implementation": asdict(flow.implementation),
+            "cached": made.cached,
+            "implementation": asdict(made.implementation),
         }
     )
     table = Table("primitive", "used", "available", "share")
-    for row in implementation_rows(flow.implementation):
+    for row in implementation_rows(made.implementation):
         table.add_row(*row)
     settings.show(table)
-    settings.say(implementation_summary(flow.implementation))
-    settings.say(f"{directory}: {BIT} and {HWH} {'from the cache' if flow.cached else 'written'}")
+    settings.say(implementation_summary(made.implementation))
+    origin = "from the cache" if made.cached else "written"
+    settings.say(f"{directory}: {made.bit.name} and {made.hwh.name} {origin}")

@@ -34,7 +34,8 @@ def board(settings: Settings, directory: Path, address: str, memory: int) -> Non
     The generated RTL runs in simulation; a client finds it with PYNQ_REMOTE_DEVICES=ADDRESS. A
     directory without a bitstream gets a stand-in .bit and its .hwh.
     """
-    from fpga_gen.flows.board import need_pynq, start_board
+    from fpga_gen import Build
+    from fpga_gen.flows.board import need_pynq
 
     need_pynq()
     from fpga_gen.board.server import BoardServer, check_loopback, keep_memory_steady
@@ -42,7 +43,9 @@ def board(settings: Settings, directory: Path, address: str, memory: int) -> Non
     check_loopback(address)
     keep_memory_steady()
     with ConsoleProgress(settings) as progress:
-        flow = start_board(directory, memory, lambda f: settings.say(frame_line(f)), progress)
+        flow = Build(directory).serve_board(
+            memory, lambda frame: settings.say(frame_line(frame)), progress
+        )
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from fpga_gen.boards import board_names, load_board
 from fpga_gen.cli.common import Settings, common_options
+from fpga_gen.contract.column_kinds import KINDS
 
 
 @click.command()
@@ -20,7 +21,7 @@ def boards(settings: Settings) -> None:
     for board in known:
         have, array = board.resources, board.array
         counts = (have.luts, have.dsps, have.bram36, have.uram)
-        columns = f"{array.dsp_columns}+{array.sp2_columns}"
+        columns = "+".join(str(kind.count(array)) for kind in KINDS)
         table.add_row(
             board.name,
             board.part,
@@ -30,4 +31,5 @@ def boards(settings: Settings) -> None:
             f"{array.macs_per_cycle:,}",
         )
     settings.show(table)
-    settings.say("Array: pixels x inputs x (DSP + SP2 columns). No board was measured.")
+    kinds = " + ".join(kind.title for kind in KINDS)
+    settings.say(f"Array: pixels x inputs x ({kinds} columns). No board was measured.")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fpga_gen.cli.common import ARRAY, CLOCK, SHAPE, ConsoleProgress, Settings, common_options
-from fpga_gen.cli.render import engine_table, frame_table, layer_table
+from fpga_gen.cli.render import board_table, engine_table, frame_table, layer_table
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.numerics import SCHEMES
-from fpga_gen.images import NORMALISATIONS, Preprocess
+from fpga_gen.images import NORMALISATIONS
 from fpga_gen_host.pictures import FITS
+
+if TYPE_CHECKING:
+    from fpga_gen import Build, Estimated
 
 INPUT_SHAPE = click.option(
     "--input-shape", type=SHAPE, help="Input shape of a model that leaves it open: 1,3,352,352."
@@ -31,7 +35,8 @@ def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--array",
             type=ARRAY,
-            help="Pixels, inputs, DSP columns, SP2 columns: 8,16,24,18.  [default: the best]",
+            help=f"Pixels, inputs, {', '.join(f'{kind.title} columns' for kind in KINDS)}: "
+            "8,16,24,18.  [default: the best]",
         ),
         click.option(
             "--double-clock",
@@ -56,7 +61,7 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that build and estimate share."""
     options = (
         click.argument("model", type=click.Path(path_type=Path)),
-        click.option("--board", required=True, help="See `fpga-gen boards`."),
+        click.option("--board", required=True, help="See `fpga-gen boards`; in any case."),
         array_options,
         click.option(
             "--calibration",
@@ -78,6 +83,12 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="How pictures of another size become the model's input.",
         ),
+        click.option(
+            "--zero-skipping/--no-zero-skipping",
+            default=True,
+            show_default=True,
+            help="Leave out the work and the bytes of weights that are zero, slot by slot.",
+        ),
         click.option("--explain", is_flag=True, help="Show the ten best engines and their limits."),
         click.option("--seed", type=int, default=0, show_default=True, help="Of the quantiser."),
     )
@@ -86,31 +97,24 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def make_config(normalise: str, fit: str, **options: Any) -> Any:
-    """BuildConfig of the shared options."""
-    from fpga_gen.builddir.config import BuildConfig
-
-    return BuildConfig(preprocess=Preprocess(normalise, fit), **options)
-
-
-def engines(settings: Settings, flow: Any, explain: bool) -> dict[str, Any]:
+def engines(settings: Settings, made: Build | Estimated, explain: bool) -> dict[str, Any]:
     """Shows the engines that were compared, with --explain; the same for --json."""
     if not explain:
         return {}
-    if not flow.candidates:
+    if not made.engines:
         settings.say("the array was given: no other engine was considered")
         return {"engines": []}
-    settings.show(engine_table(flow.candidates, flow.board))
+    settings.show(engine_table(made.engines, made.board))
     return {
         "engines": [
             {
                 "parameters": c.params.to_dict(),
                 "quick_cycles": c.cycles.total,
                 "scheduled_cycles": c.scheduled,
-                "shares": c.shares(flow.board),
-                "limit": c.limit(flow.board),
+                "shares": c.shares(made.board),
+                "limit": c.limit(made.board),
             }
-            for c in flow.candidates
+            for c in made.engines
         ]
     }
 
@@ -125,32 +129,31 @@ def engines(settings: Settings, flow: Any, explain: bool) -> dict[str, Any]:
 )
 @common_options
 @click.pass_obj
-def build(settings: Settings, output: Path | None, explain: bool, **options: Any) -> None:
+def build(settings: Settings, explain: bool, **options: Any) -> None:
     """Compile MODEL (ONNX) for a board: quantised weights, schedule, Verilog, report."""
-    from fpga_gen import pipeline
+    import fpga_gen
     from fpga_gen.report.markdown import approximation_lines, deviation_lines
 
-    config = make_config(**options)
-    target = output or Path("build") / f"{config.model.stem}-{config.board}"
     with ConsoleProgress(settings) as progress:
-        flow = pipeline.build(config, target, progress)
+        made = fpga_gen.build(progress=progress, **options)
+    target, report = made.directory, made.report
     settings.result(
         {
             "directory": str(target),
-            "seconds": flow.times,
-            "kept": list(flow.kept),
-            "report": flow.report.to_dict(),
+            "seconds": made.seconds,
+            "kept": list(made.kept),
+            "report": report.to_dict(),
         }
-        | engines(settings, flow, explain)
+        | engines(settings, made, explain)
     )
     if settings.verbose:
-        for line in deviation_lines(flow.report.quantisation):
+        for line in deviation_lines(report.quantisation):
             settings.say(f"not as imported: {line}")
-    for line in approximation_lines(flow.report.quantisation):
+    for line in approximation_lines(report.quantisation):
         settings.say(f"approximate: {line}")
-    settings.show(frame_table(flow.report))
-    if flow.kept:
-        settings.say(f"{target}: kept, not of this build: {', '.join(flow.kept)}")
+    settings.show(frame_table(report))
+    if made.kept:
+        settings.say(f"{target}: kept, not of this build: {', '.join(made.kept)}")
     settings.say(f"{target}: complete; details in {target / 'report.html'}")
 
 
@@ -159,12 +162,43 @@ def build(settings: Settings, output: Path | None, explain: bool, **options: Any
 @common_options
 @click.pass_obj
 def estimate(settings: Settings, explain: bool, **options: Any) -> None:
-    """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing."""
-    from fpga_gen import pipeline
+    """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing.
 
+    `--board all` compares all boards.
+    """
+    import fpga_gen
+
+    if options["board"].lower() == "all":
+        estimate_all(settings, explain, options)
+        return
     with ConsoleProgress(settings) as progress:
-        flow = pipeline.estimate(make_config(**options), progress)
-    settings.result(flow.report.to_dict() | engines(settings, flow, explain))
+        found = fpga_gen.estimate(progress=progress, **options)
+    settings.result(found.report.to_dict() | engines(settings, found, explain))
     if settings.verbose:
-        settings.show(layer_table(flow.report))
-    settings.show(frame_table(flow.report))
+        settings.show(layer_table(found.report))
+    settings.show(frame_table(found.report))
+
+
+def estimate_all(settings: Settings, explain: bool, options: dict[str, Any]) -> None:
+    """One row for each board."""
+    import fpga_gen
+
+    if explain:
+        raise click.UsageError("--explain is for one board")
+    options = {name: value for name, value in options.items() if name != "board"}
+    with ConsoleProgress(settings) as progress:
+        found = fpga_gen.estimate_boards(progress=progress, **options)
+    settings.result(
+        [
+            {
+                "board": item.board.name,
+                "refusal": item.refusal,
+                "report": None if item.report is None else item.report.to_dict(),
+            }
+            for item in found
+        ]
+    )
+    settings.show(board_table(found))
+    for item in found:
+        if item.refusal:
+            settings.say(f"{item.board.name}: {item.refusal}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fpga_gen.cli.build import INPUT_SHAPE, array_options, make_config
+from fpga_gen.cli.build import INPUT_SHAPE, array_options
 from fpga_gen.cli.common import Settings, common_options
 from fpga_gen.cli.terminal import line
 
@@ -19,18 +19,15 @@ from fpga_gen.cli.terminal import line
 @INPUT_SHAPE
 @common_options
 @click.pass_context
-def check(context: click.Context, board: str | None, **options: Any) -> int:
+def check(context: click.Context, model: Path, **options: Any) -> int:
     """Tell whether MODEL can be built for a board; else list every node that is in the way."""
-    from fpga_gen.flows import check as check_flow
+    import fpga_gen
 
     settings: Settings = context.obj
-    config = make_config(
-        "imagenet", "stretch", board=board or check_flow.largest_board(), **options
-    )
-    found = check_flow.check(config)
+    found = fpga_gen.check(model, **options)
     settings.result(
         {
-            "model": str(config.model),
+            "model": str(model),
             "supported": not found.problems,
             "problems": [
                 {"node": p.node, "op": p.op, "reason": p.reason, "remedy": p.remedy}
@@ -43,18 +40,17 @@ def check(context: click.Context, board: str | None, **options: Any) -> int:
         }
     )
     if not found.problems:
-        p = found.params
-        assert p is not None
-        array = f"{p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}"
+        assert found.params is not None
+        array = found.params.figures_text
         for where, reason in found.approximations:
             settings.say(f"approximate: {where}: {reason}")
         settings.say(
-            f"{config.model}: can be built for {found.board} ({array}, about {found.cycles:,} "
+            f"{model}: can be built for {found.board} ({array}, about {found.cycles:,} "
             "cycles a frame)"
         )
         return 0
     count = f"{len(found.problems)} problem{'s' * (len(found.problems) > 1)}"
-    text = line(f"fpga-gen: {config.model}: cannot be compiled for {found.board}, {count}")
+    text = line(f"fpga-gen: {model}: cannot be compiled for {found.board}, {count}")
     click.echo(text, err=True)
     for problem in found.problems:
         click.echo(f"  {line(problem)}", err=True)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from fpga_gen.cli.terminal import line, plain
+from fpga_gen.contract.column_kinds import KINDS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -110,7 +111,11 @@ class ClockOption(click.ParamType):
 
 CLOCK = ClockOption()
 SHAPE = IntList("1,C,H,W", (3, 4))
-ARRAY = IntList("P,CI,CO_DSP,CO_SP2", (4,), zero_from=2)
+ARRAY = IntList(
+    ",".join(["P", "CI", *(f"CO_{kind.title}" for kind in KINDS)]),
+    tuple(range(4, 3 + len(KINDS))),  # kinds that came later may be left out
+    zero_from=2,
+)
 
 
 class ConsoleProgress:

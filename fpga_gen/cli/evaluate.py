@@ -78,12 +78,14 @@ def evaluate(
     output: Path | None,
 ) -> None:
     """Accuracy of the build in DIR on a labelled folder: Dice, IoU, agreement, SQNR, pictures."""
-    from fpga_gen.evaluate.flow import evaluate_build
+    from fpga_gen import Build
 
     with ConsoleProgress(settings) as progress:
-        flow = evaluate_build(directory, images, masks, rtl, model, output, progress)
-    settings.result({"directory": str(directory), "evaluation": flow.evaluation.to_dict()})
-    for table in accuracy_tables(flow.evaluation.accuracy):
+        found = Build(directory).evaluate(
+            images, masks, rtl=rtl, model=model, output=output, progress=progress
+        )
+    settings.result({"directory": str(directory), "evaluation": found.to_dict()})
+    for table in accuracy_tables(found.accuracy):
         settings.show(table)
-    settings.say(summary(flow.evaluation.accuracy))
+    settings.say(summary(found.accuracy))
     settings.say(f"{output or directory}: evaluation.json, evaluation.md, evaluation.png")

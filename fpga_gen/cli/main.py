@@ -15,9 +15,12 @@ from fpga_gen.cli.boards import boards
 from fpga_gen.cli.build import build, estimate
 from fpga_gen.cli.check import check
 from fpga_gen.cli.common import Settings, common_options
+from fpga_gen.cli.compare import compare
 from fpga_gen.cli.evaluate import evaluate
+from fpga_gen.cli.explore import explore
 from fpga_gen.cli.models import models
 from fpga_gen.cli.reference import reference
+from fpga_gen.cli.serve import serve
 from fpga_gen.cli.simulate import simulate
 from fpga_gen.cli.synth import synth
 from fpga_gen.cli.terminal import plain
@@ -35,7 +38,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(build, simulate, synth, evaluate, bitstream, reference, board, estimate, check, boards),
+    *(estimate, explore, check, build, simulate, evaluate, compare),
+    *(synth, bitstream, reference, board, serve, boards),
     models,
 )
 for command in COMMANDS:

@@ -23,16 +23,21 @@ def models() -> None:
 def list_models(settings: Settings) -> None:
     """List the reference networks."""
     from fpga_gen_models import MODELS
+    from fpga_gen_models.zoo import NETWORKS
 
+    entries = [
+        (name, info.input_size, f"{info.input_size}x{info.input_size}", info.description)
+        for name, info in MODELS.items()
+    ]
+    for name, network in NETWORKS.items():
+        size = "x".join(map(str, network.shape[1:]))
+        entries.append((name, network.shape[-1], size, f"{network.description}, random weights"))
     settings.result(
-        [
-            {"name": name, "input_size": info.input_size, "description": info.description}
-            for name, info in MODELS.items()
-        ]
+        [{"name": n, "input_size": pixels, "description": text} for n, pixels, _, text in entries]
     )
     table = Table("model", "input", "description")
-    for name, info in MODELS.items():
-        table.add_row(name, f"{info.input_size}x{info.input_size}", info.description)
+    for name, _, size, text in entries:
+        table.add_row(name, size, text)
     settings.show(table)
 
 
@@ -60,7 +65,7 @@ def export(
     seed: int,
     half: bool,
 ) -> None:
-    """Export the network NAME as ONNX (needs the extra `models`)."""
+    """Export the network NAME as ONNX (the HarDNets need the extra `models`)."""
     path = export_model(name, output or Path(f"{name}.onnx"), checkpoint, input_size, seed, half)
     settings.result({"model": name, "onnx": str(path)})
     weights = "random weights" if checkpoint is None else str(checkpoint)
@@ -78,9 +83,18 @@ def export_model(
     """Calls fpga_gen_models.export; every fault of the input becomes an FpgaGenError."""
     from fpga_gen_models import MODELS
     from fpga_gen_models.export import export_onnx  # imports torch only when it is called
+    from fpga_gen_models.zoo import NETWORKS, export_network
 
+    if name in NETWORKS:
+        if checkpoint is not None:
+            raise FpgaGenError(f"{name} has random weights only: leave --checkpoint out")
+        try:
+            return export_network(name, path, size=input_size, seed=seed, half=half)
+        except (ValueError, OSError) as error:
+            raise FpgaGenError(f"cannot export {name}: {error}") from error
     if name not in MODELS:
-        raise FpgaGenError(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
+        known = ", ".join([*MODELS, *NETWORKS])
+        raise FpgaGenError(f"unknown model {name!r}; known models: {known}")
     if checkpoint is not None and not checkpoint.is_file():
         raise FpgaGenError(f"{checkpoint}: no such checkpoint file")
     try:

@@ -24,10 +24,10 @@ def reference(settings: Settings, directory: Path, images: Path) -> None:
 
     The host package compares a board with it bit for bit.
     """
-    from fpga_gen.flows.reference import write_references
+    from fpga_gen import Build
 
     with ConsoleProgress(settings) as progress:
-        flow = write_references(directory, images, progress)
-    settings.result({"directory": str(directory), "written": [str(p) for p in flow.written]})
-    for path in flow.written:
+        written = Build(directory).reference(images, progress=progress)
+    settings.result({"directory": str(directory), "written": [str(p) for p in written]})
+    for path in written:
         settings.say(str(path))

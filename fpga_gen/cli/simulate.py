@@ -27,16 +27,15 @@ def simulate(
     settings: Settings, directory: Path, image: Path, trace_tensors: bool, overlay: Path | None
 ) -> None:
     """Run one frame through the RTL in DIRECTORY and compare it with the integer reference."""
-    from fpga_gen.flows.simulate import simulate_build
+    from fpga_gen import Build
 
     with ConsoleProgress(settings) as progress:
-        flow = simulate_build(directory, image, trace_tensors, overlay, progress)
-    report = flow.report
-    assert report.simulation is not None
+        frame = Build(directory).simulate(
+            image, trace=trace_tensors, overlay=overlay, progress=progress
+        )
+    report, compared = frame.report, frame.simulation.tensors_compared
     settings.result({"directory": str(directory), "simulation": report.to_dict()["simulation"]})
     settings.show(frame_table(report))
-    settings.say(
-        f"bit-exact: {report.simulation.tensors_compared} maps equal the integer reference"
-    )
+    settings.say(f"bit-exact: {compared} maps equal the integer reference")
     if overlay:
         settings.say(f"{overlay}: mask overlay")

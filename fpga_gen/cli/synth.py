@@ -20,8 +20,8 @@ from fpga_gen.report.timing import (
 )
 
 if TYPE_CHECKING:
-    from fpga_gen.synth.design import Block
-    from fpga_gen.synth.flow import SynthFlow
+    from fpga_gen.report import Report
+    from fpga_gen.synth.design import Block, MappedDesign
     from fpga_gen.synth.levels import FanOut
 
 
@@ -40,12 +40,15 @@ if TYPE_CHECKING:
 def synth(settings: Settings, directory: Path, paths: int, delays: Path | None) -> None:
     """Map the Verilog in DIRECTORY with Yosys: resources, logic depth, fan-out, and an estimate of
     the clock from cell delays and a number of net hops."""
-    from fpga_gen.synth.flow import MAX_FAN_OUT, MAX_LEVELS, synthesise_build
+    from fpga_gen import Build
+    from fpga_gen.synth.flow import MAX_FAN_OUT, MAX_LEVELS
 
     with ConsoleProgress(settings) as progress:
-        flow = synthesise_build(directory, progress, delays)
-    data = flow.report.to_dict()
-    deep, wide = flow.design.paths(MAX_LEVELS), flow.design.wide_nets(MAX_FAN_OUT)
+        build = Build(directory)
+        design = build.synth(progress=progress, delays=delays)
+    report = build.report
+    data = report.to_dict()
+    deep, wide = design.paths(MAX_LEVELS), design.wide_nets(MAX_FAN_OUT)
     settings.result(
         {
             "directory": str(directory),
@@ -61,11 +64,11 @@ def synth(settings: Settings, directory: Path, paths: int, delays: Path | None) 
             ],
         }
     )
-    settings.show(resource_table(flow))
-    settings.show(block_table(flow))
-    timing = flow.report.timing
+    settings.show(resource_table(directory, report))
+    settings.show(block_table(design))
+    timing = report.timing
     assert timing is not None
-    settings.say(depth_line(timing, flow.report.resources.available.flip_flops).replace("`", ""))
+    settings.say(depth_line(timing, report.resources.available.flip_flops).replace("`", ""))
     for block, path in deep[:paths]:
         settings.say(f"  {path.levels:2} levels  {block.name}: {path.start} -> {path.end}")
     settings.say(
@@ -80,7 +83,7 @@ def synth(settings: Settings, directory: Path, paths: int, delays: Path | None) 
             f"  {path.allowed_ps_per_hop:5.0f} ps a hop  {path.cell_ps:,} ps + {path.hops} hops  "
             f"{path.domain}: {path.start} -> {path.end}"
         )
-    settings.say(f"clock: {clock_verdict(timing, flow.report.clock_mhz)}")
+    settings.say(f"clock: {clock_verdict(timing, report.clock_mhz)}")
 
 
 def show_nets(settings: Settings, wide: list[tuple[Block, FanOut]]) -> None:
@@ -100,22 +103,22 @@ def timing_table(timing: TimingFacts) -> Table:
     return table
 
 
-def resource_table(flow: SynthFlow) -> Table:
+def resource_table(directory: Path, report: Report) -> Table:
     """Primitives beside those of the board."""
     from fpga_gen.report.markdown import resource_rows
 
-    table = Table(title=cell(f"{flow.directory}: resources (synthesised)"))
+    table = Table(title=cell(f"{directory}: resources (synthesised)"))
     for head in ("primitive", "used", "available", "share"):
         table.add_column(head, justify="left" if head == "primitive" else "right")
-    for row in resource_rows(flow.report):
+    for row in resource_rows(report):
         table.add_row(*row)
     return table
 
 
-def block_table(flow: SynthFlow) -> Table:
+def block_table(design: MappedDesign) -> Table:
     """The blocks that take the most LUTs, all copies of one text together."""
     merged: dict[str, list] = {}
-    for block in flow.design.blocks.values():
+    for block in design.blocks.values():
         entry = merged.setdefault(block.digest, [block.name, 0, block.cost, block.timing])
         entry[1] += block.copies
     rows = sorted(merged.values(), key=lambda e: -e[1] * e[2].lut)[:16]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fpga_gen.contract import (
     address,
+    column_kinds,
     epilogue,
     isa,
     numerics,
@@ -29,6 +30,7 @@ LIMITS = (
     ("MAX_SOURCES", "sources of a VECTOR"),
     ("MAX_TABLE", "entries of an axis table"),
     ("MAX_SKIP", "words between the taps of the two pixels of a VECTOR step"),
+    ("MAX_LOOKUP", "number of a table"),
     ("MAX_READ_STRIDE", "`stride_x` that several lanes can read at a time"),
 )
 
@@ -78,6 +80,14 @@ def _opcodes() -> str:
     return markdown_table(("opcode", "instruction", "starts when"), rows)
 
 
+def _code_text(kind: column_kinds.ColumnKind) -> str:
+    codes = dict.fromkeys(kind.code(sp2) for sp2 in numerics.SP2_CODES.values())
+    if len(codes) > 1:
+        return "the engine's SP2 code"
+    (code,) = codes
+    return f"{code.name}: {code.bits} bits, {code.levels[0]} to {code.max_level}"
+
+
 def _numbers() -> list[str]:
     formats = markdown_table(
         ("format", "bits", "zero", "least", "largest"),
@@ -104,6 +114,12 @@ def _numbers() -> list[str]:
         "### SP2 codes",
         prose(numerics.Sp2Code),
         codes,
+        "### Kinds of MAC columns",
+        "In this order in a slot; weights are coded as",
+        markdown_table(
+            ("number", "kind", "weights"),
+            ((k.number, k.title, _code_text(k)) for k in column_kinds.KINDS),
+        ),
     ]
 
 
@@ -122,7 +138,10 @@ def _instructions() -> list[str]:
         if kind is isa.VectorInstruction:
             parts.append(_members(isa.VectorOp))
     parts.append("## Records")
-    for record in (isa.BlockRecord, isa.TapRecord, isa.SourceRecord, isa.AxisEntry):
+    for record in (
+        isa.BlockRecord, isa.TapRecord, isa.SlotEntry, isa.SourceRecord, isa.AxisEntry,
+        isa.LookupEntry,
+    ):  # fmt: skip
         shared = f" {record.PER_WORD} of them share a word." if record.PER_WORD > 1 else ""
         parts += [f"### {record.__name__}", prose(record) + shared, field_table(record)]
     rows = [(text, getattr(isa, name)) for name, text in LIMITS]
@@ -152,6 +171,9 @@ def isa_page() -> str:
         prose(parameter_record),
         field_table(parameter_record.ParameterRecord),
         f"A record takes {parameter_record.PARAM_BITS} bits.",
+        "### Heads of groups that skip slots",
+        prose(isa.GroupHead),
+        field_table(isa.GroupHead),
         "### Weight slots",
         prose(slot_layout),
         "## Regions in DRAM",

@@ -13,8 +13,11 @@ beside the instructions that follow: it begins when every earlier result is in m
 `wait` says. END waits for it, no other instruction does: nothing may write its words before the
 next STORE or END.
 
-FETCH and PAGE are executed when they are decoded, ahead of the instructions before them; their
-`wait` means nothing. The stream is the region PROGRAM, then the concatenation of the fetched
+FETCH, PAGE and TABLE are executed when they are decoded, ahead of the instructions before them;
+their `wait` means nothing. When an instruction is decoded, the one before it has started, and at
+most the results of that one and of the two writers (CONV, POOL, VECTOR) before it are not yet in
+memory: a TABLE must not have the number of a table that one of the last three writers uses. The
+stream is the region PROGRAM, then the concatenation of the fetched
 regions; its order is the program order of its consumers. CONV and VECTOR take whole 32-bit granules
 from it, LOAD and PAGE whole stream words, from the next one on.
 """
@@ -24,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import ClassVar
 
 from fpga_gen.contract import fields
@@ -38,12 +42,22 @@ from fpga_gen.contract.fields import (
     signed,
     table,
 )
-from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
+from fpga_gen.contract.records import (
+    AxisEntry,
+    BlockRecord,
+    GroupHead,
+    LookupEntry,
+    SlotEntry,
+    SourceRecord,
+    TapRecord,
+)
 from fpga_gen_host.registers import WORDS_BITS
 
 MAX_SOURCES = 4
 MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
 MAX_SKIP = 3  # words between the taps of the two pixels of a VECTOR step
+TABLE_ENTRIES = 256  # of a TABLE
+IN_FLIGHT = 3  # writers before a decoded instruction whose results may not be in memory
 MAX_READ_STRIDE = 2  # pixels from lane to lane in row mode; beyond, a group has one lane
 OP_BITS = 4
 
@@ -57,6 +71,7 @@ class Op(IntEnum):
     VECTOR = 5
     STORE = 6
     PAGE = 7
+    TABLE = 8
 
 
 class Region(IntEnum):
@@ -145,6 +160,7 @@ class WalkInstruction(Instruction):
     zero: int = bits(1, "results are stored minus 128 (format u8)")
     n_tiles: int = bits(16, "tiles of the map")
     tile_groups: int = bits(7, "pixel groups of a long tile; the others have one less")
+    list_words: int = bits(8, "64-bit words of the slot lists; 0: no group skips a slot")
 
     n_groups: int = bits(12, "groups of output channels", word=True)
     long_tiles: int = bits(16, "how many tiles are long, at least 1; they come first")
@@ -182,9 +198,12 @@ class WalkInstruction(Instruction):
     half_from: int = bits(14, "first slot that carries the low half of the inputs alone")
     high_from: int = bits(14, "first slot that carries the high half alone")
     last_subgroups: int = bits(4, "column subgroups of the last group's parameters and slots")
+    lookup: int = bits(3, "table that results index, 0: none")
 
+    curve: tuple[int, ...] = ()  # entries of that table, which the program numbers; not encoded
     blocks: tuple[BlockRecord, ...] = table(BlockRecord, "n_blocks")
     taps: tuple[TapRecord, ...] = table(TapRecord, "n_taps")
+    lists: tuple[SlotEntry, ...] = table(SlotEntry, "list_words")
 
     @property
     def array_mode(self) -> int:
@@ -204,21 +223,32 @@ class ConvInstruction(WalkInstruction):
     those >= high_from the high half; the weights of the other half are 0. The last group has
     parameters and slots for `last_subgroups` column subgroups. The last `repeats` slots (planes of
     low bytes) have the weights of as many before them, which the stream carries once.
+
+    With `list_words` a group has only the slots of its list: the lists follow one another, each up
+    to its `final` entry, and take the place of the loops over blocks and taps. A slot that is not
+    in it has weights of 0 alone. `slots`, `half_from`, `high_from` and `repeats` then stand in a
+    GroupHead in front of the group's parameters in the stream; those of the header mean nothing.
     """
 
     op: Op = constant(OP_BITS, "opcode", Op.CONV)
+    heads: tuple[GroupHead, ...] = ()  # of the groups: the stream carries them
 
-    @property
-    def stream_slots(self) -> int:
-        """Slots of an output-channel group that the stream carries."""
-        return self.slots - self.repeats
+    @cached_property
+    def group_lists(self) -> tuple[tuple[SlotEntry, ...], ...]:
+        """The entries of every output-channel group; () without lists."""
+        groups, first = [], 0
+        for index, entry in enumerate(self.lists):
+            if entry.final and len(groups) < self.n_groups:
+                groups.append(self.lists[first : index + 1])
+                first = index + 1
+        return tuple(groups)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolInstruction(WalkInstruction):
     """The running maximum along the walk with group g = block g, lanes = P, mode 1; stored bytes
     pass unchanged. It takes nothing from the stream; `repeats`, `half_from`, `high_from` and
-    `last_subgroups` mean nothing."""
+    `last_subgroups` mean nothing, and there are no slot lists."""
 
     op: Op = constant(OP_BITS, "opcode", Op.POOL)
 
@@ -253,12 +283,14 @@ class VectorInstruction(Instruction):
     lo: int = signed(16, "least stored result", word=True)
     hi: int = signed(16, "largest stored result")
     out_base: int = address("of the result's first pixel in its first plane")
+    lookup: int = bits(3, "table that results index, 0: none")
 
     out_plane: int = address("of the result, from one plane to the next", word=True)
     out_low: int = address("of the result, from high to low bytes")
     y_words: int = bits(10, "64-bit words of the y table")
     x_words: int = bits(10, "64-bit words of the x table")
 
+    curve: tuple[int, ...] = ()  # as of a CONV
     sources: tuple[SourceRecord, ...] = table(SourceRecord, "n_sources")
     y: tuple[AxisEntry, ...] = table(AxisEntry, "y_words", unless="direct")
     x: tuple[AxisEntry, ...] = table(AxisEntry, "x_words", unless="direct")
@@ -288,6 +320,20 @@ class PageInstruction(Instruction):
     words: int = bits(WORDS_BITS, "stream words, at least 1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableInstruction(Instruction):
+    """Fills a table: the results of a writer with this `lookup`, as signed bytes, are replaced by
+    the entries at these bytes. Entry i belongs to the result i mod 256."""
+
+    DECODED = True
+
+    op: Op = constant(OP_BITS, "opcode", Op.TABLE)
+    lookup: int = bits(3, "number of the table, at least 1")
+    entry_words: int = bits(6, "64-bit words of entries: all 32")
+
+    entries: tuple[LookupEntry, ...] = table(LookupEntry, "entry_words")
+
+
 INSTRUCTIONS: dict[Op, type[Instruction]] = {
     Op.END: EndInstruction,
     Op.FETCH: FetchInstruction,
@@ -297,11 +343,13 @@ INSTRUCTIONS: dict[Op, type[Instruction]] = {
     Op.VECTOR: VectorInstruction,
     Op.STORE: StoreInstruction,
     Op.PAGE: PageInstruction,
+    Op.TABLE: TableInstruction,
 }
 DECODER_OPS = tuple(op for op, kind in INSTRUCTIONS.items() if kind.DECODED)
 LAYOUTS: dict[Op, Layout] = {op: kind.layout() for op, kind in INSTRUCTIONS.items()}
-BLOCK, TAP, SOURCE, ENTRY = (
-    record.layout() for record in (BlockRecord, TapRecord, SourceRecord, AxisEntry)
+BLOCK, TAP, SOURCE, ENTRY, SLOT_ENTRY, GROUP_HEAD = (
+    record.layout()
+    for record in (BlockRecord, TapRecord, SourceRecord, AxisEntry, SlotEntry, GroupHead)
 )
 ENTRY_BITS = WORD_BITS // AxisEntry.PER_WORD
 HEADER_WORDS = max(layout.words for layout in LAYOUTS.values())  # of the longest header
@@ -310,7 +358,8 @@ HEADER_WORDS = max(layout.words for layout in LAYOUTS.values())  # of the longes
 def _by_name() -> dict[str, Field]:
     """Every field by name; a name has one width, wherever it stands."""
     known: dict[str, Field] = {}
-    for f in (f for layout in (*LAYOUTS.values(), BLOCK, TAP, SOURCE, ENTRY) for f in layout):
+    tables = (BLOCK, TAP, SOURCE, ENTRY, SLOT_ENTRY, GROUP_HEAD)
+    for f in (f for layout in (*LAYOUTS.values(), *tables) for f in layout):
         first = known.setdefault(f.name, f)
         if (first.bits, first.signed) != (f.bits, f.signed):
             raise ValueError(f"field {f.name} has two widths")
@@ -332,7 +381,10 @@ def limit(name: str) -> int:
 
 MAX_BLOCKS = limit("n_blocks")
 MAX_TAPS = limit("n_taps")
+MAX_LIST = limit("list_words") * SlotEntry.PER_WORD  # entries of all lists of an instruction
 MAX_AXIS_TAPS = limit("y_taps")
+MAX_LOOKUP = limit("lookup")
+TABLE_WORDS = TABLE_ENTRIES // LookupEntry.PER_WORD
 
 
 def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
@@ -357,9 +409,9 @@ def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
 def describe() -> dict:
     """All that programs and their readers must agree on, JSON-able: codes, fields and limits of the
     tables, and examples of what is code."""
-    records = (BlockRecord, TapRecord, SourceRecord, AxisEntry)
+    records = (BlockRecord, TapRecord, SourceRecord, AxisEntry, LookupEntry, SlotEntry, GroupHead)
     return {
-        "limits": [MAX_SOURCES, MAX_TABLE, MAX_SKIP, MAX_READ_STRIDE],
+        "limits": [MAX_SOURCES, MAX_TABLE, MAX_SKIP, MAX_READ_STRIDE, TABLE_ENTRIES, IN_FLIGHT],
         "codes": {e.__name__: {i.name: int(i) for i in e} for e in (Op, Region, VectorOp)},
         "order": {
             op.name: [kind.ALONE, kind.AFTER_STORE, kind.DECODED]

@@ -7,6 +7,7 @@ READ_LATENCY = 6  # feature-map memory: address of a read to its words
 WRITE_LATENCY = 3  # feature-map memory: a write step to the words being readable
 EXIT_ADDRESS_LATENCY = 5  # exit path: a step to the addresses of its words
 REQUANT_LATENCY = 10  # exit path: sums to stored values
+LOOKUP_LATENCY = 3  # exit path: stored values to those of their tables, if the engine has tables
 PACK_LATENCY = 3  # exit path: stored values to the write step
 DRAIN_LATENCY = 4  # array and max-pool: request of the exit path to the results
 STAGE_HOLD = 1  # array: a switch to the cycle in which it reads the weight stage

@@ -39,6 +39,7 @@ CLASSES = {
     f"{RAM}_distributed": "parameter memory",
     f"{RAM}_block": "control",
     DESIGN_HASH: "control",
+    f"{TOP}.engine.exit.lookup": "activation tables",
     f"{TOP}.engine.exit": "exit path",
     f"{TOP}.engine.feed": "feature memory",
     f"{TOP}.engine.memory": "feature memory",

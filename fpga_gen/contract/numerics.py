@@ -93,6 +93,45 @@ def multiplier(scale: float) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
+class FixedCode:
+    """Two's complement without the most negative weight: the DSP packing relies on that."""
+
+    bits: int
+
+    @property
+    def name(self) -> str:
+        return f"int{self.bits}"
+
+    @property
+    def max_level(self) -> int:
+        return 2 ** (self.bits - 1) - 1
+
+    @property
+    def levels(self) -> np.ndarray:
+        return self._levels
+
+    @cached_property
+    def _levels(self) -> np.ndarray:
+        """Sorted integer levels."""
+        return np.arange(-self.max_level, self.max_level + 1)
+
+    def decode(self, code: int) -> int:
+        """Integer weight of one code word."""
+        return code - (code >> (self.bits - 1) << self.bits)
+
+    def encode(self, weights: np.ndarray) -> np.ndarray:
+        """Code words of integer weights; ValueError if a weight is not a level."""
+        weights = np.asarray(weights, np.int16)
+        if weights.size and (weights.min() < -self.max_level or weights.max() > self.max_level):
+            raise ValueError(f"weight outside the {self.name} code")
+        return weights & ((1 << self.bits) - 1)
+
+    def narrowed(self, bits: int) -> FixedCode:
+        """The code with the levels that a scheme of so many bits allows."""
+        return FixedCode(min(bits, self.bits))
+
+
+@dataclass(frozen=True)
 class Sp2Code:
     """A weight code that is a sum of two powers of two: w = s1 * t1 + s2 * t2.
 
@@ -136,8 +175,12 @@ class Sp2Code:
             out.setdefault(self.decode(code), code)
         return out
 
-    @cached_property
+    @property
     def levels(self) -> np.ndarray:
+        return self._levels
+
+    @cached_property
+    def _levels(self) -> np.ndarray:
         """Sorted integer levels."""
         return np.array(sorted(self.table), dtype=np.int64)
 
@@ -159,43 +202,48 @@ class Sp2Code:
             raise ValueError(f"weight is not a level of the {self.name} code")
         return codes
 
+    def narrowed(self, bits: int) -> Sp2Code:
+        """Itself: a scheme names the code that it needs."""
+        return self
+
+
+# The weights that a column holds and their words in the stream: `name`, `bits` (at most 8), sorted
+# `levels` that are symmetric about 0, `encode`, `decode` and what a scheme of fewer bits leaves.
+WeightCode = FixedCode | Sp2Code
 
 TWO_TERM = Sp2Code("two-term-6", (0, 4, 8, 16), (0, 1, 2, 4), common_sign=False)
 TWO_TERM_SMALL = Sp2Code("two-term-6s", (0, 2, 4, 8), (0, 1, 2, 4), common_sign=False)
 SP2_4 = Sp2Code("sp2-4", (0, 1, 2, 4), (0, 4), common_sign=True)
 SP2_CODES = {c.name: c for c in (TWO_TERM, TWO_TERM_SMALL, SP2_4)}
 
-INT8_LEVELS = np.arange(-127, 128)  # -128 is excluded: the DSP packing relies on it
+INT8 = FixedCode(8)
 
-DSP, SP2 = 0, 1  # column kinds
+DSP, SP2 = 0, 1  # column kinds, see contract/column_kinds.py
 
 
 @dataclass(frozen=True)
 class Scheme:
     """How the filters of a network are coded.
 
-    fixed, sp2: whether there are filters on DSP and on SP2 columns; sp2_code: None leaves the
-    board's; fixed_bits: bits of the weights on DSP columns, symmetric (the hardware holds 8).
+    kinds: of columns that filters may run on, None for all; sp2_code: None leaves the board's;
+    fixed_bits: most bits of a fixed-point weight, whatever its column holds.
     """
 
     name: str
-    fixed: bool = True
-    sp2: bool = True
+    kinds: tuple[int, ...] | None = None
     sp2_code: str | None = None
     fixed_bits: int = 8
 
-    @property
-    def fixed_top(self) -> int:
-        """Largest level of a filter on a DSP column."""
-        return 2 ** (self.fixed_bits - 1) - 1
+    def allows(self, kind: int) -> bool:
+        return self.kinds is None or kind in self.kinds
 
 
 SCHEMES = {
     s.name: s
     for s in (
         Scheme("mixed"),
-        Scheme("fixed8", sp2=False),
-        Scheme("sp2", fixed=False),
+        Scheme("fixed8", (DSP,)),
+        Scheme("sp2", (SP2,)),
         Scheme("msq4", sp2_code=SP2_4.name, fixed_bits=4),  # the 4-bit mix of the paper
     )
 }
@@ -222,8 +270,7 @@ def describe() -> dict:
         "dropped": [DROP_SHIFT, DROP_BITS],
         "requantised": results.tolist(),
         "formats": [asdict(f) for f in FORMATS.values()],
-        "int8": [int(INT8_LEVELS[0]), int(INT8_LEVELS[-1])],
-        "column_kinds": {"DSP": DSP, "SP2": SP2},
+        "int8": [int(INT8.levels[0]), int(INT8.levels[-1])],
         "sp2_codes": {
             name: {"levels": all_codes(code), "words": sorted(code.table.items())}
             for name, code in SP2_CODES.items()

@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from fpga_gen.contract.address import BANK_BITS, ROW_BITS
+from fpga_gen.contract.column_kinds import DSP_KIND, KINDS, ColumnKind, KindColumns
 from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_SKIP, limit
-from fpga_gen.contract.numerics import DSP, SP2, SP2_CODES, Sp2Code
+from fpga_gen.contract.latencies import EXIT_LATENCY, LOOKUP_LATENCY
+from fpga_gen.contract.numerics import SP2_CODES, Sp2Code
 from fpga_gen.contract.parameter_record import PARAM_BITS
 from fpga_gen.errors import ScheduleError
 from fpga_gen_host.regions import BEAT_BYTES
@@ -44,14 +46,15 @@ class EngineParams:
     """Shape of the engine.
 
     pixels: P, pixel lanes of one column group; in_channels: CI, channels of a memory word and
-    inputs of a MAC column; dsp_columns, sp2_columns: output columns of each kind; modes: m for
-    which the array can run as (m*P pixels) x (CO/m channels); tile_groups: T, pixel groups whose
-    partial sums are kept; bank_rows: depth of a feature-map bank; ports: AXI read masters;
-    weight_words: depth of the weight buffer in stream words; program_words: 64-bit words of
-    program memory, a power of two (a longer program comes in pages); family: device family, "xcup"
-    (UltraScale+: DSP48E2, UltraRAM) or "xc7"; bram_banks: feature-map banks made of block RAM
-    although the family has UltraRAM; double_clock: the slices of the DSP columns run at twice the
-    engine's clock, four columns in those of two.
+    inputs of a MAC column; dsp_columns, sp2_columns: output columns, a field for each kind
+    (column_kinds.KINDS); modes: m for which the array can run as (m*P pixels) x (CO/m channels);
+    tile_groups: T, pixel groups whose partial sums are kept; bank_rows: depth of a feature-map
+    bank; ports: AXI read masters; weight_words: depth of the weight buffer in stream words;
+    program_words: 64-bit words of program memory, a power of two (a longer program comes in
+    pages); family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7"; bram_banks:
+    feature-map banks made of block RAM although the family has UltraRAM; double_clock: the slices
+    of the DSP columns run at twice the engine's clock, four columns in those of two;
+    activations: the exit path has tables, the vector unit reads one pixel for all.
     """
 
     pixels: int = 8
@@ -68,6 +71,7 @@ class EngineParams:
     family: str = "xcup"
     bram_banks: int = 0
     double_clock: bool = False
+    activations: bool = False
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -82,7 +86,7 @@ class EngineParams:
             "in_channels must be 4, 8 or 16",
         )
         need(
-            self.columns > 0 and min(self.dsp_columns, self.sp2_columns) >= 0,
+            self.columns > 0 and min(kind.count(self) for kind in KINDS) >= 0,
             "at least one MAC column is needed",
         )
         need(self.columns <= MAX_COLUMNS, f"at most {MAX_COLUMNS} MAC columns are possible")
@@ -98,18 +102,13 @@ class EngineParams:
         for depth in ("weight_words", "program_words"):
             words = getattr(self, depth)
             need(1 <= words <= MAX_DEPTH, f"{depth} must be 1 to {MAX_DEPTH}")
+        for kind in KINDS:
+            step, block = kind.step(self), kind.block(self)
+            why = f" (blocks of {block} in every subgroup)" if block > 1 else ""
+            need(kind.count(self) % step == 0, f"{kind.field} must be a multiple of {step}{why}")
         need(
-            self.dsp_columns % (self.dsp_block * self.subgroups) == 0,
-            f"dsp_columns must be a multiple of {self.dsp_block * self.subgroups} (blocks of "
-            f"{self.dsp_block} in every subgroup)",
-        )
-        need(
-            not self.double_clock or (self.dsp_columns > 0 and self.family == "xcup"),
+            not self.double_clock or (DSP_KIND.count(self) > 0 and self.family == "xcup"),
             "double_clock needs DSP columns and a family with DSP48E2 (xcup)",
-        )
-        need(
-            self.sp2_columns % self.subgroups == 0,
-            f"sp2_columns must be a multiple of {self.subgroups}",
         )
         need(
             self.tile_groups & (self.tile_groups - 1) == 0 and 16 <= self.tile_groups <= 64,
@@ -132,9 +131,23 @@ class EngineParams:
 
     # --- array -----------------------------------------------------------------------------
     @property
+    def kinds(self) -> tuple[ColumnKind, ...]:
+        """The kinds of columns that the array has."""
+        return tuple(kind for kind in KINDS if kind.count(self))
+
+    @property
     def columns(self) -> int:
         """CO, all output columns."""
-        return self.dsp_columns + self.sp2_columns
+        return sum(kind.count(self) for kind in KINDS)
+
+    @property
+    def figures(self) -> tuple[int, ...]:
+        """Pixels, inputs and columns of each kind, as the option --array takes them."""
+        return (self.pixels, self.in_channels, *(kind.count(self) for kind in KINDS))
+
+    @property
+    def figures_text(self) -> str:
+        return ",".join(map(str, self.figures))
 
     @property
     def macs_per_cycle(self) -> int:
@@ -150,15 +163,9 @@ class EngineParams:
         return math.lcm(*self.modes)
 
     @property
-    def dsp_block(self) -> int:
-        """DSP columns that share their slices."""
-        return 4 if self.double_clock else 2
-
-    @property
     def slot_minimum(self) -> int:
-        """Shortest weight slot in cycles: the last slice of a double cascade takes its weights
-        late."""
-        return max(8, 2 + self.in_channels // 2) if self.double_clock else 8
+        """Shortest weight slot in cycles."""
+        return max(8, *(kind.hold(self) for kind in self.kinds))
 
     @property
     def switch_lead(self) -> int:
@@ -166,22 +173,31 @@ class EngineParams:
         return 1 if self.double_clock else 0
 
     @property
-    def sub_dsp(self) -> int:
-        return self.dsp_columns // self.subgroups
-
-    @property
-    def sub_sp2(self) -> int:
-        return self.sp2_columns // self.subgroups
+    def sub_kinds(self) -> tuple[KindColumns, ...]:
+        """The columns of one subgroup, kind by kind, and the bits of their weights for one input,
+        which lie in the same order, lowest first."""
+        found: list[KindColumns] = []
+        column = bit = 0
+        for kind in self.kinds:
+            code, count = kind.code(self.sp2), kind.sub_count(self)
+            columns = slice(column, column + count)
+            found.append(KindColumns(kind, code, columns, slice(bit, bit + count * code.bits)))
+            column, bit = columns.stop, found[-1].bits.stop
+        return tuple(found)
 
     @property
     def sub_columns(self) -> int:
-        return self.sub_dsp + self.sub_sp2
+        return self.columns // self.subgroups
 
     def column_kind(self, position: int, period: int = 0) -> int:
         """Kind of the column that computes output channel `position` of a layer (any mode) whose
         columns begin anew every `period` channels (0: never)."""
-        position = position % period if period else position
-        return DSP if position % self.sub_columns < self.sub_dsp else SP2
+        column = (position % period if period else position) % self.sub_columns
+        for kind in KINDS[:-1]:
+            column -= kind.sub_count(self)
+            if column < 0:
+                return kind.number
+        return KINDS[-1].number
 
     def group_channels(self, mode: int) -> int:
         """Output channels per column group in a mode."""
@@ -191,6 +207,16 @@ class EngineParams:
     def requant_lanes(self) -> int:
         """One for each column, and for each channel of the vector unit's word."""
         return max(self.columns, self.in_channels)
+
+    @property
+    def lookup_latency(self) -> int:
+        """Cycles of the exit path's tables."""
+        return LOOKUP_LATENCY if self.activations else 0
+
+    @property
+    def exit_latency(self) -> int:
+        """Cycles from a step of a drain to its write step."""
+        return EXIT_LATENCY + self.lookup_latency
 
     @property
     def max_mode(self) -> int:
@@ -220,7 +246,7 @@ class EngineParams:
     @property
     def sub_weight_bits(self) -> int:
         """Bits of one subgroup's weights for CI inputs."""
-        return self.in_channels * (8 * self.sub_dsp + self.sp2.bits * self.sub_sp2)
+        return self.in_channels * self.sub_kinds[-1].bits.stop
 
     def slot_granules(self, mode: int) -> int:
         """Granules of one weight slot (CI inputs x CO/mode columns)."""

@@ -17,7 +17,7 @@ class BlockRecord(Record):
     tap_start: int = bits(8, "first of its taps in the table")
     tap_count: int = bits(8, "how many taps, at least 1")
     pad: int = bits(1, "byte of a pixel outside the map: 0, or -128 if 1")
-    shift: int = bits(1, "all partial sums are shifted left by 8 at its first tap")
+    shift: int = bits(1, "low bytes: behind another plane, all partial sums are shifted left by 8")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,33 @@ class TapRecord(Record):
 
 
 @dataclass(frozen=True)
+class SlotEntry(Record):
+    """One weight slot of an output-channel group that skips others."""
+
+    PER_WORD: ClassVar[int] = 4
+
+    block: int = bits(7, "its record in the block table")
+    tap: int = bits(8, "its record in the tap table")
+    final: int = bits(1, "the group's last slot")
+
+
+@dataclass(frozen=True)
+class GroupHead(Record):
+    """What the weight stream says of an output-channel group that skips slots, in front of its
+    parameters; for any other group the header says it."""
+
+    slots: int = bits(14, "weight slots of the group and a tile")
+    half_from: int = bits(14, "first slot that carries the low half of the inputs alone")
+    high_from: int = bits(14, "first slot that carries the high half alone")
+    repeats: int = bits(12, "last slots, whose weights are those of as many before them")
+
+    @property
+    def stream_slots(self) -> int:
+        """Slots that the stream carries."""
+        return self.slots - self.repeats
+
+
+@dataclass(frozen=True)
 class SourceRecord(Record):
     """A map that a VECTOR reads."""
 
@@ -39,6 +66,7 @@ class SourceRecord(Record):
     wide: int = bits(1, "values of 16 bits: 256 * high + low + 128")
     zero: int = bits(1, "values are stored minus 128 (8 bits only)")
     factor: int = signed(16, "weight of the source in a direct LINEAR", word=True)
+    still: int = bits(1, "every output pixel of a `direct` VECTOR reads the plane's first word")
 
 
 @dataclass(frozen=True)
@@ -50,3 +78,12 @@ class AxisEntry(Record):
     address: int = address("y: words to the input row; x: to the input column, in the second entry "
                            "of a pair from that of the first")  # fmt: skip
     weight: int = bits(8, "of the tap")
+
+
+@dataclass(frozen=True)
+class LookupEntry(Record):
+    """One entry of a TABLE."""
+
+    PER_WORD: ClassVar[int] = 8
+
+    stored: int = signed(8, "stored byte of the result")

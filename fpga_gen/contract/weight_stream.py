@@ -1,22 +1,27 @@
 """Weight stream: parameters and weight slots as 32-bit granules, and back.
 
-Order of a CONV: for every group of output channels its parameters, then its slots in execution
-order: those with all inputs, with the low half alone, with the high half alone. A slot holds the
+Order of a CONV: for every group of output channels its head if it has slot lists, its parameters,
+then its slots in execution order: those with all inputs, with the low half alone, with the high
+half alone. A slot holds the
 inputs x the columns that the group needs, in whole subgroups, as contract/slot_layout.py lays them
-out; of one input and subgroup the int8 columns, then the SP2 columns, LSB first.
+out; of one input and subgroup the columns kind by kind (contract/column_kinds.py), LSB first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
 import numpy as np
 
 from fpga_gen.contract import numerics, slot_layout
+from fpga_gen.contract.column_kinds import KINDS
+from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.fields import describe as describe_record
-from fpga_gen.contract.isa import ConvInstruction
-from fpga_gen.contract.numerics import SP2, SP2_CODES
+from fpga_gen.contract.isa import GROUP_HEAD, ConvInstruction
+from fpga_gen.contract.numerics import WeightCode
 from fpga_gen.contract.parameter_record import (
     PARAM_BYTES,
     PARAMETER,
@@ -25,7 +30,10 @@ from fpga_gen.contract.parameter_record import (
     unpack_records,
 )
 from fpga_gen.contract.params import GRANULE, EngineParams
+from fpga_gen.contract.records import BlockRecord, GroupHead, SlotEntry
 from fpga_gen.contract.slot_layout import Half, run_bits, slot_run
+
+HEAD_GRANULES = GROUP_HEAD.words * WORD_BITS // GRANULE
 
 
 def pack_params(values: dict[str, np.ndarray], granules: int) -> np.ndarray:
@@ -45,12 +53,19 @@ def unpack_params(granules: np.ndarray, channels: int) -> dict[str, np.ndarray]:
     return unpack_records(raw.reshape(channels, PARAM_BYTES))
 
 
-def slot_halves(conv: ConvInstruction) -> tuple[tuple[Half, int], ...]:
-    """(inputs carried, slots) of a CONV in the order of its stream; only what it has."""
+def group_head(conv: ConvInstruction, group: int) -> GroupHead:
+    """The slots of an output-channel group of a CONV."""
+    if conv.list_words:
+        return conv.heads[group]
+    return GroupHead(conv.slots, conv.half_from, conv.high_from, conv.repeats)
+
+
+def slot_halves(head: GroupHead) -> tuple[tuple[Half, int], ...]:
+    """(inputs carried, slots) of a group in the order of its stream; only what it has."""
     counts = (
-        conv.half_from,
-        conv.high_from - conv.half_from,
-        conv.stream_slots - conv.high_from,
+        head.half_from,
+        head.high_from - head.half_from,
+        head.stream_slots - head.high_from,
     )
     return tuple((h, n) for h, n in zip(Half, counts, strict=True) if n)
 
@@ -59,6 +74,28 @@ def group_subgroups(conv: ConvInstruction, params: EngineParams, group: int) -> 
     """Column subgroups in the slots of an output-channel group of a CONV."""
     last = group == conv.n_groups - 1
     return conv.last_subgroups if last else params.subgroups // conv.array_mode
+
+
+def head_granules(conv: ConvInstruction) -> int:
+    """Granules in front of the parameters of every group of a CONV."""
+    return HEAD_GRANULES if conv.list_words else 0
+
+
+def pack_head(head: GroupHead) -> np.ndarray:
+    """uint32 (HEAD_GRANULES,) of a head."""
+    return np.array(head.encode(), "<u8").view("<u4")
+
+
+def unpack_head(granules: np.ndarray) -> GroupHead:
+    """Inverse of `pack_head`."""
+    return GroupHead.decode(np.ascontiguousarray(granules).view("<u8").tolist())
+
+
+def listed_slots(conv: ConvInstruction, entries: Sequence[SlotEntry]) -> np.ndarray:
+    """Index, in the order of the block table, of the slots of a list."""
+    counts = [b.tap_count for b in conv.blocks]
+    starts = np.cumsum([0, *counts])
+    return np.array([starts[e.block] + e.tap - conv.blocks[e.block].tap_start for e in entries])
 
 
 def pack_slots(
@@ -71,17 +108,13 @@ def pack_slots(
     slots, inputs, channels = weights.shape
     assert (inputs, channels) == (params.in_channels, subgroups * params.sub_columns)
     split = weights.reshape(slots, inputs, subgroups, params.sub_columns).transpose(0, 2, 1, 3)
-    dsp = np.ascontiguousarray(split[..., : params.sub_dsp]).view(np.uint8)
-    codes = params.sp2.encode(split[..., params.sub_dsp :]).astype(np.uint8)
-    width = params.sp2.bits
     lead = split.shape[:3]
-    bits = np.empty((*lead, 8 * params.sub_dsp + width * params.sub_sp2), np.uint8)
-    bits[..., : 8 * params.sub_dsp] = np.unpackbits(
-        dsp[..., None], axis=-1, bitorder="little"
-    ).reshape(*lead, -1)
-    bits[..., 8 * params.sub_dsp :] = np.unpackbits(
-        codes[..., None], axis=-1, count=width, bitorder="little"
-    ).reshape(*lead, -1)
+    bits = np.empty((*lead, params.sub_kinds[-1].bits.stop), np.uint8)
+    for part in params.sub_kinds:
+        words = part.code.encode(split[..., part.columns]).astype(np.uint8)
+        bits[..., part.bits] = np.unpackbits(
+            words[..., None], axis=-1, count=part.code.bits, bitorder="little"
+        ).reshape(*lead, -1)
     place = run_bits(params, subgroups, half)
     assert not weights[:, (place[0] < 0).all(1)].any(), "a weight of the half that is not sent"
     out = np.zeros((slots, slot_run(params, subgroups, half).granules * GRANULE), np.uint8)
@@ -91,10 +124,9 @@ def pack_slots(
 
 
 @lru_cache
-def _levels(code_name: str) -> np.ndarray:
-    """Integer weight of every SP2 code word, int8."""
-    code = SP2_CODES[code_name]
-    return np.array([code.decode(c) for c in range(1 << code.bits)], np.int8)
+def _levels(code: WeightCode) -> np.ndarray:
+    """Integer weight of every code word, int8."""
+    return np.array([code.decode(word) for word in range(1 << code.bits)], np.int8)
 
 
 def unpack_slots(
@@ -107,13 +139,11 @@ def unpack_slots(
     place = run_bits(params, subgroups, half)
     bits = np.where(place >= 0, sent[:, place], 0).astype(np.uint8)
     lead = bits.shape[:3]
-    dsp = bits[..., : 8 * params.sub_dsp].reshape(*lead, params.sub_dsp, 8)
-    sp2 = bits[..., 8 * params.sub_dsp :].reshape(*lead, params.sub_sp2, params.sp2.bits)
     out = np.empty((*lead, params.sub_columns), np.int8)
-    out[..., : params.sub_dsp] = np.packbits(dsp, axis=-1, bitorder="little")[..., 0].view(np.int8)
-    if params.sub_sp2:
-        codes = np.packbits(sp2, axis=-1, bitorder="little")[..., 0]
-        out[..., params.sub_dsp :] = _levels(params.sp2_code)[codes]
+    for part in params.sub_kinds:
+        words = bits[..., part.bits].reshape(*lead, -1, part.code.bits)
+        words = np.packbits(words, axis=-1, bitorder="little")[..., 0]
+        out[..., part.columns] = _levels(part.code)[words]
     return out.transpose(0, 2, 1, 3).reshape(slots, params.in_channels, -1)
 
 
@@ -125,8 +155,9 @@ def conv_stream(
 ) -> np.ndarray:
     """uint32 granules of a CONV: per group its parameters, then its slots.
 
-    weight: int8 (channels, slots, CI); parameters: fields of ParameterRecord by name, each
-    (channels,). ValueError if a weight cannot be coded.
+    weight: int8 (channels, slots, CI), with slot lists all slots of the tables in their order;
+    parameters: fields of ParameterRecord by name, each (channels,). ValueError if a weight cannot
+    be coded.
     """
     per_group = params.group_channels(conv.array_mode)
     tail = conv.n_groups * per_group - len(weight)
@@ -140,10 +171,14 @@ def conv_stream(
     parts = []
     for group in range(conv.n_groups):
         subgroups = group_subgroups(conv, params, group)
-        parts.append(head[group, : params.some_param_granules(subgroups)])
+        slots = group_head(conv, group)
         columns = full[group][..., : subgroups * params.sub_columns]
+        if conv.list_words:
+            parts.append(pack_head(slots))
+            columns = columns[listed_slots(conv, conv.group_lists[group][: slots.stream_slots])]
+        parts.append(head[group, : params.some_param_granules(subgroups)])
         first = 0
-        for half, count in slot_halves(conv):
+        for half, count in slot_halves(slots):
             packed = pack_slots(columns[first : first + count], params, subgroups, half)
             parts.append(packed.reshape(-1))
             first += count
@@ -159,10 +194,11 @@ def _example(params: EngineParams, mode: int) -> np.ndarray:
         mode=mode - 1, n_groups=2, slots=5, repeats=1, half_from=2, high_from=3, last_subgroups=1
     )
     channels, middle = params.group_channels(mode) + params.sub_columns, params.in_channels // 2
-    sp2 = np.array([params.column_kind(c) == SP2 for c in range(channels)])
     count = np.arange(channels * 4 * params.in_channels).reshape(channels, 4, -1)
-    levels = params.sp2.levels
-    weight = np.where(sp2[:, None, None], levels[count * 5 % len(levels)], count * 37 % 255 - 127)
+    weight = np.zeros(count.shape, np.int64)
+    for part in params.sub_kinds:
+        rows = [params.column_kind(c) == part.kind.number for c in range(channels)]
+        weight[rows] = part.code.levels[count[rows] * 5 % len(part.code.levels)]
     weight[:, 2, middle:] = 0
     weight[:, 3, :middle] = 0
     number = np.arange(channels)
@@ -170,7 +206,20 @@ def _example(params: EngineParams, mode: int) -> np.ndarray:
         f.name: f.values[0] + (number * 0x01234567 + n) % len(f.values)
         for n, f in enumerate(PARAMETER)
     }
-    return conv_stream(conv, params, weight.astype(np.int8), parameters)
+    whole = conv_stream(conv, params, weight.astype(np.int8), parameters)
+    # The same slots in two blocks, the second one of low bytes; the groups skip one of each half.
+    lists = ((0, 0), (0, 1), (0, 2), (1, 2)), ((0, 1), (0, 3), (1, 3), (0, 0))
+    entries = [SlotEntry(b, t, int(n == len(x) - 1)) for x in lists for n, (b, t) in enumerate(x)]
+    skipping = replace(
+        conv,
+        blocks=(BlockRecord(tap_count=4), BlockRecord(tap_count=4, shift=1)),
+        list_words=2,
+        lists=tuple(entries),
+        heads=(GroupHead(4, 2, 3, 1), GroupHead(4, 1, 1, 1)),
+    )
+    return np.concatenate(
+        [whole, conv_stream(skipping, params, weight.astype(np.int8), parameters)]
+    )
 
 
 def describe(params: EngineParams) -> dict:
@@ -182,7 +231,12 @@ def describe(params: EngineParams) -> dict:
     return {
         "granule": GRANULE,
         "stream_bits": params.stream_bits,
-        "columns": [params.subgroups, params.sub_dsp, params.sub_sp2, params.in_channels],
+        "array": [params.subgroups, params.in_channels],
+        "columns": {kind.title: kind.sub_count(params) for kind in KINDS},
+        "codes": {
+            part.kind.title: [part.kind.number, part.code.name, _levels(part.code).tolist()]
+            for part in params.sub_kinds
+        },
         "sp2_code": params.sp2_code,
         "numerics": numerics.describe(),
         "parameter_record": describe_record(ParameterRecord),

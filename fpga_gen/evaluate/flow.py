@@ -15,6 +15,7 @@ import numpy as np
 
 from fpga_gen.builddir.artifacts import to_json, write_folder
 from fpga_gen.builddir.digest import model_sha256
+from fpga_gen.contract.column_kinds import COARSE
 from fpga_gen.errors import BuildDirError, SimulationError
 from fpga_gen.evaluate.dataset import THRESHOLD as MASK_THRESHOLD
 from fpga_gen.evaluate.dataset import check_aspect, find_pairs, read_grey, truth_at
@@ -29,7 +30,7 @@ from fpga_gen.evaluate.masks import (
     output_size,
 )
 from fpga_gen.evaluate.result import Evaluation, PictureScores, render_evaluation
-from fpga_gen.evaluate.sheet import draw_sheet, png_bytes, sheet_ranks
+from fpga_gen.evaluate.sheet import draw_sheet, sheet_ranks
 from fpga_gen.flows.simulate import (
     SimulationFlow,
     check_directory,
@@ -41,9 +42,9 @@ from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.images import NORMALISATIONS, PictureError, prepare, read_picture
+from fpga_gen.images import NORMALISATIONS, PictureError, png_bytes, prepare, read_picture
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
-from fpga_gen.quant.report import layer_facts
+from fpga_gen.quant.report import layer_facts, mac_share
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr
 from fpga_gen.report.render import enter_figures
 from fpga_gen.steps import PartProgress, Progress, Silent, run_steps
@@ -199,7 +200,6 @@ def score(flow: EvaluationFlow) -> None:
         scores += [mean_scores(source, flow.simulated) for source in (*again, "rtl")]
     sim, worst = flow.simulation, flow.ranked[0]
     layers = layer_facts(sim.qgraph)
-    macs = sum(f.macs for f in layers)
     folder = flow.images.resolve()
     accuracy = Accuracy(
         folder=f"{folder.parent.name}/{folder.name}",
@@ -211,7 +211,7 @@ def score(flow: EvaluationFlow) -> None:
         scores=tuple(scores),
         worst_image=worst.pair.name,
         worst_dice=worst.metrics["integer"].dice,
-        sp2_mac_share=sum(f.macs * f.sp2_share for f in layers) / max(1, macs),
+        mac_shares={kind.title: mac_share(kind, layers) for kind in COARSE},
         worst_tensors=flow.tensors[:WORST_TENSORS],
         rtl_bit_exact=not any(s.mismatch for s in flow.simulated) if flow.simulated else None,
     )

@@ -13,7 +13,7 @@ from fpga_gen.images import Preprocess
 from fpga_gen.quant.interpreter import dequantise
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.accuracy import KIND_OF_SOURCE, MaskScores, TensorSqnr
-from fpga_gen_host.host_ops import mask_threshold, run_host_ops
+from fpga_gen_host.host_ops import ancestors, mask_threshold, run_host_ops
 from fpga_gen_host.pictures import uncover
 from fpga_gen_models.metrics import MaskMetrics, mask_metrics, mean_metrics
 
@@ -95,7 +95,8 @@ def output_size(qgraph: QuantGraph) -> tuple[int, int]:
     """(H, W) of the first output after the host's operators; FpgaGenError if it is not a map of
     one channel, of which a mask can be made."""
     name, tensor = qgraph.output_names[0], qgraph.tensors[qgraph.outputs[0]]
-    kinds = {op.kind for op in qgraph.host_ops if op.target == tensor.name}
+    first = (qgraph.results or qgraph.outputs)[0]
+    kinds = {op.kind for op in ancestors(qgraph, first)}
     zeros = {
         n: np.zeros((t.channels, t.height, t.width), np.float32)
         for n, t in ((o, qgraph.tensors[o]) for o in qgraph.outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from html import escape
 
 from fpga_gen.evaluate.masks import Sample
 from fpga_gen.report.accuracy import (
@@ -16,8 +17,9 @@ from fpga_gen.report.accuracy import (
     tensor_rows,
 )
 from fpga_gen.report.markdown import table
+from fpga_gen.report.notebook import html_table
 
-SCHEMA = 1
+SCHEMA = 2
 METHOD = (
     "A prediction is sigmoid(logit) > 0.5 after the operators that run on the host, at the size "
     "of the network's output. Ground truth is an 8-bit picture, foreground above 127, brought to "
@@ -79,6 +81,15 @@ class Evaluation:
     def to_dict(self) -> dict:
         """JSON-able form."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """Scores for Jupyter."""
+        accuracy = self.accuracy
+        title = f"Accuracy of {self.model} on {self.board}, {accuracy.images} pictures"
+        return (
+            f"<h3>{escape(title)}</h3>{html_table(SCORE_HEAD, score_rows(accuracy))}"
+            f"<p>{escape(summary(accuracy))}</p>"
+        )
 
 
 def render_evaluation(evaluation: Evaluation) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -98,10 +97,3 @@ def draw_sheet(ranked: Sequence[Sample], ranks: Sequence[int]) -> np.ndarray:
                 sheet.paste(Image.fromarray(tile), (left, top + LINE))
     pen.text((GAP, size[1] - LINE + 3), LEGEND, INK, font=font)
     return np.asarray(sheet)
-
-
-def png_bytes(picture: np.ndarray) -> bytes:
-    """A uint8 picture (h, w, 3) as PNG."""
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG")
-    return stream.getvalue()

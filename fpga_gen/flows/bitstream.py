@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fpga_gen.builddir.artifacts import RTL, BuildDir, check_room, sha256, to_json
+from fpga_gen.cache import cache_directory
+from fpga_gen.deploy import kria
 from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.deploy.vivado_project import FOLDER
 from fpga_gen.deploy.vivado_reports import (
@@ -27,7 +29,6 @@ from fpga_gen.generated import check_project, unpacked
 from fpga_gen.identity import open_build
 from fpga_gen.report import Implementation, Report
 from fpga_gen.report.render import enter_figures, read_report
-from fpga_gen.simulate.build import cache_directory
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen_host.identity import DESIGN
 
@@ -69,7 +70,10 @@ def check_directory(flow: BitstreamFlow) -> None:
         remove_stand_ins(flow.directory)
     except OSError as error:
         raise BuildDirError(f"{flow.directory}: cannot be written: {error.strerror}") from error
-    check_room(flow.build, (BIT, HWH, *(f"{REPORT_FOLDER}/{name}" for name in REPORTS)))
+    names = [BIT, HWH, *(f"{REPORT_FOLDER}/{name}" for name in REPORTS)]
+    if kria.is_kria(flow.build.board):
+        names += [f"{kria.FOLDER}/{name}" for name in kria.FILES]
+    check_room(flow.build, names)
 
 
 def find_tool(flow: BitstreamFlow) -> None:
@@ -124,7 +128,16 @@ def write_deploy_folder(flow: BitstreamFlow) -> None:
         files |= {f"{REPORT_FOLDER}/{n}": (flow.kept / n).read_bytes() for n in REPORTS}
     except OSError as error:
         raise ToolError(TOOL, f"{flow.kept}: cannot be read ({error.strerror})") from error
+    files |= kria_files(flow.build, files[BIT])
     flow.build, flow.report = enter_figures(flow.build, files, implementation=flow.implementation)
+
+
+def kria_files(build: BuildDir, bit: bytes) -> dict[str, bytes]:
+    """The application folder, on a Kria board."""
+    if not kria.is_kria(build.board):
+        return {}
+    made = kria.application(bit, build.board, build.params.ports, build.clock_mhz)
+    return {f"{kria.FOLDER}/{name}": data for name, data in made.items()}
 
 
 # --- the flow -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fpga_gen.boards import Board, board_names, load_board
+from fpga_gen.boards import Board
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
@@ -20,6 +20,7 @@ from fpga_gen.images import NORMALISATIONS
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.compile import compile_schedule, layer_errors
 from fpga_gen.schedule.cycles.timing import Timing, board_timing
+from fpga_gen.sizing.choose import for_network
 from fpga_gen.sizing.standin import standin
 from fpga_gen.worker import Limits, run_limited
 
@@ -40,18 +41,7 @@ class Check:
     approximations: tuple[tuple[str, str], ...] = ()
 
 
-def largest_board() -> str:
-    """The board whose own engine has most memory for feature maps, then most multipliers."""
-
-    def size(name: str) -> tuple[int, int, int]:
-        board = load_board(name)
-        array = board.array
-        return array.words * array.in_channels, array.macs_per_cycle, board.dram_sustained
-
-    return max(board_names(), key=size)
-
-
-def check(config: BuildConfig) -> Check:
+def check_model(config: BuildConfig) -> Check:
     """Checks a model for a board, in a process with limits.
 
     The board's own array decides where none is given. No engine that the search of `build` tries
@@ -76,6 +66,7 @@ def _check(config: BuildConfig, board: Board, params: EngineParams, clock: float
         return Check(board.name, tuple(problems))
     graph = optimise(graph, NORMALISATIONS[config.preprocess.normalise])
     notes = tuple(approximations(graph))
+    params = for_network(graph, params)
     timing = board_timing(board.read_bytes_per_cycle(params.ports, clock))
     network = standin(graph, params)
     try:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fpga_gen.builddir.artifacts import BuildDir, check_room, update_build
 from fpga_gen.identity import open_build
-from fpga_gen.images import Preprocess, find_pictures, read_input
+from fpga_gen.images import PictureError, Preprocess, find_pictures, read_input
 from fpga_gen.quant.interpreter import quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.steps import Progress, Silent, run_steps
@@ -48,6 +48,13 @@ def check_directory(flow: ReferenceFlow) -> None:
     flow.preprocess = build.layout.preprocess
     flow.qgraph = build.network
     flow.paths = find_pictures(flow.images)
+    named: dict[str, Path] = {}
+    for path in flow.paths:
+        if named.setdefault(path.stem, path) != path:
+            raise PictureError(
+                f"{named[path.stem]} and {path.name} would both be written to "
+                f"{FOLDER}/{path.stem}.npz: rename one of them"
+            )
     check_room(build, (f"{FOLDER}/{path.stem}.npz" for path in flow.paths))
 
 

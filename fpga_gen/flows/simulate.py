@@ -13,16 +13,27 @@ from pathlib import Path
 
 import numpy as np
 
-from fpga_gen.builddir.artifacts import BuildDir
+from fpga_gen.builddir.artifacts import BuildDir, check_room
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BuildDirError, FpgaGenError, SimulationError
 from fpga_gen.flows.simulate_trace import DispatchClock, TraceRecorder
 from fpga_gen.generated import compile_verilog
 from fpga_gen.identity import open_build
-from fpga_gen.images import Preprocess, read_input, read_picture, write_png
+from fpga_gen.images import (
+    Preprocess,
+    check_input,
+    is_pixels,
+    png_bytes,
+    prepare,
+    read_input,
+    read_picture,
+    shrunk,
+    write_png,
+)
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report import Report, Simulation, utilisation
+from fpga_gen.report.html import PICTURES
 from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
@@ -43,14 +54,18 @@ from fpga_gen_host.regions import (
 )
 
 BAR_CYCLES = 10_000  # between two updates of the progress bar
+REPORT_PICTURE = 640  # pixels of the longer side of the picture in the report
 
 
 @dataclass
 class SimulationFlow:
-    """What the steps of one simulation have made so far."""
+    """What the steps of one simulation have made so far.
+
+    image: the path of a picture or of an array, or either itself, see `fpga_gen.images`.
+    """
 
     directory: Path
-    image: Path
+    image: Path | np.ndarray
     trace: bool = False
     overlay: Path | None = None
     progress: Progress = field(default_factory=Silent)
@@ -93,12 +108,14 @@ def check_directory(flow: SimulationFlow) -> None:
     flow.input_layout = build.layout.input
     flow.output_layout = build.layout.output
     flow.preprocess = build.layout.preprocess
+    check_room(build, (PICTURES["simulation"],))
 
 
 def read_image(flow: SimulationFlow) -> None:
     """Picture -> stored input map."""
+    flow.picture = _picture(flow.image)
     if flow.overlay is not None:
-        if flow.image.suffix.lower() == ".npy":
+        if flow.picture is None:
             raise FpgaGenError("--overlay draws on a picture, --image is an array")
         tensor = flow.qgraph.tensors[flow.qgraph.outputs[0]]
         if tensor.channels != 1 or tensor.height * tensor.width == 1:
@@ -106,9 +123,21 @@ def read_image(flow: SimulationFlow) -> None:
                 f"--overlay needs a network whose first output is a one-channel map, "
                 f"{flow.qgraph.output_names[0]!r} has {tensor.channels} channels"
             )
-        flow.picture = read_picture(flow.image)
-    image = read_input(flow.image, flow.qgraph.host_input.model_shape, flow.preprocess)
+    shape = flow.qgraph.host_input.model_shape
+    if flow.picture is not None:
+        image = prepare(flow.picture, shape, flow.preprocess)
+    elif isinstance(flow.image, np.ndarray):
+        image = check_input(flow.image, shape, "the input")
+    else:
+        image = read_input(flow.image, shape, flow.preprocess)
     flow.stored_input = quantise_input(flow.qgraph, image)
+
+
+def _picture(image: Path | np.ndarray) -> np.ndarray | None:
+    """Its pixels, uint8 (h, w, 3); None if it is the model's input."""
+    if isinstance(image, np.ndarray):
+        return image if is_pixels(image) else None
+    return None if image.suffix.lower() == ".npy" else read_picture(image)
 
 
 def run_reference(flow: SimulationFlow) -> None:
@@ -190,13 +219,17 @@ def update_report(flow: SimulationFlow) -> None:
     simulation = Simulation(
         cycles=result.cycles,
         fps=report.clock_mhz * 1e6 / result.cycles,
-        utilisation=utilisation(report.model.macs, result.cycles, flow.params.macs_per_cycle),
+        utilisation=utilisation(
+            report.model.macs - report.estimate.skipped_macs,
+            result.cycles,
+            flow.params.macs_per_cycle,
+        ),
         dram_read_bytes=result.dram_bytes_read,
         dram_write_bytes=result.dram_bytes_written,
         bit_exact=flow.mismatch is None,
         tensors_compared=len(complete_tensors(flow)),
         wall_seconds=round(result.wall_seconds, 3),
-        image=flow.image.name,
+        image=flow.image.name if isinstance(flow.image, Path) else "array",
         counters={
             name: value
             for name, value in result.counters.items()
@@ -204,7 +237,12 @@ def update_report(flow: SimulationFlow) -> None:
         },
         starts=flow.starts,
     )
-    flow.build, flow.report = enter_figures(flow.build, simulation=simulation)
+    pictures = {}
+    mask = predicted_mask(flow)
+    if flow.picture is not None and mask is not None:
+        drawn = overlay(flow.picture, mask, flow.preprocess.preparation)
+        pictures[PICTURES["simulation"]] = png_bytes(shrunk(drawn, REPORT_PICTURE))
+    flow.build, flow.report = enter_figures(flow.build, pictures, simulation=simulation)
 
 
 def judge(flow: SimulationFlow) -> None:
@@ -217,10 +255,10 @@ def write_overlay(flow: SimulationFlow) -> None:
     """Picture with the predicted mask."""
     if flow.overlay is None or flow.picture is None:
         return
-    values = flow.outputs[flow.qgraph.output_names[0]]
-    if values.ndim != 4:
-        raise FpgaGenError(f"--overlay: the model's result has shape {values.shape}, not a map")
-    mask = values[0, 0] > mask_threshold(flow.qgraph)
+    mask = predicted_mask(flow)
+    if mask is None:
+        shape = flow.outputs[flow.qgraph.output_names[0]].shape
+        raise FpgaGenError(f"--overlay: the model's result has shape {shape}, not a map")
     write_png(flow.overlay, overlay(flow.picture, mask, flow.preprocess.preparation))
 
 
@@ -240,7 +278,7 @@ SIMULATE: tuple[Step, ...] = (
 
 def simulate_build(
     directory: Path,
-    image: Path,
+    image: Path | np.ndarray,
     trace: bool = False,
     overlay: Path | None = None,
     progress: Progress | None = None,
@@ -251,6 +289,14 @@ def simulate_build(
 
 
 # --- helpers --------------------------------------------------------------------------------
+
+
+def predicted_mask(flow: SimulationFlow) -> np.ndarray | None:
+    """bool (h, w) of the first output, None if that is no map of one channel."""
+    values = flow.outputs[flow.qgraph.output_names[0]]
+    if values.ndim != 4 or values.shape[1] != 1 or values[0, 0].size == 1:
+        return None
+    return values[0, 0] > mask_threshold(flow.qgraph)
 
 
 def complete_tensors(flow: SimulationFlow) -> set[str]:

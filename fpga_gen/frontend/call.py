@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from onnx import AttributeProto
 
+from fpga_gen.frontend.gather import NO_PADS, materialised, without_pads
+from fpga_gen.frontend.layout import layouts
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, HostValue, Value, native_shape
-from fpga_gen_host.host_ops import HostOp
+from fpga_gen.frontend.view import View
 
-FLATTENED = "keep the map as (1, channels, height, width), or flatten it only before Gemm"
+FLATTENED = "keep channels and pixels apart: as (1, channels, height, width)"
 PADDED = "only a Conv or pool with the right padding can absorb a Pad; move the padding there"
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A node and its inputs. tail: everything that depends on it can run on the host; reaches:
-    else a node that cannot; read: outputs that a node or the model's result depends on."""
+    """A node and its inputs. tail: everything that depends on it can run on the host; final: and
+    nothing of that is a convolution or a product of two maps; reaches: else a node that cannot;
+    read: outputs that a node or the model's result depends on."""
 
     builder: Builder
     node: onnx.NodeProto
@@ -29,6 +32,11 @@ class Call:
     tail: bool
     reaches: str = ""
     read: tuple[str, ...] = ()
+    final: bool = False
+
+    def with_values(self, values: tuple[Value | None, ...]) -> Call:
+        """The same node with other inputs."""
+        return replace(self, values=values)
 
     @property
     def op(self) -> str:
@@ -134,49 +142,58 @@ class Call:
             )
         return np.broadcast_to(found.scale, (filters,)).astype(np.float64)
 
-    def feature(self, index: int = 0, *, padded: bool = False) -> Feature:
-        """A feature map of any ONNX shape; one with pending zero padding only if `padded`."""
+    def feature(self, index: int = 0) -> Feature:
+        """A feature map of any ONNX shape, its elements in row-major order."""
+        value = self._on_engine(index)
+        if isinstance(value, Feature):
+            return value
+        return self._materialised(value, index)
+
+    def map(self, index: int = 0, *, padded: bool = False) -> Feature:
+        """A feature map of shape (1, C, H, W); with its zero padding apart only if `padded`."""
+        value, pads = self._on_engine(index), NO_PADS
+        if len(value.shape) != 4 or value.shape[0] != 1:
+            raise Refused(f"reads a map of shape {shown(value.shape)}", FLATTENED)
+        shape = value.shape
+        if isinstance(value, View) and padded:
+            value, pads = without_pads(value)
+        x = value if isinstance(value, Feature) else self._materialised(value, index)
+        if x.shape != native_shape(self.builder, x):
+            x = self._materialised(self.builder.view(x), index)
+        return Feature(x.tensor, shape, pads)
+
+    def view(self, index: int = 0) -> View:
+        """A feature map as a view, whatever it reads."""
+        return self.builder.view(self._on_engine(index))
+
+    def _on_engine(self, index: int) -> Feature | View:
         value = self.values[index] if self.has(index) else None
         if isinstance(value, HostValue):
             raise Refused(
-                f"works on the result of {value.steps[-1].kind}, which runs on the host",
+                f"works on the result of {value.origin}, which runs on the host",
                 "only operators at the very end of the network may follow it",
             )
-        if not isinstance(value, Feature):
+        if not isinstance(value, Feature | View):
             raise Refused(f"input {index} is a constant", "fold constants before exporting")
-        if any(value.pads) and not padded:
-            raise Refused("reads a zero-padded map", PADDED)
         return value
 
-    def map(self, index: int = 0, *, padded: bool = False) -> Feature:
-        """A feature map of shape (1, C, H, W)."""
-        value = self.feature(index, padded=padded)
-        top, left, bottom, right = value.pads
-        n, c, h, w = native_shape(self.builder, value)
-        if value.shape != (n, c, h + top + bottom, w + left + right):
-            shape = "x".join(map(str, value.shape))
-            raise Refused(f"reads a map that was reshaped to {shape}", FLATTENED)
-        return value
+    def _materialised(self, view: View, index: int) -> Feature:
+        """A view as a map of its shape."""
+        shape, output = view.shape, f"{self.output}.in{index}"
+        if view.padded and len(shape) == 4 and not self.reaches and not self.tail:
+            raise Refused("reads a zero-padded map", PADDED)
+        for layout in layouts(self.builder, view, [1] if len(shape) > 1 else []):
+            whole = layout.forward(view) if len(shape) != 4 else view
+            if whole is not None and shape[:1] == (1,):
+                found = materialised(self.builder, whole, output, self.name)
+                if found is not None:
+                    return Feature(found.tensor, shape)
+        raise Refused(f"reads a map that was reshaped or reordered to {shown(shape)}", FLATTENED)
 
     def result(self, tensor: str, shape: tuple[int, ...] | None = None) -> list[Value]:
         """The node's only result; shape defaults to the map's (1, C, H, W)."""
         return [Feature(tensor, shape or (1, *self.builder.shape(tensor)))]
 
-    def host(self, kind: str, shape: tuple[int, ...], /, **attributes) -> list[Value]:
-        """A step on the host after what input 0 is."""
-        value = self.values[0]
-        start = value if isinstance(value, HostValue) else self.to_host(self.feature())
-        step = HostOp(kind, start.tensor, attributes, self.name)
-        return [HostValue(start.tensor, shape, (*start.steps, step))]
 
-    def to_host(self, value: Feature) -> HostValue:
-        """The host's view of a feature, in its ONNX shape."""
-        return on_host(self.builder, value, self.name)
-
-
-def on_host(builder: Builder, value: Feature, onnx_name: str) -> HostValue:
-    """A feature as the host sees it: a reshape where its ONNX shape is not the map's own."""
-    if value.shape == native_shape(builder, value):
-        return HostValue(value.tensor, value.shape, ())
-    step = HostOp("reshape", value.tensor, {"shape": list(value.shape)}, onnx_name)
-    return HostValue(value.tensor, value.shape, (step,))
+def shown(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

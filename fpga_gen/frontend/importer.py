@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from fpga_gen.frontend import (
+    ops_activation,
     ops_conv,
     ops_elementwise,
     ops_host,
+    ops_parts,
     ops_pool,
+    ops_reduce,
     ops_resize,
     ops_shape,
+    ops_transpose,
     qdq,
+    qonnx,
 )
-from fpga_gen.frontend.call import PADDED, Call, on_host
+from fpga_gen.frontend.adapt import adapted
+from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.constants import fold
+from fpga_gen.frontend.host_tail import TailBuilder
 from fpga_gen.frontend.load import LoadedModel, initializer_arrays, load_model
 from fpga_gen.frontend.problems import Problem, Refused, problems_error
+from fpga_gen.frontend.refusals import misplaced, unsupported
 from fpga_gen.frontend.values import (
     Builder,
     Feature,
@@ -31,84 +39,80 @@ from fpga_gen.frontend.values import (
     Value,
     phantom,
 )
+from fpga_gen.frontend.view import View
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.rewrite import pruned
 from fpga_gen.graph.verify import verify
 from fpga_gen.worker import Limits, run_limited
-from fpga_gen_host.host_ops import HostOp
-from fpga_gen_host.model_input import HostInput
 
 OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
+    "Abs": ops_activation.absolute,
     "Add": ops_elementwise.add,
-    "ArgMax": ops_host.argmax,
     "AveragePool": ops_pool.average_pool,
     "BatchNormalization": ops_conv.batch_normalization,
     "Cast": ops_shape.cast,
+    "Celu": ops_activation.celu,
     "Clip": ops_elementwise.clip,
-    "Concat": ops_shape.concat,
+    "Concat": ops_parts.concat,
     "Conv": ops_conv.conv,
+    "ConvTranspose": ops_transpose.conv_transpose,
+    "DepthToSpace": ops_shape.depth_to_space,
     "Div": ops_elementwise.div,
     "Dropout": ops_shape.dropout,
+    "Elu": ops_activation.elu,
+    "Erf": ops_activation.erf,
+    "Exp": ops_activation.exp,
     "Expand": ops_shape.expand,
     "Flatten": ops_shape.flatten,
+    "Gather": ops_parts.gather,
+    "Gelu": ops_activation.gelu,
     "Gemm": ops_conv.gemm,
     "GlobalAveragePool": ops_pool.global_average_pool,
     "GlobalMaxPool": ops_pool.global_max_pool,
+    "HardSigmoid": ops_activation.hard_sigmoid,
+    "HardSwish": ops_activation.hard_swish,
     "Identity": ops_shape.identity,
+    "LeakyRelu": ops_activation.leaky_relu,
     "MatMul": ops_conv.matmul,
     "Max": ops_elementwise.maximum,
     "MaxPool": ops_pool.max_pool,
     "Min": ops_elementwise.minimum,
+    "Mish": ops_activation.mish,
     "Mul": ops_elementwise.mul,
     "Neg": ops_elementwise.neg,
+    "PRelu": ops_activation.p_relu,
     "Pad": ops_shape.pad,
-    "ReduceMean": ops_pool.reduce_mean,
+    "Pow": ops_activation.power,
+    "ReduceMax": ops_reduce.reduction,
+    "ReduceMean": ops_reduce.reduction,
+    "ReduceMin": ops_reduce.reduction,
+    "ReduceSum": ops_reduce.reduction,
     "Relu": ops_elementwise.relu,
     "Reshape": ops_shape.reshape,
     "Resize": ops_resize.resize,
+    "Selu": ops_activation.selu,
     "Shape": ops_shape.shape_of,
-    "Sigmoid": ops_host.sigmoid,
+    "Sigmoid": ops_activation.sigmoid,
     "Size": ops_shape.size_of,
-    "Softmax": ops_host.softmax,
+    "Slice": ops_parts.slice_,
+    "Softplus": ops_activation.softplus,
+    "Softsign": ops_activation.softsign,
+    "SpaceToDepth": ops_shape.space_to_depth,
+    "Split": ops_parts.split,
     "Squeeze": ops_shape.squeeze,
     "Sub": ops_elementwise.sub,
     "Sum": ops_elementwise.sum_n,
+    "Swish": ops_activation.swish,
+    "Tanh": ops_activation.tanh,
+    "ThresholdedRelu": ops_activation.thresholded_relu,
+    "Tile": ops_shape.tile,
     "Transpose": ops_shape.transpose,
     "Unsqueeze": ops_shape.unsqueeze,
     "Upsample": ops_resize.upsample,
 }
 
-# Operators that the host can run on what the engine returns.
-HOST_OPERATORS = frozenset(
-    "ArgMax Cast Clip DequantizeLinear Dropout Flatten Identity QuantizeLinear Relu Reshape Resize "
-    "Sigmoid Softmax Squeeze Transpose Unsqueeze Upsample".split()
-)
-
-REMEDIES = {
-    "ConvTranspose": "replace it by Resize followed by Conv",
-    "HardSigmoid": "replace it by Clip of a Conv",
-    "HardSwish": "train with Relu or ReLU6 instead",
-    "LeakyRelu": "train with Relu or ReLU6 instead",
-    "PRelu": "train with Relu or ReLU6 instead",
-    "Elu": "train with Relu or ReLU6 instead",
-    "Gelu": "train with Relu or ReLU6 instead",
-    "Tanh": "train with Relu or Clip instead",
-    "ConvInteger": "export the float model, or quantise it in QDQ format",
-    "DynamicQuantizeLinear": "export the float model, or quantise it statically in QDQ format",
-    "QLinearConv": "export the float model, or quantise it in QDQ format",
-    "If": "simplify the model first (onnxsim)",
-    "Loop": "export without control flow",
-    "Scan": "export without control flow",
-    "DepthToSpace": "replace it by Resize followed by Conv",
-    "SpaceToDepth": "replace it by a strided Conv",
-    "InstanceNormalization": "train with BatchNormalization instead",
-    "LayerNormalization": "train with BatchNormalization instead",
-    "GroupNormalization": "train with BatchNormalization instead",
-    "Split": "compute the parts with separate Conv nodes",
-    "Slice": "compute the part with its own Conv node",
-    "ReduceMax": "use GlobalMaxPool",
-}
-REMEDY = "replace it by supported operators, or cut the model before it"
+# What an engine is there for.
+SUMS = frozenset("Conv ConvTranspose Gemm MatMul AveragePool GlobalAveragePool MaxPool".split())
 
 
 @dataclass
@@ -120,6 +124,7 @@ class _Import:
     values: dict[str, Value] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     inferred: dict[str, tuple[int, ...]] | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of the model's constants
 
 
 def import_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Graph:
@@ -155,16 +160,18 @@ def examine_onnx(
     model, source = state.source.model, state.source
     constants, state.builder.budget = initializer_arrays(state.source)
     state.values.update(constants)
-    _, c, h, w = source.shape
-    state.builder.tensor(source.input, (c, h, w))
-    state.values[source.input] = Feature(source.input, source.shape)
+    state.builder.tensor(source.input, source.host_input.model_shape)
+    state.values[source.input] = state.builder.settled(source.input_view)
+    state.builder.integer_input = source.integer_input
+    state.shapes = _constant_shapes(model, constants)
     nodes = _live_nodes(model)
-    tails = _tails(model, nodes)
+    tails = _tails(model, nodes, state.shapes)
+    endings = _endings(nodes, state.shapes)
     last = _last_readers(model, nodes)
     for index, node in enumerate(nodes):
         read = tuple(name for name in node.output if name in last)
         try:
-            results = _convert(state, node, tails[index], read)
+            results = _convert(state, node, tails[index], read, final=endings[index])
         except Refused as refused:
             label = node.name or next(o for o in node.output if o)
             state.problems.append(Problem(label, node.op_type, refused.reason, refused.remedy))
@@ -192,6 +199,17 @@ def _live_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return live[::-1]
 
 
+def _constant_shapes(
+    model: onnx.ModelProto, constants: dict[str, np.ndarray]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the constants that are there before anything is computed."""
+    shapes = {name: array.shape for name, array in constants.items()}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and len(node.attribute) == 1:
+            shapes[node.output[0]] = tuple(node.attribute[0].t.dims)
+    return shapes
+
+
 def _last_readers(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> dict[str, int]:
     """Index of the last node that reads a value; beyond all nodes for the model's outputs."""
     last: dict[str, int] = {}
@@ -201,8 +219,15 @@ def _last_readers(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> dict[s
     return last
 
 
-def _tails(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[str]:
-    """Per node: '' if only host operators depend on it, else the name of one that is not."""
+def _tails(
+    model: onnx.ModelProto,
+    nodes: list[onnx.NodeProto],
+    weights: dict[str, tuple[int, ...]],
+) -> list[str]:
+    """Per node: '' if only operators of the host depend on it, else the name of one that is none.
+
+    weights: shapes of the model's constants.
+    """
     blockers: dict[str, str] = {}  # value -> a consumer that cannot run on the host
     result = []
     for node in reversed(nodes):
@@ -210,7 +235,8 @@ def _tails(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[str]:
         result.append(blocker)
         if node.op_type in ("Shape", "Size"):
             continue  # reads no elements
-        if not blocker and node.op_type not in HOST_OPERATORS:
+        free = qdq.is_qdq(node) or qonnx.is_qonnx(node) or ops_host.can_run(node, weights)
+        if not blocker and not free:
             blocker = node.name or node.output[0]
         if blocker:
             for name in node.input:
@@ -218,30 +244,65 @@ def _tails(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[str]:
     return result[::-1]
 
 
+def _endings(nodes: list[onnx.NodeProto], weights: dict[str, tuple[int, ...]]) -> list[bool]:
+    """Per node: whether what follows is no work for an engine, neither a sum of products nor a
+    product of two maps (x * sigmoid(x) for one); weights: shapes of the model's constants."""
+    work: set[str] = set()  # values that it depends on
+    result = []
+    for node in reversed(nodes):
+        result.append(not any(o in work for o in node.output))
+        maps = sum(name != "" and name not in weights for name in node.input)
+        if not result[-1] or node.op_type in SUMS or (node.op_type == "Mul" and maps > 1):
+            work.update(node.input)
+    return result[::-1]
+
+
 def _convert(
-    state: _Import, node: onnx.NodeProto, blocker: str, read: tuple[str, ...]
+    state: _Import, node: onnx.NodeProto, blocker: str, read: tuple[str, ...], *, final: bool
 ) -> list[Value]:
-    """Values of a node's outputs. blocker, read: `Call.reaches` and `Call.read`."""
+    """Values of a node's outputs. blocker, read, final: `Call.reaches`, `read` and `final`."""
     inputs = tuple(state.values.get(n, Unknown()) if n else None for n in node.input)
     known = node.domain == ""
-    call = Call(state.builder, node, state.source.opset, inputs, not blocker, blocker, read)
+    call = Call(state.builder, node, state.source.opset, inputs, not blocker, blocker, read, final)
     if qdq.is_qdq(node):
         if any(isinstance(v, Unknown) for v in inputs):
             return [Unknown()]
-        return qdq.convert(call)
+        return adapted(call, qdq.convert)
+    if qonnx.is_qonnx(node) and not any(isinstance(v, Unknown) for v in inputs):
+        return adapted(call, qonnx.convert)
     subgraphs = any(a.g.node or a.graphs for a in node.attribute)
     constants = [v for v in inputs if v is None or isinstance(v, np.ndarray)]
     if known and len(constants) == len(inputs) and not subgraphs:
         return [*fold(node, constants, state.source.opset, state.builder.budget)]
-    if not known or node.op_type not in OPERATORS:
-        domain = "" if known else f" of domain '{node.domain}'"
-        remedy = REMEDIES.get(node.op_type, REMEDY)
-        raise Refused(f"operator {node.op_type}{domain} is not supported", remedy)
+    on_host = known and not blocker and ops_host.can_run(node, state.shapes)
+    if not known or not (node.op_type in OPERATORS or node.op_type in ops_host.HOST):
+        raise unsupported(node)
+    if node.op_type not in OPERATORS and not on_host:
+        raise misplaced(node, blocker)
     if any(isinstance(v, Unknown) for v in inputs):
         return [Unknown() for _ in node.output]
     if any(isinstance(v, Quantised) for v in inputs):
-        raise Refused("reads a quantised map", "put DequantizeLinear before it (QDQ format)")
-    return OPERATORS[node.op_type](call)
+        if node.op_type not in qdq.LEVELS:
+            raise Refused("reads a quantised map", "put DequantizeLinear before it (QDQ format)")
+        return qdq.on_levels(call, lambda inner: _placed(inner, on_host=on_host))
+    return _placed(call, on_host=on_host)
+
+
+def _placed(call: Call, *, on_host: bool) -> list[Value]:
+    """On the engine or, where only the host can or must, there."""
+    there = call.final and call.op in ops_host.PREFERRED
+    there |= any(isinstance(v, HostValue) for v in call.values)
+    if (on_host and there) or call.op not in OPERATORS:
+        return ops_host.HOST[call.op](call)
+    try:
+        return adapted(call, OPERATORS[call.op])
+    except Refused as refused:
+        if not on_host or refused.model_at_fault or call.op in ("Conv", "Gemm"):
+            raise
+        try:
+            return ops_host.HOST[call.op](call)
+        except Refused:
+            raise refused from None
 
 
 def _phantoms(state: _Import, node: onnx.NodeProto) -> list[Value]:
@@ -278,41 +339,52 @@ def _infer_shapes(source: LoadedModel) -> dict[str, tuple[int, ...]]:
 
 def _finish(state: _Import) -> Graph | None:
     """The graph of the collected nodes; None after adding the problems of its outputs."""
-    builder, outputs = state.builder, []
-    host_ops: list[HostOp] = []
-    for info in state.source.model.graph.output:
-        value = state.values.get(info.name)
-        if isinstance(value, Feature) and any(value.pads):
-            state.problems.append(Problem(info.name, "Output", "is a zero-padded map", PADDED))
-            continue
-        if isinstance(value, Quantised):
-            remedy = "end the model with DequantizeLinear"
-            state.problems.append(Problem(info.name, "Output", "is quantised", remedy))
-            continue
-        if not isinstance(value, Feature | HostValue):
-            reason = "does not depend on the input"
-            state.problems.append(Problem(info.name, "Output", reason, "remove this output"))
-            continue
-        final = on_host(builder, value, "") if isinstance(value, Feature) else value
-        tensor = final.tensor
-        if tensor in outputs or tensor == state.source.input:
-            tensor = builder.copy(tensor, f"{info.name}.copy", "")  # outputs have own maps
-        outputs.append(tensor)
-        host_ops += [HostOp(s.kind, tensor, s.attributes, s.onnx_name) for s in final.steps]
+    builder = state.builder
+    results = [_result(state, info.name) for info in state.source.model.graph.output]
     if state.problems:
         return None
-    _, c, h, w = state.source.shape
+    source, names = state.source, [r.name for r in results if r is not None]
+    tail, needed = [], set(names)
+    for op in reversed(builder.host_ops):
+        if op.target in needed:
+            tail.append(op)
+            needed.update(op.reads)
+    outputs = [name for name in builder.order if name in needed]
+    copies: dict[str, str] = {}
+    if source.input in outputs:  # which the engine does not write
+        copies[source.input] = builder.copy(source.input, f"{source.input}.copy", "")
+    swap = {name: copies.get(name, name) for name in outputs}
+    ops = [replace(op, inputs=tuple(swap.get(n, n) for n in op.inputs)) for op in reversed(tail)]
     graph = Graph(
-        name=state.source.path.stem,
-        input=state.source.input,
-        outputs=tuple(outputs),
+        name=source.path.stem,
+        input=source.input,
+        outputs=tuple(swap[name] for name in outputs),
         tensors=dict(builder.tensors),
         nodes=tuple(builder.nodes),
-        host_input=HostInput((c, h, w)),
-        host_ops=tuple(host_ops),
-        output_names=tuple(o.name for o in state.source.model.graph.output),
+        host_input=source.host_input,
+        host_ops=tuple(ops),
+        output_names=tuple(o.name for o in source.model.graph.output),
         hints=builder.imported.result(),
+        results=tuple(swap.get(name, name) for name in names),
     )
     graph = pruned(graph)
     verify(graph)
     return graph
+
+
+def _result(state: _Import, name: str) -> HostValue | None:
+    """An output of the model as a value of the host; None after adding a problem."""
+    value, remedy = state.values.get(name), "remove this output"
+    hint = value.hint if isinstance(value, Quantised) else None
+    value = value.value if isinstance(value, Quantised) else value
+    if isinstance(value, Feature | View | HostValue):
+        tail = TailBuilder(state.builder, "Output", "", name)
+        try:
+            real = tail.of(value)
+            return real if hint is None else tail.levels(real, hint)
+        except Refused as refused:
+            reason, remedy = refused.reason, refused.remedy
+    else:
+        reason = "does not depend on the input"
+    state.problems.append(Problem(name, "Output", reason, remedy))
+    return None

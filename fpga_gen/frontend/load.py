@@ -15,23 +15,44 @@ from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.budget import Budget
 from fpga_gen.frontend.constants import dense_array
 from fpga_gen.frontend.functions import inlined
+from fpga_gen.frontend.model_file import check_model_file
+from fpga_gen.frontend.operator_oriented import to_qdq
 from fpga_gen.frontend.problems import Refused
+from fpga_gen.frontend.view import View, transposed, whole
 from fpga_gen.worker import need_memory
+from fpga_gen_host.model_input import HostInput
 
 MIN_OPSET = 7  # older opsets broadcast by other rules
 MAX_SIZE = 1 << 16  # of a map's axis: larger ones come from damaged files
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+INPUT_TYPES = (*FLOAT_TYPES, TensorProto.UINT8, TensorProto.INT8)
+ORDERLESS = frozenset(  # operators that leave the order of the axes open
+    """Add Cast Clip DequantizeLinear Div Identity Mul Pad QuantizeLinear Relu Sub Unsqueeze
+    Squeeze""".split()
+)
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A checked model without local functions; shape is the input's (1, C, H, W)."""
+    """A checked model without local functions; shape is the input's own, batch included."""
 
     path: Path
     model: onnx.ModelProto
     opset: int
     input: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
+    host_input: HostInput
+    integer_input: bool = False
+
+    @property
+    def input_view(self) -> View:
+        """The input as the model sees it, of the map that begins at address 0."""
+        channels, *size = self.host_input.model_shape
+        if not self.host_input.channels_last:
+            return whole(0, self.shape)
+        order = [0, *range(2, len(self.shape)), 1]
+        pixels = size if len(self.shape) == 4 else size[1:]
+        return transposed(whole(0, (1, channels, *pixels)), order)
 
 
 def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
@@ -48,15 +69,15 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
             entry.domain = ""
     opset = _opset(path, model)
     _check(path, model)
-    name, shape = _input(path, model, input_shape)
-    return LoadedModel(path, model, opset, name, shape)
+    model = to_qdq(model)
+    name, shape, host_input = _input(path, model, input_shape)
+    kinds = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+    integers = kinds[name] not in FLOAT_TYPES
+    return LoadedModel(path, model, opset, name, shape, host_input, integers)
 
 
 def _read(path: Path) -> onnx.ModelProto:
-    if not path.exists():
-        raise UnsupportedModel(f"{path}: no such file; give the path of an ONNX model")
-    if not path.is_file():
-        raise UnsupportedModel(f"{path}: not a file; give the path of an ONNX model")
+    check_model_file(path)
     try:
         need_memory(path.stat().st_size)
         model = onnx.ModelProto.FromString(path.read_bytes())
@@ -190,8 +211,8 @@ def _check_attributes(node: onnx.NodeProto) -> None:
 
 def _input(
     path: Path, model: onnx.ModelProto, given: tuple[int, ...] | None
-) -> tuple[str, tuple[int, int, int, int]]:
-    """Name and shape of the only input; an open batch size becomes 1."""
+) -> tuple[str, tuple[int, ...], HostInput]:
+    """Name, shape and preparation of the only input; an open batch size becomes 1."""
     constants = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
     if len(inputs) != 1:
@@ -201,7 +222,7 @@ def _input(
             "constants before exporting"
         )
     name, tensor = inputs[0].name, inputs[0].type.tensor_type
-    if tensor.elem_type not in FLOAT_TYPES:
+    if tensor.elem_type not in INPUT_TYPES:
         names = {number: kind for kind, number in TensorProto.DataType.items()}
         kind = names.get(tensor.elem_type, tensor.elem_type)
         raise UnsupportedModel(
@@ -211,21 +232,15 @@ def _input(
         dims: list[int] = [0] * 4
     else:
         dims = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
-    if len(dims) != 4:
+    if len(dims) not in (2, 3, 4):
         raise UnsupportedModel(
             f"{path}: input '{name}' has {len(dims)} dimensions; an image input of "
-            "(1, channels, height, width) is needed"
+            "(1, channels, height, width) is needed, or (1, channels, length), or (1, values)"
         )
+    last = _channels_last(model, name, len(dims))
     dims[0] = max(dims[0], 0) or 1
     if given is not None:
-        want = [1, *given] if len(given) == 3 else list(given)
-        fits = len(want) == 4 and min(want) >= 1
-        if not fits or any(d > 0 and d != w for d, w in zip(dims, want, strict=True)):
-            shown = tuple(d if d > 0 else "?" for d in dims)
-            raise UnsupportedModel(
-                f"{path}: --input-shape {tuple(given)} does not fit input '{name}' of shape {shown}"
-            )
-        dims = want
+        dims = _given_shape(path, name, dims, given, last=last)
     if dims[0] != 1:
         raise UnsupportedModel(
             f"{path}: input '{name}' has batch size {dims[0]}; export the model with batch size 1"
@@ -239,7 +254,50 @@ def _input(
         raise UnsupportedModel(
             f"{path}: input '{name}' leaves its size open; give --input-shape C,H,W"
         )
-    return name, (dims[0], dims[1], dims[2], dims[3])
+    return name, tuple(dims), HostInput(_as_map(dims, last=last), array_shape=tuple(dims),
+                                        channels_last=last)  # fmt: skip
+
+
+def _as_map(dims: list[int], *, last: bool) -> tuple[int, int, int]:
+    """(channels, height, width) of an input."""
+    channels, *pixels = [dims[-1], *dims[1:-1]] if last else dims[1:]
+    height, width = ([1, 1] + pixels)[-2:]
+    return channels, height, width
+
+
+def _given_shape(
+    path: Path, name: str, dims: list[int], given: tuple[int, ...], *, last: bool
+) -> list[int]:
+    """The shape that the user gives, in the model's order or as C,H,W."""
+    whole = list(given) if len(given) == len(dims) else [1, *given]
+    orders = [whole, [whole[0], *whole[2:], whole[1]]] if last and len(whole) > 2 else [whole]
+    for want in orders:
+        fits = len(want) == len(dims) and min(want) >= 1
+        if fits and all(d <= 0 or d == w for d, w in zip(dims, want, strict=True)):
+            return want
+    shown = tuple(d if d > 0 else "?" for d in dims)
+    raise UnsupportedModel(
+        f"{path}: --input-shape {tuple(given)} does not fit input '{name}' of shape {shown}"
+    )
+
+
+def _channels_last(model: onnx.ModelProto, name: str, rank: int) -> bool:
+    """Whether the first thing that depends on the order of the input's axes brings its last one to
+    the front, as exporters of channels-last frameworks write it."""
+    followed = {name}
+    for node in model.graph.node:
+        if not followed.intersection(node.input):
+            continue
+        if node.op_type == "Transpose":
+            order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
+            return rank > 2 and order == [0, rank - 1, *range(1, rank - 1)]
+        if node.op_type == "Reshape":  # a transposition where there is but one channel
+            shape = model.graph.input[0].type.tensor_type.shape
+            return rank == 4 and len(shape.dim) == 4 and shape.dim[3].dim_value == 1
+        if node.op_type not in ORDERLESS:
+            return False
+        followed.update(node.output)
+    return False
 
 
 def initializer_arrays(source: LoadedModel) -> tuple[dict[str, np.ndarray], Budget]:

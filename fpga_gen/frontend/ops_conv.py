@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
-from fpga_gen.frontend.call import FLATTENED, Call
+from fpga_gen.frontend.call import FLATTENED, Call, shown
+from fpga_gen.frontend.gather import as_map, channels_of, materialised
+from fpga_gen.frontend.layout import layouts
 from fpga_gen.frontend.problems import Refused
-from fpga_gen.frontend.values import Feature, Value
-from fpga_gen.frontend.window import add_pads, window_of
+from fpga_gen.frontend.values import Feature, Value, native_shape
+from fpga_gen.frontend.view import View, outside, padded
+from fpga_gen.frontend.window import Window, window_of
 from fpga_gen.graph.ir import Conv, ConvTerm
 
 
 def conv(call: Call) -> list[Value]:
-    x = call.map(padded=True)
+    view = call.view()
     weight = call.weight(1, "weight")
     group = call.integer("group", 1)
-    if weight.ndim != 4:
-        raise Refused(f"its kernel has {weight.ndim - 2} dimensions", "use 2D convolutions")
-    if group < 1 or x.shape[1] % group or weight.shape[0] % group:
+    if weight.ndim != 4 or len(view.shape) != 4:
+        raise Refused(f"its kernel has {weight.ndim - 2} dimensions", "use 1D or 2D convolutions")
+    channels = view.shape[1]
+    if group < 1 or channels % group or weight.shape[0] % group:
         raise Refused(
-            f"has group = {group}, which does not divide {x.shape[1]} input channels and "
+            f"has group = {group}, which does not divide {channels} input channels and "
             f"{weight.shape[0]} filters",
             "export the model again",
         )
-    if weight.shape[1] * group != x.shape[1]:
+    if weight.shape[1] * group != channels:
         each = f" in each of {group} groups" if group > 1 else ""
         raise Refused(
-            f"its weight takes {weight.shape[1]} channels{each}, its input has {x.shape[1]}",
+            f"its weight takes {weight.shape[1]} channels{each}, its input has {channels}",
             "export the model again",
         )
     kernel = call.integers("kernel_shape") or list(weight.shape[2:])
@@ -35,18 +42,54 @@ def conv(call: Call) -> list[Value]:
             f"kernel_shape {kernel} is not that of its weight {list(weight.shape)}",
             "export the model again",
         )
-    window = window_of(call, (x.shape[2], x.shape[3]), kernel, ceil=False)
+    window = window_of(call, (view.shape[2], view.shape[3]), kernel, ceil=False)
     bias = call.weight(2, "bias") if call.has(2) else np.zeros(weight.shape[0], np.float32)
     if bias.shape != weight.shape[:1]:
         raise Refused(f"its bias has shape {list(bias.shape)}", "export the model again")
-    term = ConvTerm(
-        x.tensor, weight, window.stride, add_pads(window.pads, x.pads), window.dilation, group,
-        grid=call.grid(1, weight.shape[0], 0),
-    )  # fmt: skip
+    layer = _Layer(weight, group, window, call.grid(1, weight.shape[0], 0))
+    terms = _terms(call, view, layer)
+    if terms is None:
+        x = call.map(padded=True)
+        inner = padded(call.builder.view(Feature(x.tensor, native_shape(call.builder, x))),
+                       (0, 0, *x.pads[:2]), (0, 0, *x.pads[2:]))  # fmt: skip
+        terms = _terms(call, inner, layer)
+        assert terms is not None, "a map and its padding are read in place"
     shape = (weight.shape[0], *window.out)
     return call.result(
-        call.builder.add(Conv, call.output, shape, call.name, terms=(term,), bias=bias)
+        call.builder.add(Conv, call.output, shape, call.name, terms=terms, bias=bias)
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """What a Conv says of itself. grid: see `ConvTerm`."""
+
+    weight: np.ndarray
+    group: int
+    window: Window
+    grid: np.ndarray | None
+
+
+def _terms(call: Call, view: View, layer: _Layer) -> tuple[ConvTerm, ...] | None:
+    """The convolution of a view as convolutions of the maps that it shows; None if it shows them
+    in no way that a convolution can read."""
+    window, weight = layer.window, layer.weight
+    framed = padded(view, (0, 0, *window.pads[:2]), (0, 0, *window.pads[2:]))
+    found = as_map(call.builder, framed)
+    if found is None:
+        return None
+    if layer.group > 1 and len(found.phases[0].index) < view.shape[1]:
+        return None
+    terms = []
+    for phase in found.phases:
+        read = found.window(phase, (*window.kernel, *window.dilation), window.stride, window.out)
+        if read is None:
+            return None
+        stride, dilation, pads = read
+        source = channels_of(call.builder, phase.channels, f"{call.output}.in", call.name)
+        part = weight if len(phase.index) == view.shape[1] else weight[:, list(phase.index)]
+        terms.append(ConvTerm(source, part, stride, pads, dilation, layer.group, layer.grid))
+    return tuple(terms)
 
 
 def gemm(call: Call) -> list[Value]:
@@ -71,38 +114,88 @@ def gemm(call: Call) -> list[Value]:
 
 
 def matmul(call: Call) -> list[Value]:
-    if isinstance(call.values[0], np.ndarray) or isinstance(call.values[1], Feature):
+    maps = [isinstance(v, Feature | View) for v in call.values]
+    if all(maps):
         raise Refused(
-            "multiplies by a matrix that is no constant on the right",
-            "only feature map x constant matrix is supported (no attention)",
+            "multiplies two feature maps",
+            "the engine multiplies maps by constant matrices only (no attention)",
         )
-    weight = call.weight(1, "weight")
-    if weight.ndim != 2:
-        raise Refused(f"its weight has {weight.ndim} dimensions", "use a 2D matrix")
-    filters = weight.shape[1]
-    return _dense(call, weight.T, np.zeros(filters, np.float32), call.grid(1, filters, 1))
+    matrix = call.weight(int(maps[0]), "weight")
+    if matrix.ndim > 2 and set(matrix.shape[:-2]) == {1}:
+        matrix = matrix.reshape(matrix.shape[-2:])
+    if matrix.ndim != 2:
+        raise Refused(f"its weight has {matrix.ndim} dimensions", "use a 2D matrix")
+    if maps[1]:
+        return _dense(call, matrix, np.zeros(len(matrix), np.float32), None, index=1)
+    filters = matrix.shape[1]
+    return _dense(call, matrix.T, np.zeros(filters, np.float32), call.grid(1, filters, 1))
 
 
 def _dense(
-    call: Call, matrix: np.ndarray, bias: np.ndarray, grid: np.ndarray | None
+    call: Call, matrix: np.ndarray, bias: np.ndarray, grid: np.ndarray | None, index: int = 0
 ) -> list[Value]:
-    """A matrix (outputs, inputs) on a flattened map: a convolution as large as the map."""
-    x = call.feature()
-    channels, height, width = call.builder.shape(x.tensor)
-    if len(x.shape) != 2 or x.shape[0] != 1:
-        shape = "x".join(map(str, x.shape))
-        raise Refused(f"reads a map of shape {shape}", FLATTENED)
-    if matrix.shape[1] != x.shape[1]:
+    """A matrix (outputs, inputs) on the last axis of a map (on the left, index 1: on the last but
+    one): for one row a convolution as large as the map, for more of them a pointwise one."""
+    builder, view = call.builder, call.view(index)
+    axis = len(view.shape) - 1 - index
+    if axis < 0 or matrix.shape[1] != view.shape[axis]:
         raise Refused(
-            f"its matrix takes {matrix.shape[1]} values, its input has {x.shape[1]}",
+            f"its matrix takes {matrix.shape[1]} values, its input has "
+            f"{view.shape[axis] if axis >= 0 else 1}",
             "export the model again",
         )
-    weight = np.ascontiguousarray(matrix).reshape(-1, channels, height, width)
-    tensor = call.builder.add(
-        Conv, call.output, (weight.shape[0], 1, 1), call.name,
-        terms=(ConvTerm(x.tensor, weight, grid=grid),), bias=bias,
-    )  # fmt: skip
-    return call.result(tensor, (1, weight.shape[0]))
+    matrix = np.ascontiguousarray(matrix)
+    if len(matrix) * len(view.axes[axis]) and math.prod(view.shape) == view.shape[axis]:
+        source, weight = _as_window(call, view, matrix)
+        tensor = builder.add(
+            Conv, call.output, (len(matrix), 1, 1), call.name,
+            terms=(ConvTerm(source, weight, grid=grid),), bias=bias,
+        )  # fmt: skip
+        shape = tuple(len(matrix) if k == axis else 1 for k in range(len(view.shape)))
+        return call.result(tensor, shape)
+    for layout in layouts(builder, view, [axis]):
+        whole = layout.forward(view)
+        x = materialised(builder, whole, f"{call.output}.in", call.name) if whole else None
+        if x is None:
+            continue
+        term = ConvTerm(x.tensor, matrix[:, :, None, None], grid=grid)
+        tensor = builder.add(
+            Conv,
+            call.output,
+            (len(matrix), x.shape[2], x.shape[3]),
+            call.name,
+            terms=(term,),
+            bias=bias,
+        )
+        back = layout.backward(builder.view(Feature(tensor, (1, len(matrix), *x.shape[2:]))))
+        if back is not None:
+            return [builder.settled(back)]
+    raise Refused(f"reads a map of shape {shown(view.shape)}", FLATTENED)
+
+
+def _as_window(call: Call, view: View, matrix: np.ndarray) -> tuple[str, np.ndarray]:
+    """(map, weight (outputs, channels, height, width)) of a matrix on all elements of a view."""
+    builder, plain = call.builder, call.builder.settled(view)
+    if isinstance(plain, Feature):
+        return plain.tensor, matrix.reshape(-1, *builder.shape(plain.tensor))
+    address = view.addresses().reshape(-1)
+    inside = np.flatnonzero(~outside(address))
+    address = address[inside]
+    owner = np.searchsorted(builder.bases, address, side="right") - 1
+    names = [builder.order[n] for n in owner]
+    sizes = {builder.shape(name)[1:] for name in set(names)}
+    if len(sizes) != 1:
+        raise Refused("reads maps of different sizes at once", "join them by separate layers")
+    ((height, width),) = sizes
+    channel, place = np.divmod(address - np.array(builder.bases)[owner], height * width)
+    used = dict.fromkeys(zip(names, channel.tolist(), strict=True))
+    ordered = sorted(used, key=lambda c: (builder.base(c[0]), c[1]))
+    number = {c: k for k, c in enumerate(ordered)}
+    index = np.array([number[c] for c in zip(names, channel.tolist(), strict=True)])
+    weight = np.zeros((len(ordered) * height * width, len(matrix)), np.float32)
+    np.add.at(weight, index * height * width + place, matrix.T[inside])
+    source = channels_of(builder, ordered, f"{call.output}.in", call.name)
+    return source, np.ascontiguousarray(weight.T).reshape(-1, len(ordered), height, width)
 
 
 def batch_normalization(call: Call) -> list[Value]:

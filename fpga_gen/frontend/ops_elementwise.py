@@ -9,7 +9,7 @@ import numpy as np
 
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.problems import Refused
-from fpga_gen.frontend.values import Feature, HostValue, Value, native_shape
+from fpga_gen.frontend.values import Feature, Value, native_shape
 from fpga_gen.graph.ir import Activation, Add, Mul
 
 PER_CHANNEL = "only constants per channel (or scalars) can be folded"
@@ -40,11 +40,19 @@ def mul(call: Call) -> list[Value]:
         if isinstance(call.values[i], np.ndarray):
             factor = call.weight(i, "constant")
             return [_affine(call, call.feature(1 - i), factor, np.zeros(1))]
-    a, b = _same_shape(call, [call.feature(0), call.feature(1)])
+    a, b = call.feature(0), call.feature(1)
+    a, b = _gate(call, a, b) or _gate(call, b, a) or _same_shape(call, [a, b])
     tensor = call.builder.add(
         Mul, call.output, call.builder.shape(a.tensor), call.name, inputs=(a.tensor, b.tensor)
     )
     return call.result(tensor, a.shape)
+
+
+def _gate(call: Call, x: Feature, gate: Feature) -> tuple[Feature, Feature] | None:
+    """A map and its factors, if there is one for each channel."""
+    shapes = [native_shape(call.builder, v) for v in (x, gate)]
+    native = shapes == [x.shape, gate.shape]
+    return (x, gate) if native and gate.shape == (*x.shape[:2], 1, 1) else None
 
 
 def div(call: Call) -> list[Value]:
@@ -54,6 +62,20 @@ def div(call: Call) -> list[Value]:
     if (divisor == 0).any():
         raise Refused("divides by zero", "repair the weights")
     return [_affine(call, call.feature(), 1.0 / divisor.astype(np.float64), np.zeros(1))]
+
+
+def power(call: Call) -> list[Value]:
+    exponent = call.const(1, "exponent")
+    if exponent.size != 1 or float(exponent.reshape(-1)[0]) not in (1.0, 2.0):
+        raise Refused(
+            "raises a map to a power other than 1 and 2", "use an activation that is supported"
+        )
+    x = call.feature()
+    if float(exponent.reshape(-1)[0]) == 1.0:
+        return [x]
+    shape = call.builder.shape(x.tensor)
+    inputs = (x.tensor, x.tensor)
+    return call.result(call.builder.add(Mul, call.output, shape, call.name, inputs=inputs), x.shape)
 
 
 def relu(call: Call) -> list[Value]:
@@ -94,10 +116,6 @@ def _scalar(call: Call, index: int) -> float:
 def _clip(call: Call, lo: float, hi: float, index: int = 0) -> list[Value]:
     if math.isnan(lo) or math.isnan(hi) or lo > hi or lo == math.inf or hi == -math.inf:
         raise Refused(f"has the bounds {lo}, {hi}", "repair the model")
-    value = call.values[index]
-    if isinstance(value, HostValue) and index == 0:
-        ends = {"lo": lo if math.isfinite(lo) else None, "hi": hi if math.isfinite(hi) else None}
-        return call.host("clip", value.shape, **ends)
     x = call.feature(index)
     tensor = call.builder.copy(x.tensor, call.output, call.name, activation=Activation(lo, hi))
     return call.result(tensor, x.shape)
@@ -137,12 +155,12 @@ def _affine(
     call: Call, x: Feature, scale: np.ndarray, offset: np.ndarray, suffix: str = ""
 ) -> Feature:
     """scale * x + offset with constants in ONNX broadcast shapes."""
-    scale, offset = (_per_channel(call, x, c) for c in (scale, offset))
+    scale, offset = (per_channel(call, x, c) for c in (scale, offset))
     tensor = call.builder.affine(x.tensor, call.output + suffix, scale, offset, call.name)
     return Feature(tensor, x.shape)
 
 
-def _per_channel(call: Call, x: Feature, constant: np.ndarray) -> np.ndarray:
+def per_channel(call: Call, x: Feature, constant: np.ndarray) -> np.ndarray:
     """A constant as one value per channel of the map; Refused if it varies over space."""
     try:
         full = np.broadcast_to(constant, x.shape)

@@ -1,4 +1,4 @@
-"""MaxPool, AveragePool, global pooling and ReduceMean."""
+"""MaxPool, AveragePool and global pooling."""
 
 from __future__ import annotations
 
@@ -68,13 +68,19 @@ def _need_inside(window: Window, axis: int, size: int, pad: int, *, empty: bool)
 
 def global_max_pool(call: Call) -> list[Value]:
     x = call.map()
-    _, channels, height, width = x.shape
-    _need_small((height, width))
-    tensor = call.builder.add(
-        MaxPool, call.output, (channels, 1, 1), call.name, input=x.tensor,
-        kernel=(height, width), stride=(1, 1), pads=(0, 0, 0, 0),
+    return call.result(maximum(call, x.tensor, over=(True, True)))
+
+
+def maximum(call: Call, tensor: str, over: tuple[bool, bool]) -> str:
+    """The maximum of a map over its rows, its columns or both."""
+    channels, height, width = call.builder.shape(tensor)
+    kernel = (height if over[0] else 1, width if over[1] else 1)
+    _need_small(kernel)
+    size = (height - kernel[0] + 1, width - kernel[1] + 1)
+    return call.builder.add(
+        MaxPool, call.output, (channels, *size), call.name, input=tensor, kernel=kernel,
+        stride=(1, 1), pads=(0, 0, 0, 0),
     )  # fmt: skip
-    return call.result(tensor)
 
 
 def average_pool(call: Call) -> list[Value]:
@@ -126,36 +132,11 @@ def _average_with_zeros(call: Call, x: Feature, window: Window) -> list[Value]:
 
 def global_average_pool(call: Call) -> list[Value]:
     x = call.map()
-    return call.result(_mean(call, x.tensor, over=(True, True)))
+    return call.result(mean(call, x.tensor, over=(True, True)))
 
 
-def reduce_mean(call: Call) -> list[Value]:
-    x = call.feature()
-    rank = len(x.shape)
-    axes = call.ints(1, "axes")
-    if not axes:
-        if call.flag("noop_with_empty_axes", False):
-            return [x]
-        axes = list(range(rank))
-    axes = sorted(call.axes(axes, rank))
-    _, channels, height, width = native = (1, *call.builder.shape(x.tensor))
-    if x.shape == (1, channels, height * width) and axes == [2]:
-        over = (True, True)  # the mean over flattened space
-    elif x.shape == native and axes and set(axes) <= {2, 3}:
-        over = (2 in axes, 3 in axes)
-    else:
-        raise Refused(
-            f"reduces axes {axes} of a {'x'.join(map(str, x.shape))} map",
-            "only means over height and width are supported",
-        )
-    tensor = _mean(call, x.tensor, over)
-    shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    if not call.flag("keepdims", True):
-        shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-    return call.result(tensor, shape)
-
-
-def _mean(call: Call, tensor: str, over: tuple[bool, bool]) -> str:
+def mean(call: Call, tensor: str, over: tuple[bool, bool]) -> str:
+    """The mean of a map over its rows, its columns or both."""
     channels, height, width = call.builder.shape(tensor)
     try:
         ys = mean_axes(height) if over[0] else []

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from fpga_gen.frontend.call import Call
+from fpga_gen.frontend.host_tail import tail_of
 from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value
@@ -17,6 +18,7 @@ from fpga_gen_host.resample import COORDINATE_MODES, NEAREST_MODES, exact_scale,
 
 HOST_CHANNELS = 4  # a final linear enlargement of so few channels ...
 HOST_FACTOR = 4  # ... by so much costs the engine more traffic than the whole map
+HOST_ELEMENTS = 1 << 20  # more than a result should take of the on-chip memory
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def upsample(call: Call) -> list[Value]:
 
 def _input_shape(call: Call) -> tuple[int, ...]:
     value = call.values[0]
-    shape = value.shape if isinstance(value, HostValue) else call.map().shape
+    shape = value.shape if isinstance(value, HostValue) else call.view().shape
     if len(shape) != 4:
         raise Refused("resizes a reshaped map", "keep the map as (1, channels, height, width)")
     return shape
@@ -128,14 +130,17 @@ def _scaled(size: int, factor: float) -> int:
 
 
 def _apply(call: Call, shape: tuple[int, ...], plan: _Plan) -> list[Value]:
-    large = min(plan.scales) >= HOST_FACTOR and shape[1] <= HOST_CHANNELS
-    at_host = isinstance(call.values[0], HostValue)
-    if at_host or (call.tail and plan.mode == "linear" and large):
-        return call.host(
-            "resize", (*shape[:2], *plan.size), size=list(plan.size), mode=plan.mode,
+    few = shape[1] <= HOST_CHANNELS and plan.mode == "linear"
+    many = shape[1] * plan.size[0] * plan.size[1] > HOST_ELEMENTS
+    large = min(plan.scales) >= HOST_FACTOR and (few or many)
+    if isinstance(call.values[0], HostValue) or (call.tail and large):
+        tail = tail_of(call)
+        value = tail.run(
+            "resize", tail.of(call.values[0]), size=list(plan.size), mode=plan.mode,
             coordinate_transformation_mode=plan.coordinates, nearest_mode=plan.nearest_mode,
             scales=[float(s) for s in plan.scales],
         )  # fmt: skip
+        return [value]
     x: Feature = call.map()
     if plan.size == (shape[2], shape[3]) and plan.scales == (1, 1):
         return [x]

@@ -29,6 +29,11 @@ class Refused(Exception):
         self.reason = reason
         self.remedy = remedy
 
+    @property
+    def model_at_fault(self) -> bool:
+        """Whether the model is wrong, so that no processor could run it."""
+        return self.remedy.startswith(("repair", "export the model again", "export it again"))
+
 
 def problems_error(path: Path, problems: list[Problem]) -> UnsupportedModel:
     """The error that lists every problem of a model, one line each."""

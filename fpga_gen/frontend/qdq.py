@@ -7,17 +7,33 @@ the quantiser. A dequantised constant becomes float again and its step a `Grid`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 
 from fpga_gen.frontend.call import Call
+from fpga_gen.frontend.gather import without_pads
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder, Feature, Grid, HostValue, Quantised, Value
+from fpga_gen.frontend.view import View, padded
 from fpga_gen.graph.ir import Activation, TensorHint
 from fpga_gen.graph.passes.canonical import is_copy
 
 OPERATORS = ("QuantizeLinear", "DequantizeLinear")
-DOMAINS = ("", "com.microsoft")  # onnxruntime has its own copies for older opsets
+DOMAINS = (  # onnxruntime has its own copies for older opsets, AMD's quantisers theirs
+    "", "com.microsoft", "com.amd.quark", "com.vai.quantize",
+)  # fmt: skip
+SPELLINGS = {
+    f"{prefix}{kind}": kind for prefix in ("Extended", "Vitis", "VitisExtended")
+    for kind in OPERATORS
+}  # fmt: skip
+# Operators that may stand between QuantizeLinear and DequantizeLinear.
+BOUNDED = frozenset(("Clip", "Max", "Min"))
+LEVELS = BOUNDED | frozenset(
+    """Concat Dropout Flatten Gather GlobalMaxPool Identity MaxPool Relu Reshape Slice Split Squeeze
+    Transpose Unsqueeze""".split()
+)
 MAP_TYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16))
 CONSTANT_TYPES = (*MAP_TYPES, np.dtype(np.int32))
 FLOAT_TYPES = tuple(np.dtype(t) for t in (np.float32, np.float16, np.float64))
@@ -27,7 +43,8 @@ AGAIN = "quantise the model again with constant scales"
 
 def is_qdq(node: onnx.NodeProto) -> bool:
     """Whether a node is a QuantizeLinear or a DequantizeLinear."""
-    return node.op_type in OPERATORS and node.domain in DOMAINS
+    kind = SPELLINGS.get(node.op_type, node.op_type) if node.domain else node.op_type
+    return kind in OPERATORS and node.domain in DOMAINS
 
 
 def convert(call: Call) -> list[Value]:
@@ -37,12 +54,12 @@ def convert(call: Call) -> list[Value]:
     if call.integer("block_size", 0):
         raise Refused("has one scale per block", "quantise per tensor or per channel")
     source = call.values[0]
-    if call.op == "QuantizeLinear":
+    if call.op.endswith("QuantizeLinear") and not call.op.endswith("DequantizeLinear"):
         if isinstance(source, np.ndarray):
             return [_round_constant(call, source)]
         return [_quantise(call)]
     if isinstance(source, np.ndarray):
-        return [_dequantise_constant(call, source)]
+        return [_dequantise_constant(call, _as_bytes(source))]
     return [_dequantise(call, source)]
 
 
@@ -62,7 +79,7 @@ def _zero(call: Call, scale: np.ndarray, default: np.dtype) -> tuple[np.ndarray,
     """Zero point, int64 in the scale's shape, and the integer type it stands for."""
     if not call.has(2):
         return np.zeros(scale.shape, np.int64), default
-    zero = call.const(2, f"zero point '{call.node.input[2]}'")
+    zero = _as_bytes(call.const(2, f"zero point '{call.node.input[2]}'"))
     _need_type(zero.dtype, CONSTANT_TYPES)
     if zero.size != scale.size:
         raise Refused(
@@ -83,6 +100,12 @@ def _target(call: Call) -> np.dtype:
     if code not in known:
         raise Refused(f"has the output_dtype {code}", "quantise to int8 or uint8")
     return known[code]
+
+
+def _as_bytes(array: np.ndarray) -> np.ndarray:
+    """Integers of fewer than eight bits in a byte each."""
+    known = {"int4": np.int8, "uint4": np.uint8, "int2": np.int8, "uint2": np.uint8}
+    return array.astype(known[array.dtype.name]) if array.dtype.name in known else array
 
 
 def _need_type(dtype: np.dtype, allowed: tuple[np.dtype, ...]) -> None:
@@ -158,7 +181,13 @@ def _quantise(call: Call) -> Quantised:
         return Quantised(value, hint)
     if isinstance(value, Quantised):
         raise Refused("reads a quantised map", "put DequantizeLinear before it")
-    x = call.feature(padded=True)
+    if isinstance(value, View) and value.padded and len(value.shape) == 4:
+        inner, pads = without_pads(value)  # a zero stays one
+        found = _quantise(call.with_values((call.builder.settled(inner), *call.values[1:])))
+        assert isinstance(found.value, Feature)
+        again = padded(call.builder.view(found.value), (0, 0, *pads[:2]), (0, 0, *pads[2:]))
+        return Quantised(again, hint)
+    x = call.feature()
     tensor = _saturated(call, x.tensor, hint)
     if imported.hints.setdefault(tensor, hint) != hint:
         imported.notes.append(
@@ -169,7 +198,7 @@ def _quantise(call: Call) -> Quantised:
         if imported.hints.get(source) == hint:  # clipping levels gives levels
             imported.same[source] = tensor
         source = _copied(call.builder, source)
-    return Quantised(Feature(tensor, x.shape, x.pads), hint)
+    return Quantised(Feature(tensor, x.shape), hint)
 
 
 def _copied(builder: Builder, tensor: str) -> str | None:
@@ -178,7 +207,9 @@ def _copied(builder: Builder, tensor: str) -> str | None:
     return node.input if node is not None and is_copy(node) else None
 
 
-def _dequantise(call: Call, source: Value | None) -> Feature | HostValue:
+def _dequantise(call: Call, source: Value | None) -> Feature | View | HostValue:
+    if isinstance(source, Feature | View) and call.builder.integer_input:
+        return _integers(call)
     if not isinstance(source, Quantised):
         raise Refused("reads a map that is not quantised", "put QuantizeLinear before it")
     if source.hint is None:
@@ -192,15 +223,27 @@ def _dequantise(call: Call, source: Value | None) -> Feature | HostValue:
     return source.value
 
 
+def _integers(call: Call) -> Feature:
+    """Real values of integers that the model itself gets."""
+    hint = _hint(call, np.dtype(np.uint8))
+    x, builder = call.feature(), call.builder
+    scale, offset = np.full(1, hint.scale), np.full(1, -hint.zero_point * hint.scale)
+    return Feature(builder.affine(x.tensor, call.output, scale, offset, call.name), x.shape)
+
+
 def _saturated(call: Call, tensor: str, hint: TensorHint) -> str:
-    """The tensor itself if it cannot leave the hint's range, else a clipped copy (which the
-    optimiser fuses into the layer before it)."""
-    builder = call.builder
+    """The tensor, which cannot leave the hint's range, or its clipped copy."""
     least = -(2 ** (hint.bits - 1)) if hint.signed else 0
     lo = (least - hint.zero_point) * hint.scale
     hi = (least + 2**hint.bits - 1 - hint.zero_point) * hint.scale
+    return saturated(call, tensor, lo, hi, hint.scale / 2)
+
+
+def saturated(call: Call, tensor: str, lo: float, hi: float, slack: float) -> str:
+    """The tensor itself if it cannot leave lo..hi by more than `slack` (what rounding to the levels
+    does not move), else a clipped copy, which the optimiser fuses into the layer before it."""
+    builder = call.builder
     have = builder.value_range(tensor)
-    slack = hint.scale / 2  # less than what rounding to the hint's levels moves
     if have is None or (have.lo >= lo - slack and have.hi <= hi + slack):
         return tensor
     key = (tensor, lo, hi)
@@ -210,3 +253,21 @@ def _saturated(call: Call, tensor: str, hint: TensorHint) -> str:
             tensor, name, call.name, activation=Activation(lo, hi)
         )
     return builder.imported.clipped[key]
+
+
+def on_levels(call: Call, operator: Callable[[Call], list[Value]]) -> list[Value]:
+    """An operator on quantised maps that moves or compares levels: its result has the same ones."""
+    hints = [v.hint for v in call.values if isinstance(v, Quantised)]
+    if any(hint != hints[0] for hint in hints):
+        raise Refused("joins maps of different scales", "put DequantizeLinear before it")
+    hint, values = hints[0], list(call.values)
+    for i, value in enumerate(values):
+        if isinstance(value, Quantised):
+            values[i] = value.value
+        elif isinstance(value, np.ndarray) and call.op in BOUNDED and i > 0 and hint is not None:
+            real = (value.astype(np.float64) - hint.zero_point) * hint.scale
+            values[i] = np.asarray(real, np.float32)
+    if call.op == "Relu" and hint is not None and hint.zero_point:
+        raise Refused("clips levels at zero", "put DequantizeLinear before it")
+    return [Quantised(r, hint) if isinstance(r, Feature | View | HostValue) else r
+            for r in operator(call.with_values(tuple(values)))]  # fmt: skip

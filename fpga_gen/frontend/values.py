@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,16 +11,19 @@ import numpy as np
 from fpga_gen.frontend.budget import MAX_ELEMENTS, Budget
 from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
+from fpga_gen.frontend.view import View, is_whole, outside, whole
 from fpga_gen.graph.axis import broadcast_axis, identity_axis
 from fpga_gen.graph.ir import (
     Activation,
     Concat,
     Conv,
     ConvTerm,
+    Interleave,
     MaxPool,
     Node,
     QuantHints,
     Resample,
+    Select,
     Tensor,
     TensorHint,
 )
@@ -28,10 +32,11 @@ from fpga_gen_host.host_ops import HostOp
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature map on the engine, seen with an ONNX shape.
+    """A whole feature map on the engine, seen with an ONNX shape.
 
     The elements are those of `tensor` in row-major order, whatever the shape (reshapes cost
-    nothing). pads: zero padding (top, left, bottom, right) in `shape` but not in the tensor.
+    nothing); any other order or part is a `View`. pads: only for who asks for a padded map: zero
+    padding (top, left, bottom, right) in `shape` but not in the tensor.
     """
 
     tensor: str
@@ -41,11 +46,14 @@ class Feature:
 
 @dataclass(frozen=True)
 class HostValue:
-    """A value at the tail of the network: `steps` run on the host on engine tensor `tensor`."""
+    """A value at the tail of the network, which the host computes. shape: an axis of 0 has a size
+    that only the frame tells; dtype: float32, int64 or bool; origin: the operator that brought it
+    to the host."""
 
-    tensor: str
+    name: str
     shape: tuple[int, ...]
-    steps: tuple[HostOp, ...]
+    dtype: str = "float32"
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,11 @@ class Quantised:
     hint: None after a refused QuantizeLinear, so that only that one is a problem.
     """
 
-    value: Feature | HostValue
+    value: Feature | View | HostValue
     hint: TensorHint | None
 
 
-Value = np.ndarray | Feature | HostValue | Quantised | Unknown
+Value = np.ndarray | Feature | View | HostValue | Quantised | Unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +104,9 @@ class Imported:
 @dataclass
 class Builder:
     """Nodes and tensors found so far, in topological order. producers: the node of a tensor;
-    ranges: what the nodes guarantee for a map, see `value_range`."""
+    ranges: what the nodes guarantee for a map, see `value_range`; bases, order, starts: where the
+    maps begin in the addresses of views; sources: (map, channel) of all channels -> the map that
+    holds them; host_ops: operators of the tail; integer_input: the model takes integers."""
 
     budget: Budget = field(default_factory=Budget)
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -105,12 +115,46 @@ class Builder:
     imported: Imported = field(default_factory=Imported)
     producers: dict[str, Node] = field(default_factory=dict)
     ranges: dict[str, Activation] = field(default_factory=dict)
+    bases: list[int] = field(default_factory=lambda: [0])
+    order: list[str] = field(default_factory=list)
+    starts: dict[str, int] = field(default_factory=dict)
+    sources: dict[tuple[tuple[str, int], ...], str] = field(default_factory=dict)
+    host_ops: list[HostOp] = field(default_factory=list)
+    host_names: set[str] = field(default_factory=set)
+    integer_input: bool = False
 
     def tensor(self, name: str, shape: tuple[int, int, int]) -> str:
         """Register a new map; the name is made unique if it is taken."""
-        name = _unique(name, self.tensors)
+        name = unique(name, self.tensors)
         self.tensors[name] = Tensor(name, *shape)
+        self.order.append(name)
+        self.starts[name] = self.bases[-1]
+        self.bases.append(self.bases[-1] + math.prod(shape))
         return name
+
+    def base(self, tensor: str) -> int:
+        """Address of the first element of a map."""
+        return self.starts[tensor]
+
+    def owner(self, address: int) -> str:
+        """The map that an address lies in."""
+        return self.order[bisect_right(self.bases, address) - 1]
+
+    def view(self, value: Feature | View) -> View:
+        """A map as a view."""
+        if isinstance(value, View):
+            return value
+        return whole(self.base(value.tensor), value.shape)
+
+    def settled(self, view: View) -> Feature | View:
+        """The view as a whole map if it is one."""
+        start = sum(int(a[0]) for a in view.axes)
+        if outside(np.array(start)) or start >= self.bases[-1]:
+            return view
+        name = self.owner(start)
+        if is_whole(view, self.base(name), math.prod(self.shape(name))):
+            return Feature(name, view.shape)
+        return view
 
     def shape(self, tensor: str) -> tuple[int, int, int]:
         return self.tensors[tensor].shape
@@ -123,7 +167,7 @@ class Builder:
             raise Refused(f"its result {shape} is empty", "use a larger input")
         if math.prod(shape) > MAX_ELEMENTS:
             raise Refused(f"its result {shape} is too large", "export the model again")
-        name = _unique(onnx_name or output, self.names)
+        name = unique(onnx_name or output, self.names)
         self.names.add(name)
         tensor = self.tensor(output, shape)
         node = kind(name=name, output=tensor, onnx_name=onnx_name, **fields)
@@ -143,7 +187,7 @@ class Builder:
         return self.ranges.get(tensor)
 
     def _range(self, node: Node) -> Activation | None:
-        if isinstance(node, MaxPool):
+        if isinstance(node, MaxPool | Select | Interleave):
             return self.value_range(node.input)
         if isinstance(node, Concat):
             parts = [self.value_range(name) or Activation() for name in node.inputs]
@@ -215,7 +259,7 @@ def phantom(builder: Builder, output: str, shape: tuple[int, ...] | None) -> Val
     return Feature(builder.tensor(output, (c, h, w)), tuple(shape))
 
 
-def _unique(name: str, taken: dict | set) -> str:
+def unique(name: str, taken: dict | set) -> str:
     if name not in taken:
         return name
     number = 1

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpga_gen.graph.interpreter import sums_of
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     AxisTable,
     Concat,
     Conv,
     ConvTerm,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
 )
 
 CHUNK = 1 << 20  # elements of a block of columns
@@ -32,8 +36,9 @@ def gradients(
         if node.output not in found:
             continue
         grad = found[node.output]
-        if not isinstance(node, MaxPool | Concat):
-            grad = node.activation.pull_back(grad, values[node.output])
+        if isinstance(node, ACTIVATED):
+            x = values.get(sums_of(node.output))
+            grad = node.activation.pull_back(grad, values[node.output], x)
         for name, part in _inputs(node, grad, values):
             found[name] = found[name] + part if name in found else part
     return found
@@ -56,7 +61,15 @@ def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):
         case Mul():
             a, b = node.inputs
             yield a, grad * values[b]
-            yield b, grad * values[a]
+            part = grad * values[a]
+            same = values[b].shape == part.shape
+            yield b, part if same else part.sum((1, 2), keepdims=True)
+        case Interleave():
+            yield node.input, _phases(grad, node.block, values[node.input].shape)
+        case Select():
+            part = np.zeros_like(values[node.input])
+            np.add.at(part, list(node.channels), grad)
+            yield node.input, part
         case Concat():
             base = 0
             for name in node.inputs:
@@ -65,10 +78,20 @@ def _inputs(node: Node, grad: np.ndarray, values: dict[str, np.ndarray]):
                 base += depth
 
 
+def _phases(grad: np.ndarray, block: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """What `interleaved` put together, apart again; channels that it left out get none."""
+    (rows, columns), (channels, height, width) = block, shape
+    part = np.zeros((rows, columns, channels // (rows * columns), height, width), np.float32)
+    pixels = grad.reshape(len(grad), height, rows, width, columns)
+    part[:, :, : len(grad)] = pixels.transpose(2, 4, 0, 1, 3)
+    return part.reshape(shape)
+
+
 def _conv_input(grad: np.ndarray, term: ConvTerm, shape: tuple[int, ...]) -> np.ndarray:
     """Transposed convolution: every tap adds its share to the pixels it read."""
     channels, height, width = shape
-    top, left, bottom, right = term.pads
+    top, left, bottom, right = (max(0, pad) for pad in term.pads)
+    row, column = top - term.pads[0], left - term.pads[1]  # what is cropped there
     filters, per_group, kh, kw = term.weight.shape
     out = np.zeros((channels, height + top + bottom, width + left + right), np.float32)
     oh, ow = grad.shape[1:]
@@ -84,12 +107,12 @@ def _conv_input(grad: np.ndarray, term: ConvTerm, shape: tuple[int, ...]) -> np.
             high = block.shape[1]
             columns = (weight @ block.reshape(step, -1)).reshape(per_group, kh, kw, high, ow)
             for i in range(kh):
-                first = y * sy + i * dy
+                first = row + y * sy + i * dy
                 for j in range(kw):
                     target[
                         :,
                         first : first + (high - 1) * sy + 1 : sy,
-                        j * dx : j * dx + (ow - 1) * sx + 1 : sx,
+                        column + j * dx : column + j * dx + (ow - 1) * sx + 1 : sx,
                     ] += columns[:, i, j]
     return out[:, top : top + height, left : left + width]
 

@@ -6,52 +6,96 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     AxisTable,
     Concat,
     Conv,
     ConvTerm,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
 )
 from fpga_gen_host.model_input import prepare_input
 
 COLUMN_BUDGET = 8 << 20  # elements of one im2col block, bounds the memory of large maps
 
 
+def sums_of(output: str) -> str:
+    """Name of what a node's activation gets, beside the name of the node's output."""
+    return f"{output} before its activation"
+
+
 def run_float(graph: Graph, image: np.ndarray) -> dict[str, np.ndarray]:
-    """All tensors (C, H, W) float32 of one frame; image is the model's input (C, H, W)."""
+    """All tensors (C, H, W) float32 of one frame; image is the model's input (C, H, W). Where an
+    activation is no clip, what it gets is there as well, see `sums_of`."""
     values = {graph.input: prepare_input(graph.host_input, np.asarray(image, np.float32))}
     for node in graph.nodes:
-        values[node.output] = run_node(node, values)
+        sums = _sums(node, values)
+        if not isinstance(node, ACTIVATED):
+            values[node.output] = sums
+            continue
+        if not node.activation.is_clip:
+            values[sums_of(node.output)] = sums
+        values[node.output] = node.activation.apply(sums)
     return values
 
 
 def run_node(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
     """Output (C, H, W) float32 of one node."""
+    sums = _sums(node, values)
+    return node.activation.apply(sums) if isinstance(node, ACTIVATED) else sums
+
+
+def _sums(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
+    """What the activation of a node gets, if it has one."""
     if isinstance(node, Conv):
         y = _conv_term(values[node.terms[0].input], node.terms[0])
         for term in node.terms[1:]:
             y += _conv_term(values[term.input], term)
         y += node.bias[:, None, None]
-        return node.activation.apply(y)
+        return y
     if isinstance(node, MaxPool):
         return _max_pool(values[node.input], node)
     if isinstance(node, Resample):
         x = resample_axis(values[node.input], node.y, 1)
-        return node.activation.apply(resample_axis(x, node.x, 2))
+        return resample_axis(x, node.x, 2)
     if isinstance(node, Add):
         y = values[node.inputs[0]].copy()
         for name in node.inputs[1:]:
             y += values[name]
-        return node.activation.apply(y)
+        return y
     if isinstance(node, Mul):
-        return node.activation.apply(values[node.inputs[0]] * values[node.inputs[1]])
+        return values[node.inputs[0]] * values[node.inputs[1]]
+    if isinstance(node, Interleave):
+        return interleaved(values[node.input], node.block)[: node.channels]
+    if isinstance(node, Select):
+        return values[node.input][list(node.channels)]
     assert isinstance(node, Concat)
     return np.concatenate([values[name] for name in node.inputs])
+
+
+def interleaved(x: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    """(bh * bw * D, H, W) -> (D, bh * H, bw * W), see `graph.ir.Interleave`."""
+    channels, height, width = x.shape
+    rows, columns = block
+    parts = x.reshape(rows, columns, channels // (rows * columns), height, width)
+    return parts.transpose(2, 3, 0, 4, 1).reshape(-1, rows * height, columns * width)
+
+
+def padded(x: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
+    """(C, H, W) with zeros around it; a side with negative padding is cropped."""
+    if min(pads) < 0:
+        top, left, bottom, right = (max(0, -p) for p in pads)
+        x = x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+    top, left, bottom, right = (max(0, p) for p in pads)
+    if not any((top, left, bottom, right)):
+        return x
+    return np.pad(x, ((0, 0), (top, bottom), (left, right)))
 
 
 def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
@@ -72,9 +116,7 @@ def _depthwise(x: np.ndarray, term: ConvTerm) -> np.ndarray:
 
 def _conv_term(x: np.ndarray, term: ConvTerm) -> np.ndarray:
     """One convolution without bias, (O, OH, OW)."""
-    top, left, bottom, right = term.pads
-    if any(term.pads):
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    x = padded(x, term.pads)
     out, per_group, kh, kw = term.weight.shape
     (sy, sx), (dy, dx) = term.stride, term.dilation
     if per_group == 1 and term.groups > 1:

@@ -33,10 +33,11 @@ class Tensor:
 class ConvTerm:
     """One convolution that is accumulated into a Conv node (ONNX Conv semantics).
 
-    weight: float32 (out_channels, in_channels / groups, kh, kw); pads: (top, left, bottom, right);
-    stride, dilation: (y, x). grid: (out_channels,) real step of each filter of a model that was
-    quantised elsewhere (weight = step * integer); None: no such steps. Whoever uses it checks
-    that the weights still lie on it.
+    weight: float32 (out_channels, in_channels / groups, kh, kw); pads: (top, left, bottom, right),
+    below zero where the map is cropped; stride, dilation: (y, x). grid: (out_channels,) real step
+    of each filter of a model that was quantised elsewhere (weight = step * integer); None: no such
+    steps. Whoever uses it checks that the weights still lie on it. sparse: weights of
+    zero stand for no connection and stay zero when the others are rounded.
     """
 
     input: str
@@ -46,6 +47,7 @@ class ConvTerm:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     grid: np.ndarray | None = None
+    sparse: bool = False
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -146,8 +148,8 @@ class Add:
 
 @dataclass(frozen=True)
 class Mul:
-    """Elementwise product of exactly two maps of one shape, then activation (n-way products
-    are chains)."""
+    """Elementwise product of exactly two maps, then activation (n-way products are chains). The
+    second has the shape of the first, or one pixel: a factor for each channel."""
 
     name: str
     inputs: tuple[str, str]
@@ -166,7 +168,56 @@ class Concat:
     onnx_name: str = ""
 
 
-Node = Conv | MaxPool | Resample | Add | Mul | Concat
+@dataclass(frozen=True)
+class Select:
+    """Some channels of a map in any order; never executed, consumers read them in place."""
+
+    name: str
+    input: str
+    output: str
+    channels: tuple[int, ...]
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    @property
+    def activation(self) -> Activation:
+        """It has none."""
+        return Activation()
+
+
+@dataclass(frozen=True)
+class Interleave:
+    """Depth to space: pixel (y * bh + py, x * bw + px) of output channel c is pixel (y, x) of input
+    channel (py * bw + px) * depth + c, for block = (bh, bw) and depth = input channels / (bh * bw).
+
+    Only the first `channels` of each phase are kept: so the phases begin with a word of the memory,
+    see `PHASE_CHANNELS`.
+    """
+
+    name: str
+    input: str
+    output: str
+    block: tuple[int, int]
+    channels: int
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    @property
+    def activation(self) -> Activation:
+        """It has none."""
+        return Activation()
+
+
+PHASE_CHANNELS = 16  # the depth of an Interleave is a multiple: of the channels of any word
+
+ACTIVATED = Conv | Resample | Add | Mul  # nodes with an activation
+Node = ACTIVATED | MaxPool | Concat | Select | Interleave
 
 
 @dataclass(frozen=True)
@@ -196,8 +247,9 @@ class QuantHints:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A whole network. `outputs` are engine tensors, `host_ops` follow on the host; hints: None
-    for a float model."""
+    """A whole network. `outputs` are engine tensors, `host_ops` follow on the host; results: the
+    value that each of `output_names` is (empty: the output in its place); hints: None for a float
+    model."""
 
     name: str
     input: str
@@ -208,6 +260,7 @@ class Graph:
     host_ops: tuple[HostOp, ...] = ()
     output_names: tuple[str, ...] = ()
     hints: QuantHints | None = None
+    results: tuple[str, ...] = ()
 
     def producers(self) -> dict[str, Node]:
         return {n.output: n for n in self.nodes}
@@ -237,11 +290,26 @@ def approximations(graph: Graph) -> list[tuple[str, str]]:
     ]
 
 
+def term_weights(term: ConvTerm) -> int:
+    """Weights that a convolution asks for; zeros of a sparse one are none."""
+    return int(np.count_nonzero(term.weight)) if term.sparse else term.weight.size
+
+
+def needs_tables(graph: Graph) -> bool:
+    """Whether the network needs an engine with `activations`: a function that is no clip, or a
+    product with one factor for each channel."""
+    return any(
+        (isinstance(node, ACTIVATED) and not node.activation.is_clip)
+        or (isinstance(node, Mul) and len({graph.tensors[n].shape for n in node.inputs}) > 1)
+        for node in graph.nodes
+    )
+
+
 def conv_macs(graph: Graph) -> int:
     """Multiply-accumulates of all convolutions, counted on the unpadded float shapes."""
     total = 0
     for node in graph.nodes:
         if isinstance(node, Conv):
             out = graph.tensors[node.output]
-            total += sum(t.weight.size for t in node.terms) * out.height * out.width
+            total += sum(term_weights(t) for t in node.terms) * out.height * out.width
     return total

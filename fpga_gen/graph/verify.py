@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     AxisTable,
     Concat,
     Conv,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
     walk,
 )
-
-HOST_KINDS = ("sigmoid", "softmax", "argmax", "resize", "reshape", "clip")
+from fpga_gen_host.host_kinds import KINDS
 
 
 class GraphRuleError(FpgaGenError):
@@ -49,8 +53,8 @@ def window_shape(
 def verify(graph: Graph, *, lowered: bool = False) -> None:
     """Raise GraphRuleError at the first broken rule.
 
-    lowered: also the rules that hold after `optimise`: only Conv nodes read a Concat,
-    a Concat reads no Concat and is no output.
+    lowered: also the rules that hold after `optimise`: only Conv nodes read a Concat or
+    a Select, a Concat reads no Concat, and neither is an output.
     """
     _verify_interface(graph)
     known = {graph.input}
@@ -87,16 +91,22 @@ def _verify_interface(graph: Graph) -> None:
     )
     _rule(len(graph.outputs) > 0, "no outputs")
     _rule(len(set(graph.outputs)) == len(graph.outputs), "an output tensor is listed twice")
-    _rule(len(graph.outputs) == len(graph.output_names), "outputs and output_names differ")
+    results = graph.results or graph.outputs
+    _rule(len(results) == len(graph.output_names), "outputs and output_names differ")
+    known = set(graph.outputs)
     for op in graph.host_ops:
-        _rule(op.kind in HOST_KINDS, f"host operator '{op.kind}' is unknown")
-        _rule(op.target in graph.outputs, f"host operator works on '{op.target}', no output")
+        _rule(op.kind in KINDS, f"host operator '{op.kind}' is unknown")
+        for name in op.reads:
+            _rule(name in known, f"host operator works on '{name}', no output")
+        known.add(op.target)
+    for name in results:
+        _rule(name in known, f"result '{name}' is not computed")
 
 
 def _verify_shapes(graph: Graph, node: Node) -> None:
     out = graph.tensors[node.output].shape
     shapes = [graph.tensors[name].shape for name in node.inputs]
-    if not isinstance(node, MaxPool | Concat):
+    if isinstance(node, ACTIVATED):
         _need(node.activation.lo <= node.activation.hi, node, "activation has lo > hi")
     if isinstance(node, Conv):
         _verify_conv(graph, node)
@@ -113,7 +123,19 @@ def _verify_shapes(graph: Graph, node: Node) -> None:
         count = len(node.inputs)
         right = count == 2 if isinstance(node, Mul) else count >= 2
         _need(right, node, f"{type(node).__name__} of {count} maps")
-        _need(set(shapes) == {out}, node, f"shapes differ: {shapes} -> {out}")
+        gates = {out, (out[0], 1, 1)} if isinstance(node, Mul) else {out}
+        same = shapes[0] == out and gates.issuperset(shapes)
+        _need(same, node, f"shapes differ: {shapes} -> {out}")
+    elif isinstance(node, Interleave):
+        phases, depth = math.prod(node.block), shapes[0][0] // math.prod(node.block)
+        _need(min(node.block) >= 1 and depth * phases == shapes[0][0], node, "phases are no whole")
+        size = (shapes[0][1] * node.block[0], shapes[0][2] * node.block[1])
+        expected = (node.channels, *size)
+        _need(out == expected and out[0] <= depth, node, f"output is {out}, not {expected}")
+    elif isinstance(node, Select):
+        _need(out == (len(node.channels), *shapes[0][1:]), node, f"output is {out}")
+        inside = all(0 <= c < shapes[0][0] for c in node.channels)
+        _need(inside, node, f"selects channels beyond the {shapes[0][0]} of its input")
     else:
         expected = (sum(s[0] for s in shapes), *shapes[0][1:])
         _need(len({s[1:] for s in shapes}) == 1, node, f"map sizes differ: {shapes}")
@@ -130,7 +152,6 @@ def _verify_conv(graph: Graph, node: Conv) -> None:
     for term in node.terms:
         shape = graph.tensors[term.input].shape
         channels, per_group, kh, kw = term.weight.shape
-        _need(min(term.pads) >= 0, node, "pads must not be negative")
         _need(per_group * term.groups == shape[0] and channels % term.groups == 0, node,
               f"weight {term.weight.shape} does not fit {shape[0]} channels")  # fmt: skip
         size = window_shape(shape, (kh, kw), term.stride, term.pads, term.dilation)
@@ -149,13 +170,15 @@ def _verify_axis(node: Node, table: AxisTable, size: int) -> None:
 
 
 def _verify_lowered(graph: Graph) -> None:
-    concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
+    views = {n.output: n for n in graph.nodes if isinstance(n, Concat | Select)}
     for node in graph.nodes:
-        if not isinstance(node, Conv):
-            read = sorted(concats & set(node.inputs))
-            _need(not read, node, f"only Conv may read a Concat, this reads {read}")
+        read = [n for n in dict.fromkeys(node.inputs) if n in views]
+        if isinstance(node, Concat):
+            read = [n for n in read if isinstance(views[n], Concat)]
+        if not isinstance(node, Conv | Select):
+            _need(not read, node, f"only Conv may read a Concat or a Select, this reads {read}")
     for name in graph.outputs:
-        _rule(name not in concats, f"output '{name}' is a Concat")
+        _rule(name not in views, f"output '{name}' is a Concat or a Select")
 
 
 def _need(ok: bool, node: Node, rule: str) -> None:

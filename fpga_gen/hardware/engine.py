@@ -115,7 +115,10 @@ class EngineCore(wiring.Component):
         connect(m, sequencer.store, self.store_unit.issue)
         connect(m, walker.blocks, sequencer.blocks)
         connect(m, walker.taps, sequencer.taps)
+        connect(m, walker.lists, sequencer.lists)
         connect(m, sequencer.tables, self.vector.tables)
+        if self.params.activations:
+            connect(m, sequencer.lookup, self.exit.lookup)
         units = sequencer.units
         m.d.comb += [
             units.walker_busy.eq(walker.busy),

@@ -17,7 +17,7 @@ from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.engine import EngineCore
 from fpga_gen.hardware.loader import loader
 from fpga_gen.hardware.memory import feature_memory
-from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
+from fpga_gen.hardware.results import exit_lookup, maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell import axi_names
 from fpga_gen.hardware.shell.shell import Shell
 from fpga_gen_host.registers import LAYER_BITS
@@ -86,6 +86,7 @@ def generate_verilog(params: EngineParams) -> dict[str, str]:
         program_memory.program_shape(params),
         sequencer.TABLE_SHAPE,
         vector_fetch.TABLE_SHAPE,
+        *([exit_lookup.TABLE_SHAPE] if params.activations else []),
     )
     modules = {
         TOP: text,

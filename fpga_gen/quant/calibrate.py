@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.interpreter import run_float
+from fpga_gen.graph.interpreter import run_float, sums_of
 from fpga_gen.graph.ir import Conv, Graph
 from fpga_gen.quant.convolve import pad_map
+from fpga_gen.quant.curves import SumSample
 from fpga_gen.quant.options import QuantOptions
-from fpga_gen.quant.ranges import Histogram, segments_of, stored_tensors
+from fpga_gen.quant.ranges import Histogram, curved_tensors, stored_tensors
+from fpga_gen.quant.segments import sources_of
 from fpga_gen_host.model_input import HostInput
 
 MIN_SAMPLES = 1024
@@ -97,7 +99,9 @@ class LayerMoments:
         return np.maximum(self.square / max(1, self.count) - np.square(self.mean), 0.0)
 
     def covariance(self, batch: BlockBatch) -> np.ndarray:
-        """(B, k, k) float32 second central moments of one batch of blocks."""
+        """(B, k, k) float32 second central moments of one batch of blocks; 0 of one sample."""
+        if self.count == 1:  # else what float32 rounded off would be all that is left
+            return np.zeros_like(batch.second)
         mean = self.mean[batch.columns]
         return (batch.second / max(1, self.count) - mean[:, :, None] * mean[:, None, :]).astype(
             np.float32
@@ -106,10 +110,12 @@ class LayerMoments:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What calibration learnt: histograms by tensor, moments by Conv name."""
+    """What calibration learnt: histograms by tensor, moments by Conv name; sums: what activations
+    that are no clip get, by the tensor that they compute."""
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     moments: dict[str, LayerMoments] = field(default_factory=dict)
+    sums: dict[str, SumSample] = field(default_factory=dict)
 
 
 def compact_weight(node: Conv) -> tuple[np.ndarray, np.ndarray]:
@@ -196,14 +202,19 @@ def calibrate(
     seed: int = 0,
     options: QuantOptions = QuantOptions(),
     progress: Callable[[str], None] | None = None,
+    ranges_only: bool = False,
 ) -> Calibration:
-    """Run the float network over `images` ((C, H, W), model layout) and gather statistics."""
+    """Run the float network over `images` ((C, H, W), model layout) and gather statistics.
+
+    ranges_only: leave out the moments of the layers' inputs, which only weights need.
+    """
     if not images:
         raise QuantError("no calibration images: pass at least one (or use synthetic_images)")
     rng = np.random.default_rng(seed)
-    segments = segments_of(graph)
-    convs = [n for n in graph.nodes if isinstance(n, Conv)]
+    segments = sources_of(graph)
+    convs = [] if ranges_only else [n for n in graph.nodes if isinstance(n, Conv)]
     histograms = {t: Histogram() for t in stored_tensors(graph)}
+    samples = {name: SumSample() for name in curved_tensors(graph)}
     moments: dict[str, LayerMoments] = {}
     for node in convs:
         depth = sum(t.weight[0].size * t.groups for t in node.terms)
@@ -220,12 +231,19 @@ def calibrate(
             if not np.isfinite(values[name]).all():
                 raise QuantError(f"tensor '{name}' is not finite on calibration image {number}")
             histogram.add(values[name])
+        for name, sample in samples.items():
+            if not np.isfinite(values[sums_of(name)]).all():
+                raise QuantError(
+                    f"what the activation of '{name}' gets is not finite on calibration image "
+                    f"{number}"
+                )
+            sample.add(values[sums_of(name)])
         for node in convs:
             layer = moments[node.name]
             out = graph.tensors[node.output]
             deepest = max((b.columns.shape[1] for b in layer.batches), default=0)
             wanted = min(options.samples, max(MIN_SAMPLES, 2 * deepest + 256))
-            sources = [[values[s] for s in segments[t.input]] for t in node.terms]
+            sources = [[s.of(values[s.tensor]) for s in segments[t.input]] for t in node.terms]
             cols = _sample_columns(
                 node, sources, (out.height, out.width), -(-wanted // len(images)), rng
             )
@@ -243,4 +261,4 @@ def calibrate(
                 f"layer '{name}': its inputs are so large that their squares overflow: scale the "
                 "weights of the layers before it, or calibrate on other images"
             )
-    return Calibration(histograms, moments)
+    return Calibration(histograms, moments, samples)

@@ -22,8 +22,13 @@ def out_size(size: int, kernel: int, stride: int, before: int, after: int, dilat
 def pad_map(
     segments: list[np.ndarray], pads: tuple[int, int, int, int], dtype: np.dtype, fill: float = 0
 ) -> np.ndarray:
-    """Concatenate (C_i, H, W) segments and pad: (sum C_i, top + H + bottom, left + W + right)."""
-    top, left, bottom, right = pads
+    """Concatenate (C_i, H, W) segments and pad: (sum C_i, top + H + bottom, left + W + right); a
+    side with negative padding is cropped."""
+    if min(pads) < 0:
+        top, left, bottom, right = (max(0, -p) for p in pads)
+        _, height, width = segments[0].shape
+        segments = [s[:, top : height - bottom, left : width - right] for s in segments]
+    top, left, bottom, right = (max(0, p) for p in pads)
     _, height, width = segments[0].shape
     channels = sum(s.shape[0] for s in segments)
     out = np.full((channels, height + top + bottom, width + left + right), fill, dtype)

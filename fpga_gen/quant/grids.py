@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpga_gen.contract.numerics import DSP, Sp2Code
-
 TOLERANCE = 1e-3  # of a level: float32 holds a level of 127 to 1e-5
 PROBE = 48  # columns on which most rows of ordinary weights are refused
 
@@ -27,11 +25,6 @@ class RowGrid:
     levels: np.ndarray
     scale: np.ndarray
     found: np.ndarray
-
-
-def grid_levels(kind: int, code: Sp2Code, top: int) -> np.ndarray:
-    """Sorted levels of a column kind; top: the largest on DSP columns."""
-    return np.arange(-top, top + 1) if kind == DSP else code.levels
 
 
 def row_grid(weight: np.ndarray, allowed: np.ndarray) -> RowGrid:

@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from fpga_gen.contract.numerics import DSP, I8, I16, SP2, U8, Format, Sp2Code
-from fpga_gen.graph.ir import Concat, Graph, MaxPool, TensorHint
-from fpga_gen.quant.grids import grid_levels, row_grid
+from fpga_gen.contract.column_kinds import COARSE, EXACT
+from fpga_gen.contract.numerics import I8, I16, INT8, U8, Format
+from fpga_gen.graph.ir import Concat, Graph, MaxPool, Select, TensorHint
+from fpga_gen.quant.grids import row_grid
 from fpga_gen.quant.ir import QConv, QTensor
-from fpga_gen.quant.layer import FoldedConv
-from fpga_gen.quant.ranges import pool_roots, segments_of, stored_tensors
-from fpga_gen.quant.weights import INT8_MAX
+from fpga_gen.quant.layer import FoldedConv, select
+from fpga_gen.quant.ranges import curved_tensors, pool_roots, segments_of, stored_tensors
+from fpga_gen.quant.weights import Codes
 
 LEVEL_TOLERANCE = 0.01  # of a step: float32 weights are within 1e-5, rewritten ones anywhere
 SCALE_TOLERANCE = 1e-6
@@ -79,6 +80,7 @@ def import_scales(graph: Graph, wide: Sequence[str]) -> ImportedScales:
     leaders: dict[str, TensorHint] = {}
     wide_roots = {roots[name] for name in wide}
     pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
+    curved = set(curved_tensors(graph))
     for name in stored:
         hint, root = hints.get(name), roots[name]
         if hint is None:
@@ -93,6 +95,8 @@ def import_scales(graph: Graph, wide: Sequence[str]) -> ImportedScales:
             deviations.append(Deviation(name, "made 16 bit by an option: scale calibrated anew"))
         elif fmt is I16 and root in pooled:
             deviations.append(Deviation(name, "meets a max-pool, which is 8 bit only: calibrated"))
+        elif fmt is I16 and root in curved:
+            deviations.append(Deviation(name, "comes out of a table of 8 bits: calibrated"))
         elif fmt is None:
             deviations.append(
                 Deviation(
@@ -120,10 +124,10 @@ def _vanished(
     """Hints of maps that the engine does not store: concatenations and fused maps."""
     assert graph.hints is not None
     segments = segments_of(graph)
-    concats = {n.output for n in graph.nodes if isinstance(n, Concat)}
+    views = {n.output for n in graph.nodes if isinstance(n, Concat | Select)}
     found = []
     for name, hint in graph.hints.tensors.items():
-        if name in concats:
+        if name in views:
             own = (hint.scale, stored_format(hint))
             parts = [kept.get(s) for s in segments[name]]
             if any(p is None or not _alike(p[0], own[0]) for p in parts):
@@ -138,17 +142,14 @@ def _alike(a: float, b: float) -> bool:
     return abs(a - b) <= SCALE_TOLERANCE * b
 
 
-def import_weights(
-    layer: FoldedConv, code: Sp2Code, top: int
-) -> tuple[FoldedConv, ImportedWeights | str]:
+def import_weights(layer: FoldedConv, codes: Codes) -> tuple[FoldedConv, ImportedWeights | str]:
     """The layer with imported scales for the filters that can have them, and their integers.
 
-    top: largest level on DSP columns. The second result is the reason if the layer has no imported
-    weights (any more).
+    The second result is the reason if the layer has no imported weights (any more).
     """
     terms = layer.node.terms
     if any(t.grid is None for t in terms):
-        return _on_grids(layer, code, top)
+        return _on_grids(layer, codes)
     steps = np.concatenate(
         [np.repeat(np.asarray(t.grid)[:, None], t.weight[0].size, 1) for t in terms], 1
     )
@@ -168,22 +169,18 @@ def import_weights(
     scale = np.where(empty, folded[:, 0], high)
     fixed = empty | (high - low <= SCALE_TOLERANCE * high)
     reason = "" if fixed.all() else "inputs have different scales: weights folded and rounded again"
-    found = {DSP: fixed}
-    if top < INT8_MAX:
-        found[DSP] = fixed & (np.abs(levels).max(1) <= top)
+    top, same = codes[EXACT.number].max_level, levels.astype(np.int16)
+    if top < INT8.max_level:
         reason = reason or f"weights exceed the {top} steps of the scheme: quantised here"
-    if SP2 in layer.scales:
-        found[SP2] = fixed & np.isin(levels, code.levels).all(1)
-    same = levels.astype(np.int16)
+    held = np.maximum(same, -INT8.max_level)  # -128 becomes -127, see `compare_weights`
+    found = {kind: fixed & np.isin(held, codes[kind].levels).all(1) for kind in layer.scales}
     imported = ImportedWeights(dict.fromkeys(found, same), found, reason)
     return _with_scales(layer, dict.fromkeys(found, scale), found), imported
 
 
-def _on_grids(
-    layer: FoldedConv, code: Sp2Code, top: int
-) -> tuple[FoldedConv, ImportedWeights | str]:
+def _on_grids(layer: FoldedConv, codes: Codes) -> tuple[FoldedConv, ImportedWeights | str]:
     """Float weights whose rows are found on the grids of the columns."""
-    grids = {kind: row_grid(layer.weight, grid_levels(kind, code, top)) for kind in layer.scales}
+    grids = {kind: row_grid(layer.weight, codes[kind].levels) for kind in layer.scales}
     found = {kind: grid.found for kind, grid in grids.items()}
     on_one = np.logical_or.reduce(list(found.values()))
     if not (on_one & layer.weight.any(1)).any():
@@ -207,19 +204,18 @@ def compare_weights(
     """(filters that kept their integers, what became of the others) of a finished layer."""
     got = np.concatenate([t.weight.reshape(t.weight.shape[0], -1) for t in node.terms], 1)
     kinds = np.asarray(out.kinds)
-    levels, fixed = imported.levels[DSP], imported.fixed[DSP]
-    if SP2 in imported.levels:
-        levels = np.where((kinds == SP2)[:, None], imported.levels[SP2], levels)
-        fixed = np.where(kinds == SP2, imported.fixed[SP2], fixed)
+    levels, fixed = select(kinds, imported.levels), select(kinds, imported.fixed)
     equal = (got == levels).all(1) & fixed
     low = (levels == -128) & fixed[:, None]
     clipped = low.any(1) & (np.where(low, -127, levels) == got).all(1)
     total, found = len(kinds), []
     if imported.reason:
-        count = int((~fixed & (kinds == DSP)).sum())
+        count = int((~fixed & (kinds == EXACT.number)).sum())
         found.append((count, f"{imported.reason} ({count} of {total} filters)"))
-    count = int((~fixed & (kinds == SP2)).sum())
-    found.append((count, f"{count} of {total} filters run on SP2 columns: rounded again"))
+    for kind in COARSE:
+        count = int((~fixed & (kinds == kind.number)).sum())
+        where = f"run on {kind.title} columns: rounded again"
+        found.append((count, f"{count} of {total} filters {where}"))
     count = int(low[clipped].sum())
     found.append((count, f"{count} weights of -128 became -127"))
     count = int((fixed & ~equal & ~clipped).sum())
@@ -230,15 +226,15 @@ def compare_weights(
 class ImportLog:
     """Collects what one run of the quantiser keeps of an imported quantisation."""
 
-    def __init__(self, scales: ImportedScales, code: Sp2Code, top: int) -> None:
-        self.scales, self.code, self.top = scales, code, top
+    def __init__(self, scales: ImportedScales, codes: Codes) -> None:
+        self.scales, self.codes = scales, codes
         self.deviations = list(scales.deviations)
         self.weights: dict[str, ImportedWeights] = {}
         self.kept = self.filters = 0
 
     def fold(self, layer: FoldedConv) -> FoldedConv:
         """The folded layer with its imported weights, if it has some."""
-        layer, found = import_weights(layer, self.code, self.top)
+        layer, found = import_weights(layer, self.codes)
         if isinstance(found, str):
             self.deviations.append(Deviation(layer.node.name, found))
         else:

@@ -10,13 +10,24 @@ import numpy as np
 from fpga_gen.contract.epilogue import finish
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.errors import QuantError
+from fpga_gen.graph.interpreter import interleaved
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import convolve, exact_dtype, out_size, pad_map
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QTensor, QuantGraph
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QInterleave,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QTensor,
+    QuantGraph,
+)
 from fpga_gen_host import model_input
 
 ACC_LIMIT = 2 ** (ACC_BITS - 1)
-Computed = QConv | QResample | QAdd | QMul  # nodes that requantise
+Computed = QConv | QResample | QAdd | QMul | QInterleave  # nodes that requantise
 REQUANTISE_CHUNK = 1 << 18  # elements: keep the 64-bit temporaries in cache
 
 
@@ -143,6 +154,10 @@ def run_node(qgraph: QuantGraph, node: QNode, values: dict[str, np.ndarray]) -> 
         case QResample():
             rows = _resample_axis(integer(node.input), node.y, 1)
             return _finished(_resample_axis(rows, node.x, 2), node, out)
+        case QInterleave():
+            return _finished(
+                interleaved(integer(node.input), node.block)[: out.channels], node, out
+            )
         case QAdd():
             acc = sum(f * integer(i) for f, i in zip(node.factors, node.inputs, strict=True))
             return _finished(np.asarray(acc), node, out)

@@ -1,9 +1,9 @@
 """Quantised IR: integers only, the single truth that every later level equals bit for bit.
 
 v(tensor) = stored - zero is the true integer of an element; real = scale * v.
-A node's epilogue has the format of its output.
+A node's epilogue has the format of its output, and the table of its activation if that is no clip.
 Nodes keep the logical channel order of the float graph; where a channel sits in memory is the
-schedule's business and follows from `QTensor.kinds`.
+schedule's business and follows from `QTensor.kinds` and `QTensor.positions`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from fpga_gen_host.model_input import HostInput
 class QTensor:
     """A quantised feature map. kinds[c] is the column kind (DSP or SP2) that computes channel c;
     tensors tied by elementwise nodes have equal kinds. None: network input (all orders equal).
-    period: the columns begin anew after so many channels (0: they never do), see quant/kinds.py."""
+    period: the columns begin anew after so many channels (0: they never do), see quant/kinds.py.
+    positions[c] is the place of channel c, on a column of its kind; (): the channels of each kind
+    keep their order, see quant/zero_order.py."""
 
     name: str
     channels: int
@@ -33,6 +35,7 @@ class QTensor:
     format: Format
     kinds: tuple[int, ...] | None = None
     period: int = 0
+    positions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +134,7 @@ class QAdd:
 
 @dataclass(frozen=True)
 class QMul:
-    """acc = v(a) * v(b), then finish."""
+    """acc = v(a) * v(b), then finish; b may have one pixel, which meets all of a."""
 
     name: str
     inputs: tuple[str, str]
@@ -142,7 +145,25 @@ class QMul:
     onnx_name: str = ""
 
 
-QNode = QConv | QMaxPool | QResample | QAdd | QMul
+@dataclass(frozen=True)
+class QInterleave:
+    """Depth to space as graph.ir.Interleave has it; mult and shift say 1: it copies."""
+
+    name: str
+    input: str
+    output: str
+    block: tuple[int, int]
+    mult: int
+    shift: int
+    epilogue: Epilogue
+    onnx_name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+QNode = QConv | QMaxPool | QResample | QAdd | QMul | QInterleave
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,3 +180,4 @@ class QuantGraph:
     host_ops: tuple[HostOp, ...] = ()
     output_names: tuple[str, ...] = ()
     facts: dict = field(default_factory=dict)
+    results: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ class QuantOptions:
     samples: upper bound for im2col columns sampled per layer for the second moments.
     block: largest number of weights of a filter that are compensated jointly.
     damping: share of the mean diagonal added to the second moments.
-    fixed_top: largest level of a weight on a DSP column; `quantise` takes it from the scheme.
+    zero_order: channels are ordered by their zero weights, where that saves work of the engine.
     """
 
     compensate: bool = True
@@ -37,7 +37,7 @@ class QuantOptions:
     samples: int = 3072
     block: int = 1152
     damping: float = 0.01
-    fixed_top: int = 127
+    zero_order: bool = True
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -50,4 +50,3 @@ class QuantOptions:
         need(self.samples >= 64, "samples must be at least 64")
         need(self.block >= 32, "block must be at least 32")
         need(self.damping > 0, "damping must be positive")
-        need(1 <= self.fixed_top <= 127, "fixed_top must lie in 1..127")

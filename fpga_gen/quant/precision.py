@@ -20,9 +20,9 @@ import numpy as np
 from fpga_gen.contract.numerics import Format
 from fpga_gen.graph.gradient import gradients
 from fpga_gen.graph.interpreter import run_float
-from fpga_gen.graph.ir import Concat, Conv, Graph, MaxPool, Node
+from fpga_gen.graph.ir import Concat, Conv, Graph, MaxPool, Node, Select
 from fpga_gen.quant.options import QuantOptions
-from fpga_gen.quant.ranges import pool_roots, segments_of, stored_tensors
+from fpga_gen.quant.ranges import curved_tensors, pool_roots, segments_of, stored_tensors
 
 DRAWS = 2  # backward passes for each image and output
 ELEMENT_MACS = 336  # per element of an elementwise result: 5376 MACs a cycle, 16 elements a cycle
@@ -52,7 +52,7 @@ def _node_macs(graph: Graph, node: Node) -> int:
         pixels = max(out.height * out.width, WEIGHT_MACS)
         work = (t.weight.size * (GROUPED_MACS if t.groups > 1 else 1) for t in node.terms)
         return sum(work) * pixels
-    if isinstance(node, Concat | MaxPool):
+    if isinstance(node, Concat | MaxPool | Select):
         return 0
     return ELEMENT_MACS * out.channels * out.height * out.width
 
@@ -62,7 +62,7 @@ def _readers(graph: Graph) -> dict[str, list[Node]]:
     segments = segments_of(graph)
     table: dict[str, list[Node]] = {t: [] for t in graph.tensors}
     for node in graph.nodes:
-        if not isinstance(node, Concat | MaxPool):
+        if not isinstance(node, Concat | MaxPool | Select):
             for name in {s for i in node.inputs for s in segments[i]}:
                 table[name].append(node)
     return table
@@ -76,16 +76,19 @@ def fake_quantise(values: np.ndarray, scale: float, fmt: Format) -> np.ndarray:
 
 
 def candidates(graph: Graph, options: QuantOptions) -> list[str]:
-    """Stored tensors that may become 16 bit: no max-pool operands and none whose readers alone
-    exceed the MAC budget."""
+    """Stored tensors that may become 16 bit: no max-pool operands, none that comes out of a table,
+    and none whose readers alone exceed the MAC budget."""
     total = sum(_node_macs(graph, n) for n in graph.nodes)
     readers = _readers(graph)
-    pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+    roots = pool_roots(graph)
+    narrow = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
+    narrow.update(curved_tensors(graph))
     wide_input = options.wide_input and not graph.host_input.gain  # pixels lose nothing in 8 bits
     return [
         name
         for name in stored_tensors(graph)
-        if name not in pooled
+        if roots[name] == name
+        and name not in narrow
         and (name != graph.input or wide_input)
         and sum(_node_macs(graph, n) for n in readers[name]) <= options.wide_mac_share * total
     ]

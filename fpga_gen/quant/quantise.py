@@ -6,31 +6,39 @@ the filters among column kinds; round the weights; turn elementwise nodes into i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fpga_gen.contract.column_kinds import COARSE, EXACT, weight_codes
+from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.isa import limit
-from fpga_gen.contract.numerics import DSP, SCHEMES, SP2, Format
+from fpga_gen.contract.numerics import I8, SCHEMES, Format
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
+from fpga_gen.graph.axis import is_identity
 from fpga_gen.graph.ir import (
+    ACTIVATED,
     Add,
     Concat,
     Conv,
     Graph,
+    Interleave,
     MaxPool,
     Mul,
     Node,
     Resample,
+    Select,
     approximations,
 )
 from fpga_gen.quant.calibrate import Calibration, as_picture, calibrate, synthetic_images
+from fpga_gen.quant.curves import SumGrid, sum_grid
 from fpga_gen.quant.imported import ImportLog, import_scales
 from fpga_gen.quant.ir import (
     QAdd,
     QConv,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -38,7 +46,7 @@ from fpga_gen.quant.ir import (
     QTensor,
     QuantGraph,
 )
-from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, sp2_cost
+from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, rounding_cost
 from fpga_gen.quant.layer import (
     ACC_LIMIT,
     FoldedConv,
@@ -51,11 +59,14 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.precision import PrecisionChoice, choose_precision
 from fpga_gen.quant.ranges import (
     clip_limits,
+    curved_tensors,
     pool_roots,
-    segments_of,
     stored_tensors,
     tensor_formats,
 )
+from fpga_gen.quant.segments import sources_of
+from fpga_gen.quant.weights import Codes
+from fpga_gen.quant.zero_order import zero_orders
 
 FACTOR_LIMIT = limit("factor")
 SYNTHETIC_IMAGES = 8
@@ -80,19 +91,18 @@ def quantise(
         images: calibration images, float (C, H, W) in the model's layout and normalisation;
             None or empty: seeded synthetic images.
         scheme: a key of `numerics.SCHEMES`, which `params` must suit: filters are divided among
-            DSP and SP2 columns in the ratio of `params`.
+            the kinds of columns in the ratio of `params`.
         progress: called with one line of text per step.
 
     Raises:
         QuantError: bad options, non-finite values, or a layer that 32 bits cannot hold.
     """
-    _check(graph, params, scheme, options)
+    check_quantisable(graph, params, scheme, options)
     say = progress or (lambda line: None)
-    options = replace(options, fixed_top=SCHEMES[scheme].fixed_top)
-    if not images:
-        drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
-        images = [as_picture(image, graph.host_input) for image in drawn]
-    images = [np.asarray(i, np.float32) for i in images]
+    # what each filter loses on a coarse column is measured against the most exact kind
+    kinds_found = dict.fromkeys((EXACT, *params.kinds))
+    codes = weight_codes(params.sp2, SCHEMES[scheme].fixed_bits, kinds_found)
+    images = _images(graph, images, seed)
     calibration = calibrate(graph, images, seed=seed, options=options, progress=progress)
     log = None
     if graph.hints is not None:
@@ -100,24 +110,34 @@ def quantise(
             # the author of the model chose 8 bits: none become 16 unless an option says so
             options = replace(options, wide_tensors=())
         scales = import_scales(graph, options.wide_tensors or ())
-        log = ImportLog(scales, params.sp2, options.fixed_top)
+        log = ImportLog(scales, codes)
     tensors, choice = _tensors(graph, calibration, images, options, seed, progress)
     if log is not None:
         for name, (scale, fmt) in log.scales.kept.items():
             tensors[name] = replace(tensors[name], scale=scale, format=fmt)
-    work = _Work(graph, params, options, calibration, log, say)
+    work = _Work(graph, codes, options, calibration, log, say)
     folded, costs = work.fold(tensors)
     kinds, periods = assign_kinds(graph, params, costs), column_periods(graph, params)
-    tensors = {n: replace(t, kinds=kinds[n], period=periods[n]) for n, t in tensors.items()}
+    orders = zero_orders(graph, params, costs) if options.zero_order else {}
+    kinds |= {n: order.kinds for n, order in orders.items() if n in tensors}
+    tensors = {
+        n: replace(
+            t,
+            kinds=kinds[n],
+            period=periods[n],
+            positions=orders[n].positions if n in orders else (),
+        )
+        for n, t in tensors.items()
+    }
     nodes = work.round(folded, tensors)
     facts = {
         "scheme": scheme,
         "seed": seed,
         "calibration_images": len(images),
         "compensated": options.compensate,
-        "sp2_mac_share": _sp2_share(nodes, tensors),
+        **mac_shares(nodes, tensors),
         "wide_tensors": sorted(n for n, t in tensors.items() if t.format.bits == 16),
-        **_choice_facts(choice),
+        **choice_facts(choice),
         "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
         **(log.facts() if log is not None else {}),
     }
@@ -132,10 +152,36 @@ def quantise(
         graph.host_ops,
         graph.output_names,
         facts,
+        graph.results,
     )
 
 
-def _choice_facts(choice: PrecisionChoice) -> dict:
+def choose_wide_maps(
+    graph: Graph,
+    images: Sequence[np.ndarray] | None,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    options: QuantOptions = QuantOptions(),
+) -> PrecisionChoice:
+    """Which maps `quantise` would give 16 bits, without quantising; arguments as there."""
+    images = _images(graph, images, seed)
+    calibration = calibrate(
+        graph, images, seed=seed, options=options, progress=progress, ranges_only=True
+    )
+    return _tensors(graph, calibration, images, options, seed, progress)[1]
+
+
+def _images(graph: Graph, images: Sequence[np.ndarray] | None, seed: int) -> list[np.ndarray]:
+    """The calibration images, float32; synthetic ones where there are none."""
+    if not images:
+        drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)
+        images = [as_picture(image, graph.host_input) for image in drawn]
+    return [np.asarray(i, np.float32) for i in images]
+
+
+def choice_facts(choice: PrecisionChoice) -> dict:
+    """What a report says of the choice of the 16-bit maps."""
     damage = {n: -10 * float(np.log10(max(d, 1e-30))) for n, d in sorted(choice.damage.items())}
     return {
         "wide_mac_share": choice.wide_macs,
@@ -149,7 +195,7 @@ class _Work:
     """What the steps on all layers have in common."""
 
     graph: Graph
-    params: EngineParams
+    codes: Codes
     options: QuantOptions
     calibration: Calibration
     log: ImportLog | None
@@ -157,11 +203,10 @@ class _Work:
 
     def fold(
         self, tensors: dict[str, QTensor]
-    ) -> tuple[dict[str, FoldedConv], dict[str, np.ndarray]]:
-        """(convolutions with the scales in their weights, by name; what each filter loses on an SP2
-        column, by output)."""
-        segments, gains = segments_of(self.graph), channel_gains(self.graph)
-        sp2 = self.params.sp2_columns > 0
+    ) -> tuple[dict[str, FoldedConv], dict[str, dict[int, np.ndarray]]]:
+        """(convolutions with the scales in their weights, by name; what each filter loses on the
+        coarse kinds of columns, by output)."""
+        segments, gains = sources_of(self.graph), channel_gains(self.graph)
         folded, costs = {}, {}
         for node in self.graph.nodes:
             if not isinstance(node, Conv):
@@ -169,45 +214,65 @@ class _Work:
             self.say(f"search scales of '{node.name}'")
             names = tuple(segments[t.input] for t in node.terms)
             moments = self.calibration.moments[node.name]
-            layer = fold(node, names, tensors, moments, self.params.sp2, sp2, self.options)
+            layer = fold(node, names, tensors, moments, self.codes, self.options)
             if self.log is not None:
                 layer = self.log.fold(layer)
             folded[node.name] = layer
-            extra = layer.errors[SP2] - layer.errors[DSP] if sp2 else np.zeros_like(layer.signal)
-            costs[node.output] = sp2_cost(extra, layer.signal, gains[node.output])
+            exact = layer.errors[EXACT.number]
+            costs[node.output] = {
+                kind: rounding_cost(error - exact, layer.signal, gains[node.output])
+                for kind, error in layer.errors.items()
+                if kind != EXACT.number
+            }
         return folded, costs
 
     def round(self, folded: dict[str, FoldedConv], tensors: dict[str, QTensor]) -> list[QNode]:
         """The integer nodes; `folded` and the moments are used up."""
         nodes: list[QNode] = []
+        depths = {name: t.channels for name, t in tensors.items()}
         for node in self.graph.nodes:
-            if isinstance(node, Concat):
+            if isinstance(node, Concat | Select):
                 continue
             if not isinstance(node, Conv):
-                nodes.append(_elementwise(node, tensors))
+                nodes.append(_elementwise(node, tensors, self.sums(node, tensors)))
                 continue
             self.say(f"round weights of '{node.name}'")
             layer, out = folded.pop(node.name), tensors[node.output]
             moments = self.calibration.moments.pop(node.name)
-            conv = quantise_conv(layer, out, moments, self.params.sp2, self.options)
+            sums = self.sums(node, tensors)
+            conv = quantise_conv(layer, out, moments, self.codes, self.options, depths, sums)
             nodes.append(conv)
             if self.log is not None:
                 self.log.finish(conv, out)
         return nodes
 
+    def sums(self, node: Node, tensors: dict[str, QTensor]) -> SumGrid:
+        """Grid of a node's requantised sums; of a max-pool that of its output, of a copy of a map
+        of signed bytes that of the map: nothing is rounded in front of the table."""
+        out = tensors[node.output]
+        if not isinstance(node, ACTIVATED) or node.activation.is_clip:
+            return SumGrid(out.scale)
+        if isinstance(node, Resample) and is_identity(node.y) and is_identity(node.x):
+            source = tensors[node.input]
+            if source.format == I8:
+                return SumGrid(source.scale)
+        sample = self.calibration.sums.get(node.output)
+        return sum_grid(out.name, node.activation, out, sample, isinstance(node, Conv))
 
-def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOptions) -> None:
+
+def check_quantisable(
+    graph: Graph, params: EngineParams, scheme: str, options: QuantOptions
+) -> None:
+    """QuantError if scheme, engine and options do not fit each other, or a weight is not finite."""
     if scheme not in SCHEMES:
         raise QuantError(f"unknown scheme '{scheme}': use one of {', '.join(SCHEMES)}")
     chosen = SCHEMES[scheme]
-    for allowed, columns, kind in (
-        (chosen.sp2, params.sp2_columns, "SP2"),
-        (chosen.fixed, params.dsp_columns, "DSP"),
-    ):
-        if columns and not allowed:
+    for kind in params.kinds:
+        if not chosen.allows(kind.number):
             raise QuantError(
-                f"scheme '{scheme}' has no filters for {kind} columns, but the engine has "
-                f"{columns}: use scheme 'mixed' or an engine without {kind} columns"
+                f"scheme '{scheme}' has no filters for {kind.title} columns, but the engine has "
+                f"{kind.count(params)}: use scheme 'mixed' or an engine without {kind.title} "
+                "columns"
             )
     if chosen.sp2_code not in (None, params.sp2_code):
         raise QuantError(
@@ -224,14 +289,19 @@ def _check(graph: Graph, params: EngineParams, scheme: str, options: QuantOption
                 )
     if options.wide_tensors is not None:
         stored, roots = set(stored_tensors(graph)), pool_roots(graph)
-        pooled = {t for n in graph.nodes if isinstance(n, MaxPool) for t in (n.input, n.output)}
+        pooled = {roots[n.input] for n in graph.nodes if isinstance(n, MaxPool)}
+        curved = set(curved_tensors(graph))
         for name in options.wide_tensors:
             if name not in stored:
                 raise QuantError(f"wide_tensors: '{name}' is not a stored tensor of the network")
             if name == graph.input and graph.host_input.gain:
                 raise QuantError(f"wide_tensors: '{name}' is a picture of 8-bit pixels")
-            if name in pooled or roots[name] != name:
+            if roots[name] in pooled:
                 raise QuantError(f"wide_tensors: '{name}' meets a max-pool, which is 8 bit only")
+            if roots[name] != name:
+                raise QuantError(f"wide_tensors: '{name}' has the format of '{roots[name]}'")
+            if name in curved:
+                raise QuantError(f"wide_tensors: '{name}' comes out of a table of 8-bit results")
 
 
 def _tensors(
@@ -269,7 +339,7 @@ def _tensors(
     return tensors, choice
 
 
-def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
+def _elementwise(node: Node, tensors: dict[str, QTensor], sums: SumGrid) -> QNode:
     """Integer form of a node that is not a convolution."""
     out = tensors[node.output]
     if isinstance(node, MaxPool):
@@ -277,8 +347,14 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
             node.name, node.input, node.output, node.kernel, node.stride, node.pads,
             node.dilation, node.onnx_name,
         )  # fmt: skip
+    if isinstance(node, Interleave):
+        mult, shift = exact_multiplier(1.0, node.name)
+        whole = Epilogue.whole(out.format)
+        return QInterleave(
+            node.name, node.input, node.output, node.block, mult, shift, whole, node.onnx_name
+        )
     assert isinstance(node, Resample | Add | Mul)
-    epilogue = stored_epilogue(node.activation, out)
+    epilogue = stored_epilogue(node.activation, out, sums)
     match node:
         case Resample():
             source = tensors[node.input]
@@ -291,20 +367,20 @@ def _elementwise(node: Node, tensors: dict[str, QTensor]) -> QNode:
                     "use an integer scale factor"
                 )
             per_unit = source.scale / (node.y.denominator * node.x.denominator)
-            mult, shift = exact_multiplier(per_unit / out.scale, node.name)
+            mult, shift = exact_multiplier(per_unit / sums.scale, node.name)
             return QResample(
                 node.name, node.input, node.output, node.y, node.x, mult, shift, epilogue,
                 node.onnx_name,
             )  # fmt: skip
         case Add():
             factors, unit = add_factors([tensors[i] for i in node.inputs])
-            mult, shift = exact_multiplier(unit / out.scale, node.name)
+            mult, shift = exact_multiplier(unit / sums.scale, node.name)
             return QAdd(
                 node.name, node.inputs, factors, node.output, mult, shift, epilogue, node.onnx_name
             )
         case Mul():
             a, b = (tensors[i] for i in node.inputs)
-            mult, shift = exact_multiplier(a.scale * b.scale / out.scale, node.name)
+            mult, shift = exact_multiplier(a.scale * b.scale / sums.scale, node.name)
             return QMul(node.name, node.inputs, node.output, mult, shift, epilogue, node.onnx_name)
 
 
@@ -319,14 +395,19 @@ def add_factors(inputs: Sequence[QTensor]) -> tuple[tuple[int, ...], float]:
     return tuple(min(FACTOR_LIMIT, round(t.scale / unit)) for t in inputs), unit
 
 
-def _sp2_share(nodes: Sequence[QNode], tensors: dict[str, QTensor]) -> float:
-    """Share of multiply-accumulates that SP2 columns compute."""
-    total = sp2 = 0
+def mac_shares(nodes: Sequence[QNode], tensors: Mapping[str, QTensor]) -> dict[str, float]:
+    """What a report says of the share of multiply-accumulates that each coarse kind computes."""
+    return {f"{kind.name}_mac_share": _mac_share(kind.number, nodes, tensors) for kind in COARSE}
+
+
+def _mac_share(kind: int, nodes: Sequence[QNode], tensors: Mapping[str, QTensor]) -> float:
+    """Share of multiply-accumulates that columns of a kind compute."""
+    total = own = 0
     for node in nodes:
         if isinstance(node, QConv):
             out = tensors[node.output]
             macs = sum(t.weight[0].size for t in node.terms) * out.height * out.width
             assert out.kinds is not None
             total += macs * out.channels
-            sp2 += macs * sum(k == SP2 for k in out.kinds)
-    return sp2 / max(1, total)
+            own += macs * sum(k == kind for k in out.kinds)
+    return own / max(1, total)

@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from fpga_gen.contract.numerics import I8, I16, U8, Format
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.graph.ir import (
+    ACTIVATED,
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Resample,
+    Select,
+)
+from fpga_gen.quant.segments import sources_of
 
 BINS = 1024  # of |x| up to a histogram's limit
 SAMPLES = 1 << 17  # elements of one map of one image that enter its histogram
@@ -78,7 +90,7 @@ def non_negative_tensors(graph: Graph) -> set[str]:
         match node:
             case Conv():
                 ok = node.activation.non_negative
-            case MaxPool() | Concat():
+            case MaxPool() | Concat() | Select() | Interleave():
                 ok = all(i in sure for i in node.inputs)
             case Resample():
                 positive = min(w for t in (node.y, node.x) for row in t.weights for w in row) >= 0
@@ -91,26 +103,33 @@ def non_negative_tensors(graph: Graph) -> set[str]:
 
 
 def pool_roots(graph: Graph) -> dict[str, str]:
-    """tensor -> the tensor whose scale and format it shares (max-pool output -> its input)."""
+    """tensor -> the tensor whose scale and format it shares (output of a max-pool or an Interleave
+    -> its input)."""
     roots = {t: t for t in graph.tensors}
     for node in graph.nodes:
-        if isinstance(node, MaxPool):
+        if isinstance(node, MaxPool | Interleave):
             roots[node.output] = roots[node.input]
     return roots
 
 
 def stored_tensors(graph: Graph) -> list[str]:
-    """Tensors that exist in memory: the input and all node outputs except concats."""
-    return [graph.input] + [n.output for n in graph.nodes if not isinstance(n, Concat)]
+    """Tensors that exist in memory: the input and all outputs of nodes but views."""
+    views = Concat | Select
+    return [graph.input] + [n.output for n in graph.nodes if not isinstance(n, views)]
+
+
+def curved_tensors(graph: Graph) -> list[str]:
+    """Tensors whose activation is no clip: 8 bits out of a table."""
+    return [n.output for n in graph.nodes if isinstance(n, ACTIVATED) and not n.activation.is_clip]
 
 
 def clip_limits(graph: Graph) -> dict[str, float]:
     """tensor -> bound of |x| that its activation guarantees (infinite if none does)."""
     limits = dict.fromkeys(graph.tensors, np.inf)
     for node in graph.nodes:
-        if isinstance(node, MaxPool):
+        if isinstance(node, MaxPool | Interleave):
             limits[node.output] = limits[node.input]
-        elif not isinstance(node, Concat):
+        elif not isinstance(node, Concat | Select):
             limits[node.output] = node.activation.bound
     return limits
 
@@ -127,9 +146,5 @@ def tensor_formats(graph: Graph, wide: set[str]) -> dict[str, Format]:
 
 
 def segments_of(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """tensor -> the stored tensors it consists of (concats resolved)."""
-    table: dict[str, tuple[str, ...]] = {t: (t,) for t in graph.tensors}
-    for node in graph.nodes:
-        if isinstance(node, Concat):
-            table[node.output] = tuple(s for i in node.inputs for s in table[i])
-    return table
+    """tensor -> the stored tensors it consists of (concats and selections resolved)."""
+    return {t: tuple(s.tensor for s in parts) for t, parts in sources_of(graph).items()}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fpga_gen.contract.numerics import SP2
+from fpga_gen.contract.column_kinds import KINDS, ColumnKind
 from fpga_gen.quant.ir import QConv, QuantGraph
 
 
 @dataclass(frozen=True)
 class LayerFact:
-    """One convolution: multiply-accumulates per frame, share on SP2 columns, 16-bit operands."""
+    """One convolution: multiply-accumulates per frame, share of them on each kind of column, by its
+    number, 16-bit operands."""
 
     name: str
     macs: int
-    sp2_share: float
+    shares: dict[int, float]
     wide: bool
 
 
@@ -27,6 +29,12 @@ def layer_facts(qgraph: QuantGraph) -> tuple[LayerFact, ...]:
         out = qgraph.tensors[node.output]
         assert out.kinds is not None, "a convolution's output has column kinds"
         macs = sum(t.weight.size for t in node.terms) * out.height * out.width
-        share = sum(k == SP2 for k in out.kinds) / out.channels
-        facts.append(LayerFact(node.name, macs, share, node.wide))
+        shares = {k.number: out.kinds.count(k.number) / out.channels for k in KINDS}
+        facts.append(LayerFact(node.name, macs, shares, node.wide))
     return tuple(facts)
+
+
+def mac_share(kind: ColumnKind, facts: Sequence[LayerFact]) -> float:
+    """Share of all multiply-accumulates that the columns of a kind compute."""
+    own = sum(f.macs * f.shares[kind.number] for f in facts)
+    return own / max(1, sum(f.macs for f in facts))

@@ -25,6 +25,7 @@ from fpga_gen.quant.ir import (
     QAdd,
     QConv,
     QConvTerm,
+    QInterleave,
     QMaxPool,
     QMul,
     QNode,
@@ -37,10 +38,10 @@ from fpga_gen_host.decode import decode
 from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.model_input import HostInput
 
-VERSION = 2
+VERSION = 3
 STRUCTURE = "structure.json"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold
-NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul)}
+NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul, QInterleave)}
 MAX_MEMBERS = 100_000
 MAX_STRUCTURE = 1 << 26  # bytes
 MAX_BYTES = 1 << 30  # of everything, unpacked
@@ -56,6 +57,7 @@ def quant_graph_bytes(qgraph: QuantGraph) -> bytes:
         "input": qgraph.input,
         "outputs": qgraph.outputs,
         "output_names": qgraph.output_names,
+        "results": qgraph.results,
         "sp2": asdict(qgraph.sp2),
         "host_input": asdict(qgraph.host_input),
         "host_ops": [asdict(o) for o in qgraph.host_ops],
@@ -161,6 +163,7 @@ class _Structure:
     input: str
     outputs: tuple[str, ...]
     output_names: tuple[str, ...]
+    results: tuple[str, ...]
     sp2: Sp2Code
     host_input: HostInput
     host_ops: tuple[HostOp, ...]
@@ -211,6 +214,7 @@ def _graph_in(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> QuantGraph
         host_ops=plain.host_ops,
         output_names=plain.output_names,
         facts=plain.facts,
+        results=plain.results,
     )
 
 

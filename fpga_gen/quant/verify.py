@@ -11,10 +11,21 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fpga_gen.contract.numerics import FORMATS, MULT_BITS, SHIFT_BITS, SP2_CODES
+from fpga_gen.contract.isa import TABLE_ENTRIES
+from fpga_gen.contract.numerics import FORMATS, I8, MULT_BITS, SHIFT_BITS, SP2_CODES
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import out_size
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QTensor, QuantGraph
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QInterleave,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QTensor,
+    QuantGraph,
+)
 from fpga_gen_host.host_ops import HostOp, run_host_op
 from fpga_gen_host.model_input import HostInput
 
@@ -47,7 +58,8 @@ def verify_quant_graph(graph: QuantGraph) -> None:
     _need(known == graph.tensors.keys(), "the network", "a tensor is never computed")
     _need(known.issuperset(graph.outputs), "the network", "an output is no tensor of it")
     _need(bool(graph.outputs), "the network", "it has no output")
-    _need(len(graph.output_names) in (0, len(graph.outputs)), "the network", "outputs lack names")
+    results = graph.results or graph.outputs
+    _need(len(graph.output_names) in (0, len(results)), "the network", "outputs lack names")
     _check_host_input(graph.host_input, _shape(graph.tensors[graph.input]))
     _check_host_ops(graph)
 
@@ -72,6 +84,12 @@ def _check_tensors(tensors: Iterable[QTensor]) -> None:
         _need(tensor.period >= 0, who, "its period is negative")
         kinds = tensor.kinds
         _need(kinds is None or len(kinds) == tensor.channels, who, "kinds and channels differ")
+        places = tensor.positions
+        _need(
+            not places or sorted(places) == list(range(tensor.channels)),
+            who,
+            "its positions are not those of its channels",
+        )
         total += math.prod(shape)
     _need(total <= MAX_ALL_VALUES, "the network", f"its maps hold {total} values")
 
@@ -85,7 +103,9 @@ def _check_node(graph: QuantGraph, node: QNode, who: str) -> int:
         return 0
     fmt, lo, hi = node.epilogue.format, node.epilogue.lo, node.epilogue.hi
     _need(fmt == out.format, who, f"it writes {fmt.name}, its output is {out.format.name}")
-    _need(fmt.lo <= lo <= hi <= fmt.hi, who, f"it clips at {lo}, {hi}")
+    least, most = (I8.lo, I8.hi) if node.epilogue.table else (fmt.lo, fmt.hi)
+    _need(least <= lo <= hi <= most, who, f"it clips at {lo}, {hi}")
+    _check_table(node.epilogue.table, out, who)
     mult, shift = np.asarray(node.mult), np.asarray(node.shift)
     _need(0 <= mult.min() and mult.max() < 1 << MULT_BITS, who, "a multiplier is out of range")
     _need(0 <= shift.min() and shift.max() < 1 << SHIFT_BITS, who, "a shift is out of range")
@@ -97,13 +117,32 @@ def _check_node(graph: QuantGraph, node: QNode, who: str) -> int:
         _check_axis(node.x, source.width, want[2], who)
         _need(source.channels == want[0], who, "it changes the number of channels")
         return 0
+    if isinstance(node, QInterleave):
+        source, (rows, columns) = sources[0], node.block
+        _need(min(node.block) >= 1 and max(node.block) <= MAX_STEP, who, "its block is too large")
+        depth, rest = divmod(source.channels, rows * columns)
+        _need(not rest and want[0] <= depth, who, "its phases are no whole")
+        _need((source.height * rows, source.width * columns) == want[1:], who, "sizes do not fit")
+        _need(source.format == fmt, who, "it changes the format")
+        return 0
     if isinstance(node, QAdd):
         _need(len(node.factors) == len(node.inputs), who, "inputs and factors differ in number")
         _need(max(map(abs, node.factors)) <= MAX_FACTOR, who, "a factor is out of range")
     else:
         assert isinstance(node, QMul)
-    _need(all(_shape(s) == want for s in sources), who, "its maps differ in shape")
+    shapes = [_shape(s) for s in sources]
+    gates = {want, (want[0], 1, 1)} if isinstance(node, QMul) else {want}
+    same = shapes[0] == want and gates.issuperset(shapes)
+    _need(same, who, "its maps differ in shape")
     return 0
+
+
+def _check_table(table: tuple[int, ...], out: QTensor, who: str) -> None:
+    if table:
+        _need(out.format.bits == 8, who, "results of 16 bits index no table")
+        _need(len(table) == TABLE_ENTRIES, who, f"its table has {len(table)} entries")
+        lo, hi = out.format.lo, out.format.hi
+        _need(lo <= min(table) and max(table) <= hi, who, "an entry of its table is out of range")
 
 
 def _check_conv(graph: QuantGraph, node: QConv, want: Shape, who: str) -> int:
@@ -132,6 +171,7 @@ def _check_pool(node: QMaxPool, source: QTensor, out: QTensor, who: str) -> None
     _need(out.format.bits == 8, who, "it works on 8-bit maps only")
     _need(source.channels == out.channels, who, "it changes the number of channels")
     _need(max(node.kernel) <= MAX_STEP, who, f"its window is {node.kernel}")
+    _need(min(node.pads) >= 0, who, f"its pads are {node.pads}")
     size = _window(
         who, (source.height, source.width), node.kernel, node.stride, node.pads, node.dilation
     )
@@ -142,7 +182,7 @@ def _window(who, size, kernel, stride, pads, dilation) -> tuple[int, int]:
     """Output (height, width) of a window that slides over a map."""
     steps = (*stride, *dilation, *kernel)
     _need(min(steps) >= 1 and max(stride + dilation) <= MAX_STEP, who, "a step is out of range")
-    _need(min(pads) >= 0 and max(pads) <= MAX_STEP, who, f"its pads are {pads}")
+    _need(max(map(abs, pads)) <= MAX_STEP, who, f"its pads are {pads}")
     top, left, bottom, right = pads
     height = out_size(size[0], kernel[0], stride[0], top, bottom, dilation[0])
     width = out_size(size[1], kernel[1], stride[1], left, right, dilation[1])
@@ -186,19 +226,18 @@ def _check_host_input(host: HostInput, want: Shape) -> None:
 
 def _check_host_ops(graph: QuantGraph) -> None:
     """Runs them on zeros: their rules are those of numpy and of the Resize operator."""
-    for name in graph.outputs:
-        value = np.zeros((1, *_shape(graph.tensors[name])), np.float32)
-        for op in graph.host_ops:
-            if op.target != name:
-                continue
-            try:
-                _check_host_op(op)
-                value = run_host_op(op, value)
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                raise ValueError(f"host operator '{op.kind}': {error!r}") from error
-            _need(value.size <= MAX_VALUES, f"host operator '{op.kind}'", "its result is too large")
-    targets = {op.target for op in graph.host_ops}
-    _need(targets.issubset(graph.outputs), "a host operator", "its target is no output")
+    values = {n: np.zeros((1, *_shape(graph.tensors[n])), np.float32) for n in graph.outputs}
+    for op in graph.host_ops:
+        who = f"host operator '{op.kind}'"
+        _need(all(name in values for name in op.reads), who, "it works on no output")
+        try:
+            _check_host_op(op)
+            value = run_host_op(op, *(values[name] for name in op.reads))
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{who}: {error!r}") from error
+        _need(value.size <= MAX_VALUES, who, "its result is too large")
+        values[op.target] = value
+    _need(all(name in values for name in graph.results), "the network", "a result is not computed")
 
 
 def _check_host_op(op: HostOp) -> None:

@@ -7,57 +7,57 @@ one input at a time and the inputs not yet rounded absorb the error, so that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
-from fpga_gen.contract.numerics import DSP, SP2, Sp2Code
+from fpga_gen.contract.numerics import WeightCode
 
 LAZY = 64  # columns rounded before their errors reach the remaining ones in one product
-INT8_MAX = 127
-INT8_SHRINK = np.linspace(1.0, 0.7, 7)
-COARSE_SHRINK = np.append(1.0, np.geomspace(1.1, 0.35, 24))  # SP2 and fewer than 8 bits
+Codes = Mapping[int, WeightCode]  # by column kind, see column_kinds.weight_codes
+FINE_LEVELS = 128  # codes with more have 8 bits and all integers that these hold
+FINE_SHRINK = np.linspace(1.0, 0.7, 7)
+COARSE_SHRINK = np.append(1.0, np.geomspace(1.1, 0.35, 24))
 SEARCH_BYTES = 1 << 21
 CHOLESKY_RETRIES = 10  # the last one adds 10^7 times the mean of the diagonal
 _POTRF, _TRTRI = get_lapack_funcs(("potrf", "trtri"), dtype=np.float64)
 
 
+def is_dense(code: WeightCode) -> bool:
+    """Whether the levels are all integers up to the largest one."""
+    return len(code.levels) == 2 * code.max_level + 1
+
+
 @cache
-def half_step_table(code: Sp2Code) -> np.ndarray:
+def half_step_table(code: WeightCode) -> np.ndarray:
     """Nearest level for x in [j/2, (j+1)/2), j from -2*max_level: midpoints are half integers."""
     top = code.max_level
     centres = (np.arange(-2 * top, 2 * top) + 0.5) / 2
     return code.levels[np.abs(centres[:, None] - code.levels).argmin(1)].astype(np.float32)
 
 
-def nearest_sp2(x: np.ndarray, code: Sp2Code) -> np.ndarray:
-    """Nearest SP2 level of every element, float32."""
+def nearest(x: np.ndarray, code: WeightCode) -> np.ndarray:
+    """Nearest level of every element: in x's dtype if the code is dense, else float32."""
+    top = code.max_level
+    if is_dense(code):
+        return np.clip(np.rint(x), -top, top)
     table = half_step_table(code)
-    index = np.floor(2 * x).astype(np.int32) + 2 * code.max_level
+    index = np.floor(2 * x).astype(np.int32) + 2 * top
     return table[np.clip(index, 0, table.size - 1)]
 
 
-def nearest_fixed(x: np.ndarray, top: int = INT8_MAX) -> np.ndarray:
-    """Nearest integer level (-top..top) of every element, in x's dtype."""
-    return np.clip(np.rint(x), -top, top)
-
-
-def nearest(x: np.ndarray, kind: int, code: Sp2Code, top: int = INT8_MAX) -> np.ndarray:
-    """Nearest level of the grid that a column kind offers; top: of the fixed-point grid."""
-    return nearest_sp2(x, code) if kind == SP2 else nearest_fixed(x, top)
-
-
 def search_scales(
-    weight: np.ndarray, importance: np.ndarray, kind: int, code: Sp2Code, top: int = INT8_MAX
+    weight: np.ndarray, importance: np.ndarray, code: WeightCode
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per-filter scale with the least importance-weighted squared rounding error.
 
-    weight: (F, K) folded weights; importance: (F or 1, K) diagonal of the second moments.
+    weight: (F, K) folded weights; importance: (F or 1, K) diagonal of the second moments; code: of
+    the column kind that computes them.
     Returns (scale (F,), error (F,)); the scale is 0 for a filter without weights.
     """
-    steps = INT8_SHRINK if kind == DSP and top == INT8_MAX else COARSE_SHRINK
-    reach = code.max_level if kind == SP2 else top
+    steps = FINE_SHRINK if len(code.levels) > FINE_LEVELS else COARSE_SHRINK
     filters, depth = weight.shape
     scale = np.zeros(filters)
     error = np.zeros(filters)
@@ -66,13 +66,13 @@ def search_scales(
         part = np.ascontiguousarray(weight[first : first + rows], np.float32)
         heavy = importance if importance.shape[0] == 1 else importance[first : first + rows]
         heavy = heavy.astype(np.float32)
-        largest = np.abs(part).max(1).astype(np.float64) / reach
+        largest = np.abs(part).max(1).astype(np.float64) / code.max_level
         safe = np.where(largest > 0, largest, 1.0)
         best = np.full(part.shape[0], np.inf)
         chosen = safe.copy()
         for step in steps:
             trial = (safe * step)[:, None].astype(np.float32)
-            residue = part - trial * nearest(part / trial, kind, code, top)
+            residue = part - trial * nearest(part / trial, code)
             cost = (residue * residue * heavy).sum(1, dtype=np.float64)
             better = cost < best
             best[better] = cost[better]
@@ -83,19 +83,16 @@ def search_scales(
 
 
 def round_nearest(
-    weight: np.ndarray,
-    scale: np.ndarray,
-    kinds: np.ndarray,
-    code: Sp2Code,
-    top: int = INT8_MAX,
+    weight: np.ndarray, scale: np.ndarray, kinds: np.ndarray, codes: Codes
 ) -> np.ndarray:
     """Integer weights (int8) of (..., F, K) with scales and kinds (..., F), nearest level."""
     x = weight / np.where(scale > 0, scale, 1.0)[..., None]
-    out = nearest_fixed(x, top)
-    sp2 = np.broadcast_to(kinds == SP2, x.shape[:-1])
-    if sp2.any():
-        out[sp2] = nearest_sp2(x[sp2], code)
-    return out.astype(np.int8)
+    kinds = np.broadcast_to(kinds, x.shape[:-1])
+    out = np.empty(x.shape, np.int8)
+    for kind in np.unique(kinds):
+        rows = kinds == kind
+        out[rows] = nearest(x[rows], codes[int(kind)])
+    return out
 
 
 def moment_error(residue: np.ndarray, moments: np.ndarray) -> np.ndarray:
@@ -149,18 +146,19 @@ def compensated(
     moments: np.ndarray,
     scale: np.ndarray,
     kinds: np.ndarray,
-    code: Sp2Code,
+    codes: Codes,
     damping: float,
-    top: int = INT8_MAX,
+    absent: np.ndarray | None = None,
 ) -> np.ndarray:
     """Integer weights (int8) with compensated rounding errors; never worse than to nearest.
 
     weight: (B, f, K) folded weights of B independent blocks; moments: (B, K, K); scale: (B, f);
-    kinds: (B, f). A filter for which rounding to nearest is better keeps that.
+    kinds: (B, f). A filter for which rounding to nearest is better keeps that. A weight of 0 stays
+    0: it may be one of a slot that the engine leaves out.
     """
     blocks, filters, depth = weight.shape
     moments = damped(moments.astype(np.float32), damping)
-    plain = round_nearest(weight, scale, kinds, code, top)
+    plain = round_nearest(weight, scale, kinds, codes)
     order = np.argsort(-np.einsum("bkk->bk", moments), axis=1, kind="stable")
     sorted_moments = np.take_along_axis(
         np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2
@@ -171,19 +169,19 @@ def compensated(
     left = np.take_along_axis(weight / divisor[..., None], order[:, None, :], 2)
     left = np.ascontiguousarray(left.transpose(0, 2, 1), np.float32)  # (B, K, f)
     chosen = np.empty_like(left)
-    sp2 = kinds == SP2
-    all_sp2, any_sp2 = bool(sp2.all()), bool(sp2.any())
+    zero = left == 0
+    any_zero = bool(zero.any())
+    found = [(kinds == kind, codes[int(kind)]) for kind in np.unique(kinds)]
     for first in range(0, depth, LAZY):
         end = min(depth, first + LAZY)
         errors = np.empty((blocks, end - first, filters), np.float32)
         for k in range(first, end):
             now = left[:, k]
-            if all_sp2:
-                level = nearest_sp2(now, code)
-            else:
-                level = nearest_fixed(now, top)
-                if any_sp2:
-                    level = np.where(sp2, nearest_sp2(now, code), level)
+            level = nearest(now, found[0][1])
+            for rows, code in found[1:]:
+                level = np.where(rows, nearest(now, code), level)
+            if any_zero:
+                level = np.where(zero[:, k], np.float32(0), level)
             chosen[:, k] = level
             error = (now - level) / upper[:, k, k, None]
             errors[:, k - first] = error

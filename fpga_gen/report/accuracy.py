@@ -51,7 +51,8 @@ class Accuracy:
     unlabelled: pictures left out for want of a mask; size: (H, W) at which masks are compared;
     scores: all pictures first, then (with RTL) each source on the pictures that RTL computed;
     worst_tensors: the lowest SQNR first, empty without a float graph; rtl_bit_exact: None if no
-    picture went through the RTL; sp2_mac_share: counted, 0..1.
+    picture went through the RTL; mac_shares: of the
+    multiply-accumulates, by the title of a kind of MAC columns; counted, 0..1.
     """
 
     folder: str
@@ -63,7 +64,7 @@ class Accuracy:
     scores: tuple[MaskScores, ...]
     worst_image: str
     worst_dice: float
-    sp2_mac_share: float
+    mac_shares: dict[str, float]
     worst_tensors: tuple[TensorSqnr, ...] = ()
     rtl_bit_exact: bool | None = None
 
@@ -105,8 +106,10 @@ def summary(accuracy: Accuracy) -> str:
         f"{accuracy.dataset_sha256[:16]}...), masks compared at {height} x {width}{bars}.",
         f"Lowest Dice of the integer reference: {accuracy.worst_dice:.4f}, "
         f"`{accuracy.worst_image}`.",
-        f"{100 * accuracy.sp2_mac_share:.1f} % of the multiply-accumulates run in SP2 columns "
-        "(counted).",
+        " ".join(
+            f"{100 * share:.1f} % of the multiply-accumulates run in {kind} columns (counted)."
+            for kind, share in accuracy.mac_shares.items()
+        ),
     ]
     if accuracy.unlabelled:
         lines.insert(1, f"{accuracy.unlabelled} pictures without a mask were left out.")

@@ -6,9 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fpga_gen.report.facts import Report
+from fpga_gen.report.facts import LayerFacts, Report
 
 Key = tuple[str, str]  # layer, op
+COSTLIEST = 10
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,14 @@ SHARES = {
 }
 
 
+def costliest(report: Report, count: int = COSTLIEST) -> list[LayerFacts]:
+    """The layers that take most cycles, the first one most."""
+    return sorted(report.layers, key=lambda layer: -layer.cycles)[:count]
+
+
 def breakdown(report: Report) -> tuple[Share, ...]:
-    """Where the estimated cycles of a frame go; the shares add up to all of them."""
+    """Where the estimated cycles of a frame go; the shares add up to all of them. What the rewrites
+    of the compiler save counts as useful work, as in the utilisation."""
     spent: dict[str, float] = defaultdict(float)
     last = 0
     for activity in report.timeline.activities:
@@ -56,7 +63,8 @@ def breakdown(report: Report) -> tuple[Share, ...]:
         spent["drain"] += activity.stall_drain
         last = activity.end
     spent["ends"] += report.estimate.cycles - last
-    spent["work"] = round(sum(x.macs for x in report.layers) / report.array.macs_per_cycle)
+    executed = report.model.macs - sum(x.skipped_macs for x in report.layers)
+    spent["work"] = round(executed / report.array.macs_per_cycle)
     spent["mapping"] -= spent["work"]
     return tuple(Share(title, round(spent[key]), what) for key, (title, what) in SHARES.items())
 

@@ -32,7 +32,7 @@ def roofline(report: Report) -> Chart:
     peak, rate = report.array.macs_per_cycle, report.estimate.read_bytes_per_cycle
     points = [
         {
-            "layer": layer.name,
+            "layer": layer.title,
             "op": layer.op,
             "intensity": layer.macs / layer.dram_bytes,
             "rate": layer.macs / layer.cycles,

@@ -22,8 +22,9 @@ def _layer_values(report: Report) -> list[dict]:
     simulated = simulated_cycles(report)
     return [
         {
-            "row": f"{index:03d} {layer.name}",
-            "layer": layer.name,
+            "row": f"{index:03d} {layer.title}",
+            "layer": layer.title,
+            "shape": layer.shape_text,
             "op": layer.op,
             "mapping": layer.mapping,
             "utilisation": layer.utilisation,
@@ -50,6 +51,7 @@ def _row_axis(values: list[dict]) -> Spec:
 LAYER_TIPS = [
     tip("layer", "layer"),
     tip("op", "op"),
+    tip("shape", "result"),
     tip("mapping", "mapping"),
     tip("utilisation", "utilisation", ".1%"),
     tip("cycles", "cycles, estimated", ","),

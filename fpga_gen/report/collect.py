@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fpga_gen import __version__
 from fpga_gen.boards import Board
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.report.facts import (
@@ -27,8 +30,7 @@ def array_facts(params: EngineParams) -> ArrayFacts:
     return ArrayFacts(
         pixels=params.pixels,
         in_channels=params.in_channels,
-        out_channels_dsp=params.dsp_columns,
-        out_channels_sp2=params.sp2_columns,
+        out_channels={kind.title: kind.count(params) for kind in KINDS},
         macs_per_cycle=params.macs_per_cycle,
         double_clock=params.double_clock,
         modes=params.modes,
@@ -74,9 +76,11 @@ def build_report(
     clock_mhz: float,
     qgraph: QuantGraph,
     schedule: Schedule,
+    labels: Mapping[str, str] = {},
 ) -> Report:
-    """The report of a build, without simulation."""
+    """The report of a build, without simulation. labels: of layers, by name of the ONNX node."""
     cost, memory = schedule.estimate, schedule.memory
+    results = {node.name: node.output for node in qgraph.nodes}
     return Report(
         model=model,
         board=BoardFacts(board.name, board.part, board.status),
@@ -85,10 +89,14 @@ def build_report(
         estimate=Estimate(
             cycles=cost.cycles,
             fps=cost.frames_per_second(clock_mhz * 1e6),
-            utilisation=utilisation(model.macs, cost.cycles, params.macs_per_cycle),
+            utilisation=utilisation(
+                model.macs - cost.skipped.macs, cost.cycles, params.macs_per_cycle
+            ),
             dram_read_bytes=cost.read_bytes,
             dram_write_bytes=cost.write_bytes,
             dram_lower_bound_bytes=cost.lower_bound_bytes,
+            skipped_macs=cost.skipped.macs,
+            skipped_bytes=cost.skipped.bytes,
             read_bytes_per_cycle=schedule.read_rate,
         ),
         memory=MemoryFacts(
@@ -109,6 +117,12 @@ def build_report(
                 dram_bytes=layer.dram_bytes,
                 onnx_name=layer.onnx_name,
                 dram_bound_bytes=layer.dram_bound_bytes,
+                label=labels.get(layer.onnx_name, ""),
+                shape=_shape(qgraph, results.get(layer.name, layer.name)),
+                slots=layer.skipped.slots,
+                skipped_slots=layer.skipped.left_out,
+                skipped_macs=layer.skipped.macs,
+                skipped_bytes=layer.skipped.bytes,
             )
             for layer in schedule.layers
         ),
@@ -116,3 +130,11 @@ def build_report(
         quantisation=qgraph.facts,
         tool_version=__version__,
     )
+
+
+def _shape(qgraph: QuantGraph, name: str) -> tuple[int, int, int]:
+    """(C, H, W) of a map; of the network's input, that of the picture."""
+    if name == qgraph.input:
+        return qgraph.host_input.model_shape
+    tensor = qgraph.tensors[name]
+    return tensor.channels, tensor.height, tensor.width

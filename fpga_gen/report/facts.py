@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fpga_gen.boards import Resources
+from fpga_gen.contract.column_kinds import DSP_KIND
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
 from fpga_gen.report.timeline import Timeline
 from fpga_gen.report.timing import TimingFacts
 from fpga_gen_host.decode import decode
 
-SCHEMA = 2
+if TYPE_CHECKING:
+    from fpga_gen.report.notebook import Plot
+
+SCHEMA = 3
 KINDS = (
     "counted", "datasheet", "estimated", "float", "integer reference", "simulated", "synthesised",
     "implemented", "measured",
@@ -25,9 +29,14 @@ PRIMITIVES = {  # name in report.json: field of `Resources`
 }  # fmt: skip
 
 
+UTILISATION = (
+    "Utilisation: multiply-accumulates of the float network over cycles times the MAC units of the "
+    "array. Nothing padded counts as work."
+)
+
+
 def utilisation(macs: int, cycles: int, macs_per_cycle: int) -> float:
-    """Useful share of the array: MACs of the float network per MAC slot. Nothing padded, and no
-    zero weight that the mapping adds, counts as work."""
+    """Useful share of the array, see `UTILISATION`."""
     return macs / (cycles * macs_per_cycle) if cycles else 0.0
 
 
@@ -54,18 +63,21 @@ class BoardFacts:
 
 @dataclass(frozen=True)
 class ArrayFacts:
+    """out_channels: columns by the title of their kind."""
+
     pixels: int
     in_channels: int
-    out_channels_dsp: int
-    out_channels_sp2: int
+    out_channels: dict[str, int]
     macs_per_cycle: int
     modes: tuple[int, ...] = (1,)
     double_clock: bool = False
 
     @property
     def columns(self) -> str:
-        fast = " at twice the clock" if self.double_clock else ""
-        return f"{self.out_channels_dsp} DSP{fast} + {self.out_channels_sp2} SP2"
+        fast = {DSP_KIND.title: " at twice the clock"} if self.double_clock else {}
+        return " + ".join(
+            f"{n} {kind}{fast.get(kind, '')}" for kind, n in self.out_channels.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -78,14 +90,22 @@ class Performance:
     dram_read_bytes: int
     dram_write_bytes: int
 
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds from the start of a frame to its result: frames do not overlap."""
+        return 1e3 / self.fps
+
 
 @dataclass(frozen=True)
 class Estimate(Performance):
-    """dram_lower_bound_bytes: weights and input once, outputs once; read_bytes_per_cycle: what
-    DRAM is taken to give."""
+    """dram_lower_bound_bytes: weights and input once, outputs once; read_bytes_per_cycle: what DRAM
+    is taken to give; skipped_macs, skipped_bytes: what zero skipping leaves out, neither counted as
+    work nor as traffic."""
 
     dram_lower_bound_bytes: int = 0
     read_bytes_per_cycle: float = 0.0
+    skipped_macs: int = 0
+    skipped_bytes: int = 0
     kind: str = "estimated"
 
 
@@ -108,7 +128,10 @@ class Simulation(Performance):
 class LayerFacts:
     """One layer of the schedule. mapping: how the array is used; macs: of the float layer;
     utilisation: 0..1; dram_bytes: read and written for this layer; dram_bound_bytes: what it
-    must move at least (counted)."""
+    must move at least (counted); label: what the model calls it, where that says more than its
+    name; shape: of its result, or of the map that it loads or stores, (C, H, W); slots: weight
+    slots of all its column groups, of which skipped_slots hold zeros alone and cost nothing:
+    skipped_macs, skipped_bytes."""
 
     name: str
     op: str
@@ -119,7 +142,23 @@ class LayerFacts:
     dram_bytes: int
     onnx_name: str = ""
     dram_bound_bytes: int = 0
+    label: str = ""
+    shape: tuple[int, ...] = ()
+    slots: int = 0
+    skipped_slots: int = 0
+    skipped_macs: int = 0
+    skipped_bytes: int = 0
     kind: str = "estimated"
+
+    @property
+    def title(self) -> str:
+        """Its name for readers."""
+        return self.label or self.name
+
+    @property
+    def shape_text(self) -> str:
+        """Such as '64 x 88 x 88'."""
+        return " x ".join(map(str, self.shape))
 
 
 @dataclass(frozen=True)
@@ -136,18 +175,26 @@ class MemoryFacts:
 
 @dataclass(frozen=True)
 class ResourceFacts:
-    """Primitives of the engine beside those of the board."""
+    """Primitives of the engine beside those of the board. source: where the figures come from, if
+    the kind does not say it all."""
 
     used: Resources
     available: Resources
     kind: str = "estimated"
+    source: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Kind and source, such as 'synthesised, from the table of mapped blocks'."""
+        return ", ".join(filter(None, (self.kind, self.source)))
 
 
 @dataclass(frozen=True)
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
     calibration images); accuracy: of the last evaluation on a labelled folder; implementation: of
-    the bitstream."""
+    the bitstream; pictures: SHA-256 by name of the PNG files in the build directory that belong to
+    these figures."""
 
     model: ModelFacts
     board: BoardFacts
@@ -164,7 +211,20 @@ class Report:
     accuracy: Accuracy | None = None
     implementation: Implementation | None = None
     timing: TimingFacts | None = None
+    pictures: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def plots(self) -> dict[str, Plot]:
+        """The charts of report.html by name, as pictures for Jupyter."""
+        from fpga_gen.report.notebook import plots
+
+        return plots(self)
+
+    def _repr_html_(self) -> str:
+        from fpga_gen.report.notebook import report_section
+
+        return report_section(self)
 
     def to_dict(self) -> dict:
         """JSON-able form, lists for tuples."""
@@ -173,7 +233,7 @@ class Report:
         data["resources"] = {
             name: {"used": used[key], "available": available[key]}
             for name, key in PRIMITIVES.items()
-        } | {"kind": self.resources.kind}
+        } | {"kind": self.resources.kind, "source": self.resources.source}
         if self.timing is not None:
             timing = _from_to(data["timing"])
             lists = {key: [_from_to(path) for path in timing[key]] for key in ("paths", "classes")}
@@ -210,7 +270,7 @@ def _resources(data: dict) -> dict:
         side: {key: data[name][side] for name, key in PRIMITIVES.items()}
         for side in ("used", "available")
     }
-    return {**sides, "kind": data["kind"]}
+    return {**sides, "kind": data["kind"], "source": data.get("source", "")}
 
 
 def _from_to(path: dict) -> dict:

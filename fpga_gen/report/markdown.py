@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fpga_gen.report.accuracy import SCORE_HEAD, score_rows, summary
-from fpga_gen.report.facts import Performance, Report
+from fpga_gen.report.breakdown import costliest
+from fpga_gen.report.facts import UTILISATION, Performance, Report
 from fpga_gen.report.implementation import (
     SITE_TITLES,
     implementation_rows,
@@ -53,6 +54,7 @@ def performance_rows(report: Report) -> list[tuple[str, str, str]]:
     return [
         row("cycles", lambda c: f"{c.cycles:,}"),
         row(f"frames per second at {report.clock_mhz:g} MHz", lambda c: f"{c.fps:,.1f}"),
+        row("latency of a frame, ms", lambda c: f"{c.latency_ms:,.2f}"),
         row("MAC utilisation", lambda c: f"{100 * c.utilisation:.1f} %"),
         row("DRAM bytes read", lambda c: f"{c.dram_read_bytes:,}"),
         row("DRAM bytes written", lambda c: f"{c.dram_write_bytes:,}"),
@@ -95,12 +97,37 @@ def timing_section(report: Report) -> list[str]:
     ]
 
 
-def layer_rows(report: Report) -> list[tuple[str, ...]]:
-    """One row of text for each layer."""
+LAYER_HEAD = ("layer", "op", "result", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes")
+LAYER_LEFT = 4  # columns of text
+
+
+def costliest_rows(report: Report) -> list[tuple[str, ...]]:
+    """The ten layers that take most cycles: title, op, result, cycles, share of the frame,
+    utilisation, DRAM bytes."""
     return [
         (
-            layer.name,
+            layer.title,
             layer.op,
+            layer.shape_text,
+            f"{layer.cycles:,}",
+            f"{100 * layer.cycles / report.estimate.cycles:.1f} %",
+            f"{100 * layer.utilisation:.1f} %",
+            f"{layer.dram_bytes:,}",
+        )
+        for layer in costliest(report)
+    ]
+
+
+COSTLIEST_HEAD = ("layer", "op", "result", "cycles", "of the frame", "utilisation", "DRAM bytes")
+
+
+def layer_rows(report: Report) -> list[tuple[str, ...]]:
+    """One row of text for each layer, see `LAYER_HEAD`."""
+    return [
+        (
+            layer.title,
+            layer.op,
+            layer.shape_text,
             layer.mapping,
             f"{layer.macs:,}",
             f"{layer.cycles:,}",
@@ -135,6 +162,7 @@ def render_markdown(report: Report) -> str:
         table(("fact", "value"), facts, left=2),
         "## One frame",
         table(("figure", "estimated", "simulated"), performance_rows(report)),
+        UTILISATION,
     ]
     if sim is None:
         parts.append("Not simulated yet: `fpga-gen simulate DIR --image FILE`.")
@@ -153,6 +181,11 @@ def render_markdown(report: Report) -> str:
             table(SCORE_HEAD, score_rows(report.accuracy), left=2),
             summary(report.accuracy),
         ]
+    else:
+        parts += [
+            "## Accuracy",
+            "Not evaluated yet: `fpga-gen evaluate DIR --images FOLDER --masks FOLDER`.",
+        ]
     if report.implementation is not None:
         parts += [
             "## Bitstream (implemented)",
@@ -163,7 +196,7 @@ def render_markdown(report: Report) -> str:
             implementation_summary(report.implementation),
         ]
     parts += [
-        f"## Resources ({report.resources.kind})",
+        f"## Resources ({report.resources.origin})",
         table(("primitive", "used", "available", "share"), resource_rows(report)),
         *timing_section(report),
         f"Feature-map memory ({report.memory.kind}): {report.memory.peak_bytes:,} of "
@@ -173,15 +206,55 @@ def render_markdown(report: Report) -> str:
         table(("fact", "value"), quantisation_rows(report.quantisation), left=2),
         *_imported_section(report.quantisation),
         *_approximation_section(report.quantisation),
-        "## Layers (estimated)",
-        table(
-            ("layer", "op", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes"),
-            layer_rows(report),
-            left=3,
-        ),
+        "## The ten costliest layers (estimated)",
+        table(COSTLIEST_HEAD, costliest_rows(report), left=3),
+        "## All layers, in the order of the program (estimated)",
+        table(LAYER_HEAD, layer_rows(report), left=LAYER_LEFT),
+        *_skipping_section(report),
         NOT_ON_HARDWARE,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+SKIPPING_HEAD = ("layer", "weight slots", "skipped", "share", "MACs skipped", "bytes saved")
+
+
+def skipping_rows(report: Report) -> list[tuple[str, ...]]:
+    """One row for each layer with skipped slots, and the sum; none for a dense network."""
+    layers = [x for x in report.layers if x.skipped_slots]
+    figures = [(x.name, x.slots, x.skipped_slots, x.skipped_macs, x.skipped_bytes) for x in layers]
+    if figures:
+        every = [x for x in report.layers if x.slots]
+        slots = sum(x.slots for x in every)
+        left_out = sum(x.skipped_slots for x in layers)
+        macs, saved = (sum(getattr(x, f"skipped_{n}") for x in layers) for n in ("macs", "bytes"))
+        figures.append(("all layers", slots, left_out, macs, saved))
+    return [
+        (name, f"{slots:,}", f"{skipped:,}", f"{100 * skipped / slots:.1f} %", f"{macs:,}",
+         f"{saved:,}")
+        for name, slots, skipped, macs, saved in figures
+    ]  # fmt: skip
+
+
+def skipping_summary(report: Report) -> str:
+    """Effective and executed work in one sentence."""
+    macs, skipped = report.model.macs, report.estimate.skipped_macs
+    return (
+        f"Of {macs:,} multiply-accumulates {macs - skipped:,} are executed: the others belong to "
+        "weight slots of zeros, which take neither cycles nor bytes and count as no work."
+    )
+
+
+def _skipping_section(report: Report) -> list[str]:
+    """Empty for a dense network."""
+    rows = skipping_rows(report)
+    if not rows:
+        return []
+    return [
+        f"## Zero skipping ({report.estimate.kind})",
+        skipping_summary(report),
+        table(SKIPPING_HEAD, rows, left=1),
+    ]
 
 
 def deviation_lines(facts: dict, limit: int = 20) -> list[str]:

@@ -18,7 +18,16 @@ from fpga_gen.contract.isa import (
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.quant.ir import QAdd, QConv, QMaxPool, QMul, QNode, QResample, QuantGraph
+from fpga_gen.quant.ir import (
+    QAdd,
+    QConv,
+    QInterleave,
+    QMaxPool,
+    QMul,
+    QNode,
+    QResample,
+    QuantGraph,
+)
 from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts
@@ -32,6 +41,7 @@ from fpga_gen.schedule.lower.vector import lower_vector
 from fpga_gen.schedule.place.allocate import Allocation, allocate, allocate_quickly, live_words
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.lifetimes import map_lives
+from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, moved, with_pages
 from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
@@ -48,11 +58,13 @@ def compile_schedule(
     *,
     pack: bool = True,
     mix: bool = True,
+    skip: bool = True,
 ) -> Schedule:
     """Compile a quantised network for an engine.
 
     pack: let maps that are read together share planes, where that saves cycles and fits (see
-    packing); mix: let a layer mix array modes (see conv_plan).
+    packing); mix: let a layer mix array modes (see conv_plan); skip: leave out weight slots of
+    zeros (see zero_slots).
     Raises ScheduleError, naming the layer or tensor, if the network does not fit the engine.
     """
     if qgraph.sp2 != params.sp2:
@@ -63,7 +75,7 @@ def compile_schedule(
     layouts = _layouts(qgraph, params)
     host_input = _input_layout(layouts[qgraph.input], params)
     plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
-    job = _Job(qgraph, params, timing, layouts, host_input, mix)
+    job = _Job(qgraph, params, timing, layouts, host_input, mix, skip)
     packed: Schedule | None = None
     if pack:
         found = fit_runs(plan, qgraph, params, host_input, find_runs(qgraph, params, plan, timing))
@@ -90,6 +102,7 @@ class _Job:
     layouts: dict[str, MapLayout]
     host_input: InputLayout
     mix: bool
+    skip: bool
 
 
 def layer_errors(
@@ -99,7 +112,7 @@ def layer_errors(
     the maps of all of them fit the memory is another question."""
     layouts = _layouts(qgraph, params)
     host_input = _input_layout(layouts[qgraph.input], params)
-    job = _Job(qgraph, params, timing, layouts, host_input, False)
+    job = _Job(qgraph, params, timing, layouts, host_input, False, True)
     places = {name: Placement(layout, 0) for name, layout in layouts.items()}
     errors: dict[str, ScheduleError] = {}
     for index, node in enumerate(qgraph.nodes):
@@ -174,6 +187,7 @@ def _step(
 def _finish(job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]]) -> _Program:
     """The whole program: FETCHes before it, END behind it, PAGEs where it is too long."""
     params = job.params
+    body, trace = with_tables(body, trace, params)
     body = with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())])
     whole = _fetches(job.host_input, 0) + body
     if any(len(i.stream) for i in body) or _words(whole) > params.program_words:
@@ -279,7 +293,9 @@ def _written(place: Placement, rows: tuple[int, int], params: EngineParams) -> P
 
 
 def _context(job: _Job, step: Step, places: dict[str, Placement], pieces: int) -> Context:
-    return Context(job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, pieces)
+    return Context(
+        job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, job.skip, pieces
+    )
 
 
 def _lower(node: QNode, context: Context) -> list[Lowered]:
@@ -288,7 +304,7 @@ def _lower(node: QNode, context: Context) -> list[Lowered]:
             return lower_conv(node, context)
         case QMaxPool():
             return lower_pool(node, context)
-        case QResample() | QAdd() | QMul():
+        case QResample() | QAdd() | QMul() | QInterleave():
             return lower_vector(node, context)
 
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.isa import (
     DECODER_OPS,
     ConvInstruction,
@@ -16,19 +17,18 @@ from fpga_gen.contract.isa import (
     StoreInstruction,
     VectorInstruction,
 )
-from fpga_gen.contract.numerics import SP2
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QConv, QNode, QuantGraph
 from fpga_gen.schedule.cycles.model import ModelRun
-from fpga_gen.schedule.lower.lowered import Lowered
+from fpga_gen.schedule.lower.lowered import Lowered, Skipped
 from fpga_gen.schedule.lower.work import node_macs, weight_groups
 from fpga_gen.schedule.program import FrameCost, LayerCost
 
 
 def weight_bits(node: QConv, qgraph: QuantGraph) -> int:
-    """Stored bits of a layer's weights: 8 per int8 weight, the code's bits per SP2 weight."""
-    kinds = qgraph.tensors[node.output].kinds or ()
-    width = np.array([qgraph.sp2.bits if k == SP2 else 8 for k in kinds])
+    """Stored bits of a layer's weights, as many for each as the code of its column has."""
+    bits = [kind.code(qgraph.sp2).bits for kind in KINDS]
+    width = np.array([bits[kind] for kind in qgraph.tensors[node.output].kinds or ()])
     total = 0
     for term in node.terms:
         per_filter = term.weight[0].size // weight_groups(term.weight)
@@ -36,9 +36,12 @@ def weight_bits(node: QConv, qgraph: QuantGraph) -> int:
     return total
 
 
-def lower_bound_bytes(qgraph: QuantGraph) -> int:
-    """Bytes that any schedule must move: weights, image and results once, without padding."""
+def lower_bound_bytes(qgraph: QuantGraph, skipped: Skipped = Skipped()) -> int:
+    """Bytes that any schedule must move: weights, image and results once, without padding. Weights
+    that are skipped are not among them; one bit for each slot says which ones are."""
     bits = sum(weight_bits(n, qgraph) for n in qgraph.nodes if isinstance(n, QConv))
+    if skipped.left_out:
+        bits += skipped.slots - skipped.bits
     for name in (qgraph.input, *dict.fromkeys(qgraph.outputs)):
         bits += _tensor_bits(name, qgraph)
     return -(-bits // 8)
@@ -73,11 +76,13 @@ def layer_facts(
     cycles: dict[tuple[str, Op], int] = defaultdict(int)
     moved: dict[tuple[str, Op], int] = defaultdict(int)
     mappings: dict[tuple[str, Op], list[str]] = defaultdict(list)
+    skipped: dict[tuple[str, Op], Skipped] = defaultdict(Skipped)
     last_end = 0
     for item, span in zip(lowered, timeline.spans, strict=True):
         key = (item.instruction.layer, item.instruction.op)
         cycles[key] += span.end - last_end
         last_end = span.end
+        skipped[key] += item.skipped
         moved[key] += span.stream_granules * GRANULE // 8 + span.write_bytes
         mapping = mapping_text(item.instruction, params)
         if mapping not in mappings[key]:
@@ -101,7 +106,8 @@ def layer_facts(
                 cycles=cycles[key],
                 dram_bytes=moved[key],
                 dram_bound_bytes=_layer_bound(node, name, op, qgraph),
-                utilisation=macs / peak if peak else 0.0,
+                utilisation=(macs - skipped[key].macs) / peak if peak else 0.0,
+                skipped=skipped[key],
             )
         )
     return tuple(facts)
@@ -123,6 +129,7 @@ def estimate_facts(
 ) -> FrameCost:
     """Totals of one frame; read_bytes: program, weights and input regions."""
     macs = sum(node_macs(n, qgraph) for n in qgraph.nodes)
+    skipped = sum((item.skipped for item in lowered), Skipped())
     written = sum(
         item.instruction.words * params.in_channels
         for item in lowered
@@ -132,7 +139,8 @@ def estimate_facts(
         cycles=timeline.cycles,
         read_bytes=read_bytes,
         write_bytes=written,
-        lower_bound_bytes=lower_bound_bytes(qgraph),
+        lower_bound_bytes=lower_bound_bytes(qgraph, skipped),
         macs=macs,
-        utilisation=macs / (timeline.cycles * params.macs_per_cycle),
+        utilisation=(macs - skipped.macs) / (timeline.cycles * params.macs_per_cycle),
+        skipped=skipped,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fpga_gen.contract.isa import Instruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.cycles.model import ModelRun
+from fpga_gen.schedule.lower.lowered import Skipped
 from fpga_gen.schedule.lower.placement import Placement
 from fpga_gen.schedule.place.lifetimes import MapLife
 from fpga_gen_host.regions import InputLayout, OutputLayout
@@ -17,7 +18,8 @@ class LayerCost:
     """One layer. mapping: pixels x channels of the array; macs: unpadded multiply-accumulates;
     cycles: model, from the first to the last cycle that the layer holds the array; dram_bytes:
     stream bytes it takes (weights or input) or writes; dram_bound_bytes: the same without any
-    padding; utilisation: macs / (cycles x peak)."""
+    padding; skipped: weight slots that are left out and what they would cost; utilisation:
+    executed macs / (cycles x peak)."""
 
     name: str
     onnx_name: str
@@ -28,6 +30,7 @@ class LayerCost:
     dram_bytes: int
     dram_bound_bytes: int
     utilisation: float
+    skipped: Skipped = Skipped()
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class FrameCost:
     """Cycle model and exact traffic of one frame.
 
     read_bytes: program, weights and input; write_bytes: outputs; lower_bound_bytes: weights at
-    their stored width, image and results without any padding.
+    their stored width, image and results without any padding; macs: of all layers; skipped: what
+    zero skipping leaves out of them.
     """
 
     cycles: int
@@ -44,6 +48,7 @@ class FrameCost:
     lower_bound_bytes: int
     macs: int
     utilisation: float
+    skipped: Skipped = Skipped()
 
     def frames_per_second(self, clock_hz: float) -> float:
         return clock_hz / self.cycles

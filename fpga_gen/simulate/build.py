@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from fpga_gen.cache import cache_directory
 from fpga_gen.contract.modules import TOP
 from fpga_gen.errors import ToolError
 from fpga_gen.simulate.pins import model_ports, pins_header
@@ -42,14 +43,6 @@ VERILATE = (
 # Several simulators may be loaded side by side: nothing is shared between the libraries.
 COMPILE = "-fPIC -fvisibility-inlines-hidden -fno-gnu-unique -march=native"
 LINK = "-shared -Wl,-Bsymbolic"
-
-
-def cache_directory() -> Path:
-    """Folder of compiled simulators: FPGA_GEN_CACHE, or fpga-gen in the user's cache folder."""
-    chosen = os.environ.get("FPGA_GEN_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpga-gen"
 
 
 def verilog_files(source: Path | Sequence[Path]) -> list[Path]:

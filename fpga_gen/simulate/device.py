@@ -251,7 +251,7 @@ class SimulatedDevice:
             reason = self.run(
                 min(report + every, start + max_cycles) - now, until_layer=on_layer is not None
             )
-            if reason is StopReason.LAYER:
+            if reason is StopReason.LAYER and on_layer is not None and self.layer is not None:
                 on_layer(self.layer, self)
             if self.cycle >= report + every or reason is StopReason.INTERRUPT:
                 report = self.cycle
@@ -296,7 +296,7 @@ class SimulatedDevice:
         raw = (NativeStats * self.ports)()
         self._library.fg_stats(self._shell, raw)
         return tuple(
-            PortStats(**{name: int(getattr(s, name)) for name, _ in NativeStats._fields_})
+            PortStats(**{name: int(getattr(s, name)) for name, *_ in NativeStats._fields_})
             for s in raw
         )
 

@@ -49,7 +49,7 @@ class NativeConfig(ctypes.Structure):
     @classmethod
     def of(cls, dram: DramConfig) -> NativeConfig:
         derived = {"rate_q10": dram.rate_q10, "jitter_q10": round(dram.jitter * 1024)}
-        return cls(**{n: derived.get(n, getattr(dram, n, None)) for n, _ in cls._fields_})
+        return cls(**{n: derived.get(n, getattr(dram, n, None)) for n, *_ in cls._fields_})
 
 
 class NativeStats(ctypes.Structure):

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 
 from fpga_gen.boards import Board
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.graph.ir import Graph
+from fpga_gen.graph.ir import Graph, needs_tables
 from fpga_gen.resources import estimate_resources
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
+from fpga_gen.sizing.advice import advice, needs_bands
 from fpga_gen.sizing.cycles import frame_cycles, frame_work
 from fpga_gen.sizing.search import Candidate, find_engines
 from fpga_gen.sizing.standin import standin
@@ -34,74 +36,89 @@ def choose_engines(
     *,
     double_clock: bool = False,
     clock_mhz: float | None = None,
+    zero_skipping: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Candidate, ...]:
     """The best engines for a network on a board, best first; see `find_engines`.
 
     The first ones have `scheduled` cycles and are ranked by them, the others by the quick model.
-    An engine that cannot hold the network is left out. If that is all of the first ones, the
-    board's own array is tried: what fits it is never refused.
+    An engine that cannot hold the network is left out. None has more memory than the board's own
+    array: where the maps of the network are larger than that memory, and row bands must help, or
+    another engine cannot hold it, that array is tried first, and decides.
 
     Raises:
-        ScheduleError: no engine fits the board, or the network none of the first engines.
+        ScheduleError: no engine fits the board, or the network not the board's own array.
     """
     clock = clock_mhz or board.clock_mhz
-    found = find_engines(
-        frame_work(graph), board, scheme, double_clock=double_clock, clock_mhz=clock
-    )
+    work = frame_work(graph)
 
     def cycles(candidate: Candidate) -> int:
         p = candidate.params
         if progress:
-            progress(f"schedule on {p.pixels},{p.in_channels},{p.dsp_columns},{p.sp2_columns}")
+            progress(f"schedule on {p.figures_text}")
         timing = board_timing(board.read_bytes_per_cycle(p.ports, clock))
-        return compile_schedule(standin(graph, p), p, timing).estimate.cycles
+        like = standin(graph, p, zero_order=zero_skipping)
+        return compile_schedule(like, p, timing, skip=zero_skipping).estimate.cycles
 
-    try:
-        return rank(found, cycles)
-    except ScheduleError as error:
-        own = own_candidate(graph, board, scheme, double_clock=double_clock, clock_mhz=clock)
-        with suppress(ScheduleError):
-            others = (c for c in found if c.params != own.params)
-            return (replace(own, scheduled=cycles(own)), *others)
-        raise error
+    @cache
+    def own() -> Candidate:
+        """The board's own array; ScheduleError if it cannot hold the network."""
+        params = for_network(graph, board.default_array(scheme, double_clock))
+        timing = board_timing(board.read_bytes_per_cycle(params.ports, clock))
+        quick = Candidate(params, frame_cycles(work, params, timing), estimate_resources(params))
+        try:
+            return replace(quick, scheduled=cycles(quick))
+        except ScheduleError as error:
+            hint = advice(graph, board, scheme)
+            raise ScheduleError(f"{error}; {hint}" if hint else str(error)) from error
 
-
-def own_candidate(
-    graph: Graph, board: Board, scheme: str, *, double_clock: bool, clock_mhz: float
-) -> Candidate:
-    """The board's own array with its figures for a network."""
-    params = board.default_array(scheme, double_clock)
-    timing = board_timing(board.read_bytes_per_cycle(params.ports, clock_mhz))
-    return Candidate(
-        params, frame_cycles(frame_work(graph), params, timing), estimate_resources(params)
-    )
+    if needs_bands(work, board.default_array(scheme, double_clock)):
+        own()  # before the search, which takes seconds
+    found = find_engines(work, board, scheme, double_clock=double_clock, clock_mhz=clock)
+    return rank(found, cycles, own)
 
 
-def rank(found: Sequence[Candidate], cycles: Callable[[Candidate], int]) -> tuple[Candidate, ...]:
-    """Candidates by the cycles of their schedules; found: in the order of the quick model.
+def for_network(graph: Graph, params: EngineParams) -> EngineParams:
+    """An array as an engine for a network: with tables if that needs them, else without."""
+    return replace(params, activations=needs_tables(graph))
+
+
+def rank(
+    found: Sequence[Candidate],
+    cycles: Callable[[Candidate], int],
+    own: Callable[[], Candidate],
+) -> tuple[Candidate, ...]:
+    """Candidates by the cycles of their schedules; found: in the order of the quick model; own: the
+    board's own array, asked for as soon as another cannot be scheduled.
 
     Scheduled is the first of each shape, but none that the quick model puts too far behind the best
-    schedule so far. ScheduleError of the first candidate if none can be scheduled.
+    schedule so far. The quick model knows no zero weights: what the first schedule gains by them,
+    the others are taken to gain. ScheduleError of the board's own array if it cannot be scheduled
+    either.
     """
     done: list[Candidate] = []
     rest: list[Candidate] = []
-    refused: list[ScheduleError] = []
+    refused = 0
     shapes = set()
     best = math.inf
+    skipped = 1.0
     for candidate in found:
         shape = (candidate.params.pixels, candidate.params.modes)
-        far = candidate.cycles.total > REACH * best
-        if far or shape in shapes or len(done) + len(refused) == SCHEDULED:
+        far = candidate.cycles.total > REACH * best * skipped
+        if far or shape in shapes or len(done) + refused == SCHEDULED:
             rest.append(candidate)
             continue
         try:
             scheduled = cycles(candidate)
+            if not done:
+                skipped = max(1.0, candidate.cycles.total / (scheduled * REACH))
             best = min(best, scheduled)
             done.append(replace(candidate, scheduled=scheduled))
             shapes.add(shape)
-        except ScheduleError as error:
-            refused.append(error)
+        except ScheduleError:
+            refused += 1
+            own()
     if not done:
-        raise refused[0]
+        last = own()
+        return (last, *(c for c in found if c.params != last.params))
     return (*sorted(done, key=lambda c: (c.scheduled, c.resources.luts)), *rest)

@@ -11,9 +11,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.graph.ir import Add, Concat, Conv, Graph, MaxPool, Mul, Resample
+from fpga_gen.graph.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Resample,
+    Select,
+    needs_tables,
+    term_weights,
+)
 from fpga_gen.quant.ranges import segments_of
-from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency
+from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency, drain_tail
 from fpga_gen.schedule.lower.conv_plan import group_prices, last_drain, mode_mix, tile_limits
 from fpga_gen.schedule.lower.walk import Geometry, live_taps
 
@@ -43,12 +55,13 @@ class VectorShape:
 @dataclass(frozen=True)
 class Work:
     """What a frame asks for, in the order of execution. input_map: (pixels, channels); live: the
-    maps (pixels, channels) that are needed at once, by step."""
+    maps (pixels, channels) that are needed at once, by step; tables: see `needs_tables`."""
 
     layers: tuple[ConvShape | VectorShape, ...]
     input_map: tuple[int, int]
     macs: int
     live: tuple[tuple[tuple[int, int], ...], ...]
+    tables: bool = False
 
     def words(self, params: EngineParams) -> int:
         """Words of feature memory that the maps take when no layer runs in row bands."""
@@ -79,7 +92,7 @@ def frame_work(graph: Graph) -> Work:
     layers: list[ConvShape | VectorShape] = []
     macs = 0
     for node in graph.nodes:
-        if isinstance(node, Concat):
+        if isinstance(node, Concat | Select):
             continue
         out = graph.tensors[node.output]
         pixels = out.height * out.width
@@ -93,25 +106,28 @@ def frame_work(graph: Graph) -> Work:
             for term in node.terms:
                 taps = len(live_taps(geometry, term.kernel, term.pads[:2], term.dilation)) or 1
                 parts.append((taps, term.weight.shape[1], out.channels // term.groups, term.groups))
-                macs += term.weight.size * pixels
+                macs += term_weights(term) * pixels
             layers.append(ConvShape(geometry, out.channels, tuple(parts)))
         elif isinstance(node, MaxPool):
             reads = node.kernel[0] * node.kernel[1]
             layers.append(VectorShape(pixels, out.channels, reads, True))
         elif isinstance(node, Resample):
             layers.append(VectorShape(pixels, out.channels, node.y.taps * node.x.taps, False))
+        elif isinstance(node, Interleave):
+            layers.append(VectorShape(pixels, out.channels, 1, False))
         else:
             assert isinstance(node, Add | Mul)
-            layers.append(VectorShape(pixels, out.channels, len(node.inputs), False))
+            whole = [n for n in node.inputs if graph.tensors[n].shape == out.shape]
+            layers.append(VectorShape(pixels, out.channels, len(whole), False))
     first = graph.tensors[graph.input]
     picture = (first.height * first.width, first.channels)
-    return Work(tuple(layers), picture, macs, live_maps(graph))
+    return Work(tuple(layers), picture, macs, live_maps(graph), needs_tables(graph))
 
 
 def live_maps(graph: Graph) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Maps in memory during each node; a concatenation is no map of its own."""
     segments = segments_of(graph)
-    nodes = [n for n in graph.nodes if not isinstance(n, Concat)]
+    nodes = [n for n in graph.nodes if not isinstance(n, Concat | Select)]
     last = {name: len(nodes) for output in graph.outputs for name in segments[output]}
     for step, node in enumerate(nodes):
         for name in [part for i in node.inputs for part in segments[i]]:
@@ -148,7 +164,7 @@ def frame_cycles(work: Work, params: EngineParams, timing: Timing = DEFAULT_TIMI
     stream, arrived = now, 0.0
     used: deque[tuple[float, float]] = deque([(0.0, now)])  # (bytes consumed, when)
     array = elementwise = weights = 0.0
-    handover = array_latency(params, timing) + timing.drain_tail + timing.wait_tail
+    handover = array_latency(params, timing) + drain_tail(params, timing) + timing.wait_tail
     plan = lru_cache(maxsize=None)(lambda layer: conv_cycles(layer, params, timing))
     for layer in work.layers:
         if isinstance(layer, VectorShape):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 from fpga_gen.boards import Board, Resources
+from fpga_gen.contract.column_kinds import COARSE, DSP_KIND, KINDS, ColumnKind
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.resources import LIMITS, NAMES, estimate_resources, memory_blocks
@@ -27,6 +28,7 @@ FEWEST_PORTS = 2  # tried beside more, where that leaves room for another column
 WEIGHT_WORDS = (4096, 2048, 1024, 512)
 DEPTHS = (4096, 8192)  # rows of a bank, in whole URAMs; an address reaches no further
 SHOWN = 10
+TRIED = 3  # numbers of columns of a coarse kind that comes last
 NEARLY_FULL = 0.85  # of a limit: below that, another step of columns would have fitted
 FULL_MEMORY = 0.95  # of the largest feature memory: enough where every engine needs row bands
 
@@ -76,7 +78,7 @@ def find_engines(
     Raises:
         ScheduleError: not even the smallest engine fits.
     """
-    template = board.default_array(scheme, double_clock)
+    template = replace(board.default_array(scheme, double_clock), activations=work.tables)
     engines = list(_engines(board, template))
     if not engines:
         raise ScheduleError(
@@ -102,58 +104,67 @@ def find_engines(
 
 def _engines(board: Board, template: EngineParams) -> Iterator[EngineParams]:
     """Engines with the template's kinds of columns within the limits; of one shape and number of
-    DSP columns the most SP2 columns and somewhat fewer, which may suit the layers better; fewer
-    ports only where more leave no room for these columns."""
+    columns of the other kinds the most of the last kind and, of a coarse one, somewhat fewer, which
+    may suit the layers better; fewer ports only where more leave no room for these columns."""
     for pixels, modes in itertools.product(PIXELS, MODES):
-        seen: set[tuple[int, int]] = set()  # columns that more ports leave room for
+        seen: set[tuple[int, ...]] = set()  # columns that more ports leave room for
         for ports in (p for p in PORTS if p <= board.hp_ports):
             base = _memories(board, template, pixels, modes, ports)
             if base is None:
                 continue
-            for engine in _columns(board, template, base):
-                columns = (engine.dsp_columns, engine.sp2_columns)
-                if columns not in seen:
-                    seen.add(columns)
+            for engine in _splits(board, base, {}, template.kinds):
+                if engine.figures not in seen:
+                    seen.add(engine.figures)
                     yield engine
             if ports <= FEWEST_PORTS:
                 break
 
 
-def _columns(board: Board, kinds: EngineParams, base: EngineParams) -> Iterator[EngineParams]:
-    """Engines like `base` with all its splits of columns, as in `_engines`."""
-    step, previous = base.subgroups, -1
-    block, least = base.dsp_block * step, base.dsp_block * step if base.double_clock else 0
-    most = _most(board, base, "dsp_columns", block) if kinds.dsp_columns else 0
-    for dsp in range(most, least - 1, -block):
-        start = replace_columns(base, dsp, 0 if dsp else step)
-        sp2 = _most(board, start, "sp2_columns", step) if kinds.sp2_columns else 0
-        if sp2 <= previous:
-            continue
-        previous = sp2
-        for columns in range(sp2, max(-1, sp2 - 3 * step), -step):
-            engine = replace_columns(base, dsp, columns)
+Counts = dict[ColumnKind, int]
+
+
+def _splits(
+    board: Board, base: EngineParams, counts: Counts, kinds: tuple[ColumnKind, ...]
+) -> Iterator[EngineParams]:
+    """Engines like `base` with these numbers of columns and all splits of `kinds`, as in
+    `_engines`."""
+    kind, *others = kinds
+    step, most = kind.step(base), _most(board, base, counts, kind)
+    if not others:
+        tried = TRIED if kind in COARSE else 1
+        for number in range(most, max(-1, most - tried * step), -step):
+            engine = _with_columns(base, {**counts, kind: number})
             if engine is not None and _fits(board, engine):
                 yield engine
+        return
+    least = step if kind is DSP_KIND and base.double_clock else 0
+    previous = -1
+    for number in range(most, least - 1, -step):
+        # Fewer columns of this kind must leave room for more of the others.
+        found = list(_splits(board, base, {**counts, kind: number}, tuple(others)))
+        rest = max((engine.columns - number for engine in found), default=0)
+        if rest > previous:
+            previous = rest
+            yield from found
 
 
-def replace_columns(base: EngineParams, dsp: int, sp2: int) -> EngineParams | None:
-    """The engine with other columns; None if the rules of `EngineParams` forbid them."""
+def _with_columns(base: EngineParams, counts: Counts) -> EngineParams | None:
+    """The engine with these columns and no others; None if the rules of `EngineParams` forbid
+    them."""
+    columns = {kind.field: counts.get(kind, 0) for kind in KINDS}
     try:
-        return replace(base, dsp_columns=dsp, sp2_columns=sp2)
+        return replace(base, **columns)
     except ScheduleError:
         return None
 
 
-def _most(board: Board, base: EngineParams | None, name: str, step: int) -> int:
-    """Most columns of a kind that fit beside the others of `base`, a multiple of `step`."""
-    if base is None:
-        return 0
+def _most(board: Board, base: EngineParams, counts: Counts, kind: ColumnKind) -> int:
+    """Most columns of a kind that fit beside the others, a multiple of its step."""
+    step = kind.step(base)
 
     def fits(number: int) -> bool:
-        try:
-            return _fits(board, replace(base, **{name: number * step}))
-        except ScheduleError:
-            return False
+        engine = _with_columns(base, {**counts, kind: number * step})
+        return engine is not None and _fits(board, engine)
 
     low, high = 0, 1
     while fits(high):
@@ -174,11 +185,9 @@ def _memories(
 ) -> EngineParams | None:
     """An engine of this shape with the fewest columns, its memories filling the board's: as many
     rows as fit, and as few banks in block RAM as keep within the limit on URAM."""
-    step = math.lcm(*modes)
-    columns = {
-        "dsp_columns": template.dsp_block * step if template.dsp_columns else 0,
-        "sp2_columns": 0 if template.dsp_columns else step,
-    }
+    first = template.kinds[0]
+    columns = dict.fromkeys((kind.field for kind in KINDS), 0)
+    columns[first.field] = first.block(template) * math.lcm(*modes)
     for words, rows in itertools.product(WEIGHT_WORDS, DEPTHS[::-1]):
         try:
             base = replace(

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fpga_gen.cache import cache_directory
 from fpga_gen.disk import replace_file
 from fpga_gen.errors import ToolError
-from fpga_gen.simulate.build import cache_directory
 from fpga_gen.synth.modules import Hierarchy
 from fpga_gen.synth.netlist import Netlist, parse_netlist
 

@@ -13,6 +13,7 @@ from fpga_gen_host.errors import (
     InputError,
     WrongFrame,
 )
+from fpga_gen_host.session import InferenceSession, NodeArg
 from fpga_gen_host.statistics import FrameStatistics, LayerTime, StreamStatistics
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "DeviceError",
     "FrameStatistics",
     "HostError",
+    "InferenceSession",
     "InputError",
     "LayerTime",
+    "NodeArg",
     "Outputs",
     "StreamStatistics",
     "WrongFrame",

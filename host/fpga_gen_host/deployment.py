@@ -64,6 +64,7 @@ class Deployment:
     instructions: tuple[tuple[str, str], ...]
     bitstream: Path | None
     double_clock: bool = False
+    results: tuple[str, ...] = ()
 
     @property
     def program_words(self) -> int:
@@ -89,6 +90,11 @@ class Deployment:
     def model_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the model's input."""
         return self.host_input.model_shape
+
+    @property
+    def array_shape(self) -> tuple[int, ...]:
+        """Shape of the model's own input, batch axis included."""
+        return self.host_input.array_shape or (1, *self.host_input.model_shape)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -239,6 +245,7 @@ def _build(path: Path, manifest: dict, layout: LayoutFile, files: dict[str, byte
         instructions=layout.instructions,
         bitstream=_bitstream(path, manifest),
         double_clock=bool(manifest["parameters"].get("double_clock", False)),
+        results=layout.results,
     )
 
 
@@ -260,7 +267,7 @@ def _check_sizes(deployment: Deployment, said: RegionSizes) -> None:
         )
     if not deployment.program or len(deployment.program) % (16 * deployment.ports):
         raise DeployError(f"{path / 'program.bin'}: not whole stream words: build again")
-    if len(deployment.output_names) != len(deployment.output_tensors):
+    if len(deployment.output_names) != len(deployment.results or deployment.output_tensors):
         raise DeployError(f"{path / 'layout.json'}: names and outputs differ in number")
 
 

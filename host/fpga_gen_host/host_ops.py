@@ -1,33 +1,43 @@
-"""The operators at the end of a network that run on the processor, in float32."""
+"""The end of a network that runs on the processor, in float32: a list of operators on the maps
+that the engine returns. One implementation serves the board, the simulation and the compiler."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
-from fpga_gen_host.resample import exact_scale, resize_rows
+from fpga_gen_host.host_kinds import KINDS
 
-KINDS = ("reshape", "clip", "sigmoid", "softmax", "argmax", "resize")
-SINGLE_THREAD_MACS = 1 << 18  # what OpenBLAS computes in one thread (interface/gemm.c)
+__all__ = ["KINDS", "HostOp", "Tail", "ancestors", "mask_threshold", "run_host_op", "run_host_ops"]
 
 
 @dataclass(frozen=True)
 class HostOp:
-    """An operator at the very end of the network. kind: one of `KINDS`; attributes: JSON-able, see
-    `run_host_op`. Applied in order to the tensor `target`."""
+    """An operator of the end of a network. kind: a key of `KINDS`, which says what it does and
+    which attributes (JSON-able) it takes.
+
+    It reads the values `inputs`, each an output tensor of the engine or the target of an operator
+    before it, and makes the value `target`. Without inputs it works on `target` itself.
+    """
 
     kind: str
     target: str
     attributes: dict = field(default_factory=dict)
     onnx_name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the values that it works on; a constant has none."""
+        return self.inputs or (() if self.kind == "constant" else (self.target,))
 
 
 class Tail(Protocol):
-    """The end of a network: its output tensors, their names in the model, operators on them."""
+    """The end of a network: its output tensors, the operators on them, the model's outputs by
+    name, and the value that each of those is (none given: the output tensor in its place)."""
 
     @property
     def outputs(self) -> tuple[str, ...]: ...
@@ -38,87 +48,44 @@ class Tail(Protocol):
     @property
     def host_ops(self) -> tuple[HostOp, ...]: ...
 
+    @property
+    def results(self) -> tuple[str, ...]: ...
+
+
+def ancestors(tail: Tail, value: str) -> tuple[HostOp, ...]:
+    """The operators that a value of the tail depends on, in order."""
+    needed, found = {value}, []
+    for op in reversed(tail.host_ops):
+        if op.target in needed:
+            found.append(op)
+            needed.update(op.reads)
+    return tuple(found[::-1])
+
 
 def mask_threshold(tail: Tail) -> float:
-    """Above it a pixel of the first output is foreground: 0.5 for a probability, 0 for a logit."""
-    kinds = [op.kind for op in tail.host_ops if op.target == tail.outputs[0]]
-    return 0.5 if "sigmoid" in kinds else 0.0
+    """Above it a pixel of the first result is foreground: 0.5 for a probability, 0 for a logit."""
+    ops = ancestors(tail, (tail.results or tail.outputs)[0])
+    return 0.5 if any(op.kind == "sigmoid" for op in ops) else 0.0
 
 
 def run_host_ops(tail: Tail, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Model outputs by name, in their ONNX shapes, float32 (argmax: int64).
+    """Model outputs by name, in their ONNX shapes, float32 (indices: int64).
 
     maps: at least every tensor of `tail.outputs`, real numbers (C, H, W).
     """
-    result = {}
-    for tensor, name in zip(tail.outputs, tail.output_names, strict=True):
-        value = np.asarray(maps[tensor], np.float32)[None]
-        for op in tail.host_ops:
-            if op.target == tensor:
-                value = run_host_op(op, value)
-        result[name] = value
-    return result
+    values = {name: np.asarray(maps[name], np.float32)[None] for name in tail.outputs}
+    for op in tail.host_ops:
+        values[op.target] = run_host_op(op, *(values[name] for name in op.reads))
+    results = tail.results or tail.outputs
+    return {n: values[v] for n, v in zip(tail.output_names, results, strict=True)}
 
 
-def run_host_op(op: HostOp, x: np.ndarray) -> np.ndarray:
-    """One host operator on an array that carries the batch axis (first input: (1, C, H, W)).
-
-    Attributes: reshape {shape}; clip {lo, hi; None is open}; softmax {axis}; argmax {axis,
-    keepdims}; resize {size (H, W), scales (y, x), mode, coordinate_transformation_mode,
-    nearest_mode}; sigmoid none. Axes count the batch axis.
+def run_host_op(op: HostOp, *values: np.ndarray) -> np.ndarray:
+    """One operator on arrays that carry the batch axis (a map of the engine: (1, C, H, W)).
 
     Raises:
         ValueError: its kind or a mode is unknown.
     """
-    a = op.attributes
-    if op.kind == "reshape":
-        return x.reshape(a["shape"])
-    if op.kind == "clip":
-        lo = -np.inf if a["lo"] is None else a["lo"]
-        hi = np.inf if a["hi"] is None else a["hi"]
-        return np.clip(x, lo, hi).astype(np.float32)
-    if op.kind == "sigmoid":  # no overflow for any x
-        return np.float32(0.5) * (np.float32(1) + np.tanh(np.float32(0.5) * x))
-    if op.kind == "softmax":
-        e = np.exp(x - x.max(a["axis"], keepdims=True))
-        return e / e.sum(a["axis"], keepdims=True)
-    if op.kind == "argmax":
-        index = np.argmax(x, a["axis"])
-        return np.expand_dims(index, a["axis"]) if a["keepdims"] else index
-    if op.kind == "resize":
-        return _resize(a, x)
-    raise ValueError(f"host operator '{op.kind}' is unknown")
-
-
-def _resize(a: dict, x: np.ndarray) -> np.ndarray:
-    """Rows, then columns, each one matrix product."""
-    modes = (a["mode"], a["coordinate_transformation_mode"], a["nearest_mode"])
-    rows, columns = (
-        resize_matrix(x.shape[axis], size, scale, *modes)
-        for axis, size, scale in zip((2, 3), a["size"], a["scales"], strict=True)
-    )
-    return _product(_product(rows, x), columns.T)
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """np.matmul in pieces too small for OpenBLAS to start threads, which cost more than they give
-    while other stages are busy."""
-    step = max(1, SINGLE_THREAD_MACS // (b.shape[-2] * b.shape[-1]))
-    pieces = range(0, a.shape[-2], step)
-    return np.concatenate([np.matmul(a[..., i : i + step, :], b) for i in pieces], axis=-2)
-
-
-@lru_cache(maxsize=32)
-def resize_matrix(
-    in_size: int, out_size: int, scale: float, mode: str, coordinates: str, nearest_mode: str
-) -> np.ndarray:
-    """float32 (out_size, in_size) of ONNX Resize-19 along one axis, read-only; mode: nearest or
-    linear. ValueError for an unknown mode."""
-    exact = exact_scale(scale, in_size, out_size)
-    table = resize_rows(in_size, out_size, exact, mode, coordinates, nearest_mode)
-    matrix = np.zeros((out_size, in_size), np.float32)
-    for line, row in zip(matrix, table.rows, strict=True):
-        for index, weight in row.items():
-            line[index] = weight / table.denominator
-    matrix.flags.writeable = False
-    return matrix
+    if op.kind not in KINDS:
+        raise ValueError(f"host operator '{op.kind}' is unknown")
+    return KINDS[op.kind](op.attributes, *values)

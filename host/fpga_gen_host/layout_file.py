@@ -13,7 +13,7 @@ from fpga_gen_host.model_input import HostInput
 from fpga_gen_host.pictures import Preparation
 from fpga_gen_host.regions import InputLayout, OutputLayout
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class PictureOptions:
 @dataclass(frozen=True)
 class LayoutFile:
     """The file. cycles: of a frame, by the model, which the driver limits to a multiple;
-    instructions: (operation, layer) in the order of the hardware's log."""
+    instructions: (operation, layer) in the order of the hardware's log; results: see `Tail`."""
 
     regions: RegionSizes
     cycles: int
@@ -86,6 +86,7 @@ class LayoutFile:
     host_ops: tuple[HostOp, ...]
     preprocess: PictureOptions
     instructions: tuple[tuple[str, str], ...] = ()
+    results: tuple[str, ...] = ()
     version: int = VERSION
 
     def to_json(self) -> dict:

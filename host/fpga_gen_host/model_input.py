@@ -17,6 +17,9 @@ class HostInput:
     offset[c] (empty: as it is; else the engine reads pixel values 0..255);
     space_to_depth = b: engine channel (py * b + px) * C + c at (y, x) holds model channel c at
     (y*b + py, x*b + px) of the padded image. b = 1 leaves it as it is.
+
+    array_shape: of the model's input itself, batch included (empty: (1, C, H, W)); channels_last:
+    its last axis holds the channels. Everything here works on (C, H, W), see `as_image`.
     """
 
     model_shape: tuple[int, int, int]
@@ -24,12 +27,28 @@ class HostInput:
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     gain: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
+    array_shape: tuple[int, ...] = ()
+    channels_last: bool = False
 
     @property
     def padded_shape(self) -> tuple[int, int, int]:
         c, h, w = self.model_shape
         top, left, bottom, right = self.pads
         return c, h + top + bottom, w + left + right
+
+
+def as_image(host_input: HostInput, array: np.ndarray) -> np.ndarray | None:
+    """(C, H, W) of a model input in the model's own shape, with or without the batch axis; None if
+    it has another shape."""
+    own = host_input.array_shape or (1, *host_input.model_shape)
+    channels, height, width = host_input.model_shape
+    if array.shape in (own, own[1:]):
+        if host_input.channels_last:
+            return np.moveaxis(array.reshape(height, width, channels), 2, 0)
+        return array.reshape(host_input.model_shape)
+    if array.shape in (host_input.model_shape, (1, *host_input.model_shape)):
+        return array.reshape(host_input.model_shape)
+    return None
 
 
 def prepare_input(host_input: HostInput, image: np.ndarray) -> np.ndarray:

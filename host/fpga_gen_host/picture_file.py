@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
@@ -34,8 +35,9 @@ class PictureFileError(ValueError):
     """The file is no picture that can be used; the text does not name the file."""
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """uint8 (height, width, 3) of a picture file, of its first page if it has several.
+def read_rgb(path: Path | BinaryIO) -> np.ndarray:
+    """uint8 (height, width, 3) of a picture file, of its first page if it has several; path: or
+    the open file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -101,7 +103,7 @@ def _check_opaque(opaque: np.ndarray) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
     """The picture, its size checked, nothing decoded yet.
 
     Whatever Pillow raises inside the block becomes a PictureFileError: its decoders stumble over
@@ -109,7 +111,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """
     try:
         # Not by name: Pillow maps such files, and mixes up rows and columns of rotated TIFFs then.
-        with path.open("rb") as file:
+        with path.open("rb") if isinstance(path, Path) else nullcontext(path) as file:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an error below
                 image = Image.open(file, formats=FORMATS)

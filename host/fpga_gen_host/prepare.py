@@ -10,7 +10,13 @@ import numpy as np
 
 from fpga_gen_host.deployment import Deployment
 from fpga_gen_host.errors import InputError
-from fpga_gen_host.model_input import prepare_input, quantise, scale_channels, space_to_depth
+from fpga_gen_host.model_input import (
+    as_image,
+    prepare_input,
+    quantise,
+    scale_channels,
+    space_to_depth,
+)
 from fpga_gen_host.pictures import fit_picture, normalise
 from fpga_gen_host.regions import BEAT_BYTES, carry_fourth, pack_input
 
@@ -22,7 +28,7 @@ class InputPacker:
         self._layout = deployment.input
         self._tensor = deployment.input_tensor
         self._shape = deployment.model_shape
-        self._host = deployment.host_input
+        self._host, self._own = deployment.host_input, deployment.array_shape[1:]
         self._block = self._host.space_to_depth
         self._how = deployment.preparation
         self._table = self._pixel_table() if self._shape[0] in (1, 3) else None
@@ -34,8 +40,8 @@ class InputPacker:
         """Writes one frame.
 
         Args:
-            array: uint8 (h, w, 3) RGB picture of any size, or the model's input as real numbers
-                (C, H, W) or (1, C, H, W), already normalised.
+            array: uint8 (h, w, 3) RGB picture of any size, or the model's input as real numbers in
+                the model's own shape, with or without the batch axis, already normalised.
             region: uint8 (input bytes,).
 
         Raises:
@@ -45,14 +51,13 @@ class InputPacker:
         if array.dtype == np.uint8:
             self._pack_picture(array, region)
             return
-        if array.ndim == 4 and array.shape[0] == 1:
-            array = array[0]
-        if array.shape != self._shape or array.dtype.kind not in "fiu":
+        image = as_image(self._host, array)
+        if image is None or array.dtype.kind not in "fiu":
             raise InputError(
                 f"array {array.dtype} {array.shape}: give a uint8 picture (height, width, 3) or "
-                f"the model's input of shape {self._shape}"
+                f"the model's input of shape {self._own}"
             )
-        real = np.asarray(array, np.float64)
+        real = np.asarray(image, np.float64)
         if not np.isfinite(real).all():
             raise InputError("the array holds values that are not finite")
         self.pack_stored(self._quantise(prepare_input(self._host, real)), region)

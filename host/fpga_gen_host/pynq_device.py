@@ -57,7 +57,8 @@ def _told(what: str, remedy: str = "is the board still there?") -> Iterator[None
     except DeviceError:
         raise
     except Exception as error:
-        text = error.details() if hasattr(error, "details") else str(error)
+        details = getattr(error, "details", None)  # of an RpcError
+        text = details() if callable(details) else str(error)
         raise DeviceError(f"{what} ({text or type(error).__name__}): {remedy}") from error
 
 
@@ -87,7 +88,8 @@ class PynqBuffer:
 
         what = f"cannot allocate {nbytes} bytes of contiguous memory"
         with _told(what, "close other programs that hold some"):
-            self._raw: Any = pynq.allocate(shape=(nbytes,), dtype=np.uint8)
+            byte: Any = np.uint8  # pynq takes names of types as well, and says so alone
+            self._raw: Any = pynq.allocate(shape=(nbytes,), dtype=byte)
             # Remote buffers ask the board each time, and it may be their first call that fails.
             self.device_address = int(self._raw.device_address)
         self.array: np.ndarray = self._raw.view(np.ndarray)
@@ -194,14 +196,15 @@ class PynqDevice:
         self._commanded = time.monotonic()
 
     def wait(self, seconds: float) -> None:
-        if self._interrupt is None:
+        interrupt = self._interrupt
+        if interrupt is None:
             elapsed = time.monotonic() - self._commanded
             time.sleep(min(seconds, max(POLL_S, POLL_SHARE * elapsed)))
             return
 
         async def pause() -> None:
             try:
-                await asyncio.wait_for(self._interrupt.wait(), seconds)
+                await asyncio.wait_for(interrupt.wait(), seconds)
             except asyncio.TimeoutError:
                 pass  # the caller looks at STATUS
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fpga_gen_host import registers as r
 from fpga_gen_host.deployment import own_identity
+from fpga_gen_host.layout_file import VERSION
 
 HASH = 0x1122334455667788
 PORTS = 4
@@ -69,7 +70,7 @@ def layout_json(
     out = map_json("out", out_shape, word=word)
     out_bytes = out["words"] * word
     return {
-        "version": 1,
+        "version": VERSION,
         "regions": {
             "program_bytes": 128,
             "program_stream_words": 2,

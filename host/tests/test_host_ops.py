@@ -12,7 +12,7 @@ from host_fakes import layout_json, write_deploy
 
 from fpga_gen_host import DeployError, load_deployment
 from fpga_gen_host.deployment import Deployment
-from fpga_gen_host.host_ops import resize_matrix
+from fpga_gen_host.host_kinds import resize_matrix
 
 SIZE = (8, 12)  # of the picture; the output map is 4 x 6 with scale 0.5
 

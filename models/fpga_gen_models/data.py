@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fpga_gen.images import read_picture
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 #: a mask pixel above this is foreground (masks may be JPEG files)
 MASK_THRESHOLD = 127
@@ -92,10 +94,14 @@ def spread_subset(pairs: Sequence[DatasetPair], count: int) -> list[DatasetPair]
     return [pairs[i * len(pairs) // count] for i in range(count)]
 
 
+def open_picture(path: Path) -> Image.Image:
+    """A picture as RGB, as the accelerator's driver reads it; PictureError if it is refused."""
+    return Image.fromarray(read_picture(path))
+
+
 def read_pair(pair: DatasetPair, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(picture [H, W, 3], mask [H, W] of 0 and 1), uint8; size: bilinear resize to size x size."""
-    with Image.open(pair.image) as file:
-        image = file.convert("RGB")
+    image = open_picture(pair.image)
     with Image.open(pair.mask) as file:
         mask = file.convert("L")
     if size is not None:

@@ -117,7 +117,7 @@ def write_onnx(
         _drop_traces(graph)
         if half:
             _halve_weights(graph)
-    replace_file(path, lambda stream: onnx.save(graph, stream))
+    replace_file(path, graph.SerializeToString())
 
 
 def _drop_traces(model: "onnx.ModelProto") -> None:

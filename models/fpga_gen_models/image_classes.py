@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fpga_gen_models.data import SUFFIXES
+from fpga_gen_models.data import SUFFIXES, open_picture
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ class _TrainingSamples(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         number, index = key
         generator = torch.Generator().manual_seed(self.seed * 5_000_011 + number)
-        with Image.open(self.items[index].path) as file:
-            image = file.convert("RGB")
+        image = open_picture(self.items[index].path)
         return random_crop(image, self.size, generator), self.items[index].label
 
 
@@ -119,9 +118,8 @@ def validation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Centre crops of all `items`, in order."""
     for start in range(0, len(items), batch):
-        crops = []
-        for item in items[start : start + batch]:
-            with Image.open(item.path) as file:
-                crops.append(centre_crop(file.convert("RGB"), size))
+        crops = [
+            centre_crop(open_picture(item.path), size) for item in items[start : start + batch]
+        ]
         labels = [item.label for item in items[start : start + batch]]
         yield torch.stack(crops), torch.tensor(labels)

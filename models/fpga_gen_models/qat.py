@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from fpga_gen.builddir.config import BuildConfig
+from fpga_gen.contract.column_kinds import COARSE, KINDS, weight_codes
 from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.disk import replace_file
@@ -39,7 +40,7 @@ from fpga_gen_models.augment import normalise
 from fpga_gen_models.data import CachedPairs, DatasetPair, find_pairs, split_pairs, spread_subset
 from fpga_gen_models.evaluate import evaluate
 from fpga_gen_models.metrics import as_record
-from fpga_gen_models.qat_export import write_graph
+from fpga_gen_models.qat_export import graph_bytes
 from fpga_gen_models.qat_graph import QuantNet
 from fpga_gen_models.runstate import StopRequest, write_json
 from fpga_gen_models.train import TrainConfig, Trainer, add_run_options, run_config
@@ -87,7 +88,8 @@ class QatTrainer(Trainer):
         qgraph: QuantGraph,
         params: EngineParams,
     ) -> None:
-        self.source = (graph, qgraph, SCHEMES[qgraph.facts["scheme"]].fixed_top)
+        bits = SCHEMES[qgraph.facts["scheme"]].fixed_bits
+        self.source = (graph, qgraph, weight_codes(qgraph.sp2, bits))
         self.array = array_of(params)
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.dtype = dtype
@@ -103,7 +105,7 @@ class QatTrainer(Trainer):
         qgraph = self.source[1]
         model = model.cpu()
         graph = model.float_graph()
-        replace_file(self.out / "model.onnx", lambda stream: write_graph(graph, qgraph, stream))
+        replace_file(self.out / "model.onnx", graph_bytes(graph, qgraph))
         model.dtype = torch.float32  # every sum exact, as on the engine
         found = {}
         for name, network in (("before", QuantNet(*self.source, torch.float32)), ("after", model)):
@@ -116,7 +118,7 @@ class QatTrainer(Trainer):
             "size": self.config.size,
             "scheme": qgraph.facts["scheme"],
             "array": self.array,
-            "sp2_mac_share": qgraph.facts["sp2_mac_share"],
+            **{f"{k.name}_mac_share": qgraph.facts[f"{k.name}_mac_share"] for k in COARSE},
             "training_pictures": len(self.data),
             "validation": found,
         }
@@ -125,13 +127,13 @@ class QatTrainer(Trainer):
 
 def array_of(params: EngineParams) -> list[int]:
     """The engine as the option --array takes it."""
-    return [params.pixels, params.in_channels, params.dsp_columns, params.sp2_columns]
+    return list(params.figures)
 
 
 def parse_array(text: str) -> tuple[int, ...]:
-    """P,CI,CO_DSP,CO_SP2."""
+    """P,CI,CO_DSP,CO_SP2, further kinds of columns."""
     numbers = tuple(int(part) for part in text.split(","))
-    if len(numbers) != 4 or min(numbers) < 0:
+    if not 4 <= len(numbers) <= 2 + len(KINDS) or min(numbers) < 0:
         raise ValueError(text)
     return numbers
 

@@ -6,8 +6,6 @@ compiler finds them there (fpga_gen/quant/grids.py).
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -184,8 +182,8 @@ def _matches(table: AxisTable, mode: tuple[str, str, str]) -> bool:
     return table == resize_axis(n, m, exact_scale(m / n, n, m), *mode)
 
 
-def write_graph(graph: Graph, qgraph: QuantGraph, path: Path | BinaryIO) -> None:
-    """Writes an optimised float graph with the formats and scales of `qgraph`, checked.
+def graph_bytes(graph: Graph, qgraph: QuantGraph) -> bytes:
+    """An ONNX file of an optimised float graph with the formats and scales of `qgraph`, checked.
 
     ValueError names a node that ONNX cannot express.
     """
@@ -219,11 +217,12 @@ def write_graph(graph: Graph, qgraph: QuantGraph, path: Path | BinaryIO) -> None
     outputs = []
     zeros = {t: np.zeros(graph.tensors[t].shape, np.float32) for t in graph.outputs}
     shapes = {name: value.shape for name, value in run_host_ops(graph, zeros).items()}
-    for tensor, name in zip(graph.outputs, graph.output_names, strict=True):
-        value = writer.value[tensor]
-        for op in (o for o in graph.host_ops if o.target == tensor):
-            value = writer.host(tensor, value, op)
-        writer.node("Identity", [value], name)
+    ends = {tensor: (tensor, writer.value[tensor]) for tensor in graph.outputs}
+    for op in graph.host_ops:
+        tensor, value = ends[op.reads[0]]
+        ends[op.target] = (tensor, writer.host(tensor, value, op))
+    for result, name in zip(graph.results or graph.outputs, graph.output_names, strict=True):
+        writer.node("Identity", [ends[result][1]], name)
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]))
     shape = [1, *graph.host_input.model_shape]
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)]
@@ -234,4 +233,4 @@ def write_graph(graph: Graph, qgraph: QuantGraph, path: Path | BinaryIO) -> None
         body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
     onnx.checker.check_model(model)
-    onnx.save(model, path)
+    return model.SerializeToString()

@@ -13,11 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fpga_gen.graph.ir import Activation, Add, AxisTable, Concat, Conv, Graph, MaxPool, Mul
+from fpga_gen.graph.ir import (
+    Activation,
+    Add,
+    AxisTable,
+    Concat,
+    Conv,
+    Graph,
+    Interleave,
+    MaxPool,
+    Mul,
+    Resample,
+    Select,
+)
 from fpga_gen.quant.ir import QConv, QuantGraph
 from fpga_gen.quant.layer import stored_epilogue
-from fpga_gen.quant.ranges import segments_of
-from fpga_gen_host.host_ops import HostOp
+from fpga_gen.quant.segments import sources_of
+from fpga_gen.quant.weights import Codes
+from fpga_gen_host.host_ops import HostOp, ancestors
 from fpga_gen_host.model_input import HostInput
 from fpga_gen_host.resample import exact_scale, resize_rows
 from fpga_gen_models.qat_layers import QuantConv, RoundMap
@@ -26,15 +39,20 @@ from fpga_gen_models.qat_layers import QuantConv, RoundMap
 class QuantNet(nn.Module):
     """[N, 3, H, W] normalised pictures -> what the network's first output is before a sigmoid.
 
-    graph: optimised float graph; qgraph: what `quantise` made of it; top: largest fixed-point
-    level; dtype: in which convolutions of 8-bit maps multiply (bfloat16 holds the operands
-    exactly and rounds the sums).
+    graph: optimised float graph; qgraph: what `quantise` made of it; codes: of the
+    weights, by column kind; dtype: in which convolutions of 8-bit maps multiply (bfloat16 holds the
+    operands exactly and rounds the sums).
     """
 
-    def __init__(self, graph: Graph, qgraph: QuantGraph, top: int, dtype: torch.dtype) -> None:
+    def __init__(self, graph: Graph, qgraph: QuantGraph, codes: Codes, dtype: torch.dtype) -> None:
         super().__init__()
         self.graph, self.tensors, self.dtype = graph, qgraph.tensors, dtype
-        segments = segments_of(graph)
+        if any(isinstance(n, Select | Interleave) for n in graph.nodes):
+            raise ValueError(
+                "the network reads parts of maps or interleaves their pixels: retraining knows "
+                "whole maps only"
+            )
+        segments = sources_of(graph)
         qnodes = {n.output: n for n in qgraph.nodes}
         self.convs = nn.ModuleDict()
         self.names: dict[str, str] = {}
@@ -45,8 +63,8 @@ class QuantNet(nn.Module):
                 assert isinstance(qconv, QConv)
                 key = f"conv{len(self.names)}"
                 self.names[node.output] = key
-                self.convs[key] = QuantConv(node, qconv, qgraph.tensors, names, qgraph.sp2, top)
-        self.host_ops = [o for o in graph.host_ops if o.target == graph.outputs[0]]
+                self.convs[key] = QuantConv(node, qconv, qgraph.tensors, names, codes)
+        self.host_ops = list(ancestors(graph, (graph.results or graph.outputs)[0]))
         unknown = {o.kind for o in self.host_ops} - {"resize", "sigmoid"}
         if unknown:
             raise ValueError(f"the network ends in {sorted(unknown)}: masks come from logits")
@@ -63,7 +81,8 @@ class QuantNet(nn.Module):
         inputs = []
         for names in conv.segments:
             parts = []
-            for name in names:
+            for segment in names:
+                name = segment.tensor
                 narrow = conv.wide and self.tensors[name].format.bits == 8
                 parts.append(values[name].float() * 256 if narrow else values[name])
             inputs.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
@@ -91,6 +110,7 @@ class QuantNet(nn.Module):
             elif isinstance(node, Mul):
                 y = real(node.inputs[0]) * real(node.inputs[1])
             else:
+                assert isinstance(node, Resample)
                 y = _resample(real(node.input), node.y, node.x)
             values[node.output] = self._stored(node.output, y, node.activation)
         y = real(graph.outputs[0])

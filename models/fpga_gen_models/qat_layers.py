@@ -1,8 +1,8 @@
 """Rounding of maps and weights with straight-through gradients, and the convolution made of it.
 
-The filters follow MSQ (Chang et al., "Mix and Match", arXiv 2012.04240): each row of a layer is
-fixed point or SP2, in the ratio of the board; scales are learned as in LSQ (Esser et al., arXiv
-1902.08153).
+The filters follow MSQ (Chang et al., "Mix and Match", arXiv 2012.04240): each row of a layer is on
+the grid of its column, fixed point or SP2, in the ratio of the board; scales are learned as in LSQ
+(Esser et al., arXiv 1902.08153).
 """
 
 from collections.abc import Iterator
@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fpga_gen.contract.numerics import SP2, Sp2Code
 from fpga_gen.graph.ir import Conv, ConvTerm
 from fpga_gen.quant.calibrate import compact_weight
-from fpga_gen.quant.grids import grid_levels
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
 from fpga_gen.quant.layer import input_units
-from fpga_gen.quant.weights import half_step_table
+from fpga_gen.quant.segments import Segment
+from fpga_gen.quant.weights import Codes, half_step_table, is_dense
 
 CELL = 0.49  # a latent weight starts at most so far from its level, in gaps to the next level
 
@@ -41,24 +40,23 @@ class RoundMap(torch.autograd.Function):
 
 
 class _RoundWeight(torch.autograd.Function):
-    """Levels of (F, K) weights in level units; rows `sp2` on the SP2 grid, the others integer."""
+    """Levels of (F, K) weights in level units. reach: (F, 1) largest level of each row; tables:
+    (rows, half-step table of their grid) of the rows whose grid is not all integers."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, sp2: Tensor, table: Tensor, top: int) -> Tensor:
-        levels = x.round().clamp_(-top, top)
-        reach = torch.full((x.shape[0], 1), float(top), dtype=x.dtype, device=x.device)
-        if sp2.numel():
+    def forward(ctx, x: Tensor, reach: Tensor, tables: list[tuple[Tensor, Tensor]]) -> Tensor:
+        levels = x.round().clamp_(-reach, reach)
+        for rows, table in tables:
             size = table.numel() // 4
-            index = (x[sp2] * 2).floor_().add_(2 * size).clamp_(0, table.numel() - 1)
-            levels[sp2] = table[index.long()]
-            reach[sp2] = float(size)
+            index = (x[rows] * 2).floor_().add_(2 * size).clamp_(0, table.numel() - 1)
+            levels[rows] = table[index.long()]
         ctx.save_for_backward(x.abs() <= reach)
         return levels
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         (inside,) = ctx.saved_tensors
-        return grad * inside, None, None, None
+        return grad * inside, None, None
 
 
 def start_latent(folded: np.ndarray, levels: np.ndarray, grids: list[np.ndarray]) -> np.ndarray:
@@ -85,12 +83,11 @@ class QuantConv(nn.Module):
         node: Conv,
         qconv: QConv,
         tensors: dict[str, QTensor],
-        segments: tuple[tuple[str, ...], ...],
-        code: Sp2Code,
-        top: int,
+        segments: tuple[tuple[Segment, ...], ...],
+        codes: Codes,
     ) -> None:
         super().__init__()
-        self.node, self.segments, self.top = node, segments, top
+        self.node, self.segments = node, segments
         out = tensors[node.output]
         self.wide, unit, _ = input_units(node, segments, tensors)
         weight, columns = compact_weight(node)
@@ -98,7 +95,8 @@ class QuantConv(nn.Module):
         scale = qconv.mult / 2.0**qconv.shift * out.scale
         levels = np.concatenate([_compact(q.weight, t) for q, t in _terms(qconv, node)], 1)
         kinds = np.asarray(out.kinds)
-        grids = [grid_levels(kind, code, top) for kind in kinds]
+        row_codes = [codes[int(kind)] for kind in kinds]
+        grids = [code.levels for code in row_codes]
         latent = start_latent(weight * self.unit / scale[:, None], levels, grids)
         rms = np.sqrt(np.square(latent).mean(1))
         rms = np.where(rms > 0, rms, 1.0)
@@ -109,16 +107,19 @@ class QuantConv(nn.Module):
         self.bias = nn.Parameter(torch.tensor(qconv.bias * scale / self.bias_step, **as_float))
         self.register_buffer("scale", torch.tensor(scale, **as_float))
         self.register_buffer("rms", torch.tensor(rms, **as_float))
-        self.register_buffer("sp2", torch.tensor(np.flatnonzero(kinds == SP2)))
-        self.register_buffer("table", torch.tensor(half_step_table(code)))
+        reach = [[float(code.max_level)] for code in row_codes]
+        self.register_buffer("reach", torch.tensor(reach, **as_float))
+        self.tabled = [k for k, code in codes.items() if not is_dense(code) and k in kinds]
+        for kind in self.tabled:
+            self.register_buffer(f"rows{kind}", torch.tensor(np.flatnonzero(kinds == kind)))
+            self.register_buffer(f"table{kind}", torch.tensor(half_step_table(codes[kind])))
 
     def levels(self) -> Tensor:
         """Integer weights (F, K), float32."""
         return _RoundWeight.apply(
             self.latent * (self.rms * torch.exp(-self.log_scale))[:, None],
-            self.sp2,
-            self.table,
-            self.top,
+            self.reach,
+            [(getattr(self, f"rows{k}"), getattr(self, f"table{k}")) for k in self.tabled],
         )
 
     def row_scale(self) -> Tensor:

@@ -3,8 +3,13 @@
 Example, fine-tuning for two hours from a checkpoint:
     python -m fpga_gen_models.train --data kvasir clinicdb --out run --init start.pth --minutes 120
 
+or from the network of this repository:
+    python -m fpga_gen_models.train --data mine --out run --minutes 60 \
+        --init models/pretrained/hardnet-mseg.onnx
+
 The output folder receives config.json, last.pth (all that a resumed run needs), best.pth and
-ema.pth (weights, half precision), and at the end final.pth and metrics.json.
+ema.pth (weights, half precision), log.csv (loss and Dice over time), and at the end final.pth and
+metrics.json. `fpga-gen models export hardnet-mseg --checkpoint run/final.pth` makes the ONNX file.
 """
 
 import argparse
@@ -22,7 +27,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fpga_gen.disk import replace_file
-from fpga_gen_models.augment import augment
+from fpga_gen_models.augment import augment, normalise
 from fpga_gen_models.checkpoint import load_checkpoint, save_half
 from fpga_gen_models.data import (
     CachedPairs,
@@ -33,9 +38,11 @@ from fpga_gen_models.data import (
     spread_subset,
 )
 from fpga_gen_models.evaluate import evaluate
+from fpga_gen_models.from_onnx import load_onnx
 from fpga_gen_models.hardnet_mseg import HarDNetMSEG
 from fpga_gen_models.losses import structure_loss
 from fpga_gen_models.metrics import as_record
+from fpga_gen_models.runlog import RunLog
 from fpga_gen_models.runstate import (
     AveragedWeights,
     Clock,
@@ -50,6 +57,8 @@ from fpga_gen_models.runstate import (
 )
 
 log = logging.getLogger("fpga_gen_models.train")
+
+INIT_PICTURES = 16  # whose statistics the BatchNorms of an ONNX file get
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,30 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     threads: int = 0
+
+
+HELP = {  # of every field of `TrainConfig`, with its unit
+    "size": "side of the picture that the network takes, pixels, a multiple of 32",
+    "start_size": "side at the beginning, pixels; grows to --size over the first half of the run",
+    "scales": "factors of the side that take turns at random",
+    "batch": "pictures in a step",
+    "rate": "highest learning rate; of AdamW, with a cosine to a hundredth of it",
+    "weight_decay": "weight decay of AdamW, of weights alone",
+    "clip": "largest norm of the gradient",
+    "steps": "end after this many steps; give this or --minutes",
+    "minutes": "end after this time, minutes; give this or --steps",
+    "ema": "decay of the averaged weights in a step, 0 for none",
+    "precision": "of the forward pass: bfloat16, or float32",
+    "cache_size": "side at which pictures are kept in memory, pixels; 4 * side^2 bytes each",
+    "validation": "fraction of the pictures held out, by a hash of their names",
+    "salt": "another text gives another split",
+    "save_minutes": "time between two saves, minutes",
+    "eval_minutes": "time between two validations, minutes",
+    "eval_subset": "pictures of a validation during the run",
+    "seed": "of weights, order and augmentation",
+    "device": "auto, cpu, cuda or cuda:N",
+    "threads": "of the CPU, 0 for all; on a busy machine one is faster than several",
+}
 
 
 def training_size(config: TrainConfig, progress: float, step: int) -> int:
@@ -128,7 +161,11 @@ class Trainer:
 
     def start(self, init: Path | None, resume: bool) -> None:
         """Loads the starting weights, or the state of an earlier run in `out`."""
-        if init is not None:
+        if init is not None and init.suffix.lower() == ".onnx":
+            pictures = normalise(self.data.images[:INIT_PICTURES]).to(self.device)
+            count = load_onnx(self.model, init, pictures)
+            log.info("%s: %d convolutions", init.name, count)
+        elif init is not None:
             report = load_checkpoint(self.model, init)
             log.info("%s: %d tensors, %d ignored", init.name, report.loaded, len(report.ignored))
         if self.config.ema:
@@ -138,6 +175,7 @@ class Trainer:
             self.step, self.best = facts["step"], facts["best"]
             self.clock = Clock(facts["seconds"])
             log.info("resumed at step %d, %.1f minutes", self.step, facts["seconds"] / 60)
+        self.log = RunLog(self.out / "log.csv", self.step)
 
     def progress(self) -> float:
         return self.schedule.progress(self.step, self.clock.seconds())
@@ -186,6 +224,7 @@ class Trainer:
         facts = {"step": self.step, "best": self.best, "seconds": self.clock.seconds()}
         save_run(self.out / "last.pth", self.model, self.optimizer, self.average, facts)
         replace_file(self.out / "ema.pth", lambda stream: save_half(self.weights(), stream))
+        self.log.save()
 
     def validate_subset(self) -> float:
         """Mean Dice on the subset; writes best.pth when it is the best so far."""
@@ -195,6 +234,7 @@ class Trainer:
         )
         dice = {name: round(metrics.dice, 4) for name, metrics in result.items()}
         log.info("step %d: Dice on the subset %s", self.step, json.dumps(dice))
+        self.log.dice(self.step, self.clock.seconds(), result["all"].dice)
         if result["all"].dice > self.best:
             self.best = result["all"].dice
             replace_file(self.out / "best.pth", lambda stream: save_half(self.weights(), stream))
@@ -212,6 +252,8 @@ class Trainer:
             if not math.isfinite(loss):
                 log.warning("step %d: loss %s", self.step, loss)
             seconds = self.clock.seconds()
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.log.add(self.step, seconds, rate, side, loss)
             bar.set_postfix(step=self.step, loss=f"{loss:.4f}", side=side, refresh=False)
             bar.update(round(100 * self.progress(), 2) - bar.n)
             if seconds >= next_eval:
@@ -250,24 +292,34 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--init", type=Path, help="checkpoint to start from")
+    parser.add_argument(
+        "--init", type=Path, help="weights to start from: a checkpoint, or an exported ONNX file"
+    )
     add_run_options(parser, TrainConfig())
     return parser.parse_args(argv)
 
 
 def add_run_options(parser: argparse.ArgumentParser, defaults: TrainConfig) -> None:
     """Data, output folder and an option for every field of `TrainConfig`."""
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="data set folders")
-    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders with images/ and masks/ of equal names; masks: 8 bit, foreground above 127",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of all results")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     for name, default in asdict(defaults).items():
         option = "--" + name.replace("_", "-")
+        text = f"{HELP[name]}  [default: %(default)s]"
         if name == "scales":
-            parser.add_argument(option, type=float, nargs="+", default=default)
+            parser.add_argument(option, type=float, nargs="+", default=default, help=text)
         elif name == "precision":
-            parser.add_argument(option, choices=("bf16", "fp32"), default=default)
+            choices = ("bf16", "fp32")
+            parser.add_argument(option, choices=choices, default=default, help=text)
         else:
-            parser.add_argument(option, type=type(default), default=default, help=f"({default})")
+            parser.add_argument(option, type=type(default), default=default, help=text)
 
 
 def run_config(args: argparse.Namespace) -> TrainConfig:

@@ -15,7 +15,7 @@ from fpga_gen.board.server import BoardServer
 from fpga_gen.builddir.artifacts import to_json, write_build
 from fpga_gen.builddir.layout_file import host_layout
 from fpga_gen.flows.board import BoardFlow
-from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.generated import engine_verilog
 from fpga_gen.identity import seal
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.serialise import quant_graph_bytes
@@ -31,7 +31,7 @@ COUNT = itertools.count(1)
 def write_board_build(path: Path, graph: QuantGraph) -> Path:
     """A build directory as `fpga-gen build` leaves it, reports apart."""
     schedule = compile_schedule(graph, SMALL)
-    verilog, identity = seal(generate_verilog(SMALL), SMALL)
+    verilog, identity = seal(engine_verilog(SMALL), SMALL)
     files = {f"rtl/{n}": text.encode() for n, text in verilog.items()}
     files |= {
         "program.bin": schedule.program,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fpga_gen.board.server import BoardServer
 from fpga_gen.board.simulator import FrameRecord
@@ -180,3 +181,13 @@ def test_reference_of_nothing(folder: Path, tmp_path: Path, capsys):
     line = refusal(capsys, "reference", folder, "--images", tmp_path / "none")
     assert "no such file or folder" in line
     assert not (folder / "reference").exists()
+
+
+def test_references_of_one_name(folder: Path, tmp_path: Path, capsys):
+    """Neither picture's vector may end up under the other's name."""
+    picture = draw_phantom(48, 48, 0)[0]
+    for name in ("a.png", "a.k.png", "a.bmp"):
+        Image.fromarray(picture).save(tmp_path / name)
+    line = refusal(capsys, "reference", folder, "--images", tmp_path)
+    assert "a.bmp and a.png would both be written to reference/a.npz: rename one of them" in line
+    assert not (folder / "reference" / "a.npz").exists()

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from fpga_gen.builddir.artifacts import load_build
+from fpga_gen.cache import cache_directory
 from fpga_gen.deploy.vivado_reports import read_reports
 from fpga_gen.errors import ToolError
 from fpga_gen.flows.bitstream import _check_timing
-from fpga_gen.simulate.build import cache_directory
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 

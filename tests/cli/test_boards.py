@@ -34,7 +34,7 @@ def test_small_network_fits(cli, model: Path, name: str):
     board = load_board(name)
     assert report["board"]["part"] == board.part
     assert report["clock_mhz"] == board.clock_mhz
-    resources = {k: v for k, v in report["resources"].items() if k != "kind"}
+    resources = {k: v for k, v in report["resources"].items() if k not in ("kind", "source")}
     assert set(resources) == {"lut", "ff", "dsp", "bram36", "uram"}
     assert all(entry["used"] <= entry["available"] for entry in resources.values())
 
@@ -86,3 +86,34 @@ def test_build_directory_holds_the_vivado_project(slow: Path):
         "processor_ultrascale.tcl", "processor_zynq7.tcl",
     }  # fmt: skip
     assert 'ram_style = "block"' in (slow / "rtl" / "fpga_gen_bank.v").read_text()
+
+
+def test_all_boards_in_one_table(cli, model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fpga_gen.api.estimate.board_names", lambda: ["tiny", "tiny7"])
+    result = cli("estimate", model, "--board", "all")
+    assert result.code == 0
+    rows = [line for line in result.out.splitlines() if "tiny" in line]
+    assert [row.split()[3] for row in rows] == ["yes", "yes"]
+    alone = json.loads(cli("estimate", model, "--board", "tiny7", "--json").out)
+    together = json.loads(cli("estimate", model, "--board", "ALL", "--json").out)
+    assert [item["board"] for item in together] == ["tiny", "tiny7"]
+    assert together[1]["report"] == alone
+    assert cli("estimate", model, "--board", "all", "--explain").code == 2
+
+
+def test_a_board_that_is_too_small_says_what_would_do(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fpga_gen.api.estimate.board_names", lambda: ["pynq-z2", "tiny"])
+    path = write_model(tmp_path / "net.onnx", size=224, channels=16)
+    result = cli("estimate", path, "--board", "all", "--json")
+    small = json.loads(result.out)[0]
+    assert small["report"] is None
+    assert "boards that hold all its maps: " in small["refusal"]
+    assert "zcu104" in small["refusal"].partition("maps: ")[2]
+    size = re.search(r"pynq-z2 holds those of an input of about (\d+)x\1", small["refusal"])
+    assert size is not None
+    side = int(size[1])
+    assert side % 32 == 0
+    smaller = write_model(tmp_path / "smaller.onnx", size=side, channels=16)
+    assert cli("estimate", smaller, "--board", "pynq-z2", "-q").code == 0

@@ -72,8 +72,7 @@ def test_calibration_and_scheme_reach_the_build(built_fixed8: Path):
     report = json.loads((built_fixed8 / "report.json").read_text())
     assert report["quantisation"]["calibration_images"] == 3
     assert report["quantisation"]["sp2_mac_share"] == 0
-    assert report["array"]["out_channels_dsp"] == 8
-    assert report["array"]["out_channels_sp2"] == 0
+    assert report["array"]["out_channels"] == {"DSP": 8, "SP2": 0}
     manifest = json.loads((built_fixed8 / "manifest.json").read_text())
     assert manifest["config"]["scheme"] == "fixed8"
     assert manifest["config"]["calibration"] == "pictures"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fpga_gen.flows.check import largest_board
+from fpga_gen.boards import largest_board
 from fpga_gen.quant import quantise as quantiser
 from fpga_gen.quant.precision import PrecisionChoice
 from tests.cli.networks import write_model

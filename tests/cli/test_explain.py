@@ -18,7 +18,7 @@ def test_the_engine_is_the_first_of_those_that_were_scheduled(cli, model: Path):
     assert cycles == sorted(cycles) == [e["scheduled_cycles"] for e in engines[: len(cycles)]]
     first = engines[0]["parameters"]
     assert data["array"]["pixels"] == first["pixels"]
-    assert data["array"]["out_channels_sp2"] == first["sp2_columns"]
+    assert data["array"]["out_channels"]["SP2"] == first["sp2_columns"]
 
 
 def test_a_given_array_is_not_compared(cli, model: Path):
@@ -32,7 +32,7 @@ def test_double_clock_is_an_option_of_the_sizing(cli, model: Path):
     plain = json.loads(cli(*options).out)
     double = json.loads(cli(*options, "--double-clock").out)
     assert (plain["array"]["double_clock"], double["array"]["double_clock"]) == (False, True)
-    assert double["array"]["out_channels_dsp"] % 4 == 0
+    assert double["array"]["out_channels"]["DSP"] % 4 == 0
     refused = cli("estimate", model, "--board", "zc706", "--double-clock")
     assert refused.code == 1
     assert "zc706: its DSP slices cannot run at twice the clock" in refused.err

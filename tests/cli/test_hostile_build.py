@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -97,13 +98,17 @@ def test_a_lost_memory_is_no_harm(
 ):
     """Where what is remembered is wrong, or gone, the Verilog is generated anew."""
     build = load_build(build_copy)
-    good = _record(build.params, build.design_hash).read_bytes()
-    monkeypatch.setenv("FPGA_GEN_CACHE", str(tmp_path / "cache"))
-    record = _record(build.params, build.design_hash)
-    record.parent.mkdir(parents=True)
-    record.write_bytes(b"\xff")
     check_verilog(build)
-    assert record.read_bytes() == good
+    good = _record(build.params).read_bytes()
+    monkeypatch.setenv("FPGA_GEN_CACHE", str(tmp_path / "cache"))
+    record = _record(build.params)
+    record.parent.mkdir(parents=True)
+    digest, text = good.split(b"\n", 1)
+    other = zlib.compress(zlib.decompress(text).replace(b"module", b"nodule"))
+    for bad in (b"\xff", digest + b"\n" + other):
+        record.write_bytes(bad)
+        check_verilog(build)
+        assert record.read_bytes() == good
 
 
 def test_an_engine_that_fits_no_board_is_not_generated(build_copy: Path):

@@ -10,7 +10,8 @@ from pathlib import Path
 from fpga_gen.boards import Board
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.vivado_project import vivado_files
-from fpga_gen.hardware.top import TOP, generate_verilog
+from fpga_gen.generated import engine_verilog
+from fpga_gen.hardware.top import TOP
 from tests.deploy.tcl import Recording, record
 from tests.engines import SMALL
 from tests.schedule.builder import DOUBLE_CLOCK
@@ -24,7 +25,7 @@ def small_engine(board: Board, double_clock: bool = False) -> EngineParams:
 
 @cache
 def verilog(engine: EngineParams) -> dict[str, str]:
-    return generate_verilog(engine)
+    return engine_verilog(engine)
 
 
 def pins(engine: EngineParams) -> dict[str, str]:

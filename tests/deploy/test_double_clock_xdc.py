@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from fpga_gen.contract.column_kinds import DSP_KIND
 from fpga_gen.deploy.vivado_project import CONSTRAINTS, TCL_FOLDER
 from fpga_gen.hardware.array.mac_double import MODULE
 from tests.deploy.projects import verilog
@@ -14,7 +15,7 @@ from tests.deploy.tcl import INTERPRETER
 from tests.deploy.xdc import netlist, path_exceptions
 from tests.schedule.builder import DOUBLE_CLOCK
 
-BLOCKS = DOUBLE_CLOCK.pixels * DOUBLE_CLOCK.dsp_columns // DOUBLE_CLOCK.dsp_block
+BLOCKS = DOUBLE_CLOCK.pixels * DOUBLE_CLOCK.dsp_columns // DSP_KIND.block(DOUBLE_CLOCK)
 SLICES = BLOCKS * DOUBLE_CLOCK.in_channels
 
 

@@ -16,6 +16,7 @@ from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.graph.verify import verify
 from fpga_gen_host.host_ops import run_host_ops
+from fpga_gen_host.model_input import HostInput
 
 
 @dataclass
@@ -78,13 +79,22 @@ class Net:
         return path
 
 
-def run_reference(path: Path, image: np.ndarray) -> list[np.ndarray]:
-    """Outputs of onnxruntime without graph optimisations."""
+def run_reference(path: Path, array: np.ndarray) -> list[np.ndarray]:
+    """Outputs of onnxruntime without graph optimisations; array: the model's input, or (C, H, W) of
+    a batch of one."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: image[None]})
+    source = session.get_inputs()[0]
+    array = array if array.ndim == len(source.shape) else array[None]
+    return session.run(None, {source.name: array})
+
+
+def model_array(host_input: HostInput, image: np.ndarray) -> np.ndarray:
+    """The model's input, in its own shape, of (C, H, W)."""
+    moved = np.moveaxis(image, 0, -1) if host_input.channels_last else image
+    return np.ascontiguousarray(moved).reshape(host_input.array_shape)
 
 
 def assert_like_onnxruntime(
@@ -96,7 +106,7 @@ def assert_like_onnxruntime(
     verify(graph, lowered=True)
     image = np.random.default_rng(seed).normal(size=imported.host_input.model_shape)
     image = image.astype(np.float32)
-    expected = run_reference(path, image)
+    expected = run_reference(path, model_array(imported.host_input, image))
     for stage in (imported, graph):
         got = run_host_ops(stage, run_float(stage, image))
         assert len(got) == len(expected)

@@ -55,6 +55,17 @@ def test_grouped_conv(case, tmp_path):
     assert_like_onnxruntime(image.save(tmp_path))
 
 
+def test_branches_of_one_map_become_one_convolution(tmp_path):
+    """A block that was trained with parallel branches (RepVGG): 3x3 and 1x1."""
+    net = Net((1, 4, 9, 11))
+    x = net.op("Relu", net.conv("x", 4, 4))
+    y = net.op("Add", net.conv(x, 4, 4, strides=[2, 2]), net.conv(x, 4, 4, k=1, strides=[2, 2]))
+    net.op("Relu", y)
+    graph = assert_like_onnxruntime(net.save(tmp_path))
+    (term,) = graph.nodes[1].terms
+    assert (term.kernel, term.stride) == ((3, 3), (2, 2))
+
+
 def test_depthwise_with_batch_norm_and_relu6(tmp_path):
     """1x1, batch norm, ReLU6, depthwise, batch norm: two convolutions are left."""
     net = Net()

@@ -9,7 +9,7 @@ from fpga_gen.graph.ir import Activation, Add, Conv, Graph, conv_macs
 from fpga_gen.graph.passes.activations import clip_before_pool, fuse_activations
 from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, split_affine
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
-from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
+from fpga_gen.graph.passes.concat import flatten_concat, materialise_views, push_through_concat
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
 from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
@@ -171,12 +171,12 @@ def test_push_through_concat():
     assert kinds(again).count("MaxPool") == 3  # 'x' is pooled once
 
 
-def test_materialise_concat():
+def test_materialise_views():
     m = Maker()
     both = m.concat(m.conv("x", 2), "x")
     other = m.conv("x", 5)
     before = m.graph(m.add(both, other), m.mul(both, other), m.conv(both, 3), both)
-    after = _check(materialise_concat, before,
+    after = _check(materialise_views, before,
                    ["Conv", "Concat", "Conv", "Conv", "Add", "Mul", "Conv"])  # fmt: skip
     concat = after.nodes[1]
     assert after.nodes[-1].inputs == (concat.output,)  # convolutions read it in place

@@ -19,6 +19,7 @@ from fpga_gen_models.data import (
     DatasetPair,
     find_pairs,
     group_name,
+    open_picture,
     sample_indices,
     split_pairs,
     spread_subset,
@@ -84,6 +85,19 @@ def test_reading_a_folder(tmp_path: Path) -> None:
         find_pairs(tmp_path / "set")
     with pytest.raises(ValueError, match="no pictures"):
         find_pairs(tmp_path)
+
+
+def test_pictures_are_read_as_the_driver_reads_them(tmp_path: Path) -> None:
+    """16-bit grey keeps its greys, and a picture stands as its EXIF block says."""
+    grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    image = np.asarray(open_picture(tmp_path / "deep.png"))
+    assert np.array_equal(image[..., 0], np.rint(grey / 257).astype(np.uint8))
+    turned = Image.new("RGB", (8, 4))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # a quarter turn
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    assert open_picture(tmp_path / "turned.jpg").size == (4, 8)
 
 
 def test_sampling_visits_every_picture_once_an_epoch() -> None:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from fpga_gen.builddir.artifacts import load_build
+from fpga_gen.contract.column_kinds import weight_codes
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Graph, Mul
@@ -26,7 +27,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_models.qat import main
-from fpga_gen_models.qat_export import write_graph
+from fpga_gen_models.qat_export import graph_bytes
 from fpga_gen_models.qat_graph import QuantNet
 from fpga_gen_models.qat_layers import start_latent
 from tests.cli.conftest import board_files, cli, tiny_board
@@ -83,8 +84,8 @@ def network(path: Path, scheme: str, raw: bool = True) -> tuple[Graph, QuantGrap
     wide = [n.output for n in graph.nodes if isinstance(n, Mul)]
     wide += [] if raw else [graph.input]
     graph, qgraph = compiled(path, scheme, raw, wide_tensors=tuple(wide))
-    top = SCHEMES[scheme].fixed_top
-    return graph, qgraph, QuantNet(graph, qgraph, top, torch.float32)
+    codes = weight_codes(qgraph.sp2, SCHEMES[scheme].fixed_bits)
+    return graph, qgraph, QuantNet(graph, qgraph, codes, torch.float32)
 
 
 def convs(qgraph: QuantGraph) -> list[QConv]:
@@ -131,7 +132,7 @@ def test_trained_codes_come_out_of_the_compiler_unchanged(scheme: str, raw: bool
     before = trained_codes(net)
     codes = trained_codes(shaken(net))
     assert any((a != b).any() for a, b in zip(before, codes, strict=True))
-    write_graph(net.float_graph(), qgraph, tmp_path / "trained.onnx")
+    (tmp_path / "trained.onnx").write_bytes(graph_bytes(net.float_graph(), qgraph))
 
     again_graph, again = compiled(tmp_path / "trained.onnx", scheme, raw)
     assert again.facts["imported"] == []
@@ -165,7 +166,7 @@ def test_gradients_pass_straight_through_and_levels_stay_on_their_grids(
     optimizer.step()
     after = trained_codes(net)
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
-    top = SCHEMES[scheme].fixed_top
+    top = 2 ** (SCHEMES[scheme].fixed_bits - 1) - 1
     for codes, conv in zip(after, convs(qgraph), strict=True):
         kinds = np.array(qgraph.tensors[conv.output].kinds)
         assert np.isin(codes[kinds == SP2], qgraph.sp2.levels).all()

@@ -1,7 +1,7 @@
 """Training of the segmentation network on generated data: one run, cut and resumed."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fpga_gen_models.augment import normalise
 from fpga_gen_models.checkpoint import load_checkpoint
 from fpga_gen_models.data import find_pairs
 from fpga_gen_models.evaluate import main as evaluate_main
+from fpga_gen_models.export import write_onnx
 from fpga_gen_models.hardnet_mseg import HarDNetMSEG
 from fpga_gen_models.runstate import StopRequest
-from fpga_gen_models.train import TrainConfig, Trainer, main, training_size
+from fpga_gen_models.train import HELP, TrainConfig, Trainer, main, training_size
+from fpga_gen_models.transform import randomise_batchnorm
 
 CONFIG = TrainConfig(
     size=64, start_size=64, batch=2, steps=2, cache_size=64, precision="fp32", validation=0.3
@@ -89,6 +92,7 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert record["training_pictures"] + record["validation"]["all"]["images"] == 12
     assert json.loads((out / "config.json").read_text())["batch"] == 2
     load_checkpoint(HarDNetMSEG(), out / "final.pth")
+    assert (out / "log.csv").read_text().startswith("step,minutes,rate,side,loss,dice\n")
     load_checkpoint(HarDNetMSEG(), out / "last.pth")  # a run's state serves as a checkpoint too
 
     evaluated = ["--checkpoint", str(out / "final.pth"), "--data", str(folder), "--size", "64"]
@@ -113,3 +117,37 @@ def test_stop_request_ends_the_run(folder: Path, tmp_path: Path) -> None:
     trainer.run(stop)
     assert trainer.step == 0
     assert (tmp_path / "last.pth").exists()
+
+
+def test_a_run_goes_on_from_an_exported_network(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    model = HarDNetMSEG()
+    randomise_batchnorm(model, 64, 5)
+    write_onnx(model, tmp_path / "model.onnx", 64, "dynamo", half=False)
+    trainer = Trainer(CONFIG, find_pairs(folder), tmp_path)
+    trainer.start(tmp_path / "model.onnx", resume=False)
+    picture = normalise(trainer.data.images[:2])
+    with torch.no_grad():
+        expected, found = model.eval()(picture), trainer.model.eval()(picture)
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    norm = next(m for m in trainer.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    with torch.no_grad():
+        trainer.model.train()(normalise(trainer.data.images))
+    assert norm.running_var is not None
+    assert 0.5 < float(norm.running_var.mean() / norm.weight.square().mean()) < 2
+
+
+def test_an_exported_network_of_another_kind_is_named(folder: Path, tmp_path: Path) -> None:
+    from fpga_gen_models import MODELS
+
+    write_onnx(MODELS["hardnet-39ds"].builder().eval(), tmp_path / "other.onnx", 64, "dynamo")
+    (tmp_path / "text.onnx").write_text("no model")
+    trainer = Trainer(CONFIG, find_pairs(folder), tmp_path)
+    with pytest.raises(ValueError, match="does not hold the weights of HarDNetMSEG"):
+        trainer.start(tmp_path / "other.onnx", resume=False)
+    with pytest.raises(ValueError, match="not a readable ONNX file"):
+        trainer.start(tmp_path / "text.onnx", resume=False)
+
+
+def test_every_option_has_a_meaning() -> None:
+    assert set(HELP) == {f.name for f in fields(TrainConfig)}

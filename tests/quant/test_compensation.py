@@ -7,7 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fpga_gen.contract.numerics import DSP, SP2, SP2_4
+from fpga_gen.contract.column_kinds import weight_codes
+from fpga_gen.contract.numerics import DSP, SP2, SP2_4, FixedCode
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Conv, ConvTerm, Graph, Tensor
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
@@ -19,6 +20,7 @@ from tests.engines import SMALL
 from tests.graph.graphs import RELU, Maker
 
 DEPTH, FILTERS, TOP, DAMPING = 4, 60, 7, 0.01
+CODES = weight_codes(SP2_4, bits=4)
 
 
 def layer(seed: int, kind: int):
@@ -27,7 +29,7 @@ def layer(seed: int, kind: int):
     weight = rng.standard_normal((1, FILTERS, DEPTH)).astype(np.float32)
     mix = rng.standard_normal((DEPTH, 2))
     moments = (mix @ mix.T + 0.05 * np.eye(DEPTH))[None].astype(np.float32)
-    scale, _ = search_scales(weight[0], np.ones((1, DEPTH)), kind, SP2_4, TOP)
+    scale, _ = search_scales(weight[0], np.ones((1, DEPTH)), CODES[kind])
     return weight, moments, scale[None]
 
 
@@ -43,7 +45,7 @@ def optimum(weight, moments, scale, levels) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", [DSP, SP2])
 def test_between_rounding_to_nearest_and_the_optimum(kind):
-    levels = SP2_4.levels if kind == SP2 else np.arange(-TOP, TOP + 1)
+    levels = CODES[kind].levels
     gaps = []
     for seed in range(3):
         weight, moments, scale = layer(seed, kind)
@@ -54,22 +56,23 @@ def test_between_rounding_to_nearest_and_the_optimum(kind):
             return moment_error(weight - scale[..., None] * q, damp)[0]
 
         best = optimum(weight, damp, scale, levels)
-        plain = objective(round_nearest(weight, scale, kinds, SP2_4, TOP))
-        got = objective(compensated(weight, moments, scale, kinds, SP2_4, DAMPING, TOP))
+        plain = objective(round_nearest(weight, scale, kinds, CODES))
+        got = objective(compensated(weight, moments, scale, kinds, CODES, DAMPING))
         assert (best <= got * 1.001 + 1e-9).all()
         assert (got <= plain * 1.001 + 1e-9).all()
         gaps.append((plain.sum() - got.sum()) / (plain.sum() - best.sum()))
     assert min(gaps) > 0.7  # most of what there is to gain (measured: 0.81 to 0.92)
 
 
-@pytest.mark.parametrize("top", [1, 7, 31])
-def test_fixed_grid_has_no_level_beyond_its_top(top):
+@pytest.mark.parametrize("bits", [2, 4, 6])
+def test_fixed_grid_has_no_level_beyond_its_top(bits):
+    codes, top = {DSP: FixedCode(bits)}, 2 ** (bits - 1) - 1
     weight, moments, scale = layer(0, DSP)
     kinds = np.zeros((1, FILTERS), int)
     scale = scale * TOP / top
     for levels in (
-        compensated(weight, moments, scale, kinds, SP2_4, DAMPING, top),
-        round_nearest(weight, scale, kinds, SP2_4, top),
+        compensated(weight, moments, scale, kinds, codes, DAMPING),
+        round_nearest(weight, scale, kinds, codes),
     ):
         assert np.abs(levels).max() == top
 
@@ -111,8 +114,8 @@ def test_moments_that_rounding_made_negative(blocks):
     moments = np.repeat(np.eye(DEPTH, dtype=np.float32)[None], blocks, 0)
     moments[-1] *= -1e-9
     kinds, scale = np.full((blocks, 5), DSP), np.full((blocks, 5), 0.02)
-    got = compensated(weight, moments, scale, kinds, SP2_4, DAMPING)
-    np.testing.assert_array_equal(got, round_nearest(weight, scale, kinds, SP2_4))
+    got = compensated(weight, moments, scale, kinds, CODES, DAMPING)
+    np.testing.assert_array_equal(got, round_nearest(weight, scale, kinds, CODES))
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -120,7 +123,7 @@ def test_moments_that_are_not_finite(blocks):
     moments = np.full((blocks, DEPTH, DEPTH), np.nan, np.float32)
     ones = np.ones((blocks, 2, DEPTH), np.float32)
     with pytest.raises(ValueError, match="not finite"):
-        compensated(ones, moments, ones[..., 0], np.full((blocks, 2), DSP), SP2_4, DAMPING)
+        compensated(ones, moments, ones[..., 0], np.full((blocks, 2), DSP), CODES, DAMPING)
 
 
 def test_depthwise_layer_behind_a_layer_of_zeros():

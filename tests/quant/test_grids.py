@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from fpga_gen.contract.numerics import DSP, SP2, SP2_4, SP2_CODES, TWO_TERM
-from fpga_gen.quant.grids import grid_levels, row_grid
+from fpga_gen.contract.numerics import INT8, SP2_4, SP2_CODES, TWO_TERM, FixedCode
+from fpga_gen.quant.grids import row_grid
 
 
-@pytest.mark.parametrize("code", SP2_CODES.values(), ids=lambda c: c.name)
-@pytest.mark.parametrize(("kind", "top"), [(DSP, 127), (DSP, 7), (SP2, 127)])
-def test_rows_on_the_grid_come_back_level_by_level(kind, top, code):
+@pytest.mark.parametrize("code", [*SP2_CODES.values(), INT8, FixedCode(4)], ids=lambda c: c.name)
+def test_rows_on_the_grid_come_back_level_by_level(code):
     rng = np.random.default_rng(0)
-    allowed = grid_levels(kind, code, top)
+    allowed = code.levels
     levels = rng.choice(allowed, (40, 30))
     levels[:, 0] = allowed[-1]  # the largest, so that no divisor can be left out ...
     levels[:, 1] = allowed[allowed > 0][0]  # ... together with the smallest
@@ -24,7 +23,7 @@ def test_rows_on_the_grid_come_back_level_by_level(kind, top, code):
 
 def test_ordinary_weights_are_on_no_grid():
     weight = np.random.default_rng(1).normal(size=(2000, 9)).astype(np.float32)
-    for allowed in (grid_levels(DSP, TWO_TERM, 127), TWO_TERM.levels, SP2_4.levels):
+    for allowed in (INT8.levels, TWO_TERM.levels, SP2_4.levels):
         assert not row_grid(weight, allowed).found.any()
 
 
@@ -40,15 +39,15 @@ def test_one_weight_off_the_grid_refuses_the_row():
 
 def test_int4_with_a_level_that_sp2_lacks_is_fixed_alone():
     row = np.array([[7.0, 3, -1, 2, 0, 5]]) * 0.3
-    assert row_grid(row, grid_levels(DSP, SP2_4, 7)).found.all()
+    assert row_grid(row, FixedCode(4).levels).found.all()
     assert not row_grid(row, SP2_4.levels).found.any()  # no 3 and no 7 there
     row = np.array([[8.0, 5, -1, 2, 0, 4]]) * 0.3
-    assert not row_grid(row, grid_levels(DSP, SP2_4, 7)).found.any()
+    assert not row_grid(row, FixedCode(4).levels).found.any()
     assert row_grid(row, SP2_4.levels).found.all()
 
 
 def test_zeros_and_common_divisors():
-    grid = row_grid(np.array([[0.0, 0, 0], [6, -4, 2]]), grid_levels(DSP, TWO_TERM, 127))
+    grid = row_grid(np.array([[0.0, 0, 0], [6, -4, 2]]), INT8.levels)
     assert grid.found.all()
     assert grid.scale.tolist() == [0, 2]
     assert grid.levels.tolist() == [[0, 0, 0], [3, -2, 1]]

@@ -1,22 +1,32 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import fpga_gen.quant.kinds as quant_kinds
+from fpga_gen.contract.column_kinds import SP2_KIND
 from fpga_gen.contract.numerics import DSP, SP2, U8
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import QuantError
 from fpga_gen.graph.ir import Add, Concat, Conv, ConvTerm, Graph, Tensor
 from fpga_gen.quant.ir import QTensor
-from fpga_gen.quant.kinds import assign_kinds, channel_gains, column_periods, tied_classes
+from fpga_gen.quant.kinds import (
+    assign_kinds,
+    channel_gains,
+    choose,
+    column_periods,
+    tied_classes,
+)
 from fpga_gen.schedule.lower.placement import channel_positions
 from fpga_gen_host.model_input import HostInput
 from tests.engines import SMALL
 from tests.quant.networks import all_nodes
 
 
-def conv_costs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
+def conv_costs(graph: Graph, seed: int = 0) -> dict[str, dict[int, np.ndarray]]:
     rng = np.random.default_rng(seed)
     return {
-        n.output: rng.uniform(0, 1, graph.tensors[n.output].channels)
+        n.output: {SP2: rng.uniform(0, 1, graph.tensors[n.output].channels)}
         for n in graph.nodes
         if isinstance(n, Conv)
     }
@@ -48,8 +58,20 @@ def test_cheapest_channels_of_a_class_become_sp2():
     graph = all_nodes()
     costs = conv_costs(graph)
     kinds = np.array(assign_kinds(graph, EngineParams(), costs)["s"])
-    joint = costs["m"] + costs["t"] + costs["d"]
+    joint = sum(costs[name][SP2] for name in "mtd")
     assert joint[kinds == SP2].max() < joint[kinds == DSP].min()
+
+
+def test_the_kind_that_costs_most_chooses_first(monkeypatch):
+    """Of three kinds, each gets as many channels as it has columns."""
+    third = replace(SP2_KIND, number=2)
+    monkeypatch.setattr(quant_kinds, "COARSE", (SP2_KIND, third))
+    positions = np.array([DSP, SP2, 2, DSP, SP2, 2])
+    costs = {SP2: np.array([1.0, 2, 3, 4, 5, 6]), 2: np.array([40.0, 10, 20, 50, 60, 70])}
+    chosen = choose(positions, costs)
+    assert chosen.tolist() == [SP2, 2, 2, SP2, DSP, DSP]
+    costs[SP2] *= 100
+    assert choose(positions, costs).tolist() == [SP2, SP2, 2, 2, DSP, DSP]
 
 
 def test_class_of_the_network_input_keeps_its_order():
@@ -60,7 +82,7 @@ def test_class_of_the_network_input_keeps_its_order():
     )
     tensors = {n: Tensor(n, 8, 4, 4) for n in "xyz"}
     graph = Graph("g", "x", ("z",), tensors, nodes, HostInput((8, 4, 4)))
-    kinds = assign_kinds(graph, SMALL, {"y": np.arange(8.0)[::-1]})
+    kinds = assign_kinds(graph, SMALL, {"y": {SP2: np.arange(8.0)[::-1]}})
     assert kinds["x"] is None
     assert kinds["y"] == kinds["z"] == tuple(SMALL.column_kind(j) for j in range(8))
 
@@ -127,9 +149,9 @@ def test_channels_of_grouped_layers_stay_in_their_plane(params):
             part = slice(first, first + word)
             chosen = np.array(kinds[name])[part] == SP2
             assert 0 < chosen.sum() < word
-            assert costs[name][part][chosen].max() < costs[name][part][~chosen].min()
+            assert costs[name][SP2][part][chosen].max() < costs[name][SP2][part][~chosen].min()
     free = np.array(kinds["d"]) == SP2
-    assert costs["d"][free].max() < costs["d"][~free].min()
+    assert costs["d"][SP2][free].max() < costs["d"][SP2][~free].min()
 
 
 def test_elementwise_ties_with_a_dense_layer_end_the_period():

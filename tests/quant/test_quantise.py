@@ -239,7 +239,7 @@ def test_bad_requests(graph, arguments, message):
 
 @pytest.mark.parametrize(
     "arguments", [{"block": 1}, {"samples": 0}, {"damping": 0.0}, {"wide_mac_share": 2.0},
-                  {"probe_images": 0}, {"wide_worth": -1.0}, {"fixed_top": 128}]
+                  {"probe_images": 0}, {"wide_worth": -1.0}]
 )  # fmt: skip
 def test_bad_options(arguments):
     with pytest.raises(QuantError, match=next(iter(arguments))):

@@ -47,7 +47,7 @@ def report() -> Report:
         model=ModelFacts("net", "ab" * 32, 1_000_000, 5_000, (3, 352, 352)),
         board=BoardFacts(board.name, board.part, board.status),
         clock_mhz=300.0,
-        array=ArrayFacts(8, 16, 24, 18, 5376, (1, 2, 3)),
+        array=ArrayFacts(8, 16, {"DSP": 24, "SP2": 18}, 5376, (1, 2, 3)),
         estimate=Estimate(1000, 300_000.0, 0.186, 4000, 500, 3000, 48.6),
         memory=MemoryFacts(3 << 20, 1 << 20, 1 << 19, "conv1"),
         resources=ResourceFacts(estimate_resources(board.array), board.resources),
@@ -82,8 +82,8 @@ def evaluated(simulated: Report) -> Report:
         MaskScores("integer", "integer reference", 4, 0.9079, 0.83, 0.9, 0.9, 0.998, None),
     )
     accuracy = Accuracy(
-        "polyps/images", "cd" * 32, 4, 1, (352, 352), "stretch", scores, "worst.png", 0.71, 0.42,
-        (TensorSqnr("mul_2", "node_mul_2", "I16", 31.25),), True,
+        "polyps/images", "cd" * 32, 4, 1, (352, 352), "stretch", scores, "worst.png", 0.71,
+        {"SP2": 0.42}, (TensorSqnr("mul_2", "node_mul_2", "I16", 31.25),), True,
     )  # fmt: skip
     return replace(simulated, accuracy=accuracy)
 

@@ -22,7 +22,7 @@ from tests.report.conftest import HOSTILE
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 SECTIONS = {
-    "summary", "frame", "resources", "roofline-section", "layers", "memory-section",
+    "summary", "frame", "resources", "roofline-section", "costliest", "layers", "memory-section",
     "timeline-section", "accuracy", "quantisation",
 }  # fmt: skip
 CHARTS = {"roofline", "utilisation", "cycles", "dram", "memory", "timeline"}
@@ -93,7 +93,7 @@ def test_figures_equal_report_json(compiled: Report):
     cells = {row[0]: row[1:] for row in page.rows["frame"][1:]}
     assert number(cells["cycles"][0]) == facts["estimate"]["cycles"]
     assert number(cells["DRAM bytes read"][0]) == facts["estimate"]["dram_read_bytes"]
-    layers = [(r[0], r[1], *map(number, (r[3], r[4], r[6], r[7]))) for r in page.rows["layers"][1:]]
+    layers = [(r[0], r[1], *map(number, (r[4], r[5], r[7], r[8]))) for r in page.rows["layers"][1:]]
     assert layers == [
         (x["name"], x["op"], x["macs"], x["cycles"], x["dram_bytes"], x["dram_bound_bytes"])
         for x in facts["layers"]
@@ -257,3 +257,38 @@ def test_the_first_screen_tells_the_clock_and_what_the_estimate_thinks_of_it(rep
     assert "out of reach, the worst path leaves 305 ps" in render_markdown(estimated)
     assert Report.from_dict(estimated.to_dict()).timing == timing
     assert estimated.to_dict()["timing"]["paths"][0]["from"] == "a"
+
+
+def test_the_costliest_layers_come_first(large: Report):
+    page = Page(render_html(large))
+    rows = page.rows["costliest"][1:]
+    assert len(rows) == 10
+    cycles = [number(row[3]) for row in rows]
+    assert cycles == sorted((layer.cycles for layer in large.layers), reverse=True)[:10]
+    assert rows[0][4] == f"{100 * cycles[0] / large.estimate.cycles:.1f} %"
+
+
+def test_a_layer_has_the_name_that_the_model_gives_it(report: Report):
+    conv = replace(report.layers[1], label="base.0.conv", shape=(42, 176, 176))
+    page = Page(render_html(replace(report, layers=(report.layers[0], conv, report.layers[2]))))
+    assert page.rows["costliest"][1][:3] == ["base.0.conv", "conv", "42 x 176 x 176"]
+    assert "base.0.conv" in str(page.specs["cycles"])
+
+
+def test_pictures_stand_in_the_page(evaluated: Report):
+    pictures = {"simulated_frame.png": b"one", "evaluation.png": b"two"}
+    page = Page(render_html(evaluated, pictures))
+    sources = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
+    assert sources == ["data:image/png;base64,b25l", "data:image/png;base64,dHdv"]
+    assert not [a for a in Page(render_html(evaluated)).attributes if a[0] == "img"]
+
+
+def test_what_is_not_known_says_how_to_find_out(report: Report):
+    page = Page(render_html(report))
+    assert "fpga-gen evaluate DIR" in page.texts["summary"]
+    assert "3.33 ms" not in page.texts["summary"]
+    slow = replace(report, estimate=replace(report.estimate, fps=300.0))
+    assert "3.33 ms" in Page(render_html(slow)).texts["summary"]
+    known = replace(report.resources, kind="synthesised", source="from the table of mapped blocks")
+    text = Page(render_html(replace(report, resources=known))).texts["resources"]
+    assert "synthesised, from the table of mapped blocks" in text

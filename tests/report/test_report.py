@@ -14,7 +14,7 @@ REQUIRED = {
     "model": {"name", "sha256", "macs", "weights", "input_shape"},
     "board": {"name", "part"},
     "clock_mhz": None,
-    "array": {"pixels", "in_channels", "out_channels_dsp", "out_channels_sp2", "macs_per_cycle"},
+    "array": {"pixels", "in_channels", "out_channels", "macs_per_cycle"},
     "estimate": {
         "cycles", "fps", "utilisation", "dram_read_bytes", "dram_write_bytes",
         "dram_lower_bound_bytes",
@@ -36,7 +36,7 @@ def test_utilisation_is_useful_work_over_slots():
 
 def test_report_has_the_promised_fields(simulated: Report):
     data = simulated.to_dict()
-    assert data["schema"] == 2
+    assert data["schema"] == 3
     for key, names in REQUIRED.items():
         assert key in data
         entry = data[key][0] if key == "layers" else data[key]

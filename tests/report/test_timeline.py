@@ -49,7 +49,7 @@ def test_bottleneck_is_the_largest_loss(report: Report):
     text = bottleneck(replace(report, timeline=timeline))
     assert "The bottleneck is waiting for weights from DRAM, 700 cycles (70.0 %)" in text
     assert "more ports" in text
-    busy = replace(report, layers=(replace(report.layers[1], macs=600 * 5376),))
+    busy = replace(report, model=replace(report.model, macs=600 * 5376))
     assert "useful work for 60.0 % of the cycles: it is the bottleneck itself" in bottleneck(busy)
 
 

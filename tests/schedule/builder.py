@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpga_gen.contract.column_kinds import weight_codes
 from fpga_gen.contract.epilogue import Epilogue
-from fpga_gen.contract.numerics import DSP, I8, I16, U8, Format, multiplier
+from fpga_gen.contract.isa import TABLE_ENTRIES
+from fpga_gen.contract.numerics import I8, I16, U8, Format, multiplier
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.convolve import out_size
@@ -65,14 +67,25 @@ class Example:
 
 
 class Builder:
-    """Grows a graph node by node; scales follow the values that a random input produces."""
+    """Grows a graph node by node; scales follow the values that a random input produces.
 
-    def __init__(self, name: str, params: EngineParams, seed: int = 0) -> None:
+    curves: random tables that 8-bit results index, two times in three."""
+
+    def __init__(self, name: str, params: EngineParams, seed: int = 0, curves: int = 0) -> None:
         self.name, self.params = name, params
         self.rng = np.random.default_rng((zlib.crc32(name.encode()), seed))
         self.tensors: dict[str, QTensor] = {}
         self.values: dict[str, np.ndarray] = {}
         self.nodes: list[QNode] = []
+        self.curves = [
+            tuple(int(v) for v in self.rng.integers(-128, 128, TABLE_ENTRIES))
+            for _ in range(curves)
+        ]
+
+    def _epilogue(self, fmt: Format) -> Epilogue:
+        if self.curves and fmt.bits == 8 and self.rng.random() < 2 / 3:
+            return Epilogue.through(self.curves[self.rng.integers(len(self.curves))], fmt)
+        return Epilogue.whole(fmt)
 
     def graph(self, outputs: tuple[str, ...] = ()) -> QuantGraph:
         first = next(iter(self.tensors.values()))
@@ -126,14 +139,14 @@ class Builder:
         return multiplier(min(target / spread * self.rng.uniform(0.7, 1.4), 1.0))
 
     def weights(self, kinds: tuple, channels: int, kernel: tuple[int, int], top: int) -> np.ndarray:
-        """int8 (F, C, kh, kw): +-top for int8 filters, levels of the SP2 code for the others."""
-        levels = self.params.sp2.levels
-        levels = levels[np.abs(levels) <= top]
+        """int8 (F, C, kh, kw): levels of the codes of the kinds, at most `top`."""
+        codes = weight_codes(self.params.sp2)
         out = np.empty((len(kinds), channels, *kernel), np.int8)
         for f, kind in enumerate(kinds):
-            shape = out.shape[1:]
+            levels, shape = codes[kind].levels, out.shape[1:]
             dense = self.rng.integers(-top, top + 1, shape)
-            out[f] = dense if kind == DSP else self.rng.choice(levels, shape)
+            sparse = levels[np.abs(levels) <= top]
+            out[f] = dense if len(levels) > 2 * top else self.rng.choice(sparse, shape)
         return out
 
     def term(
@@ -182,6 +195,7 @@ class Builder:
         wide = any(self.tensors[i].format is I16 for t in terms for i in t.inputs)
         blank = np.zeros(len(kinds), np.int32)
         hi = int(self.rng.integers(fmt.hi // 2, fmt.hi + 1))
+        epilogue = self._epilogue(fmt)
         draft = QConv(
             f"conv{len(self.nodes)}",
             tuple(terms),
@@ -190,7 +204,7 @@ class Builder:
             blank,
             blank,
             blank,
-            Epilogue(fmt, fmt.lo, hi),
+            epilogue if epilogue.table else Epilogue(fmt, fmt.lo, hi),
         )
         acc = conv_accumulators(self.graph(), draft, self.values)
         rows = [self._scale(acc[f], fmt) for f in range(len(kinds))]
@@ -257,7 +271,7 @@ class Builder:
             ratio = 1 / 256
         mult, shift = multiplier(min(ratio * 0.97 / (y.denominator * x.denominator), 60000.0))
         name = f"resample{len(self.nodes)}"
-        return self._add(QResample(name, source, out.name, y, x, mult, shift, Epilogue.whole(fmt)))
+        return self._add(QResample(name, source, out.name, y, x, mult, shift, self._epilogue(fmt)))
 
     def add(self, inputs: tuple[str, ...], fmt: Format, top: int = 300) -> str:
         first = self.tensors[inputs[0]]
@@ -270,16 +284,17 @@ class Builder:
         )
         mult, shift = self._scale(np.asarray(acc), fmt)
         name = f"add{len(self.nodes)}"
-        return self._add(QAdd(name, inputs, factors, out.name, mult, shift, Epilogue.whole(fmt)))
+        return self._add(QAdd(name, inputs, factors, out.name, mult, shift, self._epilogue(fmt)))
 
     def mul(self, a: str, b: str, fmt: Format) -> str:
+        """Product of two maps; the second may have one pixel."""
         first = self.tensors[a]
         shape = (first.channels, first.height, first.width)
         out = self._out(shape, fmt, first.kinds, first.period)
         values = [self.values[i].astype(np.int64) - self.tensors[i].format.zero for i in (a, b)]
         mult, shift = self._scale(values[0] * values[1], fmt)
         name = f"mul{len(self.nodes)}"
-        return self._add(QMul(name, (a, b), out.name, mult, shift, Epilogue.whole(fmt)))
+        return self._add(QMul(name, (a, b), out.name, mult, shift, self._epilogue(fmt)))
 
 
 def linear_table(in_size: int, out_size_: int) -> AxisTable:

@@ -7,9 +7,11 @@ from fpga_gen.contract.params import EngineParams
 from tests.schedule.builder import Builder, Example, linear_table
 
 
-def random_example(params: EngineParams, seed: int, nodes: int = 6) -> Example:
-    """A random chain of operators over all live tensors; every unread tensor is an output."""
-    b = Builder("random", params, seed)
+def random_example(params: EngineParams, seed: int, nodes: int = 6, curves: int = 0) -> Example:
+    """A random chain of operators over all live tensors; every unread tensor is an output.
+
+    curves: see Builder."""
+    b = Builder("random", params, seed, curves)
     rng = b.rng
     size = [int(v) for v in rng.integers(1, 14, 2)]
     live = [b.input(int(rng.integers(1, 14)), *size, FORMATS[str(rng.choice(["i8", "u8", "i16"]))])]

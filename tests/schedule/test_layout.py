@@ -8,7 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from fpga_gen.contract.numerics import DSP, I8, I16, INT8_LEVELS, SP2, SP2_CODES
+from fpga_gen.contract.column_kinds import DSP_KIND, SP2_KIND
+from fpga_gen.contract.numerics import DSP, I8, I16, SP2, SP2_CODES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import Half, slot_run
 from fpga_gen.contract.weight_stream import pack_params, pack_slots, unpack_params, unpack_slots
@@ -145,14 +146,14 @@ def test_channels_keep_their_order_within_a_kind() -> None:
 def test_weight_slot_bits(params: EngineParams) -> None:
     """Every weight is found at the bit position that the layout's definition gives."""
     rng = np.random.default_rng(0)
-    code = params.sp2
-    lane = 8 * params.sub_dsp + code.bits * params.sub_sp2
+    code, sub_dsp = params.sp2, DSP_KIND.sub_count(params)
+    lane = 8 * sub_dsp + code.bits * SP2_KIND.sub_count(params)
     middle = params.in_channels // 2
     for subgroups, half in itertools.product(range(1, params.subgroups + 1), Half):
         channels = subgroups * params.sub_columns
         weights = np.empty((3, params.in_channels, channels), np.int8)
         for c in range(channels):
-            levels = INT8_LEVELS if params.column_kind(c) == DSP else code.levels
+            levels = range(-127, 128) if params.column_kind(c) == DSP else code.levels
             weights[..., c] = rng.choice(levels, weights.shape[:2])
         if half == Half.LOW:
             weights[:, middle:] = 0
@@ -174,11 +175,11 @@ def test_weight_slot_bits(params: EngineParams) -> None:
             at += i % middle * lane
             if i // middle == {Half.LOW: 1, Half.HIGH: 0}.get(half):
                 continue
-            if column < params.sub_dsp:
+            if column < sub_dsp:
                 raw = value >> (at + 8 * column) & 255
                 got = raw - 256 if raw > 127 else raw
             else:
-                at += 8 * params.sub_dsp + code.bits * (column - params.sub_dsp)
+                at += 8 * sub_dsp + code.bits * (column - sub_dsp)
                 got = code.decode(value >> at & ((1 << code.bits) - 1))
             assert got == weights[2, i, c]
         np.testing.assert_array_equal(unpack_slots(packed, params, subgroups, half), weights)

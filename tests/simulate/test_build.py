@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fpga_gen.cache import cache_directory
 from fpga_gen.errors import ToolError
 from fpga_gen.simulate import build
-from fpga_gen.simulate.build import build_simulator, cache_directory, first_error, lint
+from fpga_gen.simulate.build import build_simulator, first_error, lint
 from fpga_gen.simulate.pins import pins_header
 
 

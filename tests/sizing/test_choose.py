@@ -15,7 +15,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.sizing.choose import SCHEDULED, choose_engines, rank
-from fpga_gen.sizing.cycles import FrameCycles
+from fpga_gen.sizing.cycles import FrameCycles, frame_work
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.sizing.standin import standin
 from tests.cli.networks import write_model
@@ -43,7 +43,7 @@ def test_the_boards_own_array_is_the_last_resort(graph, monkeypatch):
     board = load_board("zcu104")
     real, asked = compile_schedule, []
 
-    def only_own(network, params, timing):
+    def only_own(network, params, timing, **_):
         asked.append(params)
         if params != board.array:
             raise ScheduleError("layer 'a': does not fit")
@@ -51,31 +51,39 @@ def test_the_boards_own_array_is_the_last_resort(graph, monkeypatch):
 
     monkeypatch.setattr("fpga_gen.sizing.choose.compile_schedule", only_own)
     found = choose_engines(graph, board, "mixed")
-    assert found[0].params == board.array == asked[-1]
+    assert found[0].params == board.array == asked[1]
     assert found[0].scheduled
-    assert len(asked) > 1
+    assert asked.count(board.array) == 1
     monkeypatch.setattr(
-        "fpga_gen.sizing.choose.compile_schedule", lambda *_: only_own(None, None, None)
+        "fpga_gen.sizing.choose.compile_schedule", lambda *_, **__: only_own(None, None, None)
     )
     with pytest.raises(ScheduleError, match="layer 'a'"):
         choose_engines(graph, board, "mixed")
 
 
+def not_asked() -> Candidate:
+    raise AssertionError("the board's own array is asked for when another engine fails")
+
+
 def test_schedules_decide_and_the_rest_follows():
     truth = {100: 130, 101: 120, 102: 125, 103: 119, 104: 1}
-    ranked = rank(candidates(*truth), lambda c: truth[c.cycles.total])
+    ranked = rank(candidates(*truth), lambda c: truth[c.cycles.total], not_asked)
     assert [c.scheduled for c in ranked] == [119, 120, 125, 130, None]
     assert SCHEDULED == 4
 
 
 def test_one_engine_of_each_shape_is_scheduled():
-    ranked = rank(candidates(100, 101, 102, pixels=(2, 2, 4)), lambda c: 202 - c.cycles.total)
+    ranked = rank(
+        candidates(100, 101, 102, pixels=(2, 2, 4)), lambda c: 202 - c.cycles.total, not_asked
+    )
     assert [(c.cycles.total, c.scheduled) for c in ranked] == [(102, 100), (100, 102), (101, None)]
 
 
 def test_what_is_far_behind_is_not_scheduled():
     asked = []
-    ranked = rank(candidates(100, 111, 130), lambda c: asked.append(c.cycles.total) or 100)
+    ranked = rank(
+        candidates(100, 111, 130), lambda c: asked.append(c.cycles.total) or 100, not_asked
+    )
     assert asked == [100, 111]
     assert [c.scheduled for c in ranked] == [100, 100, None]
 
@@ -86,9 +94,29 @@ def test_an_engine_that_cannot_hold_the_network_is_left_out():
             raise ScheduleError(f"no room at {candidate.cycles.total}")
         return 105
 
-    assert [c.cycles.total for c in rank(candidates(100, 101, 102), cycles)] == [102]
-    with pytest.raises(ScheduleError, match="no room at 100"):
-        rank(candidates(100, 101), cycles)
+    (own,) = candidates(200)
+
+    def refuses() -> Candidate:
+        raise ScheduleError("no room on the board's own array")
+
+    assert [c.cycles.total for c in rank(candidates(100, 101, 102), cycles, lambda: own)] == [102]
+    assert rank(candidates(100, 101), cycles, lambda: own)[0] == own
+    with pytest.raises(ScheduleError, match="board's own array"):
+        rank(candidates(100, 101, 102), cycles, refuses)
+
+
+def test_a_network_that_does_not_fit_is_refused_before_the_search(graph: Graph, monkeypatch):
+    board = replace(load_board("zcu104"), array=replace(SMALL, bank_rows=512))
+    large = replace(frame_work(graph), live=(((1 << 22, 16),),))
+    monkeypatch.setattr("fpga_gen.sizing.choose.frame_work", lambda _: large)
+    monkeypatch.setattr("fpga_gen.sizing.choose.find_engines", not_asked)
+
+    def refuses(*_: object, **__: object):
+        raise ScheduleError("layer 'a': does not fit")
+
+    monkeypatch.setattr("fpga_gen.sizing.choose.compile_schedule", refuses)
+    with pytest.raises(ScheduleError, match="layer 'a'"):
+        choose_engines(graph, board, "mixed")
 
 
 def test_the_list_starts_with_schedules(graph: Graph):

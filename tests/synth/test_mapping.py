@@ -12,15 +12,15 @@ import pytest
 from fpga_gen.boards import load_board
 from fpga_gen.contract import modules
 from fpga_gen.contract.params import PORT_BITS
+from fpga_gen.generated import engine_verilog
 from fpga_gen.hardware.array import accumulators, mac_array, mac_dsp
 from fpga_gen.hardware.common.design_hash import FILE, MODULE, stamp
 from fpga_gen.hardware.common.leaf import emit_leaf
 from fpga_gen.hardware.control import program_memory, sequencer
 from fpga_gen.hardware.loader import loader, weight_ring
 from fpga_gen.hardware.memory import feature_memory
-from fpga_gen.hardware.results import maxpool, requantise, vector_fetch
+from fpga_gen.hardware.results import exit_lookup, maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
-from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
 from fpga_gen.synth.design import analyse_design
 from fpga_gen.synth.flow import MAX_FAN_OUT
@@ -75,9 +75,9 @@ def test_one_dsp_for_two_int8_macs():
 
 
 def test_memories_of_the_engine_are_block_ram_as_estimated():
-    """Weight ring, program, tables, a FIFO and a bank of block RAM: together with the layer log
-    they are all that `memory_blocks` counts."""
-    params = replace(ZCU104, bank_rows=2048)
+    """Weight ring, program, tables, those of the exit path, a FIFO and a bank of block RAM:
+    together with the layer log they are all that `memory_blocks` counts."""
+    params = replace(ZCU104, bank_rows=2048, activations=True)
     bank = feature_memory.bank_module(params, params.banks - 1)
     fifo = emit_leaf(BlockFifo(width=PORT_BITS), "fifo")
     shapes = {
@@ -85,6 +85,7 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
         "program": program_memory.program_shape(params),
         "tables": sequencer.TABLE_SHAPE,
         "vector_tables": vector_fetch.TABLE_SHAPE,
+        "lookup": exit_lookup.TABLE_SHAPE,
     }
     texts = {name: shape.verilog(name) for name, shape in shapes.items()}
     texts |= {"fifo": fifo, bank: feature_memory.emit_bank(params)[bank]}
@@ -97,6 +98,8 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
     total = ring + blocks["program"] + params.bram_banks * blocks[bank] + log
     total += 2 * blocks["tables"] + 2 * blocks["vector_tables"]
     total += (params.ports + 1) * blocks["fifo"]
+    assert blocks["lookup"] == 0.5  # eight tables
+    total += params.requant_lanes * blocks["lookup"]
     assert memory_blocks(params)[1] == math.ceil(total)  # a half block takes a whole one
 
 
@@ -142,7 +145,7 @@ def test_the_table_is_not_stale(name: str):
     remedy = "run `python -m fpga_gen.synth.table`"
     assert table(name)["params"] == params.to_dict(), f"another engine: {remedy}"
     known = {name: entry["digest"] for name, entry in table(name)["blocks"].items()}
-    verilog = generate_verilog(params)
+    verilog = engine_verilog(params)
     digests = split_modules(verilog).digests
     stale = {n for n in digests.keys() | known.keys() if digests.get(n) != known.get(n)}
     assert not stale, f"{sorted(stale)} changed: {remedy}"

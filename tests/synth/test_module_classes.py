@@ -8,10 +8,10 @@ import pytest
 
 from fpga_gen.contract.modules import CLASSES, EXACT, TOP, class_of
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.top import generate_verilog
+from fpga_gen.generated import engine_verilog
 from fpga_gen.resources import SIZES
 from fpga_gen.synth.modules import split_modules
-from tests.engines import SMALL
+from tests.engines import SMALL, TABLES
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
 pytestmark = pytest.mark.timeout(900)  # writes the Verilog of an engine
@@ -22,12 +22,13 @@ ENGINES = {
     "double": DOUBLE_CLOCK,
     "block banks": replace(SMALL, bram_banks=1),
     "xc7": replace(SMALL, family="xc7"),
+    "tables": TABLES,
 }
 
 
 @pytest.mark.parametrize("params", ENGINES.values(), ids=ENGINES)
 def test_every_emitted_module_has_a_class(params: EngineParams) -> None:
-    modules = split_modules(generate_verilog(params)).modules
+    modules = split_modules(engine_verilog(params)).modules
     assert {class_of(name) for name in modules} <= set(SIZES)
     assert class_of(TOP) == "control"
 

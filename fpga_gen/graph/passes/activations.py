@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fpga_gen.graph.axis import identity_axis
-from fpga_gen.graph.ir import Add, Conv, Graph, MaxPool, Mul, Node, Resample, Tensor
+from fpga_gen.graph.ir import Activation, Add, Conv, Graph, MaxPool, Mul, Node, Resample, Tensor
 from fpga_gen.graph.passes.canonical import is_copy
+from fpga_gen.graph.passes.curves import hint_of, levels, passed_on, rounded_in
 from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts
 
 
 def fuse_activations(graph: Graph) -> Graph:
-    """Give the producer the activation of its only consumer; others stay copies."""
+    """Give the producer the activation of its only consumer; others stay copies. What a model
+    rounds between the two, a table rounds as well."""
     uses = use_counts(graph)
     nodes: dict[str, Node] = {}  # by output, in order
     changed = False
@@ -22,7 +24,13 @@ def fuse_activations(graph: Graph) -> Graph:
             and isinstance(producer, Conv | Add | Mul | Resample)
             and uses[producer.output] == 1
         ):
-            both = producer.activation.then(node.activation)
+            between = producer.activation
+            hint = hint_of(graph, producer.output)
+            if hint is not None and not node.activation.is_clip:
+                between = between.then(Activation.of(levels(hint)))
+                graph = rounded_in(graph, (producer.output,), node.output)
+            graph = passed_on(graph, producer.output, node.output)
+            both = between.then(node.activation)
             fused = replace(producer, output=node.output, activation=both)
             # In place: only this node reads the producer, so the new name is known in time.
             nodes = {
@@ -36,7 +44,7 @@ def fuse_activations(graph: Graph) -> Graph:
 
 
 def clip_before_pool(graph: Graph) -> Graph:
-    """max(clip(x)) for clip(max(x)): an activation moves to where it can be fused."""
+    """max(f(x)) for f(max(x)), f never falling: an activation moves to where it can be fused."""
     uses, fresh = use_counts(graph), Fresh(graph)
     producers = graph.producers()
     nodes: list[Node] = []
@@ -45,6 +53,7 @@ def clip_before_pool(graph: Graph) -> Graph:
         pool = producers.get(node.inputs[0])
         if not (
             is_copy(node)
+            and node.activation.rises
             and isinstance(pool, MaxPool)
             and uses[pool.output] == uses[pool.input] == 1
             and isinstance(producers.get(pool.input), Conv | Add | Mul | Resample | MaxPool)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from fpga_gen.graph.axis import is_identity
-from fpga_gen.graph.ir import Graph, MaxPool, Node, Resample
+from fpga_gen.graph.ir import Graph, Interleave, MaxPool, Node, Resample, Select
 from fpga_gen.graph.passes.rewrite import rebuilt, with_inputs
 
 
@@ -40,13 +40,13 @@ def _droppable(graph: Graph, node: Node) -> tuple[Node, str, str] | None:
 
 
 def merge_duplicates(graph: Graph) -> Graph:
-    """One node instead of several MaxPools or Resamples that do the same to one map."""
+    """One node instead of several that do the same to one map, without weights."""
     rename: dict[str, str] = {}
     seen: dict[Node, str] = {}
     nodes = []
     for node in graph.nodes:
         node = with_inputs(node, rename)
-        if isinstance(node, MaxPool | Resample):
+        if isinstance(node, MaxPool | Resample | Select | Interleave):
             key = replace(node, name="", output="", onnx_name="")
             if key in seen and node.output not in graph.outputs:
                 rename[node.output] = seen[key]

@@ -1,4 +1,4 @@
-"""Makes concatenations free: flat, and read by convolutions only."""
+"""Makes concatenations and selections of channels free: flat, and read by convolutions only."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from fpga_gen.graph.ir import Concat, Conv, ConvTerm, Graph, MaxPool, Node, Resample, Tensor
-from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, with_inputs
+from fpga_gen.graph.axis import identity_axis
+from fpga_gen.graph.ir import (
+    Concat,
+    Conv,
+    ConvTerm,
+    Graph,
+    Interleave,
+    MaxPool,
+    Node,
+    Resample,
+    Select,
+    Tensor,
+)
+from fpga_gen.graph.passes.affine import is_affine
+from fpga_gen.graph.passes.canonical import is_copy
+from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts, with_inputs
 
 
 def flatten_concat(graph: Graph) -> Graph:
@@ -53,18 +67,79 @@ def push_through_concat(graph: Graph) -> Graph:
     return rebuilt(graph, nodes, tensors) if tensors else graph
 
 
-def materialise_concat(graph: Graph) -> Graph:
-    """An identity 1x1 convolution where a Concat is an output or is read by Add or Mul."""
-    fresh = Fresh(graph)
-    wanted = set(graph.outputs)
-    for node in graph.nodes:
-        if not isinstance(node, Conv):
-            wanted.update(node.inputs)
-    segments: dict[str, str] = {}  # concatenated map -> name of its segmented twin
+def push_through_interleave(graph: Graph) -> Graph:
+    """activation(interleave(a)) -> interleave(activation(a)), likewise for an affine map: then the
+    convolution that computes the phases takes them over."""
+    producers, uses, fresh = graph.producers(), use_counts(graph), Fresh(graph)
     nodes: list[Node] = []
     tensors: list[Tensor] = []
     for node in graph.nodes:
-        if isinstance(node, Concat) and node.output in wanted:
+        inner = producers.get(node.inputs[0])
+        if not (
+            isinstance(inner, Interleave)
+            and uses[inner.output] == 1
+            and len(node.inputs) == 1
+            and (is_copy(node) or is_affine(node))
+        ):
+            nodes.append(node)
+            continue
+        source = graph.tensors[inner.input]
+        moved = Tensor(fresh(f"{node.output}.phases"), *source.shape)
+        tensors.append(moved)
+        name = fresh(f"{node.name}.phases")
+        if isinstance(node, Conv):
+            phases = inner.block[0] * inner.block[1]
+            missing = source.channels // phases - len(node.bias)
+            scale = np.pad(node.terms[0].weight, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            term = ConvTerm(source.name, np.tile(scale, (phases, 1, 1, 1)), groups=source.channels)
+            bias = np.tile(np.pad(node.bias, (0, missing)), phases)
+            nodes.append(replace(node, name=name, terms=(term,), bias=bias, output=moved.name))
+        else:
+            rows, columns = identity_axis(source.height), identity_axis(source.width)
+            nodes.append(
+                replace(node, name=name, input=source.name, output=moved.name, y=rows, x=columns)
+            )
+        nodes.append(replace(inner, name=node.name, input=moved.name, output=node.output))
+    return rebuilt(graph, nodes, tensors) if tensors else graph
+
+
+def push_through_select(graph: Graph) -> Graph:
+    """pool(select(a)) -> select(pool(a)), likewise for Resample, if at least half is selected."""
+    producers, fresh = graph.producers(), Fresh(graph)
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    for node in graph.nodes:
+        select = producers.get(node.inputs[0])
+        if not (
+            isinstance(node, MaxPool | Resample)
+            and isinstance(select, Select)
+            and 2 * len(select.channels) >= graph.tensors[select.input].channels
+        ):
+            nodes.append(node)
+            continue
+        out, source = graph.tensors[node.output], graph.tensors[select.input]
+        all_ = replace(out, name=fresh(f"{node.output}.whole"), channels=source.channels)
+        tensors.append(all_)
+        nodes.append(
+            replace(node, name=fresh(f"{node.name}.whole"), input=source.name, output=all_.name)
+        )
+        nodes.append(replace(select, name=node.name, input=all_.name, output=node.output))
+    return rebuilt(graph, nodes, tensors) if tensors else graph
+
+
+def materialise_views(graph: Graph) -> Graph:
+    """An identity 1x1 convolution where a Concat or a Select is an output or is read by anything
+    but a convolution."""
+    fresh = Fresh(graph)
+    wanted = set(graph.outputs)
+    for node in graph.nodes:
+        if not isinstance(node, Conv | Concat | Select):
+            wanted.update(node.inputs)
+    segments: dict[str, str] = {}  # view -> name of the twin that is read in place
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    for node in graph.nodes:
+        if isinstance(node, Concat | Select) and node.output in wanted:
             out = graph.tensors[node.output]
             twin = replace(out, name=fresh(f"{out.name}.segments"))
             tensors.append(twin)
@@ -77,5 +152,6 @@ def materialise_concat(graph: Graph) -> Graph:
                      onnx_name=node.onnx_name)
             )  # fmt: skip
         else:
-            nodes.append(with_inputs(node, segments) if isinstance(node, Conv) else node)
+            reads_views = isinstance(node, Conv | Concat | Select)
+            nodes.append(with_inputs(node, segments) if reads_views else node)
     return rebuilt(graph, nodes, tensors) if segments else graph

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from fpga_gen.graph.ir import Activation, Add, Conv, ConvTerm, Graph, Node, Tensor, walk
 from fpga_gen.graph.passes.rewrite import Fresh, rebuilt, use_counts
+from fpga_gen.graph.verify import window_shape
 
 
 def fuse_adds(graph: Graph) -> Graph:
@@ -84,6 +86,62 @@ def flatten_adds(graph: Graph) -> Graph:
             node = replace(node, inputs=tuple(inputs))
         nodes[node.output] = node
     return rebuilt(graph, nodes.values()) if changed else graph
+
+
+def merge_terms(graph: Graph) -> Graph:
+    """Convolutions of one map in one node -> one with a larger kernel, where it has no more taps:
+    the phases of a space to depth become one strided convolution, which can be a stem."""
+    nodes, changed = [], False
+    for node in graph.nodes:
+        if isinstance(node, Conv) and len(node.terms) > 1:
+            groups: dict[tuple, list[ConvTerm]] = {}
+            for term in node.terms:
+                groups.setdefault((term.input, term.stride), []).append(term)
+            terms = tuple(t for group in groups.values() for t in _one_window(graph, group))
+            if len(terms) < len(node.terms):
+                node = replace(node, terms=terms)
+                changed = True
+        nodes.append(node)
+    return rebuilt(graph, nodes) if changed else graph
+
+
+def _one_window(graph: Graph, terms: list[ConvTerm]) -> list[ConvTerm]:
+    """The terms, which read one map with one stride, as one; or as they are."""
+    if len(terms) == 1 or any(t.groups > 1 or t.sparse or t.grid is not None for t in terms):
+        return terms
+    offsets = [
+        [[k * t.dilation[a] - t.pads[a] for k in range(t.kernel[a])] for t in terms] for a in (0, 1)
+    ]
+    grids = []
+    for axis in offsets:
+        places = sorted({o for term in axis for o in term})
+        steps = {b - a for a, b in pairwise(places)} or {1}
+        if len(steps) > 1:
+            return terms
+        grids.append((places, steps.pop()))
+    (rows, row_step), (columns, column_step) = grids
+    if len(rows) * len(columns) > sum(t.kernel[0] * t.kernel[1] for t in terms):
+        return terms
+    first = terms[0]
+    weight = np.zeros((*first.weight.shape[:2], len(rows), len(columns)), np.float32)
+    for number, term in enumerate(terms):
+        ys = [rows.index(o) for o in offsets[0][number]]
+        xs = [columns.index(o) for o in offsets[1][number]]
+        weight[:, :, np.array(ys)[:, None], np.array(xs)] += term.weight
+    source, out = graph.tensors[first.input], _out_size(graph, first)
+    ends = [
+        (n - 1) * s + places[-1] + 1 - size
+        for n, s, (places, _), size in zip(
+            out, first.stride, grids, (source.height, source.width), strict=True
+        )
+    ]
+    pads = (-rows[0], -columns[0], ends[0], ends[1])
+    return [replace(first, weight=weight, pads=pads, dilation=(row_step, column_step))]
+
+
+def _out_size(graph: Graph, term: ConvTerm) -> tuple[int, int]:
+    source = graph.tensors[term.input]
+    return window_shape(source.shape, term.kernel, term.stride, term.pads, term.dilation)
 
 
 def merge_pointwise(graph: Graph) -> Graph:

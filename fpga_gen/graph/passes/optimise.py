@@ -8,8 +8,20 @@ from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.activations import clip_before_pool, fuse_activations
 from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, split_affine
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
-from fpga_gen.graph.passes.concat import flatten_concat, materialise_concat, push_through_concat
-from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
+from fpga_gen.graph.passes.concat import (
+    flatten_concat,
+    materialise_views,
+    push_through_concat,
+    push_through_interleave,
+    push_through_select,
+)
+from fpga_gen.graph.passes.conv_merge import (
+    flatten_adds,
+    fuse_adds,
+    merge_pointwise,
+    merge_terms,
+)
+from fpga_gen.graph.passes.curves import join_curves
 from fpga_gen.graph.passes.picture import raw_picture
 from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
@@ -22,8 +34,11 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     pruned,
     drop_copies,
     merge_duplicates,
+    join_curves,
     flatten_concat,
     push_through_concat,
+    push_through_select,
+    push_through_interleave,
     split_affine,
     fold_affine_back,
     fold_affine_forward,
@@ -31,9 +46,10 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     fuse_activations,
     flatten_adds,
     fuse_adds,
+    merge_terms,
     merge_pointwise,
 )
-LOWER: tuple[Pass, ...] = (materialise_concat, space_to_depth, split_large_pools)  # at the end
+LOWER: tuple[Pass, ...] = (materialise_views, space_to_depth, split_large_pools)  # at the end
 
 MAX_ROUNDS = 100
 

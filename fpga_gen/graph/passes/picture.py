@@ -42,6 +42,7 @@ def raw_picture(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -
         or not terms
         or not all(isinstance(node, Conv) for node in graph.consumers()[graph.input])
         or len({t.pads for t in terms}) != 1
+        or min(terms[0].pads) < 0
         or any(t.grid is not None or t.groups != 1 for t in terms)
         or (graph.hints is not None and graph.input in graph.hints.tensors)
     ):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fpga_gen.graph.ir import Conv, Graph, MaxPool, Node, Resample, Tensor
+from fpga_gen.graph.ir import Conv, Graph, Interleave, MaxPool, Node, Resample, Select, Tensor
 
 
 def pruned(graph: Graph) -> Graph:
@@ -45,7 +45,7 @@ def with_inputs(node: Node, rename: dict[str, str]) -> Node:
     if isinstance(node, Conv):
         terms = tuple(replace(t, input=rename.get(t.input, t.input)) for t in node.terms)
         return replace(node, terms=terms)
-    if isinstance(node, MaxPool | Resample):
+    if isinstance(node, MaxPool | Resample | Select | Interleave):
         return replace(node, input=rename.get(node.input, node.input))
     return replace(node, inputs=tuple(rename.get(n, n) for n in node.inputs))
 

@@ -125,8 +125,7 @@ def leaves(params: EngineParams) -> dict[str, Leaf]:
     """One leaf per kind of column, by module name."""
     return {
         module_name(columns): Accumulators(columns, params.tile_groups)
-        for columns in (params.dsp_columns, params.sp2_columns)
-        if columns
+        for columns in (kind.count(params) for kind in params.kinds)
     }
 
 

@@ -4,10 +4,10 @@ Pipeline (cycle of the beat = 0):
     -2    `switch` and `mode` come in: they have many loads
     1     inputs registered; the weight stage is read (`stage_hold`)
     2     activations selected by mode; columns see `switch`
-    ...   DSP pairs or SP2 columns, each `latency` cycles
+    ...   columns, those of each kind `latency` cycles (columns.py)
     ...   accumulators; `done` after `latency`
-Both kinds of column obey one contract (act_delay, latency, switch with the weights); the beat is
-delayed for each kind by its own latency, so neither waits for the other.
+All kinds of column obey one contract (act_delay, latency, switch with the weights); the beat is
+delayed for each kind by its own latency, so none waits for another.
 """
 
 from __future__ import annotations
@@ -21,19 +21,10 @@ from fpga_gen.contract import modules
 from fpga_gen.contract.latencies import ARRAY_LEAD, DRAIN_LATENCY, STAGE_HOLD
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.array import (
-    accumulators,
-    dsp48,
-    dsp48_double,
-    mac_double,
-    mac_dsp,
-    mac_sp2,
-    mac_weights,
-)
+from fpga_gen.hardware.array import accumulators, mac_weights
 from fpga_gen.hardware.array.accumulators import Accumulators
 from fpga_gen.hardware.array.columns import Columns, column_kinds
-from fpga_gen.hardware.array.mac_sp2 import Sp2Column
-from fpga_gen.hardware.array.mac_weights import LaneSkew, SubgroupWeights, dsp_leaf
+from fpga_gen.hardware.array.mac_weights import LaneSkew, SubgroupWeights
 from fpga_gen.hardware.common.address import delay_line
 from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for, tree
 from fpga_gen.hardware.common.joints import ArrayBeat, Done, Drain
@@ -61,8 +52,8 @@ class MacArray(Leaf):
             `last`: see `Accumulators`; `switch`: from this beat on the weights in `stage` are
             used, never without such a beat; `mode`: m - 1.
         stage: In(S * sub_weight_bits), logical subgroups, 0 lowest; in each, for every input the
-            DSP bytes, then the SP2 code words, lowest first. Must be valid `stage_hold` cycles
-            after the switch beat (read in that one cycle only).
+            code words of the columns, kind by kind. Must be valid `stage_hold` cycles after the
+            switch beat (read in that one cycle only).
         done: a `last` beat `latency` cycles after its input: from this cycle on a drain request
             for that t returns its sums.
         drain: one request per cycle; `data`: Out(32 * CO), physical columns 0.. of that lane,
@@ -111,9 +102,8 @@ class MacArray(Leaf):
 
     @property
     def slot_min(self) -> int:
-        """Smallest distance of two switches: the packed weights wait for the last chain stage."""
-        leaf = dsp_leaf(self.params)
-        return max(leaf.weights_hold, Sp2Column.correction_delay)
+        """Smallest distance of two switches."""
+        return max(kind.hold for kind in column_kinds(self.params))
 
     @property
     def _selectors(self) -> int:
@@ -274,21 +264,15 @@ class MacArray(Leaf):
 
 def leaves(params: EngineParams) -> dict[str, Leaf]:
     """The array and all its leaves, by module name."""
-    return {
-        MODULE: MacArray(params),
-        **(mac_double if params.double_clock else mac_dsp).leaves(params),
-        **mac_sp2.leaves(params),
-        **mac_weights.leaves(params),
-        **accumulators.leaves(params),
-    }
+    found: dict[str, Leaf] = {MODULE: MacArray(params)}
+    for kind in column_kinds(params):
+        found |= kind.leaves()
+    return {**found, **mac_weights.leaves(params), **accumulators.leaves(params)}
 
 
 def emit(params: EngineParams) -> dict[str, str]:
     """{module name: Verilog} of the array and all its leaves."""
     texts = emit_leaves(leaves(params))
-    if params.double_clock:
-        texts[mac_double.MODULE] = dsp48_double.emit_block(params.in_channels, mac_double.MODULE)
-        texts[mac_double.PHASE] = dsp48_double.emit_phase(mac_double.PHASE)
-    elif params.dsp_columns and params.family == "xcup":
-        texts[mac_dsp.MODULE] = dsp48.emit_pair(params.in_channels, mac_dsp.MODULE)
+    for kind in column_kinds(params):
+        texts |= kind.twins()
     return texts

@@ -2,7 +2,7 @@
 
 A term is the activation shifted by its select field and inverted by its sign: three data bits,
 two select bits and the sign make one LUT6 per bit. Inversion is one short of negation; the missing
-units are a constant of the weights, `correction`, worked out once per column (mac_weights.py).
+units are a constant of the weights, `correction`, worked out once per column (`correction_of`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fpga_gen.contract.numerics import Sp2Code
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.hardware.array.mac_dsp import DOT_BITS
-from fpga_gen.hardware.common.fan_out import copies
+from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.common.leaf import Leaf, emit_leaves, fields
 
 MODULE = modules.SP2_COLUMN
@@ -42,6 +42,35 @@ def correction_bits(code: Sp2Code, in_channels: int) -> int:
     """Width of the correction of a column: units of every term negative."""
     unit = (1 << term_unit(code.first)) + (1 << term_unit(code.second))
     return (unit * in_channels).bit_length()
+
+
+def correction_of(m: Module, code: Sp2Code, capture: Value, column: Value, n: int) -> Value:
+    """Correction of the n-th column's code words: a sum of sign bits in two pipeline steps.
+
+    The words are there two cycles after `capture`, the correction `Sp2Column.correction_delay`
+    cycles after the columns' switch, which comes one cycle after `capture`.
+    """
+    in_channels = len(column) // code.bits
+    width = correction_bits(code, in_channels)
+    step = Signal(Sp2Column.correction_delay, name=f"step{n}", reset_less=True, attrs=KEEP)
+    m.d.sync += step.eq(Cat(capture, step))
+    quarters = []
+    for q, words in enumerate(fields(column, len(column) // 4)):
+        units = []
+        for word in fields(words, code.bits):
+            (_, sign1), (_, sign2) = split_code(code, word)
+            units += [sign1 << term_unit(code.first), sign2 << term_unit(code.second)]
+        quarter = Signal(width, name=f"quarter{n}_{q}", reset_less=True)
+        with m.If(step[1]):
+            m.d.sync += quarter.eq(sum(units))
+        quarters.append(quarter)
+    total = Signal(width, name=f"total{n}", reset_less=True)
+    with m.If(step[2]):
+        m.d.sync += total.eq(sum(quarters))
+    active = Signal(width, name=f"active{n}", reset_less=True)
+    with m.If(step[Sp2Column.correction_delay - 1]):
+        m.d.sync += active.eq(total)
+    return active
 
 
 class Sp2Column(Leaf):

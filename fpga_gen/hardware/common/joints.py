@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.fields import WORD_BITS
-from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, SOURCE, width
+from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, SOURCE, TABLE_ENTRIES, width
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import CHANNEL_BITS, PARAM_ENTRIES, PORT_BITS, EngineParams
 from fpga_gen.hardware.common.records import (
@@ -23,6 +23,8 @@ from fpga_gen.hardware.common.records import (
 )
 from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS
 
+LOOKUP_BITS = 32  # of a word of a table: the widest of half a block RAM
+LOOKUP_WORDS = 8 * TABLE_ENTRIES // LOOKUP_BITS
 GROUP_BITS = width("tile_groups")  # pixel groups of a tile
 
 
@@ -90,6 +92,20 @@ class TableWrite(Signature):
                 "source_write": Out(1),
                 "y_write": Out(1),
                 "x_write": Out(1),
+            }
+        )
+
+
+class LookupWrite(Signature):
+    """Sequencer to the exit path: `data` is word `word` of table `lookup`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "valid": Out(1),
+                "lookup": Out(width("lookup")),
+                "word": Out(range(LOOKUP_WORDS)),
+                "data": Out(LOOKUP_BITS),
             }
         )
 

@@ -14,13 +14,16 @@ from fpga_gen.contract.isa import (
     BLOCK,
     ENTRY,
     ENTRY_BITS,
+    GROUP_HEAD,
     HEADER_WORDS,
     LAYOUTS,
+    SLOT_ENTRY,
     SOURCE,
     TAP,
     Op,
 )
 from fpga_gen.contract.parameter_record import PARAM_BITS, PARAMETER
+from fpga_gen.contract.records import SlotEntry
 
 
 class _Plain:
@@ -50,12 +53,12 @@ class RecordLayout(_Plain, data.FlexibleLayout):
 
 class HeaderLayout(_Plain, data.FlexibleLayout):
     """Header of any instruction. Its fields: `walk` of CONV and POOL, `vector`, `load`, `store`,
-    `fetch`, `page`; the opcode and `wait` lie at the same place in all of them."""
+    `fetch`, `page`, `table`; the opcode and `wait` lie at the same place in all of them."""
 
     def __init__(self) -> None:
         assert RecordLayout(LAYOUTS[Op.CONV]) == RecordLayout(LAYOUTS[Op.POOL])
         ops = {"walk": Op.CONV, "vector": Op.VECTOR, "load": Op.LOAD, "store": Op.STORE,
-               "fetch": Op.FETCH, "page": Op.PAGE}  # fmt: skip
+               "fetch": Op.FETCH, "page": Op.PAGE, "table": Op.TABLE}  # fmt: skip
         super().__init__(
             WORD_BITS * HEADER_WORDS,
             {name: data.Field(RecordLayout(LAYOUTS[op]), 0) for name, op in ops.items()},
@@ -67,4 +70,7 @@ BLOCK_RECORD = RecordLayout(BLOCK)
 TAP_RECORD = RecordLayout(TAP)
 SOURCE_RECORD = RecordLayout(SOURCE)
 TABLE_ENTRY = RecordLayout(ENTRY, ENTRY_BITS)  # of an axis of a VECTOR
+LIST_ENTRY = RecordLayout(SLOT_ENTRY, WORD_BITS // SlotEntry.PER_WORD)
+LIST_WORD = PlainArray(LIST_ENTRY, SlotEntry.PER_WORD)
+HEAD_OF_GROUP = RecordLayout(GROUP_HEAD)
 PARAMS_OF_CHANNEL = RecordLayout(PARAMETER, PARAM_BITS)

@@ -1,7 +1,7 @@
 """Decoder: reads the program ahead, one word per cycle, while an earlier instruction runs.
 
-Headers go to registers, tables to where they belong; FETCH and PAGE are executed here, and the
-weights or words of an instruction are ordered from the loader before it is dispatched.
+Headers go to registers, tables to where they belong; FETCH, PAGE and TABLE are executed here, and
+the weights or words of an instruction are ordered from the loader before it is dispatched.
 """
 
 from __future__ import annotations
@@ -16,16 +16,24 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.fields import WORD_BITS
-from fpga_gen.contract.isa import HEADER_WORDS, LAYOUTS, MAX_SOURCES, MAX_TABLE, OP_BITS, Op
+from fpga_gen.contract.isa import (
+    HEADER_WORDS,
+    LAYOUTS,
+    MAX_SOURCES,
+    MAX_TABLE,
+    OP_BITS,
+    TABLE_WORDS,
+    Op,
+)
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.common.joints import FETCH, TableWrite
+from fpga_gen.hardware.common.joints import FETCH, LOOKUP_BITS, LookupWrite, TableWrite
 from fpga_gen.hardware.common.records import HEADER
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.control.program_memory import ProgramRead
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen_host.registers import ERROR_CODE_BITS, ErrorCode
 
-TABLES = ("BLOCKS", "TAPS", "SOURCES", "Y_TABLE", "X_TABLE")  # states that take table words
+TABLES = ("BLOCKS", "TAPS", "LISTS", "SOURCES", "Y_TABLE", "X_TABLE")  # states that take words
 
 
 class Decoder(wiring.Component):
@@ -33,8 +41,9 @@ class Decoder(wiring.Component):
     start: In, pulse. program: the words. vector_busy: In; the tables of a VECTOR wait for it.
     words_busy: In; a PAGE waits until all words of the stream that were ordered before are taken.
     order: the loader's command of an instruction. fetch: a region to read.
-    tables: Out, words for the vector unit; table_index, block_write, tap_write: Out, tables.word is
-    this word of the walker's tables.
+    tables: Out, words for the vector unit; table_index, block_write, tap_write, list_write: Out,
+    tables.word is this word of the walker's tables.
+    lookup: Out, entries of a TABLE. (with activations)
     decoded: a whole header, its tables are written.
     failed, code: Out, pulse with an ErrorCode, one cycle late; nothing is decoded after it.
     """
@@ -53,10 +62,12 @@ class Decoder(wiring.Component):
                 "table_index": Out(range(MAX_TABLE)),
                 "block_write": Out(1),
                 "tap_write": Out(1),
+                "list_write": Out(1),
                 "decoded": Out(stream.Signature(HEADER)),
                 "failed": Out(1),
                 "code": Out(ERROR_CODE_BITS),
             }
+            | ({"lookup": Out(LookupWrite())} if params.activations else {})
         )
 
     def elaborate(self, platform) -> Module:
@@ -64,7 +75,9 @@ class Decoder(wiring.Component):
         self.index = data_register(m, self.table_index)
         self.fault = data_register(m, self.code)
         self.in_header, self.in_table = Signal(), Signal()
-        self.now = {name: Signal(name=f"in_{name.lower()}") for name in ("CHECK", *TABLES)}
+        states = ("CHECK", "LOOKUP", *TABLES)
+        self.now = {name: Signal(name=f"in_{name.lower()}") for name in states}
+        self.word_done = Signal()  # of a TABLE: the last part of a program word
         m.d.sync += self.failed.eq(0)
         self._words(m)
         self._checks(m)
@@ -74,12 +87,16 @@ class Decoder(wiring.Component):
             m.d.sync += self.fetch.valid.eq(0)
         self._take(m)
         self._counts(m)
+        if self.params.activations:
+            self._lookup(m)
         with m.FSM(name="decoder"):
             with m.State("IDLE"):
                 with m.If(self.start):
                     self._to(m, "HEADER")
             self._header(m)
             self._table_states(m)
+            if self.params.activations:
+                self._lookup_state(m)
             with m.State("ORDER"):
                 with m.If(self.order.ready):
                     self._to(m, "DECODED")
@@ -116,6 +133,7 @@ class Decoder(wiring.Component):
         ]
         header = HEADER(Cat(*self.words))
         self.walk, self.vector, self.load = header.walk, header.vector, header.load
+        self.table = header.table
         self.left = Signal(range(MAX_TABLE // 2 + 1), reset_less=True)  # table words to come
         self.final = Signal()  # the last one is being written
         m.d.comb += [
@@ -134,12 +152,12 @@ class Decoder(wiring.Component):
         self.complete = Signal()  # all words of the header are taken
         m.d.comb += [
             want_header.eq(self.in_header & ~self.complete),
-            program.want.eq(want_header | self.in_table),
+            program.want.eq(want_header | self.in_table | (self.now["LOOKUP"] & self.word_done)),
         ]
         for index, word in enumerate(self.words):
             with m.If(want_header & program.present & (self.at == index)):
                 m.d.sync += word.eq(program.word)
-        writes = (self.block_write, self.tap_write, self.tables.source_write,
+        writes = (self.block_write, self.tap_write, self.list_write, self.tables.source_write,
                   self.tables.y_write, self.tables.x_write)  # fmt: skip
         for state, write in zip(TABLES, writes, strict=True):
             m.d.comb += write.eq(self.now[state] & program.present)
@@ -152,14 +170,22 @@ class Decoder(wiring.Component):
         """What the states decide on, one cycle late."""
         p, walk, vector = self.params, self.walk, self.vector
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
-        self.wrong_page = Signal(reset_less=True)
+        self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
+        self.listed = Signal(reset_less=True)  # a CONV with slot lists
+        if p.activations:
+            table = self.table
+            m.d.sync += self.wrong_table.eq(
+                (table.lookup == 0) | (table.entry_words != TABLE_WORDS)
+            )
+        else:
+            m.d.comb += self.wrong_table.eq(1)
         kinds = {
             "walk": (Op.CONV, Op.POOL), "vector": (Op.VECTOR,), "fetch": (Op.FETCH,),
-            "load": (Op.LOAD,), "page": (Op.PAGE,),
+            "load": (Op.LOAD,), "page": (Op.PAGE,), "table": (Op.TABLE,),
         }  # fmt: skip
-        self.is_walk, self.is_vector, self.is_fetch, self.is_load, self.is_page = is_kind = [
-            Signal(reset_less=True, name=f"is_{name}") for name in kinds
-        ]
+        (self.is_walk, self.is_vector, self.is_fetch, self.is_load, self.is_page, self.is_table) = (
+            is_kind
+        ) = [Signal(reset_less=True, name=f"is_{name}") for name in kinds]
         m.d.sync += [
             flag.eq(Cat(walk.op == op for op in ops).any())
             for flag, ops in zip(is_kind, kinds.values(), strict=True)
@@ -167,7 +193,7 @@ class Decoder(wiring.Component):
         self.unknown = Signal(reset_less=True)
         self.single = {
             name: Signal(name=f"single_{name}", reset_less=True)
-            for name in ("n_blocks", "n_taps", "y_words", "x_words")
+            for name in ("n_blocks", "n_taps", "list_words", "y_words", "x_words")
         }
         m.d.sync += [
             self.wrong_walk.eq(
@@ -178,6 +204,7 @@ class Decoder(wiring.Component):
                 | (walk.tile_groups > p.tile_groups)
                 | (walk.n_groups == 0)
                 | (walk.lanes == 0)
+                | ((walk.op == Op.POOL) & (walk.list_words != 0))
                 | ~Array([n + 1 in p.modes for n in range(1 << len(walk.mode))])[walk.mode]
             ),
             self.wrong_vector.eq(
@@ -193,8 +220,10 @@ class Decoder(wiring.Component):
             ),
             self.wrong_page.eq(self.program.page_words == 0),
             self.unknown.eq(walk.op > max(Op)),
+            self.listed.eq((walk.op == Op.CONV) & (walk.list_words != 0)),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
+            self.single["list_words"].eq(walk.list_words == 1),
             self.single["y_words"].eq(vector.y_words == 1),
             self.single["x_words"].eq(vector.x_words == 1),
         ]
@@ -211,6 +240,7 @@ class Decoder(wiring.Component):
             order.high_from.eq(walk.high_from),
             order.last_subgroups.eq(walk.last_subgroups),
             order.repeats.eq(walk.repeats),
+            order.listed.eq(self.listed),
             order.words.eq(self.load.stream_words),
             order.kind.eq(KIND_CONV),
         ]
@@ -247,6 +277,7 @@ class Decoder(wiring.Component):
                 self.is_walk & self.wrong_walk,
                 self.is_vector & self.wrong_vector,
                 self.is_page & self.wrong_page,
+                self.is_table & self.wrong_table,
             ).any()
             with m.If(wrong):
                 self._fail(m, ErrorCode.BAD_INSTRUCTION)
@@ -266,6 +297,9 @@ class Decoder(wiring.Component):
                     self._to(m, "HEADER")
             with m.Elif(self.is_load | (self.is_page & ~self.words_busy)):
                 self._to(m, "ORDER")
+            if self.params.activations:
+                with m.Elif(self.is_table):
+                    self._to(m, "LOOKUP")
             with m.Elif(~self.is_page):
                 self._to(m, "DECODED")
 
@@ -274,9 +308,12 @@ class Decoder(wiring.Component):
         are set whatever follows."""
         walk, vector, single = self.walk, self.vector, self.single
         entering = self.final & self.program.present
-        check, is_vector = self.now["CHECK"], self.is_vector
+        check, is_vector, is_table = self.now["CHECK"], self.is_vector, self.is_table
+        taps_end = self.now["TAPS"] & entering
         enters = (
-            (check & ~is_vector, walk.n_blocks, single["n_blocks"]),
+            (check & is_table, self.table.entry_words, Const(0, 1)),
+            (taps_end, walk.list_words, single["list_words"]),
+            (check & ~is_vector & ~is_table, walk.n_blocks, single["n_blocks"]),
             (check & is_vector, vector.n_sources << 1, Const(0, 1)),
             (self.now["BLOCKS"] & entering, walk.n_taps, single["n_taps"]),
             (self.now["SOURCES"] & entering, vector.y_words, single["y_words"]),
@@ -291,7 +328,7 @@ class Decoder(wiring.Component):
         ]
         with m.If(enter):
             m.d.sync += [self.index.eq(0), self.left.eq(count), self.final.eq(only)]
-        with m.Elif(self.in_table & self.program.present):
+        with m.Elif((self.in_table | (self.now["LOOKUP"] & self.word_done)) & self.program.present):
             m.d.sync += [
                 self.index.eq(self.index + 1),
                 self.left.eq(self.left - 1),
@@ -318,6 +355,10 @@ class Decoder(wiring.Component):
             self._to(m, "ORDER")
             with m.If(walk.op == Op.POOL):
                 self._to(m, "DECODED")
+            with m.Elif(self.listed):
+                self._to(m, "LISTS")
+        with table("LISTS"):
+            self._to(m, "ORDER")
         with table("SOURCES"):
             self._to(m, "Y_TABLE")
             with m.If(vector.direct):
@@ -326,3 +367,27 @@ class Decoder(wiring.Component):
             self._to(m, "X_TABLE")
         with table("X_TABLE"):
             self._to(m, "ORDER")
+
+    def _lookup(self, m: Module) -> None:
+        """Entries of a TABLE, one part of a program word a cycle."""
+        parts = WORD_BITS // LOOKUP_BITS
+        part, out = Signal(range(parts)), self.lookup
+        write = self.now["LOOKUP"] & self.program.present
+        m.d.comb += self.word_done.eq(part == parts - 1)
+        m.d.sync += out.valid.eq(write)
+        with m.If(write):
+            m.d.sync += part.eq(part + 1)
+        for port, value in (
+            (out.lookup, self.table.lookup),
+            (out.word, Cat(part, self.index)),
+            (out.data, self.program.word.word_select(part, LOOKUP_BITS)),
+        ):
+            m.d.sync += data_register(m, port).eq(value)
+
+    def _lookup_state(self, m: Module) -> None:
+        with m.State("LOOKUP"):
+            with m.If(self.program.present):
+                with m.If(self.word_done & self.final):
+                    self._to(m, "HEADER")
+            with m.Elif(self.program.exhausted):
+                self._fail(m, ErrorCode.PROGRAM_OVERFLOW)

@@ -11,11 +11,19 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from fpga_gen.contract.fields import WORD_BITS
-from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, Op, width
+from fpga_gen.contract.isa import MAX_BLOCKS, MAX_TAPS, Op, limit, width
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.common.joints import FETCH, Issue, ProgramFill, RecordRead, TableWrite, Units
+from fpga_gen.hardware.common.joints import (
+    FETCH,
+    Issue,
+    LookupWrite,
+    ProgramFill,
+    RecordRead,
+    TableWrite,
+    Units,
+)
 from fpga_gen.hardware.common.ram import RamShape, place_ram
-from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD
+from fpga_gen.hardware.common.records import BLOCK_RECORD, LIST_WORD, TAP_RECORD
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.control.decoder import Decoder
 from fpga_gen.hardware.control.dispatcher import Dispatcher
@@ -23,7 +31,7 @@ from fpga_gen.hardware.control.program_memory import ProgramMemory
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_WORDS
 from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 
-TABLE_HALF = max(MAX_BLOCKS, MAX_TAPS) + 1
+TABLE_HALF = max(MAX_BLOCKS, MAX_TAPS, limit("list_words")) + 1
 TABLE_SHAPE = RamShape(WORD_BITS, 2 * TABLE_HALF, "block")
 
 
@@ -35,7 +43,8 @@ class Sequencer(wiring.Component):
         command: to the loader. fill: the loader's words for the program. fetch: to the reader.
         walk (CONV, POOL), vector, load, store: starts; all hold the header of the instruction that
             was started last (a STORE runs beside others). units: what is free.
-        blocks, taps: tables of the walker. tables: those of the vector unit.
+        blocks, taps, lists: tables of the walker. tables: those of the vector unit. lookup: those
+            of the exit path. (with activations)
         done: Out, pulse after END. error, error_code: Out, pulse with an ErrorCode.
         layer: Out, instructions dispatched; layer_start: Out, pulse for each.
     """
@@ -57,6 +66,7 @@ class Sequencer(wiring.Component):
                 "units": In(Units()),
                 "blocks": In(RecordRead(BLOCK_RECORD, "n_blocks")),
                 "taps": In(RecordRead(TAP_RECORD, "n_taps")),
+                "lists": In(RecordRead(LIST_WORD, "list_words")),
                 "tables": Out(TableWrite()),
                 "done": Out(1),
                 "error": Out(1),
@@ -64,6 +74,7 @@ class Sequencer(wiring.Component):
                 "layer": Out(LAYER_BITS),
                 "layer_start": Out(1),
             }
+            | ({"lookup": Out(LookupWrite())} if params.activations else {})
         )
 
     def elaborate(self, platform) -> Module:
@@ -90,6 +101,8 @@ class Sequencer(wiring.Component):
         connect(m, flipped(self.fill), program.fill)
         connect(m, flipped(self.fetch), decoder.fetch)
         connect(m, flipped(self.tables), decoder.tables)
+        if self.params.activations:
+            connect(m, flipped(self.lookup), decoder.lookup)
         connect(m, flipped(self.units), dispatcher.units)
         connect(m, flipped(self.walk), dispatcher.walk)
         connect(m, flipped(self.vector), dispatcher.vector)
@@ -122,7 +135,7 @@ class Sequencer(wiring.Component):
             ]
 
     def _tables(self, m: Module, decoder: Decoder, dispatcher: Dispatcher) -> None:
-        """Blocks and taps: one half is read by the walker, the other one is being filled."""
+        """Blocks, taps and slot lists: the walker reads one half, the other one is being filled."""
         running_half, decode_half = Signal(), Signal()
         op = decoder.decoded.payload.walk.op
         is_walk = Signal(reset_less=True)
@@ -133,6 +146,7 @@ class Sequencer(wiring.Component):
         for name, port, write in (
             ("blocks", self.blocks, decoder.block_write),
             ("taps", self.taps, decoder.tap_write),
+            ("lists", self.lists, decoder.list_write),
         ):
             ram = place_ram(m, name, TABLE_SHAPE, expand=self.expand)
             m.d.comb += [

@@ -8,9 +8,11 @@ from amaranth.lib.wiring import In, Out, Signature
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import slot_run
+from fpga_gen.contract.weight_stream import HEAD_GRANULES
 
 # A command of the sequencer: `words` whole words to hand on (KIND_WORDS), the parameters and slots
-# of a CONV, or the parameters of a VECTOR.
+# of a CONV, or the parameters of a VECTOR. listed: every group of a CONV has a head that says what
+# slots, half_from, high_from and repeats are.
 COMMAND = StructLayout(
     {
         "kind": 2,
@@ -22,6 +24,7 @@ COMMAND = StructLayout(
         "high_from": width("high_from"),
         "last_subgroups": width("last_subgroups"),
         "repeats": width("repeats"),
+        "listed": 1,
         "words": width("words"),
     }
 )
@@ -39,8 +42,10 @@ def granule_bits(params: EngineParams) -> int:
 
 
 def block_granules(params: EngineParams) -> int:
-    """Longest record: a mode-1 slot or mode-1 parameters."""
-    return max(slot_run(params, params.subgroups).granules, params.param_granules(1))
+    """Longest record: a mode-1 slot, or mode-1 parameters and the head in front of them."""
+    return max(
+        slot_run(params, params.subgroups).granules, HEAD_GRANULES + params.param_granules(1)
+    )
 
 
 def rows(params: EngineParams) -> int:

@@ -2,12 +2,13 @@
 
 The stream reader fills a ring of stream words ahead of time. The loader executes a queue of
 commands in program order: PROGRAM and LOAD hand whole words on; CONV and VECTOR cut parameters and
-weight slots out of the stream at 32-bit granules. A CONV's slots are replayed for every pixel tile
+weight slots out of the stream at 32-bit granules. The parameters of a group that skips slots have a
+head in front of them, which the control waits for. A CONV's slots are replayed for every pixel tile
 and freed with the last one, so every weight crosses the DRAM interface once. Slots may carry half
 the inputs or fewer output channels (slot_layout.py); the other half is cleared in the stage.
 
     WeightRing -> word -> SlotAssembly -> SlotStage -> array
-                    |         +-> parameter memory -> exit path
+                    |         +-> parameter memory -> exit path; head -> LoaderControl
                     +-> WordQueue -> words of PROGRAM and LOAD
     LoaderControl: which words, and what they are
 
@@ -22,7 +23,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from fpga_gen.contract.parameter_record import PARAM_BITS
-from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
+from fpga_gen.contract.params import GRANULE, PARAM_ENTRIES, EngineParams
+from fpga_gen.contract.weight_stream import HEAD_GRANULES
 from fpga_gen.hardware.common.joints import ParamRead
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.resets import clear
@@ -35,6 +37,7 @@ from fpga_gen.hardware.loader.weight_ring import WeightRing, ring_shapes
 
 CREDIT_LEAD = READ_CYCLES + MOVE_CYCLES  # from a slot's credit to its switch, at least
 
+HEAD_BITS = HEAD_GRANULES * GRANULE
 RESETS = 3  # copies of the reset: for the ring, the control, all else
 
 
@@ -110,6 +113,8 @@ class Loader(wiring.Component):
             self.stage.eq(stage.stage),
             self.credit_add.eq(control.slot_read),
             control.param_release.eq(self.parameters.release),
+            control.head.eq(assembly.slot.record[:HEAD_BITS]),
+            control.head_valid.eq(assembly.param_push),
         ]
         self._param_memory(m, assembly)
         return m
@@ -122,7 +127,7 @@ class Loader(wiring.Component):
         m.d.comb += [
             ram.w_addr.eq(pointer),
             ram.w_en.eq(assembly.param_push),
-            ram.w_data.eq(assembly.slot.record[: shape.width]),
+            ram.w_data.eq(assembly.slot.record[HEAD_BITS : HEAD_BITS + shape.width]),
             ram.r_addr.eq(self.parameters.index),
             self.parameters.data.eq(ram.r_data),
             self.params_ready.eq(level > self.parameters.held),

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
 from fpga_gen.hardware.common.fan_out import KEEP, copies
+from fpga_gen.hardware.common.records import HEAD_OF_GROUP
 from fpga_gen.hardware.common.word_queue import DEPTH
 from fpga_gen.hardware.loader.joints import (
     COMMAND,
@@ -39,6 +40,7 @@ class LoaderControl(wiring.Component):
             slot is read.
         queue_write: Out, a word of a PROGRAM or LOAD shows. queue_count: In, words in their queue.
         param_release: In, pulse, an entry of the parameter memory is free.
+        head: In, GroupHead of the parameters that are complete, in the cycle of head_valid.
     """
 
     def __init__(self, params: EngineParams) -> None:
@@ -53,6 +55,8 @@ class LoaderControl(wiring.Component):
                 "may_assemble": In(1),
                 "slot_read": Out(1),
                 "param_release": In(1),
+                "head": In(HEAD_OF_GROUP),
+                "head_valid": In(1),
             }
         )
 
@@ -157,7 +161,8 @@ class LoaderControl(wiring.Component):
         per_word = self.params.stream_granules
         at = self.ring.position[: granule_bits(self.params)]
         sizes = self.sizes
-        length, first, row = (sizes.param, 0, 0) if is_param else sizes.run()
+        params = (sizes.param, sizes.param_first, 0)
+        length, first, row = params if is_param else sizes.run()
         m.d.sync += [
             self.size.eq(length),
             self.words_left.eq((at + length + per_word - 1) >> len(at)),
@@ -178,8 +183,12 @@ class LoaderControl(wiring.Component):
                             self._to(m, "COUNT")
                         with m.Default():
                             self._to(m, "SETTLE_1")
-            for state, after in (("SETTLE_1", "SETTLE_2"), ("SETTLE_2", "PARAMS")):
-                with m.State(state):  # facts of the first group
+            settling = (
+                ("SETTLE_1", "SETTLE_2"), ("SETTLE_2", "PARAMS"),  # facts of the first group
+                ("HEAD_1", "HEAD_2"), ("HEAD_2", "SLOT"),  # facts of its slots
+            )  # fmt: skip
+            for state, after in settling:
+                with m.State(state):
                     self._to(m, after)
             with m.State("COUNT"):
                 m.d.sync += self.none_left.eq(self.words == 0)
@@ -188,6 +197,11 @@ class LoaderControl(wiring.Component):
                 self._hand_on(m)
             with m.State("PARAMS"):
                 self._params(m)
+            with m.State("HEAD"):
+                with m.If(self.head_valid):
+                    names = ("slots", "half_from", "high_from", "repeats")
+                    m.d.sync += [self.taken[name].eq(self.head[name]) for name in names]
+                    self._to(m, "HEAD_1")
             with m.State("SLOT"):
                 self._slot(m)
             with m.State("FETCH"):
@@ -253,6 +267,8 @@ class LoaderControl(wiring.Component):
             self._to(m, "SLOT")
             with m.If(read.is_param):
                 m.d.sync += self.group_start.eq(self.next_position)
+                with m.If(self.taken.listed):
+                    self._to(m, "HEAD")
                 with m.If(self.taken.kind == KIND_VECTOR):
                     self._rest(m)
             with m.Elif(self.last_slot):

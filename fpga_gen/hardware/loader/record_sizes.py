@@ -8,6 +8,7 @@ from amaranth.lib import data
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.slot_layout import Half, slot_run
+from fpga_gen.contract.weight_stream import HEAD_GRANULES
 from fpga_gen.hardware.loader.joints import KIND_VECTOR, wraps
 
 
@@ -18,7 +19,8 @@ class RecordSizes:
     group, slot: indices of those that begin next, written by the machine, as is `subgroups`, of the
     group that is read. next_final, next_subgroups: of `group`. end: last slot of a group in the
     stream. repeat_first: first slot to repeat, if has_repeats. is_half, is_high: of `slot`. param:
-    granules of the next parameters. last_group: index of the command's last one.
+    granules of the next parameters, with their head; param_first: the first of them in the
+    assembly, where the parameters have one place. last_group: index of the command's last one.
     """
 
     def __init__(
@@ -55,11 +57,20 @@ class RecordSizes:
             self.is_high.eq(self.slot >= command.high_from),
         ]
         whole = params.param_granules(1)
-        sizes = [params.some_param_granules(self._known(n)) for n in range(1 << self._bits)]
-        self.param = Signal(range(whole + 1), name="param_size")
-        m.d.comb += self.param.eq(
-            Mux(command.kind == KIND_VECTOR, whole, Array(sizes)[self.next_subgroups])
-        )
+        known = [params.some_param_granules(self._known(n)) for n in range(1 << self._bits)]
+        sizes = [*known, *(HEAD_GRANULES + granules for granules in known)]
+        self.param = Signal(range(max(sizes) + 1), name="param_size")
+        self.param_first = Signal(range(HEAD_GRANULES + 1))
+        m.d.comb += [
+            self.param.eq(
+                Mux(
+                    command.kind == KIND_VECTOR,
+                    whole,
+                    Array(sizes)[Cat(self.next_subgroups, command.listed)],
+                )
+            ),
+            self.param_first.eq(Mux(command.listed, 0, HEAD_GRANULES)),
+        ]
         self.kind = Cat(self.subgroups, self.is_half, self.is_high)
         self.runs = [
             slot_run(params, self._known(i % (1 << self._bits)), self._half(i))

@@ -57,7 +57,9 @@ class WeightRing(wiring.Component):
         bits = len(read.read_pointer)
         write_pointer = Signal(bits)
         last_written = Signal(bits, init=2 * depth - 1)
-        filled, write, room = Signal(bits), Signal(), Signal()
+        filled = Signal(bits)
+        write = Signal()
+        room = Signal()
         m.d.comb += [
             filled.eq(write_pointer - read.free_pointer),
             self.words.ready.eq(room),
@@ -70,7 +72,8 @@ class WeightRing(wiring.Component):
 
         per_word = self.params.stream_granules
         shift = granule_bits(self.params)
-        target, aligned = Signal(bits), Signal(bits)
+        target = Signal(bits)
+        aligned = Signal(bits)
         m.d.comb += [
             target.eq(read.position[shift:]),
             aligned.eq((read.position + per_word - 1)[shift:]),

@@ -5,8 +5,8 @@ pixel lane: m pixels x CO/m channels, or two pixels of a max-pool), results of t
 accumulators per pixel), and stream words of a LOAD. All end in one write step of the feature-map
 memory. Nothing in this path can stall; the walker's token protocol keeps sources from overlapping.
 
-Step pipeline: drain read -> requantise -> pack; exit_steps.py walks, exit_address.py says where the
-values go, exit_pack.py packs.
+Step pipeline: drain read -> requantise -> look up, if the engine has tables -> pack; exit_steps.py
+walks, exit_address.py says where the values go, exit_lookup.py has the tables, exit_pack.py packs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from fpga_gen.contract.latencies import (
     DRAIN_LATENCY,
-    EXIT_LATENCY,
     REQUANT_LATENCY,
     WRITE_LATENCY,
 )
@@ -29,6 +28,7 @@ from fpga_gen.hardware.common.joints import (
     Done,
     Drain,
     Issue,
+    LookupWrite,
     ParamRead,
     Tiles,
     VectorResult,
@@ -38,6 +38,7 @@ from fpga_gen.hardware.common.leaf import place
 from fpga_gen.hardware.common.records import PARAMS_OF_CHANNEL
 from fpga_gen.hardware.results import requantise
 from fpga_gen.hardware.results.exit_address import ExitAddress
+from fpga_gen.hardware.results.exit_lookup import ExitLookup
 from fpga_gen.hardware.results.exit_pack import EARLY, ExitPack
 from fpga_gen.hardware.results.exit_steps import ExitSteps
 from fpga_gen.hardware.results.requantise import VALUE_BITS, RequantLane
@@ -57,6 +58,7 @@ class ExitPath(wiring.Component):
         sums, maxima: reads of the drain memories. parameters: read of the loader's.
         vector_issue, vector: start of a VECTOR, its result steps (never while a tile drains).
         load_issue, words: start of a LOAD, its words for base + i and base + k * stride + i.
+        lookup: words of tables. (with activations)
         write: to FeatureMemory.
         load_busy: Out, a LOAD runs. load_waits: Out, it waits for a word.
         idle: Out, nothing in flight, all results are readable.
@@ -82,6 +84,7 @@ class ExitPath(wiring.Component):
                 "load_waits": Out(1),
                 "idle": Out(1),
             }
+            | ({"lookup": In(LookupWrite())} if params.activations else {})
         )
 
     def elaborate(self, platform) -> Module:
@@ -112,7 +115,7 @@ class ExitPath(wiring.Component):
             address.at.eq(steps.at),
             address.facts.eq(steps.facts),
             pack.facts.eq(steps.facts),
-            pack.maxima.eq(delay(m, self.maxima.data, REQUANT_LATENCY, "maxima")),
+            pack.maxima.eq(delay(m, self.maxima.data, self.value_latency, "maxima")),
             steps.load_valid.eq(self.words.valid),
             self.words.ready.eq(steps.load_ready),
             pack.load_valid.eq(taken),
@@ -123,13 +126,13 @@ class ExitPath(wiring.Component):
             self.idle.eq(steps.idle),
         ]
         self._merge_vector(m, address, pack)
-        self._requantise(m, pack)
+        self._look_up(m, self._requantise(m), pack)
         self._watch(m, taken)
         return m
 
     def _watch(self, m: Module, taken: Value) -> None:
         """busy: some result or LOAD word is not yet readable; taken: a LOAD word arrives."""
-        depth = EXIT_LATENCY + WRITE_LATENCY + 2
+        depth = self.params.exit_latency + WRITE_LATENCY + 2
         in_flight = Signal(range(depth + 1))
         busy = Signal()
         with m.If(self.steps.step | self.vector.valid | taken):
@@ -161,11 +164,29 @@ class ExitPath(wiring.Component):
             "high": Mux(v, vector.high, tile["high"]),
         }
         for name, value in merged.items():
-            cycles = REQUANT_LATENCY - EARLY.get(name, 0)
+            cycles = self.value_latency - EARLY.get(name, 0)
             late = delay(m, value, cycles, f"late_{name}", reset_less=name != "valid")
             m.d.comb += pack.result[name].eq(late)
 
-    def _requantise(self, m: Module, pack: ExitPack) -> None:
+    @property
+    def value_latency(self) -> int:
+        """Cycles from sums to stored values."""
+        return REQUANT_LATENCY + self.params.lookup_latency
+
+    def _look_up(self, m: Module, values: list[Signal], pack: ExitPack) -> None:
+        """Results of the lanes through the tables, if the engine has them."""
+        if not self.params.activations:
+            m.d.comb += [pack.values[k].eq(value) for k, value in enumerate(values)]
+            return
+        m.submodules.lookup = tables = ExitLookup(self.params, expand=self.expand)
+        connect(m, flipped(self.lookup), tables.write)
+        m.d.comb += [
+            tables.lookup.eq(self.steps.facts.lookup),
+            *(tables.values[k].eq(value) for k, value in enumerate(values)),
+            pack.values.eq(tables.results),
+        ]
+
+    def _requantise(self, m: Module) -> list[Signal]:
         """Sums of tiles or of the vector unit through one lane each."""
         p, now = self.params, self.steps.facts
         # Parameters of a mode repeat for every pixel group: two registers, as the tree has levels.
@@ -175,6 +196,7 @@ class ExitPath(wiring.Component):
         vectors = tree(m, now.vector, [copies_for(shared * ACC_BITS)], "from_vector")
         facts = Cat(now.lo, now.hi, now.zero)
         facts = tree(m, facts, [copies_for(lanes, FACT_LANES)], "lane_facts")
+        values = []
         for column in range(lanes):
             has_column = column < p.columns
             sums = self.sums.data.word_select(column, ACC_BITS) if has_column else Const(0)
@@ -184,7 +206,7 @@ class ExitPath(wiring.Component):
             acc = Signal(signed(ACC_BITS), name=f"acc_{column}", reset_less=True)
             value = Signal(signed(VALUE_BITS), name=f"value_{column}")
             m.d.sync += acc.eq(sums)
-            m.d.comb += pack.values[column].eq(value)
+            values.append(value)
             word = PARAMS_OF_CHANNEL(self._parameter(m, column, modes[column]))
             fact = facts[column * len(facts) // lanes]
             lo, hi, zero = fact[: len(now.lo)], fact[len(now.lo) : -1], fact[-1]
@@ -205,6 +227,7 @@ class ExitPath(wiring.Component):
                 },
                 expand=self.expand,
             )
+        return values
 
     def _parameter(self, m: Module, column: int, mode: Value) -> Value:
         """Parameters of a lane, PARAM_LATENCY cycles after their entry was asked for. A VECTOR has

@@ -16,7 +16,8 @@ from fpga_gen.hardware.results.requantise import LIMIT_BITS
 def facts_layout(params: EngineParams) -> PlainStruct:
     """Facts of an instruction, constant while results are on their way.
 
-    pool, vector: whose results they are; lo, hi, zero: see RequantLane; out_low: from a map's high
+    pool, vector: whose results they are; lo, hi, zero: see RequantLane; lookup: their table, with
+    activations; out_low: from a map's high
     bytes to its low ones; limit: pixels, or columns in row mode; bases: addresses of the planes
     that a step can touch; byte_offset, channels: of the output group.
     """
@@ -35,6 +36,7 @@ def facts_layout(params: EngineParams) -> PlainStruct:
             "byte_offset": width("byte_offset"),
             "channels": CHANNEL_BITS,
         }
+        | ({"lookup": width("lookup")} if params.activations else {})
     )
 
 

@@ -79,6 +79,8 @@ class ExitSteps(wiring.Component):
     def _take_facts(self, m: Module, fields) -> None:
         """The clip limits as they are compared: stored + 128 for a map stored minus 128."""
         m.d.sync += [self.held.zero.eq(fields.zero), self.held.out16.eq(fields.out16)]
+        if self.params.activations:
+            m.d.sync += self.held.lookup.eq(fields.lookup)
         for limit, stored in ((self.held.lo, fields.lo), (self.held.hi, fields.hi)):
             byte = Cat(stored[:7], ~stored[7])  # stored + 128
             m.d.sync += limit.eq(Mux(fields.zero, byte, stored))

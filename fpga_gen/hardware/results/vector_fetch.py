@@ -5,7 +5,7 @@ Five stages from the issue of a read to its address: table words, entries, + y, 
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, ValueLike
+from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -80,7 +80,10 @@ class VectorFetch(wiring.Component):
         """Address of the read that was issued ADDRESS_STAGES cycles ago."""
         p, issued, direct = self.params, self.issued, self.facts.direct_address
         base = delay(m, issued.base, 2, "base")
-        pixel_2 = delay(m, issued.pixel, 2, "pixel")
+        pixel_1: Value = delay(m, issued.pixel, 1, "pixel_1")
+        if p.activations:
+            pixel_1 = Mux(delay(m, issued.still, 1, "pixel_still"), 0, pixel_1)
+        pixel_2 = delay(m, pixel_1, 1, "pixel_2")
         low_4 = delay(m, Mux(issued.low, issued.low_offset, 0), 4, "low")
         y_address, x_address, sum_3, sum_4, sum_5 = (
             Signal(ADDRESS_BITS, name=n, reset_less=True)
@@ -109,7 +112,8 @@ class VectorFetch(wiring.Component):
             table = delay(m, y_weight * x_weight, 1, f"weight_{index}")
             weight = Mux(direct, factor, table)
             m.d.comb += self.term.weights[index].eq(delay(m, weight, lag - 3, f"weights_{index}"))
-        skip = Mux(direct, 1, self.x_entries[1].address[: len(self.term.skip)])
+        still = delay(m, issued.still, 1, "still_1") if p.activations else Const(0, 1)
+        skip = Mux(direct, ~still, self.x_entries[1].address[: len(self.term.skip)])
         first = Mux(product, ~issued.first_source & ~issued.low, issued.first)
         # A cycle early: their last register is one per few channels.
         plus = Mux(issued.wide, issued.low, issued.zero)

@@ -11,9 +11,9 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.records import PlainStruct
 
 # A read that is issued. x_index: word of the x table; low: of the low byte plane; base: of the
-# plane that the source's block reads, low_offset: from there to the low bytes; wide, zero, factor:
-# of the source; pixel: of the output, out: where it goes; first_source: of several; first, last:
-# of the result's reads; both: the second pixel is there.
+# plane that the source's block reads, low_offset: from there to the low bytes; wide, zero, factor,
+# still: of the source; pixel: of the output, out: where it goes; first_source: of several; first,
+# last: of the result's reads; both: the second pixel is there.
 READ = PlainStruct(
     {
         "valid": 1,
@@ -25,6 +25,7 @@ READ = PlainStruct(
         "wide": 1,
         "zero": 1,
         "factor": signed(width("factor")),
+        "still": 1,
         "pixel": ADDRESS_BITS,
         "out": ADDRESS_BITS,
         "first_source": 1,

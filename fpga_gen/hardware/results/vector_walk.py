@@ -1,6 +1,7 @@
 """Walk of the vector unit: which word of which source is read next, and what it is for.
 
-One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixels, blocks.
+One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixels, blocks. The
+first factor of a product that is one pixel is read once in a block: it stays the operand.
 """
 
 from __future__ import annotations
@@ -126,7 +127,6 @@ class VectorWalk(wiring.Component):
         self.y_row = Signal(range(MAX_TABLE), reset_less=True)
         self.x_row = Signal(range(MAX_TABLE // 2), reset_less=True)
         self.run = Signal()  # a read is issued
-        self.gap = Signal()
         # Of the present read, as registers: its source has two planes, it is in the last column of
         # taps, the last row of taps, the last source.
         self.wide, self.last_x_tap, self.last_y_tap, self.last_source = (
@@ -134,27 +134,26 @@ class VectorWalk(wiring.Component):
             for n in ("wide", "last_x_tap", "last_y_tap", "last_source")
         )
         self.last_block, self.last_plane = Signal(reset_less=True), Signal(reset_less=True)
-        self.last_read = Signal(reset_less=True)
+        self.last_read, self.next_last = Signal(reset_less=True), Signal()
         self.in_read, self.in_block, self.in_drain = (  # what the walk is in
             Signal(name=n) for n in ("in_read", "in_block", "in_drain")
         )
+        self.held = Signal()  # the next step's first factor is that of this one
+        if self.params.activations:
+            kept = Signal(reset_less=True)
+            m.d.sync += kept.eq(self.facts.product & self.sources[0].still)
+            m.d.comb += self.held.eq(kept & ~(self.last_column & self.last_row))
         self.first_read = Signal(init=1)
-        # One read per result, but two exit steps: leave a gap. The same for all of an instruction.
-        self.single, self.single_now = Signal(reset_less=True), Signal()
+        # The present read is a whole result, but there are two exit steps: leave a gap.
+        self.single = Signal(reset_less=True)
         self.draining = Signal(range(32))
         self.one_column, self.one_row = Signal(), Signal()
         m.d.comb += [
             self.one_column.eq(self.direct | (self.x_top == 0)),
             self.one_row.eq(self.direct | (self.y_top == 0)),
         ]
-        one_tap = self.one_column & self.one_row
-        one_plane = (self.source_top == 0) & ~self.sources[0].wide
-        m.d.sync += [
-            self.last_block.eq(self.blocks_left == 1),
-            self.single.eq(self.single_now),
-        ]
+        m.d.sync += self.last_block.eq(self.blocks_left == 1)
         m.d.comb += [
-            self.single_now.eq(one_tap & one_plane & self.facts.out16),
             self.issued.y_index.eq(self.y_row + self.y_tap),
             self.issued.x_index.eq(self.x_row + self.x_tap),
         ]
@@ -214,17 +213,26 @@ class VectorWalk(wiring.Component):
             self._to_column(m, first=True)
             self._to_tap_row(m, first=True)
             self._to_source(m, 0)
-            m.d.sync += self.last_read.eq(self._only_read(0))
-        # A register, as all that moves on waits for it.
+            m.d.sync += [
+                self.last_read.eq(self._only_read(0)),
+                self.single.eq(self._only_read(0) & self.facts.out16),
+            ]
+        # A register, as all that moves on waits for it; a cycle of READ without it is a gap.
+        next_single = Signal()
+        m.d.comb += next_single.eq(self.last_read & self.next_last & self.facts.out16)
         m.d.sync += self.run.eq(
-            (self.in_read & ~map_end & (~self.single | ~self.gap))
-            | (setup_taps & ~self.single_now)
-            | (block_end & ~self.single)
+            Mux(
+                self.run,
+                ~map_end & ~next_single,
+                self.in_read
+                | (setup_taps & ~(self._only_read(0) & self.facts.out16))
+                | (block_end & ~self.single),
+            )
         )
-        with m.If(self.in_read):
-            m.d.sync += self.gap.eq(self.single & ~self.gap)
+        self._look_ahead(m)
         with m.If(self.run):
             self._read(m)
+            m.d.sync += [self.last_read.eq(self.next_last), self.single.eq(next_single)]
         with m.If(self.in_block):
             self._next_planes(m)
         with m.If(block_end):
@@ -252,7 +260,6 @@ class VectorWalk(wiring.Component):
             self.pixel.eq(0),
             self.first_read.eq(1),
             self.block_out.eq(self.cfg.out_base),
-            self.gap.eq(0),
             self.busy.eq(1),
         ]
 
@@ -278,7 +285,6 @@ class VectorWalk(wiring.Component):
             self.low.eq(~self.last_plane),
             self.last_plane.eq(~self.last_plane | ~self.wide),
         ]
-        self._look_ahead(m)
         with m.If(self.last_plane):
             self._to_column(m, first=False)
             with m.If(self.last_x_tap):
@@ -288,7 +294,7 @@ class VectorWalk(wiring.Component):
                     self._to_tap_row(m, first=True)
                     self._to_source(m, self.source + 1)
         with m.If(self.last_read):
-            self._to_source(m, 0)
+            self._to_source(m, self.held)
             self._next_step(m)
 
     def _wide(self, index: ValueLike) -> Value:
@@ -307,15 +313,15 @@ class VectorWalk(wiring.Component):
         after = self.last_source & ~self.wide  # of the same source, whose next tap is one read
         with m.If(~self.last_plane):
             value = self.last_x_tap & self.last_y_tap & self.last_source
-            m.d.sync += self.last_read.eq(value)
+            m.d.comb += self.next_last.eq(value)
         with m.Elif(~self.last_x_tap):
-            m.d.sync += self.last_read.eq((self.x_tap == self.x_near) & self.last_y_tap & after)
+            m.d.comb += self.next_last.eq((self.x_tap == self.x_near) & self.last_y_tap & after)
         with m.Elif(~self.last_y_tap):
-            m.d.sync += self.last_read.eq(self.one_column & (self.y_tap == self.y_near) & after)
+            m.d.comb += self.next_last.eq(self.one_column & (self.y_tap == self.y_near) & after)
         with m.Elif(~self.last_source):
-            m.d.sync += self.last_read.eq(self._only_read(self.source + 1))
+            m.d.comb += self.next_last.eq(self._only_read(self.source + 1))
         with m.Else():
-            m.d.sync += self.last_read.eq(self._only_read(0))
+            m.d.comb += self.next_last.eq(self._only_read(self.held))
 
     def _to_column(self, m: Module, *, first: bool) -> None:
         """To the first, or to the next column of taps."""
@@ -385,6 +391,7 @@ class VectorWalk(wiring.Component):
             issued.wide.eq(self.wide),
             issued.zero.eq(self._of_source("zero")),
             issued.factor.eq(self._of_source("factor")),
+            issued.still.eq(self._of_source("still") if p.activations else 0),
             issued.pixel.eq(self.pixel),
             issued.out.eq(add(m, self.block_out, self.pixel, p.banks, "vector_out")),
             issued.first_source.eq(self.source == 0),

@@ -77,7 +77,8 @@ class CsrBlock(wiring.Component):
                 m.d.sync += kept[part].eq(initial[part])
 
     def _write_side(self, m: Module) -> None:
-        have_address, have_data, commit = Signal(), Signal(), Signal()
+        have_address, have_data = Signal(name="have_address"), Signal(name="have_data")
+        commit = Signal()
         self.flags += [have_address, have_data]
         offset = Signal(_OFFSET_BITS, name="write_offset", reset_less=True)
         strobe = Signal(4, reset_less=True)
@@ -124,7 +125,7 @@ class CsrBlock(wiring.Component):
                     )
 
     def _read_side(self, m: Module) -> None:
-        waiting, selected = Signal(), Signal()
+        waiting, selected = Signal(name="waiting"), Signal(name="selected")
         self.flags += [waiting, selected]
         # Copies of the offset's low part, each for some bits of one row, and of its high part, each
         # for half of the value.

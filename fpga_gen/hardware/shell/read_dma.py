@@ -126,7 +126,8 @@ class ReadPort(wiring.Component):
         answer = Signal(2, reset_less=True)
         # Beats of the burst that is being delivered.
         left = Signal(len(lengths.r_data), reset_less=True)
-        some, final = Signal(), Signal()  # there is one; `left` is 1
+        some = Signal()  # there is one
+        final = Signal()  # `left` is 1
         taken = Signal()
         m.d.comb += [
             self.rready.eq(1),

@@ -144,7 +144,8 @@ class RunControl(wiring.Component):
         in_run = self.in_run
         quiet = Signal(32)
         expired = Signal()
-        limited, over = Signal(), Signal()
+        limited = Signal()
+        over = Signal()
         m.d.sync += [
             limited.eq(self.run_limit.any()),
             over.eq((self.elapsed == self.run_limit) & limited & in_run & ~self.started),

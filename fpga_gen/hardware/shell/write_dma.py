@@ -142,7 +142,8 @@ class WritePort(wiring.Component):
         beats, bursts = self.beats, self.bursts
         # Beats of the current burst not yet in the output register.
         left = Signal(len(bursts.r_data), reset_less=True)
-        some, last = Signal(), Signal()  # left is not 0; left is 1
+        some = Signal()  # left is not 0
+        last = Signal()  # left is 1
         load = Signal()
         dropping = Signal(reset_less=True)  # a cycle late: no burst is announced in a flush
         m.d.sync += dropping.eq(self.flush & ~some & ~bursts.r_rdy)

@@ -1,19 +1,25 @@
 """First machine of the walker: fetches block and tap records of a CONV or POOL and adds their
-addresses, one weight slot ahead of the beats."""
+addresses, one weight slot ahead of the beats.
+
+Without slot lists it counts through the blocks and their taps; with them an entry of the list names
+both, so that a slot that is skipped takes no time. Either way a slot takes at most six cycles, less
+than its beats.
+"""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, ValueLike, signed
+from amaranth.hdl import Array, Module, Mux, Signal, ValueLike, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.isa import Op, width
 from fpga_gen.contract.params import CHANNEL_BITS, EngineParams
+from fpga_gen.contract.records import SlotEntry
 from fpga_gen.hardware.common.address import add
 from fpga_gen.hardware.common.fan_out import KEEP
 from fpga_gen.hardware.common.joints import GROUP_BITS, TILE, Issue, RecordRead
-from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD
+from fpga_gen.hardware.common.records import BLOCK_RECORD, LIST_ENTRY, LIST_WORD, TAP_RECORD
 
 SLOT = data.StructLayout(  # what the beats of one weight slot must know
     {
@@ -52,6 +58,7 @@ class SlotRecords(wiring.Component):
                 "busy": In(1),
                 "blocks": Out(RecordRead(BLOCK_RECORD, "n_blocks")),
                 "taps": Out(RecordRead(TAP_RECORD, "n_taps")),
+                "lists": Out(RecordRead(LIST_WORD, "list_words")),
                 "records": Out(stream.Signature(SLOT_RECORD)),
             }
         )
@@ -62,6 +69,7 @@ class SlotRecords(wiring.Component):
         self.pool = Signal()
         m.d.comb += self.pool.eq(self.cfg.op == Op.POOL)
         self._counters(m)
+        self._list(m)
         self._ends(m)
         self._record(m)
         self._machine(m)
@@ -74,9 +82,9 @@ class SlotRecords(wiring.Component):
         self.block_index = Signal(width("n_blocks"), reset_less=True)
         self.tap_index = Signal(width("n_taps"), reset_less=True)
         self.tap_left = Signal(width("tap_count"), reset_less=True)
-        self.first_slot, self.first_tap, self.first_tile, self.started = (
+        self.first_slot, self.was_low, self.first_tile, self.started = (
             Signal(name=n, reset_less=True)
-            for n in ("first_slot", "first_tap", "first_tile", "started")
+            for n in ("first_slot", "was_low", "first_tile", "started")
         )
         self.base = Signal(ADDRESS_BITS, reset_less=True)
         self.offset = Signal(width("byte_offset"), reset_less=True)
@@ -92,6 +100,19 @@ class SlotRecords(wiring.Component):
         with m.If(self.pool):
             m.d.sync += self.group_channels.eq(p.in_channels)
         m.d.comb += [self.blocks.index.eq(self.block_index), self.taps.index.eq(self.tap_index)]
+
+    def _list(self, m: Module) -> None:
+        """Place in the slot lists, and the entry there."""
+        bits = width("list_words") + (SlotEntry.PER_WORD - 1).bit_length()
+        self.listed = Signal(reset_less=True)
+        self.entry_index = Signal(bits, reset_less=True)
+        self.group_entry = Signal(bits, reset_less=True)  # the first one of the group
+        self.final_entry = Signal(reset_less=True)  # the entry that was taken is its group's last
+        part = self.entry_index[: bits - width("list_words")]
+        m.d.comb += self.lists.index.eq(self.entry_index[len(part) :])
+        self.entry = LIST_ENTRY(Array(v.as_value() for v in self.lists.record)[part])
+        with m.If(self.issue.start):
+            m.d.sync += self.listed.eq(~self.pool & (self.cfg.list_words != 0))
 
     def _ends(self, m: Module) -> None:
         """What a state needs is registered a state before: nothing waits for a comparison."""
@@ -112,11 +133,14 @@ class SlotRecords(wiring.Component):
         )
         self.last_tap = Signal(reset_less=True)  # of the block
         # This slot is the last one of its tile, of its output group, of the instruction: known in
-        # PUSH, whose tap was set three cycles before.
+        # PUSH, whose tap was set three cycles before, and whose entry two.
         self.last_slot, self.ends_group, self.ends_all = (
             Signal(reset_less=True, name=n) for n in ("last_slot", "ends_group", "ends_all")
         )
-        ends_tile = self.last_block & self.last_tap
+        self.more_taps, self.more_blocks = (
+            Signal(name=n, reset_less=True) for n in ("more_taps", "more_blocks")
+        )
+        ends_tile = Mux(self.listed, self.final_entry, self.last_block & self.last_tap)
         m.d.sync += [
             self.last_tap.eq(self.tap_left == 1),
             self.last_slot.eq(ends_tile),
@@ -125,6 +149,8 @@ class SlotRecords(wiring.Component):
             self.last_block.eq(self.pool | (self.block_index == last_of["block"])),
             self.last_tile.eq(self.tile == last_of["tile"]),
             self.last_group.eq(self.group == last_of["group"]),
+            self.more_taps.eq(Mux(self.listed, ~self.final_entry, ~self.last_tap)),
+            self.more_blocks.eq(~self.listed & ~self.last_block),
         ]
 
     def _record(self, m: Module) -> None:
@@ -163,11 +189,20 @@ class SlotRecords(wiring.Component):
                     m.next = "BLOCK"
             with m.State("BLOCK"):  # the record arrives in the next cycle
                 m.next = "BLOCK_READ"
+                with m.If(self.listed):
+                    m.next = "ENTRY"
             with m.State("BLOCK_READ"):
                 m.d.sync += [
                     self.tap_index.eq(block.tap_start),
                     self.tap_left.eq(block.tap_count),
-                    self.first_tap.eq(1),
+                ]
+                m.next = "TAP"
+            with m.State("ENTRY"):
+                m.d.sync += [
+                    self.block_index.eq(self.entry.block),
+                    self.tap_index.eq(self.entry.tap),
+                    self.final_entry.eq(self.entry.final),
+                    self.entry_index.eq(self.entry_index + 1),
                 ]
                 m.next = "TAP"
             with m.State("TAP"):
@@ -199,6 +234,8 @@ class SlotRecords(wiring.Component):
             self.first_slot.eq(1),
             self.first_tile.eq(1),
             self.started.eq(0),
+            self.entry_index.eq(0),
+            self.group_entry.eq(0),
             self.base.eq(cfg.out_base),
             self.offset.eq(cfg.byte_offset),
             self.left.eq(cfg.channels),
@@ -227,7 +264,8 @@ class SlotRecords(wiring.Component):
                 self.filled.eq(1),
                 self.filled_2.eq(1),
                 slot.first.eq(self.first_slot),
-                slot.shift.eq(block.shift & self.first_tap),
+                slot.shift.eq(block.shift & ~self.was_low & ~self.first_slot),
+                self.was_low.eq(block.shift),
                 slot.last.eq(self.last_slot),
                 slot.group_end.eq(self.ends_group),
                 slot.end.eq(self.ends_all),
@@ -240,14 +278,16 @@ class SlotRecords(wiring.Component):
 
     def _move_on(self, m: Module) -> None:
         """Goes to the next tap, block, tile or output group."""
-        m.d.sync += [self.first_slot.eq(0), self.first_tap.eq(0)]
-        with m.If(~self.last_tap):
+        m.d.sync += self.first_slot.eq(0)
+        with m.If(self.more_taps):
             m.d.sync += [
                 self.tap_left.eq(self.tap_left - 1),
                 self.tap_index.eq(self.tap_index + 1),
             ]
             m.next = "TAP"
-        with m.Elif(~self.last_slot):
+            with m.If(self.listed):
+                m.next = "ENTRY"
+        with m.Elif(self.more_blocks):
             m.d.sync += self.block_index.eq(self.block_index + 1)
             m.next = "BLOCK"
         with m.Else():
@@ -257,6 +297,7 @@ class SlotRecords(wiring.Component):
                 self.started.eq(1),
                 self.first_tile.eq(0),
                 self.tile.eq(self.tile + 1),
+                self.entry_index.eq(self.group_entry),
             ]
             with m.If(~self.ends_group):
                 m.next = "BLOCK"
@@ -265,6 +306,8 @@ class SlotRecords(wiring.Component):
                     self.group.eq(self.group + 1),
                     self.tile.eq(0),
                     self.first_tile.eq(1),
+                    self.entry_index.eq(self.entry_index),
+                    self.group_entry.eq(self.entry_index),
                     self.block_index.eq(self._first_block(self.group + 1)),
                     self.left.eq(self.left - self.group_channels),
                     self.in_group.eq(1),

@@ -16,7 +16,7 @@ from fpga_gen.contract.isa import Op
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for
 from fpga_gen.hardware.common.joints import TOKEN, Beat, Issue, LaneMotion, RecordRead, Tiles
-from fpga_gen.hardware.common.records import BLOCK_RECORD, TAP_RECORD
+from fpga_gen.hardware.common.records import BLOCK_RECORD, LIST_WORD, TAP_RECORD
 from fpga_gen.hardware.walk.beats import Beats
 from fpga_gen.hardware.walk.slot_records import SlotRecords
 
@@ -41,6 +41,7 @@ class Walker(wiring.Component):
                 "busy": Out(1),
                 "blocks": Out(RecordRead(BLOCK_RECORD, "n_blocks")),
                 "taps": Out(RecordRead(TAP_RECORD, "n_taps")),
+                "lists": Out(RecordRead(LIST_WORD, "list_words")),
                 "credit_add": In(1),
                 "give_way": In(1),
                 "tiles": Out(Tiles()),
@@ -58,6 +59,7 @@ class Walker(wiring.Component):
         connect(m, flipped(self.issue), records.issue, beats.issue)
         connect(m, flipped(self.blocks), records.blocks)
         connect(m, flipped(self.taps), records.taps)
+        connect(m, flipped(self.lists), records.lists)
         connect(m, records.records, beats.records)
         connect(m, flipped(self.beat), beats.beat)
         connect(m, flipped(self.motion), beats.motion)

@@ -19,18 +19,25 @@ from fpga_gen.contract.isa import (
     PageInstruction,
     PoolInstruction,
     StoreInstruction,
+    TableInstruction,
     VectorInstruction,
     VectorOp,
     WalkInstruction,
 )
-from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.params import PARAM_ENTRIES, EngineParams
 from fpga_gen.contract.slot_layout import slot_run
-from fpga_gen.contract.weight_stream import group_subgroups, slot_halves
+from fpga_gen.contract.weight_stream import (
+    group_head,
+    group_subgroups,
+    head_granules,
+    slot_halves,
+)
 from fpga_gen.schedule.cycles.store_model import StoreClock
 from fpga_gen.schedule.cycles.timing import (
     Timing,
     array_latency,
     drain_lead,
+    drain_tail,
     drain_time,
     param_time,
     record_words,
@@ -141,6 +148,9 @@ class _Machine:
         self.store = StoreClock(params, timing, begin)
         self.stall_weights = self.stall_drain = 0.0
         self.paged = 0.0  # the words of a PAGE since the last CONV or VECTOR have been passed on
+        # When the exit path took the parameters of the last groups: the loader reads those of a
+        # group into the place of those that were given up PARAM_ENTRIES - 2 groups before.
+        self.took: deque[float] = deque([begin] * (PARAM_ENTRIES - 2), PARAM_ENTRIES - 2)
 
     def decode(self, i: Instruction, words: int) -> None:
         """Header and tables, one word per cycle. A VECTOR's tables are single: they wait for the
@@ -158,6 +168,10 @@ class _Machine:
     def fetch(self) -> None:
         self.stream.fetched(self.decoded + self.timing.dram_latency)
 
+    def table(self, i: TableInstruction) -> None:
+        """A word of entries takes two cycles."""
+        self.decoded += i.entry_words + self.timing.table
+
     def page(self, i: PageInstruction) -> None:
         """The loader passes the words on when it is done with the instruction before."""
         self.decoded = max(self.decoded, self.loader)
@@ -168,13 +182,20 @@ class _Machine:
         self.stream.free(self.paged)
         self.program.fill(i.words * self.params.program_parts, self.decoded + self.timing.page)
 
-    def _first_slot(self, params: int, slot: int) -> None:
-        """Behind a PAGE nothing of a CONV is there when the array is free: its parameters and its
-        first slot (granules) are read first."""
+    def _parameters(
+        self, granules: int, loads: list[tuple[int, int]], groups: int, head: float
+    ) -> None:
+        """Wait for the parameters (granules) of an output-channel group. Behind a PAGE nothing of
+        a CONV is there when the array is free, and parameters are read when they have a place:
+        what is read from then on includes the first slot. loads: (number, granules) of the slots,
+        over so many pixel groups each; head: cycles that it waits for the group's head."""
+        p, timing = self.params, self.timing
+        read = record_words(p, granules) + record_words(p, loads[0][1])
         if self.paged:
-            read = record_words(self.params, params) + record_words(self.params, slot)
-            self.now = max(self.now, self.paged + read + self.timing.first_slot)
+            self.now = max(self.now, self.paged + read + timing.first_slot)
             self.paged = 0.0
+        self.now += param_time(p, timing, granules, loads, groups, head)
+        self.now = max(self.now, self.took[0] + read + timing.param_place)
 
     def conv(self, i: ConvInstruction) -> None:
         p, timing = self.params, self.timing
@@ -184,17 +205,17 @@ class _Machine:
         for group in range(i.n_groups):
             times = {size: slot_times(p, timing, i, group, size) for size in set(sizes)}
             loads = [(count, granules) for count, granules, _ in times[sizes[0]]]
-            params = p.some_param_granules(group_subgroups(i, p, group))
-            self._first_slot(params, loads[0][1])
+            repeats = group_head(i, group).repeats
+            params = p.some_param_granules(group_subgroups(i, p, group)) + head_granules(i)
             self.stream.take(params)
-            self.now += param_time(p, timing, params, loads, sizes[0])
+            self._parameters(params, loads, sizes[0], timing.head if i.list_words else 0.0)
             for index, size in enumerate(sizes):
                 slots, first = times[size], self.now
                 length = slots[-1][2]
                 count = sum(n for n, _, _ in slots)
                 mean = sum(n * cycles for n, _, cycles in slots) / count
                 last = index == len(sizes) - 1
-                repeated = i.repeats * length
+                repeated = repeats * length
                 if index == 0:
                     begin = self._streamed(slots, last and not repeated) + repeated
                 else:
@@ -202,7 +223,9 @@ class _Machine:
                     begin = self.now + whole + repeated - length
                 if last and (index or repeated):
                     self.stream.free(begin)
-                self._tile(begin, length, size, i)
+                start = self._tile(begin, length, size, i)
+                if index == 0:
+                    self.took.append(start)
                 self.now += self.store.beside(first, self.now, mean, mean - size)
         self.loader = self.now - 2 * length  # it is two slots ahead
 
@@ -220,10 +243,10 @@ class _Machine:
                 now += length
         return now - slots[-1][2]
 
-    def _tile(self, begin: float, length: float, size: int, walk: WalkInstruction) -> None:
-        """Last slot of a tile at `begin` or later, and the tile's drain."""
-        timing = self.timing
-        free = self.drained - timing.drain_tail - drain_lead(self.params, timing)
+    def _tile(self, begin: float, length: float, size: int, walk: WalkInstruction) -> float:
+        """Last slot of a tile at `begin` or later, and the tile's drain; when that starts."""
+        timing, tail = self.timing, drain_tail(self.params, self.timing)
+        free = self.drained - tail - drain_lead(self.params, timing)
         if free > begin:
             self.stall_drain += free - begin
             begin = free
@@ -232,8 +255,9 @@ class _Machine:
         self.now = begin + length
         pool = isinstance(walk, PoolInstruction)
         steps = drain_time(self.params, walk.lanes, size, bool(walk.out16), pool)
-        start = max(begin + array_latency(self.params, timing), self.drained - timing.drain_tail)
-        self.drained = start + max(steps, size) + timing.drain_tail
+        start = max(begin + array_latency(self.params, timing), self.drained - tail)
+        self.drained = start + max(steps, size) + tail
+        return start
 
     def pool(self, i: PoolInstruction) -> None:
         sizes = tile_sizes(i.n_tiles, i.tile_groups, i.long_tiles)
@@ -253,15 +277,20 @@ class _Machine:
         self.now = max(self.now, ready)
         self.stream.free(self.now)
         self.loader, self.paged = self.now, 0.0
-        reads = sum(1 + s.wide for s in i.sources)
+        self.took.append(self.now)
+        first = reads = sum(1 + s.wide for s in i.sources)
+        if i.function == VectorOp.MUL and i.sources[0].still:  # it is read once in a block
+            reads = 1 + i.sources[1].wide
         if i.function == VectorOp.LINEAR:
             reads *= i.y_taps * i.x_taps
         per_step = max(reads, 2 if i.out16 else 1)
         steps = i.out_h * -(-i.out_w // (1 + i.pair))
-        self.now += i.n_blocks * (steps * per_step + timing.vector_block)
+        block = max(steps * per_step + max(first - per_step, 0), timing.vector_shortest)
+        self.now += i.n_blocks * (block + timing.vector_block)
         self.now += timing.vector_tail
         self.vector_end = self.now
-        self.drained = self.now  # its last results are on their way when the unit is free
+        # Its last results are on their way when the unit is free.
+        self.drained = self.now + p.lookup_latency
 
     def await_store(self) -> None:
         """The store unit has read all its words."""
@@ -288,7 +317,7 @@ def slot_times(
     tiles of `size` pixel groups."""
     subgroups = group_subgroups(conv, params, group)
     out = []
-    for half, count in slot_halves(conv):
+    for half, count in slot_halves(group_head(conv, group)):
         granules = slot_run(params, subgroups, half).granules
         out.append((count, granules, slot_time(params, timing, granules, size)))
     return out
@@ -309,6 +338,8 @@ def run_model(
                     machine.fetch()
                 case PageInstruction():
                     machine.page(instruction)
+                case TableInstruction():
+                    machine.table(instruction)
             at, taken = round(machine.now), machine.stream.position - position
             spans.append(Span(at, at, stream_granules=taken))
             continue

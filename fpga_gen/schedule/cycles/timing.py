@@ -13,26 +13,30 @@ from fpga_gen.contract.params import PORT_BITS, SAFE_STEPS, EngineParams
 class Timing:
     """Cycles of the fixed-latency parts of the engine, calibrated against the RTL.
 
-    slot_load, slot_round: see `load_time`; param_load:
-    parameters of a VECTOR, beyond their stream words, to their place; array_latency: first
-    read of a slot to the first step of its drain; drain_tail: last step of a drain to its memory
-    write; drain_ahead: see `drain_lead`;
-    wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions; vector_tail:
-    last read of a VECTOR to its end; vector_block: change of plane; load_word: cycles per stream
-    word of a LOAD; load_tail: its end; store_latency: a STORE's hand-over to its first read, and
-    its last read to its end; end: last write response;
-    decode: of an instruction, beyond a cycle for each word;
-    start: start command to the first word of program at an empty memory; dram_latency: first beat
-    of a FETCH; page: a PAGE's order to its first word in the program memory; first_slot: an order
-    to a CONV's first slot, beyond the words that are read;
-    read_efficiency, write_efficiency: used share of the beats of the read ports and of the write
-    port (the rest is refresh); read_limit: bytes per cycle that DRAM gives whatever the ports;
-    weight_margin: words of the weight buffer that a replayed group leaves free.
+    slot_load, slot_round: see `load_time`; param_load: parameters of a VECTOR, beyond their stream
+    words, to their place; param_place: a place for parameters is free to the first slot behind
+    them, beyond the words that are read; head: a group's parameters to its first slot, where a head
+    tells of it; array_latency: first read of a slot to the first step of its drain; drain_tail:
+    last step of a drain to its memory write in an engine without tables; drain_ahead: see
+    `drain_lead`; wait_tail: extra cycles of a `wait`; instruction: hand-over between instructions;
+    vector_tail: last read of a VECTOR to its end; vector_block: change of plane; vector_shortest:
+    reads in which it is prepared; load_word: cycles per stream word of a LOAD; load_tail: its end;
+    store_latency: a STORE's hand-over to its first read, and its last read to its end; end: last
+    write response; decode: of an instruction, beyond a cycle for each word; start: start command to
+    the first word of program at an empty memory; dram_latency: first beat of a FETCH; page: a
+    PAGE's order to its first word in the program memory; table: a TABLE and the instruction behind
+    it, beyond two cycles a word of entries and one of others, when nothing hides them; first_slot:
+    an order to a CONV's first slot, beyond the words that are read; read_efficiency,
+    write_efficiency: used share of the beats of the read ports and of the write port (the rest is
+    refresh); read_limit: bytes per cycle that DRAM gives whatever the ports; weight_margin: words
+    of the weight buffer that a replayed group leaves free.
     """
 
     slot_load: float = 1.0
     slot_round: float = 7.0
     param_load: float = 5.3
+    param_place: int = 24
+    head: float = 6.0
     array_latency: int = 20
     drain_tail: int = EXIT_LATENCY
     drain_ahead: int = -2
@@ -40,6 +44,7 @@ class Timing:
     instruction: int = 9
     vector_tail: int = 19
     vector_block: int = 4
+    vector_shortest: int = 3
     load_word: float = 1.0
     load_tail: int = 34
     store_latency: int = 6
@@ -47,6 +52,7 @@ class Timing:
     decode: int = 1
     start: int = 16
     page: int = 7
+    table: int = 13
     first_slot: int = 10
     dram_latency: int = 60
     read_efficiency: float = 0.955
@@ -99,10 +105,12 @@ def param_time(
     granules: int,
     slots: Sequence[tuple[int, int]],
     groups: int,
+    head: float = 0.0,
 ) -> float:
     """Cycles that the array waits for the parameters (`granules`) of an output-channel group: those
-    that the loader does not win back with its slots. slots: (number, granules of each)."""
-    wait = record_words(params, granules) + timing.slot_load
+    that the loader does not win back with its slots. slots: (number, granules of each); head:
+    cycles that it waits for the group's head."""
+    wait = record_words(params, granules) + timing.slot_load + head
     for count, size in slots:
         spare = max(groups, params.slot_minimum) - load_time(params, timing, size)
         wait -= count * max(0.0, spare)
@@ -126,6 +134,11 @@ def drain_lead(params: EngineParams, timing: Timing) -> int:
 def array_latency(params: EngineParams, timing: Timing) -> int:
     """First read of a slot to the first step of its drain."""
     return timing.array_latency + params.switch_lead
+
+
+def drain_tail(params: EngineParams, timing: Timing) -> int:
+    """Last step of a drain to its memory write."""
+    return timing.drain_tail + params.lookup_latency
 
 
 def tile_sizes(n_tiles: int, tile_groups: int, long_tiles: int) -> list[tuple[int, int]]:

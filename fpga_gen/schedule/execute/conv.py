@@ -12,7 +12,7 @@ from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.isa import ConvInstruction, PoolInstruction, WalkInstruction
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.records import BlockRecord
+from fpga_gen.contract.records import BlockRecord, GroupHead
 from fpga_gen.quant.convolve import exact_dtype
 from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 
@@ -79,8 +79,8 @@ def _check_walk(i: WalkInstruction, params: EngineParams) -> None:
 
 @dataclass(frozen=True)
 class _Slot:
-    """Resolved weight slot: offset from a pixel's address, tap, pad byte, shift before it; lanes:
-    bits of the bytes whose weights are not all zero (None: every byte counts)."""
+    """Resolved weight slot: offset from a pixel's address, tap, pad byte, low bytes (`shift` of its
+    block); lanes: bits of the bytes whose weights are not all zero (None: every byte counts)."""
 
     address: int
     dy: int
@@ -96,8 +96,29 @@ def _slots(i: WalkInstruction, block: BlockRecord, banks: int) -> list[_Slot]:
         tap = i.taps[block.tap_start + k]
         address = unpack_address(block.address, banks) + unpack_address(tap.address, banks)
         pad = -128 if block.pad else 0
-        out.append(_Slot(address, tap.dy, tap.dx, pad, bool(block.shift and k == 0)))
+        out.append(_Slot(address, tap.dy, tap.dx, pad, bool(block.shift)))
     return out
+
+
+def check_list(i: ConvInstruction, group: int, head: GroupHead) -> None:
+    """ProgramError if the slot list of an output-channel group breaks a rule."""
+    if len(i.group_lists) != i.n_groups:
+        raise ProgramError(f"CONV has {len(i.group_lists)} slot lists for {i.n_groups} groups")
+    entries = i.group_lists[group]
+    if len(entries) != head.slots:
+        raise ProgramError(f"CONV group {group} lists {len(entries)} slots, has {head.slots}")
+    for entry in entries:
+        taps = range(0)
+        if entry.block < i.n_blocks:
+            block = i.blocks[entry.block]
+            taps = range(block.tap_start, block.tap_start + block.tap_count)
+        if entry.tap not in taps:
+            raise ProgramError(f"CONV group {group} lists tap {entry.tap} of block {entry.block}")
+    if len(set((e.block, e.tap) for e in entries)) != len(entries):
+        raise ProgramError(f"CONV group {group} lists a slot twice")
+    low = [i.blocks[e.block].shift for e in entries]
+    if low != sorted(low) or max(low) != max(b.shift for b in i.blocks):
+        raise ProgramError(f"CONV group {group}: the low bytes must come last, at least one slot")
 
 
 class _Operands:
@@ -123,11 +144,13 @@ class _Operands:
 def conv_sums(
     i: ConvInstruction, walk: Walk, weight: np.ndarray, memory: TrackedMemory, params: EngineParams
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """(pixel range, int64 sums (pixels, channels)); weight: int8 (slots, CI, channels)."""
+    """(pixel range, int64 sums (pixels, channels)); weight: int8 (slots, CI, channels), of all
+    slots of the tables: a slot that a group skips adds nothing."""
     slots = [s for block in i.blocks for s in _slots(i, block, params.banks)]
     lanes = weight.any(2) @ (1 << np.arange(params.in_channels))
     slots = [replace(s, lanes=int(n)) for s, n in zip(slots, lanes, strict=True)]
-    cuts = [0] + [k for k, s in enumerate(slots) if s.shift and k] + [len(slots)]
+    shifts = [k for k, (a, b) in enumerate(pairwise(slots), 1) if b.shift and not a.shift]
+    cuts = [0, *shifts, len(slots)]
     ci, channels = params.in_channels, weight.shape[2]
     flat = weight.reshape(-1, channels)
     parts = [flat[a * ci : b * ci] for a, b in pairwise(cuts)]

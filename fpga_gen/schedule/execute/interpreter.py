@@ -9,7 +9,7 @@ ProgramError with the instruction's index.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,8 @@ import numpy as np
 from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.epilogue import Epilogue, Writer, finish
 from fpga_gen.contract.isa import (
+    IN_FLIGHT,
+    TABLE_ENTRIES,
     ConvInstruction,
     EndInstruction,
     FetchInstruction,
@@ -27,20 +29,26 @@ from fpga_gen.contract.isa import (
     PoolInstruction,
     Region,
     StoreInstruction,
+    TableInstruction,
     VectorInstruction,
     decode_program,
 )
 from fpga_gen.contract.numerics import split16
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.records import GroupHead
 from fpga_gen.contract.slot_layout import slot_run
 from fpga_gen.contract.weight_stream import (
+    HEAD_GRANULES,
+    group_head,
     group_subgroups,
+    listed_slots,
     slot_halves,
+    unpack_head,
     unpack_params,
     unpack_slots,
 )
 from fpga_gen.errors import ScheduleError
-from fpga_gen.schedule.execute.conv import PoolMatrix, Walk, conv_sums
+from fpga_gen.schedule.execute.conv import PoolMatrix, Walk, check_list, conv_sums
 from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 from fpga_gen.schedule.execute.stream import StreamReader
 from fpga_gen.schedule.execute.vector import vector_sums
@@ -76,7 +84,8 @@ class RunResult:
 
 
 class _Engine:
-    """program: words that have come so far; decoded: those that were executed."""
+    """program: words that have come so far; decoded: those that were executed; tables: entries by
+    number; lookups: tables of the writers whose results may be under way."""
 
     def __init__(
         self,
@@ -93,6 +102,8 @@ class _Engine:
         self.memory = TrackedMemory(params, seed)
         self.stream = StreamReader(params, regions)
         self.output = np.zeros(output_bytes, np.uint8)
+        self.tables: dict[int, tuple[int, ...]] = {}
+        self.lookups: deque[int] = deque(maxlen=IN_FLIGHT)
 
     def address(self, code: int) -> int:
         return unpack_address(code, self.params.banks)
@@ -117,10 +128,30 @@ class _Engine:
                 self._store(i)
             case PageInstruction():
                 self._append(self.stream.take_words(i.words))
+            case TableInstruction():
+                self._table(i)
             case EndInstruction():
                 if not i.wait:
                     raise ProgramError("END must wait for the last results")
                 self.stream.finish()
+
+    def _table(self, i: TableInstruction) -> None:
+        if not self.params.activations:
+            raise ProgramError("the engine has no tables")
+        if i.lookup == 0 or len(i.entries) != TABLE_ENTRIES:
+            raise ProgramError(f"table {i.lookup} of {len(i.entries)} entries")
+        if i.lookup in self.lookups:
+            raise ProgramError(f"results under way may still index table {i.lookup}")
+        self.tables[i.lookup] = tuple(entry.stored for entry in i.entries)
+
+    def _epilogue(self, i: Writer) -> Epilogue:
+        self.lookups.append(i.lookup)
+        if i.lookup and i.lookup not in self.tables:
+            raise ProgramError(f"table {i.lookup} was never filled")
+        try:
+            return Epilogue.of(i, self.tables.get(i.lookup, ()))
+        except ValueError as error:
+            raise ProgramError(f"{i.op.name}: {error}") from error
 
     def _append(self, words: np.ndarray) -> None:
         """Words of the stream become the next ones of the program."""
@@ -172,36 +203,54 @@ class _Engine:
         per_group, plane = p.group_channels(mode), self.address(i.out_plane)
         if p.write_words(mode) > 1 and plane % p.banks != p.skew % p.banks:
             raise ProgramError(f"CONV out_plane {plane} has write conflicts")
-        if i.slots != sum(b.tap_count for b in i.blocks):
+        if not i.list_words and i.slots != sum(b.tap_count for b in i.blocks):
             raise ProgramError(f"CONV slots {i.slots} is not the sum of the blocks' taps")
         if not 0 <= i.n_groups * per_group - i.channels < per_group:
             raise ProgramError("CONV channels and n_groups disagree")
-        if 2 * i.repeats > i.slots:
-            raise ProgramError(f"CONV with {i.slots} slots cannot repeat {i.repeats}")
-        if not i.half_from <= i.high_from <= i.stream_slots:
-            raise ProgramError("CONV slots of half the inputs are out of order")
         tail = i.channels - (i.n_groups - 1) * per_group
         if not -(-tail // p.sub_columns) <= i.last_subgroups <= p.subgroups // mode:
             raise ProgramError(f"CONV last group of {i.last_subgroups} column subgroups")
 
+    def _take_head(self, i: ConvInstruction, group: int) -> GroupHead:
+        """What the slots of an output-channel group are, from the header or from the stream."""
+        head = (
+            group_head(i, group)
+            if not i.list_words
+            else unpack_head(self.stream.take_granules(HEAD_GRANULES))
+        )
+        if 2 * head.repeats > head.slots:
+            raise ProgramError(f"CONV with {head.slots} slots cannot repeat {head.repeats}")
+        if not head.half_from <= head.high_from <= head.stream_slots:
+            raise ProgramError("CONV slots of half the inputs are out of order")
+        if i.list_words:
+            check_list(i, group, head)
+        return head
+
     def _take_weights(self, i: ConvInstruction) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """(int8 weights (slots, CI, channels), parameters by name, each (channels,)) of a CONV."""
+        """(int8 weights (slots of the tables, CI, channels), parameters by name, each (channels,))
+        of a CONV."""
         p = self.params
         slots, blocks = [], []
         for group in range(i.n_groups):
             subgroups, parts, taken = group_subgroups(i, p, group), [], 0
+            head = self._take_head(i, group)
             block = self.stream.take_granules(p.some_param_granules(subgroups))
             blocks.append(unpack_params(block, subgroups * p.sub_columns))
-            for half, count in slot_halves(i):
+            for half, count in slot_halves(head):
                 size = slot_run(p, subgroups, half).granules
                 raw = self.stream.take_granules(count * size).reshape(count, size)
                 parts.append(unpack_slots(raw, p, subgroups, half))
                 taken += count * size
-            replayed = i.n_tiles > 1 or i.repeats
+            replayed = i.n_tiles > 1 or head.repeats
             if replayed and taken > p.weight_words * p.stream_granules:
                 raise ProgramError("CONV weights of one group exceed the weight buffer")
             sent = np.concatenate(parts)
-            slots.append(np.concatenate([sent, sent[len(sent) - i.repeats :]]))
+            used = np.concatenate([sent, sent[len(sent) - head.repeats :]])
+            if i.list_words:
+                whole = np.zeros((sum(b.tap_count for b in i.blocks), *used.shape[1:]), np.int8)
+                whole[listed_slots(i, i.group_lists[group])] = used
+                used = whole
+            slots.append(used)
         weight = np.concatenate(slots, axis=2)[..., : i.channels]
         parameters = {
             name: np.concatenate([b[name] for b in blocks])[: i.channels] for name in blocks[0]
@@ -212,7 +261,7 @@ class _Engine:
         walk = Walk.of(i, self.params)
         self._check_conv(i)
         weight, parameters = self._take_weights(i)
-        epilogue = _epilogue(i)
+        epilogue = self._epilogue(i)
         self.memory.begin_instruction()
         stored = np.empty((len(walk.out), i.channels), np.int16)
         for part, sums in conv_sums(i, walk, weight, self.memory, self.params):
@@ -223,6 +272,7 @@ class _Engine:
         walk = Walk.of(i, self.params)
         if i.n_groups != i.n_blocks or i.byte_offset or i.mode or i.out16:
             raise ProgramError("POOL needs one group per block, whole words and mode 1")
+        self.lookups.append(0)
         plane, out = self.address(i.out_plane), self.address(i.out_base) + walk.out
         self.memory.begin_instruction()
         matrix = PoolMatrix(i, walk, self.memory, self.params)
@@ -234,7 +284,7 @@ class _Engine:
         p = self.params
         block = unpack_params(self.stream.take_granules(p.param_granules(1)), p.columns)
         parameters = {name: values[: p.in_channels] for name, values in block.items()}
-        epilogue = _epilogue(i)
+        epilogue = self._epilogue(i)
         self.memory.begin_instruction()
         plane = self.address(i.out_plane)
         index = self.address(i.out_base) + np.arange(i.out_h * i.out_w)
@@ -251,13 +301,6 @@ class _Engine:
         if len(raw) % BEAT_BYTES or start + len(raw) > len(self.output):
             raise ProgramError(f"STORE of {len(raw)} bytes at {start} leaves the output region")
         self.output[start : start + len(raw)] = raw
-
-
-def _epilogue(i: Writer) -> Epilogue:
-    try:
-        return Epilogue.of(i)
-    except ValueError as error:
-        raise ProgramError(f"{i.op.name}: {error}") from error
 
 
 def _decoded(words: list[int]) -> Iterator[Instruction]:

@@ -64,7 +64,12 @@ def vector_sums(
     pixels = i.out_h * i.out_w
     if i.direct:
         index = np.arange(pixels)
-        terms = [_values(memory, s, b + index, banks) for s, b in zip(i.sources, base, strict=True)]
+        if not params.activations and any(s.still for s in i.sources):
+            raise ProgramError("the engine reads no pixel for all")
+        terms = [
+            _values(memory, s, b + (0 if s.still else 1) * index, banks)
+            for s, b in zip(i.sources, base, strict=True)
+        ]
         if i.function == VectorOp.MUL:
             if len(terms) != 2:
                 raise ProgramError("a product needs two sources")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fpga_gen.contract.isa import ConvInstruction, limit
-from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.slot_layout import Half
-from fpga_gen.contract.weight_stream import conv_stream
+from fpga_gen.contract.numerics import SP2
+from fpga_gen.contract.params import GRANULE, EngineParams
+from fpga_gen.contract.records import SlotEntry
+from fpga_gen.contract.slot_layout import Half, slot_run
+from fpga_gen.contract.weight_stream import (
+    conv_stream,
+    group_head,
+    group_subgroups,
+    listed_slots,
+)
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QConv
 from fpga_gen.schedule.lower.conv_blocks import (
@@ -19,11 +26,18 @@ from fpga_gen.schedule.lower.conv_blocks import (
     conv_blocks,
     conv_geometry,
 )
-from fpga_gen.schedule.lower.conv_plan import ConvRun, ConvWork, plan_conv
-from fpga_gen.schedule.lower.lowered import Context, Lowered, own_bytes, writing
+from fpga_gen.schedule.lower.conv_plan import ConvPlan, ConvRun, ConvWork, plan_conv
+from fpga_gen.schedule.lower.lowered import Context, Lowered, Skipped, own_bytes, writing
 from fpga_gen.schedule.lower.storing import cut_runs
 from fpga_gen.schedule.lower.tables import conv_tables
 from fpga_gen.schedule.lower.walk import walking
+from fpga_gen.schedule.lower.work import weight_groups
+from fpga_gen.schedule.lower.zero_slots import (
+    MAX_LISTED_BLOCKS,
+    cut_lists,
+    plan_skipping,
+    slot_lists,
+)
 
 
 @dataclass(frozen=True)
@@ -48,20 +62,110 @@ def lower_conv(node: QConv, context: Context) -> list[Lowered]:
     blocks, bias = conv_blocks(node, context, geometry, order)
     check_accumulator(node, blocks, bias)
     work = ConvWork(node.name, blocks, geometry, node.wide, place.layout.low != 0, out.period)
-    plan = plan_conv(work, params, context.timing, context.mix)
+    plan = _plan(work, context)
+    grouped = any(weight_groups(term.weight) > 1 for term in node.terms)
     parameters = {"bias": bias, "mult": node.mult[order], "shift": node.shift[order]}
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(context.places[i])))
     pieces = context.pieces if geometry.rows == (0, out.height) else 1
     lowered = []
     for run, final in zip(*cut_runs(plan.runs, place.layout, params, pieces), strict=True):
-        part = slice(run.first, run.first + run.channels)
-        slots = _by_half(blocks, run.blocks, part, _buffered(context, run.mode))
-        instruction = _instruction(node, context, work, run, slots, plan.tile_limit)
-        weight = np.concatenate([blocks[i].weight[part] for i in slots.order], axis=1)
-        values = {name: array[part] for name, array in parameters.items()}
-        stream = _stream(params, instruction, weight, values)
-        lowered.append(Lowered(instruction, stream, reads, own_bytes(place), final))
+        made = list(_instructions(node, context, work, run, plan.tile_limit))
+        for number, (part, order, instruction) in enumerate(made, 1):
+            weight = np.concatenate([blocks[i].weight[part] for i in order], axis=1)
+            values = {name: array[part] for name, array in parameters.items()}
+            stream = _stream(params, instruction, weight, values)
+            done = final if number == len(made) else 0
+            skipped = Skipped()
+            if not grouped:
+                skipped = _skipped(instruction, work, order, part.start, params)
+            lowered.append(Lowered(instruction, stream, reads, own_bytes(place), done, skipped))
     return lowered
+
+
+def _skipped(
+    conv: ConvInstruction, work: ConvWork, order: tuple[int, ...], first: int, params: EngineParams
+) -> Skipped:
+    """What an instruction leaves out of its layer. first: its first channel by position. A slot of
+    low bytes costs no multiply-accumulate of its own, and no byte if it repeats."""
+    size, whole = params.group_channels(conv.array_mode), int(work.slots.sum())
+    weights = [np.full(len(b.taps), 0 if b.low else b.lanes.sum()) for b in work.blocks]
+    lanes, used = np.concatenate(weights), np.concatenate([weights[i] for i in order])
+    columns = [params.column_kind(first + c) for c in range(conv.channels)]
+    widths = np.array([params.sp2.bits if kind == SP2 else 8 for kind in columns])
+    left_out = macs = bits = sent = 0
+    for group in range(conv.n_groups):
+        channels = min(size, conv.channels - group * size)
+        head = group_head(conv, group)
+        kept = slice(None)
+        if conv.list_words:
+            kept = listed_slots(conv, conv.group_lists[group])
+        left_out += whole - head.slots
+        weights_left_out = int(lanes.sum() - used[kept].sum())  # of one filter
+        macs += channels * weights_left_out
+        bits += int(widths[group * size :][:channels].sum()) * weights_left_out
+        run = slot_run(params, group_subgroups(conv, params, group)).granules
+        sent += run * max(0, int((lanes > 0).sum()) - head.stream_slots)
+    pixels = work.geometry.n_rows * work.geometry.out_w
+    if work.geometry.rows[0]:  # a further band of rows: the same slots once more
+        return Skipped(macs=macs * pixels, bytes=sent * GRANULE // 8)
+    return Skipped(whole * conv.n_groups, left_out, macs * pixels, bits, sent * GRANULE // 8)
+
+
+def _plan(work: ConvWork, context: Context) -> ConvPlan:
+    """The cheapest plan, with zero skipping where it saves cycles."""
+    skipping = plan_skipping(work, context.params, context.timing) if context.skip else None
+    try:
+        plan = plan_conv(work, context.params, context.timing, context.mix)
+    except ScheduleError:
+        if skipping is None:
+            raise
+        return skipping
+    return skipping if skipping and skipping.cycles < plan.cycles else plan
+
+
+def _instructions(
+    node: QConv, context: Context, work: ConvWork, run: ConvRun, tile_limit: int
+) -> Iterator[tuple[slice, tuple[int, ...], ConvInstruction]]:
+    """Instructions of a run, each with its output channels by position and its blocks in order."""
+    blocks, most = work.blocks, _buffered(context, run.mode)
+    if run.skips:
+        order = tuple(sorted(run.blocks, key=lambda i: (blocks[i].low, blocks[i].wide)))
+        used = [blocks[i] for i in order]
+        whole = sum(len(b.taps) for b in used)
+        records, taps = conv_tables(used, work.geometry, context.params, node.name)
+        parts = cut_lists(run, used, context.params, most)
+        saved = any(len(g.slots) < whole for _, groups in parts for g in groups)
+        if saved and len(records) <= MAX_LISTED_BLOCKS:
+            for part, groups in parts:
+                lists = slot_lists(groups, records)
+                instruction = replace(
+                    _instruction(node, context, work, part, tile_limit),
+                    n_blocks=len(records),
+                    n_taps=len(taps),
+                    blocks=records,
+                    taps=taps,
+                    list_words=len(lists) // SlotEntry.PER_WORD,
+                    lists=lists,
+                    heads=tuple(group.head for group in groups),
+                )
+                yield slice(part.first, part.first + part.channels), order, instruction
+            return
+    part = slice(run.first, run.first + run.channels)
+    slots = _by_half(blocks, run.blocks, part, most)
+    used = [blocks[i] for i in slots.order]
+    records, taps = conv_tables(used, work.geometry, context.params, node.name)
+    instruction = replace(
+        _instruction(node, context, work, run, tile_limit),
+        n_blocks=len(records),
+        n_taps=len(taps),
+        slots=slots.slots,
+        half_from=slots.half_from,
+        high_from=slots.high_from,
+        repeats=slots.repeats,
+        blocks=records,
+        taps=taps,
+    )
+    yield part, slots.order, instruction
 
 
 def _buffered(context: Context, mode: int) -> int:
@@ -72,31 +176,21 @@ def _buffered(context: Context, mode: int) -> int:
 
 
 def _instruction(
-    node: QConv, context: Context, work: ConvWork, run: ConvRun, slots: _Slots, tile_limit: int
+    node: QConv, context: Context, work: ConvWork, run: ConvRun, tile_limit: int
 ) -> ConvInstruction:
-    """The instruction of one run."""
+    """The instruction of one run, without its slots and tables."""
     params, place = context.params, context.places[node.output]
     byte = place.layout.byte_offset + run.first
     plane = byte // params.in_channels
-    used = [work.blocks[i] for i in slots.order]
-    records, taps = conv_tables(used, work.geometry, params, node.name)
     last_group = run.channels - (run.groups - 1) * params.group_channels(run.mode)
     rows = work.geometry.rows
     walk = walking(ConvInstruction, params, work.geometry, run.mode, node.name, tile_limit)
     return replace(
         writing(walk, params, node.epilogue, place, (plane, rows[0])),
-        n_blocks=len(records),
-        n_taps=len(taps),
         n_groups=run.groups,
-        slots=slots.slots,
-        half_from=slots.half_from,
-        high_from=slots.high_from,
-        repeats=slots.repeats,
         last_subgroups=-(-last_group // params.sub_columns),
         channels=run.channels,
         byte_offset=byte % params.in_channels,
-        blocks=records,
-        taps=taps,
     )
 
 

@@ -52,13 +52,14 @@ class ConvWork:
 @dataclass(frozen=True)
 class ConvRun:
     """`groups` column groups of a mode for `channels` output channels from `first` on; blocks:
-    indices of the blocks they need."""
+    indices of the blocks they need; skips: every group has only the slots that it needs."""
 
     mode: int
     first: int
     groups: int
     channels: int
     blocks: tuple[int, ...]
+    skips: bool = False
 
 
 @dataclass(frozen=True)

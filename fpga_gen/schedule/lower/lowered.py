@@ -24,8 +24,8 @@ class Context:
     """What surrounds a layer that is lowered.
 
     tensors: of the network; places: of the maps that the layer touches; rows: window [first, end)
-    of its output rows (None: all); mix: modes may differ within a layer; pieces: most parts in
-    which a whole result map can be stored.
+    of its output rows (None: all); mix: modes may differ within a layer; skip: weight slots of
+    zeros are left out; pieces: most parts in which a whole result map can be stored.
     """
 
     tensors: dict[str, QTensor]
@@ -34,19 +34,44 @@ class Context:
     timing: Timing
     rows: tuple[int, int] | None = None
     mix: bool = True
+    skip: bool = True
     pieces: int = 1
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Weight slots of an instruction's groups without skipping, those that are left out, and what
+    they would have cost: multiply-accumulates of the float layer, bits of its weights at their
+    stored width, bytes of the stream."""
+
+    slots: int = 0
+    left_out: int = 0
+    macs: int = 0
+    bits: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Skipped) -> Skipped:
+        return Skipped(
+            self.slots + other.slots,
+            self.left_out + other.left_out,
+            self.macs + other.macs,
+            self.bits + other.bits,
+            self.bytes + other.bytes,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
     """An instruction, the granules it takes from the stream, and the words it touches. final: words
-    from the start of its result map that may be stored before the rest is computed."""
+    from the start of its result map that may be stored before the rest is computed; skipped: what
+    it leaves out."""
 
     instruction: Instruction
     stream: np.ndarray
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
     final: int = 0
+    skipped: Skipped = Skipped()
 
 
 def whole_words(placement: Placement) -> tuple[Span, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fpga_gen.contract.numerics import DSP, SP2
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QTensor
@@ -45,30 +45,48 @@ class Placement:
 def channel_positions(tensor: QTensor, params: EngineParams) -> tuple[int, ...]:
     """Position in memory of every logical channel.
 
-    Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period); the
-    channels of each kind keep their order. Raises ScheduleError if the kinds do not fit the
-    columns.
+    Position j of a layer is computed by a column of kind params.column_kind(j, tensor.period). If
+    the tensor does not tell their places, the channels of each kind keep their order. Raises
+    ScheduleError if the kinds do not fit the columns.
     """
     if tensor.kinds is None:
         return tuple(range(tensor.channels))
-    return _positions(tensor.name, tensor.channels, tuple(tensor.kinds), tensor.period, params)
+    positions = tuple(tensor.positions)
+    return _positions(
+        tensor.name, tensor.channels, tuple(tensor.kinds), tensor.period, params, positions
+    )
 
 
 @lru_cache(maxsize=4096)  # the search for row bands asks for the same maps again and again
 def _positions(
-    name: str, channels: int, kinds: tuple[int, ...], period: int, params: EngineParams
+    name: str,
+    channels: int,
+    kinds: tuple[int, ...],
+    period: int,
+    params: EngineParams,
+    positions: tuple[int, ...] = (),
 ) -> tuple[int, ...]:
-    free = {DSP: [], SP2: []}
+    free: dict[int, list[int]] = {kind.number: [] for kind in KINDS}
     for position in range(channels):
         free[params.column_kind(position, period)].append(position)
     wanted = {kind: sum(k == kind for k in kinds) for kind in free}
     if len(kinds) != channels or any(len(free[k]) != wanted[k] for k in free):
+        shown = [kind for kind in KINDS if wanted[kind.number] or free[kind.number]]
+        has = " and ".join(f"{wanted[kind.number]} {kind.filters}" for kind in shown)
+        computes = " and ".join(str(len(free[kind.number])) for kind in shown)
         raise ScheduleError(
-            f"tensor '{name}' has {wanted[DSP]} int8 and {wanted[SP2]} SP2 filters, the "
-            f"engine computes {len(free[DSP])} and {len(free[SP2])} of {channels}: "
+            f"tensor '{name}' has {has} filters, the engine computes {computes} of {channels}: "
             "quantise the network for this engine"
         )
-    queues = {kind: iter(positions) for kind, positions in free.items()}
+    if positions:
+        computed = tuple(params.column_kind(p, period) for p in positions)
+        if sorted(positions) != list(range(channels)) or computed != kinds:
+            raise ScheduleError(
+                f"tensor '{name}': its channels do not lie on columns of their kinds: quantise the "
+                "network for this engine"
+            )
+        return positions
+    queues = {kind: iter(places) for kind, places in free.items()}
     return tuple(next(queues[kind]) for kind in kinds)
 
 

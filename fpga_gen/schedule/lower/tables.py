@@ -63,15 +63,13 @@ class _Run:
 def conv_tables(
     blocks: Sequence[ConvBlock], geometry: Geometry, params: EngineParams, name: str
 ) -> tuple[tuple[BlockRecord, ...], tuple[TapRecord, ...]]:
-    """(block records, tap records) of a CONV that reads `blocks` in this order. The first low-byte
-    block behind others shifts the sums."""
+    """(block records, tap records) of a CONV that reads `blocks` in this order."""
     runs = _runs([part for block in blocks for part in _parts(block, geometry)])
     counts = _planes_by_record(runs)
     table = TapTable(params, geometry.in_w, name)
     for (taps, step), planes in sorted(counts.items(), key=lambda item: -item[1]):
         table.add(taps, planes, step if planes > 1 else 0)
     records: list[BlockRecord] = []
-    low = False
     for run in runs:
         most = counts[run.taps, run.step]
         for first in range(0, run.planes, most):
@@ -83,10 +81,9 @@ def conv_tables(
                     tap_start=start,
                     tap_count=count,
                     pad=run.pad,
-                    shift=int(run.low and not low and bool(records)),
+                    shift=int(run.low),
                 )
             )
-            low = low or run.low
     if len(records) > MAX_BLOCKS:
         raise ScheduleError(
             f"layer '{name}' reads {len(blocks)} channel blocks in {len(records)} records, at most "

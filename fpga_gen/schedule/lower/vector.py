@@ -25,10 +25,10 @@ from fpga_gen.contract.records import AxisEntry, SourceRecord
 from fpga_gen.contract.weight_stream import pack_params
 from fpga_gen.errors import ScheduleError
 from fpga_gen.graph.ir import AxisTable
-from fpga_gen.quant.ir import QAdd, QMul, QResample, QTensor
+from fpga_gen.quant.ir import QAdd, QInterleave, QMul, QResample, QTensor
 from fpga_gen.schedule.lower.lowered import Context, Lowered, whole_words, writing
 
-VectorNode = QResample | QAdd | QMul
+VectorNode = QResample | QAdd | QMul | QInterleave
 NO_ENTRY = AxisEntry()
 
 
@@ -104,11 +104,14 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
     _check(node, context, factors)
     stream = _params_block(params, node.mult, node.shift)
     reads = tuple(dict.fromkeys(s for n in node.inputs for s in whole_words(places[n])))
-    windows = _windows(node, out, places[node.inputs[0]].layout.width, params)
+    if isinstance(node, QInterleave):
+        windows = _interleaving(node, context)
+    else:
+        windows = _windows(node, out, places[node.inputs[0]].layout.width, params)
     planes = range(0, place.layout.planes, MAX_BLOCKS)
     lowered = []
     for (row, instruction), first in product(windows, planes):
-        sources = _sources(node.inputs, factors, context, first)
+        sources = _sources(node, factors, context, first)
         instruction = replace(
             writing(instruction, params, node.epilogue, place, (first, row)),
             function=int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
@@ -121,13 +124,20 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
 
 
 def _sources(
-    names: tuple[str, ...], factors: tuple[int, ...], context: Context, plane: int
+    node: VectorNode, factors: tuple[int, ...], context: Context, plane: int
 ) -> tuple[SourceRecord, ...]:
-    """Records of the maps that are read, from a plane on."""
-    banks = context.params.banks
+    """Records of the maps that are read, from a plane on; factors that are one pixel come first."""
+    banks, out = context.params.banks, context.tensors[node.output]
     records = []
-    for name, factor in zip(names, factors, strict=True):
+    for name, factor in zip(node.inputs, factors, strict=True):
         place, fmt = context.places[name], context.tensors[name].format
+        alone = place.layout.height == place.layout.width == 1
+        still = isinstance(node, QMul) and alone and out.height * out.width > 1
+        if still and not context.params.activations:
+            raise ScheduleError(
+                f"layer '{node.name}' multiplies a map by one value per channel: use an engine "
+                "with `activations`"
+            )
         records.append(
             SourceRecord(
                 base=pack_address(place.address(plane, 0), banks),
@@ -136,9 +146,10 @@ def _sources(
                 wide=int(fmt.bits == 16),
                 zero=int(fmt.zero != 0),
                 factor=factor,
+                still=int(still),
             )
         )
-    return tuple(records)
+    return tuple(sorted(records, key=lambda record: -record.still))
 
 
 def _windows(
@@ -167,13 +178,51 @@ def _windows(
         )  # fmt: skip
 
 
+def _interleaving(node: QInterleave, context: Context) -> Iterator[tuple[int, VectorInstruction]]:
+    """Windows as of `_windows`: rows and columns of the result alternate between the phases, whose
+    planes lie one behind the other."""
+    params, out = context.params, context.tensors[node.output]
+    layout, (rows, columns) = context.places[node.input].layout, node.block
+    depth = context.tensors[node.input].channels // (rows * columns)
+    if depth % params.in_channels or context.places[node.input].layout.byte_offset:
+        raise ScheduleError(
+            f"layer '{node.name}': its phases of {depth} channels are no whole words of "
+            f"{params.in_channels}: use an engine with fewer channels a word"
+        )
+    phase = depth // params.in_channels * layout.plane
+    if 2 * out.width > MAX_TABLE:
+        raise ScheduleError(
+            f"layer '{node.name}': a width of {out.width} exceeds the table of {MAX_TABLE} "
+            "entries: resample in two steps or on the host"
+        )
+    x = tuple(
+        entry
+        for i in range(out.width)
+        for entry in (
+            AxisEntry(pack_address(i // columns + i % columns * phase, params.banks), 1), NO_ENTRY
+        )
+    )  # fmt: skip
+    for first in range(0, out.height, MAX_TABLE):
+        window = range(first, min(first + MAX_TABLE, out.height))
+        starts = [i // rows * layout.width + i % rows * columns * phase for i in window]
+        y = tuple(AxisEntry(pack_address(start, params.banks), 1) for start in starts)
+        y += (NO_ENTRY,) * (len(y) % 2)
+        yield first, VectorInstruction(
+            layer=node.name, y_taps=1, x_taps=1, out_h=len(window), out_w=out.width,
+            y_words=len(y) // AxisEntry.PER_WORD, x_words=len(x) // AxisEntry.PER_WORD, y=y, x=x,
+        )  # fmt: skip
+
+
 def _check(node: VectorNode, context: Context, factors: tuple[int, ...]) -> None:
     """ScheduleError if one instruction cannot hold the layer."""
     names, place = node.inputs, context.places[node.output]
     if len(names) > MAX_SOURCES:
         raise ScheduleError(f"layer '{node.name}' adds {len(names)} maps, at most {MAX_SOURCES}")
     for name in names:
-        if context.places[name].layout.positions != place.layout.positions:
+        positions = context.places[name].layout.positions
+        if isinstance(node, QInterleave):  # all phases in the order of the result
+            positions = tuple(p for p in positions if p < len(place.layout.positions))
+        if positions != place.layout.positions:
             raise ScheduleError(
                 f"layer '{node.name}': '{name}' and '{node.output}' differ in channel order"
             )

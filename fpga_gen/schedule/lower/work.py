@@ -24,7 +24,17 @@ def weight_groups(weight: np.ndarray) -> int:
 
 def conv_macs(node: QConv, pixels: int) -> int:
     """Unpadded multiply-accumulates of a convolution with `pixels` output pixels."""
-    return sum(t.weight.size // weight_groups(t.weight) for t in node.terms) * pixels
+    return sum(_work(t.weight) for t in node.terms) * pixels
+
+
+def _work(weight: np.ndarray) -> int:
+    """Weights of a term without the zeros between groups, for filters that it does not feed, and
+    for channels of its maps that it does not read."""
+    used = weight.any((2, 3))
+    filters, channels = used.any(1), used.any(0)
+    if not filters.all() or not channels.all():
+        weight = weight[filters][:, channels]
+    return weight.size // weight_groups(weight) if weight.size else 0
 
 
 def node_macs(node: QNode, qgraph: QuantGraph) -> int:

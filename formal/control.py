@@ -1,0 +1,206 @@
+"""Decoder and dispatcher: nothing outside the table of instructions is executed."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Signal
+
+from formal.bench import Bench
+from formal.mutation import Mutation
+from formal.proof import Proof
+from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, Op
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.control import decoder as decoding
+from fpga_gen.hardware.control import dispatcher as dispatching
+
+PARAMS = EngineParams()
+
+
+def possible_walk(walk):
+    """The fields of a CONV or POOL that the walker relies on, from docs/isa.md."""
+    counts = (walk.n_blocks, walk.n_taps, walk.n_tiles, walk.tile_groups, walk.n_groups, walk.lanes)
+    return (
+        Cat(count.any() for count in counts).all()
+        & (walk.tile_groups <= PARAMS.tile_groups)
+        & Cat(walk.mode == mode - 1 for mode in PARAMS.modes).any()
+    )
+
+
+def possible_vector(vector):
+    """The fields of a VECTOR that the vector unit relies on."""
+    tables = (
+        vector.y_words.any() & vector.x_words.any()
+        & (vector.y_words <= MAX_TABLE // 2) & (vector.x_words <= MAX_TABLE // 2)
+    )  # fmt: skip
+    small = (vector.y_words <= MAX_TABLE // 2) & (vector.x_words <= MAX_TABLE // 2)
+    return (
+        Cat(c.any() for c in (vector.n_blocks, vector.n_sources, vector.out_h, vector.out_w)).all()
+        & (vector.n_sources <= MAX_SOURCES)
+        & ~(vector.pair & (PARAMS.vector_pixels == 1))
+        & small
+        & (vector.direct | tables)
+    )
+
+
+def decoder() -> Bench:
+    dut = decoding.Decoder(PARAMS)
+    b = Bench(dut)
+    header = dut.decoded.payload
+    walk, vector, op = header.walk, header.vector, header.walk.op
+
+    def at(*names: str):
+        return Cat(b.state("decoder", name) for name in names).any()
+
+    tables = ("BLOCKS", "TAPS", "SOURCES", "Y_TABLE", "X_TABLE")
+    b.prove(
+        Cat(b.state("decoder", n) for n in ("IDLE", "HEADER", "CHECK", "ORDER", "PAGED", "DECODED",
+                                            "STOPPED", *tables)).any(),
+        "no state",
+    )  # fmt: skip
+    walks = (op == Op.CONV) | (op == Op.POOL)
+    b.prove(~dut.decoded.valid | (op <= max(Op)), "an opcode outside the table")
+    b.prove(~dut.decoded.valid | ((op != Op.FETCH) & (op != Op.PAGE)), "not for the dispatcher")
+    b.prove(~dut.decoded.valid | ~walks | possible_walk(walk), "an impossible CONV or POOL")
+    b.prove(
+        ~dut.decoded.valid | (op != Op.VECTOR) | possible_vector(vector), "an impossible VECTOR"
+    )
+    ordered = Cat(op == o for o in (Op.CONV, Op.VECTOR, Op.LOAD, Op.PAGE)).any()
+    b.prove(~dut.order.valid | ordered, "an order that no instruction gives")
+    b.prove(~dut.order.valid | (op != Op.CONV) | possible_walk(walk), "an impossible order")
+    b.prove(~dut.order.valid | (op != Op.PAGE) | dut.program.page_words.any(), "an empty PAGE")
+    b.stable(dut.decoded.valid, dut.decoded.ready, header.as_value(), what="decoded")
+    b.stable(dut.order.valid, dut.order.ready, dut.order.payload.as_value(), what="order")
+    b.stable(dut.fetch.valid, dut.fetch.ready, dut.fetch.payload.as_value(), what="fetch")
+    # After a failure nothing is decoded, ordered or written.
+    b.prove(~b.past(dut.failed, "failed") | at("STOPPED"), "goes on after a failure")
+    b.prove(~b.past(at("STOPPED"), "stopped") | at("STOPPED"), "does not stay stopped")
+    works = (
+        dut.decoded.valid | dut.order.valid | dut.block_write | dut.tap_write | dut.program.want
+        | dut.tables.source_write | dut.tables.y_write | dut.tables.x_write | dut.program.page
+    )  # fmt: skip
+    b.prove(~at("STOPPED") | ~works, "works when stopped")
+    # Places in the tables.
+    index, left, final = dut.table_index, dut.left, dut.final
+    for state, count in (
+        ("BLOCKS", walk.n_blocks), ("TAPS", walk.n_taps), ("SOURCES", vector.n_sources << 1),
+        ("Y_TABLE", vector.y_words), ("X_TABLE", vector.x_words),
+    ):  # fmt: skip
+        b.prove(~at(state) | (index < count), f"{state}: a word outside the table")
+        b.prove(~at(state) | ((index + left) == count), f"{state}: words left")
+        b.prove(~at(state) | (final == (left == 1)), f"{state}: the last word is not known")
+
+    # Invariants: what the check found holds while the header does.
+    complete = b.signal("complete")
+    b.prove(~complete | at("HEADER"), "complete outside HEADER")
+    b.prove(at("IDLE", "HEADER", "STOPPED", "PAGED") | (op <= max(Op)), "the opcode")
+    b.prove(~at("BLOCKS", "TAPS") | (walks & possible_walk(walk)), "tables of a walk")
+    b.prove(~at("TAPS") | (walk.n_blocks != 0), "taps")
+    b.prove(
+        ~at("SOURCES", "Y_TABLE", "X_TABLE") | ((op == Op.VECTOR) & possible_vector(vector)),
+        "tables of a VECTOR",
+    )
+    b.prove(~at("Y_TABLE", "X_TABLE") | ~vector.direct, "tables of a direct VECTOR")
+    b.prove(~at("ORDER") | ordered, "order")
+    b.prove(~at("ORDER") | ~walks | possible_walk(walk), "order of a walk")
+    b.prove(~at("ORDER") | (op != Op.VECTOR) | possible_vector(vector), "order of a VECTOR")
+    for name, legal in (
+        ("wrong_walk", possible_walk(walk)), ("wrong_vector", possible_vector(vector)),
+        ("wrong_page", dut.program.page_words.any()),
+    ):  # fmt: skip
+        b.prove(~at("CHECK") | (getattr(dut, name) == ~legal), f"{name} is of another header")
+    for name in ("n_blocks", "n_taps", "y_words", "x_words"):
+        field = getattr(walk if name.startswith("n_") else vector, name)
+        b.prove(
+            ~at("CHECK", *tables) | (dut.single[name] == (field == 1)),
+            f"single_{name} is of another header",
+        )
+    b.cover(dut.decoded.valid & (op == Op.CONV), "a CONV")
+    b.cover(dut.decoded.valid & (op == Op.VECTOR) & ~vector.direct, "a VECTOR with tables")
+    b.cover(dut.failed & (op == 9), "an opcode outside the table")
+    b.cover(at("PAGED"), "a PAGE")
+    return b
+
+
+def dispatcher() -> Bench:
+    dut = dispatching.Dispatcher()
+    b = Bench(dut)
+    m = b.m
+    header = dut.decoded.payload
+    op, units = header.walk.op, dut.units
+    # The decoder keeps what it offers, and offers only these (see its proof).
+    waits = b.past(dut.decoded.valid & ~dut.decoded.ready, "waits")
+    before = b.past(header.as_value(), "header")
+    b.assume(~waits | (dut.decoded.valid & (header.as_value() == before)))
+    b.assume(~dut.decoded.valid | ((op <= max(Op)) & (op != Op.FETCH) & (op != Op.PAGE)))
+    begins = {
+        Op.CONV: dut.walk.start, Op.POOL: dut.walk.start, Op.VECTOR: dut.vector.start,
+        Op.LOAD: dut.load.start, Op.STORE: dut.store.start, Op.END: dut.done,
+    }  # fmt: skip
+    pulses = {id(p): p for p in begins.values()}.values()
+    many = Signal(4)
+    m.d.comb += many.eq(sum(pulses))
+    b.prove(many <= 1, "two units start at once")
+    going = b.past(b.past(dut.dispatched, "going"), "going_2")
+    b.prove(~many.any() | going, "a unit starts by itself")
+    b.prove(~going | (many == 1), "an instruction is lost")
+    for kind, pulse in begins.items():
+        b.prove(~pulse | Cat(op == k for k, p in begins.items() if p is pulse).any(),
+                "another unit starts")  # fmt: skip
+        b.prove(~(going & (op == kind)) | pulse, "its unit does not start")
+    b.prove(~going | (dut.walk.header.as_value() == header.as_value()), "another header")
+    # Rules of docs/isa.md: when an instruction may start.
+    busy = units.walker_busy | units.vector_busy | units.load_busy
+    b.prove(~dut.dispatched | ~busy, "starts beside a unit that works")
+    b.prove(~dut.dispatched | ~header.walk.wait | units.exit_idle, "does not wait for results")
+    b.prove(
+        ~dut.dispatched | ((op != Op.END) & (op != Op.STORE)) | ~units.store_busy,
+        "does not wait for the store unit",
+    )
+    b.prove(~dut.dispatched | (op != Op.END) | units.exit_idle, "ends before the last result")
+    b.prove(~dut.dispatched | (op != Op.VECTOR) | units.params_ready, "a VECTOR without parameters")
+    decide, take, start, stopped = (
+        b.state("dispatcher", n) for n in ("DECIDE", "TAKE", "START", "STOPPED")
+    )
+    b.prove(Cat(decide, take, start, stopped).any(), "no state")
+    b.prove(take == b.past(dut.dispatched, "d1"), "TAKE")
+    b.prove(start == going, "START")
+    b.prove(~(take | start) | dut.decoded.valid, "the decoded instruction is gone")
+    b.prove(~b.past(dut.done, "done") | stopped, "goes on after END")
+    b.prove(~b.past(stopped, "stopped") | stopped, "does not stay stopped")
+    b.prove(~stopped | (~dut.dispatched & ~many.any()), "works when stopped")
+    b.cover(dut.done, "END")
+    b.cover(dut.vector.start, "VECTOR")
+    return b
+
+
+PROOFS = (
+    Proof(
+        "decoder",
+        "Decoder",
+        "no opcode outside the table and no impossible field is dispatched or ordered, table words "
+        "stay inside their tables, nothing happens after a failure, stable outputs",
+        decoder,
+        depth=2,
+        cover_depth=30,
+        mutations=(
+            Mutation("control.decoder", "walk.op > max(Op)", "walk.op > max(Op) + 1"),
+            Mutation("control.decoder", "with m.If(~self.fetch.valid):", "with m.If(1):"),
+            Mutation("control.decoder", "self.final.eq(self.left == 2)",
+                     "self.final.eq(self.left == 1)"),
+            Mutation("control.decoder", "with m.If(self.wrong_page):", "with m.If(0):"),
+        ),
+    ),
+    Proof(
+        "dispatcher",
+        "Dispatcher",
+        "every instruction starts exactly its unit, once, with its header, and no sooner than its "
+        "rules of waiting allow; nothing starts after END",
+        dispatcher,
+        depth=3,
+        cover_depth=8,
+        mutations=(
+            Mutation("control.dispatcher", "units.store_busy & after_store", "0"),
+            Mutation("control.dispatcher", "units.exit_idle | ~alone", "1"),
+            Mutation("control.dispatcher", "self.decoded.valid & may_start", "may_start"),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,239 @@
+"""`explore`: many estimates at once, on the processors of this machine or of a Dask cluster.
+
+Every trial is a model on a board with a scheme; its result is a line of `explore.jsonl`, written
+when it is known, so a run that was stopped goes on where it was. A worker that dies loses its trial
+to another one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fpga_gen.api.options import Model
+from fpga_gen.boards import board_names, find_board
+from fpga_gen.cache import program_digest
+from fpga_gen.contract.numerics import SCHEMES
+from fpga_gen.disk import make_folders
+from fpga_gen.errors import BoardError, BuildDirError, FpgaGenError
+from fpga_gen.frontend.model_file import check_model_file
+from fpga_gen.steps import Progress, Silent
+from fpga_gen_host.decode import decode
+
+FILE = "explore.jsonl"
+ATTEMPTS = 3  # workers that may die over one trial before it is given up
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model on a board. key: digest of what decides on the result."""
+
+    model: str
+    board: str
+    scheme: str
+    double_clock: bool
+    key: str
+
+    @staticmethod
+    def of(model: Path, board: str, scheme: str, double_clock: bool) -> Trial:
+        """The trial of a model file; FpgaGenError if it cannot be read."""
+        check_model_file(model)
+        content = sha256(model.read_bytes()).hexdigest()
+        facts = json.dumps([program_digest(), content, board, scheme, double_clock])
+        key = sha256(facts.encode()).hexdigest()[:32]
+        return Trial(str(model.resolve()), board, scheme, double_clock, key)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial gave. refusal: why the model cannot be built there, else empty; the figures are
+    estimated: of a frame, and primitives of the engine beside their shares of the board (0..1)."""
+
+    trial: Trial
+    refusal: str = ""
+    fps: float = 0.0
+    latency_ms: float = 0.0
+    cycles: int = 0
+    dram_bytes: int = 0
+    luts: int = 0
+    dsps: int = 0
+    lut_share: float = 0.0
+    dsp_share: float = 0.0
+    array: tuple[int, ...] = ()
+
+
+def explore(
+    models: Sequence[Model],
+    boards: Sequence[str] | None = None,
+    *,
+    output: str | Path,
+    schemes: Sequence[str] = ("mixed",),
+    double_clock: Sequence[bool] = (False,),
+    workers: int = 2,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[TrialResult, ...]:
+    """Estimates every model on every board with every scheme.
+
+    Args:
+        boards: None for all.
+        output: folder of explore.jsonl; what stands there already is not computed again.
+        double_clock: whether the DSP slices run at twice the clock; both may be tried.
+        workers: processes on this machine.
+        scheduler: address of a Dask scheduler, such as tcp://host:8786; its workers need this
+            version of fpga-gen and the same paths. None: processes of this machine.
+
+    Returns:
+        The results in the order of the arguments.
+
+    Raises:
+        FpgaGenError: a model, board or scheme is wrong, the folder cannot be written, or Dask is
+            not installed.
+    """
+    names = board_names() if boards is None else [find_board(name) for name in boards]
+    for scheme in schemes:
+        if scheme not in SCHEMES:
+            raise BoardError(f"unknown scheme {scheme!r}; known: {', '.join(SCHEMES)}")
+    trials = [
+        Trial.of(Path(model), name, scheme, fast)
+        for model in models
+        for name in names
+        for scheme in schemes
+        for fast in double_clock
+    ]
+    book = _Book(Path(output))
+    missing = [trial for trial in trials if trial.key not in book.known]
+    say = progress or Silent()
+    if missing:
+        for result in _computed(missing, workers, scheduler):
+            book.add(result)
+            done = len(trials) - len(missing) + book.added
+            text = f"{Path(result.trial.model).name} on {result.trial.board}"
+            say.detail(text, done / len(trials))
+    return tuple(book.known[trial.key] for trial in trials)
+
+
+def pareto(results: Iterable[TrialResult]) -> set[str]:
+    """Keys of the trials that no other of the same model beats in frame rate and LUTs at once."""
+    fit = [r for r in results if not r.refusal]
+
+    def beaten(one: TrialResult) -> bool:
+        return any(
+            other.trial.model == one.trial.model
+            and other.fps >= one.fps
+            and other.luts <= one.luts
+            and (other.fps, other.luts) != (one.fps, one.luts)
+            for other in fit
+        )
+
+    return {r.trial.key for r in fit if not beaten(r)}
+
+
+def run_trial(trial: Trial) -> dict[str, Any]:
+    """One estimate, JSON-able: what a worker does. A refusal is a result."""
+    from fpga_gen.api.estimate import estimate
+
+    try:
+        report = estimate(
+            trial.model, board=trial.board, scheme=trial.scheme, double_clock=trial.double_clock
+        ).report
+    except FpgaGenError as error:
+        return asdict(TrialResult(trial, refusal=str(error)))
+    cost, used, have = report.estimate, report.resources.used, report.resources.available
+    array = report.array
+    return asdict(
+        TrialResult(
+            trial,
+            fps=cost.fps,
+            latency_ms=cost.latency_ms,
+            cycles=cost.cycles,
+            dram_bytes=cost.dram_read_bytes + cost.dram_write_bytes,
+            luts=used.luts,
+            dsps=used.dsps,
+            lut_share=used.luts / have.luts,
+            dsp_share=used.dsps / have.dsps,
+            array=(array.pixels, array.in_channels, *array.out_channels.values()),
+        )
+    )
+
+
+def _computed(
+    trials: Sequence[Trial], workers: int, scheduler: str | None
+) -> Iterator[TrialResult]:
+    """Results as they come."""
+    try:
+        from dask import config
+        from distributed import Client, LocalCluster, as_completed
+        from distributed.scheduler import KilledWorker
+    except ImportError as error:
+        raise FpgaGenError(
+            f"explore needs the package {error.name!r}: pip install 'fpga-gen[explore]'"
+        ) from error
+    settings = {
+        "distributed.scheduler.allowed-failures": ATTEMPTS,
+        "distributed.worker.daemon": False,  # an import of a model forks
+        "distributed.logging.distributed": "error",
+    }
+    with config.set(settings):
+        place: Any = scheduler
+        if place is None:
+            options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}
+            place = LocalCluster(n_workers=min(workers, len(trials)), **options)
+        try:
+            with Client(place) as client:
+                futures = client.map(run_trial, trials, pure=False)
+                by_key = {f.key: t for f, t in zip(futures, trials, strict=True)}
+                for future in as_completed(futures):
+                    try:
+                        yield decode(TrialResult, future.result())
+                    except KilledWorker as error:
+                        trial = by_key[future.key]
+                        yield TrialResult(trial, refusal=f"{ATTEMPTS} workers died: {error}")
+        finally:
+            if scheduler is None:
+                place.close()
+
+
+class _Book:
+    """explore.jsonl. known: results by key; added: how many this run wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.added = 0
+        try:
+            make_folders(folder)
+            text = self.path.read_text("utf-8") if self.path.exists() else ""
+        except OSError as error:
+            raise BuildDirError(f"{folder}: cannot be written: {error.strerror}") from error
+        self.known: dict[str, TrialResult] = {}
+        for line in text.splitlines():
+            try:
+                result = decode(TrialResult, json.loads(line))
+            except ValueError:  # the last line of a run that was killed
+                continue
+            self.known[result.trial.key] = result
+
+    def add(self, result: TrialResult) -> None:
+        """Appends a line, durable when it returns."""
+        self.known[result.trial.key] = result
+        self.added += 1
+        line = json.dumps(asdict(result)) + "\n"
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                if stream.tell() and not self._ends_with_a_line():
+                    stream.write("\n")
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise BuildDirError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def _ends_with_a_line(self) -> bool:
+        with self.path.open("rb") as stream:
+            stream.seek(-1, os.SEEK_END)
+            return stream.read(1) == b"\n"

@@ -1,0 +1,101 @@
+"""`fpga-gen explore`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+from fpga_gen.cli.terminal import cell
+from fpga_gen.contract.numerics import SCHEMES
+
+if TYPE_CHECKING:
+    from fpga_gen.api.explore import TrialResult
+
+CLOCKS = {"single": (False,), "double": (True,), "both": (False, True)}
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--boards", help="Names, separated by commas.  [default: all]")
+@click.option(
+    "--schemes", default="mixed", show_default=True, help=f"Of {', '.join(SCHEMES)}, by commas."
+)
+@click.option("--clocks", type=click.Choice(list(CLOCKS)), default="single", show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes here."
+)
+@click.option("--scheduler", help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("build/explore"),
+    show_default=True,
+    help="Folder of explore.jsonl; what stands there is not computed again.",
+)
+@common_options
+@click.pass_obj
+def explore(
+    settings: Settings,
+    models: tuple[Path, ...],
+    boards: str | None,
+    schemes: str,
+    clocks: str,
+    workers: int,
+    scheduler: str | None,
+    output: Path,
+) -> None:
+    """Estimate MODELS on boards, schemes and clocks, in parallel; an interrupted run goes on."""
+    import fpga_gen
+    from fpga_gen.api.explore import FILE, pareto
+
+    with ConsoleProgress(settings) as progress:
+        progress.start("explore")
+        found = fpga_gen.explore(
+            models,
+            None if boards is None else boards.split(","),
+            output=output,
+            schemes=schemes.split(","),
+            double_clock=CLOCKS[clocks],
+            workers=workers,
+            scheduler=scheduler,
+            progress=progress,
+        )
+    best = pareto(found)
+    settings.result([{**asdict(r), "pareto": r.trial.key in best} for r in found])
+    settings.show(table(found, best))
+    for result in found:
+        if result.refusal:
+            trial = result.trial
+            settings.say(f"{Path(trial.model).name} on {trial.board}: {result.refusal}")
+    settings.say(f"{output / FILE}: {len(found)} results")
+
+
+def table(found: tuple[TrialResult, ...], best: set[str]) -> Table:
+    """One row for each trial; *: no other of its model is faster with as few LUTs."""
+    shown = Table(
+        title="explored (estimated)",
+        caption="*: no other trial of its model is as fast with as few LUTs",
+    )
+    heads = ("model", "board", "scheme", "clock", "frame/s", "ms", "LUT", "DSP", "array", "")
+    for head in heads:
+        left = head in ("model", "board", "scheme", "clock", "")
+        shown.add_column(head, justify="left" if left else "right")
+    for r in found:
+        trial = r.trial
+        name = (Path(trial.model).stem, trial.board, trial.scheme)
+        clock = "double" if trial.double_clock else "single"
+        figures: tuple[str, ...] = ("does not fit", "-", "-", "-", "-")
+        if not r.refusal:
+            figures = (
+                f"{r.fps:,.1f}", f"{r.latency_ms:,.2f}", f"{100 * r.lut_share:.0f} %",
+                f"{100 * r.dsp_share:.0f} %", ",".join(map(str, r.array)),
+            )  # fmt: skip
+        mark = "*" if trial.key in best else ""
+        shown.add_row(*map(cell, (*name, clock, *figures, mark)))
+    return shown

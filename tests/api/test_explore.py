@@ -1,0 +1,115 @@
+"""Trials on two processes: one killed in the middle loses nothing; what is known stays known."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import fpga_gen
+from fpga_gen.api import explore as module
+from fpga_gen.api.explore import FILE, Trial, TrialResult, pareto
+from tests.cli.conftest import Result, cli
+
+__all__ = ["Result", "cli"]
+
+
+def results(*figures: tuple[str, float, int]) -> list[TrialResult]:
+    return [
+        TrialResult(Trial(model, "b", "mixed", False, str(n)), fps=fps, luts=luts)
+        for n, (model, fps, luts) in enumerate(figures)
+    ]
+
+
+def test_pareto_of_frame_rate_and_luts():
+    found = results(("a", 10, 100), ("a", 20, 100), ("a", 5, 50), ("a", 4, 60), ("b", 1, 999))
+    assert pareto(found) == {"1", "2", "4"}
+    assert pareto([replace(found[1], refusal="too large"), found[0]]) == {"0"}
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
+    """Trials are computed in this process, and noted."""
+    asked: list[Trial] = []
+
+    def computed(trials, workers, scheduler):
+        for trial in trials:
+            asked.append(trial)
+            yield module.decode(TrialResult, json.loads(json.dumps(module.run_trial(trial))))
+
+    monkeypatch.setattr(module, "_computed", computed)
+    return asked
+
+
+def test_a_run_goes_on_where_it_was(model: Path, tmp_path: Path, alone: list[Trial]):
+    first = fpga_gen.explore([model], ["Tiny"], output=tmp_path / "o")
+    both = fpga_gen.explore([model], ["tiny", "tiny7"], output=tmp_path / "o")
+    assert both[0] == first[0]
+    assert [t.board for t in alone] == ["tiny", "tiny7"]
+    assert both[0].fps == fpga_gen.estimate(model, board="tiny").estimate.fps
+    lines = (tmp_path / "o" / FILE).read_text().splitlines()
+    assert len(lines) == 2
+
+
+def test_a_torn_last_line_is_computed_again(model: Path, tmp_path: Path, alone: list[Trial]):
+    fpga_gen.explore([model], ["tiny", "tiny7"], output=tmp_path)
+    book = tmp_path / FILE
+    book.write_text(book.read_text()[:-40])
+    again = fpga_gen.explore([model], ["tiny", "tiny7"], output=tmp_path)
+    assert len(again) == 2
+    assert [t.board for t in alone] == ["tiny", "tiny7", "tiny7"]
+    assert fpga_gen.explore([model], ["tiny", "tiny7"], output=tmp_path) == again
+    assert len(alone) == 3
+
+
+def test_a_changed_model_is_another_trial(model: Path, tmp_path: Path, alone: list[Trial]):
+    fpga_gen.explore([model], ["tiny"], output=tmp_path)
+    model.write_bytes(model.read_bytes() + b"\x2a\x00")  # an empty field that ONNX ignores
+    fpga_gen.explore([model], ["tiny"], output=tmp_path)
+    assert len(alone) == 2
+
+
+def test_wrong_arguments(model: Path, tmp_path: Path):
+    for arguments, options, message in (
+        (["none.onnx"], {}, "no such file"),
+        ([model], {"schemes": ["int3"]}, "unknown scheme"),
+        ([model], {"boards": ["tinny"]}, "did you mean tiny"),
+    ):
+        with pytest.raises(fpga_gen.FpgaGenError, match=message):
+            fpga_gen.explore(arguments, output=tmp_path / "o", **options)
+    assert not (tmp_path / "o" / FILE).exists()
+
+
+def test_the_command_prints_a_table(cli, model: Path, tmp_path: Path, alone: list[Trial]):
+    arguments = ("explore", model, "--boards", "tiny,tiny7", "-o", tmp_path)
+    result = cli(*arguments)
+    assert result.code == 0
+    assert result.out.count("mixed") == 2
+    assert "*" in result.out
+    data = json.loads(cli(*arguments, "--json").out)
+    assert [item["trial"]["board"] for item in data] == ["tiny", "tiny7"]
+    assert len(alone) == 2
+
+
+def once_killed(trial: Trial) -> dict:
+    """As `run_trial`, but the first worker that gets it dies."""
+    mark = Path(trial.model).with_suffix(f".{trial.board}")
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return module.asdict(TrialResult(trial, fps=1.0))
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_killed_in_the_middle_loses_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "run_trial", once_killed)
+    found = fpga_gen.explore([model], ["kv260", "zcu104"], output=tmp_path / "o", workers=2)
+    assert [r.fps for r in found] == [1.0, 1.0]
+    assert {p.suffix for p in tmp_path.iterdir()} >= {".kv260", ".zcu104"}
+    assert len((tmp_path / "o" / FILE).read_text().splitlines()) == 2
