@@ -279,7 +279,7 @@ def generate_rtl(flow: Flow) -> None:
     from fpga_gen.generated import engine_verilog  # amaranth: an estimate does without
 
     flow.verilog, flow.identity = seal(engine_verilog(flow.params), flow.params)
-    if known := known_design(flow.verilog):
+    if known := known_design(flow.verilog, flow.clock_mhz):
         resources = ResourceFacts(known[0], flow.board.resources, "synthesised", TABLE)
         flow.report = replace(flow.report, resources=resources, timing=known[1])
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from fpga_gen.boards import Board, Resources
 from fpga_gen.contract.column_kinds import KINDS, ColumnKind
 from fpga_gen.contract.params import BLOCK_BITS, EngineParams, block_width
-from fpga_gen.errors import ScheduleError
+from fpga_gen.errors import BoardError, ScheduleError
 
 COSTS = Path(__file__).with_name("costs.json")
 LIMITS = {"luts": 0.80, "flip_flops": 0.80, "dsps": 0.95, "bram36": 0.95, "uram": 0.95}  # automatic
@@ -39,6 +39,28 @@ REMEDIES = {
         for primitive in ("luts", "dsps")
     },
 }
+
+
+def auto_clock(board: Board, double_clock: bool) -> float:
+    """Highest clock in whole MHz at which every mapped engine of the board's family leaves its nets
+    what they should have (estimated, see synth/estimate.py), within what the board file allows.
+    BoardError if none was mapped."""
+    data = json.loads(COSTS.read_text("utf-8"))
+    found = [
+        entry["timing"]["reachable_mhz"]
+        for entry in data["references"]
+        if entry["params"]["family"] == board.array.family
+        and entry["params"]["double_clock"] == double_clock
+    ]
+    if not found:
+        raise BoardError(
+            f"--clock-mhz auto: no engine of the family of {board.name} is in the table of mapped "
+            "ones: give a clock in MHz"
+        )
+    limits = [board.max_clock_mhz]
+    if double_clock and board.max_dsp_mhz is not None:
+        limits.append(board.max_dsp_mhz / 2)
+    return float(math.floor(min(*found, *limits)))
 
 
 def lane_sources(params: EngineParams) -> int:

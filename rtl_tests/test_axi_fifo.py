@@ -54,7 +54,7 @@ def test_latency():
         ctx.set(dut.write.valid, 1)
         await ctx.tick()
         ctx.set(dut.write.valid, 0)
-        for _ in range(2):
+        for _ in range(3):
             assert not ctx.get(dut.read.valid)
             await ctx.tick()
         assert ctx.get(dut.read.valid)

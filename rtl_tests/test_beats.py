@@ -124,6 +124,7 @@ def test_beats_of_walks(params: EngineParams, mood: str) -> None:
         await ctx.tick()
         ctx.set(dut.issue.start, 0)
         assert ctx.get(dut.busy)
+        await ctx.tick().repeat(2)  # the least until the first record
         for slot in slots:
             while slow("records"):
                 await ctx.tick()

@@ -40,13 +40,18 @@ def test_starts(seed: int) -> None:
     async def bench(ctx) -> None:
         """A model of the decision next to it: two cycles later header and pulse."""
         index, at = 0, "DECIDE"
+        shown = False  # the header stands since a cycle before
         while index < len(program):
             i = program[index]
-            offered = rng.random() < 0.8 or at != "DECIDE"
+            coming = rng.random() < 0.8
+            offered = (shown and coming) or at != "DECIDE"
             units = {name: int((rng.random() < free) == (name in UNITS[4:])) for name in UNITS}
             noise = HEADER.from_bits(rng.getrandbits(HEADER.size))
             ctx.set(dut.decoded.valid, int(offered))
-            ctx.set(dut.decoded.payload, HEADER.from_bits(as_word(i)) if offered else noise)
+            ctx.set(
+                dut.decoded.payload, HEADER.from_bits(as_word(i)) if coming or offered else noise
+            )
+            shown = coming or offered
             for name, value in units.items():
                 ctx.set(getattr(dut.units, name), value)
             go = at == "DECIDE" and offered and allowed(i.op, i.wait, units)
@@ -66,7 +71,7 @@ def test_starts(seed: int) -> None:
                 headers = {ctx.get(getattr(dut, name).header).as_bits() for name in starts}
                 assert headers == {as_word(i)}
                 started.append((STARTS[i.op], index))
-                index += 1
+                index, shown = index + 1, False
             at = {"DECIDE": "TAKE" if go else "DECIDE", "TAKE": "START", "START": "DECIDE"}[at]
             await ctx.tick()
 
@@ -82,6 +87,7 @@ def test_end_is_the_last() -> None:
     async def bench(ctx) -> None:
         end = HEADER.from_bits(int(Op.END) | 1 << 4)
         ctx.set(dut.decoded.payload, end)
+        await ctx.tick()
         ctx.set(dut.decoded.valid, 1)
         ctx.set(dut.units.exit_idle, 1)
         ctx.set(dut.units.store_busy, 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from fpga_gen import resources
 from fpga_gen.boards import board_names, boards_folder, load_board, read_board
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.column_kinds import DSP_KIND
@@ -219,3 +221,21 @@ def test_devices_without_uram_use_block_ram(name: str):
     board = load_board(name)
     if board.resources.uram == 0:
         assert board.array.family == "xc7" or board.array.bram_banks == board.array.banks
+
+
+def test_an_automatic_clock_is_what_the_mapped_engines_of_the_family_reach(monkeypatch, tmp_path):
+    def entry(family: str, double_clock: bool, mhz: float) -> dict:
+        params = {"family": family, "double_clock": double_clock}
+        return {"params": params, "timing": {"reachable_mhz": mhz}}
+
+    table = tmp_path / "costs.json"
+    found = [entry("xcup", False, 287.9), entry("xcup", False, 301.0), entry("xcup", True, 260.0)]
+    table.write_text(json.dumps({"references": found}))
+    monkeypatch.setattr(resources, "COSTS", table)
+    zcu104, pynq = load_board("zcu104"), load_board("pynq-z2")
+    assert config(clock_mhz="auto").resolve_clock(zcu104) == 287.0
+    assert config(clock_mhz="auto", double_clock=True).resolve_clock(zcu104) == 260.0
+    with pytest.raises(BoardError, match="no engine of the family of pynq-z2"):
+        config(board="pynq-z2", clock_mhz="auto").resolve_clock(pynq)
+    table.write_text(json.dumps({"references": [entry("xcup", False, 900.0)]}))
+    assert config(clock_mhz="auto").resolve_clock(zcu104) == zcu104.max_clock_mhz

@@ -142,11 +142,15 @@ class Build:
         self._report = flow.simulation.report
         return flow.evaluation
 
-    def synth(self, *, progress: Progress | None = None) -> MappedDesign:
-        """Resources, logic depth and fan-out of the Verilog, mapped by Yosys."""
+    def synth(
+        self, *, progress: Progress | None = None, delays: str | Path | None = None
+    ) -> MappedDesign:
+        """Resources, logic depth and fan-out of the Verilog, mapped by Yosys, and an estimate of
+        its clock; delays: a TOML file of cell delays that replace the project's own."""
         from fpga_gen.synth.flow import synthesise_build
 
-        flow = synthesise_build(self.directory, progress)
+        place = None if delays is None else Path(delays)
+        flow = synthesise_build(self.directory, progress, place)
         self._report = flow.report
         return flow.design
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from fpga_gen.boards import find_board
 from fpga_gen.builddir.config import BuildConfig
@@ -20,13 +20,13 @@ ARRAY = ("pixels", "inputs", "DSP columns", "SP2 columns")
 class EngineOptions(TypedDict, total=False):
     """What decides about the engine.
 
-    clock_mhz: of the engine, None for the board's; array: pixels, inputs, DSP columns and SP2
-    columns, None for the best one; double_clock: the DSP slices run at twice the engine's clock;
-    scheme: `mixed` (int8 and SP2 filters), `fixed8` (int8), `sp2` or `msq4`; input_shape: (C, H, W)
-    of a model that leaves its size open.
+    clock_mhz: of the engine, None for the board's, "auto": see `fpga-gen build`; array: pixels,
+    inputs, DSP columns and SP2 columns, None for the best one; double_clock: the DSP slices run at
+    twice the engine's clock; scheme: `mixed` (int8 and SP2 filters), `fixed8` (int8), `sp2` or
+    `msq4`; input_shape: (C, H, W) of a model that leaves its size open.
     """
 
-    clock_mhz: float | None
+    clock_mhz: float | Literal["auto"] | None
     array: Sequence[int] | None
     double_clock: bool
     scheme: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fpga_gen.boards import Board, load_board
 from fpga_gen.contract.column_kinds import KINDS
@@ -12,7 +13,7 @@ from fpga_gen.contract.numerics import DSP, SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import BoardError
 from fpga_gen.images import Preprocess
-from fpga_gen.resources import check_fit
+from fpga_gen.resources import auto_clock, check_fit
 
 MAX_CALIBRATION_IMAGES = 32
 
@@ -23,14 +24,15 @@ class BuildConfig:
 
     input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
     in_channels, then the columns of each kind in the order of column_kinds.KINDS (0 where the
-    figures end), None for the best one; clock_mhz: None for the board's default; calibration: a
-    folder of pictures, None for seeded synthetic ones; double_clock: the slices of the DSP columns
-    run at twice that clock; zero_skipping: weight slots of zeros are left out.
+    figures end), None for the best one; clock_mhz: None for the board's default, "auto" for the
+    highest that the timing estimate thinks safe; calibration: a folder of pictures, None for seeded
+    synthetic ones; double_clock: the slices of the DSP columns run at twice that clock;
+    zero_skipping: weight slots of zeros are left out.
     """
 
     model: Path
     board: str
-    clock_mhz: float | None = None
+    clock_mhz: float | Literal["auto"] | None = None
     calibration: Path | None = None
     array: tuple[int, ...] | None = None
     double_clock: bool = False
@@ -58,7 +60,10 @@ class BuildConfig:
 
     def resolve_clock(self, board: Board) -> float:
         """Clock in MHz; BoardError outside of what the board file allows."""
-        clock_mhz = float(board.clock_mhz if self.clock_mhz is None else self.clock_mhz)
+        if self.clock_mhz == "auto":
+            clock_mhz = auto_clock(board, self.double_clock)
+        else:
+            clock_mhz = float(board.clock_mhz if self.clock_mhz is None else self.clock_mhz)
         board.check_clock(clock_mhz, self.double_clock)
         return clock_mhz
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fpga_gen.cli.common import ARRAY, SHAPE, ConsoleProgress, Settings, common_options
+from fpga_gen.cli.common import ARRAY, CLOCK, SHAPE, ConsoleProgress, Settings, common_options
 from fpga_gen.cli.render import board_table, engine_table, frame_table, layer_table
 from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.numerics import SCHEMES
@@ -26,7 +26,12 @@ INPUT_SHAPE = click.option(
 def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that decide about the engine."""
     options = (
-        click.option("--clock-mhz", type=float, help="Clock of the engine.  [default: board's]"),
+        click.option(
+            "--clock-mhz",
+            type=CLOCK,
+            help="Clock of the engine, or auto: the highest that the timing estimate thinks safe.  "
+            "[default: board's]",
+        ),
         click.option(
             "--array",
             type=ARRAY,

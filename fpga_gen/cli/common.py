@@ -95,6 +95,21 @@ class IntList(click.ParamType):
         return numbers
 
 
+class ClockOption(click.ParamType):
+    """MHz, or "auto"."""
+
+    name = "F|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        if value == "auto":
+            return "auto"
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a clock in MHz nor auto", param, ctx)
+
+
+CLOCK = ClockOption()
 SHAPE = IntList("1,C,H,W", (3, 4))
 ARRAY = IntList(
     ",".join(["P", "CI", *(f"CO_{kind.title}" for kind in KINDS)]),

@@ -53,8 +53,6 @@ CLASSES = {
     f"{TOP}.shell.read": "read ports",
     f"{TOP}.shell.control": "control",
     f"{TOP}.shell.csr": "control",
-    f"{TOP}.shell.fetch_address": "control",
-    f"{TOP}.shell.store_address": "control",
     f"{TOP}.shell.write": "control",
     f"{TOP}.shell.count": "control",
     f"{TOP}.shell.log": "control",

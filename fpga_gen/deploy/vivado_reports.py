@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from fpga_gen.boards import Resources
+from fpga_gen.contract.modules import TOP, class_of
 from fpga_gen.errors import ToolError
 from fpga_gen.report.implementation import Implementation, SlackFacts
 
@@ -20,6 +22,11 @@ SITES = {
     "uram": ("URAM",),
 }
 OPTIONAL_SITES = ("uram",)  # 7 series and the smaller UltraScale+ parts have no such row
+FAILING = re.compile(  # one path of a timing summary (UG906)
+    r"^Slack \(VIOLATED\)\s*:\s*(?P<slack>-[\d.]+)ns.*?^\s+Source:\s+(?P<source>\S+).*?"
+    r"^\s+Destination:\s+(?P<target>\S+).*?^\s+Path Type:\s+(?P<type>\w+)",
+    re.MULTILINE | re.DOTALL,
+)
 TIMING_HEAD = re.compile(r"^[ \t]*WNS\(ns\)\s+TNS\(ns\)\s", re.MULTILINE)
 
 
@@ -79,6 +86,28 @@ def parse_timing(path: Path) -> SlackFacts:
         )
     except (KeyError, ValueError) as error:
         raise _fail(path, "worst slack") from error
+
+
+def worst_path(path: Path) -> tuple[str, str] | None:
+    """(source, destination) of the setup path that misses its time by the most, as the timing
+    summary names pins; None if it lists none."""
+    found = [
+        (float(match["slack"]), match["source"], match["target"])
+        for match in FAILING.finditer(path.read_text())
+        if match["type"] == "Setup"
+    ]
+    return min(found)[1:] if found else None
+
+
+def block_of_pin(name: str) -> str | None:
+    """Class of the block that holds a pin of the implemented design, None outside of the engine."""
+    parts = re.split(r"/+", name)
+    for start in range(len(parts)):
+        for end in range(len(parts) - 1, start, -1):
+            module = ".".join((TOP, *parts[start:end]))
+            with suppress(KeyError):
+                return class_of(module)
+    return None
 
 
 def parse_power(path: Path) -> tuple[float, float, float]:

@@ -15,7 +15,13 @@ from fpga_gen.cache import cache_directory
 from fpga_gen.deploy import kria
 from fpga_gen.deploy.bitfile import remove_stand_ins
 from fpga_gen.deploy.vivado_project import FOLDER
-from fpga_gen.deploy.vivado_reports import REPORTS, read_reports
+from fpga_gen.deploy.vivado_reports import (
+    REPORTS,
+    TIMING,
+    block_of_pin,
+    read_reports,
+    worst_path,
+)
 from fpga_gen.deploy.vivado_run import TOOL, find_vivado, run_vivado, vivado_version
 from fpga_gen.disk import make_folders, replace_file
 from fpga_gen.errors import BuildDirError, ToolError
@@ -99,19 +105,19 @@ def implement(flow: BitstreamFlow) -> None:
     except ToolError as error:
         if all((out / name).is_file() for name in REPORTS):
             # The Tcl writes the reports before it checks.
-            _check_timing(flow, read_reports(out), error.log)
+            _check_timing(flow, read_reports(out), out, error.log)
         raise
     for name in RESULTS:
         if not (out / name).is_file():
             raise ToolError(TOOL, f"ended without an error but wrote no {name}", out)
-    _check_timing(flow, read_reports(out))
+    _check_timing(flow, read_reports(out), out)
     _keep(out, flow.kept)
 
 
 def read_results(flow: BitstreamFlow) -> None:
     """Reports -> figures."""
     flow.implementation = read_reports(flow.kept)
-    _check_timing(flow, flow.implementation)
+    _check_timing(flow, flow.implementation, flow.kept)
 
 
 def write_deploy_folder(flow: BitstreamFlow) -> None:
@@ -176,18 +182,25 @@ def without_vivado(directory: Path) -> str:
 
 
 def _check_timing(
-    flow: BitstreamFlow, implementation: Implementation, log: Path | None = None
+    flow: BitstreamFlow, implementation: Implementation, out: Path, log: Path | None = None
 ) -> None:
+    """ToolError if the clock is missed: by which path, and what to do."""
     timing, clock = implementation.timing, implementation.clock_mhz
     if timing.met:
         return
     # The worst path of two clocks may have half a cycle: what it lacks, both halves must get.
     times = 2 if flow.build.params.double_clock else 1
     reachable = 1000 / (1000 / clock - times * min(timing.setup_slack_ns, 0.0))
+    worst = worst_path(out / TIMING)
+    where = ""
+    if worst:
+        block = block_of_pin(worst[1]) or "not in the engine"
+        where = f"; worst path ({block}): {worst[0]} -> {worst[1]}"
     raise ToolError(
         TOOL,
         f"timing is not met at {clock:g} MHz (setup slack {timing.setup_slack_ns:.3f} ns, hold "
-        f"slack {timing.hold_slack_ns:.3f} ns): build again with --clock-mhz {int(reachable)}",
+        f"slack {timing.hold_slack_ns:.3f} ns{where}): build again with --clock-mhz "
+        f"{int(reachable)}",
         log,
     )
 

@@ -12,6 +12,7 @@ from fpga_gen.contract.column_kinds import DSP_KIND
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
 from fpga_gen.report.timeline import Timeline
+from fpga_gen.report.timing import TimingFacts
 from fpga_gen_host.decode import decode
 
 if TYPE_CHECKING:
@@ -189,22 +190,6 @@ class ResourceFacts:
 
 
 @dataclass(frozen=True)
-class TimingFacts:
-    """Deepest path between two registers of the mapped netlist, in levels: a LUT is one, a carry
-    chain of up to 16 bits two. wide_nets: nets with more than `fan_out_limit` loads; widest: loads
-    of the widest net, `widest_net` (0: of a report that did not tell)."""
-
-    worst_levels: int
-    start: str
-    end: str
-    wide_nets: int
-    fan_out_limit: int
-    widest: int = 0
-    widest_net: str = ""
-    kind: str = "synthesised"
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
     calibration images); accuracy: of the last evaluation on a labelled folder; implementation: of
@@ -250,8 +235,9 @@ class Report:
             for name, key in PRIMITIVES.items()
         } | {"kind": self.resources.kind, "source": self.resources.source}
         if self.timing is not None:
-            timing = data["timing"]
-            data["timing"] = {"from": timing.pop("start"), "to": timing.pop("end"), **timing}
+            timing = _from_to(data["timing"])
+            lists = {key: [_from_to(path) for path in timing[key]] for key in ("paths", "classes")}
+            data["timing"] = timing | lists
         return data
 
     @staticmethod
@@ -266,8 +252,9 @@ class Report:
         try:
             values = {**data, "resources": _resources(data["resources"])}
             if data.get("timing") is not None:
-                timing = dict(data["timing"])
-                timing["start"], timing["end"] = timing.pop("from"), timing.pop("to")
+                timing = _start_end(data["timing"])
+                for key in ("paths", "classes"):
+                    timing[key] = [_start_end(path) for path in timing.get(key, ())]
                 values["timing"] = timing
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a report: {error!r}") from error
@@ -284,6 +271,17 @@ def _resources(data: dict) -> dict:
         for side in ("used", "available")
     }
     return {**sides, "kind": data["kind"], "source": data.get("source", "")}
+
+
+def _from_to(path: dict) -> dict:
+    """A path of a dataclass under the names that report.json has for its ends."""
+    return {{"start": "from", "end": "to"}.get(key, key): value for key, value in path.items()}
+
+
+def _start_end(path: dict) -> dict:
+    """Inverse of `_from_to`."""
+    values = dict(path)
+    return {"start": values.pop("from"), "end": values.pop("to"), **values}
 
 
 def _plain(value: Any) -> Any:

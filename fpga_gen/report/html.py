@@ -44,7 +44,15 @@ from fpga_gen.report.markdown import (
     resource_rows,
     skipping_rows,
     skipping_summary,
-    timing_line,
+)
+from fpga_gen.report.timing import (
+    CLASS_HEAD,
+    PATH_HEAD,
+    class_rows,
+    clock_verdict,
+    depth_line,
+    estimate_line,
+    path_rows,
 )
 from fpga_gen.resources import LIMITS, NAMES
 
@@ -105,7 +113,7 @@ def render_comparison(comparison: BuildComparison) -> str:
 
 def render_html(report: Report, pictures: Mapping[str, bytes] = {}) -> str:
     """The whole page. pictures: PNG files by their names in `PICTURES`."""
-    accuracy, built = report.accuracy, report.implementation
+    accuracy, built, timing = report.accuracy, report.implementation, report.timing
     deviations = deviation_lines(report.quantisation) if "imported" in report.quantisation else None
     return (
         _environment()
@@ -119,7 +127,14 @@ def render_html(report: Report, pictures: Mapping[str, bytes] = {}) -> str:
             resources=_resources(report),
             limits=LIMITS,
             names=NAMES,
-            timing=timing_line(report).replace("`", ""),
+            clock=clock_verdict(timing, report.clock_mhz).replace("`", ""),
+            depth=depth_line(timing, report.resources.available.flip_flops).replace("`", ""),
+            timing=timing if timing is not None and timing.clock_mhz else None,
+            estimate_line=estimate_line,
+            class_head=CLASS_HEAD,
+            class_rows=class_rows,
+            path_head=PATH_HEAD,
+            path_rows=path_rows,
             charts=all_charts(report),
             definition=UTILISATION,
             costliest_head=COSTLIEST_HEAD,

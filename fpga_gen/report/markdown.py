@@ -13,6 +13,15 @@ from fpga_gen.report.implementation import (
     implementation_rows,
     implementation_summary,
 )
+from fpga_gen.report.timing import (
+    CLASS_HEAD,
+    PATH_HEAD,
+    class_rows,
+    clock_verdict,
+    depth_line,
+    estimate_line,
+    path_rows,
+)
 
 NOT_ON_HARDWARE = (
     "Estimated figures come from the cycle model, simulated ones from the generated RTL in "
@@ -71,17 +80,21 @@ def resource_rows(report: Report) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def timing_line(report: Report) -> str:
-    """Depth of the mapped netlist in one sentence."""
+def timing_section(report: Report) -> list[str]:
+    """Logic depth, and where it was estimated, picoseconds by class of path and the worst paths."""
     timing = report.timing
-    if timing is None:
-        return "Logic depth is not known yet: `fpga-gen synth DIR`."
-    widest = f", the widest {timing.widest} (`{timing.widest_net}`)" if timing.widest else ""
-    return (
-        f"Deepest path ({timing.kind}): {timing.worst_levels} levels from `{timing.start}` to "
-        f"`{timing.end}`; {timing.wide_nets} nets with more than {timing.fan_out_limit} loads"
-        f"{widest}."
-    )
+    parts = [depth_line(timing, report.resources.available.flip_flops)]
+    if timing is None or not timing.clock_mhz:
+        return parts
+    paths = [(f"`{start}`", f"`{end}`", *rest) for start, end, *rest in path_rows(timing)]
+    return [
+        *parts,
+        f"### Timing ({timing.kind})",
+        estimate_line(timing),
+        table(CLASS_HEAD, class_rows(timing), left=2),
+        "The worst paths:",
+        table(PATH_HEAD, paths, left=2),
+    ]
 
 
 LAYER_HEAD = ("layer", "op", "result", "mapping", "MACs", "cycles", "utilisation", "DRAM bytes")
@@ -141,6 +154,7 @@ def render_markdown(report: Report) -> str:
         ),
         ("modes", ", ".join(f"/{m}" if m > 1 else "full" for m in array.modes)),
         ("MACs per cycle", f"{array.macs_per_cycle:,}"),
+        ("clock", clock_verdict(report.timing, report.clock_mhz)),
         ("tool", f"fpga-gen {report.tool_version}"),
     ]
     parts = [
@@ -184,7 +198,7 @@ def render_markdown(report: Report) -> str:
     parts += [
         f"## Resources ({report.resources.origin})",
         table(("primitive", "used", "available", "share"), resource_rows(report)),
-        timing_line(report),
+        *timing_section(report),
         f"Feature-map memory ({report.memory.kind}): {report.memory.peak_bytes:,} of "
         f"{report.memory.capacity_bytes:,} bytes used, {report.memory.live_bytes:,} live at once "
         f"in `{report.memory.at}`.",

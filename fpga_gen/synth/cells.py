@@ -69,6 +69,11 @@ def is_wide_mux(kind: str) -> bool:
     return bool(_WIDE_MUX.fullmatch(kind))
 
 
+def is_slice_memory(kind: str) -> bool:
+    """LUT memory and shift registers."""
+    return kind in LUT_MEMORY or kind in SHIFT_REGISTERS
+
+
 def is_hard_block(kind: str) -> bool:
     """Block RAM, UltraRAM and DSP."""
     return kind in BLOCK_RAM or kind.startswith(("URAM288", "DSP48"))

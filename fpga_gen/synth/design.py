@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fpga_gen.synth.cells import Cost
+from fpga_gen.synth.control_sets import ControlSets, control_sets
+from fpga_gen.synth.delays import Delays
 from fpga_gen.synth.levels import FanOut, ModuleTiming, Outside, Path, analyse
 from fpga_gen.synth.modules import Hierarchy
 from fpga_gen.synth.netlist import Netlist
@@ -27,10 +29,11 @@ class Block:
 
 @dataclass(frozen=True)
 class MappedDesign:
-    """blocks: by module name, in the order children before parents."""
+    """blocks: by module name, in the order children before parents; control_sets: of the whole."""
 
     top: str
     blocks: Mapping[str, Block]
+    control_sets: int = 0
 
     @property
     def digest(self) -> str:
@@ -68,21 +71,26 @@ class MappedDesign:
         return sorted(found, key=lambda item: -item[1].loads)
 
 
-def analyse_design(hierarchy: Hierarchy, netlists: Mapping[str, Netlist], top: str) -> MappedDesign:
-    """Every module under `top`, children first; equal modules are analysed once."""
+def analyse_design(
+    hierarchy: Hierarchy, netlists: Mapping[str, Netlist], top: str, delays: Delays | None = None
+) -> MappedDesign:
+    """Every module under `top`, children first; equal modules are analysed once. delays: of the
+    cells, without them those of UltraScale+."""
     copies = hierarchy.counts(top)
     outside: dict[str, Outside] = {}
     done: dict[str, ModuleTiming] = {}
     costs: dict[str, Cost] = {}
+    sets: dict[str, ControlSets] = {}  # as `outside`
     blocks = {}
     for name in hierarchy.modules:
         if not copies[name]:
             continue
         digest = hierarchy.digests[name]
         if digest not in done:
-            done[digest] = analyse(netlists[name], outside)
+            done[digest] = analyse(netlists[name], outside, delays=delays)
+            sets[f"@{digest}"] = control_sets(netlists[name], sets)
         outside[f"@{digest}"] = done[digest].outside
         if digest not in costs:
             costs[digest] = netlists[name].cost + Cost(lut=-shared_sites(netlists[name].cells))
         blocks[name] = Block(name, digest, copies[name], costs[digest], done[digest])
-    return MappedDesign(top, blocks)
+    return MappedDesign(top, blocks, sets[f"@{hierarchy.digests[top]}"].total)

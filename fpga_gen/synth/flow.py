@@ -12,11 +12,13 @@ from fpga_gen.contract.modules import TOP
 from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.identity import open_build
 from fpga_gen.report import Report
-from fpga_gen.report.facts import ResourceFacts, TimingFacts
+from fpga_gen.report.facts import ResourceFacts
 from fpga_gen.report.render import enter_figures, read_report
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.cells import Cost
+from fpga_gen.synth.delays import Delays, default_delays, read_delays
 from fpga_gen.synth.design import MappedDesign, analyse_design
+from fpga_gen.synth.estimate import OWN_DELAYS, design_timing
 from fpga_gen.synth.modules import Hierarchy, split_modules
 from fpga_gen.synth.netlist import Netlist
 from fpga_gen.synth.yosys import map_modules
@@ -31,10 +33,12 @@ class SynthFlow:
 
     directory: Path
     progress: Progress = field(default_factory=Silent)
+    delays_file: Path | None = None
     times: dict[str, float] = field(default_factory=dict)
     build: BuildDir = field(init=False)
     report: Report = field(init=False)
     family: str = field(init=False)
+    delays: Delays = field(init=False)
     hierarchy: Hierarchy = field(init=False)
     netlists: dict[str, Netlist] = field(init=False)
     design: MappedDesign = field(init=False)
@@ -47,6 +51,11 @@ def check_directory(flow: SynthFlow) -> None:
     flow.build = open_build(flow.directory)
     flow.report = read_report(flow.build)
     flow.family = flow.build.params.family
+    flow.delays = (
+        read_delays(flow.delays_file, flow.family)
+        if flow.delays_file
+        else default_delays(flow.family)
+    )
     check_verilog(flow.build)
     verilog = {name: data.decode() for name, data in flow.build.rtl().items()}
     flow.hierarchy = split_modules(stamp(verilog, 0))  # results do not depend on the hash
@@ -59,7 +68,7 @@ def map_verilog(flow: SynthFlow) -> None:
 
 def analyse_netlists(flow: SynthFlow) -> None:
     """Costs, paths and fan-out of the whole design."""
-    flow.design = analyse_design(flow.hierarchy, flow.netlists, TOP)
+    flow.design = analyse_design(flow.hierarchy, flow.netlists, TOP, flow.delays)
 
 
 def update_report(flow: SynthFlow) -> None:
@@ -67,15 +76,12 @@ def update_report(flow: SynthFlow) -> None:
     resources = ResourceFacts(
         to_resources(flow.design.cost), flow.report.resources.available, "synthesised"
     )
-    worst, widest = flow.design.worst, flow.design.widest
-    timing = TimingFacts(
-        worst.levels,
-        worst.start,
-        worst.end,
-        len(flow.design.wide_nets(MAX_FAN_OUT)),
+    timing = design_timing(
+        flow.design,
+        flow.report.clock_mhz,
+        flow.family,
         MAX_FAN_OUT,
-        widest.loads,
-        widest.net,
+        delays=f"file {flow.delays_file.name}" if flow.delays_file else OWN_DELAYS,
     )
     flow.build, flow.report = enter_figures(flow.build, resources=resources, timing=timing)
 
@@ -88,9 +94,12 @@ SYNTHESISE = (
 )
 
 
-def synthesise_build(directory: Path, progress: Progress | None = None) -> SynthFlow:
-    """Runs Yosys on the Verilog of a build directory and enters costs and depth in its report."""
-    return run_steps(SynthFlow(directory, progress or Silent()), SYNTHESISE)
+def synthesise_build(
+    directory: Path, progress: Progress | None = None, delays: Path | None = None
+) -> SynthFlow:
+    """Runs Yosys on the Verilog of a build directory and enters costs, depth and the timing
+    estimate in its report; delays: a file of cell delays (see delays.py)."""
+    return run_steps(SynthFlow(directory, progress or Silent(), delays), SYNTHESISE)
 
 
 def to_resources(cost: Cost) -> Resources:

@@ -7,19 +7,14 @@ outputs, what they capture behind their inputs, what passes straight through.
 from __future__ import annotations
 
 import math
-import re
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
-from fpga_gen.errors import ToolError
-from fpga_gen.synth.arcs import CHAIN, Arc, End, Start, cell_items
-from fpga_gen.synth.cells import is_flip_flop, is_lut, is_primitive
-from fpga_gen.synth.netlist import Bit, Netlist, is_clock_pin, is_output_pin
-
-Pin = tuple[str, int]  # port, index
-CONTROL_PINS = ("CE", "R", "S", "CLR", "PRE")
+from fpga_gen.synth.arcs import CHAIN, Arc
+from fpga_gen.synth.delay_paths import DelayOutside, DelayPath, delay_timing
+from fpga_gen.synth.delays import Delays, default_delays
+from fpga_gen.synth.graph import Pin, TimingGraph, base_name
+from fpga_gen.synth.netlist import Netlist
 
 
 @dataclass(frozen=True)
@@ -45,12 +40,13 @@ class FanOut:
 class Outside:
     """A module as its parent sees it. launch: levels and start behind an output; capture: levels
     and end behind an input; through: output -> (input, levels); loads, control: inside a port's
-    net; driven: loads of an output's net inside."""
+    net; driven: loads of an output's net inside; delays: the first three in picoseconds."""
 
     launch: Mapping[Pin, tuple[int, str]]
     capture: Mapping[Pin, tuple[int, str]]
     through: Mapping[Pin, tuple[tuple[Pin, int], ...]]
     loads: Mapping[Pin, tuple[int, int]]
+    delays: DelayOutside = field(default_factory=DelayOutside)
 
     @property
     def fan_out(self) -> tuple[FanOut, ...]:
@@ -64,118 +60,37 @@ class Outside:
 
 @dataclass(frozen=True)
 class ModuleTiming:
-    """paths: one per pair of registers, deepest first; fan_out: nets that end in this module."""
+    """paths: one per pair of registers, deepest first; fan_out: nets that end in this module;
+    delays: the same pairs in picoseconds."""
 
     outside: Outside
     paths: tuple[Path, ...]
     fan_out: tuple[FanOut, ...] = field(repr=False, default=())
+    delays: tuple[DelayPath, ...] = field(repr=False, default=())
 
     @property
     def worst(self) -> Path:
         return self.paths[0] if self.paths else Path(0, "", "")
 
 
-def analyse(netlist: Netlist, children: Mapping[str, Outside], min_levels: int = 1) -> ModuleTiming:
-    """Paths of at least `min_levels` that end in this module or between its children."""
-    return _Analysis(netlist, children).result(min_levels)
-
-
-def base_name(name: str) -> str:
-    """A register without its bit: what a designer calls it."""
-    return re.sub(r"\[\d+\]", "", name)
+def analyse(
+    netlist: Netlist,
+    children: Mapping[str, Outside],
+    min_levels: int = 1,
+    delays: Delays | None = None,
+) -> ModuleTiming:
+    """Paths of at least `min_levels` that end in this module or between its children; delays: of
+    the cells, without them those of UltraScale+."""
+    graph = TimingGraph(netlist, children, delays or default_delays("xcup"))
+    return _Analysis(graph).result(min_levels)
 
 
 class _Analysis:
-    def __init__(self, netlist: Netlist, children: Mapping[str, Outside]) -> None:
-        self.netlist = netlist
-        self.arcs_out: dict[int, list[Arc]] = defaultdict(list)
-        self.arcs_in: dict[int, list[Arc]] = defaultdict(list)
-        self.starts: dict[int, Start] = {}
-        self.ends: dict[int, list[End]] = defaultdict(list)
-        self.loads: dict[Bit, list[int]] = defaultdict(lambda: [0, 0])
-        self.taker: dict[Bit, str] = {}  # a register that a net feeds, to name nets without one
-        self.inputs = {
-            bit: (port, i)
-            for port, bits in netlist.inputs.items()
-            for i, bit in enumerate(bits)
-            if isinstance(bit, int)
-        }
-        self._collect(children)
-        self.order = self._sort()
-
-    def _collect(self, children: Mapping[str, Outside]) -> None:
-        lut_driven = frozenset(
-            bit
-            for cell in self.netlist.primitives()
-            if is_lut(cell.kind)
-            for bit in cell.pins["O"]
-            if isinstance(bit, int)
-        )
-        for cell in self.netlist.cells:
-            if is_primitive(cell.kind):
-                for item in cell_items(self.netlist, cell, lut_driven):
-                    self._add(item)
-                for pin, bits in cell.pins.items():
-                    if is_output_pin(cell.kind, pin) or is_clock_pin(pin):
-                        continue
-                    for bit in bits:
-                        self.loads[bit][0] += 1
-                        self.loads[bit][1] += pin in CONTROL_PINS
-                        if is_flip_flop(cell.kind) and bit not in self.taker:
-                            self.taker[bit] = self.netlist.name_of(cell.pins["Q"][0])
-            else:
-                self._add_child(cell, children[cell.kind])
-
-    def _add(self, item: Arc | Start | End) -> None:
-        if isinstance(item, Arc):
-            self.arcs_out[item.source].append(item)
-            self.arcs_in[item.target].append(item)
-        elif isinstance(item, End):
-            self.ends[item.bit].append(item)
-        elif item.bit not in self.starts or self.starts[item.bit].levels < item.levels:
-            self.starts[item.bit] = item
-
-    def _add_child(self, cell, child: Outside) -> None:
-        label = re.sub(r"\$\d+$", "", cell.name)
-
-        def net(pin: Pin):
-            bits = cell.pins.get(pin[0], ())
-            bit = bits[pin[1]] if pin[1] < len(bits) else None
-            return bit if isinstance(bit, int) else None
-
-        for pin, (levels, name) in child.launch.items():
-            if (bit := net(pin)) is not None:
-                self._add(Start(bit, levels, f"{label}.{name}"))
-        for pin, (levels, name) in child.capture.items():
-            if (bit := net(pin)) is not None:
-                self._add(End(bit, levels, f"{label}.{name}"))
-        for pin, sources in child.through.items():
-            if (out := net(pin)) is not None:
-                for source, levels in sources:
-                    if (bit := net(source)) is not None:
-                        self._add(Arc(bit, out, levels))
-        for pin, (loads, control) in child.loads.items():
-            if (bit := net(pin)) is not None:
-                self.loads[bit][0] += loads
-                self.loads[bit][1] += control
-
-    def _sort(self) -> list[int]:
-        """Bits in order of arrival."""
-        waiting = {bit: len(arcs) for bit, arcs in self.arcs_in.items()}
-        ready = [bit for bit in self.arcs_out if not waiting.get(bit)]
-        order = []
-        while ready:
-            bit = ready.pop()
-            order.append(bit)
-            for arc in self.arcs_out.get(bit, ()):
-                waiting[arc.target] -= 1
-                if not waiting[arc.target]:
-                    ready.append(arc.target)
-        stuck = [bit for bit, count in waiting.items() if count]
-        if stuck:
-            net = self.netlist.name_of(stuck[0])
-            raise ToolError("yosys", f"{self.netlist.name}: combinational loop through {net}")
-        return order
+    def __init__(self, graph: TimingGraph) -> None:
+        self.graph, self.netlist = graph, graph.netlist
+        self.arcs_out, self.arcs_in = graph.arcs_out, graph.arcs_in
+        self.starts, self.ends, self.order = graph.starts, graph.ends, graph.order
+        self.inputs, self.loads, self.taker = graph.inputs, graph.loads, graph.taker
 
     def _forward(self) -> tuple[dict[int, float], dict[int, Arc]]:
         """Arrival of register outputs at every bit, and the arc that it came by."""
@@ -210,7 +125,7 @@ class _Analysis:
         arrival, came = self._forward()
         behind = self._backward()
         launch, through, capture, loads = {}, {}, {}, {}
-        from_inputs = self._reached(self.inputs)
+        from_inputs = self.graph.reached(self.inputs)
         outputs = set()
         for port, bits in self.netlist.outputs.items():
             for i, bit in enumerate(bits):
@@ -227,22 +142,15 @@ class _Analysis:
             if bit in behind:
                 capture[pin] = (math.ceil(behind[bit][0]), behind[bit][1])
             loads[pin] = tuple(self.loads[bit])
-        outside = Outside(launch, capture, through, loads)
-        return ModuleTiming(outside, self._paths(arrival, came, min_levels), self._wide(outputs))
+        outside_ps, paths_ps = delay_timing(self.graph)
+        outside = Outside(launch, capture, through, loads, outside_ps)
+        paths = self._paths(arrival, came, min_levels)
+        return ModuleTiming(outside, paths, self._wide(outputs), paths_ps)
 
     def _start_of(self, bit: int, came: Mapping[int, Arc]) -> str:
         while bit in came:
             bit = came[bit].source
         return self.starts[bit].name
-
-    def _reached(self, bits) -> set[int]:
-        seen, work = set(bits), list(bits)
-        while work:
-            for arc in self.arcs_out.get(work.pop(), ()):
-                if arc.target not in seen:
-                    seen.add(arc.target)
-                    work.append(arc.target)
-        return seen
 
     def _through(self, out: int, inside: set[int]) -> tuple[tuple[Pin, int], ...]:
         """Inputs in the cone of an output and the levels to it."""
@@ -253,7 +161,7 @@ class _Analysis:
                 if arc.source in inside and arc.source not in cone:
                     cone.add(arc.source)
                     work.append(arc.source)
-        position = self._position
+        position = self.graph.position
         for bit in sorted(cone, key=lambda b: position.get(b, -1), reverse=True):
             for arc in self.arcs_in.get(bit, ()):
                 if arc.source in cone and bit in best:
@@ -265,10 +173,6 @@ class _Analysis:
             for bit in cone
             if bit in self.inputs and bit in best
         )
-
-    @cached_property
-    def _position(self) -> dict[int, int]:
-        return {bit: n for n, bit in enumerate(self.order)}
 
     def _paths(self, arrival, came, min_levels: int) -> tuple[Path, ...]:
         best: dict[tuple[str, str], tuple[int, int, str]] = {}

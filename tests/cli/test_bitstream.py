@@ -167,10 +167,13 @@ def test_missed_timing_names_a_clock_that_can_be_reached(
     monkeypatch.setenv("FAKE_VIVADO", "timing")
     result = cli("bitstream", build_copy, "--vivado", vivado)
     assert "build again with --clock-mhz 279" in result.err  # 1000 / (3.333 + 0.250)
+    assert "worst path (exit path): " in result.err
+    assert "exit/steps/at_lane_reg[2]/C -> " in result.err
     double = SimpleNamespace(build=SimpleNamespace(params=SimpleNamespace(double_clock=True)))
-    missed = read_reports(build_copy / "vivado_run" / "out")
+    out = build_copy / "vivado_run" / "out"
+    missed = read_reports(out)
     with pytest.raises(ToolError, match="with --clock-mhz 260"):  # 1000 / (3.333 + 2 * 0.250)
-        _check_timing(double, missed)
+        _check_timing(double, missed, out)
 
 
 @pytest.mark.parametrize(

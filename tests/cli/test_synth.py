@@ -29,7 +29,18 @@ def test_figures_go_into_the_report(cli, tmp_path: Path):
     assert result.code == 0, result.err
     report = json.loads((out / "report.json").read_text())
     assert json.loads(result.out)["resources"] == report["resources"]
-    assert report["resources"]["kind"] == report["timing"]["kind"] == "synthesised"
+    timing = report["timing"]
+    assert report["resources"]["kind"] == timing["depth_kind"] == "synthesised"
+    assert timing["kind"] == "estimated"
+    assert timing["clock_mhz"] == report["clock_mhz"]
+    assert len(timing["paths"]) == 10
+    assert timing["paths"][0]["allowed_ps_per_hop"] == timing["allowed_ps_per_hop"] > 0
+    clocks = timing["mhz_at_ps_per_hop"]
+    assert clocks["300"] > clocks["400"] > clocks["500"] > 100
+    assert {"control", "exit path"} <= {c["block"] for c in timing["classes"]}
+    for text in ((out / name).read_text() for name in ("report.md", "report.html")):
+        assert "assumed, not proven by place-and-route; estimate: " in text
+        assert f"allows {timing['allowed_ps_per_hop']:.0f} ps for each net hop" in text
     assert report["resources"]["dsp"]["used"] > 16  # 2 pixels x 2 pairs x 4 inputs, and more
     assert report["resources"]["lut"]["available"] == 230400
     assert 4 <= report["timing"]["worst_levels"] <= 9
@@ -40,3 +51,14 @@ def test_figures_go_into_the_report(cli, tmp_path: Path):
     assert timing["widest_net"] in (out / "report.md").read_text()
     assert "Deepest path (synthesised)" in (out / "report.md").read_text()
     assert "Deepest path (synthesised)" in (out / "report.html").read_text()
+    slow = tmp_path / "slow.toml"
+    slow.write_text("[xcup]\nlut = 400\n")
+    result = cli("synth", str(out), "--delays", str(slow), "--json")
+    assert result.code == 0, result.err
+    again = json.loads((out / "report.json").read_text())["timing"]
+    assert again["allowed_ps_per_hop"] < timing["allowed_ps_per_hop"]
+    assert again["delays"] == "file slow.toml"
+    slow.write_text("[xcup]\nlutt = 400\n")
+    result = cli("synth", str(out), "--delays", str(slow))
+    assert result.code == 1
+    assert "lutt is unknown" in result.err

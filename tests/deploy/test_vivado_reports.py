@@ -11,10 +11,12 @@ import pytest
 
 from fpga_gen.boards import Resources
 from fpga_gen.deploy.vivado_reports import (
+    block_of_pin,
     parse_power,
     parse_timing,
     parse_utilisation,
     read_reports,
+    worst_path,
 )
 from fpga_gen.errors import ToolError
 from fpga_gen.report.implementation import (
@@ -59,6 +61,16 @@ def test_timing_met_and_violated():
     violated = parse_timing(REPORTS / "timing_violated.rpt")
     assert violated == SlackFacts(-0.250, -105.125, 1_875, 0.010)
     assert not violated.met
+
+
+def test_the_worst_path_and_its_block():
+    assert worst_path(REPORTS / "timing_met.rpt") is None
+    found = worst_path(REPORTS / "timing_violated.rpt")  # neither the first nor one of hold
+    assert found is not None
+    assert found[0].endswith("/engine/exit/steps/at_lane_reg[2]/C")
+    assert block_of_pin(found[1]) == "exit path"
+    assert block_of_pin("design_i/ps/inst/PS8_i/MAXIGP0ACLK") is None
+    assert block_of_pin("d_i/fpga_gen_top_0/inst/shell/read/port0/idle_reg/D") == "read ports"
 
 
 def test_power():

@@ -15,8 +15,9 @@ from fpga_gen.report import Report
 from fpga_gen.report.breakdown import breakdown
 from fpga_gen.report.chart_parts import VEGA_LITE
 from fpga_gen.report.charts import all_charts
-from fpga_gen.report.facts import TimingFacts
 from fpga_gen.report.html import render_html, vega_bundle
+from fpga_gen.report.markdown import render_markdown
+from fpga_gen.report.timing import PathFacts, TimingFacts
 from tests.report.conftest import HOSTILE
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -234,6 +235,28 @@ def test_depth_of_the_logic_is_told(report: Report):
     text = Page(render_html(replace(report, timing=timing))).texts["resources"]
     assert "6 levels from array.slot to array.sum" in text
     assert "3 nets with more than 64 loads, the widest 70 (array.go)" in text
+
+
+def test_the_first_screen_tells_the_clock_and_what_the_estimate_thinks_of_it(report: Report):
+    mhz = f"{report.clock_mhz:g} MHz assumed"
+    summary = Page(render_html(report)).texts["summary"]
+    assert mhz in summary
+    assert "no estimate yet" in summary
+    assert f"| clock | {mhz}" in render_markdown(report)
+    clocks = {"300": 290.0, "400": 270.0, "500": 233.0}
+    path = PathFacts("control", "engine clock", "a", "b", 1200, 7, 304.8, clocks)
+    timing = TimingFacts(
+        6, "a", "b", 0, 64, clock_mhz=300, allowed_ps_per_hop=304.8, wanted_ps_per_hop=500,
+        mhz_at_ps_per_hop=clocks, pairs=900, tight_pairs=7, paths=(path,), classes=(path,),
+        delays="constants of this project",
+    )  # fmt: skip
+    estimated = replace(report, timing=timing)
+    texts = Page(render_html(estimated)).texts
+    assert "out of reach, the worst path leaves 305 ps for each net hop" in texts["summary"]
+    assert "7 of 900 pairs of registers allow less than 500" in texts["resources"]
+    assert "out of reach, the worst path leaves 305 ps" in render_markdown(estimated)
+    assert Report.from_dict(estimated.to_dict()).timing == timing
+    assert estimated.to_dict()["timing"]["paths"][0]["from"] == "a"
 
 
 def test_the_costliest_layers_come_first(large: Report):

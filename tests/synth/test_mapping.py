@@ -149,7 +149,7 @@ def test_the_table_is_not_stale(name: str):
     digests = split_modules(verilog).digests
     stale = {n for n in digests.keys() | known.keys() if digests.get(n) != known.get(n)}
     assert not stale, f"{sorted(stale)} changed: {remedy}"
-    assert known_design(stamp(verilog, 0x0123_4567_89AB_CDEF)) is not None
+    assert known_design(stamp(verilog, 0x0123_4567_89AB_CDEF), 300.0) is not None
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -182,13 +182,29 @@ def test_a_build_finds_the_engine_only_if_every_block_is_the_same(tmp_path, monk
         "worst": {"levels": 4, "from": "a", "to": "b"},
         "wide_nets": 3,
         "widest": {"loads": 70, "net": "a"},
+        "params": {"family": "xcup"},
+        "control_sets": 9,
+        "timing": {
+            "clock_mhz": 300.0,
+            "pairs": 20,
+            "tight_pairs": 2,
+            "paths": [
+                ["control", "engine clock", 1.0, "a", "b", [[1000, 5], [2000, 1]]],
+                ["accumulators", "engine clock", 1.0, "c", "d", [[900, 2]]],
+            ],
+        },
     }
     file = tmp_path / "costs.json"
     file.write_text(json.dumps({"references": [entry]}))
     monkeypatch.setattr(known, "COSTS", file)
-    found = known.known_design(stamp(design, 77))  # the hash is none of the costs
+    found = known.known_design(stamp(design, 77), 250.0)  # the hash is none of the costs
     assert found is not None
     assert (found[0].luts, found[0].bram36, found[1].worst_levels) == (5, 1, 4)
     assert (found[1].wide_nets, found[1].widest, found[1].widest_net) == (3, 70, "a")
+    timing = found[1]
+    assert (timing.clock_mhz, timing.allowed_ps_per_hop, timing.pairs) == (250.0, 600.0, 0)
+    assert [p.block for p in timing.classes] == ["control", "accumulators"]
+    assert timing.mhz_at_ps_per_hop["500"] == 285.7  # 1000 + 5 x 500
+    assert known.known_design(stamp(design, 77), 300.0)[1].pairs == 20
     changed = {**design, "leaf.v": leaf.format(name="leaf", text="input  [1:0] a;")}
-    assert known.known_design(changed) is None
+    assert known.known_design(changed, 300.0) is None

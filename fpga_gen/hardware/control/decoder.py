@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,6 +34,8 @@ from fpga_gen.hardware.control.program_memory import ProgramRead
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen_host.registers import ERROR_CODE_BITS, ErrorCode
 
+TABLES = ("BLOCKS", "TAPS", "LISTS", "SOURCES", "Y_TABLE", "X_TABLE")  # states that take words
+
 
 class Decoder(wiring.Component):
     """Members:
@@ -43,7 +47,7 @@ class Decoder(wiring.Component):
     tables.word is this word of the walker's tables.
     lookup: Out, entries of a TABLE. (with activations)
     decoded: a whole header, its tables are written.
-    failed, code: Out, pulse with an ErrorCode; nothing is decoded after it.
+    failed, code: Out, pulse with an ErrorCode, one cycle late; nothing is decoded after it.
     """
 
     def __init__(self, params: EngineParams) -> None:
@@ -72,36 +76,58 @@ class Decoder(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         self.index = data_register(m, self.table_index)
+        self.fault = data_register(m, self.code)
+        self.in_header, self.in_table = Signal(), Signal()
+        states = ("CHECK", "LOOKUP", *TABLES)
+        self.now = {name: Signal(name=f"in_{name.lower()}") for name in states}
+        self.word_done = Signal()  # of a TABLE: the last part of a program word
+        m.d.sync += self.failed.eq(0)
         self._words(m)
         self._checks(m)
         self._order(m)
         self.request = data_register(m, self.fetch.payload)  # the reader's next region
         with m.If(self.fetch.ready):
             m.d.sync += self.fetch.valid.eq(0)
+        self._take(m)
+        self._counts(m)
+        if self.params.activations:
+            self._lookup(m)
         with m.FSM(name="decoder"):
             with m.State("IDLE"):
                 with m.If(self.start):
-                    m.next = "HEADER"
+                    self._to(m, "HEADER")
             self._header(m)
             self._table_states(m)
             if self.params.activations:
                 self._lookup_state(m)
             with m.State("ORDER"):
-                m.d.comb += self.order.valid.eq(1)
                 with m.If(self.order.ready):
-                    m.next = "DECODED"
-                    with m.If(self.walk.op == Op.PAGE):
-                        m.d.comb += self.program.page.eq(1)
-                        m.next = "PAGED"
+                    self._to(m, "DECODED")
+                    with m.If(self.is_page):
+                        self._to(m, "PAGE")
+            with m.State("PAGE"):
+                m.d.comb += self.program.page.eq(1)
+                self._to(m, "PAGED")
             with m.State("PAGED"):  # until `exhausted` knows of it
-                m.next = "HEADER"
+                self._to(m, "HEADER")
             with m.State("DECODED"):
-                m.d.comb += self.decoded.valid.eq(1)
                 with m.If(self.decoded.ready):
-                    m.next = "HEADER"
+                    self._to(m, "HEADER")
             with m.State("STOPPED"):  # until the shell resets the engine
                 pass
         return m
+
+    def _to(self, m: Module, state: str) -> None:
+        """Goes to a state, and sets the registers that say so: what others wait for needs no
+        decoding of the state."""
+        m.next = state
+        m.d.sync += [
+            self.in_header.eq(state == "HEADER"),
+            self.in_table.eq(state in TABLES),
+            *(flag.eq(state == name) for name, flag in self.now.items()),
+            self.order.valid.eq(state == "ORDER"),
+            self.decoded.valid.eq(state == "DECODED"),
+        ]
 
     def _words(self, m: Module) -> None:
         """The header that is being decoded, and the present word for the tables."""
@@ -122,9 +148,26 @@ class Decoder(wiring.Component):
             self.tables.pair.eq(self.index),
         ]
 
+    def _take(self, m: Module) -> None:
+        """Words from the program memory: to the header, or to a table."""
+        program, want_header = self.program, Signal()
+        self.at = Signal(range(HEADER_WORDS + 1))
+        self.complete = Signal()  # all words of the header are taken
+        m.d.comb += [
+            want_header.eq(self.in_header & ~self.complete),
+            program.want.eq(want_header | self.in_table | (self.now["LOOKUP"] & self.word_done)),
+        ]
+        for index, word in enumerate(self.words):
+            with m.If(want_header & program.present & (self.at == index)):
+                m.d.sync += word.eq(program.word)
+        writes = (self.block_write, self.tap_write, self.list_write, self.tables.source_write,
+                  self.tables.y_write, self.tables.x_write)  # fmt: skip
+        for state, write in zip(TABLES, writes, strict=True):
+            m.d.comb += write.eq(self.now[state] & program.present)
+
     def _fail(self, m: Module, code: ErrorCode) -> None:
-        m.d.comb += [self.failed.eq(1), self.code.eq(code)]
-        m.next = "STOPPED"
+        m.d.sync += [self.failed.eq(1), self.fault.eq(code)]
+        self._to(m, "STOPPED")
 
     def _checks(self, m: Module) -> None:
         """What the states decide on, one cycle late."""
@@ -141,6 +184,18 @@ class Decoder(wiring.Component):
             )
         else:
             m.d.comb += self.wrong_table.eq(1)
+        kinds = {
+            "walk": (Op.CONV, Op.POOL), "vector": (Op.VECTOR,), "fetch": (Op.FETCH,),
+            "load": (Op.LOAD,), "page": (Op.PAGE,), "table": (Op.TABLE,),
+        }  # fmt: skip
+        (self.is_walk, self.is_vector, self.is_fetch, self.is_load, self.is_page, self.is_table) = (
+            is_kind
+        ) = [Signal(reset_less=True, name=f"is_{name}") for name in kinds]
+        m.d.sync += [
+            flag.eq(Cat(walk.op == op for op in ops).any())
+            for flag, ops in zip(is_kind, kinds.values(), strict=True)
+        ]
+        self.unknown = Signal(reset_less=True)
         self.single = {
             name: Signal(name=f"single_{name}", reset_less=True)
             for name in ("n_blocks", "n_taps", "list_words", "y_words", "x_words")
@@ -170,6 +225,7 @@ class Decoder(wiring.Component):
             ),
             self.wrong_page.eq(self.program.page_words == 0),
             self.unwritten.eq((fetch.region == Region.OUTPUT) & ~self.stored),
+            self.unknown.eq(walk.op > max(Op)),
             self.listed.eq((walk.op == Op.CONV) & (walk.list_words != 0)),
             self.single["n_blocks"].eq(walk.n_blocks == 1),
             self.single["n_taps"].eq(walk.n_taps == 1),
@@ -179,9 +235,9 @@ class Decoder(wiring.Component):
         ]
 
     def _order(self, m: Module) -> None:
-        """The loader's command of the decoded instruction."""
-        walk, order = self.walk, self.order.payload
-        m.d.comb += [
+        """The loader's command of the decoded instruction, one cycle behind its header."""
+        walk, order = self.walk, data_register(m, self.order.payload)
+        m.d.sync += [
             order.mode.eq(Mux(walk.op == Op.VECTOR, 0, walk.mode)),
             order.groups.eq(walk.n_groups),
             order.tiles.eq(walk.n_tiles),
@@ -195,141 +251,149 @@ class Decoder(wiring.Component):
             order.kind.eq(KIND_CONV),
         ]
         with m.If(walk.op == Op.LOAD):
-            m.d.comb += order.kind.eq(KIND_WORDS)
+            m.d.sync += order.kind.eq(KIND_WORDS)
         with m.Elif(walk.op == Op.PAGE):
-            m.d.comb += [order.kind.eq(KIND_WORDS), order.words.eq(self.program.page_words)]
+            m.d.sync += [order.kind.eq(KIND_WORDS), order.words.eq(self.program.page_words)]
         with m.Elif(walk.op == Op.VECTOR):
-            m.d.comb += order.kind.eq(KIND_VECTOR)
+            m.d.sync += order.kind.eq(KIND_VECTOR)
 
     def _header(self, m: Module) -> None:
         """Header words to `following`; then where the instruction's tables go."""
         lengths = [LAYOUTS[Op(i)].words if i in set(Op) else 1 for i in range(1 << OP_BITS)]
-        at = Signal(range(HEADER_WORDS + 1))
-        complete = Signal()  # all words of the header are taken
+        at, complete = self.at, self.complete
         walk, fetch = self.walk, HEADER(Cat(*self.words)).fetch
         with m.State("HEADER"):
-            m.d.comb += self.program.want.eq(~complete)
             with m.If(~complete & self.program.present):
-                m.d.sync += at.eq(at + 1)
-                for index, word in enumerate(self.words):
-                    with m.If(at == index):
-                        m.d.sync += word.eq(self.program.word)
-                with m.If(at == 0):  # the opcode comes from the program memory
-                    m.d.sync += complete.eq(
-                        Array(n == 1 for n in lengths)[self.program.word[:OP_BITS]]
-                    )
-                with m.Else():
-                    m.d.sync += complete.eq(at + 1 == Array(lengths)[walk.op])
+                m.d.sync += [at.eq(at + 1), complete.eq(at + 1 == Array(lengths)[walk.op])]
+                with m.If(at == 0):
+                    m.d.sync += complete.eq(0)
+                    self._to(m, "LENGTH")
             with m.Elif(complete):
-                m.d.sync += [at.eq(0), complete.eq(0), self.index.eq(0)]
-                m.next = "CHECK"
-                with m.If(walk.op > max(Op)):
+                m.d.sync += [at.eq(0), complete.eq(0)]
+                self._to(m, "CHECK")
+                with m.If(self.unknown):
                     self._fail(m, ErrorCode.BAD_INSTRUCTION)
             with m.Elif(self.program.exhausted):
                 self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
+        with m.State("LENGTH"):  # the opcode is a register now, no output of the memory
+            m.d.sync += complete.eq(Array(n == 1 for n in lengths)[walk.op])
+            self._to(m, "HEADER")
         with m.State("CHECK"):
-            with m.Switch(walk.op):
-                with m.Case(Op.CONV, Op.POOL):
-                    self._enter_table(m, walk.n_blocks, self.single["n_blocks"], "BLOCKS")
-                    with m.If(self.wrong_walk):
-                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
-                with m.Case(Op.VECTOR):
-                    with m.If(~self.vector_busy):
-                        self._enter_table(m, self.vector.n_sources << 1, 0, "SOURCES")
-                    with m.If(self.wrong_vector):
-                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
-                with m.Case(Op.FETCH):
-                    with m.If(~self.fetch.valid & ~self.unwritten):
-                        m.d.sync += [
-                            self.fetch.valid.eq(1),
-                            self.request.region.eq(fetch.region),
-                            self.request.offset.eq(fetch.offset),
-                            self.request.words.eq(fetch.words),
-                        ]
-                        m.next = "HEADER"
-                with m.Case(Op.LOAD):
-                    m.next = "ORDER"
-                with m.Case(Op.PAGE):
-                    with m.If(~self.words_busy):
-                        m.next = "ORDER"
-                    with m.If(self.wrong_page):
-                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
-                with m.Case(Op.TABLE):
-                    if self.params.activations:
-                        self._enter_table(m, self.table.entry_words, 0, "LOOKUP")
-                    with m.If(self.wrong_table):
-                        self._fail(m, ErrorCode.BAD_INSTRUCTION)
-                with m.Default():
-                    m.next = "DECODED"
+            wrong = Cat(
+                self.is_walk & self.wrong_walk,
+                self.is_vector & self.wrong_vector,
+                self.is_page & self.wrong_page,
+                self.is_table & self.wrong_table,
+            ).any()
+            with m.If(wrong):
+                self._fail(m, ErrorCode.BAD_INSTRUCTION)
+            with m.Elif(self.is_walk):
+                self._to(m, "BLOCKS")
+            with m.Elif(self.is_vector):
+                with m.If(~self.vector_busy):
+                    self._to(m, "SOURCES")
+            with m.Elif(self.is_fetch):
+                with m.If(~self.fetch.valid & ~self.unwritten):
+                    m.d.sync += [
+                        self.fetch.valid.eq(1),
+                        self.request.region.eq(fetch.region),
+                        self.request.offset.eq(fetch.offset),
+                        self.request.words.eq(fetch.words),
+                    ]
+                    self._to(m, "HEADER")
+            with m.Elif(self.is_load | (self.is_page & ~self.words_busy)):
+                self._to(m, "ORDER")
+            if self.params.activations:
+                with m.Elif(self.is_table):
+                    self._to(m, "LOOKUP")
+            with m.Elif(~self.is_page):
+                self._to(m, "DECODED")
 
-    def _enter_table(self, m: Module, count: Value, single: ValueLike, state: str) -> None:
-        m.d.sync += [self.index.eq(0), self.left.eq(count), self.final.eq(single)]
-        m.next = state
+    def _counts(self, m: Module) -> None:
+        """Words of a table to come: counted down in its state, set as it is entered. In CHECK they
+        are set whatever follows."""
+        walk, vector, single = self.walk, self.vector, self.single
+        entering = self.final & self.program.present
+        check, is_vector, is_table = self.now["CHECK"], self.is_vector, self.is_table
+        taps_end = self.now["TAPS"] & entering
+        enters = (
+            (check & is_table, self.table.entry_words, Const(0, 1)),
+            (taps_end, walk.list_words, single["list_words"]),
+            (check & ~is_vector & ~is_table, walk.n_blocks, single["n_blocks"]),
+            (check & is_vector, vector.n_sources << 1, Const(0, 1)),
+            (self.now["BLOCKS"] & entering, walk.n_taps, single["n_taps"]),
+            (self.now["SOURCES"] & entering, vector.y_words, single["y_words"]),
+            (self.now["Y_TABLE"] & entering, vector.x_words, single["x_words"]),
+        )
+        enter, count, only = Signal(), Signal.like(self.left), Signal()
+        m.d.comb += [
+            enter.eq(Cat(when for when, _, _ in enters).any()),
+            # No two of them at once: an OR, not a choice after the other.
+            count.eq(reduce(or_, (Mux(when, value, 0) for when, value, _ in enters))),
+            only.eq(reduce(or_, (when & one for when, _, one in enters))),
+        ]
+        with m.If(enter):
+            m.d.sync += [self.index.eq(0), self.left.eq(count), self.final.eq(only)]
+        with m.Elif((self.in_table | (self.now["LOOKUP"] & self.word_done)) & self.program.present):
+            m.d.sync += [
+                self.index.eq(self.index + 1),
+                self.left.eq(self.left - 1),
+                self.final.eq(self.left == 2),
+            ]
 
     def _table_states(self, m: Module) -> None:
         """A table word per cycle to where it belongs."""
-        walk, vector, single = self.walk, self.vector, self.single
+        walk, vector = self.walk, self.vector
 
         @contextmanager
-        def table(state: str, write: Signal) -> Iterator[None]:
+        def table(state: str) -> Iterator[None]:
             """What follows the last word."""
             with m.State(state):
-                m.d.comb += self.program.want.eq(1)
                 with m.If(self.program.present):
-                    m.d.comb += write.eq(1)
-                    m.d.sync += [
-                        self.index.eq(self.index + 1),
-                        self.left.eq(self.left - 1),
-                        self.final.eq(self.left == 2),
-                    ]
                     with m.If(self.final):
                         yield
                 with m.Elif(self.program.exhausted):
                     self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
 
-        with table("BLOCKS", self.block_write):
-            self._enter_table(m, walk.n_taps, single["n_taps"], "TAPS")
-        with table("TAPS", self.tap_write):
-            m.next = "ORDER"
+        with table("BLOCKS"):
+            self._to(m, "TAPS")
+        with table("TAPS"):
+            self._to(m, "ORDER")
             with m.If(walk.op == Op.POOL):
-                m.next = "DECODED"
+                self._to(m, "DECODED")
             with m.Elif(self.listed):
-                self._enter_table(m, walk.list_words, single["list_words"], "LISTS")
-        with table("LISTS", self.list_write):
-            m.next = "ORDER"
-        with table("SOURCES", self.tables.source_write):
-            self._enter_table(m, vector.y_words, single["y_words"], "Y_TABLE")
+                self._to(m, "LISTS")
+        with table("LISTS"):
+            self._to(m, "ORDER")
+        with table("SOURCES"):
+            self._to(m, "Y_TABLE")
             with m.If(vector.direct):
-                m.next = "ORDER"
-        with table("Y_TABLE", self.tables.y_write):
-            self._enter_table(m, vector.x_words, single["x_words"], "X_TABLE")
-        with table("X_TABLE", self.tables.x_write):
-            m.next = "ORDER"
+                self._to(m, "ORDER")
+        with table("Y_TABLE"):
+            self._to(m, "X_TABLE")
+        with table("X_TABLE"):
+            self._to(m, "ORDER")
 
-    def _lookup_state(self, m: Module) -> None:
+    def _lookup(self, m: Module) -> None:
         """Entries of a TABLE, one part of a program word a cycle."""
         parts = WORD_BITS // LOOKUP_BITS
-        part, write = Signal(range(parts)), Signal()
-        out = self.lookup
+        part, out = Signal(range(parts)), self.lookup
+        write = self.now["LOOKUP"] & self.program.present
+        m.d.comb += self.word_done.eq(part == parts - 1)
         m.d.sync += out.valid.eq(write)
+        with m.If(write):
+            m.d.sync += part.eq(part + 1)
         for port, value in (
             (out.lookup, self.table.lookup),
             (out.word, Cat(part, self.index)),
             (out.data, self.program.word.word_select(part, LOOKUP_BITS)),
         ):
             m.d.sync += data_register(m, port).eq(value)
+
+    def _lookup_state(self, m: Module) -> None:
         with m.State("LOOKUP"):
-            m.d.comb += self.program.want.eq(part == parts - 1)
             with m.If(self.program.present):
-                m.d.comb += write.eq(1)
-                m.d.sync += part.eq(part + 1)
-                with m.If(part == parts - 1):
-                    m.d.sync += [
-                        self.index.eq(self.index + 1),
-                        self.left.eq(self.left - 1),
-                        self.final.eq(self.left == 2),
-                    ]
-                    with m.If(self.final):
-                        m.next = "HEADER"
+                with m.If(self.word_done & self.final):
+                    self._to(m, "HEADER")
             with m.Elif(self.program.exhausted):
                 self._fail(m, ErrorCode.PROGRAM_OVERFLOW)

@@ -22,7 +22,8 @@ class Dispatcher(wiring.Component):
     """The decision, two cycles later the header's copy and the start pulse.
 
     Members:
-        decoded: the next instruction; taken in the cycle after the start (not after END).
+        decoded: the next instruction, whose header stands from a cycle before it is valid; taken
+            in the cycle after the start (not after END).
         units: what is free.
         walk, vector, load, store: starts, see Issue. done: Out, pulse, the start of END.
         dispatched: Out, pulse, the decision. layer_start: Out, the same one cycle late.
@@ -82,26 +83,30 @@ class Dispatcher(wiring.Component):
 
     def _may_start(self, m: Module) -> Signal:
         """Whether the next instruction finds its units free; see isa.Instruction for the rules."""
-        walk, units = self.decoded.payload.walk, self.units
+        walk, units = self.decoded.payload.walk, self.units  # the header stands before `valid`
 
         def of(kinds: Iterable[Op]) -> Value:
             return Cat(walk.op == op for op in kinds).any()
 
         units_idle = Signal()
-        after_store = Signal()  # the instruction waits for the store unit
-        alone = Signal()  # the instruction needs all earlier results in memory
+        # Of the instruction: it waits for the store unit; it needs all earlier results in memory;
+        # it needs parameters.
+        after_store, alone, has_params = (
+            Signal(name=n, reset_less=True) for n in ("after_store", "alone", "has_params")
+        )
         may_start = Signal()
+        m.d.sync += [
+            after_store.eq(of(op for op, kind in INSTRUCTIONS.items() if kind.AFTER_STORE)),
+            alone.eq(walk.wait | ~of(BESIDE)),
+            has_params.eq(walk.op == Op.VECTOR),
+        ]
         m.d.comb += [
             units_idle.eq(
                 ~(units.walker_busy | units.vector_busy | units.load_busy)
                 & ~(units.store_busy & after_store)
             ),
-            after_store.eq(of(op for op, kind in INSTRUCTIONS.items() if kind.AFTER_STORE)),
-            alone.eq(walk.wait | ~of(BESIDE)),
             may_start.eq(
-                units_idle
-                & (units.exit_idle | ~alone)
-                & ((walk.op != Op.VECTOR) | units.params_ready)
+                units_idle & (units.exit_idle | ~alone) & (units.params_ready | ~has_params)
             ),
         ]
         return may_start

@@ -126,7 +126,7 @@ class ProgramMemory(wiring.Component):
         """The next word's row is read ahead; a word written is read a cycle later."""
         parts = self.params.program_parts
         at = Signal(range(self.params.program_words), reset_less=True)
-        following = Signal.like(at)
+        plus, following = Signal.like(at), Signal.like(at)
         bits = (parts - 1).bit_length()
         picks = [
             Signal(range(parts), name=f"part_{n}", attrs=KEEP, reset_less=True)
@@ -138,7 +138,8 @@ class ProgramMemory(wiring.Component):
         expected = Signal()  # words are on their way
         failed = Signal()  # `overflow` has told
         m.d.comb += [
-            following.eq(at + take),
+            plus.eq(at + 1),  # in front of the choice: `take` comes late
+            following.eq(Mux(take, plus, at)),
             ram.r_addr.eq(following >> bits),
             none.eq(Mux(take, level == 1, level == 0)),
             expected.eq(self.start | self.order_valid | self.fill.filling),

@@ -141,9 +141,10 @@ class Sequencer(wiring.Component):
         """Blocks, taps and slot lists: the walker reads one half, the other one is being filled."""
         running_half, decode_half = Signal(), Signal()
         op = decoder.decoded.payload.walk.op
+        is_walk = Signal(reset_less=True)
+        m.d.sync += is_walk.eq((op == Op.CONV) | (op == Op.POOL))
         m.d.comb += decode_half.eq(~running_half)
         with m.If(dispatcher.dispatched):
-            is_walk = (op == Op.CONV) | (op == Op.POOL)
             m.d.sync += running_half.eq(Mux(is_walk, decode_half, running_half))
         for name, port, write in (
             ("blocks", self.blocks, decoder.block_write),

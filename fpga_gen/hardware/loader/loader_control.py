@@ -63,7 +63,7 @@ class LoaderControl(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         self._command(m)
-        self.sizes = RecordSizes(m, self.params, self.taken)
+        self.sizes = RecordSizes(m, self.params, self.taken, self.last_group)
         self._counters(m)
         self._reading(m)
         self._machine(m)
@@ -75,6 +75,9 @@ class LoaderControl(wiring.Component):
         self.resting = [
             Signal(name=f"resting_copy{n}", init=1, attrs=KEEP) for n in range(COMMAND_PARTS + 2)
         ]
+        self.last_group = Signal(width("n_groups"), reset_less=True)
+        with m.If(self.resting[-1]):
+            m.d.sync += self.last_group.eq(self.command.payload.groups - 1)
         bits, source = self.taken.as_value(), self.command.payload.as_value()
         step = -(-len(bits) // COMMAND_PARTS)
         for n, resting in enumerate(self.resting[:COMMAND_PARTS]):
@@ -118,6 +121,10 @@ class LoaderControl(wiring.Component):
         self.next_read = read = Signal(read_layout(p), reset_less=True)
         self.now, self.last_word = Signal(name="reading"), Signal()
         self.fetch, self.room = Signal(), Signal()
+        # The states SLOT, FETCH and WORDS as registers: `ring.available` comes late.
+        self.in_slot, self.in_fetch, self.in_words = (
+            Signal(name=n) for n in ("in_slot", "in_fetch", "in_words")
+        )
         m.d.comb += [
             self.next_position.eq(self.ring.position + self.size),
             self.last_word.eq(self.words_left == 1),
@@ -125,16 +132,29 @@ class LoaderControl(wiring.Component):
             self.read.eq(read),
             self.read.valid.eq(self.now),
             self.read.end.eq(self.last_word),
+            self.now.eq(self.in_fetch & self.ring.available & (self.begun | self.may_assemble)),
+            self.fetch.eq(self.in_words & ~self.none_left & self.ring.available & self.room),
             self.ring.advance.eq(self.now | self.fetch),
+            self.ring.seek.eq(self.in_slot | self.take_param),
             self.queue_write.eq(
                 copies(m, copies(m, self.fetch, 1, "fetch")[0], 1, "queue_write")[0]
             ),
         ]
+        with m.If(self.in_slot & (self.sizes.slot == self.sizes.repeat_first)):
+            m.d.sync += self.repeat_start.eq(self.ring.position)
         m.d.sync += self.room.eq(self.queue_count < DEPTH - QUEUE_MARGIN)
+
+    def _to(self, m: Module, state: str) -> None:
+        m.next = state
+        m.d.sync += [
+            self.in_slot.eq(state == "SLOT"),
+            self.in_fetch.eq(state == "FETCH"),
+            self.in_words.eq(state == "WORDS"),
+        ]
 
     def _rest(self, m: Module) -> None:
         m.d.sync += [copy.eq(1) for copy in self.resting]
-        m.next = "IDLE"
+        self._to(m, "IDLE")
 
     def _begin(self, m: Module, *, is_param: bool) -> None:
         """Start to read one record at `position`."""
@@ -143,7 +163,6 @@ class LoaderControl(wiring.Component):
         sizes = self.sizes
         params = (sizes.param, sizes.param_first, 0)
         length, first, row = params if is_param else sizes.run()
-        m.d.comb += self.ring.seek.eq(1)
         m.d.sync += [
             self.size.eq(length),
             self.words_left.eq((at + length + per_word - 1) >> len(at)),
@@ -161,19 +180,19 @@ class LoaderControl(wiring.Component):
                     m.d.sync += [copy.eq(0) for copy in self.resting]
                     with m.Switch(self.command.payload.kind):
                         with m.Case(KIND_WORDS):
-                            m.next = "COUNT"
+                            self._to(m, "COUNT")
                         with m.Default():
-                            m.next = "SETTLE_1"
+                            self._to(m, "SETTLE_1")
             settling = (
                 ("SETTLE_1", "SETTLE_2"), ("SETTLE_2", "PARAMS"),  # facts of the first group
                 ("HEAD_1", "HEAD_2"), ("HEAD_2", "SLOT"),  # facts of its slots
             )  # fmt: skip
             for state, after in settling:
                 with m.State(state):
-                    m.next = after
+                    self._to(m, after)
             with m.State("COUNT"):
                 m.d.sync += self.none_left.eq(self.words == 0)
-                m.next = "WORDS"
+                self._to(m, "WORDS")
             with m.State("WORDS"):
                 self._hand_on(m)
             with m.State("PARAMS"):
@@ -182,11 +201,11 @@ class LoaderControl(wiring.Component):
                 with m.If(self.head_valid):
                     names = ("slots", "half_from", "high_from", "repeats")
                     m.d.sync += [self.taken[name].eq(self.head[name]) for name in names]
-                    m.next = "HEAD_1"
+                    self._to(m, "HEAD_1")
             with m.State("SLOT"):
                 self._slot(m)
             with m.State("FETCH"):
-                with m.If(self.ring.available & (self.begun | self.may_assemble)):
+                with m.If(self.now):
                     self._read_word(m)
 
     def _hand_on(self, m: Module) -> None:
@@ -195,8 +214,7 @@ class LoaderControl(wiring.Component):
         with m.If(self.none_left):
             m.d.sync += ring.position.eq(ring.read_pointer << granule_bits(self.params))
             self._rest(m)
-        with m.Elif(ring.available & self.room):
-            m.d.comb += self.fetch.eq(1)
+        with m.Elif(self.fetch):
             m.d.sync += [
                 self.words.eq(self.words - 1),
                 self.none_left.eq(self.words == 1),
@@ -215,7 +233,7 @@ class LoaderControl(wiring.Component):
                 sizes.subgroups.eq(sizes.next_subgroups),
             ]
             self._begin(m, is_param=True)
-            m.next = "FETCH"
+            self._to(m, "FETCH")
 
     def _slot(self, m: Module) -> None:
         """Begin with a slot."""
@@ -230,15 +248,12 @@ class LoaderControl(wiring.Component):
         ]
         with m.If(sizes.slot == sizes.end):
             m.d.sync += sizes.slot.eq(Mux(repeat, sizes.repeat_first, 0))
-        with m.If(sizes.slot == sizes.repeat_first):
-            m.d.sync += self.repeat_start.eq(self.ring.position)
         self._begin(m, is_param=False)
-        m.next = "FETCH"
+        self._to(m, "FETCH")
 
     def _read_word(self, m: Module) -> None:
         """A word of the record; with its last one, on to what follows."""
         ring, read = self.ring, self.next_read
-        m.d.comb += self.now.eq(1)
         m.d.sync += [
             self.begun.eq(1),
             read.row.eq(read.row + 1),
@@ -249,11 +264,11 @@ class LoaderControl(wiring.Component):
             with m.If(~self.replayed):
                 free = self.next_position >> granule_bits(self.params)
                 m.d.sync += ring.free_pointer.eq(free)
-            m.next = "SLOT"
+            self._to(m, "SLOT")
             with m.If(read.is_param):
                 m.d.sync += self.group_start.eq(self.next_position)
                 with m.If(self.taken.listed):
-                    m.next = "HEAD"
+                    self._to(m, "HEAD")
                 with m.If(self.taken.kind == KIND_VECTOR):
                     self._rest(m)
             with m.Elif(self.last_slot):
@@ -272,6 +287,6 @@ class LoaderControl(wiring.Component):
             m.d.sync += position.eq(self.group_start)
         with m.Else():
             m.d.sync += self.tile.eq(0)
-            m.next = "PARAMS"
+            self._to(m, "PARAMS")
             with m.If(self.final):
                 self._rest(m)

@@ -20,10 +20,12 @@ class RecordSizes:
     group that is read. next_final, next_subgroups: of `group`. end: last slot of a group in the
     stream. repeat_first: first slot to repeat, if has_repeats. is_half, is_high: of `slot`. param:
     granules of the next parameters, with their head; param_first: the first of them in the
-    assembly, where the parameters have one place.
+    assembly, where the parameters have one place. last_group: index of the command's last one.
     """
 
-    def __init__(self, m: Module, params: EngineParams, command: data.View) -> None:
+    def __init__(
+        self, m: Module, params: EngineParams, command: data.View, last_group: Signal
+    ) -> None:
         self.params = params
         subgroups, slots = range(params.subgroups + 1), width("slots")
         self.group = Signal(width("n_groups"), reset_less=True)
@@ -40,7 +42,7 @@ class RecordSizes:
         )
         modes = [n if n in params.modes else 1 for n in range(1, params.max_mode + 1)]
         m.d.sync += [
-            self.next_final.eq(self.group == command.groups - 1),
+            self.next_final.eq(self.group == last_group),
             self.next_subgroups.eq(
                 Mux(
                     self.next_final,

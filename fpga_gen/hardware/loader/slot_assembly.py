@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import GRANULE, EngineParams
-from fpga_gen.hardware.common.fan_out import copies
+from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.loader.joints import AssembledSlot, granule_bits, read_layout, rows
 
 READ_CYCLES = 3  # from the read of a ring word to its place in the assembly
@@ -44,9 +44,12 @@ class SlotAssembly(wiring.Component):
         tags = {name: first[name] for name in self.read.shape().members if name != "offset"}
         steps = []
         for step in range(2, READ_CYCLES + 1):
+            # The last step decides something: registers, which are faster than a shift register.
             later = {
-                n: Signal.like(t, name=f"{n}_{step}", reset_less=True) for n, t in tags.items()
-            }
+                n: Signal.like(t, name=f"{n}_{step}", reset_less=True,
+                               attrs=KEEP if step == READ_CYCLES else {})
+                for n, t in tags.items()
+            }  # fmt: skip
             m.d.sync += [later[name].eq(tag) for name, tag in tags.items()]
             steps.append(tags := later)
         ahead, written = steps[-2:]

@@ -53,9 +53,10 @@ class SlotStage(wiring.Component):
         m.d.comb += [
             present.eq(assembled | self.slot.complete),
             move.eq(present & ~staged & (hold == 0) & ~self.switch),
-            self.may_assemble.eq((waiting == 0) | ((waiting == 1) & ~staged)),
             self.underrun.eq(self.switch & ~staged),
         ]
+        # A cycle late: the next record begins two cycles behind `slot_read`.
+        m.d.sync += self.may_assemble.eq((waiting == 0) | ((waiting == 1) & ~staged))
         m.d.sync += [assembled.eq(present & ~move), waiting.eq(waiting + self.slot_read - move)]
         with m.If(move):
             m.d.sync += staged.eq(1)

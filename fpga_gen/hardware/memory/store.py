@@ -60,17 +60,19 @@ class StoreUnit(wiring.Component):
         left = Signal(width("words"), reset_less=True)  # beats that are not yet read
         some, final = Signal(), Signal()  # any left; one access reads them all
         results_in = Signal()  # since the start
-        reading = Signal()
+        reading, in_read = Signal(), Signal()  # in_read: the state READ
         pause = Signal(range(max(beats, 2)))  # cycles until the next access may come
         # pause is 0; the first copy is for all but the address.
         ready = [Signal(name=f"ready_{n}", init=1, attrs=KEEP) for n in range(2)]
         settle = Signal(range(READ_LATENCY + beats + 2))
+        settled = Signal(reset_less=True)  # settle has reached its end
         want, step = Signal(), Signal()
         asked = Signal()
         taken = Signal(range(beats + 1))
         next_address = add(m, address, constant(p.store_words, p.banks), p.banks, "store_next")
         m.d.comb += [
             final.eq(left <= beats),
+            reading.eq(in_read & results_in),
             want.eq(reading & some & ready[0] & self.beats.room),
             self.read.valid.eq(want & self.granted),
             step.eq(reading & some & ready[1] & self.beats.room & self.granted),
@@ -78,6 +80,7 @@ class StoreUnit(wiring.Component):
             taken.eq(Mux(self.read.valid, Mux(final, left, beats), 0)),
         ]
         m.d.sync += [
+            settled.eq(settle == READ_LATENCY + beats - 1),
             self.request.eq(want & ~self.read.valid & ~asked),
             asked.eq(want & ~self.read.valid),
         ]
@@ -112,15 +115,16 @@ class StoreUnit(wiring.Component):
             with m.State("COMMAND"):
                 m.d.comb += self.command.valid.eq(1)
                 with m.If(self.command.ready):
+                    m.d.sync += in_read.eq(1)
                     m.next = "READ"
             with m.State("READ"):
-                m.d.comb += reading.eq(results_in)
                 m.d.sync += settle.eq(0)
                 with m.If(~some):
+                    m.d.sync += in_read.eq(0)
                     m.next = "SETTLE"
             with m.State("SETTLE"):  # until the last beat is sent
                 m.d.sync += settle.eq(settle + 1)
-                with m.If(settle == READ_LATENCY + beats):
+                with m.If(settled):
                     m.d.sync += self.busy.eq(0)
                     m.next = "IDLE"
         return taken

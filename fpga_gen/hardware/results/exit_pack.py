@@ -6,7 +6,7 @@ Stage 1: one byte per channel. 2: shift every pixel's channels to the byte offse
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -23,6 +23,7 @@ from fpga_gen.hardware.results.exit_records import facts_layout, result_layout
 from fpga_gen.hardware.results.requantise import VALUE_BITS
 
 EARLY = {"high": 1, "offset": 1, "channels": 2}  # cycles that parts of a result come ahead
+FINE = 3  # low bits of a number of channels that are compared by themselves
 CHUNK = 32  # bits whose multiplexers share one copy of their control
 
 
@@ -115,7 +116,7 @@ class ExitPack(wiring.Component):
         channels = Signal(len(self.result.channels), reset_less=True, attrs=KEEP)
         m.d.sync += [
             channels.eq(self.result.channels),
-            used.eq(Cat(*(channels > i for i in range(span)))),
+            used.eq(_thermometer(channels, span)),
         ]
         mask = Signal(span, reset_less=True)
         shift = copies(m, self.result.offset, copies_for(2 * span), "mask_offset")
@@ -186,6 +187,22 @@ class ExitPack(wiring.Component):
                 )
             m.d.comb += target.eq(value)
         return data, enables
+
+
+def _thermometer(value: Signal, bits: int) -> Value:
+    """Bit i: value > i, in two steps of tables: tools make ripple chains of so many comparisons."""
+    low, high = value[:FINE], value[FINE:]
+
+    def table(part: Value, holds) -> Value:
+        return Array([Const(holds(n), 1) for n in range(1 << len(part))])[part]
+
+    def above(limit: int) -> Value:
+        coarse, fine = limit >> FINE, limit % (1 << FINE)
+        return table(high, lambda n: n > coarse) | (
+            table(high, lambda n: n == coarse) & table(low, lambda n: n > fine)
+        )
+
+    return Cat(above(i) for i in range(bits))
 
 
 def _shift_bits(m: Module, value: Signal, amounts: list, unit: int, part: int, name: str) -> Signal:

@@ -163,11 +163,12 @@ class ExitSteps(wiring.Component):
         self.last_lane, self.last_pass, self.last_step, self.near_end = (
             Signal(name=n) for n in ("last_lane", "last_pass", "last_step", "near_end")
         )
+        # Pixel groups behind this one; there is none.
+        self.t_left, self.last_t = Signal(GROUP_BITS, reset_less=True), Signal(reset_less=True)
         facts, margin = self.facts, SAFE_STEPS // self.params.pixels
         m.d.comb += [
-            self.last_lane.eq(self.lane == self.top_lane),
             self.last_pass.eq(~facts.out16 | self.low_pass),
-            self.last_step.eq(self.last_lane & self.last_pass & (self.t == self.groups - 1)),
+            self.last_step.eq(self.last_lane & self.last_pass & self.last_t),
             self.near_end.eq(self.t + Mux(facts.out16, margin // 2, margin) >= self.groups),
             self.at.t.eq(self.t),
             self.at.low_pass.eq(self.low_pass),
@@ -191,6 +192,7 @@ class ExitSteps(wiring.Component):
         self.group_byte_offset = Signal(width("byte_offset"), reset_less=True)
         self.group_channels = Signal(CHANNEL_BITS, reset_less=True)
         self.load_left = Signal(width("words"), reset_less=True)
+        self.load_last = Signal(reset_less=True)  # load_left is 1
         m.d.comb += self.load_busy.eq(self.loading)
 
     def _parameters(self, m: Module) -> None:
@@ -214,6 +216,7 @@ class ExitSteps(wiring.Component):
             self.idle.eq(~self.busy & ~offered.valid),
             self.tiles.drain_free.eq(~offered.valid),
         ]
+        m.d.sync += self.last_lane.eq(self.top_lane == 0)
         with m.If(self.ready_copy & may_take):
             m.d.sync += [
                 self.pending_base.eq(tile.base),
@@ -228,6 +231,8 @@ class ExitSteps(wiring.Component):
                 self.ready_copy.eq(0),
                 self.t.eq(0),
                 self.groups.eq(tile.groups),
+                self.t_left.eq(tile.groups - 1),
+                self.last_t.eq(tile.groups == 1),
                 self.lane.eq(0),
                 self.low_pass.eq(0),
                 self.base_index.eq(0),
@@ -259,6 +264,8 @@ class ExitSteps(wiring.Component):
         m.d.sync += [
             self.pending_base.eq(self.next_base),
             self.base_index.eq(self.base_index + 1),
+            self.last_lane.eq(self.top_lane == 0),  # known in the last of these cycles
+            self.load_last.eq(self.load_left == 1),
         ]
         with m.If(self.base_index == words - 1):
             m.d.comb += self.restart.eq(1)
@@ -276,10 +283,19 @@ class ExitSteps(wiring.Component):
         m.d.comb += [self.step.eq(1), self.tiles.drain_free.eq(self.near_end)]
         m.d.sync += self.low_pass.eq(~self.last_pass)
         with m.If(self.last_pass):
-            m.d.sync += self.lane.eq(self.lane + Mux(self.facts.pool, self.params.pool_pixels, 1))
+            next_lane = (self.lane + Mux(self.facts.pool, self.params.pool_pixels, 1))[
+                : len(self.lane)
+            ]
+            m.d.sync += [self.lane.eq(next_lane), self.last_lane.eq(next_lane == self.top_lane)]
             with m.If(self.last_lane):
                 m.d.comb += self.advance.eq(1)
-                m.d.sync += [self.lane.eq(0), self.t.eq(self.t + 1)]
+                m.d.sync += [
+                    self.lane.eq(0),
+                    self.last_lane.eq(self.top_lane == 0),
+                    self.t.eq(self.t + 1),
+                    self.t_left.eq(self.t_left - 1),
+                    self.last_t.eq(self.t_left == 1),
+                ]
         with m.If(self.last_step):
             m.next = "WAIT"
 
@@ -287,7 +303,10 @@ class ExitSteps(wiring.Component):
         m.d.comb += self.load_ready.eq(1)
         with m.If(self.load_valid):
             m.d.comb += self.load_step.eq(1)
-            m.d.sync += self.load_left.eq(self.load_left - 1)
-            with m.If(self.load_left == 1):
+            m.d.sync += [
+                self.load_left.eq(self.load_left - 1),
+                self.load_last.eq(self.load_left == 2),
+            ]
+            with m.If(self.load_last):
                 m.d.sync += self.loading.eq(0)
                 m.next = "WAIT"

@@ -15,6 +15,7 @@ from fpga_gen.contract.isa import MAX_TABLE, width
 from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add, delay
+from fpga_gen.hardware.common.fan_out import copies
 from fpga_gen.hardware.common.joints import TableWrite
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.records import TABLE_ENTRY
@@ -125,7 +126,7 @@ class VectorFetch(wiring.Component):
             "first": (first, lag),
             "last": (issued.valid & issued.last, lag),
             "both": (issued.both, lag),
-            "address": (issued.out, lag),
+            "address": (copies(m, issued.out, 1, "out")[0], lag - 1),  # a sum: no shift register
             "high_plane": (issued.wide & ~issued.low, lag - 1),
             "plus": (plus, lag - 1),
         }

@@ -6,7 +6,7 @@ first factor of a product that is one pixel is read once in a block: it stays th
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -79,6 +79,10 @@ class VectorWalk(wiring.Component):
             fact(f"{axis}_top", (taps - 1)[: len(taps)])
             for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
         )
+        self.x_near, self.y_near = (  # the tap before the last
+            fact(f"{axis}_near", (taps - 2)[: len(taps)])
+            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
+        )
         self.source_top = fact("source_top", (cfg.n_sources - 1)[: (MAX_SOURCES - 1).bit_length()])
         self.direct = fact("direct", cfg.direct, attrs=KEEP)
         self.pair = fact("pair", cfg.pair)
@@ -123,10 +127,16 @@ class VectorWalk(wiring.Component):
         self.y_row = Signal(range(MAX_TABLE), reset_less=True)
         self.x_row = Signal(range(MAX_TABLE // 2), reset_less=True)
         self.run = Signal()  # a read is issued
-        self.gap = Signal()
-        self.wide = self._of_source("wide")
-        self.last_plane, self.last_x_tap, self.last_y_tap, self.last_read = (
-            Signal(name=n) for n in ("last_plane", "last_x_tap", "last_y_tap", "last_read")
+        # Of the present read, as registers: its source has two planes, it is in the last column of
+        # taps, the last row of taps, the last source.
+        self.wide, self.last_x_tap, self.last_y_tap, self.last_source = (
+            Signal(name=n, reset_less=True)
+            for n in ("wide", "last_x_tap", "last_y_tap", "last_source")
+        )
+        self.last_block, self.last_plane = Signal(reset_less=True), Signal(reset_less=True)
+        self.last_read, self.next_last = Signal(reset_less=True), Signal()
+        self.in_read, self.in_block, self.in_drain = (  # what the walk is in
+            Signal(name=n) for n in ("in_read", "in_block", "in_drain")
         )
         self.held = Signal()  # the next step's first factor is that of this one
         if self.params.activations:
@@ -134,19 +144,16 @@ class VectorWalk(wiring.Component):
             m.d.sync += kept.eq(self.facts.product & self.sources[0].still)
             m.d.comb += self.held.eq(kept & ~(self.last_column & self.last_row))
         self.first_read = Signal(init=1)
-        self.single = Signal()  # one read per result, but two exit steps: leave a gap
+        # The present read is a whole result, but there are two exit steps: leave a gap.
+        self.single = Signal(reset_less=True)
         self.draining = Signal(range(32))
+        self.one_column, self.one_row = Signal(), Signal()
         m.d.comb += [
-            self.last_plane.eq(~self.wide | self.low),
-            self.last_x_tap.eq(self.direct | (self.x_tap == self.x_top)),
-            self.last_y_tap.eq(self.direct | (self.y_tap == self.y_top)),
-            self.last_read.eq(
-                self.last_plane
-                & self.last_x_tap
-                & self.last_y_tap
-                & (self.source == self.source_top)
-            ),
-            self.single.eq(self.first_read & self.last_read & self.facts.out16),
+            self.one_column.eq(self.direct | (self.x_top == 0)),
+            self.one_row.eq(self.direct | (self.y_top == 0)),
+        ]
+        m.d.sync += self.last_block.eq(self.blocks_left == 1)
+        m.d.comb += [
             self.issued.y_index.eq(self.y_row + self.y_tap),
             self.issued.x_index.eq(self.x_row + self.x_tap),
         ]
@@ -182,33 +189,66 @@ class VectorWalk(wiring.Component):
                 m.d.sync += base.eq(source.base)
 
     def _machine(self, m: Module) -> None:
-        with m.FSM(name="vector"):
-            with m.State("IDLE"):
-                with m.If(self.issue.start):
-                    self._begin(m)
-                    m.next = "SETUP"
-            with m.State("SETUP"):
-                self._to_row_start(m)
-                self._to_map_start(m)
-                m.next = "READ"
-            with m.State("READ"):
-                with m.If(self.single & ~self.gap):
-                    m.d.sync += self.gap.eq(1)
-                with m.Else():
-                    self._read(m)
-            with m.State("BLOCK"):  # move every source to its next plane
-                for index, base in enumerate(self.block_base):
-                    with m.If(self.move == index + 1):
-                        m.d.sync += base.eq(self.move_sum)
-                m.d.sync += self.move.eq(self.move + 1)
-                with m.If(self.move == MAX_SOURCES):
-                    m.d.sync += self.block_out.eq(self.next_out)
-                    m.next = "READ"
-            with m.State("DRAIN"):
-                m.d.sync += self.draining.eq(self.draining - 1)
-                with m.If(self.draining == 0):
-                    m.d.sync += self.busy.eq(0)
-                    m.next = "IDLE"
+        """A register for each state: a start, SETUP, READ and BLOCK in turn, DRAIN."""
+        start = Signal()
+        map_end, block_end, drained = Signal(), Signal(), Signal()
+        m.d.comb += [
+            start.eq(self.issue.start & ~self.busy),
+            map_end.eq(self.run & self.last_read & self.last_column & self.last_row),
+            block_end.eq(self.in_block & (self.move == MAX_SOURCES)),
+            drained.eq(self.in_drain & (self.draining == 0)),
+        ]
+        setup, setup_taps = copies(m, start, 2, "setup", reset_less=False)
+        m.d.sync += [
+            self.in_read.eq((self.in_read & ~map_end) | setup | block_end),
+            self.in_block.eq((self.in_block & ~block_end) | (map_end & ~self.last_block)),
+            self.in_drain.eq((self.in_drain & ~drained) | (map_end & self.last_block)),
+        ]
+        with m.If(start):
+            self._begin(m)
+        with m.If(setup):
+            self._to_row_start(m)
+            self._to_map_start(m)
+        with m.If(setup_taps):
+            self._to_column(m, first=True)
+            self._to_tap_row(m, first=True)
+            self._to_source(m, 0)
+            m.d.sync += [
+                self.last_read.eq(self._only_read(0)),
+                self.single.eq(self._only_read(0) & self.facts.out16),
+            ]
+        # A register, as all that moves on waits for it; a cycle of READ without it is a gap.
+        next_single = Signal()
+        m.d.comb += next_single.eq(self.last_read & self.next_last & self.facts.out16)
+        m.d.sync += self.run.eq(
+            Mux(
+                self.run,
+                ~map_end & ~next_single,
+                self.in_read
+                | (setup_taps & ~(self._only_read(0) & self.facts.out16))
+                | (block_end & ~self.single),
+            )
+        )
+        self._look_ahead(m)
+        with m.If(self.run):
+            self._read(m)
+            m.d.sync += [self.last_read.eq(self.next_last), self.single.eq(next_single)]
+        with m.If(self.in_block):
+            self._next_planes(m)
+        with m.If(block_end):
+            m.d.sync += self.block_out.eq(self.next_out)
+        m.d.sync += self.draining.eq(
+            Mux(self.in_drain, self.draining - 1, DRAIN_CYCLES + READ_LATENCY)
+        )
+        with m.If(drained):
+            m.d.sync += self.busy.eq(0)
+
+    def _next_planes(self, m: Module) -> None:
+        """Move every source to its next plane, one after the other."""
+        for index, base in enumerate(self.block_base):
+            with m.If(self.move == index + 1):
+                m.d.sync += base.eq(self.move_sum)
+        m.d.sync += self.move.eq(self.move + 1)
 
     def _begin(self, m: Module) -> None:
         m.d.sync += [
@@ -220,7 +260,6 @@ class VectorWalk(wiring.Component):
             self.pixel.eq(0),
             self.first_read.eq(1),
             self.block_out.eq(self.cfg.out_base),
-            self.gap.eq(0),
             self.busy.eq(1),
         ]
 
@@ -241,21 +280,74 @@ class VectorWalk(wiring.Component):
 
     def _read(self, m: Module) -> None:
         """Issue a read and move on: plane, tap, source, pixel."""
-        m.d.comb += self.run.eq(1)
         m.d.sync += [
-            self.gap.eq(0),
             self.first_read.eq(self.last_read),
             self.low.eq(~self.last_plane),
+            self.last_plane.eq(~self.last_plane | ~self.wide),
         ]
         with m.If(self.last_plane):
-            m.d.sync += self.x_tap.eq(self.x_tap + 1)
+            self._to_column(m, first=False)
             with m.If(self.last_x_tap):
-                m.d.sync += [self.x_tap.eq(0), self.y_tap.eq(self.y_tap + 1)]
+                self._to_column(m, first=True)
+                self._to_tap_row(m, first=False)
                 with m.If(self.last_y_tap):
-                    m.d.sync += [self.y_tap.eq(0), self.source.eq(self.source + 1)]
+                    self._to_tap_row(m, first=True)
+                    self._to_source(m, self.source + 1)
         with m.If(self.last_read):
-            m.d.sync += self.source.eq(self.held)
+            self._to_source(m, self.held)
             self._next_step(m)
+
+    def _wide(self, index: ValueLike) -> Value:
+        """Whether a source has two planes; index: below MAX_SOURCES, or one behind the last."""
+        return Array(s.wide for s in self.sources)[Value.cast(index)[: len(self.source)]]
+
+    def _is_last(self, index: ValueLike) -> Value:
+        return Value.cast(index)[: len(self.source)] == self.source_top
+
+    def _only_read(self, index: ValueLike) -> Value:
+        """Whether a source is the last one and takes one read."""
+        return self.one_column & self.one_row & self._is_last(index) & ~self._wide(index)
+
+    def _look_ahead(self, m: Module) -> None:
+        """Whether the next read is the last one of its result."""
+        after = self.last_source & ~self.wide  # of the same source, whose next tap is one read
+        with m.If(~self.last_plane):
+            value = self.last_x_tap & self.last_y_tap & self.last_source
+            m.d.comb += self.next_last.eq(value)
+        with m.Elif(~self.last_x_tap):
+            m.d.comb += self.next_last.eq((self.x_tap == self.x_near) & self.last_y_tap & after)
+        with m.Elif(~self.last_y_tap):
+            m.d.comb += self.next_last.eq(self.one_column & (self.y_tap == self.y_near) & after)
+        with m.Elif(~self.last_source):
+            m.d.comb += self.next_last.eq(self._only_read(self.source + 1))
+        with m.Else():
+            m.d.comb += self.next_last.eq(self._only_read(self.held))
+
+    def _to_column(self, m: Module, *, first: bool) -> None:
+        """To the first, or to the next column of taps."""
+        last = self.one_column if first else self.direct | (self.x_tap == self.x_near)
+        m.d.sync += [
+            self.x_tap.eq(0 if first else self.x_tap + 1),
+            self.last_x_tap.eq(last),
+        ]
+
+    def _to_tap_row(self, m: Module, *, first: bool) -> None:
+        """To the first, or to the next row of taps."""
+        last = self.one_row if first else self.direct | (self.y_tap == self.y_near)
+        m.d.sync += [
+            self.y_tap.eq(0 if first else self.y_tap + 1),
+            self.last_y_tap.eq(last),
+        ]
+
+    def _to_source(self, m: Module, index: ValueLike) -> None:
+        """To a source, or one behind an instruction's last."""
+        wide = self._wide(index)
+        m.d.sync += [
+            self.source.eq(index),
+            self.last_source.eq(self._is_last(index)),
+            self.wide.eq(wide),
+            self.last_plane.eq(~wide),
+        ]
 
     def _next_step(self, m: Module) -> None:
         """Goes to the next output pixels: column, row, block."""
@@ -282,11 +374,7 @@ class VectorWalk(wiring.Component):
                     self.pixel.eq(0),
                     self.blocks_left.eq(self.blocks_left - 1),
                     self.move.eq(0),
-                    self.draining.eq(DRAIN_CYCLES + READ_LATENCY),
                 ]
-                m.next = "BLOCK"
-                with m.If(self.blocks_left == 1):
-                    m.next = "DRAIN"
 
     def _of_source(self, name: str) -> Value:
         """A field of the source that is read."""

@@ -66,12 +66,14 @@ class BurstPlanner(wiring.Component):
         below = Signal(len(self.windows), reset_less=True)
         # A copy of the state IDLE for each half of what it gates.
         idle = [Signal(name=f"idle_{n}", init=1, attrs=KEEP) for n in range(2)]
-        start = Signal()
-        m.d.comb += start.eq(self.transfer.valid & self.transfer.p.beats.any())
+        dropped = Signal()  # seen a cycle after the transfer is taken: it may come out of a memory
         for copy, part in zip(idle, ("address", "beats"), strict=True):
             with m.If(copy):
-                m.d.sync += [checked[part].eq(self.transfer.payload[part]), copy.eq(~start)]
-            with m.Elif(handed):
+                m.d.sync += [
+                    checked[part].eq(self.transfer.payload[part]),
+                    copy.eq(~self.transfer.valid),
+                ]
+            with m.Elif(handed | dropped):
                 m.d.sync += copy.eq(1)
         m.d.sync += [
             end.eq(checked.address + checked.beats),
@@ -81,11 +83,13 @@ class BurstPlanner(wiring.Component):
         with m.FSM(name="check"):
             with m.State("IDLE"):
                 m.d.comb += self.transfer.ready.eq(1)
-                with m.If(start):
+                with m.If(self.transfer.valid):
                     m.next = "END"
             with m.State("END"):
-                m.d.comb += checking.eq(1)
+                m.d.comb += [checking.eq(1), dropped.eq(~checked.beats.any())]
                 m.next = "COMPARE"
+                with m.If(dropped):
+                    m.next = "IDLE"
             with m.State("COMPARE"):
                 m.d.comb += checking.eq(1)
                 m.next = "DECIDE"

@@ -7,7 +7,7 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import MAX_BURST, PORT_BITS
-from fpga_gen.hardware.common.resets import data_register
+from fpga_gen.hardware.common.resets import clear, data_register
 from fpga_gen.hardware.shell.axi_burst import TRANSFER, BurstPlanner, window_set
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
 from fpga_gen.hardware.shell.axi_names import BEAT_SHIFT, READ, SIDEBAND
@@ -16,6 +16,7 @@ from fpga_gen_host.registers import WINDOWS
 READ_DEPTH = 512  # beats of buffer per port: so much may be in flight
 MAX_BURSTS = 32  # that may be in flight
 FORGET_CYCLES = 4096  # of a flush without a beat; a power of two, longer than a memory's latency
+PORT_RESETS = 2  # copies of the reset: for the FIFO, for the rest
 
 
 class ReadPort(wiring.Component):
@@ -25,7 +26,8 @@ class ReadPort(wiring.Component):
     and memory latency is hidden up to `depth` beats. Throughput one beat per cycle.
 
     `flush` = 1 drops queued transfers, finishes outstanding bursts and discards their beats, as
-    AXI allows no abandoned burst, and clears the error flags; it must be held until `idle`.
+    AXI allows no abandoned burst, and clears the error flags; it must be held until `idle`. Beats
+    that show on `data` meanwhile are discarded whether they are taken or not.
 
     The beats are counted against the lengths of the bursts: one that nobody asked for is dropped,
     and RLAST must come with the last beat of a burst and with no other. A memory that broke these
@@ -33,7 +35,8 @@ class ReadPort(wiring.Component):
     forgotten. One that comes later all the same is one that nobody asked for.
 
     Members: the AXI4 read channels (names of axi_names.READ); transfer: In stream(TRANSFER);
-    data: Out stream(128); windows: In, static; flush: In; idle: Out, nothing queued, outstanding
+    data: Out stream(128); windows: In, static; flush: In; resets: In, PORT_RESETS copies of the
+    reset; idle: Out, nothing queued, outstanding
     or buffered (one cycle late); violation: Out, a transfer was outside every window, it was not
     issued; failed: Out, a beat came with an error or broke a rule; broken: Out, it was the latter;
     failed_response: Out(2), its RRESP, 0 if a rule was broken; received: Out, strobe per beat.
@@ -48,6 +51,7 @@ class ReadPort(wiring.Component):
                 "data": Out(stream.Signature(PORT_BITS)),
                 "windows": In(window_set(WINDOWS)),
                 "flush": In(1),
+                "resets": In(PORT_RESETS),
                 "idle": Out(1),
                 "violation": Out(1),
                 "failed": Out(1),
@@ -61,27 +65,31 @@ class ReadPort(wiring.Component):
         m = Module()
         self.planner = BurstPlanner(windows=WINDOWS)
         m.submodules.planner = ResetInserter(self.flush)(self.planner)
-        m.submodules.fifo = self.buffer = BlockFifo(width=PORT_BITS, depth=self.depth)
+        self.buffer = BlockFifo(width=PORT_BITS, depth=self.depth)
+        m.submodules.fifo = ResetInserter(self.resets[0])(self.buffer)
         # Lengths of the bursts that are in flight.
         size = self.planner.burst.p.beats
         self.lengths = fifo.SyncFIFO(width=len(size), depth=MAX_BURSTS)
         self.forget = Signal()  # what is in flight
-        m.submodules.lengths = ResetInserter(self.forget)(self.lengths)
+        m.submodules.lengths = ResetInserter(self.resets[1] | self.forget)(self.lengths)
         wiring.connect(m, wiring.flipped(self.transfer), self.planner.transfer)
         m.d.comb += [getattr(self, f"ar{name}").eq(value) for name, value in SIDEBAND.items()]
         m.d.comb += [
             self.planner.windows.eq(self.windows),
             self.violation.eq(self.planner.violation),
             self.data.payload.eq(self.buffer.read.payload),
-            self.data.valid.eq(self.buffer.read.valid & ~self.flush),
+            self.data.valid.eq(self.buffer.read.valid),
             self.buffer.read.ready.eq(self.data.ready | self.flush),
         ]
-        self._address_channel(m)
-        self._forget(m, self._data_channel(m))
+        flags = self._address_channel(m)
+        more, violation = self._data_channel(m)
+        flags += [*more, *self._forget(m, violation)]
+        clear(m, self.resets[1], [*flags, self.arvalid, self.idle, self.received, self.failed])
         return m
 
-    def _address_channel(self, m: Module) -> None:
-        """A burst is issued when there is room for its beats and for its length."""
+    def _address_channel(self, m: Module) -> list[Signal]:
+        """A burst is issued when there is room for its beats and for its length; returns its
+        counters and flags."""
         planner, buffer, lengths = self.planner, self.buffer, self.lengths
         size = planner.burst.p.beats
         credits = Signal(range(self.depth + 1), init=self.depth)  # space not promised to a burst
@@ -115,10 +123,11 @@ class ReadPort(wiring.Component):
         ]
         with m.If(self.forget):
             m.d.sync += credits.eq(self.depth)
+        return [credits, pop, listed]
 
-    def _data_channel(self, m: Module) -> Signal:
-        """Beats, registered once before the FIFO, and what is wrong with them; returns whether one
-        breaks a rule."""
+    def _data_channel(self, m: Module) -> tuple[list[Signal], Value]:
+        """Beats, registered once before the FIFO, and what is wrong with them; returns its flags,
+        and whether a beat breaks a rule."""
         buffer, lengths = self.buffer, self.lengths
         beat = Signal(PORT_BITS, reset_less=True)
         last = Signal(reset_less=True)
@@ -165,10 +174,11 @@ class ReadPort(wiring.Component):
                 broken.eq(wrong),
                 response.eq(Mux(wrong, 0, answer)),
             ]
-        return self.received & wrong
+        return [some, final], self.received & wrong
 
-    def _forget(self, m: Module, violation: Value) -> None:
-        """The end of a flush that a memory's missing beats would keep up for ever."""
+    def _forget(self, m: Module, violation: Value) -> list[Signal]:
+        """The end of a flush that a memory's missing beats would keep up for ever; returns its
+        flags."""
         violated = Signal()
         silent = Signal(range(FORGET_CYCLES))
         over = Signal()
@@ -190,3 +200,4 @@ class ReadPort(wiring.Component):
             & (self.buffer.count == 0)
         )
         m.d.comb += self.forget.eq(over & self.flush & ~self.received)
+        return [violated, silent, over]

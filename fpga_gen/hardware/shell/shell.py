@@ -25,7 +25,7 @@ from fpga_gen.hardware.shell.counters import Counter, LayerLog
 from fpga_gen.hardware.shell.csr import CsrBlock
 from fpga_gen.hardware.shell.run_control import RunControl, first_fault
 from fpga_gen.hardware.shell.stream_dma import StreamDma
-from fpga_gen.hardware.shell.translate import Translate
+from fpga_gen.hardware.shell.translate import translate
 from fpga_gen.hardware.shell.write_dma import WritePort
 from fpga_gen_host.registers import (
     INTERFACE_VERSION,
@@ -119,12 +119,14 @@ class Shell(wiring.Component):
             m.d.comb += getattr(csr, f"status_{name}").eq(getattr(control, name))
         m.d.sync += self.interrupt.eq(csr.control_irq_enable & (control.done | control.error))
 
+        no_program = Signal(reset_less=True)  # PROGRAM_WORDS is written long before a start
+        m.d.sync += no_program.eq(csr.program_words == 0)
         ports = range(self.params.ports)
         first_fault(
             m,
             control,
             [
-                (self.start & (csr.program_words == 0), ErrorCode.BAD_INSTRUCTION, 0),
+                (self.start & no_program, ErrorCode.BAD_INSTRUCTION, 0),
                 (write.violation, ErrorCode.ADDRESS_WINDOW, WRITE_PORT_INFO),
                 *((read.violation[k], ErrorCode.ADDRESS_WINDOW, k) for k in ports),
                 *(
@@ -183,34 +185,23 @@ class Shell(wiring.Component):
             for region in Region:
                 with m.Case(region):
                     m.d.comb += base.eq(_address(csr, region.name.lower()))
-        m.submodules.fetch_address = fetch = Translate()
-        connect(m, fetch.transfer, read.descriptor)
-        m.d.comb += [
-            fetch.valid.eq(valid),
-            fetch.base.eq(base),
-            fetch.offset.eq(request.offset),
-            fetch.length.eq(request.words),
-            fetch.clear.eq(self.soft_reset),
-            self.fetch.ready.eq(fetch.ready & ~boot),
-        ]
+        source = (valid, base, request.offset, request.words)
+        ready, _ = translate(m, "fetch", source, read.descriptor, clear=self.soft_reset)
+        m.d.comb += self.fetch.ready.eq(ready & ~boot)
         with m.If(self.soft_reset):
             m.d.sync += boot.eq(0)
         with m.Elif(self.start):
             m.d.sync += boot.eq(1)
-        with m.Elif(fetch.ready):
+        with m.Elif(ready):
             m.d.sync += boot.eq(0)
 
-        m.submodules.store_address = store = Translate()
-        connect(m, store.transfer, write.transfer)
+        store = self.store
+        source = (store.valid, _address(csr, "output"), store.p.offset, store.p.beats)
+        ready, pending = translate(m, "store", source, write.transfer, clear=self.soft_reset)
         connect(m, flipped(self.words), read.words)
         m.d.comb += [
-            store.valid.eq(self.store.valid),
-            store.base.eq(_address(csr, "output")),
-            store.offset.eq(self.store.p.offset),
-            store.length.eq(self.store.p.beats),
-            store.clear.eq(self.soft_reset),
-            self.store.ready.eq(store.ready),
-            self.store_idle.eq(write.idle & ~store.pending),
+            store.ready.eq(ready),
+            self.store_idle.eq(write.idle & ~pending),
             write.data.valid.eq(self.store_beats.valid),
             write.data.payload.eq(self.store_beats.data),
             self.store_beats.room.eq(write.room),

@@ -7,10 +7,10 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.params import PORT_BITS
-from fpga_gen.hardware.common.fan_out import copies
+from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.shell.axi_burst import TRANSFER, window_set
 from fpga_gen.hardware.shell.axi_names import READ, prefixed
-from fpga_gen.hardware.shell.read_dma import ReadPort
+from fpga_gen.hardware.shell.read_dma import PORT_RESETS, ReadPort
 from fpga_gen_host.registers import WINDOWS
 
 QUEUE_DEPTH = 32
@@ -29,8 +29,8 @@ class StreamDma(wiring.Component):
 
     Members: m_axi_<k>_*: read channels; descriptor: In stream(TRANSFER); words: Out
     stream(ports*128); windows: In; flush: In, see ReadPort, which gets it a cycle late, also high
-    in a reset; resets: In, a copy for every port; idle: Out; violation, failed, broken, received:
-    Out(ports); failed_response: Out, 2 bits per port.
+    in a reset; resets: In, PORT_RESETS copies for every port; idle: Out; violation, failed, broken,
+    received: Out(ports); failed_response: Out, 2 bits per port.
     """
 
     def __init__(self, *, ports: int, depth: int = 512) -> None:
@@ -46,7 +46,7 @@ class StreamDma(wiring.Component):
                 "words": Out(stream.Signature(ports * PORT_BITS)),
                 "windows": In(window_set(WINDOWS)),
                 "flush": In(1),
-                "resets": In(ports),
+                "resets": In(PORT_RESETS * ports),
                 "idle": Out(1),
                 "violation": Out(ports),
                 "failed": Out(ports),
@@ -64,22 +64,27 @@ class StreamDma(wiring.Component):
         m.submodules.queue = ResetInserter(self.flush)(queue)
         m.d.comb += [
             queue.w_data.eq(self.descriptor.payload),
-            queue.w_en.eq(self.descriptor.valid),
-            self.descriptor.ready.eq(queue.w_rdy),
+            queue.w_en.eq(self.descriptor.valid & self.descriptor.ready),
         ]
+        m.d.sync += self.descriptor.ready.eq(queue.w_level < QUEUE_DEPTH - 1)  # a cycle late
 
         # One descriptor becomes one transfer per port, handed out port after port.
         transfer = Signal(TRANSFER, reset_less=True)
         lane = Signal(self.ports)  # one hot: the port whose transfer is pending; 0: none
+        # `lane` is 0: for the address, for all else. The queue holds a descriptor: a cycle late, a
+        # lane comes two cycles after another.
+        idles = [Signal(name=f"no_lane_{n}", init=1, attrs=KEEP) for n in range(2)]
+        some = Signal()
+        free = Signal(self.ports)  # its queue has room; a cycle late, a lane comes every second one
         ports, lanes = [], []
         for k in range(self.ports):
             lane_queue = fifo.SyncFIFO(width=TRANSFER.size, depth=LANE_QUEUE_DEPTH)
             m.submodules[f"lane{k}"] = ResetInserter(port_flush[k])(lane_queue)
-            port = ReadPort(depth=self.depth)
-            m.submodules[f"port{k}"] = ResetInserter(self.resets[k])(port)
+            m.submodules[f"port{k}"] = port = ReadPort(depth=self.depth)
             m.d.comb += [
                 lane_queue.w_data.eq(transfer),
-                lane_queue.w_en.eq(lane[k]),
+                lane_queue.w_en.eq(lane[k] & free[k]),
+                port.resets.eq(self.resets.word_select(k, PORT_RESETS)),
                 port.transfer.payload.eq(lane_queue.r_data),
                 port.transfer.valid.eq(lane_queue.r_rdy),
                 lane_queue.r_en.eq(port.transfer.ready),
@@ -94,24 +99,27 @@ class StreamDma(wiring.Component):
         head = data.View(TRANSFER, queue.r_data)
         taken = Signal()
         m.d.comb += [
-            queue.r_en.eq(~lane.any()),
-            taken.eq((lane & Cat(q.w_rdy for q in lanes)).any()),
+            queue.r_en.eq(idles[1] & some),
+            taken.eq((lane & free).any()),
         ]
-        with m.If(self.flush):
-            m.d.sync += lane.eq(0)
-        with m.Elif(queue.r_en & queue.r_rdy):
-            m.d.sync += [
-                lane.eq(1),
-                transfer.address.eq(head.address),
-                transfer.beats.eq(head.beats),
-            ]
+        m.d.sync += [
+            free.eq(Cat(q.w_level < LANE_QUEUE_DEPTH - 1 for q in lanes)),
+            some.eq(queue.r_rdy),
+        ]
+        with m.If(idles[1]):  # whether there is one or not
+            m.d.sync += transfer.beats.eq(head.beats)
+        with m.If(idles[0]):
+            m.d.sync += transfer.address.eq(head.address)
         with m.Elif(taken):
-            m.d.sync += [
-                lane.eq(lane << 1),
-                transfer.address.eq(transfer.address + transfer.beats),
-            ]
+            m.d.sync += transfer.address.eq(transfer.address + transfer.beats)
+        with m.If(self.flush):
+            m.d.sync += [lane.eq(0), *(idle.eq(1) for idle in idles)]
+        with m.Elif(queue.r_en):
+            m.d.sync += [lane.eq(1), *(idle.eq(0) for idle in idles)]
+        with m.Elif(taken):
+            m.d.sync += [lane.eq(lane << 1), *(idle.eq(lane[-1]) for idle in idles)]
 
-        m.d.comb += self.words.valid.eq(Cat(p.data.valid for p in ports).all())
+        m.d.comb += self.words.valid.eq(Cat(p.data.valid for p in ports).all() & ~port_flush[0])
         for k, port in enumerate(ports):
             m.d.comb += [
                 self.words.payload[PORT_BITS * k : PORT_BITS * (k + 1)].eq(port.data.payload),
@@ -122,11 +130,12 @@ class StreamDma(wiring.Component):
                 self.failed_response.word_select(k, 2).eq(port.failed_response),
                 self.received[k].eq(port.received),
             ]
-        m.d.sync += self.idle.eq(
-            Cat(p.idle for p in ports).all()
-            & ~queue.r_rdy
-            & ~lane.any()
-            & ~Cat(q.r_rdy for q in lanes).any()
-            & ~(self.descriptor.valid & self.descriptor.ready)
-        )
+        # Of the same cycle, two cycles late.
+        ports_idle, lanes_idle, none_waits = Signal(), Signal(), Signal()
+        m.d.sync += [
+            ports_idle.eq(Cat(p.idle for p in ports).all()),
+            lanes_idle.eq(~Cat(q.r_rdy for q in lanes).any() & idles[1]),
+            none_waits.eq(~queue.r_rdy & ~self.descriptor.valid),
+            self.idle.eq(ports_idle & lanes_idle & none_waits),
+        ]
         return m

@@ -145,10 +145,12 @@ class WritePort(wiring.Component):
         some = Signal()  # left is not 0
         last = Signal()  # left is 1
         load = Signal()
+        dropping = Signal(reset_less=True)  # a cycle late: no burst is announced in a flush
+        m.d.sync += dropping.eq(self.flush & ~some & ~bursts.r_rdy)
         m.d.comb += [
             load.eq(some & beats.read.valid & (~self.wvalid | self.wready)),
             bursts.r_en.eq(~some | (load & last)),
-            self.discard.eq(self.flush & ~some & ~bursts.r_rdy & beats.read.valid),
+            self.discard.eq(self.flush & dropping & beats.read.valid),
             beats.read.ready.eq(load | self.discard),
             self.wstrb.eq((1 << BEAT_BYTES) - 1),
         ]

@@ -20,7 +20,8 @@ class Beats(wiring.Component):
     enough and, for a tile's last slot, its token has a place.
 
     Members:
-        records: from SlotRecords; one is taken as its slot begins.
+        records: from SlotRecords, the first at least three cycles after `start`; one is taken as
+            its slot begins.
         push: Out, pulse, a cycle after the last slot of a tile was taken. token_valid: In.
         busy: Out, level from `start` to the last beat.
         others as in Walker.
@@ -48,8 +49,8 @@ class Beats(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         self.cfg = self.issue.header.walk
-        self.pool = Signal()
-        m.d.comb += self.pool.eq(self.cfg.op == Op.POOL)
+        self.pool = Signal(reset_less=True)  # a cycle behind the header, long before a record
+        m.d.sync += self.pool.eq(self.cfg.op == Op.POOL)
         self.slot = Signal(SLOT, reset_less=True)
         self.active = Signal()
         self.t = Signal(GROUP_BITS, reset_less=True)
@@ -64,29 +65,25 @@ class Beats(wiring.Component):
         rec, least = self.records.payload, self.params.slot_minimum
         self.age = Signal(range(least + 1))  # beats since the slot began, saturating
         credit = Signal(3)
-        old_enough, may_start, could_begin = (
-            Signal(name=n) for n in ("old_enough", "may_start", "could_begin")
-        )
+        may_start, could_begin = (Signal(name=n) for n in ("may_start", "could_begin"))
+        self.old_enough = Signal(name="old_enough")  # age >= least - 1
         self.begin = Signal(name="begin")
         give_way = Signal()
         token_blocked, weights_ready = Signal(), Signal()
+        no_place = Signal()  # for a token: the register, or the drain memory behind it
         self.idle = Signal(name="idle")
-        drain_free, token_taken = Signal(), Signal()
+        last_begins = Signal()
+        m.d.comb += last_begins.eq(self.begin & rec.slot.last)
         m.d.sync += [
-            drain_free.eq(self.drain_free),
-            token_taken.eq(self.token_valid),
-            self.push.eq(self.begin & rec.slot.last),
+            self.push.eq(last_begins),
+            # A token is there one cycle after its push, and `drain_free` knows of it a cycle later.
+            no_place.eq(~self.drain_free | self.token_valid | self.push | last_begins),
         ]
         m.d.comb += [
-            old_enough.eq(self.age >= least - 1),
             self.idle.eq(self.final | ~self.active),
-            weights_ready.eq(self.pool | (credit != 0)),
-            # One cycle more than the token: `drain_free` is that old.
-            token_blocked.eq(
-                rec.slot.last & (~drain_free | self.token_valid | token_taken | self.push)
-            ),
+            token_blocked.eq(rec.slot.last & no_place),
             may_start.eq(self.records.valid & weights_ready & ~token_blocked & self.motion.ready),
-            could_begin.eq(may_start & old_enough & self.idle),
+            could_begin.eq(may_start & self.old_enough & self.idle),
             self.begin.eq(could_begin & ~give_way),
             self.records.ready.eq(self.begin),
             self.stall_weights.eq(self.records.valid & ~weights_ready & self.idle),
@@ -96,6 +93,9 @@ class Beats(wiring.Component):
         m.d.sync += [
             credit_add.eq(self.credit_add),
             credit.eq(credit + credit_add - (self.begin & ~self.pool)),
+            # As `credit` will be, without waiting for the sum.
+            weights_ready.eq(self.pool | credit_add | Mux(self.begin, credit > 1, credit != 0)),
+            self.old_enough.eq(self.age >= least - 2),
         ]
         with m.If(self.give_way):
             m.d.sync += give_way.eq(1)
@@ -109,7 +109,7 @@ class Beats(wiring.Component):
         left = Signal(GROUP_BITS, reset_less=True)  # beats after this one
         m.d.comb += self.busy.eq(running)
         with m.If(self.issue.start):
-            m.d.sync += [running.eq(1), self.age.eq(least)]
+            m.d.sync += running.eq(1)
         with m.Elif(self.final & self.slot.end):
             m.d.sync += running.eq(0)
         with m.If(self.age != least):
@@ -123,6 +123,7 @@ class Beats(wiring.Component):
                 self.active.eq(1),
                 self.t.eq(0),
                 self.age.eq(0),
+                self.old_enough.eq(least <= 1),
                 left.eq(rec.final),
                 self.final.eq(rec.single),
             ]
@@ -175,19 +176,24 @@ class Beats(wiring.Component):
         tile_column = Signal(columns, reset_less=True)
         next_column = Signal(columns)
         step = Signal(ADDRESS_BITS, reset_less=True)  # to the next group: of row_end
-        # `row_end` goes with `column`, `tile_row_end` with `tile_column`.
+        # `row_end` and `near_end` go with `column`, those of the tile with `tile_column`.
         row_end, tile_row_end = Signal(reset_less=True), Signal(reset_less=True)
         next_row_end, coming_row_end = Signal(), Signal()
         single_group = Signal(reset_less=True)  # rows of one group
         before_last = Signal(columns, reset_less=True)  # column of the group before the last
+        near_end, tile_near_end = Signal(reset_less=True), Signal(reset_less=True)  # column is it
+        before_near = Signal(columns, reset_less=True)
+        next_near_end = Signal()
         with m.If(self.issue.start):
             m.d.sync += [
                 before_last.eq(cfg.groups_per_row - 2),
+                before_near.eq(cfg.groups_per_row - 3),
                 single_group.eq(cfg.row_mode & (cfg.groups_per_row == 1)),
             ]
         m.d.comb += [
             next_column.eq(Mux(row_end, 0, column + 1)),
-            next_row_end.eq(Mux(row_end, single_group, cfg.row_mode & (column == before_last))),
+            next_row_end.eq(Mux(row_end, single_group, cfg.row_mode & near_end)),
+            next_near_end.eq(Mux(row_end, before_last == 0, column == before_near)),
         ]
         next_pixel = add(m, pixel, step, p.banks, "next_pixel")
         started, tile_started = Signal(attrs=KEEP), Signal(attrs=KEEP)
@@ -199,20 +205,26 @@ class Beats(wiring.Component):
             step.eq(Mux(coming_row_end, cfg.row_step, cfg.pixel_step)),
         ]
         with m.If(started | restart):
-            m.d.sync += [pixel.eq(0), column.eq(0)]
+            m.d.sync += [pixel.eq(0), column.eq(0), near_end.eq(before_last == 0)]
             m.d.comb += coming_row_end.eq(single_group)
         with m.Elif(final & ~last):
-            m.d.sync += [pixel.eq(tile_pixel), column.eq(tile_column)]
+            m.d.sync += [pixel.eq(tile_pixel), column.eq(tile_column), near_end.eq(tile_near_end)]
             m.d.comb += coming_row_end.eq(tile_row_end)
         with m.Elif(active):
-            m.d.sync += [pixel.eq(next_pixel), column.eq(next_column)]
+            m.d.sync += [pixel.eq(next_pixel), column.eq(next_column), near_end.eq(next_near_end)]
             m.d.comb += coming_row_end.eq(next_row_end)
         with m.If(tile_started | restart):
-            m.d.sync += [tile_pixel.eq(0), tile_column.eq(0), tile_row_end.eq(single_group)]
+            m.d.sync += [
+                tile_pixel.eq(0),
+                tile_column.eq(0),
+                tile_row_end.eq(single_group),
+                tile_near_end.eq(before_last == 0),
+            ]
         with m.Elif(final & last):
             m.d.sync += [
                 tile_pixel.eq(next_pixel),
                 tile_column.eq(next_column),
                 tile_row_end.eq(next_row_end),
+                tile_near_end.eq(next_near_end),
             ]
         return pixel, row_end

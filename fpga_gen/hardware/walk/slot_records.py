@@ -131,18 +131,25 @@ class SlotRecords(wiring.Component):
         self.last_block, self.last_tile, self.last_group = (
             Signal(reset_less=True, name=f"at_last_{n}") for n in last_of
         )
-        self.last_slot = Signal(reset_less=True)
+        self.last_tap = Signal(reset_less=True)  # of the block
+        # This slot is the last one of its tile, of its output group, of the instruction: known in
+        # PUSH, whose tap was set three cycles before, and whose entry two.
+        self.last_slot, self.ends_group, self.ends_all = (
+            Signal(reset_less=True, name=n) for n in ("last_slot", "ends_group", "ends_all")
+        )
         self.more_taps, self.more_blocks = (
             Signal(name=n, reset_less=True) for n in ("more_taps", "more_blocks")
         )
+        ends_tile = Mux(self.listed, self.final_entry, self.last_block & self.last_tap)
         m.d.sync += [
+            self.last_tap.eq(self.tap_left == 1),
+            self.last_slot.eq(ends_tile),
+            self.ends_group.eq(ends_tile & self.last_tile),
+            self.ends_all.eq(ends_tile & self.last_tile & self.last_group),
             self.last_block.eq(self.pool | (self.block_index == last_of["block"])),
             self.last_tile.eq(self.tile == last_of["tile"]),
             self.last_group.eq(self.group == last_of["group"]),
-            self.last_slot.eq(
-                Mux(self.listed, self.final_entry, self.last_block & (self.tap_left == 1))
-            ),
-            self.more_taps.eq(Mux(self.listed, ~self.final_entry, self.tap_left != 1)),
+            self.more_taps.eq(Mux(self.listed, ~self.final_entry, ~self.last_tap)),
             self.more_blocks.eq(~self.listed & ~self.last_block),
         ]
 
@@ -173,6 +180,8 @@ class SlotRecords(wiring.Component):
     def _machine(self, m: Module) -> None:
         block, ci = self.blocks.record, self.params.in_channels
         next_base = add(m, self.base, self.cfg.out_plane, self.params.banks, "next_base")
+        in_group = self.in_group = Signal()  # the state GROUP
+        m.d.sync += self.carry.eq(Mux(in_group, self.carry - ci, self.offset + self.group_channels))
         with m.FSM(name="prepare"):
             with m.State("IDLE"):
                 with m.If(self.issue.start):
@@ -208,9 +217,9 @@ class SlotRecords(wiring.Component):
                     self._move_on(m)
             with m.State("GROUP"):  # move the output base to the next group's first channel
                 with m.If(self.carry >= ci):
-                    m.d.sync += [self.carry.eq(self.carry - ci), self.base.eq(next_base)]
+                    m.d.sync += self.base.eq(next_base)
                 with m.Else():
-                    m.d.sync += self.offset.eq(self.carry)
+                    m.d.sync += [self.offset.eq(self.carry), in_group.eq(0)]
                     m.next = "BLOCK"
             with m.State("DRAIN"):
                 with m.If(~self.busy):
@@ -258,8 +267,8 @@ class SlotRecords(wiring.Component):
                 slot.shift.eq(block.shift & ~self.was_low & ~self.first_slot),
                 self.was_low.eq(block.shift),
                 slot.last.eq(self.last_slot),
-                slot.group_end.eq(self.last_slot & self.last_tile),
-                slot.end.eq(self.last_slot & self.last_tile & self.last_group),
+                slot.group_end.eq(self.ends_group),
+                slot.end.eq(self.ends_all),
                 self.record.final.eq(self.tile_final),
                 self.record.single.eq(self.tile_final == 0),
                 tile.groups.eq(self.tile_final + 1),
@@ -290,9 +299,9 @@ class SlotRecords(wiring.Component):
                 self.tile.eq(self.tile + 1),
                 self.entry_index.eq(self.group_entry),
             ]
-            with m.If(~self.last_tile):
+            with m.If(~self.ends_group):
                 m.next = "BLOCK"
-            with m.Elif(~self.last_group):
+            with m.Elif(~self.ends_all):
                 m.d.sync += [
                     self.group.eq(self.group + 1),
                     self.tile.eq(0),
@@ -301,7 +310,7 @@ class SlotRecords(wiring.Component):
                     self.group_entry.eq(self.entry_index),
                     self.block_index.eq(self._first_block(self.group + 1)),
                     self.left.eq(self.left - self.group_channels),
-                    self.carry.eq(self.offset + self.group_channels),
+                    self.in_group.eq(1),
                 ]
                 m.next = "GROUP"
             with m.Else():

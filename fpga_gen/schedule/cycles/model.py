@@ -158,6 +158,7 @@ class _Machine:
         """Header and tables, one word per cycle. A VECTOR's tables are single: they wait for the
         VECTOR before, and its parameters are ordered when it is decoded."""
         self.decoded = max(self.decoded, self.program.decode(words))
+        words += self.timing.decode
         if isinstance(i, VectorInstruction):
             p = self.params
             load = record_words(p, p.param_granules(1)) + self.timing.param_load

@@ -22,14 +22,15 @@ class Timing:
     vector_tail: last read of a VECTOR to its end; vector_block: change of plane; vector_shortest:
     reads in which it is prepared; load_word: cycles per stream word of a LOAD; load_idle,
     load_tail: its end for another LOAD, and for what takes weights; store_latency: a STORE's
-    hand-over to its first read, and its last read to its end; end: last write response; start:
-    start command to the first word of program at an empty memory; dram_latency: first beat of a
-    FETCH; page: a PAGE's order to its first word in the program memory; table: a TABLE and the
-    instruction behind it, beyond two cycles a word of entries and one of others, when nothing hides
-    them; first_slot: an order to a CONV's first slot, beyond the words that are read;
-    read_efficiency, write_efficiency: used share of the beats of the read ports and of the write
-    port (the rest is refresh); read_limit: bytes per cycle that DRAM gives whatever the ports;
-    weight_margin: words of the weight buffer that a replayed group leaves free.
+    hand-over to its first read, and its last read to its end; end: last write response; decode: of
+    an instruction, beyond a cycle for each word; start: start command to the first word of program
+    at an empty memory; dram_latency: first beat of a FETCH; page: a PAGE's order to its first word
+    in the program memory; table: a TABLE and the instruction behind it, beyond two cycles a word of
+    entries and one of others, when nothing hides them; first_slot: an order to a CONV's first slot,
+    beyond the words that are read; read_efficiency, write_efficiency: used share of the beats of
+    the read ports and of the write port (the rest is refresh); read_limit: bytes per cycle that
+    DRAM gives whatever the ports; weight_margin: words of the weight buffer that a replayed group
+    leaves free.
     """
 
     slot_load: float = 1.0
@@ -50,8 +51,9 @@ class Timing:
     load_tail: int = 34
     store_latency: int = 6
     end: int = 35
+    decode: int = 1
     start: int = 16
-    page: int = 6
+    page: int = 7
     table: int = 13
     first_slot: int = 10
     dram_latency: int = 60
