@@ -143,8 +143,6 @@ PROOFS = (
         mutations=(
             Mutation("shell.read_dma", "enough & ~self.flush", "enough"),
             Mutation("shell.read_dma", "length.eq(size - 1)", "length.eq(size)"),
-            Mutation("shell.read_dma", "~self.arvalid | self.arready) & enough", "1) & enough"),
-            Mutation("shell.read_dma", "credits >= MAX_BURST", "credits > 0"),
             Mutation("shell.read_dma", "(wrong | answer[1]) & ~self.failed",
                      "wrong & ~self.failed"),
         ),
