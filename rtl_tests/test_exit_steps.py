@@ -229,8 +229,11 @@ class Bench:
         words, base, stride = rng.randint(1, 9), rng.randrange(300), rng.randrange(1, 200)
         fields = {"words": words, "base": pack_address(base, p.banks),
                   "stride": pack_address(stride, p.banks)}  # fmt: skip
-        bases = [base + k * stride for k in range(p.max_write_words)]
-        self.loads += [(k, bases) for k in range(words)]
+        beat = p.beat_words  # whose words follow each other; `stride` leads to the next beat's
+        bases = [
+            base + k % beat + k // beat * (stride + beat - 1) for k in range(p.max_write_words)
+        ]
+        self.loads += [(k * beat, bases) for k in range(words)]
         ctx.set(dut.load_issue.header, header(Op.LOAD, **fields))
         ctx.set(dut.load_issue.start, 1)
         await ctx.tick()

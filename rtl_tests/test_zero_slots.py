@@ -15,9 +15,9 @@ from tests.schedule.zeros import EXAMPLES, random_zeros, zero_example
 pytestmark = pytest.mark.timeout(900)
 
 SEEDS = range(12)
-# Groups of a few slots wait for their heads longer than the model has it: up to 80 cycles in all
+# Groups of a few slots wait for their heads longer than the model has it: up to 140 cycles in all
 # of these networks of 2,000 to 30,000 cycles, 0.15 % of the pruned HarDNet-MSEG.
-HEADS = 40
+HEADS = 100
 
 
 @pytest.fixture(params=ENGINES)
