@@ -13,7 +13,7 @@ from tests.schedule.starved import ENGINES, NETWORKS, loads
 # The first test that needs a simulator compiles it, which takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(900)
 
-# Networks of thousands of cycles that copy all the time: the model has a POOL behind a LOAD too slow.
+# Thousands of cycles in which much is copied: the model has a POOL behind a LOAD too slow.
 RELATIVE, ABSOLUTE = 0.11, DEFAULT.refresh_length + 64
 SLOW = DramConfig(bytes_per_cycle=16, sustained=0.3, read_latency=250, write_latency=400)
 
