@@ -23,7 +23,8 @@ class EngineOptions(TypedDict, total=False):
     clock_mhz: of the engine, None for the board's, "auto": see `fpga-gen build`; array: pixels,
     inputs, DSP columns and SP2 columns, None for the best one; double_clock: the DSP slices run at
     twice the engine's clock; scheme: `mixed` (int8 and SP2 filters), `fixed8` (int8), `sp2` or
-    `msq4`; input_shape: (C, H, W) of a model that leaves its size open.
+    `msq4`; input_shape: (C, H, W) of a model that leaves its size open; zero_skipping: weight slots
+    of zeros are left out.
     """
 
     clock_mhz: float | Literal["auto"] | None
@@ -31,6 +32,7 @@ class EngineOptions(TypedDict, total=False):
     double_clock: bool
     scheme: str
     input_shape: Sequence[int] | None
+    zero_skipping: bool
 
 
 class BuildOptions(EngineOptions, total=False):
@@ -72,6 +74,7 @@ def make_config(model: Model, board: str, **options: Unpack[BuildOptions]) -> Bu
         input_shape=None if shape is None else tuple(shape),
         preprocess=Preprocess(options.get("normalise", "imagenet"), options.get("fit", "stretch")),
         seed=options.get("seed", 0),
+        zero_skipping=options.get("zero_skipping", True),
     )
     check_model_file(config.model)
     config.resolve_clock(config.load_board())
