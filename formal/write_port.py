@@ -137,6 +137,7 @@ PROOFS = (
         parameters={
             "shell.write_dma.MAX_BURST": SMALL_BURST,
             "shell.axi_burst.MAX_BURST": SMALL_BURST,
+            "shell.axi_fifo.QUEUE": 4,
             "shell.write_dma.BURST_QUEUE_DEPTH": BURSTS,
             "shell.write_dma.MAX_RESPONSES": RESPONSES,
             "shell.write_dma.WRITE_ROOM": 4,
