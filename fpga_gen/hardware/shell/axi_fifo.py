@@ -84,8 +84,8 @@ class BlockFifo(wiring.Component):
     def _queue(self, m: Module, fetched: Signal, word: Signal) -> None:
         """A few words in LUTs, and the output's registers: in parts, each with its own address and
         copy of `valid`."""
-        self.level, self.some = Signal(range(QUEUE + 1)), Signal()  # some: level is not 0
-        level, some = self.level, self.some
+        level, some = Signal(range(QUEUE + 1)), Signal()  # some: level is not 0
+        self.level, self.some = level, some
         to = Signal(range(QUEUE))
         take = Signal()
         m.d.sync += to.eq(to + fetched)
