@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Mux, Signal
+from amaranth.hdl import Cat, Mux, Signal
 
 from formal.bench import Bench
 from formal.mutation import Mutation
@@ -40,17 +40,26 @@ def contract(b: Bench, fifo: axi_fifo.BlockFifo, path: str, state) -> Signal:
     that contains one. Returns the number of words inside."""
     write_at, read_at = b.signal("write_at", path), b.signal("read_at", path)
     fetched, popped = b.signal("fetched", path), b.signal("popped", path)
+    ordered, room = b.signal("ordered", path), b.signal("room", path)
+    level, to = fifo.level, b.signal("to", path)
+    behind = axi_fifo.QUEUE - 2  # no word is ordered with more than so many behind the memory
     stored = Signal(len(write_at))
-    held = Signal(range(fifo.depth + 3), name="held")
+    held = Signal(range(2 * fifo.depth + 2 * axi_fifo.QUEUE + 2), name="held")
     b.m.d.comb += [
         stored.eq(write_at - read_at),
-        held.eq(stored + fetched + fifo.read.valid),
+        held.eq(stored + fetched + level + fifo.read.valid),
     ]
     state(stored <= fifo.depth, "the memory overflows")
     state(fifo.count <= fifo.depth, "more words than there is room for")
     state(fifo.count == held + popped, "count is wrong")
+    state(ordered == fetched + level + fifo.read.valid + popped, "words behind the memory")
+    state(ordered <= behind + 1, "the queue overflows")
+    state(~room | (ordered <= behind), "an order without room")
+    state(fifo.some == (level != 0), "whether the queue holds a word")
     for at in range(0, fifo.width, axi_fifo.PART):
         state(b.signal(f"valid_{at}", path) == fifo.read.valid, "copies of valid differ")
+        source = b.signal(f"from_{at}", path)
+        state((source + level)[: len(to)] == to, "the queue's addresses and level differ")
     return held
 
 
@@ -60,18 +69,25 @@ def block_fifo() -> Bench:
     push = b.named(dut.write.valid & dut.write.ready, "push")
     pop = b.named(dut.read.valid & dut.read.ready, "pop")
     held = contract(b, dut, "", b.prove)
-    read_at, fetched = b.signal("read_at"), b.signal("fetched")
+    read_at, fetched, level = b.signal("read_at"), b.signal("fetched"), dut.level
+    source = b.signal("from_0")
     rows = b.rows("storage")
+    queue_rows = [b.rows(f"queue_{at}") for at in range(0, WIDTH, axi_fifo.PART)]
     (port,) = b.memory("storage")._read_ports[:1]
 
     def word_at(n):
-        """Output register, then the memory's, then its rows."""
-        behind = n - dut.read.valid - fetched
-        in_row = rows[(read_at + behind)[:3]]
+        """Output register, the queue's rows, the memory's output, then its rows."""
+        queued = n - dut.read.valid
+        in_queue = Cat(part[(source + queued)[: len(source)]] for part in queue_rows)
+        in_row = rows[(read_at + queued - level - fetched)[:3]]
         return Mux(
             dut.read.valid & (n == 0),
             dut.read.payload,
-            Mux(fetched & (n == dut.read.valid), port._data, in_row),
+            Mux(
+                n < level + dut.read.valid,
+                in_queue,
+                Mux(fetched & (n == level + dut.read.valid), port._data, in_row),
+            ),
         )
 
     follow(b, push, dut.write.payload, pop, dut.read.payload, held, word_at)
@@ -122,11 +138,11 @@ PROOFS = (
         block_fifo,
         depth=3,
         cover_depth=14,
-        parameters={"shell.axi_fifo.PART": 2},
+        parameters={"shell.axi_fifo.PART": 2, "shell.axi_fifo.QUEUE": 4},
         mutations=(
             Mutation("shell.axi_fifo", "self.count != self.depth", "self.count != 0"),
-            Mutation("shell.axi_fifo", "load_fetched.eq(~fetched | load_output)",
-                     "load_fetched.eq(1)"),
+            Mutation("shell.axi_fifo", "room.eq(ordered < QUEUE - 2)", "room.eq(1)"),
+            Mutation("shell.axi_fifo", "Mux(take, level > 1, level != 0)", "(level != 0)"),
             Mutation("shell.axi_fifo", "self.count + push - popped", "self.count + push - pop"),
         ),
     ),

@@ -27,6 +27,7 @@ def port(*, obedient: bool) -> Bench:
         dut = read_dma.ReadPort(depth=DEPTH)
         b = Bench(dut)
     m = b.m
+    b.assume(dut.resets == 0)
     # A flush is held until the port is idle (see ReadPort).
     b.assume(~b.past(dut.flush & ~dut.idle, "flushing") | dut.flush)
     b.ports += dut.planner.free
@@ -128,6 +129,7 @@ CONSTANTS = {
     "shell.read_dma.MAX_BURST": SMALL_BURST,
     "shell.read_dma.FORGET_CYCLES": 4,
     "shell.axi_burst.MAX_BURST": SMALL_BURST,
+    "shell.axi_fifo.QUEUE": 4,
 }
 PROOFS = (
     Proof(

@@ -137,6 +137,7 @@ PROOFS = (
         parameters={
             "shell.write_dma.MAX_BURST": SMALL_BURST,
             "shell.axi_burst.MAX_BURST": SMALL_BURST,
+            "shell.axi_fifo.QUEUE": 4,
             "shell.write_dma.BURST_QUEUE_DEPTH": BURSTS,
             "shell.write_dma.MAX_RESPONSES": RESPONSES,
             "shell.write_dma.WRITE_ROOM": 4,
@@ -145,8 +146,8 @@ PROOFS = (
             Mutation("shell.write_dma", "last.eq(left == 2)", "last.eq(left == 3)"),
             Mutation("shell.write_dma", "available >= size", "available + 1 >= size"),
             Mutation("shell.write_dma", "self.covered & ~self.flush", "self.covered"),
-            Mutation("shell.write_dma", "~some & ~bursts.r_rdy & beats.read.valid",
-                     "~some & beats.read.valid"),
+            Mutation("shell.write_dma", "self.flush & ~some & ~bursts.r_rdy",
+                     "self.flush & ~some"),
             Mutation("shell.write_dma", "issue - (self.bvalid & unanswered.any())",
                      "issue - self.bvalid"),
         ),

@@ -85,6 +85,7 @@ class BlockFifo(wiring.Component):
         """A few words in LUTs, and the output's registers: in parts, each with its own address and
         copy of `valid`."""
         level, some = Signal(range(QUEUE + 1)), Signal()  # some: level is not 0
+        self.level, self.some = level, some
         to = Signal(range(QUEUE))
         take = Signal()
         m.d.sync += to.eq(to + fetched)
