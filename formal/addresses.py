@@ -204,7 +204,9 @@ def region() -> Bench:
             | (((b.signal("at_base") + b.signal("at_offset"))[:36] == place)
                & (b.signal("at_length") == beats)), "a held transfer changes")  # fmt: skip
     b.prove(~(marked & ahead) | summed, "out of order")
-    b.prove((b.signal("at_held_data") == held) & (b.signal("at_sum_data") == summed), "copies differ")
+    b.prove(
+        (b.signal("at_held_data") == held) & (b.signal("at_sum_data") == summed), "copies differ"
+    )
     cleared = b.past(dut.clear, "clear")
     b.prove(~cleared | ~dut.pending, "not cleared")
     waits = b.past(dut.transfer.valid & ~dut.transfer.ready & ~dut.clear, "waits")
