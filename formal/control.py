@@ -22,6 +22,7 @@ def possible_walk(walk):
         Cat(count.any() for count in counts).all()
         & (walk.tile_groups <= PARAMS.tile_groups)
         & Cat(walk.mode == mode - 1 for mode in PARAMS.modes).any()
+        & ((walk.op != Op.POOL) | ~walk.list_words.any())
     )
 
 
@@ -50,15 +51,19 @@ def decoder() -> Bench:
     def at(*names: str):
         return Cat(b.state("decoder", name) for name in names).any()
 
-    tables = ("BLOCKS", "TAPS", "SOURCES", "Y_TABLE", "X_TABLE")
+    tables = decoding.TABLES
     b.prove(
-        Cat(b.state("decoder", n) for n in ("IDLE", "HEADER", "CHECK", "ORDER", "PAGED", "DECODED",
-                                            "STOPPED", *tables)).any(),
+        Cat(b.state("decoder", n) for n in ("IDLE", "HEADER", "LENGTH", "CHECK", "ORDER", "PAGE",
+                                            "PAGED", "DECODED", "STOPPED", *tables)).any(),
         "no state",
     )  # fmt: skip
     walks = (op == Op.CONV) | (op == Op.POOL)
     b.prove(~dut.decoded.valid | (op <= max(Op)), "an opcode outside the table")
-    b.prove(~dut.decoded.valid | ((op != Op.FETCH) & (op != Op.PAGE)), "not for the dispatcher")
+    executed = Cat(op == o for o in (Op.FETCH, Op.PAGE, Op.TABLE)).any()
+    b.prove(~dut.decoded.valid | ~executed, "not for the dispatcher")
+    before = b.past(header.as_value(), "header")
+    b.prove(~dut.decoded.valid | (~b.first & (header.as_value() == before)),
+            "a header that does not stand a cycle before")  # fmt: skip
     b.prove(~dut.decoded.valid | ~walks | possible_walk(walk), "an impossible CONV or POOL")
     b.prove(
         ~dut.decoded.valid | (op != Op.VECTOR) | possible_vector(vector), "an impossible VECTOR"
@@ -74,25 +79,51 @@ def decoder() -> Bench:
     b.prove(~b.past(dut.failed, "failed") | at("STOPPED"), "goes on after a failure")
     b.prove(~b.past(at("STOPPED"), "stopped") | at("STOPPED"), "does not stay stopped")
     works = (
-        dut.decoded.valid | dut.order.valid | dut.block_write | dut.tap_write | dut.program.want
-        | dut.tables.source_write | dut.tables.y_write | dut.tables.x_write | dut.program.page
+        dut.decoded.valid | dut.order.valid | dut.block_write | dut.tap_write | dut.list_write
+        | dut.program.want | dut.tables.source_write | dut.tables.y_write | dut.tables.x_write | dut.program.page
     )  # fmt: skip
     b.prove(~at("STOPPED") | ~works, "works when stopped")
     # Places in the tables.
     index, left, final = dut.table_index, dut.left, dut.final
     for state, count in (
-        ("BLOCKS", walk.n_blocks), ("TAPS", walk.n_taps), ("SOURCES", vector.n_sources << 1),
+        ("BLOCKS", walk.n_blocks), ("TAPS", walk.n_taps), ("LISTS", walk.list_words), ("SOURCES", vector.n_sources << 1),
         ("Y_TABLE", vector.y_words), ("X_TABLE", vector.x_words),
     ):  # fmt: skip
         b.prove(~at(state) | (index < count), f"{state}: a word outside the table")
         b.prove(~at(state) | ((index + left) == count), f"{state}: words left")
         b.prove(~at(state) | (final == (left == 1)), f"{state}: the last word is not known")
 
-    # Invariants: what the check found holds while the header does.
     complete = b.signal("complete")
+    # Invariants: the registers of the state tell it.
+    b.prove(dut.in_header == at("HEADER"), "the register of HEADER")
+    b.prove(dut.in_table == at(*tables), "the register of the tables")
+    for name in ("CHECK", *tables):
+        b.prove(dut.now[name] == at(name), f"the register of {name}")
+    b.prove(~dut.now["LOOKUP"], "a table of activations without activations")
+    b.prove(dut.order.valid == at("ORDER"), "the register of ORDER")
+    b.prove(dut.decoded.valid == at("DECODED"), "the register of DECODED")
+    # What the check found holds while the header does.
+    decided = at("CHECK", "ORDER", "DECODED", *tables)
+    b.prove(~decided | (header.as_value() == before), "the header changes")
+    kinds = {
+        "walk": walks, "vector": op == Op.VECTOR, "fetch": op == Op.FETCH, "load": op == Op.LOAD,
+        "page": op == Op.PAGE, "table": op == Op.TABLE,
+    }  # fmt: skip
+    for name, kind in kinds.items():
+        b.prove(~decided | (getattr(dut, f"is_{name}") == kind), f"is_{name} is of another header")
+    listed = (op == Op.CONV) & walk.list_words.any()
+    b.prove(~decided | (dut.listed == listed), "listed is of another header")
+    taken = b.signal("at") != 0
+    b.prove(~(at("HEADER") & taken) | (dut.unknown == (op > max(Op))), "unknown is of another one")
+    b.prove(at("HEADER", "LENGTH", "STOPPED") | ~taken, "words of a header outside HEADER")
+    b.prove(~(complete | at("LENGTH")) | taken, "complete without a word")
     b.prove(~complete | at("HEADER"), "complete outside HEADER")
-    b.prove(at("IDLE", "HEADER", "STOPPED", "PAGED") | (op <= max(Op)), "the opcode")
+    b.prove(
+        at("IDLE", "HEADER", "LENGTH", "STOPPED", "PAGE", "PAGED") | (op <= max(Op)), "the opcode"
+    )
     b.prove(~at("BLOCKS", "TAPS") | (walks & possible_walk(walk)), "tables of a walk")
+    b.prove(~at("LISTS") | ((op == Op.CONV) & possible_walk(walk)), "lists of a CONV")
+    b.prove(~at("LISTS") | (walk.list_words != 0), "lists of a CONV without")
     b.prove(~at("TAPS") | (walk.n_blocks != 0), "taps")
     b.prove(
         ~at("SOURCES", "Y_TABLE", "X_TABLE") | ((op == Op.VECTOR) & possible_vector(vector)),
@@ -107,8 +138,8 @@ def decoder() -> Bench:
         ("wrong_page", dut.program.page_words.any()),
     ):  # fmt: skip
         b.prove(~at("CHECK") | (getattr(dut, name) == ~legal), f"{name} is of another header")
-    for name in ("n_blocks", "n_taps", "y_words", "x_words"):
-        field = getattr(walk if name.startswith("n_") else vector, name)
+    for name in ("n_blocks", "n_taps", "list_words", "y_words", "x_words"):
+        field = getattr(vector if name in ("y_words", "x_words") else walk, name)
         b.prove(
             ~at("CHECK", *tables) | (dut.single[name] == (field == 1)),
             f"single_{name} is of another header",
@@ -129,8 +160,10 @@ def dispatcher() -> Bench:
     # The decoder keeps what it offers, and offers only these (see its proof).
     waits = b.past(dut.decoded.valid & ~dut.decoded.ready, "waits")
     before = b.past(header.as_value(), "header")
-    b.assume(~waits | (dut.decoded.valid & (header.as_value() == before)))
-    b.assume(~dut.decoded.valid | ((op <= max(Op)) & (op != Op.FETCH) & (op != Op.PAGE)))
+    b.assume(~waits | dut.decoded.valid)
+    b.assume(~dut.decoded.valid | (~b.first & (header.as_value() == before)))
+    executed = Cat(op == o for o in (Op.FETCH, Op.PAGE, Op.TABLE)).any()
+    b.assume(~dut.decoded.valid | ((op <= max(Op)) & ~executed))
     begins = {
         Op.CONV: dut.walk.start, Op.POOL: dut.walk.start, Op.VECTOR: dut.vector.start,
         Op.LOAD: dut.load.start, Op.STORE: dut.store.start, Op.END: dut.done,
@@ -164,6 +197,12 @@ def dispatcher() -> Bench:
     b.prove(take == b.past(dut.dispatched, "d1"), "TAKE")
     b.prove(start == going, "START")
     b.prove(~(take | start) | dut.decoded.valid, "the decoded instruction is gone")
+    # What the rules decide on is of the header that stands.
+    for name, ops in (
+        ("after_store", (Op.STORE, Op.END)), ("has_params", (Op.VECTOR,)),
+    ):  # fmt: skip
+        of = Cat(op == o for o in ops).any()
+        b.prove(~dut.decoded.valid | (b.signal(name) == of), f"{name} is of another header")
     b.prove(~b.past(dut.done, "done") | stopped, "goes on after END")
     b.prove(~b.past(stopped, "stopped") | stopped, "does not stay stopped")
     b.prove(~stopped | (~dut.dispatched & ~many.any()), "works when stopped")
@@ -183,10 +222,11 @@ PROOFS = (
         cover_depth=30,
         mutations=(
             Mutation("control.decoder", "walk.op > max(Op)", "walk.op > max(Op) + 1"),
-            Mutation("control.decoder", "with m.If(~self.fetch.valid):", "with m.If(1):"),
+            Mutation("control.decoder", "with m.If(~self.fetch.valid & ~self.unwritten):",
+                     "with m.If(~self.unwritten):"),
             Mutation("control.decoder", "self.final.eq(self.left == 2)",
                      "self.final.eq(self.left == 1)"),
-            Mutation("control.decoder", "with m.If(self.wrong_page):", "with m.If(0):"),
+            Mutation("control.decoder", "self.is_page & self.wrong_page,", "0,"),
         ),
     ),
     Proof(

@@ -105,8 +105,8 @@ PROOFS = (
             Mutation("control.program_memory", "level > p.program_words - p.program_parts",
                      "level > p.program_words"),
             Mutation("control.program_memory", "Mux(take, level == 1, level == 0)", "level == 0"),
-            Mutation("control.program_memory", "following.eq(at + take)",
-                     "following.eq(at + self.read.want)"),
+            Mutation("control.program_memory", "following.eq(Mux(take, plus, at))",
+                     "following.eq(Mux(self.read.want, plus, at))"),
         ),
     ),
 )  # fmt: skip
