@@ -171,7 +171,7 @@ def memory_blocks(params: EngineParams) -> tuple[int, int]:
     bank = -(-params.word_bits // BANK_BITS) * -(-params.bank_rows // BANK_ROWS) / 2
     ring = _bram(params.stream_bits, params.weight_words)
     program = _bram(params.stream_bits, params.program_words // params.program_parts)
-    tables = 4 * _bram(64, 512) + 1  # block, tap and axis tables; layer log
+    tables = 5 * _bram(64, 512) + 1  # block, tap, list and axis tables; layer log
     fifos = 2 * (params.ports + 1)
     lookup = params.requant_lanes / 2 if params.activations else 0  # half a block RAM each
     blocks = (params.banks - ultra) * bank + ring + program + tables + fifos + lookup
