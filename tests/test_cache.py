@@ -72,3 +72,18 @@ def test_a_cache_that_cannot_be_written(own_cache: Path):
 def test_the_digest_covers_sources_and_costs():
     assert cache.program_digest() == cache.program_digest.__wrapped__()
     assert (cache.PACKAGE / "costs.json").is_file()
+
+
+def test_the_digest_covers_compiler_and_runtime(monkeypatch, tmp_path: Path):
+    """Registers and regions are the runtime's: Verilog of other ones must not be found again."""
+    assert {root.name for root in cache.SOURCES} == {"fpga_gen", "fpga_gen_host"}
+    for root in ("fpga_gen", "fpga_gen_host"):
+        (tmp_path / root).mkdir()
+        (tmp_path / root / "a.py").write_text("old")
+    monkeypatch.setattr(cache, "SOURCES", tuple(tmp_path.iterdir()))
+    before = cache.program_digest.__wrapped__()
+    for root in cache.SOURCES:
+        (root / "a.py").write_text("new")
+        assert cache.program_digest.__wrapped__() != before
+        (root / "a.py").write_text("old")
+        assert cache.program_digest.__wrapped__() == before
