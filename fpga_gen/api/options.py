@@ -9,12 +9,13 @@ from typing import Literal, TypedDict, Unpack
 
 from fpga_gen.boards import find_board
 from fpga_gen.builddir.config import BuildConfig
+from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.errors import FpgaGenError
 from fpga_gen.frontend.model_file import check_model_file
 from fpga_gen.images import Preprocess, find_pictures
 
 Model = str | Path
-ARRAY = ("pixels", "inputs", "DSP columns", "SP2 columns")
+ARRAY = ("pixels", "inputs", *(f"{kind.title} columns" for kind in KINDS))
 
 
 class EngineOptions(TypedDict, total=False):
@@ -83,8 +84,7 @@ def make_config(model: Model, board: str, **options: Unpack[BuildOptions]) -> Bu
     return config
 
 
-def _array(numbers: Sequence[int]) -> tuple[int, int, int, int]:
+def _array(numbers: Sequence[int]) -> tuple[int, ...]:
     if len(numbers) != len(ARRAY):
         raise FpgaGenError(f"array {tuple(numbers)}: give {', '.join(ARRAY)}")
-    pixels, inputs, dsp, sp2 = numbers
-    return pixels, inputs, dsp, sp2
+    return tuple(numbers)
