@@ -68,7 +68,7 @@ def _term(qgraph, node, term, values, c: int, y: int, x: int) -> int:
     _, _, kh, kw = term.weight.shape
     for name in term.inputs:
         tensor = qgraph.tensors[name]
-        factor = 256 if node.wide and tensor.format.bits == 8 else 1
+        factor = 256 if node.wide and not term.low and tensor.format.bits == 8 else 1
         for k, ky, kx in product(range(tensor.channels), range(kh), range(kw)):
             iy = y * term.stride[0] - term.pads[0] + ky * term.dilation[0]
             ix = x * term.stride[1] - term.pads[1] + kx * term.dilation[1]
