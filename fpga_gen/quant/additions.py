@@ -34,8 +34,8 @@ class _Factors:
 
 @lru_cache
 def _factors(code: WeightCode) -> _Factors:
-    """A low weight is never 0, so that every sum takes as many weight slots; a high one is 0 in the
-    smallest factors alone."""
+    """A low weight is never 0, and a high one in the smallest factors alone: so almost every sum
+    takes as many weight slots as the stand-in's."""
     levels = code.levels.astype(np.int64)
     high, low = (a.reshape(-1) for a in np.meshgrid(levels, levels[levels != 0], indexing="ij"))
     values, first = np.unique(256 * high + low, return_index=True)
@@ -49,6 +49,7 @@ def _nearest(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return at - (wanted - values[at - 1] < values[at] - wanted)
 
 
+@lru_cache
 def held_factors(
     factors: tuple[int, ...], reaches: tuple[int, ...], code: WeightCode
 ) -> tuple[np.ndarray, np.ndarray, float]:
@@ -57,7 +58,7 @@ def held_factors(
     reaches[i]."""
     held = _factors(code)
     size = np.abs(np.array(factors, np.float64))
-    scales = held.values / size.max()
+    scales = held.values[held.high != 0] / size.max()
     index = _nearest(held.values, size[:, None] * scales)
     error = (held.values[index] / scales - size[:, None]) * np.array(reaches)[:, None]
     best = int(np.square(error).sum(0).argmin())

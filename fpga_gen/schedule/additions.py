@@ -6,13 +6,14 @@ results leave as fast as those of any convolution.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.additions import as_convolution
-from fpga_gen.quant.ir import QAdd, QConv, QTensor, QuantGraph
+from fpga_gen.quant.ir import QAdd, QTensor, QuantGraph
 from fpga_gen.schedule.cycles.timing import (
     DEFAULT_TIMING,
     Timing,
@@ -20,51 +21,58 @@ from fpga_gen.schedule.cycles.timing import (
     drain_tail,
     vector_time,
 )
-from fpga_gen.schedule.layouts import map_layouts
-from fpga_gen.schedule.lower.conv import conv_work, plan_layer
-from fpga_gen.schedule.lower.lowered import Context
-from fpga_gen.schedule.lower.placement import Placement
-from fpga_gen.schedule.lower.zero_slots import live_slots
+from fpga_gen.schedule.lower.conv_plan import group_prices, last_drain, tile_limits
+from fpga_gen.schedule.lower.walk import Geometry
+from fpga_gen.schedule.lower.zero_slots import cheapest_groups
+
+SLOTS = 4  # of a plane of channels: two maps, a high and a low weight each
 
 
 def sums_in_array(
     qgraph: QuantGraph, params: EngineParams, timing: Timing = DEFAULT_TIMING
 ) -> QuantGraph:
-    """The network with the sums that are cheaper there as convolutions."""
-    if not any(isinstance(node, QAdd) for node in qgraph.nodes):
-        return qgraph
-    layouts = map_layouts(qgraph, params)
-    places = {name: Placement(layout, 0) for name, layout in layouts.items()}
-    context = Context(qgraph.tensors, places, params, timing)
+    """The network with the sums that are cheaper there as convolutions, whose zero slots must be
+    skipped."""
     nodes = []
     for node in qgraph.nodes:
         if isinstance(node, QAdd):
-            conv = as_convolution(node, qgraph.tensors, qgraph.sp2)
             out = qgraph.tensors[node.output]
-            if conv is not None and _array_cycles(conv, context) < _vector_cycles(out, context):
-                node = conv
+            if array_cycles(out, params, timing) < vector_cycles(out, params, timing):
+                node = as_convolution(node, qgraph.tensors, qgraph.sp2) or node
         nodes.append(node)
     return replace(qgraph, nodes=tuple(nodes))
 
 
-def _vector_cycles(out: QTensor, context: Context) -> float:
+def vector_cycles(out: QTensor, params: EngineParams, timing: Timing) -> float:
     """Of a sum of two maps in the vector unit."""
-    params, planes = context.params, context.places[out.name].layout.planes
+    planes = -(-out.channels // params.in_channels)
     steps = -(-out.height * out.width // params.vector_pixels)
-    return vector_time(context.timing, planes, steps, 2, 2)
+    return vector_time(timing, planes, steps, 2, 2)
 
 
-def _array_cycles(conv: QConv, context: Context) -> float:
-    """Of a sum as a convolution, its weights counted as if nothing else hid them."""
-    params, timing = context.params, context.timing
-    work, _ = conv_work(conv, context)
-    plan = plan_layer(work, context)
-    live = live_slots(work.blocks)
-    granules = 0
-    for run in plan.runs:
-        size = params.group_channels(run.mode)
-        for first in range(run.first, run.first + run.channels, size):
-            slots = int(np.count_nonzero(live[first : first + size].any(0)))
-            granules += params.param_granules(run.mode) + slots * params.slot_granules(run.mode)
-    stream = granules * GRANULE / 8 / timing.read_rate(params)
-    return plan.cycles + array_latency(params, timing) + drain_tail(params, timing) + stream
+def array_cycles(out: QTensor, params: EngineParams, timing: Timing) -> float:
+    """Of a sum of two maps as a convolution, its weights counted as if nothing else hid them."""
+    size = (out.height, out.width)
+    geometry = Geometry(*size, *size, (1, 1), (0, out.height))
+    firsts = np.arange(0, out.channels, params.sub_columns)
+    counts = {}
+    for mode in params.modes:
+        ends = np.minimum(firsts + params.group_channels(mode), out.channels)
+        planes = (ends - 1) // params.in_channels - firsts // params.in_channels + 1
+        counts[mode] = SLOTS * planes
+    best = math.inf
+    for most in tile_limits(params):
+        prices = group_prices(params, timing, geometry, False, most)
+        found = cheapest_groups(counts, prices, out.channels, params)
+        if found is None:
+            continue
+        groups, cycles = found
+        granules = sum(
+            params.param_granules(mode)
+            + counts[mode][first // params.sub_columns] * params.slot_granules(mode)
+            for mode, first in groups
+        )
+        cycles += last_drain(params, geometry, groups[-1][0], False, most)
+        cycles += granules * GRANULE / 8 / timing.read_rate(params)
+        best = min(best, cycles)
+    return best + array_latency(params, timing) + drain_tail(params, timing)

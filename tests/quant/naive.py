@@ -22,12 +22,17 @@ def run_naive(qgraph: QuantGraph, stored: np.ndarray) -> dict[str, np.ndarray]:
     """Every stored tensor as an int64 array."""
     values = {qgraph.input: stored.astype(np.int64)}
     for node in qgraph.nodes:
-        t = qgraph.tensors[node.output]
-        out = np.zeros((t.channels, t.height, t.width), np.int64)
-        for c, y, x in product(range(t.channels), range(t.height), range(t.width)):
-            out[c, y, x] = _element(qgraph, node, values, c, y, x)
-        values[node.output] = out
+        values[node.output] = naive_node(qgraph, node, values)
     return values
+
+
+def naive_node(qgraph: QuantGraph, node: QNode, values: dict) -> np.ndarray:
+    """The stored output of one node as an int64 array."""
+    t = qgraph.tensors[node.output]
+    out = np.zeros((t.channels, t.height, t.width), np.int64)
+    for c, y, x in product(range(t.channels), range(t.height), range(t.width)):
+        out[c, y, x] = _element(qgraph, node, values, c, y, x)
+    return out
 
 
 def _element(qgraph: QuantGraph, node: QNode, values: dict, c: int, y: int, x: int) -> int:

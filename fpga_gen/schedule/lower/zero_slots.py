@@ -61,7 +61,7 @@ def plan_skipping(work: ConvWork, params: EngineParams, timing: Timing) -> ConvP
     best: ConvPlan | None = None
     for most in tile_limits(params):
         prices = group_prices(params, timing, work.geometry, work.out16, most)
-        found = _cheapest(counts, prices, work.channels, params)
+        found = cheapest_groups(counts, prices, work.channels, params)
         if found is None:
             continue
         runs, cycles = _joined(found[0], live, work, params), found[1]
@@ -81,10 +81,11 @@ def _kept(live: np.ndarray, work: ConvWork, size: int, step: int) -> np.ndarray:
     return np.maximum(used.sum(1) + forced, 1)
 
 
-def _cheapest(
+def cheapest_groups(
     counts: dict[int, np.ndarray], prices: Prices, channels: int, params: EngineParams
 ) -> tuple[list[tuple[int, int]], int] | None:
-    """((mode, first channel) of every group, cycles), the fewest that there are."""
+    """((mode, first channel) of every group, cycles), the fewest that there are. counts: slots that
+    a group of a mode keeps, by its first channel / columns of a subgroup."""
     step = params.sub_columns
     ends = -(-channels // step)
     best: dict[tuple[int, int], tuple[int, tuple[int, int] | None]] = {(0, 0): (0, None)}
