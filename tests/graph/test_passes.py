@@ -9,7 +9,12 @@ from fpga_gen.graph.ir import Activation, Add, Conv, Graph, conv_macs
 from fpga_gen.graph.passes.activations import clip_before_pool, fuse_activations
 from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, split_affine
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
-from fpga_gen.graph.passes.concat import flatten_concat, materialise_views, push_through_concat
+from fpga_gen.graph.passes.concat import (
+    flatten_concat,
+    join_convolutions,
+    materialise_views,
+    push_through_concat,
+)
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
 from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
@@ -181,6 +186,34 @@ def test_materialise_views():
     concat = after.nodes[1]
     assert after.nodes[-1].inputs == (concat.output,)  # convolutions read it in place
     assert concat.output not in after.outputs
+
+
+def test_join_convolutions():
+    m = Maker()
+    a, b = m.conv("x", 6, activation=RELU), m.conv("x", 5, activation=RELU)
+    box, scores = m.conv(a, 4, 1), m.add(m.conv(b, 3), m.conv(a, 3, 1))
+    before = fuse_adds(m.graph(m.concat(box, scores)))
+    after = _check(join_convolutions, before, ["Conv"] * 3)
+    whole = after.nodes[-1]
+    assert [t.input for t in whole.terms] == [a, b, a]
+    assert [t.weight.any((1, 2, 3)).tolist() for t in whole.terms] == [
+        [True] * 4 + [False] * 3, [False] * 4 + [True] * 3, [False] * 4 + [True] * 3,
+    ]  # fmt: skip
+    assert all(t.sparse for t in whole.terms)
+    assert _check(join_convolutions, after, None) is after
+
+
+@pytest.mark.parametrize("case", ["read in place", "two readers", "activations", "strides", "map"])
+def test_join_convolutions_leaves_alone(case: str):
+    m = Maker((3, 8, 8))
+    y = m.conv("x", 4, stride=(2, 2))
+    other = m.resize(y, (8, 8)) if case == "strides" else "x"
+    a = m.conv("x", 4, stride=(2, 2), activation=RELU if case == "activations" else Activation())
+    b = m.conv(y, 4, 1) if case == "strides" else m.conv(other, 4, stride=(2, 2))
+    both = m.concat(a, b, y) if case == "map" else m.concat(a, b)
+    ends = {"read in place": [m.conv(both, 3)], "two readers": [both, m.conv(a, 2)],
+            "map": [both, m.conv(y, 2)]}  # fmt: skip
+    _check(join_convolutions, m.graph(*ends.get(case, [both])), None)
 
 
 def test_fuse_adds():
