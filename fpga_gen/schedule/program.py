@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from fpga_gen.contract.isa import Instruction
@@ -94,7 +94,7 @@ class Schedule:
     params: EngineParams
     instructions: tuple[Instruction, ...]
     program: bytes
-    make_weights: Callable[[], bytes]
+    make_weights: Callable[[], bytes] = field(compare=False, repr=False)
     host_input: InputLayout
     host_output: OutputLayout
     layers: tuple[LayerCost, ...]
