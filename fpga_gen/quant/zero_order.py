@@ -286,9 +286,13 @@ def _searched(
 ) -> tuple[_Search, set[str]]:
     """The search when it is done, and the classes that have another order than the free one."""
     search = _Search(graph, params, costs)
-    if all(live.all() for layer in search.layers for _, live in layer.segments):
-        return search, set()
-    classes = [root for root in search.channels if root in search.free and search.touched[root]]
+    zeros = {
+        number
+        for number, layer in enumerate(search.layers)
+        if not all(live.all() for _, live in layer.segments)
+    }
+    # A layer without zeros costs the same in any order.
+    classes = [r for r in search.channels if r in search.free and zeros & set(search.touched[r])]
     options: dict[str, list[ChannelOrder]] = {}
     for root in classes:
         cells = dict.fromkeys(search.candidates(root))

@@ -76,6 +76,7 @@ ORDERS = (
     PageInstruction,
     TableInstruction,
 )  # for the stream, not of what was lowered
+END = Lowered(EndInstruction(), NO_STREAM, (), ())
 # Of the memory that the choice of what stays on chip counts on: not everything can be placed.
 SHARES = (0.97, 0.92, 0.85, 0.75, 0.6, 0.5)
 
@@ -224,13 +225,18 @@ def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_
     step = plan.steps[-1]
     assert isinstance(step, Step)
     offset = offsets.get(step.node.output)
+    # Where each may end in several ways, its beginning is made once.
+    head, resident = with_tables(body, job.params)
+    head, pending = with_waits(head)
     lengths: set[int] = set()
     most = 1 if offset is None else MOST_PIECES
     for added, point in _cut_steps(job, step, places, offset, most):
         if len(added) not in lengths:
             lengths.add(len(added))
             points = [*trace, (len(body) + point[0], point[1])]
-            yield _finish(job, [*body, *added], points, [at for at, _ in points])
+            tail, _ = with_tables([*added, END], job.params, resident)
+            tail, _ = with_waits(tail, pending)
+            yield _finish(job, [*head, *tail], points, [at for at, _ in points])
 
 
 def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Program:
@@ -253,7 +259,8 @@ def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Pro
                 trace.append((len(body) + len(added) - 1, place))
         body += added
         ends.append(len(body) - 1)
-    return _finish(job, body, trace, ends)
+    whole, _ = with_tables([*body, END], job.params)
+    return _finish(job, with_waits(whole)[0], trace, ends)
 
 
 def _step(
@@ -287,12 +294,11 @@ def _cut_steps(
 
 
 def _finish(
-    job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]], ends: list[int]
+    job: _Job, whole: list[Lowered], trace: list[tuple[int, Placement]], ends: list[int]
 ) -> _Program:
-    """The whole program: FETCHes, END behind it, PAGEs where it is too long."""
+    """The whole program: FETCHes, and PAGEs where it is too long."""
     params = job.params
-    body, _ = with_tables(body, (), params)
-    whole = with_fetches(with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())]))
+    whole = with_fetches(whole)
     pages = cut_program([i.instruction for i in whole], params, barred_from_pages(whole))
     whole = fill_fetches(with_pages(whole, pages, params), params)
     # Of what was lowered, the place in the program.

@@ -423,6 +423,13 @@ def run_model(
     return _Run(params, timing, words).through(instructions, None).ended()
 
 
+def _alike(a: Instruction, b: Instruction) -> bool:
+    """Whether two instructions are the same to the model; how much a FETCH reads is not."""
+    if isinstance(a, FetchInstruction) and isinstance(b, FetchInstruction):
+        return a.region == b.region
+    return a is b or a == b
+
+
 def best_of(
     programs: Sequence[Sequence[Instruction]], params: EngineParams, timing: Timing
 ) -> tuple[int, ModelRun]:
@@ -432,8 +439,8 @@ def best_of(
         return 0, run_model(programs[0], params, timing)
     words = [sum(i.encoded_words for i in program) for program in programs]
     shared = 0  # instructions with the one behind them
-    for same in zip(*programs, strict=False):
-        if any(i != same[0] for i in same[1:]):
+    for first, *others in zip(*programs, strict=False):
+        if not all(_alike(first, other) for other in others):
             break
         shared += 1
     shared = max(0, shared - 1)

@@ -43,15 +43,10 @@ class GroupSlots:
     head: GroupHead
 
 
-def live_slots(blocks: Sequence[ConvBlock]) -> np.ndarray:
-    """bool (channels, slots of all blocks): which filters have weights in which slots."""
-    return np.concatenate([b.weight.any(2) for b in blocks], axis=1)
-
-
 def plan_skipping(work: ConvWork, params: EngineParams, timing: Timing) -> ConvPlan | None:
     """Runs of groups with slot lists that take the fewest model cycles; None for a layer without
     zero slots, or of which a group fits in no mode."""
-    live = live_slots(work.blocks)
+    live = work.live
     if work.period or live.all():
         return None
     modes = modes_of(params, work.geometry)
