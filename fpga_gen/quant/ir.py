@@ -9,12 +9,14 @@ schedule's business and follows from `QTensor.kinds` and `QTensor.positions`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import Format, Sp2Code
 from fpga_gen.graph.ir import AxisTable
+from fpga_gen.quant.groups import used_weights, weight_groups
 from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.model_input import HostInput
 
@@ -57,6 +59,16 @@ class QConvTerm:
     @property
     def kernel(self) -> tuple[int, int]:
         return self.weight.shape[2], self.weight.shape[3]
+
+    @cached_property
+    def groups(self) -> int:
+        """Groups that the weights fall into."""
+        return weight_groups(self.weight)
+
+    @cached_property
+    def used_weights(self) -> int:
+        """Weights that the float network asks for."""
+        return used_weights(self.weight)
 
 
 @dataclass(frozen=True, eq=False)

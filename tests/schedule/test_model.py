@@ -10,10 +10,10 @@ import pytest
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import I8, U8
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.quant.groups import weight_groups
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, SUSTAINED, Timing, board_timing
-from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.program import Schedule
 from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, example

@@ -39,7 +39,6 @@ from fpga_gen.schedule.lower.lowered import (
 from fpga_gen.schedule.lower.storing import cut_runs
 from fpga_gen.schedule.lower.tables import conv_tables
 from fpga_gen.schedule.lower.walk import walking
-from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.lower.zero_slots import (
     MAX_LISTED_BLOCKS,
     cut_lists,
@@ -81,7 +80,7 @@ def lower_conv(planned: Planned, context: Context) -> list[Lowered]:
     params, node, work, plan = context.params, planned.node, planned.work, planned.plan
     out, place = context.tensors[node.output], context.places[node.output]
     order = np.argsort(np.asarray(place.layout.positions))
-    grouped = any(weight_groups(term.weight) > 1 for term in node.terms)
+    grouped = any(term.groups > 1 for term in node.terms)
     parameters = {"bias": planned.bias, "mult": node.mult[order], "shift": node.shift[order]}
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(context.places[i])))
     pieces = context.pieces if work.geometry.rows == (0, out.height) else 1
