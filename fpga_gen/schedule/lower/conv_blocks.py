@@ -92,7 +92,7 @@ def conv_blocks(
             tensor = context.tensors[name]
             part = weight[:, first : first + tensor.channels]
             first += tensor.channels
-            sums = part.astype(np.int64).sum((1, 2))
+            sums = part.sum((1, 2), dtype=np.int64)
             if tensor.format.bits == 16:
                 bias += 128 * sums
             else:
@@ -144,8 +144,8 @@ def check_accumulator(node: QConv, blocks: list[ConvBlock], bias: np.ndarray) ->
     hi = np.zeros(len(bias), np.int64)
     for block in blocks:
         factor = 256 if node.wide and not block.low else 1
-        w = block.weight.astype(np.int64)
-        up, down = np.maximum(w, 0).sum((1, 2)), np.minimum(w, 0).sum((1, 2))
+        up = np.maximum(block.weight, 0).sum((1, 2), dtype=np.int64)
+        down = block.weight.sum((1, 2), dtype=np.int64) - up
         hi += factor * (127 * up - 128 * down)
         lo += factor * (127 * down - 128 * up)
     limit = 1 << (ACC_BITS - 1)
