@@ -1,8 +1,8 @@
 """The netlist that `fpga-gen synth` measures as Verilog, next to the RTL that it was mapped from.
 
-LUTs, flip-flops, carry chains and shift registers are the simulation models that come with Yosys,
-the multipliers its model of DSP48E1; block RAMs are in gate_cells.v. Every net is one bit, so that
-a simulator sees no loops where there are none.
+Flip-flops, carry chains, LUT memories and shift registers are the simulation models that come with
+Yosys, the multipliers its model of DSP48E1; block RAMs are in gate_cells.v, a LUT is its table. Every
+net is one bit, so that a simulator sees no loops where there are none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from rtl_tests.test_mac_dsp import yosys_cells
 
 HERE = Path(__file__).parent
 GATES, PAIR = "gates", "pair"  # the netlist's top; the module that holds both
-LINT_OFF = "// verilator lint_off PINMISSING\n// verilator lint_off UNOPTFLAT\n"
+LINT_OFF = "".join(
+    f"// verilator lint_off {rule}\n" for rule in ("PINMISSING", "WIDTHTRUNC", "WIDTHEXPAND")
+)
+LUT = re.compile(r"LUT[1-6]")
 PAYLOAD = re.compile(r"(.*_(?:ar|aw|w|r|b))(?!valid|ready)\w+")  # of a channel with a valid
 CONTENTS = re.compile(r"INITP?_[0-9A-F]{2}")
 NEUTRAL = re.compile(r"IS_\w+_INVERTED|DO[AB]_REG|EN_ECC_\w+")  # must be 0 or FALSE
@@ -97,7 +100,10 @@ def module_text(netlist: Netlist, name: str) -> str:
 
 
 def cell_text(cell: Cell, name: str) -> str:
-    """One instance."""
+    """One instance; of a LUT its table, a model for each would be ten thousand modules."""
+    if LUT.fullmatch(cell.kind):
+        inputs = _bits(cell.pins[f"I{i}"][0] for i in range(int(cell.kind[-1])))
+        return f"  assign {_bits(cell.pins['O'])} = {_value(cell.parameters['INIT'])} >> {inputs};"
     if cell.kind.startswith("RAMB"):
         return _block_ram(cell, name)
     kind, values = cell.kind, []
