@@ -1,8 +1,8 @@
 """The netlist that `fpga-gen synth` measures as Verilog, next to the RTL that it was mapped from.
 
 Flip-flops, carry chains, LUT memories and shift registers are the simulation models that come with
-Yosys, the multipliers its model of DSP48E1; block RAMs are in gate_cells.v, a LUT is its table. Every
-net is one bit, so that a simulator sees no loops where there are none.
+Yosys, the multipliers its model of DSP48E1; block RAMs are in gate_cells.v, a LUT is its table.
+Every net is one bit, so that a simulator sees no loops where there are none.
 """
 
 from __future__ import annotations
