@@ -135,7 +135,7 @@ class EngineParams:
         """The kinds of columns that the array has."""
         return tuple(kind for kind in KINDS if kind.count(self))
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """CO, all output columns."""
         return sum(kind.count(self) for kind in KINDS)
@@ -157,7 +157,7 @@ class EngineParams:
     def sp2(self) -> Sp2Code:
         return SP2_CODES[self.sp2_code]
 
-    @property
+    @cached_property
     def subgroups(self) -> int:
         """Number of column subgroups: the unit that is moved between pixel groups."""
         return math.lcm(*self.modes)
@@ -172,7 +172,7 @@ class EngineParams:
         """Cycles by which the switch to new weights comes before the DSP columns' activations."""
         return 1 if self.double_clock else 0
 
-    @property
+    @cached_property
     def sub_kinds(self) -> tuple[KindColumns, ...]:
         """The columns of one subgroup, kind by kind, and the bits of their weights for one input,
         which lie in the same order, lowest first."""

@@ -43,7 +43,8 @@ class QConvTerm:
     """One convolution of a QConv. inputs: the concatenated segments, in channel order.
 
     weight: int8 (out_channels, sum of input channels, kh, kw); a filter of kind SP2 only has
-    levels of the graph's SP2 code. Geometry as in graph.ir.ConvTerm (groups are resolved).
+    levels of the graph's SP2 code. Geometry as in graph.ir.ConvTerm (groups are resolved). low: its
+    sums count 1/256 of those of 8-bit maps in other terms (see quant/additions.py).
     """
 
     inputs: tuple[str, ...]
@@ -51,6 +52,7 @@ class QConvTerm:
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
     dilation: tuple[int, int]
+    low: bool = False
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -61,9 +63,9 @@ class QConvTerm:
 class QConv:
     """stored = finish(sum of terms, epilogue, bias, mult, shift); a padded tap has v = 0.
 
-    acc = sum over terms, inputs, taps of w * v * (256 if the conv is `wide` and the input has
-    8 bits else 1); `wide` means that at least one input has 16 bits. bias int32, mult int32
-    (unsigned 16 bit), shift int32: each (out_channels,).
+    acc = sum over terms, inputs, taps of w * v * (256 if the conv is `wide`, the input has 8 bits
+    and the term is not `low`, else 1); `wide` means that an input has 16 bits or a term is low.
+    bias int32, mult int32 (unsigned 16 bit), shift int32: each (out_channels,).
     """
 
     name: str
@@ -79,6 +81,11 @@ class QConv:
     @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(i for t in self.terms for i in t.inputs))
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether it stands for a sum of maps, see quant/additions.py."""
+        return any(t.low for t in self.terms)
 
 
 @dataclass(frozen=True)

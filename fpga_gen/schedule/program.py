@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from fpga_gen.contract.isa import Instruction
 from fpga_gen.contract.params import EngineParams
@@ -82,17 +84,17 @@ class Schedule:
     """Everything the engine and the host need for one network.
 
     program, weights: DRAM regions of whole stream words, striped over the read ports (see
-    layout.stripe); program: 64-bit little-endian words, as many as the program memory holds; the
-    pages with the others lie among the weights, in the order of use (see pages). trace: in program
-    order. timeline: one span for each instruction; lives: of the maps on chip; read_rate: bytes per
-    cycle that the cycle model lets the stream read.
+    layout.stripe), the weights made when they are first asked for; program: 64-bit little-endian
+    words, as many as the program memory holds; the pages with the others lie among the weights, in
+    the order of use (see pages). trace: in program order. timeline: one span for each instruction;
+    lives: of the maps on chip; read_rate: bytes per cycle that the stream reads in the model.
     """
 
     name: str
     params: EngineParams
     instructions: tuple[Instruction, ...]
     program: bytes
-    weights: bytes
+    make_weights: Callable[[], bytes] = field(compare=False, repr=False)
     host_input: InputLayout
     host_output: OutputLayout
     layers: tuple[LayerCost, ...]
@@ -102,3 +104,8 @@ class Schedule:
     timeline: ModelRun
     lives: tuple[MapLife, ...]
     read_rate: float
+
+    @cached_property
+    def weights(self) -> bytes:
+        """The weight region."""
+        return self.make_weights()

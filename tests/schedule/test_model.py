@@ -151,6 +151,7 @@ def test_modes_follow_the_shape() -> None:
 def test_a_schedule_is_deterministic() -> None:
     first, second = (compile_schedule(example("resample", SMALL).graph, SMALL) for _ in range(2))
     assert first == second
+    assert first.weights == second.weights
     assert first.trace
 
 

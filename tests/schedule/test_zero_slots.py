@@ -133,4 +133,4 @@ def test_a_head_of_another_group_is_noticed() -> None:
     raw[at : at + len(code)] = np.frombuffer(other.tobytes(), np.uint8)
     weights = stripe(raw.reshape(-1, SMALL.ports * 16), SMALL.ports)
     with pytest.raises(ProgramError, match="slots, has"):
-        run(replace(schedule, weights=weights), item.stored_input)
+        run(replace(schedule, make_weights=lambda: weights), item.stored_input)

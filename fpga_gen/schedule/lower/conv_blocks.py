@@ -21,10 +21,9 @@ from fpga_gen.schedule.lower.walk import Geometry, Tap, live_taps
 class ConvBlock:
     """One pass over CI input channels of a plane, which may belong to several maps.
 
-    weight: int8 (out channels by position, taps, CI); low: a low-byte plane, whose sums count
-    1/256 of those of the blocks before it; wide: a
-    plane of a 16-bit map; lanes: bool (CI), bytes that hold channels read here; plane: words to the
-    next plane of its map.
+    weight: int8 (out channels by position, taps, CI); low: a low-byte plane or one of a low term,
+    whose sums count 1/256 of those of the blocks before it; wide: a plane of a 16-bit map; lanes:
+    bool (CI), bytes that hold channels read here; plane: words to the next plane of its map.
     """
 
     address: int
@@ -97,8 +96,8 @@ def conv_blocks(
             if tensor.format.bits == 16:
                 bias += 128 * sums
             else:
-                bias -= tensor.format.zero * sums * (256 if node.wide else 1)
-            _map_blocks(blocks, context, tensor, part, taps, geometry)
+                bias -= tensor.format.zero * sums * (256 if node.wide and not term.low else 1)
+            _map_blocks(blocks, context, tensor, part, taps, geometry, term.low)
     return blocks.high + blocks.low, bias
 
 
@@ -109,8 +108,10 @@ def _map_blocks(
     weight: np.ndarray,
     taps: tuple[Tap, ...],
     geometry: Geometry,
+    low: bool,
 ) -> None:
-    """Blocks of one map; weight: int8 (out channels by position, channels of the map, taps)."""
+    """Blocks of one map; weight: int8 (out channels by position, channels of the map, taps); low:
+    of a term whose sums count 1/256."""
     place, word = context.places[tensor.name], context.params.in_channels
     layout = place.layout
     row = geometry.rows[0] * geometry.stride[0]
@@ -125,9 +126,12 @@ def _map_blocks(
         part = slice(plane * word, (plane + 1) * word)
         values = np.ascontiguousarray(slab[:, part].transpose(0, 2, 1))
         block = ConvBlock(
-            place.address(plane, row), layout.plane, taps, pad, False, values,
+            place.address(plane, row), layout.plane, taps, pad, low, values,
             lanes[part].copy(), wide,
         )  # fmt: skip
+        if low:
+            blocks.low.append(block)
+            continue
         blocks.add(block, tensor.name)
         if wide:
             address = place.address(plane, row, low=True)

@@ -211,9 +211,9 @@ def _needed(work: ConvWork, group: int) -> np.ndarray:
     """
     live = np.stack([b.weight.any((1, 2)) for b in work.blocks], axis=1)
     needed = np.stack([live[c : c + group].any(0) for c in range(0, work.channels, group)])
-    first_low = next((i for i, b in enumerate(work.blocks) if b.low), 0)
-    if work.wide:
-        needed[:, first_low] = True
+    low = np.flatnonzero([b.low for b in work.blocks])
+    if low.size:
+        needed[~needed[:, low].any(1), low[0]] = True
     needed[~needed.any(1), 0] = True
     return needed
 

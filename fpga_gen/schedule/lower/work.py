@@ -13,6 +13,8 @@ def weight_groups(weight: np.ndarray) -> int:
     """Largest number of convolution groups that a dense weight (F, C, kh, kw) falls into."""
     filters, channels = weight.shape[:2]
     used = weight.reshape(filters, channels, -1).any(2)
+    if used.all():
+        return 1
     common = math.gcd(filters, channels)
     for groups in (g for g in range(common, 1, -1) if common % g == 0):
         blocks = used.reshape(groups, filters // groups, groups, channels // groups)
@@ -38,7 +40,7 @@ def _work(weight: np.ndarray) -> int:
 
 
 def node_macs(node: QNode, qgraph: QuantGraph) -> int:
-    if not isinstance(node, QConv):
+    if not isinstance(node, QConv) or node.is_sum:
         return 0
     out = qgraph.tensors[node.output]
     return conv_macs(node, out.height * out.width)
