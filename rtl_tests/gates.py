@@ -24,7 +24,8 @@ from rtl_tests.test_mac_dsp import yosys_cells
 HERE = Path(__file__).parent
 GATES, PAIR = "gates", "pair"  # the netlist's top; the module that holds both
 LINT_OFF = "".join(
-    f"// verilator lint_off {rule}\n" for rule in ("PINMISSING", "WIDTHTRUNC", "WIDTHEXPAND")
+    f"// verilator lint_off {rule}\n"
+    for rule in ("PINMISSING", "WIDTHTRUNC", "WIDTHEXPAND", "SPECIFYIGN")
 )
 LUT = re.compile(r"LUT[1-6]")
 PAYLOAD = re.compile(r"(.*_(?:ar|aw|w|r|b))(?!valid|ready)\w+")  # of a channel with a valid
@@ -58,10 +59,11 @@ def write_pair(params: EngineParams, folder: Path) -> list[Path]:
     hierarchy, netlists = map_engine(params)
     folder.mkdir(parents=True, exist_ok=True)
     files = dict(engine_verilog(params))
-    files["gates.v"] = LINT_OFF + "\n".join(
-        module_text(netlist, GATES if name == TOP else f"gate_{hierarchy.digests[name]}")
+    called = {
+        GATES if name == TOP else f"gate_{hierarchy.digests[name]}": netlist
         for name, netlist in netlists.items()
-    )
+    }
+    files["gates.v"] = LINT_OFF + "\n".join(module_text(n, name) for name, n in called.items())
     files["cells.v"] = LINT_OFF + models() + (HERE / "gate_cells.v").read_text()
     files["pair.v"] = pair_text(netlists[TOP])
     files["pair.vlt"] = "`verilator_config\n" + "".join(
@@ -176,7 +178,8 @@ def _is_neutral(key: str, value: str | int) -> bool:
 
 
 def _name(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"\\{name} "
+    """Escaped: a port may have the name of a keyword."""
+    return f"\\{name} "
 
 
 def _bits(bits: Iterable[Bit]) -> str:

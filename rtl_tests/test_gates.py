@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fpga_gen.contract.modules import TOP
 from fpga_gen.simulate.build import build_simulator
 from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.runner import open_engine
 from fpga_gen.synth.yosys import FAMILIES
 from rtl_tests.gates import PAIR, map_engine, which, write_pair
-from rtl_tests.networks import TOP, WATCHDOG, run_network
+from rtl_tests.networks import WATCHDOG, run_network
 from rtl_tests.verilator import CACHE
 from tests.engines import SMALL
 from tests.fuzz.programs import small_network
