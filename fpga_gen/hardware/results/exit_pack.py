@@ -6,6 +6,8 @@ Stage 1: one byte per channel. 2: shift every pixel's channels to the byte offse
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
@@ -83,30 +85,18 @@ class ExitPack(wiring.Component):
         """(window of every pixel group, enabled bytes of a window)."""
         p, ci = self.params, self.params.in_channels
         sizes = [max(p.write_words(k) for k in p.modes if k > g) for g in range(p.max_mode)]
-        chunks = sum(-(-size * p.word_bits // CHUNK) for size in sizes)
+        cuts = [-(-size * p.word_bits // CHUNK) for size in sizes]  # chunks of a window
+        chunks = sum(cuts)
         offsets = tree(m, self.result.offset, [copies_for(chunks, 8), chunks], "offset")
-        modes = tree(m, self.facts.mode, [copies_for(chunks, 8), chunks], "pack_mode")
+        choosing = sum(cut for g, cut in enumerate(cuts) if len(self._first_bytes(g)) > 1)
+        counts = [copies_for(choosing, 8), choosing]
+        modes = iter(tree(m, self.facts.mode, counts, "pack_mode") if choosing else ())
         windows, used_chunks = [], 0
-        for group, size in enumerate(sizes):
+        for group, (size, parts) in enumerate(zip(sizes, cuts, strict=True)):
             width = size * p.word_bits
-            parts = -(-width // CHUNK)
             mine = slice(used_chunks, used_chunks + parts)
             used_chunks += parts
-            source = Signal(width, name=f"pixel_bytes_{group}")
-            choices = {}
-            for mode in p.modes:
-                if mode > group:
-                    first = group * p.group_channels(mode) * 8
-                    last = len(bytes_) if mode == 1 else first + p.group_channels(mode) * 8
-                    part = bytes_[first:last]
-                    choices[mode] = Cat(part, Const(0, width - len(part)))
-            for part, copy in enumerate(modes[mine]):
-                bits = slice(part * CHUNK, min((part + 1) * CHUNK, width))
-                value = Const(0, bits.stop - bits.start)
-                for mode, choice in choices.items():
-                    chosen = choice[bits.start : bits.stop]
-                    value = chosen if mode == min(choices) else Mux(copy == mode - 1, chosen, value)
-                m.d.comb += source[bits.start : bits.stop].eq(value)
+            source = self._pixel_bytes(m, group, bytes_, width, modes)
             window = Signal(width, name=f"window_{group}", reset_less=True)
             shifted = _shift_bits(m, source, offsets[mine], 8, CHUNK, f"shift_{group}")
             m.d.sync += window.eq(shifted)
@@ -123,6 +113,29 @@ class ExitPack(wiring.Component):
         m.d.sync += mask.eq(_shift_bits(m, used, shift, 1, -(-span // len(shift)), "mask"))
         return windows, delay(m, mask, 1, "mask_late")
 
+    def _first_bytes(self, group: int) -> dict[int, int]:
+        """{first byte of a pixel group's channels: one of the modes that have them there}."""
+        p = self.params
+        return {group * p.group_channels(k): k for k in p.modes if k > group}
+
+    def _pixel_bytes(
+        self, m: Module, group: int, bytes_: Signal, width: int, modes: Iterator[Signal]
+    ) -> Signal:
+        """The channels of a pixel group, and whatever follows them: it is not enabled. modes: as
+        many are taken as there are chunks, if there is a choice."""
+        source = Signal(width, name=f"pixel_bytes_{group}")
+        (default, _), *others = self._first_bytes(group).items()
+        padded = Cat(bytes_, Const(0, width))
+        for low in range(0, width, CHUNK):
+            high = min(low + CHUNK, width)
+            value: Value = padded[8 * default + low : 8 * default + high]
+            copy = next(modes) if others else None
+            for first, mode in others:
+                chosen = padded[8 * first + low : 8 * first + high]
+                value = Mux(copy == mode - 1, chosen, value)
+            m.d.comb += source[low:high].eq(value)
+        return source
+
     def _write(self, m: Module, windows: list[Signal], mask: Signal) -> None:
         p, n = self.params, self.params.write_slots
         result = self.result
@@ -133,9 +146,10 @@ class ExitPack(wiring.Component):
         modes = tree(m, self.facts.mode, [copies_for(parts, 8), parts], "slot_mode")
         loads = tree(m, self.load_valid, [3 * p.load_words], "slot_load", reset_less=False)
         load_data = delay(m, self.load_data, 1, "load_data")
-        to, written, used_bytes = (
-            data_register(m, port)
-            for port in (self.write.address, self.write.data, self.write.bytes)
+        # Kept, or tools make them the end of a shift register, whose output comes late.
+        to = data_register(m, self.write.address, attrs=KEEP)
+        written, used_bytes = (
+            data_register(m, port) for port in (self.write.data, self.write.bytes)
         )
         for slot in range(n):
             copy = slice(3 * slot, 3 * slot + 3)

@@ -132,10 +132,15 @@ class ExitSteps(wiring.Component):
         self.load_step = Signal()  # a LOAD moves on by one word
         pixel, index = Signal(ADDRESS_BITS), Signal(len(self.at.index))
         columns_left = Signal(len(self.per_row), reset_less=True)
-        row_end = Signal()
-        stride = Mux(row_end, self.out_row_step, self.out_step)
+        row_end, coming_row_end = Signal(), Signal()
+        stride = Signal(ADDRESS_BITS, reset_less=True)  # to the next group: of row_end
         beat = constant(self.params.beat_words, self.params.banks)
-        stride = Mux(self.load_busy, beat, stride)
+        step = Mux(coming_row_end, self.out_row_step, self.out_step)
+        m.d.comb += coming_row_end.eq(row_end)
+        m.d.sync += [
+            row_end.eq(coming_row_end),
+            stride.eq(Mux(self.load_busy, beat, step)),
+        ]
         following = add(m, pixel, stride, self.params.banks, "next_pixel")
         with m.If(self.advance | self.load_step):
             m.d.sync += pixel.eq(following)
@@ -143,15 +148,17 @@ class ExitSteps(wiring.Component):
             m.d.sync += [
                 index.eq(Mux(row_end, 0, index + self.lanes)),
                 columns_left.eq(Mux(row_end, self.per_row, columns_left - 1)),
-                row_end.eq(self.row_mode & Mux(row_end, self.single_column, columns_left == 2)),
             ]
+            m.d.comb += coming_row_end.eq(
+                self.row_mode & Mux(row_end, self.single_column, columns_left == 2)
+            )
         with m.If(self.restart):
             m.d.sync += [
                 pixel.eq(0),
                 index.eq(0),
                 columns_left.eq(self.per_row),
-                row_end.eq(self.single_column),
             ]
+            m.d.comb += coming_row_end.eq(self.single_column)
         m.d.comb += [self.at.lane.eq(self.lane), self.at.pixel.eq(pixel), self.at.index.eq(index)]
 
     def _flags(self, m: Module) -> None:
