@@ -23,6 +23,7 @@ from fpga_gen.hardware.loader.joints import (
     KIND_VECTOR,
     KIND_WORDS,
     RingRead,
+    available,
     block_granules,
     granule_bits,
     read_layout,
@@ -148,8 +149,8 @@ class LoaderControl(wiring.Component):
             self.read.eq(read),
             self.read.valid.eq(self.reading),
             self.read.end.eq(self.last_word),
-            self.reading.eq(now["FETCH"] & self.ring.available & (self.begun | self.may_assemble)),
-            self.fetch.eq(now["WORDS"] & ~self.none_left & self.ring.available & self.room),
+            self.reading.eq(now["FETCH"] & available(self.ring) & (self.begun | self.may_assemble)),
+            self.fetch.eq(now["WORDS"] & ~self.none_left & available(self.ring) & self.room),
             self.ring.advance.eq(self.reading | self.fetch),
             self.ring.seek.eq(now["SLOT"] | self.take_param),
             self.queue_write.eq(

@@ -91,6 +91,12 @@ class VectorWalk(wiring.Component):
         )
         self.source_top = fact("source_top", (cfg.n_sources - 1)[: (MAX_SOURCES - 1).bit_length()])
         self.direct = fact("direct", cfg.direct, attrs=KEEP)
+        self.one_column = fact("one_column", cfg.direct | (cfg.x_taps == 1))
+        self.one_row = fact("one_row", cfg.direct | (cfg.y_taps == 1))
+        self.single_read = fact(  # the one source takes one read, if it is no wide one
+            "single_read",
+            (cfg.direct | ((cfg.x_taps == 1) & (cfg.y_taps == 1))) & (cfg.n_sources == 1),
+        )
         self.pair = fact("pair", cfg.pair)
         self.columns, self.rows = fact("columns", cfg.out_w), fact("rows", cfg.out_h)
         self.single_column = fact("single_column", (cfg.out_w == 1) | (cfg.pair & (cfg.out_w == 2)))
@@ -156,11 +162,6 @@ class VectorWalk(wiring.Component):
         # The present read is a whole result, but there are two exit steps: leave a gap.
         self.single = Signal(reset_less=True)
         self.draining = Signal(range(32))
-        self.one_column, self.one_row = Signal(), Signal()
-        m.d.comb += [
-            self.one_column.eq(self.direct | (self.x_top == 0)),
-            self.one_row.eq(self.direct | (self.y_top == 0)),
-        ]
         # By source: it is the last one and takes one read. Facts, a cycle behind the others.
         self.only_read = [
             Signal(name=f"only_read_{i}", reset_less=True) for i in range(MAX_SOURCES)
@@ -220,6 +221,7 @@ class VectorWalk(wiring.Component):
             self.in_block.eq((self.in_block & ~block_end) | (map_end & ~self.last_block)),
             self.in_drain.eq((self.in_drain & ~drained) | (map_end & self.last_block)),
         ]
+        only_read = self.single_read & ~self.sources[0].wide  # of the result, as in `only_read`
         with m.If(start):
             self._begin(m)
         with m.If(setup):
@@ -230,8 +232,8 @@ class VectorWalk(wiring.Component):
             self._to_tap_row(m, first=True)
             self._to_source(m, 0)
             m.d.sync += [
-                self.last_read.eq(self._only_read(0)),
-                self.single.eq(self._only_read(0) & self.facts.out16),
+                self.last_read.eq(only_read),
+                self.single.eq(only_read & self.facts.out16),
             ]
         # A register, as all that moves on waits for it; a cycle of READ without it is a gap.
         next_single = Signal()
@@ -241,7 +243,7 @@ class VectorWalk(wiring.Component):
                 self.run,
                 ~map_end & ~next_single,
                 self.in_read
-                | (setup_taps & ~(self._only_read(0) & self.facts.out16))
+                | (setup_taps & ~(only_read & self.facts.out16))
                 | (block_end & ~self.single),
             )
         )
