@@ -156,7 +156,9 @@ def test_a_load_over_words_that_are_being_stored(spilled) -> None:
     out = list(schedule.instructions)
     at = next(
         k for k, i in enumerate(out[1:], 1)
-        if isinstance(i, LoadInstruction) and isinstance(out[k - 1], StoreInstruction)
+        if isinstance(i, LoadInstruction)
+        and isinstance(out[k - 1], StoreInstruction)
+        and out[k - 1].words
     )  # fmt: skip
     out[at] = replace(out[at], base=out[at - 1].base)
     with pytest.raises(ProgramError, match="which a STORE may still be reading"):
