@@ -51,9 +51,9 @@ from fpga_gen.schedule.place.allocate import (
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.lifetimes import map_lives
 from fpga_gen.schedule.place.lookup import with_tables
+from fpga_gen.schedule.place.order import beside_siblings
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, with_pages
-from fpga_gen.schedule.place.order import beside_siblings
 from fpga_gen.schedule.place.plan import Move, Plan, Step, demands, make_plan
 from fpga_gen.schedule.place.rolled import check_plan
 from fpga_gen.schedule.place.segments import Segments, load_slack

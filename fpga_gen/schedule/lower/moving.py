@@ -1,4 +1,4 @@
-"""Lowering of moves: rows of a map from one place in the memory to another, as a max-pool of 1x1."""
+"""Lowering of moves: rows of a map to another place in the memory, as a max-pool of 1x1."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.lower.placement import Home
 from fpga_gen.schedule.place.plan import MapBuffer, Move, Plan, Rows, Step, Transfer, input_rows
-from fpga_gen.schedule.place.rolling import Window
+from fpga_gen.schedule.place.residence import Offer, Residence
+from fpga_gen.schedule.place.rolling import BandRows
 from fpga_gen.schedule.place.segments import Segments, buffer_layout, home_layout
-from fpga_gen.schedule.place.spill_search import Offer, Residence
 
 HOME_ALIGN = 64  # bytes: every map in DRAM starts on a boundary of its own
 
 
-class Builder:
+class PlanBuilder:
     """Steps and buffers. on_chip: buffers of the maps that are there as a whole between two
     segments; alone: nothing runs beside a STORE, which takes less memory."""
 
@@ -109,7 +109,13 @@ class _Band:
     current band."""
 
     def __init__(
-        self, builder: Builder, first: int, name: str, window: Window, apart: bool, loaded: bool
+        self,
+        builder: PlanBuilder,
+        first: int,
+        name: str,
+        window: BandRows,
+        apart: bool,
+        loaded: bool,
     ) -> None:
         segments = builder._segments
         self._builder, self._label = builder, f"{name}@{first}"

@@ -31,7 +31,7 @@ class Roll:
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class BandRows:
     """Rows of a map by roll and band: [start, end) are new, [held, end) are there."""
 
     held: np.ndarray
@@ -113,7 +113,7 @@ class Sweep:
         stored: Callable[[str], bool],
     ) -> None:
         self._qgraph, self._align, self._stored = qgraph, align, stored
-        self.windows: dict[str, Window] = {}
+        self.windows: dict[str, BandRows] = {}
         self._needs: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # lowest row, end
         name = qgraph.nodes[last].output
         self._height = qgraph.tensors[name].height
@@ -156,7 +156,7 @@ class Sweep:
         return True
 
 
-def _window(lowest: np.ndarray, end: np.ndarray, height: int, grain: int = 1) -> Window:
+def _window(lowest: np.ndarray, end: np.ndarray, height: int, grain: int = 1) -> BandRows:
     """grain: rows come from DRAM, where so many begin with a beat."""
     end = np.clip(np.maximum.accumulate(end, 1), 0, height)
     start = np.concatenate([np.zeros_like(end[:, :1]), end[:, :-1]], 1)
@@ -164,4 +164,4 @@ def _window(lowest: np.ndarray, end: np.ndarray, height: int, grain: int = 1) ->
     if grain > 1:
         start = np.where(end > start, start - start % grain, start)
         lowest = lowest - lowest % grain
-    return Window(np.minimum(lowest, start), start, end)
+    return BandRows(np.minimum(lowest, start), start, end)

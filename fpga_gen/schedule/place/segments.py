@@ -12,13 +12,13 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QConv, QNode, QTensor, QuantGraph
 from fpga_gen.schedule.lower.placement import map_layout
 from fpga_gen.schedule.lower.work import node_macs
-from fpga_gen.schedule.place.rolling import Roll, Sweep, Window
-from fpga_gen.schedule.place.spill_search import Offer
+from fpga_gen.schedule.place.residence import Offer
+from fpga_gen.schedule.place.rolling import BandRows, Roll, Sweep
 from fpga_gen_host.regions import MapLayout
 
-MAX_NODES = 20  # nodes of a segment
+MAX_NODES = 12  # nodes of a segment
 MOST_BANDS = 48  # of a segment of several nodes
-LEADS = (0, 4, 8, 16)  # rows by which the last map of a segment may lag behind
+LEADS = (0, 4, 8)  # rows by which the last map of a segment may lag behind
 BAND_CYCLES = 300  # cost of one more instruction: decode, wait, last drain
 COPY_CYCLES = 60  # the same of one that moves held rows
 
@@ -70,7 +70,7 @@ class Segments:
             self._words[key] = buffer_layout(self.qgraph.tensors[name], self.params, rows).words
         return self._words[key]
 
-    def loaded_rows(self, name: str, window: Window) -> np.ndarray:
+    def loaded_rows(self, name: str, window: BandRows) -> np.ndarray:
         """Rows of the buffer of a map from DRAM, by roll: what a LOAD of new rows writes behind
         them must not reach the held rows of the next plane."""
         width = self.qgraph.tensors[name].width
@@ -87,11 +87,9 @@ class Segments:
         return self._slack[count] if count else 0
 
     def _sweep(self, last: int, shapes: Sequence[tuple[int, int]]) -> Sweep:
-        return Sweep(
-            self.qgraph, last, shapes, self.align, lambda name: self.stored(name, last)
-        )
+        return Sweep(self.qgraph, last, shapes, self.align, lambda name: self.stored(name, last))
 
-    def windows(self, roll: Roll) -> dict[str, Window]:
+    def windows(self, roll: Roll) -> dict[str, BandRows]:
         """Rows of all maps of a segment."""
         sweep = self._sweep(roll.last, [(roll.step, roll.lead)])
         for at in range(roll.last - 1, roll.first - 1, -1):
@@ -207,7 +205,7 @@ class _Tally:
                     {n: (int(w[k]), int(b[k])) for n, (w, b) in self._external.items()},
                     int(self.inner[k]),
                     {n: buffers * int(w[k]) for n, w in self._results.items()},
-                    round(extra[k + count * alone]),
+                    round(float(extra[k + count * alone])),
                     alone,
                 )
             )

@@ -17,10 +17,11 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.place.allocate import NoRoom
 from fpga_gen.schedule.place.plan import Plan
-from fpga_gen.schedule.place.rolled import HOME_ALIGN, Builder
+from fpga_gen.schedule.place.residence import Residence, SpillProblem
+from fpga_gen.schedule.place.rolled import HOME_ALIGN, PlanBuilder
 from fpga_gen.schedule.place.segments import Segments, load_slack
-from fpga_gen.schedule.place.spill_search import Residence, SpillProblem
 from fpga_gen_host.regions import OutputLayout
+
 
 def gaps(nodes: Sequence[int]) -> list[tuple[int, int]]:
     """(touch, next touch) of a map; of one that nobody reads its producer twice."""
@@ -37,9 +38,7 @@ def problem(segments: Segments) -> SpillProblem:
     }
     own = {
         (first, last): frozenset(
-            n.output
-            for n in qgraph.nodes[first : last + 1]
-            if not segments.stored(n.output, last)
+            n.output for n in qgraph.nodes[first : last + 1] if not segments.stored(n.output, last)
         )
         for first, last in found
     }
@@ -71,7 +70,7 @@ def spilled_plan(segments: Segments, state: Residence, *, alone: bool) -> Plan |
         offers.append(offer)
     if segments.qgraph.input in segments.qgraph.outputs:
         return None
-    return Builder(segments, state, alone=alone).plan(offers)
+    return PlanBuilder(segments, state, alone=alone).plan(offers)
 
 
 def check_rows(qgraph: QuantGraph, params: EngineParams) -> None:

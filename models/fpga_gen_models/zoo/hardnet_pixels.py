@@ -55,8 +55,8 @@ def fc_hardnet70(s: Sketch) -> None:
 
 
 def fc_hardnet70_classes(s: Sketch) -> None:
-    """The class of every pixel at a quarter of the size. That is not the published definition, which
-    enlarges scores first: near borders of classes the two differ."""
+    """The class of every pixel at a quarter of the size. That is not the published definition,
+    which enlarges scores first: near borders of classes the two differ."""
     x = _quarter_size(s, hard_block)
     _, height, width = s.shapes[x]
     s.output(s.node("ArgMax", [x], (height, width), axis=1, keepdims=0), TensorProto.INT64)

@@ -185,7 +185,7 @@ class Sketch:
     def resize(
         self, x: str, size: tuple[int, int], mode: str = "linear", *, corners: bool = False
     ) -> str:
-        """To another height and width; corners: the outermost pixels' centres stay where they are."""
+        """To another height and width; corners: the outermost pixels stay where they are."""
         channels, height, width = self.shapes[x]
         if corners:
             inputs = [x, "", "", self.ints(1, channels, *size)]
