@@ -14,6 +14,7 @@ from fpga_gen.schedule.place.plan import MapBuffer, Move, Plan, Rows, Step, Tran
 from fpga_gen.schedule.place.residence import Offer, Residence
 from fpga_gen.schedule.place.rolling import BandRows
 from fpga_gen.schedule.place.segments import Segments, buffer_layout, home_layout
+from fpga_gen_host.regions import MapLayout
 
 HOME_ALIGN = 64  # bytes: every map in DRAM starts on a boundary of its own
 
@@ -74,9 +75,18 @@ class PlanBuilder:
             if self._present(name, roll.first, roll.last):
                 self._whole(name, name)
         windows = self._segments.windows(roll)
-        bands = {name: _Band(self, roll.first, name, window, name in leaving and not alone,
-                             name not in inner)
-                 for name, window in windows.items() if name not in self._on_chip}  # fmt: skip
+        bands = {
+            name: _Band(
+                self,
+                name,
+                roll.first,
+                window,
+                apart=name in leaving and not alone,
+                loaded=name not in inner,
+            )
+            for name, window in windows.items()
+            if name not in self._on_chip
+        }
         for band in range(next(iter(windows.values())).end.shape[1]):
             for rolling in bands.values():
                 self._steps += rolling.begin(band)
@@ -99,6 +109,12 @@ class PlanBuilder:
             if not any(g in self._state.kept and g[1] <= roll.last < g[2] for g in gaps):
                 del self._on_chip[name]
 
+    def layout(self, name: str, window: BandRows, *, loaded: bool) -> MapLayout:
+        """Of the buffers of the bands of a map; loaded: it comes from DRAM."""
+        rows = self._segments.loaded_rows(name, window) if loaded else window.tall
+        tensor = self._segments.qgraph.tensors[name]
+        return buffer_layout(tensor, self._segments.params, int(rows[0]))
+
     def add_buffer(self, buffer: MapBuffer) -> None:
         self._buffers[buffer.name] = buffer
 
@@ -111,18 +127,16 @@ class _Band:
     def __init__(
         self,
         builder: PlanBuilder,
-        first: int,
         name: str,
+        first: int,
         window: BandRows,
+        *,
         apart: bool,
         loaded: bool,
     ) -> None:
-        segments = builder._segments
-        self._builder, self._label = builder, f"{name}@{first}"
-        self._name, self._window, self._apart, self._loaded = name, window, apart, loaded
-        tensor = segments.qgraph.tensors[name]
-        rows = segments.loaded_rows(name, window) if loaded else window.tall
-        self._layout = buffer_layout(tensor, segments.params, int(rows[0]))
+        self._builder, self._name, self._label = builder, name, f"{name}@{first}"
+        self._window, self._apart, self._loaded = window, apart, loaded
+        self._layout = builder.layout(name, window, loaded=loaded)
         self._before: Rows = (0, 0)
         self.buffer = ""
 

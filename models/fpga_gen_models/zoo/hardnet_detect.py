@@ -1,5 +1,5 @@
-"""Detectors on HarDNet: SSD (arXiv 1512.02325), CenterNet (1904.07850) and FairMOT (2004.01888), with
-the layers of the networks that the authors of HarDNet published."""
+"""Detectors on HarDNet: SSD (arXiv 1512.02325), CenterNet (1904.07850) and FairMOT (2004.01888),
+with the layers of the networks that the authors of HarDNet published."""
 
 from __future__ import annotations
 
