@@ -83,6 +83,7 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "PRelu": ops_activation.p_relu,
     "Pad": ops_shape.pad,
     "Pow": ops_activation.power,
+    "Reciprocal": ops_activation.reciprocal,
     "ReduceMax": ops_reduce.reduction,
     "ReduceMean": ops_reduce.reduction,
     "ReduceMin": ops_reduce.reduction,
@@ -99,6 +100,7 @@ OPERATORS: dict[str, Callable[[Call], list[Value]]] = {
     "Softsign": ops_activation.softsign,
     "SpaceToDepth": ops_shape.space_to_depth,
     "Split": ops_parts.split,
+    "Sqrt": ops_activation.root,
     "Squeeze": ops_shape.squeeze,
     "Sub": ops_elementwise.sub,
     "Sum": ops_elementwise.sum_n,
@@ -291,7 +293,7 @@ def _convert(
 
 def _placed(call: Call, *, on_host: bool) -> list[Value]:
     """On the engine or, where only the host can or must, there."""
-    there = call.final and call.op in ops_host.PREFERRED
+    there = call.final and (call.op in ops_host.PREFERRED or _divides(call))
     there |= any(isinstance(v, HostValue) for v in call.values)
     if (on_host and there) or call.op not in OPERATORS:
         return ops_host.HOST[call.op](call)
@@ -304,6 +306,11 @@ def _placed(call: Call, *, on_host: bool) -> list[Value]:
             return ops_host.HOST[call.op](call)
         except Refused:
             raise refused from None
+
+
+def _divides(call: Call) -> bool:
+    """By a map, which the host does exactly and a table of 8-bit values does not."""
+    return call.op == "Div" and not isinstance(call.values[1], np.ndarray)
 
 
 def _phantoms(state: _Import, node: onnx.NodeProto) -> list[Value]:

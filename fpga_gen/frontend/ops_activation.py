@@ -121,6 +121,14 @@ def p_relu(op: Call) -> list[Value]:
     return op.result(tensor, x.shape)
 
 
+def reciprocal(op: Call) -> list[Value]:
+    return _result(op, call("reciprocal"))
+
+
+def root(op: Call) -> list[Value]:
+    return _result(op, call("root"))
+
+
 def selu(op: Call) -> list[Value]:
     alpha, gamma = op.number("alpha", SELU_ALPHA), op.number("gamma", SELU_GAMMA)
     return _result(op, call("selu", alpha, gamma))

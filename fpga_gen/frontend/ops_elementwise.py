@@ -10,6 +10,7 @@ import numpy as np
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, Value, native_shape
+from fpga_gen.graph.curve import call as curve
 from fpga_gen.graph.ir import Activation, Add, Mul
 
 PER_CHANNEL = "only constants per channel (or scalars) can be folded"
@@ -40,7 +41,11 @@ def mul(call: Call) -> list[Value]:
         if isinstance(call.values[i], np.ndarray):
             factor = call.weight(i, "constant")
             return [_affine(call, call.feature(1 - i), factor, np.zeros(1))]
-    a, b = call.feature(0), call.feature(1)
+    return _product(call, call.feature(0), call.feature(1))
+
+
+def _product(call: Call, a: Feature, b: Feature) -> list[Value]:
+    """Of two maps, one of which may have one value for each channel or each pixel."""
     a, b = _gate(call, a, b) or _gate(call, b, a) or _same_shape(call, [a, b])
     tensor = call.builder.add(
         Mul, call.output, call.builder.shape(a.tensor), call.name, inputs=(a.tensor, b.tensor)
@@ -56,8 +61,16 @@ def _gate(call: Call, x: Feature, gate: Feature) -> tuple[Feature, Feature] | No
 
 
 def div(call: Call) -> list[Value]:
+    """By a map: times its reciprocal, a table."""
     if not isinstance(call.values[1], np.ndarray):
-        raise Refused("divides by a feature map", "only division by a constant is supported")
+        x = call.feature(1)
+        inverse = Activation.of(curve("reciprocal"))
+        name = f"{call.output}.inverse"
+        tensor = call.builder.copy(x.tensor, name, call.name, activation=inverse)
+        if isinstance(call.values[0], np.ndarray):
+            factor = call.weight(0, "constant")
+            return [_affine(call, Feature(tensor, x.shape), factor, np.zeros(1))]
+        return _product(call, call.feature(0), Feature(tensor, x.shape))
     divisor = call.weight(1, "constant")
     if (divisor == 0).any():
         raise Refused("divides by zero", "repair the weights")

@@ -313,7 +313,8 @@ WEIGHED = ("Conv", "Gemm", "MatMul")
 # At the end of the network, with no convolution behind them, the host does these, even where the
 # engine could.
 PREFERRED = frozenset(
-    "ArgMax ArgMin Exp LogSoftmax NonMaxSuppression Sigmoid Softmax Softplus Tanh TopK".split()
+    """ArgMax ArgMin Exp LogSoftmax NonMaxSuppression Reciprocal Sigmoid Softmax Softplus Sqrt Tanh
+    TopK""".split()
 )
 
 

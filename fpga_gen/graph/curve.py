@@ -41,6 +41,8 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "levels": lambda x, scale, lo, hi: scale * np.clip(np.rint(x / scale), lo, hi),
     "mul": lambda *parts: reduce(np.multiply, parts),
     "power": lambda x, exponent: np.power(x, exponent),
+    "reciprocal": lambda x: 1 / x,
+    "root": lambda x: np.sqrt(np.maximum(x, 0)),
     "selu": lambda x, alpha, gamma: gamma * _elu(x, alpha),
     "sigmoid": _sigmoid,
     "softplus": lambda x: np.logaddexp(0, x),

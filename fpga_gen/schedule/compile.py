@@ -40,6 +40,7 @@ from fpga_gen.schedule.lower.fetching import (
 )
 from fpga_gen.schedule.lower.hazards import with_waits
 from fpga_gen.schedule.lower.lowered import NO_STREAM, Context, Lowered
+from fpga_gen.schedule.lower.moving import lower_move
 from fpga_gen.schedule.lower.placement import Placement
 from fpga_gen.schedule.lower.pool import lower_pool
 from fpga_gen.schedule.lower.storing import MOST_PIECES, with_stores
@@ -56,13 +57,14 @@ from fpga_gen.schedule.place.allocate import (
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.lifetimes import map_lives
 from fpga_gen.schedule.place.lookup import with_tables
+from fpga_gen.schedule.place.order import beside_siblings
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
 from fpga_gen.schedule.place.pages import cut_program, fill_pages, with_pages
-from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
+from fpga_gen.schedule.place.plan import Move, Plan, Step, demands, make_plan
+from fpga_gen.schedule.place.rolled import check_plan
+from fpga_gen.schedule.place.segments import Segments, load_slack
 from fpga_gen.schedule.place.spill import (
     check_rows,
-    check_transfers,
-    load_slack,
     output_layout,
     problem,
     spilled_plan,
@@ -134,18 +136,20 @@ def compile_schedule(
 def _spilled(job: _Job, refused: NoRoom) -> Schedule:
     """The schedule with maps in DRAM; NoRoom if not even that fits: `refused` if there is no layer
     that says more."""
-    qgraph, params = job.qgraph, job.params
+    qgraph, params = beside_siblings(job.qgraph), job.params
+    job = replace(job, qgraph=qgraph)
     check_rows(qgraph, params)
-    choice = problem(qgraph, params, job.timing.read_rate(params))
+    segments = Segments(qgraph, params, job.timing.read_rate(params))
+    choice = problem(segments)
     for share in SHARES:
         state = search(replace(choice, capacity=int(params.words * share)))
         for alone in (False, True):
-            plan = spilled_plan(qgraph, params, state, alone)
+            plan = spilled_plan(segments, state, alone=alone)
             if plan is None:
                 raise refused
             allocation = find_allocation(demands(plan, qgraph, job.host_input), params.words)
             if allocation is not None:
-                check_transfers(plan, qgraph)
+                check_plan(plan, qgraph)
                 home = plan.homes[qgraph.input]
                 part = params.load_part(home.layout.words + load_slack(params))
                 source = InputLayout(home.layout, part, params.load_words, params.ports)
@@ -248,6 +252,10 @@ def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Pro
         if isinstance(step, Step):
             added, (at, place) = _step(job, step, places, None)
             trace.append((len(body) + at, place))
+        elif isinstance(step, Move):
+            height = job.qgraph.tensors[step.tensor].height
+            places_of = places[step.source], places[step.target]
+            added = lower_move(step.rows, *places_of, height, job.params)
         else:
             place = places[step.buffer]
             home = plan.homes[step.tensor]
@@ -256,7 +264,7 @@ def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Pro
             else:
                 added = lower_store(step.rows, place, home, job.params, step.alone)
             if step.load:
-                trace.append((len(body) + len(added) - 1, place))
+                trace.append((len(body) + len(added) - 1, place.part(step.rows)))
         body += added
         ends.append(len(body) - 1)
     whole, _ = with_tables([*body, END], job.params)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fpga_gen_models.hardnet import SPECS, backbone_layers
+from fpga_gen_models.hardnet import backbone_layers
+from fpga_gen_models.hardnet_spec import SPECS
 
 #: indices in `base` of HarDNet-68 whose outputs feed the decoder: strides 8, 16, 32
 FEATURE_INDICES = (9, 12, 15)

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from fpga_gen.disk import replace_file
 from fpga_gen_models.augment import normalise
 from fpga_gen_models.checkpoint import load_checkpoint, save_half
-from fpga_gen_models.hardnet import SPECS, build_hardnet
+from fpga_gen_models.hardnet import build_hardnet
+from fpga_gen_models.hardnet_spec import SPECS
 from fpga_gen_models.image_classes import (
     LabelledImage,
     find_labelled,

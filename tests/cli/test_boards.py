@@ -15,7 +15,7 @@ from fpga_gen.cli import run
 from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
-from fpga_gen.sizing.advice import advice
+from fpga_gen.sizing.advice import advice, row_words
 from tests.cli.networks import write_model
 
 BOARDS = board_names()
@@ -108,15 +108,22 @@ def test_all_boards_in_one_table(cli, model: Path, monkeypatch: pytest.MonkeyPat
     assert cli("estimate", model, "--board", "all", "--explain").code == 2
 
 
-def test_advice_for_a_board_that_is_too_small(tmp_path: Path):
+def test_a_network_whose_maps_spill_needs_no_advice(tmp_path: Path):
     path = write_model(tmp_path / "net.onnx", size=224, channels=16)
+    assert advice(import_untrusted(path), load_board("pynq-z2"), "mixed") == ""
+
+
+def test_advice_for_a_board_that_has_no_room_for_rows(tmp_path: Path):
+    """The size that is named fits."""
+    path = write_model(tmp_path / "net.onnx", size=416, channels=300)
     board = load_board("pynq-z2")
-    text = advice(import_untrusted(path), board, "mixed")
-    assert "boards that hold all its maps: " in text
-    assert "zcu104" in text.partition("maps: ")[2]
-    size = re.search(r"pynq-z2 holds those of an input of about (\d+)x\1", text)
+    graph = import_untrusted(path)
+    text = advice(graph, board, "mixed")
+    assert "zcu104" in text.partition("boards on which it fits: ")[2]
+    size = re.search(r"on pynq-z2 an input of about (\d+)x\1 fits", text)
     assert size is not None
     side = int(size[1])
     assert side % 32 == 0
-    smaller = import_untrusted(write_model(tmp_path / "smaller.onnx", size=side, channels=16))
+    assert row_words(graph, board.default_array("mixed")) > board.default_array("mixed").words
+    smaller = import_untrusted(write_model(tmp_path / "smaller.onnx", size=side, channels=300))
     assert advice(smaller, board, "mixed") == ""

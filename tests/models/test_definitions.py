@@ -11,7 +11,7 @@ if find_spec("torch") is None:
 import torch
 
 from fpga_gen_models import MODELS
-from fpga_gen_models.hardnet import block_links, block_width
+from fpga_gen_models.hardnet_spec import block_links, block_width
 from fpga_gen_models.macs import count_macs
 
 #: SHA-256 (16 digits) over the sorted "name shape" lines of the published state dicts (for

@@ -151,14 +151,15 @@ def test_a_band_over_another(spilled) -> None:
 
 
 def test_a_load_over_words_that_are_being_stored(spilled) -> None:
-    """Until a FETCH of what was stored has waited for it."""
+    """Until another STORE, or a FETCH of what was stored, has waited for it."""
     schedule, image = spilled
     out = list(schedule.instructions)
     at = next(
         k for k, i in enumerate(out[1:], 1)
-        if isinstance(i, LoadInstruction) and isinstance(out[k - 1], StoreInstruction)
+        if i == StoreInstruction(layer=i.layer, wait=i.wait) and out[k - 1].words
     )  # fmt: skip
-    out[at] = replace(out[at], base=out[at - 1].base)
+    load = next(i for i in out if isinstance(i, LoadInstruction))
+    out[at] = replace(load, base=out[at - 1].base)  # instead of the STORE that waits for the other
     with pytest.raises(ProgramError, match="which a STORE may still be reading"):
         run_schedule(with_program(schedule, out), image)
 

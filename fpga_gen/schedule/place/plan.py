@@ -7,9 +7,8 @@ computed twice.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.quant.ir import QAdd, QConv, QInterleave, QMaxPool, QMul, QNode, QResample, QuantGraph
@@ -34,7 +33,8 @@ class MapBuffer:
     """A map, or the band of its rows [first_row, first_row + layout.height), in memory.
 
     run: the object that is allocated, named after its first buffer; first_channel: where in the
-    run's channels the map starts (see packing).
+    run's channels the map starts (see packing); rolls: buffers of one run hold the same map, one
+    after the other.
     """
 
     name: str
@@ -42,6 +42,7 @@ class MapBuffer:
     first_row: int = 0
     run: str = ""
     first_channel: int = 0
+    rolls: bool = False
 
     @property
     def owner(self) -> str:
@@ -88,11 +89,29 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class Move:
+    """Rows of a map from one buffer to another, or further up in the same words."""
+
+    tensor: str
+    rows: Rows
+    source: str
+    target: str
+
+    @property
+    def name(self) -> str:
+        return self.tensor
+
+    @property
+    def buffers(self) -> dict[str, str]:
+        return {"from": self.source, "to": self.target}
+
+
+@dataclass(frozen=True)
 class Plan:
     """homes: of the maps that lie in DRAM for a while. Without any, the input is loaded as a whole
     before the first step, and what is a result is stored by the step that completes it."""
 
-    steps: tuple[Step | Transfer, ...]
+    steps: tuple[Step | Transfer | Move, ...]
     buffers: dict[str, MapBuffer]
     homes: dict[str, Home] = field(default_factory=dict)
 
@@ -206,11 +225,21 @@ def demands(plan: Plan, qgraph: QuantGraph, host_input: InputLayout) -> list[Dem
         if isinstance(step, Transfer) and not step.load:
             last[step.buffer] = max(last[step.buffer], _read_by(plan.steps, at))
     out = []
-    shared = Counter(buffer.owner for buffer in plan.buffers.values())
+    maps: dict[str, set[str]] = {}
+    for buffer in plan.buffers.values():
+        maps.setdefault(buffer.owner, set()).add(buffer.layout.tensor)
     planes: dict[str, dict[int, Rows]] = {}
+    rolling: dict[str, Demand] = {}
     for name, start in first.items():
         buffer = plan.buffers[name]
-        if shared[buffer.owner] > 1:
+        if buffer.rolls:
+            demand = Demand(buffer.owner, buffer.layout.words, start, last[name])
+            before = rolling.get(buffer.owner, demand)
+            rolling[buffer.owner] = replace(
+                demand, first=min(start, before.first), last=max(last[name], before.last)
+            )
+            continue
+        if len(maps[buffer.owner]) > 1:
             lives = planes.setdefault(buffer.owner, {})
             plane = buffer.first_channel // buffer.layout.word_channels
             for index in range(plane, plane + buffer.layout.planes):
@@ -221,12 +250,13 @@ def demands(plan: Plan, qgraph: QuantGraph, host_input: InputLayout) -> list[Dem
         if name == qgraph.input:
             words = max(words, host_input.part * host_input.load_words)
         out.append(Demand(name, words, start, last[name]))
+    out += rolling.values()
     for owner, lives in planes.items():
         out += _pieces(owner, plan.buffers[owner].layout, lives)
     return out
 
 
-def _read_by(steps: Sequence[Step | Transfer], at: int) -> int:
+def _read_by(steps: Sequence[Step | Transfer | Move], at: int) -> int:
     """Step in which a STORE may still read: it has ended when the next one begins, and before its
     map is loaded."""
     stored = steps[at]

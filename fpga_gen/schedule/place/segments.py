@@ -1,118 +1,238 @@
-"""Segments: consecutive nodes that run in bands of the last one's output rows.
-
-Every node but the last is read by a later one of them, so that a band of the last one's rows tells
-which rows of the others it needs; rows that two bands need (the halo) are computed twice.
-"""
+"""Segments: consecutive nodes that run in rolling bands, and what each takes of memory and DRAM."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.quant.ir import QNode, QuantGraph
+from fpga_gen.quant.ir import QConv, QNode, QTensor, QuantGraph
+from fpga_gen.schedule.lower.placement import map_layout
 from fpga_gen.schedule.lower.work import node_macs
-from fpga_gen.schedule.place.plan import Chain, Rows, input_rows
+from fpga_gen.schedule.place.residence import Offer
+from fpga_gen.schedule.place.rolling import BandRows, Roll, Sweep
+from fpga_gen_host.regions import MapLayout
+
+MAX_NODES = 12  # nodes of a segment
+MOST_BANDS = 48  # of a segment of several nodes
+LEADS = (0, 4, 8)  # rows by which the last map of a segment may lag behind
+BAND_CYCLES = 300  # cost of one more instruction: decode, wait, last drain
+COPY_CYCLES = 60  # the same of one that moves held rows
 
 
 class Segments:
-    """The segments of a network on an engine."""
+    """The segments of a network on an engine. rate: bytes of DRAM per cycle."""
 
-    def __init__(self, qgraph: QuantGraph, params: EngineParams) -> None:
-        self._qgraph, self._params = qgraph, params
-        self._cycles: dict[int, float] = {}
+    def __init__(self, qgraph: QuantGraph, params: EngineParams, rate: float) -> None:
+        self.qgraph, self.params, self.rate = qgraph, params, rate
+        self._words: dict[tuple[str, int], int] = {}
+        self._slack: dict[int, int] = {}
         self._readers: dict[str, list[int]] = {name: [] for name in qgraph.tensors}
         for index, node in enumerate(qgraph.nodes):
             for name in node.inputs:
                 self._readers[name].append(index)
 
-    def cycles(self, index: int) -> float:
-        """Least cycles of a node, a max-pool's or the vector unit's included."""
-        if index not in self._cycles:
-            node, params = self._qgraph.nodes[index], self._params
-            out = self._qgraph.tensors[node.output]
-            macs = node_macs(node, self._qgraph) / params.macs_per_cycle
-            self._cycles[index] = macs + out.height * out.width / params.pixels
-        return self._cycles[index]
-
     def touches(self, name: str) -> list[int]:
         """Nodes that touch a map, its producer first (-1: it is the network's input)."""
-        outputs = [node.output for node in self._qgraph.nodes]
-        producer = -1 if name == self._qgraph.input else outputs.index(name)
+        outputs = [node.output for node in self.qgraph.nodes]
+        producer = -1 if name == self.qgraph.input else outputs.index(name)
         return [producer, *self._readers[name]]
 
-    def nodes(self, chain: Chain) -> tuple[QNode, ...]:
-        return self._qgraph.nodes[chain.first : chain.last + 1]
+    def nodes(self, roll: Roll) -> tuple[QNode, ...]:
+        return self.qgraph.nodes[roll.first : roll.last + 1]
 
-    def possible(self, first: int, last: int) -> bool:
-        """Nodes [first, last] are a segment."""
-        return all(
-            any(at < reader <= last for reader in self._readers[self._qgraph.nodes[at].output])
-            for at in range(first, last)
-        )
+    def stored(self, name: str, last: int) -> bool:
+        """A map is read behind node `last`, or is a result of the network."""
+        readers = self._readers[name]
+        return name in self.qgraph.outputs or not readers or readers[-1] > last
 
-    def results(self, chain: Chain) -> list[str]:
+    def results(self, roll: Roll) -> list[str]:
         """Maps of a segment that others read, or that are results of the network."""
-        return [
-            node.output
-            for node in self.nodes(chain)
-            if node.output in self._qgraph.outputs
-            or not self._readers[node.output]
-            or self._readers[node.output][-1] > chain.last
-        ]
+        return [n.output for n in self.nodes(roll) if self.stored(n.output, roll.last)]
 
     def align(self, name: str) -> int:
         """Every so many rows of a map begin with a beat of DRAM."""
-        beat = self._params.beat_words
-        return beat // math.gcd(beat, self._qgraph.tensors[name].width)
+        beat = self.params.beat_words
+        return beat // math.gcd(beat, self.qgraph.tensors[name].width)
 
-    def rows(self, chain: Chain) -> list[list[Rows]]:
-        """Output rows of every node (inner index) for every band (outer index). The bands of a map
-        that others read cover it, those of the other maps what is needed."""
-        nodes, results = self.nodes(chain), self.results(chain)
-        height = self._qgraph.tensors[nodes[-1].output].height
-        per_band = -(-height // chain.bands)
-        per_band += -per_band % self.align(nodes[-1].output)
-        starts = range(0, height, per_band)
-        windows: list[list[Rows]] = [[(s, min(s + per_band, height)) for s in starts]]
-        for at in range(len(nodes) - 2, -1, -1):
-            name = nodes[at].output
-            size = self._qgraph.tensors[name].height
-            readers = [k for k in range(at + 1, len(nodes)) if name in nodes[k].inputs]
-            own: list[Rows] = []
-            for band in range(len(starts)):
-                read = [input_rows(nodes[k], windows[k - at - 1][band], size) for k in readers]
-                own.append((min(r[0] for r in read), max(r[1] for r in read)))
-            own = _covering(own, size, self.align(name)) if name in results else own
-            windows.insert(0, own)
-        return [[rows[band] for rows in windows] for band in range(len(starts))]
+    def row_bytes(self, name: str) -> int:
+        """Bytes of a row of a map in all its planes."""
+        tensor, word = self.qgraph.tensors[name], self.params.in_channels
+        return -(-tensor.channels // word) * word * tensor.width * tensor.format.bits // 8
 
-    def read(self, chain: Chain, windows: Sequence[Rows]) -> dict[str, Rows]:
-        """Rows of the maps from elsewhere that one band reads, from the beginning of a beat of DRAM
-        on; windows: its output rows by node."""
-        nodes = self.nodes(chain)
-        inner = {n.output for n in nodes}
-        out: dict[str, Rows] = {}
-        for node, rows in zip(nodes, windows, strict=True):
-            for name in node.inputs:
-                if name in inner:
-                    continue
-                first, end = input_rows(node, rows, self._qgraph.tensors[name].height)
-                before = out.get(name, (first, end))
-                out[name] = (min(first, before[0]), max(end, before[1]))
-        return {n: (first - first % self.align(n), end) for n, (first, end) in out.items()}
+    def words(self, name: str, rows: int) -> int:
+        """Words on chip of so many rows of a map."""
+        key = (name, rows)
+        if key not in self._words:
+            self._words[key] = buffer_layout(self.qgraph.tensors[name], self.params, rows).words
+        return self._words[key]
+
+    def loaded_rows(self, name: str, window: BandRows) -> np.ndarray:
+        """Rows of the buffer of a map from DRAM, by roll: what a LOAD of new rows writes behind
+        them must not reach the held rows of the next plane."""
+        width = self.qgraph.tensors[name].width
+        counts, place = np.unique((window.end - window.start) * width, return_inverse=True)
+        behind = np.array([self._behind(count) for count in counts.tolist()])
+        extra = -(-behind // width)[place.reshape(window.end.shape)]
+        tall = (window.end - window.held + np.where(window.start > window.held, extra, 0)).max(1)
+        return np.where((window.kept > 0).any(1), tall, window.tall)
+
+    def _behind(self, count: int) -> int:
+        """Words that a LOAD of so many writes behind them."""
+        if count not in self._slack:
+            self._slack[count] = self.params.load_part(count) * self.params.load_words - count
+        return self._slack[count] if count else 0
+
+    def _sweep(self, last: int, shapes: Sequence[tuple[int, int]]) -> Sweep:
+        return Sweep(self.qgraph, last, shapes, self.align, lambda name: self.stored(name, last))
+
+    def windows(self, roll: Roll) -> dict[str, BandRows]:
+        """Rows of all maps of a segment."""
+        sweep = self._sweep(roll.last, [(roll.step, roll.lead)])
+        for at in range(roll.last - 1, roll.first - 1, -1):
+            possible = sweep.add(at)
+            assert possible, "a segment that was offered"
+        return sweep.windows
+
+    def offers(self, last: int, capacity: int) -> Iterator[tuple[int, list[Offer]]]:
+        """(first node, what it takes in which bands) of all segments that end with a node;
+        capacity: in words."""
+        height = self.qgraph.tensors[self.qgraph.nodes[last].output].height
+        steps = [-(-height // count) for count in band_counts(height)]
+        tally = _Tally(self, last, [(step, 0) for step in steps])
+        yield last, tally.offers(last)
+        shapes = [
+            (step, lead)
+            for step in steps
+            if height <= MOST_BANDS * step
+            for lead in LEADS
+            if lead == 0 or step < height
+        ]
+        tally = _Tally(self, last, shapes)
+        for first in range(last - 1, max(-1, last - MAX_NODES), -1):
+            if not tally.add(first) or tally.inner.min() > capacity:
+                break
+            yield first, tally.offers(first)
+
+    def smallest(self, index: int) -> int:
+        """Words that one row of a layer needs with the rows that it reads."""
+        offer = _Tally(self, index, [(1, 0)]).offers(index)[-1]
+        return sum(offer.results.values()) + sum(band for band, _ in offer.external.values())
 
 
-def _covering(bands: list[Rows], height: int, align: int) -> list[Rows]:
-    """The bands, longer where they must be so that together they are the whole map; each but the
-    first begins with a beat of DRAM."""
-    starts = [0, *(first - first % align for first, _ in bands[1:]), height]
-    starts = list(accumulate(starts[::-1], min))[::-1]  # none is above a later one
-    return [
-        (start, max(end, following, start + 1))
-        for start, following, (_, end) in zip(starts, starts[1:], bands, strict=False)
-    ]
+class _Tally:
+    """What segments that end with a node take, for several rolls, while they are extended
+    backwards. inner: words of the maps that exist only within."""
+
+    def __init__(self, segments: Segments, last: int, shapes: Sequence[tuple[int, int]]) -> None:
+        self._segments, self._last, self._shapes = segments, last, shapes
+        self._sweep = segments._sweep(last, shapes)
+        self.inner = np.zeros(len(shapes), int)
+        self._extra = np.zeros(len(shapes))
+        self._own: set[str] = set()
+        self._external: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._results: dict[str, np.ndarray] = {}
+        self._stored: dict[str, int] = {}  # bytes of the results
+        self._banded = np.zeros(len(shapes), bool)
+        self._copies: dict[str, np.ndarray] = {}
+        self._account(last)
+
+    def add(self, at: int) -> bool:
+        if not self._sweep.add(at):
+            return False
+        self._account(at)
+        return True
+
+    def _account(self, at: int) -> None:
+        segments = self._segments
+        qgraph, params = segments.qgraph, segments.params
+        node = qgraph.nodes[at]
+        window, out = self._sweep.windows[node.output], qgraph.tensors[node.output]
+        if segments.stored(node.output, self._last):
+            self._results[node.output] = self._words(node.output, window.tall)
+            self._stored[node.output] = out.height * segments.row_bytes(node.output)
+            self._banded |= window.bands > 1
+        else:
+            self.inner += self._words(node.output, window.tall)
+        self._external.pop(node.output, None)
+        self._own.add(node.output)
+        again = window.bands - 1
+        if isinstance(node, QConv):
+            self._extra += again * sum(t.weight.size for t in node.terms)
+        whole = node_macs(node, qgraph) / params.macs_per_cycle
+        whole += out.height * out.width / params.pixels  # a max-pool has no MACs
+        cycles = BAND_CYCLES * again + whole * (window.added / out.height - 1)
+        self._extra += cycles * segments.rate
+        for name in (node.output, *node.inputs):
+            window, tensor = self._sweep.windows[name], qgraph.tensors[name]
+            planes = -(-tensor.channels // params.in_channels) * tensor.format.bits // 8
+            moved = window.kept.sum(1) * (tensor.width * planes / params.pool_pixels)
+            copies = COPY_CYCLES * window.moves.sum(1) + moved
+            self._copies[name] = copies * segments.rate
+            if name not in self._own:
+                size = self._words(name, segments.loaded_rows(name, window))
+                self._external[name] = (size, window.added * segments.row_bytes(name))
+
+    def _words(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return np.array([self._segments.words(name, n) for n in rows.tolist()])
+
+    def offers(self, first: int) -> list[Offer]:
+        """The cheapest first, without those that take no less memory than a cheaper one. Results
+        have two buffers, so that one is stored while the other is filled, or one."""
+        extra = self._extra + sum(self._copies.values())
+        load = sum(loaded for _, loaded in self._external.values())
+        band = self.inner + sum(words for words, _ in self._external.values())
+        written = sum(self._results.values())
+        whole = sum(self._stored.values())
+        count = len(self._shapes)
+        extra = np.concatenate([extra, extra + np.where(self._banded, whole, 0)])
+        cost = extra + np.concatenate([load, load])
+        size = np.concatenate([band + written * np.where(self._banded, 2, 1), band + written])
+        found: list[Offer] = []
+        least = math.inf
+        for k in np.lexsort((size, cost)).tolist():
+            if size[k] >= least:
+                continue
+            least = size[k]
+            alone, k = k >= count, k % count
+            buffers = 2 if self._banded[k] and not alone else 1
+            found.append(
+                Offer(
+                    Roll(first, self._last, *self._shapes[k]),
+                    {n: (int(w[k]), int(b[k])) for n, (w, b) in self._external.items()},
+                    int(self.inner[k]),
+                    {n: buffers * int(w[k]) for n, w in self._results.items()},
+                    round(float(extra[k + count * alone])),
+                    alone,
+                )
+            )
+        return found
+
+
+def buffer_layout(tensor: QTensor, params: EngineParams, rows: int) -> MapLayout:
+    """Rows of a map on chip, with room for what a LOAD writes, or a STORE reads, behind them."""
+    layout = map_layout(tensor, params, rows)
+    size = rows * tensor.width
+    spare = params.load_part(size) * params.load_words
+    return replace(layout, words=layout.words + spare - size)
+
+
+def home_layout(tensor: QTensor, params: EngineParams) -> MapLayout:
+    """A map in DRAM: its planes follow each other, each begins with a beat."""
+    layout = map_layout(tensor, params)
+    plane = tensor.height * tensor.width
+    plane += -plane % params.beat_words
+    high = layout.planes * plane
+    low = high if layout.low else 0
+    return replace(layout, plane=plane, low=low, words=high + low)
+
+
+def load_slack(params: EngineParams) -> int:
+    """Most words that a LOAD reads behind its rows."""
+    return (params.banks + 1) * params.load_words
 
 
 def band_counts(height: int) -> list[int]:

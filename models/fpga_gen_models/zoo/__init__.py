@@ -10,7 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from fpga_gen_models.zoo import audio, classifiers, detectors, mobile, pixels
+from fpga_gen_models.zoo import (
+    audio,
+    classifiers,
+    detectors,
+    hardnet_detect,
+    hardnet_pixels,
+    mobile,
+    pixels,
+)
 from fpga_gen_models.zoo.sketch import Sketch
 
 __all__ = ["NETWORKS", "Network", "export_network"]
@@ -47,6 +55,33 @@ NETWORKS: dict[str, Network] = {
     "yolov3-tiny": Network(detectors.yolov3_tiny, (3, 416, 416), "YOLOv3-tiny detector"),
     "yolov5n": Network(detectors.yolov5n, (3, 640, 640), "YOLOv5n-like detector, boxes decoded"),
     "yolov8n": Network(detectors.yolov8n, (3, 640, 640), "YOLOv8n-like detector, boxes decoded"),
+    "fc-hardnet70": Network(
+        hardnet_pixels.fc_hardnet70, (3, 1024, 2048), "FC-HarDNet-70, 19 classes of Cityscapes"
+    ),
+    "fc-hardnet70-classes": Network(
+        hardnet_pixels.fc_hardnet70_classes, (3, 1024, 2048), "the same, classes at quarter size"
+    ),
+    "csp-hardnet": Network(
+        hardnet_pixels.csp_hardnet, (3, 512, 1024), "FC-HarDNet with cross-stage partial blocks"
+    ),
+    "ssd300-hardnet68": Network(
+        hardnet_detect.ssd_hardnet68, (3, 300, 300), "SSD300 on HarDNet-68, 81 classes"
+    ),
+    "ssd512-hardnet68": Network(
+        hardnet_detect.ssd_hardnet68, (3, 512, 512), "SSD512 on HarDNet-68, 81 classes"
+    ),
+    "ssd300-hardnet85": Network(
+        hardnet_detect.ssd_hardnet85, (3, 300, 300), "SSD300 on HarDNet-85, 81 classes"
+    ),
+    "ssd512-hardnet85": Network(
+        hardnet_detect.ssd_hardnet85, (3, 512, 512), "SSD512 on HarDNet-85, 81 classes"
+    ),
+    "centernet-hardnet85": Network(
+        hardnet_detect.centernet_hardnet85, (3, 512, 512), "CenterNet on HarDNet-85, 80 classes"
+    ),
+    "fairmot-hardnet85": Network(
+        hardnet_detect.fairmot_hardnet85, (3, 608, 1088), "FairMOT on HarDNet-85"
+    ),
     "tc-resnet8": Network(audio.tc_resnet8, (40, 101), "TC-ResNet8 keyword spotter, Conv1d"),
 }
 

@@ -22,7 +22,7 @@ class Sketch:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.shapes: dict[str, tuple[int, ...]] = {INPUT: tuple(shape)}
-        self.outputs: list[str] = []
+        self.outputs: dict[str, int] = {}  # name to type of the elements
 
     # --- the pencil -------------------------------------------------------------------------
 
@@ -134,12 +134,15 @@ class Sketch:
             strides=[stride] * dims, pads=[pad] * (2 * dims), **attributes,
         )  # fmt: skip
 
-    def average(self, x: str, kernel: int = 2, stride: int = 2) -> str:
+    def average(self, x: str, kernel: int = 2, stride: int = 2, pad: int = 0) -> str:
+        """Mean of windows, of padded ones with the zeros."""
         channels, *pixels = self.shapes[x]
-        out = [(n - kernel) // stride + 1 for n in pixels]
+        out = [(n + 2 * pad - kernel) // stride + 1 for n in pixels]
+        padding = {"pads": [pad] * 4, "count_include_pad": 1} if pad else {}
         return self.node(
-            "AveragePool", [x], (channels, *out), kernel_shape=[kernel] * 2, strides=[stride] * 2
-        )
+            "AveragePool", [x], (channels, *out), kernel_shape=[kernel] * 2,
+            strides=[stride] * 2, **padding,
+        )  # fmt: skip
 
     def global_average(self, x: str) -> str:
         channels, *pixels = self.shapes[x]
@@ -179,8 +182,15 @@ class Sketch:
         shape = [self.shapes[x][a - 1] for a in order[1:]]
         return self.node("Transpose", [x], shape, perm=list(order))
 
-    def resize(self, x: str, size: tuple[int, int], mode: str = "linear") -> str:
+    def resize(
+        self, x: str, size: tuple[int, int], mode: str = "linear", *, corners: bool = False
+    ) -> str:
+        """To another height and width; corners: the outermost pixels stay where they are."""
         channels, height, width = self.shapes[x]
+        if corners:
+            inputs = [x, "", "", self.ints(1, channels, *size)]
+            way = {"coordinate_transformation_mode": "align_corners"}
+            return self.node("Resize", inputs, (channels, *size), mode=mode, **way)
         scales = [1.0, 1.0, size[0] / height, size[1] / width]
         way = {"coordinate_transformation_mode": "half_pixel"} if mode == "linear" else {
             "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"
@@ -202,15 +212,16 @@ class Sketch:
 
     # --- the end ----------------------------------------------------------------------------
 
-    def output(self, x: str) -> None:
-        self.outputs.append(x)
+    def output(self, x: str, kind: int = TensorProto.FLOAT) -> None:
+        self.outputs[x] = kind
 
     def save(self, path: Path, name: str) -> Path:
         """Writes the model."""
         float32 = TensorProto.FLOAT
         shape = [1, *self.shapes[INPUT]]
         ends = [
-            helper.make_tensor_value_info(o, float32, [1, *self.shapes[o]]) for o in self.outputs
+            helper.make_tensor_value_info(o, kind, [1, *self.shapes[o]])
+            for o, kind in self.outputs.items()
         ]
         source = helper.make_tensor_value_info(INPUT, float32, shape)
         graph = helper.make_graph(self.nodes, name, [source], ends, self.weights)
