@@ -35,7 +35,8 @@ SEGMENT_HEAD = ("layers", "bands", "loaded", "stored", "weights", "bytes, times 
 SEGMENT_TEXT = (
     "The maps do not fit the memory at once, so layers run band by band between transfers. The "
     "bound of a segment: its weights once, at their stored width, and once every map that it "
-    "loads or stores. What the frame as a whole must move is the lower bound in the table of the frame."
+    "loads or stores. What the frame as a whole must move is the lower bound in the table of the "
+    "frame."
 )
 
 
