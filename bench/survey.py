@@ -21,6 +21,8 @@ from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, sqnr_db
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
+from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING
+from fpga_gen.sizing.sums import with_cheap_sums
 from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_models.zoo import NETWORKS, export_network
 
@@ -74,6 +76,7 @@ def agreement(path: Path, params: EngineParams) -> float:
     scheme = "mixed" if params.sp2_columns else "fixed8"
     options = QuantOptions(compensate=False)
     qgraph = quantise(graph, params, None, scheme=scheme, options=options)
+    qgraph = with_cheap_sums(graph, qgraph, params, DEFAULT_TIMING, True)
     image = np.random.default_rng(7).normal(size=graph.host_input.model_shape).astype(np.float32)
     session = onnxruntime.InferenceSession(path)
     source = session.get_inputs()[0].name

@@ -109,6 +109,17 @@ def _by_plane(live: np.ndarray, positions: Sequence[int], word: int) -> np.ndarr
     )
 
 
+def _can_skip(live: np.ndarray, params: EngineParams) -> bool:
+    """Whether an order of the channels may make a slot of zeros out of (filters, inputs, taps): a
+    tap has as many as the smallest slot, at the ends of both, has weights."""
+    filters, inputs, _ = live.shape
+    smallest = (filters % params.sub_columns or params.sub_columns) * (
+        inputs % params.in_channels or params.in_channels
+    )
+    zeros = filters * inputs - np.count_nonzero(live, axis=(0, 1))
+    return bool(zeros.max() >= smallest)
+
+
 class _Search:
     """Orders of all classes, and what the layers cost with them."""
 
@@ -289,9 +300,9 @@ def _searched(
     zeros = {
         number
         for number, layer in enumerate(search.layers)
-        if not all(live.all() for _, live in layer.segments)
+        if any(_can_skip(live, params) for _, live in layer.segments)
     }
-    # A layer without zeros costs the same in any order.
+    # Another layer costs the same in any order.
     classes = [r for r in search.channels if r in search.free and zeros & set(search.touched[r])]
     options: dict[str, list[ChannelOrder]] = {}
     for root in classes:

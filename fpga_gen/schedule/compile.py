@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,6 +57,7 @@ from fpga_gen.schedule.place.allocate import (
     live_words,
 )
 from fpga_gen.schedule.place.bands import choose_chains
+from fpga_gen.schedule.place.early import early_results
 from fpga_gen.schedule.place.lifetimes import map_lives
 from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.order import beside_siblings
@@ -79,6 +82,7 @@ ORDERS = (
     TableInstruction,
 )  # for the stream, not of what was lowered
 END = Lowered(EndInstruction(), NO_STREAM, (), ())
+LONG_STORES = 0.01  # share of the cycles from which another order of the layers is tried
 # Of the memory that the choice of what stays on chip counts on: not everything can be placed.
 SHARES = (0.97, 0.92, 0.85, 0.75, 0.6, 0.5)
 
@@ -107,6 +111,31 @@ def compile_schedule(
             f"the network is quantised with the SP2 code '{qgraph.sp2.name}', the engine computes "
             f"'{params.sp2_code}': quantise it for this engine"
         )
+    schedule = _compiled(qgraph, params, timing, (pack, mix, skip, spill))
+    early = early_results(qgraph)
+    worth = LONG_STORES * schedule.estimate.cycles < _held_up(schedule)
+    if worth and early.nodes != qgraph.nodes:
+        with suppress(ScheduleError):
+            other = _compiled(early, params, timing, (pack, mix, skip, False))
+            return min(schedule, other, key=lambda s: s.estimate.cycles)
+    return schedule
+
+
+def _held_up(schedule: Schedule) -> int:
+    """Cycles in which nothing but a STORE goes on."""
+    spans = schedule.timeline.spans
+    return sum(
+        after.end - before.end
+        for (before, after), i in zip(pairwise(spans), schedule.instructions[1:], strict=True)
+        if i.AFTER_STORE
+    )
+
+
+def _compiled(
+    qgraph: QuantGraph, params: EngineParams, timing: Timing, choices: tuple[bool, bool, bool, bool]
+) -> Schedule:
+    """The schedule of the layers in their order; choices: pack, mix, skip and spill."""
+    pack, mix, skip, spill = choices
     layouts = map_layouts(qgraph, params)
     host_input = input_layout(layouts[qgraph.input], params)
     plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
