@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 GATES, PAIR = "gates", "pair"  # the netlist's top; the module that holds both
 LINT_OFF = "".join(
     f"// verilator lint_off {rule}\n"
-    for rule in ("PINMISSING", "WIDTHTRUNC", "WIDTHEXPAND", "SPECIFYIGN")
+    for rule in ("PINMISSING", "WIDTHTRUNC", "WIDTHEXPAND", "SPECIFYIGN", "COMBDLY", "INITIALDLY")
 )
 LUT = re.compile(r"LUT[1-6]")
 PAYLOAD = re.compile(r"(.*_(?:ar|aw|w|r|b))(?!valid|ready)\w+")  # of a channel with a valid

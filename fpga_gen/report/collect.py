@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from fpga_gen import __version__
 from fpga_gen.boards import Board
@@ -20,6 +21,7 @@ from fpga_gen.report.facts import (
     ResourceFacts,
     utilisation,
 )
+from fpga_gen.report.segments import SegmentFacts
 from fpga_gen.report.timeline import Activity, MapFacts, Timeline
 from fpga_gen.resources import estimate_resources
 from fpga_gen.schedule.program import Schedule
@@ -129,6 +131,7 @@ def build_report(
         timeline=timeline_facts(schedule),
         quantisation=qgraph.facts,
         tool_version=__version__,
+        segments=tuple(SegmentFacts(**asdict(segment)) for segment in schedule.segments),
     )
 
 

@@ -11,6 +11,7 @@ from fpga_gen.boards import Resources
 from fpga_gen.contract.column_kinds import DSP_KIND
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
+from fpga_gen.report.segments import SegmentFacts
 from fpga_gen.report.timeline import Timeline
 from fpga_gen.report.timing import TimingFacts
 from fpga_gen_host.decode import decode
@@ -193,8 +194,8 @@ class ResourceFacts:
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
     calibration images); accuracy: of the last evaluation on a labelled folder; implementation: of
-    the bitstream; pictures: SHA-256 by name of the PNG files in the build directory that belong to
-    these figures."""
+    the bitstream; segments: of a network whose maps spill; pictures: SHA-256 by name of the PNG
+    files in the build directory that belong to these figures."""
 
     model: ModelFacts
     board: BoardFacts
@@ -211,6 +212,7 @@ class Report:
     accuracy: Accuracy | None = None
     implementation: Implementation | None = None
     timing: TimingFacts | None = None
+    segments: tuple[SegmentFacts, ...] = ()
     pictures: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 

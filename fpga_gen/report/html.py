@@ -45,6 +45,7 @@ from fpga_gen.report.markdown import (
     skipping_rows,
     skipping_summary,
 )
+from fpga_gen.report.segments import SEGMENT_HEAD, SEGMENT_TEXT, segment_rows
 from fpga_gen.report.timing import (
     CLASS_HEAD,
     PATH_HEAD,
@@ -142,6 +143,9 @@ def render_html(report: Report, pictures: Mapping[str, bytes] = {}) -> str:
             layer_head=(*LAYER_HEAD, "lower bound", "cycles, simulated"),
             layer_left=LAYER_LEFT,
             layers=_layers(report),
+            segments=segment_rows(report.segments),
+            segment_head=SEGMENT_HEAD,
+            segment_text=SEGMENT_TEXT,
             skipping=skipping_rows(report),
             skipping_head=SKIPPING_HEAD,
             skipping_text=skipping_summary(report),

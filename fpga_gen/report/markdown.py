@@ -13,6 +13,7 @@ from fpga_gen.report.implementation import (
     implementation_rows,
     implementation_summary,
 )
+from fpga_gen.report.segments import SEGMENT_HEAD, SEGMENT_TEXT, segment_rows
 from fpga_gen.report.timing import (
     CLASS_HEAD,
     PATH_HEAD,
@@ -210,10 +211,17 @@ def render_markdown(report: Report) -> str:
         table(COSTLIEST_HEAD, costliest_rows(report), left=3),
         "## All layers, in the order of the program (estimated)",
         table(LAYER_HEAD, layer_rows(report), left=LAYER_LEFT),
+        *_segment_section(report),
         *_skipping_section(report),
         NOT_ON_HARDWARE,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _segment_section(report: Report) -> list[str]:
+    """Empty for a network that fits."""
+    rows = segment_rows(report.segments)
+    return ["## Maps in DRAM (counted)", SEGMENT_TEXT, table(SEGMENT_HEAD, rows)] if rows else []
 
 
 SKIPPING_HEAD = ("layer", "weight slots", "skipped", "share", "MACs skipped", "bytes saved")

@@ -30,7 +30,7 @@ from fpga_gen.quant.ir import (
 )
 from fpga_gen.schedule.cycles.model import best_of
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
-from fpga_gen.schedule.facts import estimate_facts, layer_facts
+from fpga_gen.schedule.facts import estimate_facts, layer_facts, segment_facts
 from fpga_gen.schedule.layouts import input_layout, map_layouts, results_layout
 from fpga_gen.schedule.lower.conv import lower_conv, plan_conv_node
 from fpga_gen.schedule.lower.fetching import (
@@ -389,6 +389,7 @@ def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
             timeline,
         ),
         read_rate=timing.read_rate(params),
+        segments=segment_facts(qgraph, params, plan, lowered, best.ends, timeline),
     )
 
 

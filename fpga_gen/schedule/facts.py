@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,11 +19,12 @@ from fpga_gen.contract.isa import (
     VectorInstruction,
 )
 from fpga_gen.contract.params import GRANULE, EngineParams
-from fpga_gen.quant.ir import QConv, QNode, QuantGraph
+from fpga_gen.quant.ir import QConv, QMaxPool, QNode, QuantGraph
 from fpga_gen.schedule.cycles.model import ModelRun
 from fpga_gen.schedule.lower.lowered import Lowered, Skipped
 from fpga_gen.schedule.lower.work import node_macs
-from fpga_gen.schedule.program import FrameCost, LayerCost
+from fpga_gen.schedule.place.plan import Plan, Transfer
+from fpga_gen.schedule.program import FrameCost, LayerCost, SegmentCost
 
 
 def weight_bits(node: QConv, qgraph: QuantGraph) -> int:
@@ -93,7 +95,9 @@ def layer_facts(
         name, op = key
         if op in (*DECODER_OPS, Op.END):
             continue
-        node = nodes.get(name) if op in (Op.CONV, Op.POOL, Op.VECTOR) else None
+        node = nodes.get(name)
+        if node is None or op != _op(node):  # a map that is loaded, stored or moved
+            node = None
         macs = node_macs(node, qgraph) if node else 0
         peak = cycles[key] * params.macs_per_cycle
         facts.append(
@@ -110,6 +114,50 @@ def layer_facts(
                 skipped=skipped[key],
             )
         )
+    return tuple(facts)
+
+
+def _op(node: QNode) -> Op:
+    """Of the instructions that compute a node."""
+    match node:
+        case QConv():
+            return Op.CONV
+        case QMaxPool():
+            return Op.POOL
+    return Op.VECTOR
+
+
+def segment_facts(
+    qgraph: QuantGraph,
+    params: EngineParams,
+    plan: Plan,
+    lowered: list[Lowered],
+    ends: Sequence[int],
+    timeline: ModelRun,
+) -> tuple[SegmentCost, ...]:
+    """Bytes by segment; ends: index of the last instruction in front of every step, and of the last
+    one of all."""
+    facts = []
+    step = 0
+    for segment in plan.segments:
+        moved = {Op.LOAD: 0, Op.STORE: 0}
+        weights = 0
+        for at in range(ends[step] + 1 if step else 0, ends[segment.end] + 1):
+            op, span = lowered[at].instruction.op, timeline.spans[at]
+            taken = span.stream_granules * GRANULE // 8 + span.write_bytes
+            if op in moved:
+                moved[op] += taken
+            else:
+                weights += taken
+        nodes = qgraph.nodes[segment.first : segment.last + 1]
+        maps = {s.tensor for s in plan.steps[step : segment.end] if isinstance(s, Transfer)}
+        bound = sum(plan.homes[name].layout.words * params.in_channels for name in maps)
+        bound += sum(-(-weight_bits(n, qgraph) // 8) for n in nodes if isinstance(n, QConv))
+        names = tuple(n.name for n in nodes)
+        facts.append(
+            SegmentCost(names, segment.bands, moved[Op.LOAD], moved[Op.STORE], weights, bound)
+        )
+        step = segment.end
     return tuple(facts)
 
 

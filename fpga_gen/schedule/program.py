@@ -57,6 +57,22 @@ class FrameCost:
 
 
 @dataclass(frozen=True)
+class SegmentCost:
+    """Layers that run band by band between transfers of maps. layers: names in order; bands: of the
+    last map. Bytes: loaded and stored: of maps, the picture and the results among them; weights:
+    with what is read again for every band. bound_bytes: the weights once, at their stored width,
+    and once every map that another segment wrote or that leaves the chip, all in whole words: what
+    any bands of these layers move, with the same maps on chip."""
+
+    layers: tuple[str, ...]
+    bands: int
+    loaded_bytes: int
+    stored_bytes: int
+    weight_bytes: int
+    bound_bytes: int
+
+
+@dataclass(frozen=True)
 class MemoryUse:
     """Words of feature-map memory. live: lower bound of any allocation; at: the layer there."""
 
@@ -87,7 +103,8 @@ class Schedule:
     layout.stripe), the weights made when they are first asked for; program: 64-bit little-endian
     words, as many as the program memory holds; the pages with the others lie among the weights, in
     the order of use (see pages). trace: in program order. timeline: one span for each instruction;
-    lives: of the maps on chip; read_rate: bytes per cycle that the stream reads in the model.
+    lives: of the maps on chip; read_rate: bytes per cycle that the stream reads in the model;
+    segments: of a network that spills.
     """
 
     name: str
@@ -104,6 +121,7 @@ class Schedule:
     timeline: ModelRun
     lives: tuple[MapLife, ...]
     read_rate: float
+    segments: tuple[SegmentCost, ...] = ()
 
     @cached_property
     def weights(self) -> bytes:

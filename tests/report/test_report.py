@@ -7,7 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from fpga_gen.report import Report, render_markdown, utilisation
+from fpga_gen.boards import load_board
+from fpga_gen.report import ModelFacts, Report, render_markdown, utilisation
+from fpga_gen.report.collect import build_report
+from fpga_gen.schedule.compile import compile_schedule
+from tests.schedule.graphs import example
+from tests.schedule.starved import EIGHT
 
 REQUIRED = {
     "schema": None,
@@ -89,3 +94,27 @@ def test_every_table_row_has_as_many_cells_as_its_head(simulated: Report):
         cells = line.replace(r"\|", "").count("|")
         width = width or cells
         assert cells == width, line
+
+
+def test_segments_of_a_network_that_spills():
+    """Their bytes are those of the frame but the program's, and no less than their bound."""
+    params = EIGHT
+    made = example("block", params)
+    schedule = compile_schedule(made.graph, params)
+    cost = schedule.estimate
+    moved = sum(s.loaded_bytes + s.stored_bytes + s.weight_bytes for s in schedule.segments)
+    stored = sum(s.stored_bytes for s in schedule.segments)
+    assert stored == cost.write_bytes
+    padding = 16 * params.ports * sum(i.op.name == "FETCH" for i in schedule.instructions)
+    assert 0 <= cost.read_bytes + cost.write_bytes - len(schedule.program) - moved <= padding
+    names = [name for segment in schedule.segments for name in segment.layers]
+    assert sorted(names) == sorted(node.name for node in made.graph.nodes)
+    assert all(s.loaded_bytes + s.weight_bytes + s.stored_bytes >= s.bound_bytes
+               for s in schedule.segments)  # fmt: skip
+    facts = build_report(
+        ModelFacts("net", "0" * 64, 1, 1, (3, 8, 8)), load_board("zcu104"), params, 100.0,
+        made.graph, schedule,
+    )  # fmt: skip
+    text = render_markdown(facts)
+    assert "## Maps in DRAM (counted)" in text
+    assert facts.segments[0].title in text

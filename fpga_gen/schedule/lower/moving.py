@@ -20,7 +20,7 @@ def lower_move(
     rows: tuple[int, int], source: Placement, target: Placement, height: int, params: EngineParams
 ) -> list[Lowered]:
     """The POOLs that copy rows [first, end) of a map of `height` rows, byte planes one by one."""
-    layout, name = source.layout, f"{source.tensor} (held rows)"
+    layout, name = source.layout, source.tensor
     geometry = Geometry(height, layout.width, height, layout.width, (1, 1), rows)
     table = TapTable(params, layout.width, name)
     start, count = table.add(((0, 0),))

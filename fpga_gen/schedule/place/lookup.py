@@ -33,7 +33,9 @@ def with_tables(
 ) -> tuple[list[Lowered], Resident]:
     """(a part of the program with its TABLEs and the numbers of tables, what they hold then).
     before: what they hold in front of it, None at the beginning."""
-    resident = dict(before) if before is not None else {n: () for n in range(1, MAX_LOOKUP + 1)}
+    resident: dict[int, tuple[int, ...]] = {n: () for n in range(1, MAX_LOOKUP + 1)}
+    if before is not None:
+        resident = dict(before)
     out: list[Lowered] = []
     for item in body:
         instruction = item.instruction

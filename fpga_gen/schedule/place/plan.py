@@ -107,13 +107,25 @@ class Move:
 
 
 @dataclass(frozen=True)
+class FusedSegment:
+    """Nodes [first, last], whose steps end in front of step `end`, in so many bands."""
+
+    first: int
+    last: int
+    bands: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """homes: of the maps that lie in DRAM for a while. Without any, the input is loaded as a whole
-    before the first step, and what is a result is stored by the step that completes it."""
+    before the first step, and what is a result is stored by the step that completes it. segments:
+    in order, with the homes."""
 
     steps: tuple[Step | Transfer | Move, ...]
     buffers: dict[str, MapBuffer]
     homes: dict[str, Home] = field(default_factory=dict)
+    segments: tuple[FusedSegment, ...] = ()
 
 
 def input_rows(node: QNode, rows: Rows, height: int) -> Rows:

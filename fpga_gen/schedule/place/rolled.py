@@ -10,7 +10,16 @@ from fpga_gen.contract.isa import Region
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.schedule.lower.placement import Home
-from fpga_gen.schedule.place.plan import MapBuffer, Move, Plan, Rows, Step, Transfer, input_rows
+from fpga_gen.schedule.place.plan import (
+    FusedSegment,
+    MapBuffer,
+    Move,
+    Plan,
+    Rows,
+    Step,
+    Transfer,
+    input_rows,
+)
 from fpga_gen.schedule.place.residence import Offer, Residence
 from fpga_gen.schedule.place.rolling import BandRows
 from fpga_gen.schedule.place.segments import Segments, buffer_layout, home_layout
@@ -43,9 +52,12 @@ class PlanBuilder:
             at += -at % HOME_ALIGN
 
     def plan(self, offers: Sequence[Offer]) -> Plan:
+        segments = []
         for offer in offers:
-            self._segment(offer)
-        return Plan(tuple(self._steps), self._buffers, self._homes)
+            bands = self._segment(offer)
+            roll = offer.roll
+            segments.append(FusedSegment(roll.first, roll.last, bands, len(self._steps)))
+        return Plan(tuple(self._steps), self._buffers, self._homes, tuple(segments))
 
     def _present(self, name: str, first: int, last: int) -> bool:
         """The map is there as a whole while nodes [first, last] run."""
@@ -60,8 +72,8 @@ class PlanBuilder:
         self._on_chip[name] = label
         return rows
 
-    def _segment(self, offer: Offer) -> None:
-        """The steps of a segment, with what it loads and stores."""
+    def _segment(self, offer: Offer) -> int:
+        """The steps of a segment, with what it loads and stores; its bands."""
         roll, alone = offer.roll, offer.alone or self._alone
         nodes = self._segments.nodes(roll)
         inner = {n.output for n in nodes}
@@ -87,7 +99,8 @@ class PlanBuilder:
             for name, window in windows.items()
             if name not in self._on_chip
         }
-        for band in range(next(iter(windows.values())).end.shape[1]):
+        count = windows[nodes[-1].output].end.shape[1]
+        for band in range(count):
             for rolling in bands.values():
                 self._steps += rolling.begin(band)
             for offset, node in enumerate(nodes):
@@ -108,6 +121,7 @@ class PlanBuilder:
             gaps = self._state.problem.gaps[name]
             if not any(g in self._state.kept and g[1] <= roll.last < g[2] for g in gaps):
                 del self._on_chip[name]
+        return count
 
     def layout(self, name: str, window: BandRows, *, loaded: bool) -> MapLayout:
         """Of the buffers of the bands of a map; loaded: it comes from DRAM."""

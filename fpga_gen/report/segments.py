@@ -1,0 +1,56 @@
+"""Segments of a network whose maps spill to DRAM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SegmentFacts:
+    """Layers of a network that spills which run band by band between transfers of maps. Bytes:
+    loaded and stored: of maps, picture and results among them; weights: with what every band reads
+    again. bound_bytes: the weights once, at their stored width, and once every map that is loaded
+    or stored: what any bands of these layers move, with the same maps on chip."""
+
+    layers: tuple[str, ...]
+    bands: int
+    loaded_bytes: int
+    stored_bytes: int
+    weight_bytes: int
+    bound_bytes: int
+    kind: str = "counted"
+
+    @property
+    def title(self) -> str:
+        """Its first and last layer."""
+        return " to ".join(dict.fromkeys((self.layers[0], self.layers[-1])))
+
+    @property
+    def dram_bytes(self) -> int:
+        return self.loaded_bytes + self.stored_bytes + self.weight_bytes
+
+
+SEGMENT_HEAD = ("layers", "bands", "loaded", "stored", "weights", "bytes, times their bound")
+SEGMENT_TEXT = (
+    "The maps do not fit the memory at once, so layers run band by band between transfers. The "
+    "bound of a segment: its weights once, at their stored width, and once every map that it "
+    "loads or stores. What the frame as a whole must move is the lower bound in the table of the "
+    "frame."
+)
+
+
+def segment_rows(segments: Sequence[SegmentFacts]) -> list[tuple[str, ...]]:
+    """One row of text for each segment that moves maps, see `SEGMENT_HEAD`."""
+    return [
+        (
+            segment.title,
+            f"{segment.bands}",
+            f"{segment.loaded_bytes:,}",
+            f"{segment.stored_bytes:,}",
+            f"{segment.weight_bytes:,}",
+            f"{segment.dram_bytes / max(1, segment.bound_bytes):.2f}",
+        )
+        for segment in segments
+        if segment.loaded_bytes or segment.stored_bytes
+    ]
