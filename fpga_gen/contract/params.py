@@ -6,7 +6,7 @@ One frozen object feeds the schedule, the cycle model, the program interpreter a
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 
 from fpga_gen.contract.address import BANK_BITS, ROW_BITS
@@ -128,6 +128,10 @@ class EngineParams:
         need(0 <= self.bram_banks <= self.banks, "bram_banks must be at most the number of banks")
         need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
+
+    def __getstate__(self) -> dict:
+        """The fields: what is computed from them need not fit a pickle."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     # --- array -----------------------------------------------------------------------------
     @property
