@@ -1,6 +1,6 @@
-# Targets: demo, test, test-full, test-bare, formal, fuzz, audit, site, wheels, lint, lock, bench,
-# bench-host, networks, clean. All is installed into .venv, in the versions and with the hashes of
-# locks/.
+# Targets: demo, test, test-full, test-bare, test-arm, formal, fuzz, audit, site, wheels, lint, lock,
+# bench, bench-host, networks, pnr, clean. All is installed into .venv, in the versions and with the
+# hashes of locks/.
 #
 #   make demo IMAGE=my.png BOARD=kv260 DEMO_MODEL=model.onnx
 #   make bench BENCH_OPTIONS=--rtl
@@ -29,9 +29,10 @@ PROOFS     ?=
 FUZZ       ?=
 REQUESTS   ?= 10000
 BARE       ?= build/bare
+ARM        ?= build/arm
 PYTHON312  ?= $(shell command -v python3.12)
 
-.PHONY: demo test test-full test-bare formal fuzz audit site wheels bench bench-host networks lint lock
+.PHONY: demo test test-full test-bare test-arm formal fuzz audit site wheels bench bench-host networks pnr lint lock
 .PHONY: clean needs-demo needs-test
 .DELETE_ON_ERROR:
 
@@ -139,6 +140,10 @@ test-full: lint
 test-bare:
 	tools/test_bare.sh $(BARE) $(PYTHON312)
 
+# The host package on the boards' processor, emulated: root, debootstrap, qemu-user and proot.
+test-arm: $(VENV)/.build $(DEMO)/$(BOARD)/manifest.json
+	tools/test_arm.sh $(ARM) $(BIN)/python $(DEMO)/$(BOARD)
+
 # After a change of dependencies in pyproject.toml. Keeps what still fits; UPGRADE=--upgrade takes
 # the newest of all.
 lock: $(VENV)/.build
@@ -160,6 +165,11 @@ bench: $(VENV)/.models $(BENCH)/nngen/.installed
 # docs/networks.md. NETWORKS_OPTIONS="--only resnet"
 networks: $(VENV)/.test
 	$(BIN)/python -m bench.survey $(NETWORKS_OPTIONS)
+
+# Places and routes blocks of a 7-series engine with nextpnr, where it is on PATH and FPGA_GEN_CHIPDB
+# names its chip database; without, one line says so. Rewrites docs/place-and-route.md.
+pnr: $(VENV)/.test
+	$(BIN)/python -m bench.place_and_route
 
 clean:
 	rm -rf build dist $(VENV) .venv-3.12 .pytest_cache .ruff_cache .hypothesis

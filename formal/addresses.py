@@ -227,7 +227,7 @@ PROOFS = (
         cover_depth=2,
         bounded=True,
         mutations=(
-            Mutation("common.address", "wrap.eq(bank >= banks)", "wrap.eq(bank > banks)"),
+            Mutation("common.address", "wraps = [n >= banks", "wraps = [n > banks"),
             Mutation("common.address", "following.eq(row_of(a) + row_of(b) + 1)",
                      "following.eq(row_of(a) + row_of(b) + 2)"),
         ),

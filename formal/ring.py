@@ -11,6 +11,7 @@ from formal.mutation import Mutation
 from formal.proof import Proof
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.loader import weight_ring
+from fpga_gen.hardware.loader.joints import available
 
 PARAMS = replace(EngineParams(), ports=1, weight_words=8)
 
@@ -36,7 +37,7 @@ def ring() -> Bench:
     # The loader (see LoaderControl): one order at a time; takes only words that are there, goes
     # back only to words that are kept, frees only words behind which it reads.
     b.assume(read.seek + read.align + read.advance <= 1)
-    b.assume(~read.advance | read.available)
+    b.assume(~read.advance | available(read))
     b.assume(~read.seek | (goal <= filled))
     b.assume(~read.align | (whole <= filled))
     released = Signal(bits)
@@ -50,7 +51,7 @@ def ring() -> Bench:
 
     b.prove(filled <= depth, "a word that is kept is overwritten")
     b.prove(at <= filled, "the read pointer leaves the words that are kept")
-    b.prove(~read.available | (at < filled), "a word is available that is not there")
+    b.prove(~available(read) | (at < filled), "a word is available that is not there")
     b.prove(last_written == (write_pointer - 1)[:bits], "the last word written")
     room = b.signal("room")
     b.prove(~room | (filled <= depth - weight_ring.MARGIN), "room where there is none")
@@ -93,7 +94,7 @@ PROOFS = (
         mutations=(
             Mutation("loader.weight_ring", "room.eq(filled < depth - MARGIN)",
                      "room.eq(filled < depth)"),
-            Mutation("loader.weight_ring", "present & ~(advanced & was_last)", "present"),
+            Mutation("loader.weight_ring", "read.spent.eq(read.advance)", "read.spent.eq(0)"),
             Mutation("loader.weight_ring", "present.eq(~(target == write_pointer))",
                      "present.eq(1)"),
         ),

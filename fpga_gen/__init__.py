@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fpga_gen.api.session import Session
     from fpga_gen.errors import FpgaGenError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "BoardEstimate": "fpga_gen.api.estimate",

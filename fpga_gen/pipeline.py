@@ -53,6 +53,7 @@ from fpga_gen.schedule.program import Schedule
 from fpga_gen.sizing.choose import choose_engines, for_network
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.sizing.standin import standin
+from fpga_gen.sizing.sums import with_cheap_sums
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen.synth.known import known_design
 from fpga_gen_host.decode import decode
@@ -181,6 +182,12 @@ def quantise_graph(flow: Flow) -> None:
         progress=flow.progress.detail,
         options=replace(flow.options, zero_order=flow.config.zero_skipping),
     )
+    flow.qgraph = _with_cheap_sums(flow, flow.qgraph)
+
+
+def _with_cheap_sums(flow: Flow, qgraph: QuantGraph) -> QuantGraph:
+    timing, skip = board_timing(flow.memory_rate), flow.config.zero_skipping
+    return with_cheap_sums(flow.graph, qgraph, flow.params, timing, skip)
 
 
 def foresee_quantisation(flow: Flow) -> None:
@@ -215,7 +222,7 @@ def foresee_quantisation(flow: Flow) -> None:
         **choice_facts(choice),
         "approximations": [{"where": n, "reason": r} for n, r in approximations(graph)],
     }
-    flow.qgraph = replace(network, facts=facts)
+    flow.qgraph = _with_cheap_sums(flow, replace(network, facts=facts))
 
 
 def schedule_network(flow: Flow) -> None:

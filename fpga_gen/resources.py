@@ -26,8 +26,9 @@ MAX_LUT_SHARE = 0.90  # above this, placement is not expected to succeed at the 
 ASKED = {"luts": MAX_LUT_SHARE, "flip_flops": 1.0, "dsps": 1.0, "bram36": 1.0, "uram": 1.0}
 URAM_ROWS, URAM_BITS = 4096, 72
 BANK_BITS, BANK_ROWS = 16, 1024  # of half a block RAM with byte enables, its parity bits unused
-# DSP48E1 for each DSP48E2, whose multiplier is two bits wider (both mapped by Yosys).
-DSP48E1_FACTOR = {"dsp columns": 2, "requantise": 2}
+# DSP48E1 for each DSP48E2, whose multiplier is two bits wider (both mapped by Yosys); the columns
+# have a packing of their own (docs/decisions/0045).
+DSP48E1_FACTOR = {"requantise": 2}
 NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "dsps": "DSPs", "bram36": "BRAM36",
          "uram": "URAM"}  # fmt: skip
 REMEDIES = {

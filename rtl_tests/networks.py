@@ -64,7 +64,8 @@ def write_verilog(params: EngineParams, folder: Path) -> Path:
 
 def accelerator(params: EngineParams, folder: Path) -> Path:
     """Simulator of the accelerator; compiled anew only when the Verilog has changed."""
-    return build_simulator(write_verilog(params, folder), cache=CACHE / "accelerators")
+    verilog = write_verilog(params, folder)
+    return build_simulator(verilog, cache=CACHE / "accelerators", optimise=0, jobs=1)
 
 
 def fill_with_noise(device: SimulatedDevice, output: np.ndarray, seed: int) -> None:

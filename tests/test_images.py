@@ -20,7 +20,7 @@ from fpga_gen.images import (
     write_png,
 )
 from fpga_gen.phantom import draw_phantom
-from fpga_gen_host.pictures import letterbox_box, overlay
+from fpga_gen_host.pictures import COLOUR, LEGEND, letterbox_box, overlay, with_legend
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -140,6 +140,18 @@ def test_overlay_tints_the_mask_alone(picture: np.ndarray):
     assert not changed[:3].any()
     assert not changed[:, 20:].any()
     assert out.shape == picture.shape
+
+
+def test_a_legend_below_the_picture(picture: np.ndarray):
+    """The picture is as it was; the strip differs by the share of the mask that it names."""
+    mask = np.zeros(picture.shape[:2], bool)
+    without = with_legend(picture, mask)
+    assert without.shape == (picture.shape[0] + LEGEND, picture.shape[1], 3)
+    np.testing.assert_array_equal(without[:-LEGEND], picture)
+    assert (without[-LEGEND:] == COLOUR).all(-1).any()
+    wide = np.zeros((9, 400, 3), np.uint8)
+    few, many = np.zeros((9, 400), bool), np.ones((9, 400), bool)
+    assert (with_legend(wide, few) != with_legend(wide, many)).any()
 
 
 def test_overlay_of_a_letterboxed_mask_drops_the_bars(picture: np.ndarray):

@@ -20,6 +20,7 @@ PAGES = {  # page of the site: file of the repository
     "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
     "host.md": "host/README.md",
     "models.md": "models/README.md",
     "pretrained.md": "models/pretrained/README.md",

@@ -6,7 +6,7 @@ One frozen object feeds the schedule, the cycle model, the program interpreter a
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 
 from fpga_gen.contract.address import BANK_BITS, ROW_BITS
@@ -129,13 +129,17 @@ class EngineParams:
         need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
+    def __getstate__(self) -> dict:
+        """The fields: what is computed from them need not fit a pickle."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     # --- array -----------------------------------------------------------------------------
     @property
     def kinds(self) -> tuple[ColumnKind, ...]:
         """The kinds of columns that the array has."""
         return tuple(kind for kind in KINDS if kind.count(self))
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """CO, all output columns."""
         return sum(kind.count(self) for kind in KINDS)
@@ -157,7 +161,7 @@ class EngineParams:
     def sp2(self) -> Sp2Code:
         return SP2_CODES[self.sp2_code]
 
-    @property
+    @cached_property
     def subgroups(self) -> int:
         """Number of column subgroups: the unit that is moved between pixel groups."""
         return math.lcm(*self.modes)
@@ -172,7 +176,7 @@ class EngineParams:
         """Cycles by which the switch to new weights comes before the DSP columns' activations."""
         return 1 if self.double_clock else 0
 
-    @property
+    @cached_property
     def sub_kinds(self) -> tuple[KindColumns, ...]:
         """The columns of one subgroup, kind by kind, and the bits of their weights for one input,
         which lie in the same order, lowest first."""

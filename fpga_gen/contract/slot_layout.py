@@ -59,6 +59,7 @@ def centre(params: EngineParams) -> int:
     return params.subgroups * half_bits(params)
 
 
+@cache
 def slot_run(params: EngineParams, subgroups: int, half: Half = Half.BOTH) -> Run:
     """The run of a slot of `subgroups` column subgroups."""
     assert 1 <= subgroups <= params.subgroups

@@ -147,6 +147,17 @@ def unpack_slots(
     return out.transpose(0, 2, 1, 3).reshape(slots, params.in_channels, -1)
 
 
+def conv_granules(conv: ConvInstruction, params: EngineParams) -> int:
+    """Length of the stream of a CONV."""
+    total = 0
+    for group in range(conv.n_groups):
+        subgroups = group_subgroups(conv, params, group)
+        total += head_granules(conv) + params.some_param_granules(subgroups)
+        for half, count in slot_halves(group_head(conv, group)):
+            total += count * slot_run(params, subgroups, half).granules
+    return total
+
+
 def conv_stream(
     conv: ConvInstruction,
     params: EngineParams,

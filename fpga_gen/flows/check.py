@@ -22,6 +22,7 @@ from fpga_gen.schedule.compile import compile_schedule, layer_errors
 from fpga_gen.schedule.cycles.timing import Timing, board_timing
 from fpga_gen.sizing.choose import for_network
 from fpga_gen.sizing.standin import standin
+from fpga_gen.sizing.sums import with_cheap_sums
 from fpga_gen.worker import Limits, run_limited
 
 REMEDY_VERBS = ("use", "quantise", "resample", "keep", "reduce")
@@ -68,7 +69,7 @@ def _check(config: BuildConfig, board: Board, params: EngineParams, clock: float
     notes = tuple(approximations(graph))
     params = for_network(graph, params)
     timing = board_timing(board.read_bytes_per_cycle(params.ports, clock))
-    network = standin(graph, params)
+    network = with_cheap_sums(graph, standin(graph, params), params, timing, config.zero_skipping)
     try:
         cycles = compile_schedule(network, params, timing).estimate.cycles
     except ScheduleError as error:

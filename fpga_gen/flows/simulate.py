@@ -45,7 +45,7 @@ from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.runner import Frame, SimulationResult, simulate_frame
 from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen_host.host_ops import mask_threshold, run_host_ops
-from fpga_gen_host.pictures import overlay
+from fpga_gen_host.pictures import full_mask, overlay, with_legend
 from fpga_gen_host.regions import (
     InputLayout,
     OutputLayout,
@@ -257,14 +257,17 @@ def judge(flow: SimulationFlow) -> None:
 
 
 def write_overlay(flow: SimulationFlow) -> None:
-    """Picture with the predicted mask."""
+    """Picture with the predicted mask, and a legend below."""
     if flow.overlay is None or flow.picture is None:
         return
     mask = predicted_mask(flow)
     if mask is None:
         shape = flow.outputs[flow.qgraph.output_names[0]].shape
         raise FpgaGenError(f"--overlay: the model's result has shape {shape}, not a map")
-    write_png(flow.overlay, overlay(flow.picture, mask, flow.preprocess.preparation))
+    how = flow.preprocess.preparation
+    size = (flow.picture.shape[0], flow.picture.shape[1])
+    drawn = overlay(flow.picture, mask, how)
+    write_png(flow.overlay, with_legend(drawn, full_mask(mask, size, how)))
 
 
 SIMULATE: tuple[Step, ...] = (

@@ -74,7 +74,8 @@ def conv_accumulators(qgraph: QuantGraph, node: QConv, values: dict[str, np.ndar
     total = None
     for term in node.terms:
         tensors = [qgraph.tensors[i] for i in term.inputs]
-        factors = [256 if node.wide and t.format.bits == 8 else 1 for t in tensors]
+        high = node.wide and not term.low
+        factors = [256 if high and t.format.bits == 8 else 1 for t in tensors]
         bound = max(t.format.reach * f for t, f in zip(tensors, factors, strict=True))
         dtype = exact_dtype(term.weight, bound)
         segments = [

@@ -9,12 +9,14 @@ schedule's business and follows from `QTensor.kinds` and `QTensor.positions`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import Format, Sp2Code
 from fpga_gen.graph.ir import AxisTable
+from fpga_gen.quant.groups import used_weights, weight_groups
 from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.model_input import HostInput
 
@@ -43,7 +45,8 @@ class QConvTerm:
     """One convolution of a QConv. inputs: the concatenated segments, in channel order.
 
     weight: int8 (out_channels, sum of input channels, kh, kw); a filter of kind SP2 only has
-    levels of the graph's SP2 code. Geometry as in graph.ir.ConvTerm (groups are resolved).
+    levels of the graph's SP2 code. Geometry as in graph.ir.ConvTerm (groups are resolved). low: its
+    sums count 1/256 of those of 8-bit maps in other terms (see quant/additions.py).
     """
 
     inputs: tuple[str, ...]
@@ -51,19 +54,30 @@ class QConvTerm:
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
     dilation: tuple[int, int]
+    low: bool = False
 
     @property
     def kernel(self) -> tuple[int, int]:
         return self.weight.shape[2], self.weight.shape[3]
+
+    @cached_property
+    def groups(self) -> int:
+        """Groups that the weights fall into."""
+        return weight_groups(self.weight)
+
+    @cached_property
+    def used_weights(self) -> int:
+        """Weights that the float network asks for."""
+        return used_weights(self.weight)
 
 
 @dataclass(frozen=True, eq=False)
 class QConv:
     """stored = finish(sum of terms, epilogue, bias, mult, shift); a padded tap has v = 0.
 
-    acc = sum over terms, inputs, taps of w * v * (256 if the conv is `wide` and the input has
-    8 bits else 1); `wide` means that at least one input has 16 bits. bias int32, mult int32
-    (unsigned 16 bit), shift int32: each (out_channels,).
+    acc = sum over terms, inputs, taps of w * v * (256 if the conv is `wide`, the input has 8 bits
+    and the term is not `low`, else 1); `wide` means that an input has 16 bits or a term is low.
+    bias int32, mult int32 (unsigned 16 bit), shift int32: each (out_channels,).
     """
 
     name: str
@@ -79,6 +93,11 @@ class QConv:
     @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(i for t in self.terms for i in t.inputs))
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether it stands for a sum of maps, see quant/additions.py."""
+        return any(t.low for t in self.terms)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from fpga_gen_host.decode import decode
 from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.model_input import HostInput
 
-VERSION = 3
+VERSION = 4
 STRUCTURE = "structure.json"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold
 NODES = {c.__name__: c for c in (QMaxPool, QResample, QAdd, QMul, QInterleave)}
@@ -92,7 +92,7 @@ def _node_out(index: int, node: QNode, arrays: dict[str, np.ndarray]) -> dict[st
     terms = []
     for number, term in enumerate(node.terms):
         arrays[f"{index}.weight{number}"] = term.weight
-        terms.append({k: getattr(term, k) for k in ("inputs", "stride", "pads", "dilation")})
+        terms.append({k: getattr(term, k) for k in ("inputs", "stride", "pads", "dilation", "low")})
     for name in ARRAYS:
         arrays[f"{index}.{name}"] = getattr(node, name)
     plain = {k: getattr(node, k) for k in ("name", "output", "wide", "onnx_name")}
@@ -180,6 +180,7 @@ class _Term:
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
     dilation: tuple[int, int]
+    low: bool
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,17 @@ def _by_plane(live: np.ndarray, positions: Sequence[int], word: int) -> np.ndarr
     )
 
 
+def _can_skip(live: np.ndarray, params: EngineParams) -> bool:
+    """Whether an order of the channels may make a slot of zeros out of (filters, inputs, taps): a
+    tap has as many as the smallest slot, at the ends of both, has weights."""
+    filters, inputs, _ = live.shape
+    smallest = (filters % params.sub_columns or params.sub_columns) * (
+        inputs % params.in_channels or params.in_channels
+    )
+    zeros = filters * inputs - np.count_nonzero(live, axis=(0, 1))
+    return bool(zeros.max() >= smallest)
+
+
 class _Search:
     """Orders of all classes, and what the layers cost with them."""
 
@@ -286,9 +297,13 @@ def _searched(
 ) -> tuple[_Search, set[str]]:
     """The search when it is done, and the classes that have another order than the free one."""
     search = _Search(graph, params, costs)
-    if all(live.all() for layer in search.layers for _, live in layer.segments):
-        return search, set()
-    classes = [root for root in search.channels if root in search.free and search.touched[root]]
+    zeros = {
+        number
+        for number, layer in enumerate(search.layers)
+        if any(_can_skip(live, params) for _, live in layer.segments)
+    }
+    # Another layer costs the same in any order.
+    classes = [r for r in search.channels if r in search.free and zeros & set(search.touched[r])]
     options: dict[str, list[ChannelOrder]] = {}
     for root in classes:
         cells = dict.fromkeys(search.candidates(root))

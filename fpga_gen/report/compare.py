@@ -121,7 +121,8 @@ def _figures(a: Report, b: Report) -> Iterable[FigurePair]:
     for key, title in SITE_TITLES.items():
         used = [asdict(r.resources.used)[key] for r in (a, b)]
         if any(used):
-            yield FigurePair(f"{title} ({a.resources.kind}, {b.resources.kind})", *used)
+            kinds = dict.fromkeys((a.resources.kind, b.resources.kind))
+            yield FigurePair(f"{title} ({', '.join(kinds)})", *used)
     yield FigurePair("bytes of feature-map memory used", a.memory.peak_bytes, b.memory.peak_bytes)
     scores = [{s.source: s for s in (r.accuracy.scores if r.accuracy else ())} for r in (a, b)]
     for source in ("float", "integer"):

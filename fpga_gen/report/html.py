@@ -220,7 +220,7 @@ def cards(report: Report) -> list[Card]:
         made.append(Card("mDice", f"{score.dice:.4f}", f"{score.images} pictures, {score.kind}"))
     else:
         made.append(
-            Card("Accuracy", "not known", "fpga-gen evaluate DIR --images FOLDER --masks FOLDER")
+            Card("Accuracy", "unknown", "fpga-gen evaluate DIR --images FOLDER --masks FOLDER")
         )
     return made
 

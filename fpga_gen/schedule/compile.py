@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,12 +28,18 @@ from fpga_gen.quant.ir import (
     QResample,
     QuantGraph,
 )
-from fpga_gen.schedule.cycles.model import ModelRun, run_model
+from fpga_gen.schedule.cycles.model import best_of
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts, segment_facts
 from fpga_gen.schedule.layouts import input_layout, map_layouts, results_layout
-from fpga_gen.schedule.lower.conv import lower_conv
-from fpga_gen.schedule.lower.fetching import barred_from_pages, fill_fetches, with_fetches
+from fpga_gen.schedule.lower.conv import lower_conv, plan_conv_node
+from fpga_gen.schedule.lower.fetching import (
+    barred_from_pages,
+    fill_fetches,
+    stream_words,
+    weight_parts,
+    with_fetches,
+)
 from fpga_gen.schedule.lower.hazards import with_waits
 from fpga_gen.schedule.lower.lowered import NO_STREAM, Context, Lowered
 from fpga_gen.schedule.lower.moving import lower_move
@@ -49,6 +57,7 @@ from fpga_gen.schedule.place.allocate import (
     live_words,
 )
 from fpga_gen.schedule.place.bands import choose_chains
+from fpga_gen.schedule.place.early import early_results
 from fpga_gen.schedule.place.lifetimes import map_lives
 from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.order import beside_siblings
@@ -72,6 +81,8 @@ ORDERS = (
     PageInstruction,
     TableInstruction,
 )  # for the stream, not of what was lowered
+END = Lowered(EndInstruction(), NO_STREAM, (), ())
+LONG_STORES = 0.01  # share of the cycles from which another order of the layers is tried
 # Of the memory that the choice of what stays on chip counts on: not everything can be placed.
 SHARES = (0.97, 0.92, 0.85, 0.75, 0.6, 0.5)
 
@@ -100,6 +111,31 @@ def compile_schedule(
             f"the network is quantised with the SP2 code '{qgraph.sp2.name}', the engine computes "
             f"'{params.sp2_code}': quantise it for this engine"
         )
+    schedule = _compiled(qgraph, params, timing, (pack, mix, skip, spill))
+    early = early_results(qgraph)
+    worth = LONG_STORES * schedule.estimate.cycles < _held_up(schedule)
+    if worth and early.nodes != qgraph.nodes:
+        with suppress(ScheduleError):
+            other = _compiled(early, params, timing, (pack, mix, skip, False))
+            return min(schedule, other, key=lambda s: s.estimate.cycles)
+    return schedule
+
+
+def _held_up(schedule: Schedule) -> int:
+    """Cycles in which nothing but a STORE goes on."""
+    spans = schedule.timeline.spans
+    return sum(
+        after.end - before.end
+        for (before, after), i in zip(pairwise(spans), schedule.instructions[1:], strict=True)
+        if i.AFTER_STORE
+    )
+
+
+def _compiled(
+    qgraph: QuantGraph, params: EngineParams, timing: Timing, choices: tuple[bool, bool, bool, bool]
+) -> Schedule:
+    """The schedule of the layers in their order; choices: pack, mix, skip and spill."""
+    pack, mix, skip, spill = choices
     layouts = map_layouts(qgraph, params)
     host_input = input_layout(layouts[qgraph.input], params)
     plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
@@ -176,7 +212,7 @@ def layer_errors(
     for index, node in enumerate(qgraph.nodes):
         step = Step(index, node, (0, qgraph.tensors[node.output].height), {})
         try:
-            for lowered in _lower(node, _context(job, step, places, 1)):
+            for lowered in _lower(step.node, _context(job, step, places)):
                 encode_program([lowered.instruction])
         except ScheduleError as error:
             errors[node.name] = error
@@ -187,17 +223,17 @@ def layer_errors(
 
 @dataclass(frozen=True, eq=False)
 class _Program:
-    """Instructions with their waits, what they take from the stream, and their cycles. trace:
-    index of the instruction after which a map is there, and its placement; ends: index of the last
-    instruction in front of every step, and of the last one of all; region: PROGRAM; weights: of the
-    region, by FETCH."""
+    """Instructions with their waits and what they take from the stream, before the PAGEs have their
+    words. trace: index of the instruction after which a map is there, and its placement; ends:
+    index of the last instruction in front of every step, and of the last one of all."""
 
     lowered: list[Lowered]
     trace: list[tuple[int, Placement]]
     ends: list[int]
-    region: bytes
-    weights: list[np.ndarray]
-    timeline: ModelRun
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        return tuple(item.instruction for item in self.lowered)
 
 
 def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_Program]:
@@ -216,19 +252,24 @@ def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_
     for at, step in enumerate(plan.steps[:-1]):
         assert isinstance(step, Step)
         offset = offsets.get(step.node.output) if ends[step.name] == at else None
-        added, point = _step(job, step, places, 1, offset)
+        added, point = _step(job, step, places, offset)
         trace.append((len(body) + point[0], point[1]))
         body += added
     step = plan.steps[-1]
     assert isinstance(step, Step)
     offset = offsets.get(step.node.output)
+    # Where each may end in several ways, its beginning is made once.
+    head, resident = with_tables(body, job.params)
+    head, pending = with_waits(head)
     lengths: set[int] = set()
-    for pieces in range(1, 2 if offset is None else MOST_PIECES + 1):
-        added, point = _step(job, step, places, pieces, offset)
+    most = 1 if offset is None else MOST_PIECES
+    for added, point in _cut_steps(job, step, places, offset, most):
         if len(added) not in lengths:
             lengths.add(len(added))
             points = [*trace, (len(body) + point[0], point[1])]
-            yield _finish(job, [*body, *added], points, [at for at, _ in points])
+            tail, _ = with_tables([*added, END], job.params, resident)
+            tail, _ = with_waits(tail, pending)
+            yield _finish(job, [*head, *tail], points, [at for at, _ in points])
 
 
 def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Program:
@@ -238,7 +279,7 @@ def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Pro
     ends = [0]
     for step in plan.steps:
         if isinstance(step, Step):
-            added, (at, place) = _step(job, step, places, 1, None)
+            added, (at, place) = _step(job, step, places, None)
             trace.append((len(body) + at, place))
         elif isinstance(step, Move):
             height = job.qgraph.tensors[step.tensor].height
@@ -255,63 +296,75 @@ def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Pro
                 trace.append((len(body) + len(added) - 1, place.part(step.rows)))
         body += added
         ends.append(len(body) - 1)
-    return _finish(job, body, trace, ends)
+    whole, _ = with_tables([*body, END], job.params)
+    return _finish(job, with_waits(whole)[0], trace, ends)
 
 
 def _step(
-    job: _Job,
-    step: Step,
-    places: dict[str, Placement],
-    pieces: int,
-    offset: int | None,
+    job: _Job, step: Step, places: dict[str, Placement], offset: int | None
 ) -> tuple[list[Lowered], tuple[int, Placement]]:
     """Instructions of a step, with the STOREs of its result to byte `offset` if it is one of the
     network, and where among them the result is there."""
+    return next(_cut_steps(job, step, places, offset, 1))
+
+
+def _cut_steps(
+    job: _Job, step: Step, places: dict[str, Placement], offset: int | None, most: int
+) -> Iterator[tuple[list[Lowered], tuple[int, Placement]]]:
+    """The same for results stored in 1 to `most` pieces."""
     local = {tensor: places[name] for tensor, name in step.buffers.items()}
     place = local[step.node.output]
-    lowered = _lower(step.node, _context(job, step, local, pieces))
-    after = len(lowered) - 1
-    if offset is not None:
-        lowered = with_stores(lowered, place, offset, job.params)
-        after = len(lowered) - 2
-    return lowered, (after, place.part(step.rows))
+    context = _context(job, step, local)
+    planned = plan_conv_node(step.node, context) if isinstance(step.node, QConv) else None
+    for pieces in range(1, most + 1):
+        if planned is not None:
+            lowered = lower_conv(planned, replace(context, pieces=pieces))
+        elif pieces == 1:
+            lowered = _lower(step.node, context)
+        else:
+            return
+        after = len(lowered) - 1
+        if offset is not None:
+            lowered = with_stores(lowered, place, offset, job.params)
+            after = len(lowered) - 2
+        yield lowered, (after, place.part(step.rows))
 
 
 def _finish(
-    job: _Job, body: list[Lowered], trace: list[tuple[int, Placement]], ends: list[int]
+    job: _Job, whole: list[Lowered], trace: list[tuple[int, Placement]], ends: list[int]
 ) -> _Program:
-    """The whole program: FETCHes, END behind it, PAGEs where it is too long."""
+    """The whole program: FETCHes, and PAGEs where it is too long."""
     params = job.params
-    body, _ = with_tables(body, (), params)
-    whole = with_fetches(with_waits([*body, Lowered(EndInstruction(), NO_STREAM, (), ())]))
+    whole = with_fetches(whole)
     pages = cut_program([i.instruction for i in whole], params, barred_from_pages(whole))
-    whole, chunks = fill_fetches(with_pages(whole, pages, params), params)
-    instructions = tuple(item.instruction for item in whole)
-    first, whole = fill_pages(whole, encode_program(instructions), params)
-    whole, chunks = fill_fetches(whole, params)
+    whole = fill_fetches(with_pages(whole, pages, params), params)
     # Of what was lowered, the place in the program.
-    at = [k for k, i in enumerate(instructions) if not isinstance(i, ORDERS)]
+    at = [k for k, item in enumerate(whole) if not isinstance(item.instruction, ORDERS)]
     return _Program(
-        whole,
-        [(at[index], place) for index, place in trace],
-        [at[index] for index in ends],
-        program_region(first, params),
-        chunks,
-        run_model(instructions, params, job.timing),
+        whole, [(at[index], place) for index, place in trace], [at[index] for index in ends]
+    )
+
+
+def _weight_region(lowered: list[Lowered], params: EngineParams) -> bytes:
+    """What the FETCHes of weights read."""
+    return b"".join(
+        stripe(stream_words(part, params), params.ports) for part in weight_parts(lowered)
     )
 
 
 def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
     qgraph, params, timing, host_input = job.qgraph, job.params, job.timing, job.host_input
     memory, places = _place(qgraph, params, plan, host_input, allocation)
-    best = min(_programs(job, plan, places), key=lambda x: x.timeline.cycles)
-    program, timeline, lowered = best.region, best.timeline, best.lowered
-    instructions = tuple(item.instruction for item in lowered)
+    programs = list(_programs(job, plan, places))
+    number, timeline = best_of([p.instructions for p in programs], params, timing)
+    best = programs[number]
+    instructions = best.instructions
+    first, lowered = fill_pages(best.lowered, encode_program(instructions), params)
+    program = program_region(first, params)
     trace_points = tuple(TracePoint(at, place) for at, place in best.trace)
     host_output = results_layout(qgraph, job.layouts)
     if plan.homes:
         host_output = output_layout(plan, qgraph, params)
-    weight_bytes = b"".join(stripe(chunk, params.ports) for chunk in best.weights)
     fetched = sum(i.words for i in instructions if isinstance(i, FetchInstruction))
     read_bytes = len(program) + fetched * params.ports * BEAT_BYTES
     return Schedule(
@@ -319,7 +372,7 @@ def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
         params=params,
         instructions=instructions,
         program=program,
-        weights=weight_bytes,
+        make_weights=lambda: _weight_region(lowered, params),
         host_input=host_input,
         host_output=host_output,
         layers=layer_facts(qgraph, params, lowered, timeline),
@@ -360,16 +413,14 @@ def _place(
     return facts, places
 
 
-def _context(job: _Job, step: Step, places: dict[str, Placement], pieces: int) -> Context:
-    return Context(
-        job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, job.skip, pieces
-    )
+def _context(job: _Job, step: Step, places: dict[str, Placement]) -> Context:
+    return Context(job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, job.skip)
 
 
 def _lower(node: QNode, context: Context) -> list[Lowered]:
     match node:
         case QConv():
-            return lower_conv(node, context)
+            return lower_conv(plan_conv_node(node, context), context)
         case QMaxPool():
             return lower_pool(node, context)
         case QResample() | QAdd() | QMul() | QInterleave():

@@ -22,7 +22,7 @@ from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.quant.ir import QConv, QMaxPool, QNode, QuantGraph
 from fpga_gen.schedule.cycles.model import ModelRun
 from fpga_gen.schedule.lower.lowered import Lowered, Skipped
-from fpga_gen.schedule.lower.work import node_macs, weight_groups
+from fpga_gen.schedule.lower.work import node_macs
 from fpga_gen.schedule.place.plan import Plan, Transfer
 from fpga_gen.schedule.program import FrameCost, LayerCost, SegmentCost
 
@@ -33,7 +33,7 @@ def weight_bits(node: QConv, qgraph: QuantGraph) -> int:
     width = np.array([bits[kind] for kind in qgraph.tensors[node.output].kinds or ()])
     total = 0
     for term in node.terms:
-        per_filter = term.weight[0].size // weight_groups(term.weight)
+        per_filter = term.weight[0].size // term.groups
         total += int(width.sum()) * per_filter
     return total
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from fpga_gen.contract.isa import Instruction
 from fpga_gen.contract.params import EngineParams
@@ -98,17 +100,18 @@ class Schedule:
     """Everything the engine and the host need for one network.
 
     program, weights: DRAM regions of whole stream words, striped over the read ports (see
-    layout.stripe); program: 64-bit little-endian words, as many as the program memory holds; the
-    pages with the others lie among the weights, in the order of use (see pages). trace: in program
-    order. timeline: one span for each instruction; lives: of the maps on chip; read_rate: bytes per
-    cycle that the cycle model lets the stream read; segments: of a network that spills.
+    layout.stripe), the weights made when they are first asked for; program: 64-bit little-endian
+    words, as many as the program memory holds; the pages with the others lie among the weights, in
+    the order of use (see pages). trace: in program order. timeline: one span for each instruction;
+    lives: of the maps on chip; read_rate: bytes per cycle that the stream reads in the model;
+    segments: of a network that spills.
     """
 
     name: str
     params: EngineParams
     instructions: tuple[Instruction, ...]
     program: bytes
-    weights: bytes
+    make_weights: Callable[[], bytes] = field(compare=False, repr=False)
     host_input: InputLayout
     host_output: OutputLayout
     layers: tuple[LayerCost, ...]
@@ -119,3 +122,8 @@ class Schedule:
     lives: tuple[MapLife, ...]
     read_rate: float
     segments: tuple[SegmentCost, ...] = ()
+
+    @cached_property
+    def weights(self) -> bytes:
+        """The weight region."""
+        return self.make_weights()

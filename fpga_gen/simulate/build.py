@@ -105,7 +105,7 @@ def build_simulator(
         cache: folder that keeps results; default `cache_directory()`.
         parameters: values of Verilog parameters of the top module.
         threads: simulation threads.
-        optimise: -O level of the C++ compiler (2 or 3).
+        optimise: -O level of the C++ compiler; 0 compiles in a quarter of the time.
         trace: compile waveform dumping in (slower).
         jobs: compiler processes.
 
@@ -179,7 +179,9 @@ def _compile(
     (work / "pins.h").write_text(pins_header(model_ports(work / f"V{top}.h"), top))
     make = [
         "make", f"-j{jobs}", "-f", f"V{top}.mk", LIBRARY,
-        f"OPT_FAST=-O{optimise}", f"OPT_GLOBAL=-O{optimise}", "OPT_SLOW=-O1",
+        f"OPT_FAST=-O{optimise}", f"OPT_GLOBAL=-O{optimise}", f"OPT_SLOW=-O{min(optimise, 1)}",
+        # Without optimisation most time goes into headers: one file instead of dozens.
+        *(() if optimise else ("VM_PARALLEL_BUILDS=0",)),
     ]  # fmt: skip
     # Verilator's own library is the same for every design: its objects are compiled once.
     for known in runtime.glob("*.o"):

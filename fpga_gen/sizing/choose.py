@@ -24,6 +24,7 @@ from fpga_gen.sizing.advice import advice, needs_bands
 from fpga_gen.sizing.cycles import frame_cycles, frame_work
 from fpga_gen.sizing.search import Candidate, find_engines
 from fpga_gen.sizing.standin import standin
+from fpga_gen.sizing.sums import with_cheap_sums
 
 SCHEDULED = 4  # engines whose whole schedule is made
 REACH = 1.12  # most that the quick model was seen to exceed the schedule
@@ -58,6 +59,7 @@ def choose_engines(
             progress(f"schedule on {p.figures_text}")
         timing = board_timing(board.read_bytes_per_cycle(p.ports, clock))
         like = standin(graph, p, zero_order=zero_skipping)
+        like = with_cheap_sums(graph, like, p, timing, zero_skipping)
         return compile_schedule(like, p, timing, skip=zero_skipping).estimate.cycles
 
     @cache

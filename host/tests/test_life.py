@@ -19,23 +19,24 @@ from host_fakes import FakeDevice, first_bytes, layout_json, write_deploy
 
 from fpga_gen_host import Accelerator, HostError
 
-LONG = 8.0  # seconds that a source blocks
-SOON = 3.0  # in which everything ends, on a busy machine
+LONG = 50.0  # seconds after which a source that blocks gives up: nothing may have waited for it
 HOST = Path(__file__).resolve().parents[1]
 PICTURE = np.full((8, 12, 3), 9, np.uint8)
 
 
 class Camera:
-    """Some pictures, then it blocks, like a camera without a signal."""
+    """Some pictures, then it blocks, like a camera without a signal. over: it blocks no more."""
 
     def __init__(self, pictures: int) -> None:
-        self.left, self.blocks, self.signal = pictures, threading.Event(), threading.Event()
+        self.left, self.over = pictures, False
+        self.blocks, self.signal = threading.Event(), threading.Event()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for _ in range(self.left):
             yield PICTURE
         self.blocks.set()
         self.signal.wait(LONG)
+        self.over = True
 
 
 @pytest.fixture
@@ -71,10 +72,9 @@ def test_ctrl_c_does_not_wait_for_the_source(folder: Path, device: FakeDevice, c
         stream = opened.run_many(camera)
         assert [len(next(stream)) for _ in range(2)] == [1, 1]
         interrupt_when(camera.blocks)
-        began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             next(stream)
-        assert time.monotonic() - began < SOON
+        assert not camera.over
         opened.run(PICTURE)
         assert len(list(opened.run_many([PICTURE] * 3))) == 3
     assert not device.live
@@ -87,8 +87,7 @@ def test_leaving_does_not_wait_for_the_source(
     opened = Accelerator(folder, device=device)
     stream = opened.run_many(camera)
     next(stream)
-    camera.blocks.wait(SOON)
-    began = time.monotonic()
+    assert camera.blocks.wait(LONG)
     if how == "close":
         stream.close()
     elif how == "with":
@@ -102,7 +101,7 @@ def test_leaving_does_not_wait_for_the_source(
     if how != "accelerator":
         opened.run(PICTURE)
     opened.close()
-    assert time.monotonic() - began < SOON
+    assert not camera.over
     assert not device.live
     assert device.closed
 
@@ -112,7 +111,7 @@ def test_a_late_picture_is_not_prepared(folder: Path, device: FakeDevice, camera
     with Accelerator(folder, device=device) as opened:
         stream = opened.run_many(late(camera))
         next(stream)
-        camera.blocks.wait(SOON)
+        assert camera.blocks.wait(LONG)
         stream.close()
         packed = []
         opened._packer.pack = lambda *_: packed.append(1)  # type: ignore[method-assign]
@@ -132,9 +131,9 @@ def test_another_thread_that_waits_is_told(folder: Path, device: FakeDevice, cam
         got = []
         waiting = threading.Thread(target=lambda: got.extend(stream))
         waiting.start()
-        camera.blocks.wait(SOON)
+        assert camera.blocks.wait(LONG)
         stream.close()
-        waiting.join(SOON)
+        waiting.join(LONG)
         assert not waiting.is_alive()
         assert len(got) <= 2
 
@@ -147,10 +146,9 @@ def test_a_cancelled_wait_ends_the_stream(folder: Path, device: FakeDevice, came
         await asyncio.wait_for(anext(stream), 0.2)
 
     with Accelerator(folder, device=device) as opened:
-        began = time.monotonic()
         with pytest.raises(asyncio.TimeoutError):
             asyncio.run(use())
-        assert time.monotonic() - began < SOON
+        assert not camera.over
         opened.run(PICTURE)
 
 
@@ -214,7 +212,7 @@ def in_fork(work) -> int:
     child = os.fork()
     if not child:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(int(SOON))
+        signal.alarm(int(LONG))
         code = 1
         try:
             work()

@@ -208,7 +208,7 @@ def test_wait_ends_without_an_interrupt(pynq, fake: FakeDevice, folder: Path):
     device = PynqDevice(folder / "design.bit")
     began = time.monotonic()
     device.wait(0.05)
-    assert 0.04 < time.monotonic() - began < 1
+    assert time.monotonic() - began > 0.04
     device.close()
     device.close()
 

@@ -12,6 +12,7 @@ from host_fakes import FakeDevice, first_bytes, write_deploy
 from fpga_gen_host import Accelerator, DeployError, load_deployment
 from fpga_gen_host.benchmark import main as benchmark
 from fpga_gen_host.benchmark import measure
+from fpga_gen_host.prepare import InputPacker
 from fpga_gen_host.reference import FOLDER, compare_with_reference, read_references
 from fpga_gen_host.regions import pack_input, unpack_output
 
@@ -84,6 +85,17 @@ def test_benchmark(folder: Path, capsys):
     assert told["total"] == pytest.approx(told["prepare"] + told["finish"] + told["mask"])
     assert benchmark([str(folder), "--size", "16x24"]) == 0
     assert "picture 16x24" in capsys.readouterr().out
+
+
+def test_benchmark_of_one_part(folder: Path, capsys, monkeypatch):
+    done = []
+    monkeypatch.setattr(InputPacker, "pack", lambda *_: done.append(1))
+    assert benchmark([str(folder), "--only", "prepare", "--rounds", "3"]) == 0
+    assert len(done) == 3
+    assert not capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        benchmark([str(folder), "--only", "nothing"])
+    assert "no such part" in capsys.readouterr().err
 
 
 def test_benchmark_of_nothing(tmp_path: Path, capsys):

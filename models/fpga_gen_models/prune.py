@@ -45,6 +45,7 @@ from fpga_gen.quant.zero_order import SlotGroups, slot_groups
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.sizing.standin import standin
+from fpga_gen.sizing.sums import with_cheap_sums
 
 log = logging.getLogger("fpga_gen_models.prune")
 
@@ -193,7 +194,9 @@ def prune(flow: Flow, weights: OnnxWeights, target: int) -> Graph:
     pruner = Pruner(graph, params, calibration)
     timing = board_timing(flow.memory_rate)
     for number in range(ROUNDS):
-        cycles = compile_schedule(standin(pruner.graph, params), params, timing).estimate.cycles
+        network = standin(pruner.graph, params)
+        network = with_cheap_sums(pruner.graph, network, params, timing, True)
+        cycles = compile_schedule(network, params, timing).estimate.cycles
         log.info("round %d: %d cycles, target %d", number, cycles, target)
         if cycles <= target:
             return pruner.graph

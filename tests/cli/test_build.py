@@ -12,6 +12,7 @@ import pytest
 from fpga_gen.builddir.artifacts import load_build, sha256
 from fpga_gen.images import read_picture, write_png
 from fpga_gen.phantom import draw_phantom
+from fpga_gen_host.pictures import LEGEND
 from tests.cli.networks import write_model
 
 
@@ -151,7 +152,8 @@ def test_simulate_is_bit_exact_and_updates_the_report(
     off = [abs(s - a["start"]) for s, a in zip(starts, activities, strict=True)]
     assert max(off) <= 0.05 * simulation["cycles"]
     assert f"{simulation['cycles']:,} cycles" in (build_copy / "trace.json").read_text()
-    assert read_picture(overlay).shape == read_picture(picture).shape
+    drawn, size = read_picture(overlay), read_picture(picture).shape
+    assert drawn.shape == (size[0] + LEGEND, *size[1:])
 
 
 def test_simulate_names_the_layer_that_differs(

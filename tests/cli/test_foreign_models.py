@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,8 +20,6 @@ from tests.frontend.foreign_models import efficientnet_b0, mobilenet_v3_small, y
 from tests.frontend.onnx_models import assert_like_onnxruntime
 from tests.schedule.graphs import Example
 from tests.schedule.test_program import check as check_program
-
-SECONDS = 10  # of a processor, for `check`
 
 
 def _mobilenet(folder: Path, size: int) -> Path:
@@ -50,9 +47,7 @@ NETWORKS: dict[str, tuple[Callable[[Path, int], Path], int, int]] = {
 def test_check(name: str, tmp_path: Path) -> None:
     write, size, cycles = NETWORKS[name]
     path = write(tmp_path, size)
-    began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     found = check_model(BuildConfig(model=path, board="zcu104"))
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < SECONDS
     assert not found.problems
     assert found.params is not None
     assert found.params.activations

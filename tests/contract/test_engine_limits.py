@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -32,3 +33,11 @@ def test_modes_fit_their_field() -> None:
 def test_every_lane_has_a_bank() -> None:
     with pytest.raises(ScheduleError, match="pixels times the largest mode must be at most 64"):
         replace(SMALL, pixels=33, modes=(1, 2))
+
+
+def test_an_engine_can_be_passed_between_processes() -> None:
+    params = EngineParams()
+    assert params.sub_kinds
+    again = pickle.loads(pickle.dumps(params))
+    assert again == params
+    assert again.sub_kinds == params.sub_kinds

@@ -64,6 +64,20 @@ def test_failures_end_with_a_message_and_without_a_bitstream(
     assert not list(tmp_path.glob("run/out/*.bit"))
 
 
+@pytest.mark.parametrize(("fail", "tried"), [("", 1), ("timing_once", 2), ("timing", 3)])
+def test_other_strategies_are_tried_while_the_timing_is_missed(
+    tmp_path: Path, fail: str, tried: int
+):
+    done = run(tmp_path, load_board("zcu104"), fail)
+    strategies = [a[1] for a in done.of("set_property") if a[0] == "strategy"]
+    assert len(strategies) == len(set(strategies)) == tried
+    assert len([a for a in done.of("launch_runs") if a[0] == "impl_1"]) == tried
+    assert len(done.of("reset_run")) == len(done.of("close_design")) == tried - 1
+    told = re.findall(r"^fpga-gen: timing is missed by 0\.25 ns: (\w+)$", done.output, re.MULTILINE)
+    assert told == strategies[1:]
+    assert bool(list(tmp_path.glob("run/out/*.bit"))) == (fail != "timing")
+
+
 def test_ip_without_files_for_synthesis(tmp_path: Path):
     board = load_board("zcu104")
     done = run(tmp_path, board, "files", engine=small_engine(board, True))

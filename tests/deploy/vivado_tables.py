@@ -43,6 +43,8 @@ COMMANDS: dict[str, set[str]] = {
     "wait_on_run": set(),
     "get_runs": set(),
     "open_run": set(),
+    "reset_run": set(),
+    "close_design": set(),
     "report_utilization": {"-file"},
     "report_timing_summary": {"-file"},
     "report_power": {"-file"},
@@ -88,7 +90,11 @@ PROPERTIES = {
     "address block": {"range", "width", "usage"},
     "file of the IP": {"type", "processing_order"},
 }  # fmt: skip
-STRATEGIES = {"Performance_ExplorePostRoutePhysOpt"}  # UG904, implementation strategies
+STRATEGIES = {  # UG904, implementation strategies
+    "Performance_ExplorePostRoutePhysOpt",
+    "Performance_NetDelay_high",
+    "Congestion_SpreadLogic_high",
+}
 
 # Parameters of packaged interfaces and their values. UG1118, UG994 (AXI), PG247 (what it reads).
 BUS_PARAMETERS: dict[str, Callable[[str], bool]] = {

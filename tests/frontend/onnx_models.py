@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
@@ -115,3 +117,10 @@ def assert_like_onnxruntime(
             assert have.dtype == want.dtype, name
             np.testing.assert_allclose(have, want, atol=atol, rtol=1e-4, err_msg=name)
     return graph
+
+
+def refusal(path: Path, **kwargs) -> str:
+    """What the importer says of a model that it must refuse."""
+    with pytest.raises(UnsupportedModel) as error:
+        import_onnx(path, **kwargs)
+    return str(error.value)

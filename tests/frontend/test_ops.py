@@ -113,7 +113,7 @@ def test_max_pool_dilation(ceil, tmp_path):
 @pytest.mark.parametrize("case", POOLS, ids=str)
 def test_average_pool(case, size, include, tmp_path):
     if include and case.get("ceil_mode") and "pads" in case:
-        case = {**case, "ceil_mode": 0}  # the combination is refused, see test_refusals
+        case = {**case, "ceil_mode": 0}  # the combination is refused, see test_refused_operators
     net = Net((1, 3, *size), opset=19)
     net.op("AveragePool", "x", count_include_pad=include, **case)
     graph = assert_like_onnxruntime(net.save(tmp_path))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SEED = int(os.environ.get("FPGA_GEN_SEED", "0"))
-SLOW = 10.0  # seconds of one attempt that are a failure
+SLOW = 10.0  # seconds of the processor that one attempt may take; on a busy machine, ...
+STUCK = 120.0  # ... or of the clock: it waits for something
 
 
 class Different(AssertionError):
@@ -21,7 +22,7 @@ class Different(AssertionError):
 @dataclass
 class Tally:
     """counts: attempts by how they ended; failures: number and reason of those that must not be;
-    slowest: seconds of the longest attempt."""
+    slowest: processor seconds of the longest attempt, its child processes included."""
 
     name: str
     seed: int
@@ -35,6 +36,11 @@ class Tally:
             f"{self.name}, seed {self.seed}: {self.counts.total():,} attempts ({ends}), "
             f"{len(self.failures)} failures, slowest {self.slowest:.1f} s"
         )
+
+
+def _processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def run(
@@ -55,7 +61,7 @@ def run(
     tally = Tally(name, seed)
     end = time.monotonic() + seconds
     for number in range(count):
-        begun = time.monotonic()
+        begun, computed = time.monotonic(), _processor_seconds()
         if begun > end:
             break
         place = folder / f"{name}-{seed}-{number}"
@@ -65,10 +71,10 @@ def run(
         except Exception as error:
             how = "different" if isinstance(error, Different) else "crashed"
             tally.failures.append(f"{place.name}: {type(error).__name__}: {str(error)[:300]}")
-        taken = time.monotonic() - begun
+        taken, waited = _processor_seconds() - computed, time.monotonic() - begun
         tally.slowest = max(tally.slowest, taken)
-        if taken > SLOW:
-            tally.failures.append(f"{place.name}: took {taken:.0f} s")
+        if taken > SLOW or waited > STUCK:
+            tally.failures.append(f"{place.name}: computed {taken:.0f} s, took {waited:.0f} s")
         tally.counts[how] += 1
         if not (tally.failures and tally.failures[-1].startswith(f"{place.name}:")):
             for path in place.iterdir():

@@ -9,7 +9,12 @@ from fpga_gen.graph.ir import Activation, Add, Conv, Graph, conv_macs
 from fpga_gen.graph.passes.activations import clip_before_pool, fuse_activations
 from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, split_affine
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
-from fpga_gen.graph.passes.concat import flatten_concat, materialise_views, push_through_concat
+from fpga_gen.graph.passes.concat import (
+    flatten_concat,
+    join_convolutions,
+    materialise_views,
+    push_through_concat,
+)
 from fpga_gen.graph.passes.conv_merge import flatten_adds, fuse_adds, merge_pointwise
 from fpga_gen.graph.passes.pools import split_large_pools
 from fpga_gen.graph.passes.rewrite import pruned
@@ -183,6 +188,34 @@ def test_materialise_views():
     assert concat.output not in after.outputs
 
 
+def test_join_convolutions():
+    m = Maker()
+    a, b = m.conv("x", 6, activation=RELU), m.conv("x", 5, activation=RELU)
+    box, scores = m.conv(a, 4, 1), m.add(m.conv(b, 3), m.conv(a, 3, 1))
+    before = fuse_adds(m.graph(m.concat(box, scores)))
+    after = _check(join_convolutions, before, ["Conv"] * 3)
+    whole = after.nodes[-1]
+    assert [t.input for t in whole.terms] == [a, b, a]
+    assert [t.weight.any((1, 2, 3)).tolist() for t in whole.terms] == [
+        [True] * 4 + [False] * 3, [False] * 4 + [True] * 3, [False] * 4 + [True] * 3,
+    ]  # fmt: skip
+    assert all(t.sparse for t in whole.terms)
+    assert _check(join_convolutions, after, None) is after
+
+
+@pytest.mark.parametrize("case", ["read in place", "two readers", "activations", "strides", "map"])
+def test_join_convolutions_leaves_alone(case: str):
+    m = Maker((3, 8, 8))
+    y = m.conv("x", 4, stride=(2, 2))
+    other = m.resize(y, (8, 8)) if case == "strides" else "x"
+    a = m.conv("x", 4, stride=(2, 2), activation=RELU if case == "activations" else Activation())
+    b = m.conv(y, 4, 1) if case == "strides" else m.conv(other, 4, stride=(2, 2))
+    both = m.concat(a, b, y) if case == "map" else m.concat(a, b)
+    ends = {"read in place": [m.conv(both, 3)], "two readers": [both, m.conv(a, 2)],
+            "map": [both, m.conv(y, 2)]}  # fmt: skip
+    _check(join_convolutions, m.graph(*ends.get(case, [both])), None)
+
+
 def test_fuse_adds():
     m = Maker()
     y = m.add(m.conv("x", 4), m.conv("x", 4, 1), m.conv("x", 4, (1, 5), pads=(0, 2, 0, 2)),
@@ -333,9 +366,13 @@ def test_space_to_depth_leaves_a_sum_with_another_map():
 @pytest.mark.parametrize(
     ("shape", "window", "kernels"),
     [
-        ((2, 15, 17), {"kernel": (15, 17)}, None),
+        ((2, 15, 17), {"kernel": (15, 17), "stride": (2, 2)}, None),
+        ((2, 15, 17), {"kernel": (15, 17)}, [(15, 1), (1, 17)]),
         ((2, 16, 17), {"kernel": (16, 17)}, [(16, 1), (1, 17)]),
         ((2, 1, 300), {"kernel": (1, 300)}, [(1, 255), (1, 4)]),
+        ((2, 9, 9), {"kernel": (5, 5), "pads": (2, 2, 2, 2)}, [(5, 1), (1, 5)]),
+        ((2, 9, 9), {"kernel": (3, 5)}, None),
+        ((2, 9, 9), {"kernel": (5, 5), "stride": (2, 2)}, None),
         ((1, 400, 260), {"kernel": (400, 260)}, [(250, 1), (11, 1), (1, 245), (1, 2)]),
         (
             (2, 40, 40),

@@ -22,12 +22,17 @@ def run_naive(qgraph: QuantGraph, stored: np.ndarray) -> dict[str, np.ndarray]:
     """Every stored tensor as an int64 array."""
     values = {qgraph.input: stored.astype(np.int64)}
     for node in qgraph.nodes:
-        t = qgraph.tensors[node.output]
-        out = np.zeros((t.channels, t.height, t.width), np.int64)
-        for c, y, x in product(range(t.channels), range(t.height), range(t.width)):
-            out[c, y, x] = _element(qgraph, node, values, c, y, x)
-        values[node.output] = out
+        values[node.output] = naive_node(qgraph, node, values)
     return values
+
+
+def naive_node(qgraph: QuantGraph, node: QNode, values: dict) -> np.ndarray:
+    """The stored output of one node as an int64 array."""
+    t = qgraph.tensors[node.output]
+    out = np.zeros((t.channels, t.height, t.width), np.int64)
+    for c, y, x in product(range(t.channels), range(t.height), range(t.width)):
+        out[c, y, x] = _element(qgraph, node, values, c, y, x)
+    return out
 
 
 def _element(qgraph: QuantGraph, node: QNode, values: dict, c: int, y: int, x: int) -> int:
@@ -68,7 +73,7 @@ def _term(qgraph, node, term, values, c: int, y: int, x: int) -> int:
     _, _, kh, kw = term.weight.shape
     for name in term.inputs:
         tensor = qgraph.tensors[name]
-        factor = 256 if node.wide and tensor.format.bits == 8 else 1
+        factor = 256 if node.wide and not term.low and tensor.format.bits == 8 else 1
         for k, ky, kx in product(range(tensor.channels), range(kh), range(kw)):
             iy = y * term.stride[0] - term.pads[0] + ky * term.dilation[0]
             ix = x * term.stride[1] - term.pads[1] + kx * term.dilation[1]

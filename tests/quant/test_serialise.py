@@ -1,6 +1,7 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.serialise import STRUCTURE, load_quant_graph, quant_graph_bytes
 from tests.engines import SMALL
 from tests.quant.networks import all_nodes, images, random_qgraph
+from tests.schedule.graphs import example
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +49,17 @@ def test_round_trip_is_equal_field_by_field(qgraph, saved):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         for s, t in zip(a.terms, b.terms, strict=True):
             np.testing.assert_array_equal(s.weight, t.weight)
-            assert (s.inputs, s.stride, s.pads, s.dilation) == (
-                t.inputs, t.stride, t.pads, t.dilation,
+            assert (s.inputs, s.stride, s.pads, s.dilation, s.low) == (
+                t.inputs, t.stride, t.pads, t.dilation, t.low,
             )  # fmt: skip
+
+
+def test_low_terms_are_kept():
+    graph = example("sums", SMALL).graph
+    back = load_quant_graph(quant_graph_bytes(graph), Path("quant.npz"))
+    lows = [[t.low for t in n.terms] for n in back.nodes if isinstance(n, QConv)]
+    assert [False, False, True, True] in lows
+    assert lows == [[t.low for t in n.terms] for n in graph.nodes if isinstance(n, QConv)]
 
 
 def test_loaded_network_computes_the_same(tmp_path):

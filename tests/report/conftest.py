@@ -60,7 +60,7 @@ def report() -> Report:
         ),
         timeline=Timeline(activities, maps),
         quantisation={"scheme": "mixed", "damage_db": {"x": float("inf")}},
-        tool_version="0.1.0",
+        tool_version="0.2.0",
     )
 
 

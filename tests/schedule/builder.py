@@ -13,6 +13,7 @@ from fpga_gen.contract.isa import TABLE_ENTRIES
 from fpga_gen.contract.numerics import I8, I16, U8, Format, multiplier
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import AxisTable
+from fpga_gen.quant.additions import as_convolution
 from fpga_gen.quant.convolve import out_size
 from fpga_gen.quant.interpreter import conv_accumulators, run_node, stored_dtype
 from fpga_gen.quant.ir import (
@@ -285,6 +286,16 @@ class Builder:
         mult, shift = self._scale(np.asarray(acc), fmt)
         name = f"add{len(self.nodes)}"
         return self._add(QAdd(name, inputs, factors, out.name, mult, shift, self._epilogue(fmt)))
+
+    def sum(self, inputs: tuple[str, str], fmt: Format) -> str:
+        """Sum of two 8-bit maps as a convolution."""
+        output = self.add(inputs, fmt, top=32767)
+        node = self.nodes.pop()
+        assert isinstance(node, QAdd)
+        conv = as_convolution(node, self.tensors, self.params.sp2)
+        assert conv is not None
+        assert conv.output == output
+        return self._add(conv)
 
     def mul(self, a: str, b: str, fmt: Format) -> str:
         """Product of two maps; the second may have one pixel."""

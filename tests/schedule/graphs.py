@@ -133,6 +133,23 @@ def _elementwise(b: Builder) -> Example:
     return b.example(b.add((x, y), I16), w, t)
 
 
+def _sums(b: Builder) -> Example:
+    """Sums in the array: of both formats, of maps of one plane and of several, and of grouped ones,
+    read by convolutions and as results."""
+    x = b.simple(b.input(4, 9, 11), 30, 1, U8)
+    kinds = b.tensors[x].kinds
+    assert kinds is not None
+    y = b.conv(b.term(x, kinds, (3, 3), pads=(1, 1, 1, 1), top=60), kinds, I8)
+    z = b.sum((x, y), U8)
+    s = b.sum((z, y), I8)
+    t = b.local(s, 26, 1, U8)
+    u = b.local(t, 26, 3, I8, groups=26)
+    v = b.local(t, 26, 3, U8, groups=26)
+    w = b.sum((u, v), U8)
+    b.simple((w, s), 7, 3, I8, top=60)
+    return b.example(z, w, f"t{len(b.nodes) - 1}")
+
+
 def _resample(b: Builder) -> Example:
     x = b.simple(b.input(5, 4, 5), 6, 3, U8)
     up = b.resample(x, linear_table(4, 8), linear_table(5, 10), U8)
@@ -283,6 +300,7 @@ EXAMPLES: dict[str, Callable[[Builder], Example]] = {
     "wide_terms": _wide_terms,
     "pool": _pool,
     "elementwise": _elementwise,
+    "sums": _sums,
     "resample": _resample,
     "tiny": _tiny,
     "narrow": _narrow,

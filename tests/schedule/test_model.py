@@ -10,10 +10,10 @@ import pytest
 from fpga_gen.contract.isa import Op
 from fpga_gen.contract.numerics import I8, U8
 from fpga_gen.contract.params import EngineParams
+from fpga_gen.quant.groups import weight_groups
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.model import ModelRun, run_model
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, SUSTAINED, Timing, board_timing
-from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.program import Schedule
 from tests.engines import SMALL
 from tests.schedule.graphs import THREE_MODES, Builder, example
@@ -151,6 +151,7 @@ def test_modes_follow_the_shape() -> None:
 def test_a_schedule_is_deterministic() -> None:
     first, second = (compile_schedule(example("resample", SMALL).graph, SMALL) for _ in range(2))
     assert first == second
+    assert first.weights == second.weights
     assert first.trace
 
 

@@ -113,7 +113,7 @@ def test_leftover_and_missing_weights() -> None:
     short = edited(schedule, Op.FETCH, 1, words=fetch.words - 1)
     with pytest.raises(ProgramError, match="too early"):
         run_schedule(short, image)
-    longer = replace(schedule, weights=schedule.weights + bytes(64))
+    longer = replace(schedule, make_weights=lambda: schedule.weights + bytes(64))
     longer = edited(longer, Op.FETCH, 1, words=fetch.words + 1)
     with pytest.raises(ProgramError, match="not consumed"):
         run_schedule(longer, image)

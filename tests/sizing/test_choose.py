@@ -7,20 +7,27 @@ from dataclasses import replace
 import pytest
 
 from fpga_gen.boards import Resources, load_board
+from fpga_gen.contract.numerics import U8
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.frontend.importer import import_onnx
-from fpga_gen.graph.ir import Graph
+from fpga_gen.graph.ir import Graph, QuantHints
 from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.quant.ir import QConv, QTensor
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
+from fpga_gen.schedule import additions
 from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING
 from fpga_gen.sizing.choose import SCHEDULED, choose_engines, rank
-from fpga_gen.sizing.cycles import FrameCycles, frame_work
+from fpga_gen.sizing.cycles import FrameCycles, VectorShape, frame_work, vector_cycles
 from fpga_gen.sizing.search import Candidate
 from fpga_gen.sizing.standin import standin
+from fpga_gen.sizing.sums import with_cheap_sums
 from tests.cli.networks import write_model
 from tests.engines import SMALL
 from tests.quant.networks import all_nodes, images
+from tests.schedule.residual import residual_graph
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +144,35 @@ def test_the_stand_in_takes_the_cycles_of_the_quantised_network():
     # where a filter's zeros fall decides whether half a weight slot can be left out
     read = [s.estimate.read_bytes for s in schedules]
     assert read[1] == pytest.approx(read[0], rel=0.01)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_sums_in_the_array_take_the_cycles_of_the_quantised_network(block: str):
+    graph, params = optimise(residual_graph(block, (40, 56))), EngineParams()
+    options = QuantOptions(wide_tensors=(), compensate=False)
+    networks = [
+        with_cheap_sums(graph, q, params, DEFAULT_TIMING, True)
+        for q in (quantise(graph, params, None, options=options), standin(graph, params))
+    ]
+    sums = [{n.name for n in q.nodes if isinstance(n, QConv) and n.is_sum} for q in networks]
+    assert sums[0] == sums[1] != set()
+    cycles = [compile_schedule(q, params).estimate.cycles for q in networks]
+    assert cycles[0] == cycles[1]
+
+
+def test_a_model_that_came_quantised_keeps_its_sums():
+    graph, params = optimise(residual_graph("basic", (40, 56))), EngineParams()
+    network = standin(graph, params)
+    hinted = replace(graph, hints=QuantHints({}))
+    assert with_cheap_sums(hinted, network, params, DEFAULT_TIMING, True) is network
+    assert with_cheap_sums(graph, network, params, DEFAULT_TIMING, False) is network
+
+
+@pytest.mark.parametrize(("channels", "size"), [(24, 56), (64, 56), (256, 56), (512, 28), (16, 5)])
+def test_the_quick_price_of_a_sum_is_near_the_schedules(channels: int, size: int):
+    """It knows neither the weights' way nor what tiles lose."""
+    params, timing = EngineParams(), DEFAULT_TIMING
+    quick = vector_cycles(VectorShape(size * size, channels, 2, False, sums=True), params, timing)
+    out = QTensor("y", channels, size, size, 1.0, U8)
+    exact = [f(out, params, timing) for f in (additions.array_cycles, additions.vector_cycles)]
+    assert 0.75 * min(exact) < quick <= min(exact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from fpga_gen.graph.ir import (
     Resample,
     Select,
     Tensor,
+    walk,
 )
 from fpga_gen.graph.passes.affine import is_affine
 from fpga_gen.graph.passes.canonical import is_copy
@@ -127,14 +129,63 @@ def push_through_select(graph: Graph) -> Graph:
     return rebuilt(graph, nodes, tensors) if tensors else graph
 
 
-def materialise_views(graph: Graph) -> Graph:
-    """An identity 1x1 convolution where a Concat or a Select is an output or is read by anything
-    but a convolution."""
-    fresh = Fresh(graph)
+def _whole_maps(graph: Graph) -> set[str]:
+    """Tensors that must be maps of their own: outputs, and what is read by anything but a
+    convolution."""
     wanted = set(graph.outputs)
     for node in graph.nodes:
         if not isinstance(node, Conv | Concat | Select):
             wanted.update(node.inputs)
+    return wanted
+
+
+def join_convolutions(graph: Graph) -> Graph:
+    """concat(conv(a), conv(b)) that must be a map of its own -> one convolution, whose filters have
+    zeros for the inputs that are not theirs. The engine skips those, and nothing is copied. A model
+    that came quantised has a scale for each part and is left alone."""
+    if graph.hints is not None:
+        return graph
+    wanted, uses = _whole_maps(graph), use_counts(graph)
+    nodes: dict[str, Node] = {}
+    changed = False
+    for node in graph.nodes:
+        if isinstance(node, Concat) and node.output in wanted:
+            convs = [n for i in node.inputs if isinstance(n := nodes.get(i), Conv)]
+            if len(convs) == len(node.inputs) and _joinable(graph, convs, uses):
+                for conv in convs:
+                    del nodes[conv.output]
+                node = _joined(convs, node)
+                changed = True
+        nodes[node.output] = node
+    return rebuilt(graph, nodes.values()) if changed else graph
+
+
+def _joinable(graph: Graph, convs: list[Conv], uses: Counter[str]) -> bool:
+    terms = [t for c in convs for t in c.terms]
+    return (
+        all(uses[c.output] == 1 and c.activation == convs[0].activation for c in convs)
+        and all(t.groups == 1 and t.grid is None for t in terms)
+        and len({walk(graph, t) for t in terms}) == 1
+    )
+
+
+def _joined(convs: list[Conv], node: Concat) -> Conv:
+    """The convolution that takes the place of a Concat of all of `convs`."""
+    depths = [len(c.bias) for c in convs]
+    terms, first = [], 0
+    for conv, depth in zip(convs, depths, strict=True):
+        rows = (first, sum(depths) - first - depth)
+        for term in conv.terms:
+            weight = np.pad(term.weight, (rows, (0, 0), (0, 0), (0, 0)))
+            terms.append(replace(term, weight=weight, sparse=True))
+        first += depth
+    bias = np.concatenate([c.bias for c in convs])
+    return Conv(node.name, tuple(terms), bias, node.output, convs[0].activation, node.onnx_name)
+
+
+def materialise_views(graph: Graph) -> Graph:
+    """An identity 1x1 convolution where a Concat or a Select must be a map of its own."""
+    fresh, wanted = Fresh(graph), _whole_maps(graph)
     segments: dict[str, str] = {}  # view -> name of the twin that is read in place
     nodes: list[Node] = []
     tensors: list[Tensor] = []

@@ -10,6 +10,7 @@ from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, 
 from fpga_gen.graph.passes.canonical import drop_copies, merge_duplicates
 from fpga_gen.graph.passes.concat import (
     flatten_concat,
+    join_convolutions,
     materialise_views,
     push_through_concat,
     push_through_interleave,
@@ -51,6 +52,7 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     merge_pointwise,
 )
 LOWER: tuple[Pass, ...] = (  # at the end
+    join_convolutions,
     materialise_views,
     space_to_depth,
     split_large_pools,

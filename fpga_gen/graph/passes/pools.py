@@ -1,4 +1,4 @@
-"""Max-pooling in windows of more values than an instruction has taps: one axis after the other."""
+"""Max-pooling in large windows: one axis after the other."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from fpga_gen.graph.passes.rewrite import Fresh, rebuilt
 from fpga_gen.graph.verify import window_shape
 
 LONGEST_STRIDE = 15  # of a POOL, in rows
+LARGE = 4  # sides of a window of stride 1 from which two instructions read far less than one
 
 
 def split_large_pools(graph: Graph) -> Graph:
-    """Windows of more than MAX_TAPS values become column windows, then row windows; an axis that is
-    pooled to one value may take two steps. Exact: a maximum may be taken in any order."""
+    """Windows of more values than an instruction has taps, and those of stride 1 with long sides,
+    become column windows, then row windows; an axis that is pooled to one value may take two steps.
+    Exact: a maximum may be taken in any order."""
     fresh = Fresh(graph)
     nodes: list[Node] = []
     tensors: list[Tensor] = []
     for node in graph.nodes:
-        if not isinstance(node, MaxPool) or node.kernel[0] * node.kernel[1] <= MAX_TAPS:
+        if not isinstance(node, MaxPool) or not _is_large(node):
             nodes.append(node)
             continue
         source = graph.tensors[node.input]
@@ -37,6 +39,11 @@ def split_large_pools(graph: Graph) -> Graph:
             else:
                 nodes.append(replace(step, input=source.name))
     return rebuilt(graph, nodes, tensors) if tensors else graph
+
+
+def _is_large(node: MaxPool) -> bool:
+    rows, columns = node.kernel
+    return rows * columns > MAX_TAPS or (node.stride == (1, 1) and min(node.kernel) >= LARGE)
 
 
 def _axis_steps(graph: Graph, node: MaxPool, axis: int) -> list[MaxPool]:

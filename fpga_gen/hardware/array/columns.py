@@ -16,7 +16,7 @@ from fpga_gen.contract.column_kinds import DSP_KIND, SP2_KIND, ColumnKind
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array import dsp48, dsp48_double, mac_double, mac_dsp, mac_sp2
 from fpga_gen.hardware.array.mac_double import DoublePair, Phase, pack_pair
-from fpga_gen.hardware.array.mac_dsp import DOT_BITS, DspPairChain, pack_weights
+from fpga_gen.hardware.array.mac_dsp import DOT_BITS, pack_weights
 from fpga_gen.hardware.array.mac_sp2 import Sp2Column, correction_bits, correction_of
 from fpga_gen.hardware.common.address import delay_line
 from fpga_gen.hardware.common.fan_out import LOADS, copies
@@ -113,31 +113,32 @@ class DspColumns(Columns):
 
     @property
     def latency(self) -> int:
-        leaf = DspPairChain(self.params.in_channels)
+        leaf = mac_dsp.pair_of(self.params)
         return leaf.act_delay + leaf.latency
 
     @property
     def hold(self) -> int:
-        return DspPairChain(self.params.in_channels).weights_hold
+        return mac_dsp.pair_of(self.params).weights_hold
 
     @property
     def pins(self) -> dict[str, int]:
-        leaf = DspPairChain(self.params.in_channels)
+        leaf = mac_dsp.pair_of(self.params)
         return {"dsp": len(leaf.weights) * self.sub_columns // 2}
 
     def activate(self, m: Module, capture: Value, raw: Raw) -> dict[str, Value]:
-        return {"dsp": captured(m, capture, in_pairs(raw, pack_weights), "packed")}
+        def pack(low: Value, high: Value) -> Value:
+            return pack_weights(low, high, mac_dsp.FIELDS[self.params.family])
+
+        return {"dsp": captured(m, capture, in_pairs(raw, pack), "packed")}
 
     def leaves(self) -> dict[str, Leaf]:
         return mac_dsp.leaves(self.params)
 
     def twins(self) -> dict[str, str]:
-        if self.params.family != "xcup":
-            return {}
-        return {mac_dsp.MODULE: dsp48.emit_pair(self.params.in_channels, mac_dsp.MODULE)}
+        return {mac_dsp.MODULE: dsp48.emit_pair(self.params, mac_dsp.MODULE)}
 
     def place(self, m: Module, j: int, lanes: Lanes, weights: Weights, switch: Value) -> Value:
-        leaf = DspPairChain(self.params.in_channels)
+        leaf = mac_dsp.pair_of(self.params)
         late = Signal(leaf.stages, name=f"dsp_switch_{j}")
         m.d.comb += late.eq(Cat(delay_line(m, f"dsp_switch_{j}", switch, leaf.stages)[1:]))
         dots = []
@@ -151,7 +152,7 @@ class DspColumns(Columns):
                     "dot0": dots[-2],
                     "dot1": dots[-1],
                 }
-                column = DspPairChain(self.params.in_channels)
+                column = mac_dsp.pair_of(self.params)
                 place(m, f"dsp_{j}_{s}_{n}", column, mac_dsp.MODULE, pins, expand=self.expand)
         return Cat(dots)
 

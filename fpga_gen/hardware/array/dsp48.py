@@ -1,21 +1,22 @@
-"""The DSP column pair in DSP48E2 primitives of UltraScale+: the vendor's form of `DspPairChain`.
+"""The DSP column pair in DSP48E2 and DSP48E1 primitives: the vendor's form of `DspPairChain`.
 
 Operand, product and sum registers and the adder of every stage lie in its DSP slice, partial sums
-travel on the cascade (UG579, "DSP48E2"). Only the sum of the two chains is fabric logic. Simulators
-take the behavioural twin in mac_dsp.py; other families infer their DSPs from it.
+travel on the cascade (UG579, "DSP48E2"; UG479). Only the sum of the chains is fabric logic.
+Simulators take the behavioural twin in mac_dsp.py.
 """
 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 
-from fpga_gen.hardware.array.mac_dsp import FIELD, DspPairChain, add_chains
+from fpga_gen.contract.params import EngineParams
+from fpga_gen.hardware.array.mac_dsp import FIELD, DspPairChain, add_chains, pair_of
 from fpga_gen.hardware.common.leaf import emit_either, fields
 
 P_BITS = 48
-USED = 2 * FIELD  # bits of the 48-bit sum that carry the two fields
 Z_CASCADE, Z_C = 0b0010101, 0b0110101  # OPMODE: product plus PCIN, product plus C
-PARTS = {  # primitive: (bits of D, bits of OPMODE, parameters that the other lacks)
+PRIMITIVES = {"xcup": "DSP48E2", "xc7": "DSP48E1"}  # by family
+PARTS = {  # primitive: (bits of its operand, bits of OPMODE, parameters that the other lacks)
     "DSP48E2": (27, 9, {"AMULTSEL": "A", "BMULTSEL": "B"}),
     "DSP48E1": (25, 7, {"USE_DPORT": "FALSE"}),
 }
@@ -33,12 +34,17 @@ RESETS = ("A", "B", "C", "D", "M", "P", "CTRL", "ALUMODE", "INMODE", "ALLCARRYIN
 
 
 class DspPairCascade(DspPairChain):
-    """`DspPairChain` out of primitives. DSP48E1 has the same slice with a 25-bit multiplier and
-    is there for simulation against its open model, with 7-bit weights."""
+    """`DspPairChain` out of primitives."""
 
-    def __init__(self, in_channels: int, weight_bits: int = 8, primitive: str = "DSP48E2") -> None:
-        super().__init__(in_channels, weight_bits)
-        assert primitive == "DSP48E2" or self.packed_bits <= 25
+    def __init__(
+        self,
+        in_channels: int,
+        weight_bits: int = 8,
+        primitive: str = "DSP48E2",
+        field: int = FIELD,
+    ) -> None:
+        super().__init__(in_channels, weight_bits, field)
+        assert self.packed_bits <= PARTS[primitive][0]
         self.primitive = primitive
 
     def elaborate(self, platform) -> Module:
@@ -51,23 +57,26 @@ class DspPairCascade(DspPairChain):
             for k in range(self.stages):
                 i = chain * self.stages + k
                 total, following = Signal(P_BITS, name=f"p{i}"), Signal(P_BITS, name=f"c{i}")
+                if k % self.links == 0:
+                    cascade = Const(0, P_BITS)
                 self._slice(
                     m, i, activations[i], packed[i], self.switch[k], cascade, total, following
                 )
                 cascade = following
-            ends.append(total[:USED].as_signed())
+                if (k + 1) % self.links == 0:
+                    ends.append(total[: 2 * self.field].as_signed())
         add_chains(m, self, ends)
         return m
 
     def _slice(self, m: Module, i: int, act, weight, switch, cascade, total, following) -> None:
-        """One multiply-add; the first of a chain starts from the constant 2^17 on C."""
-        first = i % self.stages == 0
+        """One multiply-add; the first of a part starts from the constant 2^(field-1) on C."""
+        first = i % self.links == 0
         d_bits, mode_bits, parameters = PARTS[self.primitive]
         inputs = {
             "CLK": ClockSignal(),
             "A": Cat(weight, weight[-1].replicate(30 - len(weight))),
             "B": Cat(act, act[-1].replicate(10)),
-            "C": Const(1 << (FIELD - 1) if first else 0, P_BITS),
+            "C": Const(1 << (self.field - 1) if first else 0, P_BITS),
             "D": Const(0, d_bits),
             "PCIN": cascade,
             "OPMODE": Const(Z_C if first else Z_CASCADE, mode_bits),
@@ -88,6 +97,10 @@ class DspPairCascade(DspPairChain):
         )
 
 
-def emit_pair(in_channels: int, name: str) -> str:
+def emit_pair(params: EngineParams, name: str) -> str:
     """Verilog of the pair: the behavioural twin for Verilator, primitives for synthesis."""
-    return emit_either(DspPairChain(in_channels), DspPairCascade(in_channels), name)
+    twin = pair_of(params)
+    primitives = DspPairCascade(
+        params.in_channels, primitive=PRIMITIVES[params.family], field=twin.field
+    )
+    return emit_either(twin, primitives, name)

@@ -6,7 +6,7 @@ adding two addresses is one short carry from bank to row.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 
 from fpga_gen.contract.address import ADDRESS_BITS, BANK_BITS, ROW_BITS
 
@@ -20,27 +20,25 @@ def row_of(address: Value) -> Value:
 
 
 def add(m: Module, a: Value, b: Value, banks: int, name: str) -> Signal:
-    """a + b as an address (combinational, five levels). Rows wrap modulo 2^14.
+    """a + b as an address (combinational, four levels). Rows wrap modulo 2^14.
 
-    Both row sums are there when the bank tells which one it is."""
+    Both row sums are there when the bank tells which one it is. What follows from the sum of the
+    banks is a table of it, a LUT for each bit: tools make carry chains of comparisons."""
     bank = Signal(BANK_BITS + 1, name=f"{name}_bank")
     wrap = Signal(name=f"{name}_wrap")
     total = Signal(ADDRESS_BITS, name=name)
     row, following = Signal(ROW_BITS, name=f"{name}_row"), Signal(ROW_BITS, name=f"{name}_next")
+    wraps = [n >= banks for n in range(1 << len(bank))]
+    inside = [(n - banks if n >= banks else n) % (1 << BANK_BITS) for n in range(1 << len(bank))]
     m.d.comb += [
         bank.eq(bank_of(a) + bank_of(b)),
-        wrap.eq(bank >= banks),
+        wrap.eq(Array(Const(value, 1) for value in wraps)[bank]),
         row.eq(row_of(a) + row_of(b)),
         following.eq(row_of(a) + row_of(b) + 1),
-        bank_of(total).eq(bank - _banks_if(wrap, banks)),
+        bank_of(total).eq(Array(Const(value, BANK_BITS) for value in inside)[bank]),
         row_of(total).eq(Mux(wrap, following, row)),
     ]
     return total
-
-
-def _banks_if(wrap: Value, banks: int) -> Value:
-    """`banks` when wrap else 0, as AND gates."""
-    return Cat(*(wrap if banks >> i & 1 else Const(0, 1) for i in range(BANK_BITS)))
 
 
 def constant(linear: int, banks: int) -> Const:

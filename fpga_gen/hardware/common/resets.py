@@ -33,9 +33,9 @@ def clear(m: Module, reset: Value, signals: Iterable[Signal]) -> None:
         m.d.sync += [signal.eq(signal.init) for signal in signals]
 
 
-def data_register(m: Module, port: ValueLike) -> Signal:
+def data_register(m: Module, port: ValueLike, **attributes) -> Signal:
     """A register without reset that drives an output of a component, of the same shape."""
     name = Value.cast(port).name
-    register = Signal.like(port, name=f"{name}_register", reset_less=True)
+    register = Signal.like(port, name=f"{name}_register", reset_less=True, **attributes)
     m.d.comb += port.eq(register)
     return register

@@ -6,8 +6,6 @@ the weights or words of an instruction are ordered from the loader before it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import reduce
 from operator import or_
 
@@ -30,10 +28,13 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.joints import FETCH, LOOKUP_BITS, LookupWrite, TableWrite
 from fpga_gen.hardware.common.records import HEADER
 from fpga_gen.hardware.common.resets import data_register
+from fpga_gen.hardware.common.states import ALWAYS, States
 from fpga_gen.hardware.control.program_memory import ProgramRead
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen_host.registers import ERROR_CODE_BITS, ErrorCode
 
+STATES = ("IDLE", "HEADER", "LENGTH", "CHECK", "LOOKUP", "BLOCKS", "TAPS", "LISTS", "SOURCES",
+          "Y_TABLE", "X_TABLE", "ORDER", "PAGE", "PAGED", "DECODED", "STOPPED")  # fmt: skip
 TABLES = ("BLOCKS", "TAPS", "LISTS", "SOURCES", "Y_TABLE", "X_TABLE")  # states that take words
 
 
@@ -77,11 +78,10 @@ class Decoder(wiring.Component):
         m = Module()
         self.index = data_register(m, self.table_index)
         self.fault = data_register(m, self.code)
-        self.in_header, self.in_table = Signal(), Signal()
-        states = ("CHECK", "LOOKUP", *TABLES)
-        self.now = {name: Signal(name=f"in_{name.lower()}") for name in states}
+        self.states = States(STATES)
+        self.now = self.states.now
+        self.in_table = Signal()
         self.word_done = Signal()  # of a TABLE: the last part of a program word
-        m.d.sync += self.failed.eq(0)
         self._words(m)
         self._checks(m)
         self._order(m)
@@ -92,42 +92,72 @@ class Decoder(wiring.Component):
         self._counts(m)
         if self.params.activations:
             self._lookup(m)
-        with m.FSM(name="decoder"):
-            with m.State("IDLE"):
-                with m.If(self.start):
-                    self._to(m, "HEADER")
-            self._header(m)
-            self._table_states(m)
-            if self.params.activations:
-                self._lookup_state(m)
-            with m.State("ORDER"):
-                with m.If(self.order.ready):
-                    self._to(m, "DECODED")
-                    with m.If(self.is_page):
-                        self._to(m, "PAGE")
-            with m.State("PAGE"):
-                m.d.comb += self.program.page.eq(1)
-                self._to(m, "PAGED")
-            with m.State("PAGED"):  # until `exhausted` knows of it
-                self._to(m, "HEADER")
-            with m.State("DECODED"):
-                with m.If(self.decoded.ready):
-                    self._to(m, "HEADER")
-            with m.State("STOPPED"):  # until the shell resets the engine
-                pass
+        self._header(m)
+        self._moves(m)
         return m
 
-    def _to(self, m: Module, state: str) -> None:
-        """Goes to a state, and sets the registers that say so: what others wait for needs no
-        decoding of the state."""
-        m.next = state
-        m.d.sync += [
-            self.in_header.eq(state == "HEADER"),
-            self.in_table.eq(state in TABLES),
-            *(flag.eq(state == name) for name, flag in self.now.items()),
-            self.order.valid.eq(state == "ORDER"),
-            self.decoded.valid.eq(state == "DECODED"),
+    def _moves(self, m: Module) -> None:
+        """Where each state goes, and what others hear of it."""
+        states, now = self.states, self.now
+        present, exhausted = self.program.present, self.program.exhausted
+        complete, first, final = self.complete, self.at == 0, self.final
+        wrong = Cat(
+            self.is_walk & self.wrong_walk,
+            self.is_vector & self.wrong_vector,
+            self.is_page & self.wrong_page,
+            self.is_table & self.wrong_table,
+        ).any()
+        table_end = self.word_done & final
+        for source, target, when in (
+            ("IDLE", "HEADER", self.start),
+            ("HEADER", "STOPPED", complete & self.unknown),
+            ("HEADER", "CHECK", complete),
+            ("HEADER", "LENGTH", present & first),
+            ("HEADER", "STOPPED", ~present & exhausted),
+            ("LENGTH", "HEADER", ALWAYS),  # the opcode is a register now, no output of the memory
+            ("CHECK", "STOPPED", wrong),
+            ("CHECK", "BLOCKS", self.is_walk),
+            ("CHECK", "SOURCES", self.is_vector & ~self.vector_busy),
+            ("CHECK", "HEADER", self.asked),
+            ("CHECK", "ORDER", self.is_load | (self.is_page & ~self.words_busy)),
+            ("CHECK", "LOOKUP", self.is_table),
+            ("CHECK", "DECODED", ~(self.is_vector | self.is_fetch | self.is_page)),
+            *((state, "STOPPED", ~present & exhausted) for state in (*TABLES, "LOOKUP")),
+            *((state, state, ~(present & final)) for state in TABLES),
+            ("LOOKUP", "HEADER", present & table_end),
+            ("BLOCKS", "TAPS", ALWAYS),
+            ("TAPS", "DECODED", self.walk.op == Op.POOL),
+            ("TAPS", "LISTS", self.listed),
+            ("SOURCES", "ORDER", self.vector.direct),
+            ("SOURCES", "Y_TABLE", ALWAYS),
+            ("Y_TABLE", "X_TABLE", ALWAYS),
+            *((state, "ORDER", ALWAYS) for state in ("TAPS", "LISTS", "X_TABLE")),
+            ("ORDER", "PAGE", self.order.ready & self.is_page),
+            ("ORDER", "DECODED", self.order.ready),
+            ("PAGE", "PAGED", ALWAYS),
+            ("PAGED", "HEADER", ALWAYS),  # `exhausted` knows of it
+            ("DECODED", "HEADER", self.decoded.ready),
+        ):  # STOPPED: until the shell resets the engine
+            states.move(source, target, when)
+        states.build(m)
+        stopping = states.next["STOPPED"] & ~now["STOPPED"]
+        m.d.comb += [
+            self.order.valid.eq(now["ORDER"]),
+            self.decoded.valid.eq(now["DECODED"]),
+            self.program.page.eq(now["PAGE"]),
         ]
+        m.d.sync += [
+            self.in_table.eq(Cat(states.next[name] for name in TABLES).any()),
+            self.failed.eq(stopping),
+        ]
+        with m.If(stopping):
+            m.d.sync += self.fault.eq(
+                Mux(
+                    now["CHECK"] | complete,
+                    ErrorCode.BAD_INSTRUCTION,
+                    ErrorCode.PROGRAM_OVERFLOW,
+                )
+            )
 
     def _words(self, m: Module) -> None:
         """The header that is being decoded, and the present word for the tables."""
@@ -154,7 +184,7 @@ class Decoder(wiring.Component):
         self.at = Signal(range(HEADER_WORDS + 1))
         self.complete = Signal()  # all words of the header are taken
         m.d.comb += [
-            want_header.eq(self.in_header & ~self.complete),
+            want_header.eq(self.now["HEADER"] & ~self.complete),
             program.want.eq(want_header | self.in_table | (self.now["LOOKUP"] & self.word_done)),
         ]
         for index, word in enumerate(self.words):
@@ -164,10 +194,6 @@ class Decoder(wiring.Component):
                   self.tables.y_write, self.tables.x_write)  # fmt: skip
         for state, write in zip(TABLES, writes, strict=True):
             m.d.comb += write.eq(self.now[state] & program.present)
-
-    def _fail(self, m: Module, code: ErrorCode) -> None:
-        m.d.sync += [self.failed.eq(1), self.fault.eq(code)]
-        self._to(m, "STOPPED")
 
     def _checks(self, m: Module) -> None:
         """What the states decide on, one cycle late."""
@@ -258,56 +284,31 @@ class Decoder(wiring.Component):
             m.d.sync += order.kind.eq(KIND_VECTOR)
 
     def _header(self, m: Module) -> None:
-        """Header words to `following`; then where the instruction's tables go."""
+        """Header words to `following`; what a FETCH asks for."""
         lengths = [LAYOUTS[Op(i)].words if i in set(Op) else 1 for i in range(1 << OP_BITS)]
-        at, complete = self.at, self.complete
-        walk, fetch = self.walk, HEADER(Cat(*self.words)).fetch
-        with m.State("HEADER"):
-            with m.If(~complete & self.program.present):
-                m.d.sync += [at.eq(at + 1), complete.eq(at + 1 == Array(lengths)[walk.op])]
-                with m.If(at == 0):
-                    m.d.sync += complete.eq(0)
-                    self._to(m, "LENGTH")
-            with m.Elif(complete):
-                m.d.sync += [at.eq(0), complete.eq(0)]
-                self._to(m, "CHECK")
-                with m.If(self.unknown):
-                    self._fail(m, ErrorCode.BAD_INSTRUCTION)
-            with m.Elif(self.program.exhausted):
-                self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
-        with m.State("LENGTH"):  # the opcode is a register now, no output of the memory
+        at, complete, walk = self.at, self.complete, self.walk
+        fetch = HEADER(Cat(*self.words)).fetch
+        with m.If(self.now["LENGTH"]):
             m.d.sync += complete.eq(Array(n == 1 for n in lengths)[walk.op])
-            self._to(m, "HEADER")
-        with m.State("CHECK"):
-            wrong = Cat(
-                self.is_walk & self.wrong_walk,
-                self.is_vector & self.wrong_vector,
-                self.is_page & self.wrong_page,
-                self.is_table & self.wrong_table,
-            ).any()
-            with m.If(wrong):
-                self._fail(m, ErrorCode.BAD_INSTRUCTION)
-            with m.Elif(self.is_walk):
-                self._to(m, "BLOCKS")
-            with m.Elif(self.is_vector):
-                with m.If(~self.vector_busy):
-                    self._to(m, "SOURCES")
-            with m.Elif(self.is_fetch):
-                with m.If(~self.fetch.valid & ~self.unwritten):
-                    m.d.sync += [
-                        self.fetch.valid.eq(1),
-                        self.request.region.eq(fetch.region),
-                        self.request.offset.eq(fetch.offset),
-                        self.request.words.eq(fetch.words),
-                    ]
-                    self._to(m, "HEADER")
-            with m.Elif(self.is_load | (self.is_page & ~self.words_busy)):
-                self._to(m, "ORDER")
-            if self.params.activations:
-                with m.Elif(self.is_table):
-                    self._to(m, "LOOKUP")
-            with m.Elif(~self.is_page):
-                self._to(m, "DECODED")
+        with m.Elif(self.now["HEADER"]):
+            with m.If(complete):
+                m.d.sync += [at.eq(0), complete.eq(0)]
+            with m.Elif(self.program.present):
+                m.d.sync += [
+                    at.eq(at + 1),
+                    complete.eq((at != 0) & (at + 1 == Array(lengths)[walk.op])),
+                ]
+        self.asked = Signal()
+        m.d.comb += self.asked.eq(
+            self.now["CHECK"] & self.is_fetch & ~self.fetch.valid & ~self.unwritten
+        )
+        with m.If(self.asked):
+            m.d.sync += [
+                self.fetch.valid.eq(1),
+                self.request.region.eq(fetch.region),
+                self.request.offset.eq(fetch.offset),
+                self.request.words.eq(fetch.words),
+            ]
 
     def _counts(self, m: Module) -> None:
         """Words of a table to come: counted down in its state, set as it is entered. In CHECK they
@@ -341,39 +342,6 @@ class Decoder(wiring.Component):
                 self.final.eq(self.left == 2),
             ]
 
-    def _table_states(self, m: Module) -> None:
-        """A table word per cycle to where it belongs."""
-        walk, vector = self.walk, self.vector
-
-        @contextmanager
-        def table(state: str) -> Iterator[None]:
-            """What follows the last word."""
-            with m.State(state):
-                with m.If(self.program.present):
-                    with m.If(self.final):
-                        yield
-                with m.Elif(self.program.exhausted):
-                    self._fail(m, ErrorCode.PROGRAM_OVERFLOW)
-
-        with table("BLOCKS"):
-            self._to(m, "TAPS")
-        with table("TAPS"):
-            self._to(m, "ORDER")
-            with m.If(walk.op == Op.POOL):
-                self._to(m, "DECODED")
-            with m.Elif(self.listed):
-                self._to(m, "LISTS")
-        with table("LISTS"):
-            self._to(m, "ORDER")
-        with table("SOURCES"):
-            self._to(m, "Y_TABLE")
-            with m.If(vector.direct):
-                self._to(m, "ORDER")
-        with table("Y_TABLE"):
-            self._to(m, "X_TABLE")
-        with table("X_TABLE"):
-            self._to(m, "ORDER")
-
     def _lookup(self, m: Module) -> None:
         """Entries of a TABLE, one part of a program word a cycle."""
         parts = WORD_BITS // LOOKUP_BITS
@@ -389,11 +357,3 @@ class Decoder(wiring.Component):
             (out.data, self.program.word.word_select(part, LOOKUP_BITS)),
         ):
             m.d.sync += data_register(m, port).eq(value)
-
-    def _lookup_state(self, m: Module) -> None:
-        with m.State("LOOKUP"):
-            with m.If(self.program.present):
-                with m.If(self.word_done & self.final):
-                    self._to(m, "HEADER")
-            with m.Elif(self.program.exhausted):
-                self._fail(m, ErrorCode.PROGRAM_OVERFLOW)

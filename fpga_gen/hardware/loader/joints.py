@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from amaranth.hdl import Value
 from amaranth.lib.data import StructLayout
-from amaranth.lib.wiring import In, Out, Signature
+from amaranth.lib.wiring import In, Out, PureInterface, Signature
 
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import EngineParams
@@ -84,7 +85,8 @@ class RingRead(Signature):
 
     seek: the read pointer goes to the word of `position`; align: to the first whole word from
     there; advance: its word is taken, and shows two cycles later. free_pointer: words before it may
-    be overwritten. available: there is a word at the read pointer.
+    be overwritten. present: there is a word at the read pointer, unless `spent` and `was_last` say
+    that it was the last one and is taken: see `available`.
     """
 
     def __init__(self, params: EngineParams) -> None:
@@ -97,9 +99,17 @@ class RingRead(Signature):
                 "advance": Out(1),
                 "free_pointer": Out(bits),
                 "read_pointer": In(bits),
-                "available": In(1),
+                "present": In(1),
+                "spent": In(1),
+                "was_last": In(1),
             }
         )
+
+
+def available(ring: PureInterface) -> Value:
+    """Whether there is a word at the ring's read pointer; three registers, for one gate with what
+    else the reader waits for."""
+    return ring.present & ~(ring.spent & ring.was_last)
 
 
 class AssembledSlot(Signature):

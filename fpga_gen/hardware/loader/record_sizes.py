@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from typing import NamedTuple
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from fpga_gen.contract.isa import width
@@ -12,15 +14,25 @@ from fpga_gen.contract.weight_stream import HEAD_GRANULES
 from fpga_gen.hardware.loader.joints import KIND_VECTOR, wraps
 
 
+class Place(NamedTuple):
+    """A record and its place in the assembly. granules: of the record; filled: those and as many
+    as fill all but one of a word; first: the first one in its word; row: that word."""
+
+    granules: Value
+    filled: Value
+    first: Value
+    row: Value
+
+
 class RecordSizes:
     """Registers of LoaderControl: what the next slot holds is known while the one before is read,
     the subgroups of a group while the one before is.
 
     group, slot: indices of those that begin next, written by the machine, as is `subgroups`, of the
     group that is read. next_final, next_subgroups: of `group`. end: last slot of a group in the
-    stream. repeat_first: first slot to repeat, if has_repeats. is_half, is_high: of `slot`. param:
-    granules of the next parameters, with their head; param_first: the first of them in the
-    assembly, where the parameters have one place. last_group: index of the command's last one.
+    stream. repeat_first: first slot to repeat, if has_repeats. at_end, at_repeat: `slot` is it.
+    is_half, is_high: of `slot`. param_place: of the next parameters, with their head; they have one
+    place. last_group: index of the command's last one.
     """
 
     def __init__(
@@ -40,6 +52,9 @@ class RecordSizes:
             Signal(name=n, reset_less=True)
             for n in ("next_final", "has_repeats", "is_half", "is_high")
         )
+        self.at_end, self.at_repeat = (
+            Signal(name=n, reset_less=True) for n in ("at_end", "at_repeat")
+        )
         modes = [n if n in params.modes else 1 for n in range(1, params.max_mode + 1)]
         m.d.sync += [
             self.next_final.eq(self.group == last_group),
@@ -51,7 +66,10 @@ class RecordSizes:
                 )
             ),
             self.end.eq(command.slots - command.repeats - 1),
-            self.repeat_first.eq(self.end + 1 - command.repeats),
+            self.repeat_first.eq(command.slots - (command.repeats << 1)),
+            # A slot takes a cycle at least: known when the next one begins.
+            self.at_end.eq(self.slot == self.end),
+            self.at_repeat.eq(self.slot == self.repeat_first),
             self.has_repeats.eq(command.repeats != 0),
             self.is_half.eq(self.slot >= command.half_from),
             self.is_high.eq(self.slot >= command.high_from),
@@ -59,18 +77,13 @@ class RecordSizes:
         whole = params.param_granules(1)
         known = [params.some_param_granules(self._known(n)) for n in range(1 << self._bits)]
         sizes = [*known, *(HEAD_GRANULES + granules for granules in known)]
-        self.param = Signal(range(max(sizes) + 1), name="param_size")
-        self.param_first = Signal(range(HEAD_GRANULES + 1))
-        m.d.comb += [
-            self.param.eq(
-                Mux(
-                    command.kind == KIND_VECTOR,
-                    whole,
-                    Array(sizes)[Cat(self.next_subgroups, command.listed)],
-                )
-            ),
-            self.param_first.eq(Mux(command.listed, 0, HEAD_GRANULES)),
-        ]
+        index, vector = Cat(self.next_subgroups, command.listed), command.kind == KIND_VECTOR
+        self.param_place = Place(
+            Mux(vector, whole, Array(sizes)[index]),
+            Mux(vector, self._filled(whole), Array(map(self._filled, sizes))[index]),
+            Mux(command.listed, 0, HEAD_GRANULES),
+            Const(0, 1),
+        )
         self.kind = Cat(self.subgroups, self.is_half, self.is_high)
         self.runs = [
             slot_run(params, self._known(i % (1 << self._bits)), self._half(i))
@@ -90,13 +103,23 @@ class RecordSizes:
         is_half, is_high = kind >> self._bits & 1, kind >> self._bits + 1
         return Half.HIGH if is_high else Half.LOW if is_half else Half.BOTH
 
-    def run(self) -> tuple[Value, Value, Value]:
-        """(granules, first granule in its word, row of the assembly) of the next slot."""
+    def _filled(self, granules: int) -> int:
+        return granules + self.params.stream_granules - 1
+
+    @property
+    def slot_place(self) -> Place:
+        """Of the next slot."""
         per_word = self.params.stream_granules
-        return (
-            Array([r.granules for r in self.runs])[self.kind],
-            Array([r.first % per_word for r in self.runs])[self.kind],
-            Array([r.first // per_word for r in self.runs])[self.kind],
+        return Place(
+            *(
+                Array(values)[self.kind]
+                for values in (
+                    [r.granules for r in self.runs],
+                    [self._filled(r.granules) for r in self.runs],
+                    [r.first % per_word for r in self.runs],
+                    [r.first // per_word for r in self.runs],
+                )
+            )
         )
 
     def wrap(self) -> Value:

@@ -86,15 +86,13 @@ class WeightRing(wiring.Component):
             m.d.sync += read.read_pointer.eq(read.read_pointer + 1)
         # `seek` and `advance` come late: the second meets registers only. (Tools would merge two
         # comparisons of one kind and put the choice in front.)
-        present, advanced, was_last = Signal(), Signal(), Signal()
         m.d.sync += [
-            present.eq((read.read_pointer != write_pointer) & ~read.align),
-            advanced.eq(read.advance),
-            was_last.eq(read.read_pointer == last_written),
+            read.present.eq((read.read_pointer != write_pointer) & ~read.align),
+            read.spent.eq(read.advance),
+            read.was_last.eq(read.read_pointer == last_written),
         ]
         with m.If(read.seek):
-            m.d.sync += present.eq(~(target == write_pointer))
-        m.d.comb += read.available.eq(present & ~(advanced & was_last))
+            m.d.sync += read.present.eq(~(target == write_pointer))
         return m
 
     def _memory(self, m: Module, write: Signal, write_pointer: Signal) -> None:

@@ -6,7 +6,7 @@ Stage 1: one byte per channel. 2: shift every pixel's channels to the byte offse
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -14,17 +14,16 @@ from amaranth.lib.wiring import In, Out
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add, delay
-from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for, tree
+from fpga_gen.hardware.common.fan_out import KEEP, copies_for, tree
 from fpga_gen.hardware.common.joints import WriteStep
 from fpga_gen.hardware.common.leaf import fields
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.results.exit_address import slot_source
+from fpga_gen.hardware.results.exit_align import CHUNK, ExitAlign
 from fpga_gen.hardware.results.exit_records import facts_layout, result_layout
 from fpga_gen.hardware.results.requantise import VALUE_BITS
 
 EARLY = {"high": 1, "offset": 1, "channels": 2}  # cycles that parts of a result come ahead
-FINE = 3  # low bits of a number of channels that are compared by themselves
-CHUNK = 32  # bits whose multiplexers share one copy of their control
 
 
 class ExitPack(wiring.Component):
@@ -55,8 +54,15 @@ class ExitPack(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         bytes_ = self._bytes(m)
-        windows, mask = self._align(m, bytes_)
-        self._write(m, windows, mask)
+        m.submodules.align = align = ExitAlign(self.params, len(bytes_) // 8)
+        m.d.comb += [
+            align.bytes.eq(bytes_),
+            align.offset.eq(self.result.offset),
+            align.channels.eq(self.result.channels),
+            align.mode.eq(self.facts.mode),
+        ]
+        windows = [getattr(align, f"window_{group}") for group in range(self.params.max_mode)]
+        self._write(m, windows, align.mask, align.some)
         return m
 
     def _bytes(self, m: Module) -> Signal:
@@ -79,71 +85,28 @@ class ExitPack(wiring.Component):
             m.d.sync += bytes_.word_select(column, 8).eq(byte)
         return bytes_
 
-    def _align(self, m: Module, bytes_: Signal) -> tuple[list[Signal], Signal]:
-        """(window of every pixel group, enabled bytes of a window)."""
-        p, ci = self.params, self.params.in_channels
-        sizes = [max(p.write_words(k) for k in p.modes if k > g) for g in range(p.max_mode)]
-        chunks = sum(-(-size * p.word_bits // CHUNK) for size in sizes)
-        offsets = tree(m, self.result.offset, [copies_for(chunks, 8), chunks], "offset")
-        modes = tree(m, self.facts.mode, [copies_for(chunks, 8), chunks], "pack_mode")
-        windows, used_chunks = [], 0
-        for group, size in enumerate(sizes):
-            width = size * p.word_bits
-            parts = -(-width // CHUNK)
-            mine = slice(used_chunks, used_chunks + parts)
-            used_chunks += parts
-            source = Signal(width, name=f"pixel_bytes_{group}")
-            choices = {}
-            for mode in p.modes:
-                if mode > group:
-                    first = group * p.group_channels(mode) * 8
-                    last = len(bytes_) if mode == 1 else first + p.group_channels(mode) * 8
-                    part = bytes_[first:last]
-                    choices[mode] = Cat(part, Const(0, width - len(part)))
-            for part, copy in enumerate(modes[mine]):
-                bits = slice(part * CHUNK, min((part + 1) * CHUNK, width))
-                value = Const(0, bits.stop - bits.start)
-                for mode, choice in choices.items():
-                    chosen = choice[bits.start : bits.stop]
-                    value = chosen if mode == min(choices) else Mux(copy == mode - 1, chosen, value)
-                m.d.comb += source[bits.start : bits.stop].eq(value)
-            window = Signal(width, name=f"window_{group}", reset_less=True)
-            shifted = _shift_bits(m, source, offsets[mine], 8, CHUNK, f"shift_{group}")
-            m.d.sync += window.eq(shifted)
-            windows.append(window)
-        span = p.max_write_words * ci
-        used = Signal(span, reset_less=True)
-        channels = Signal(len(self.result.channels), reset_less=True, attrs=KEEP)
-        m.d.sync += [
-            channels.eq(self.result.channels),
-            used.eq(_thermometer(channels, span)),
-        ]
-        mask = Signal(span, reset_less=True)
-        shift = copies(m, self.result.offset, copies_for(2 * span), "mask_offset")
-        m.d.sync += mask.eq(_shift_bits(m, used, shift, 1, -(-span // len(shift)), "mask"))
-        return windows, delay(m, mask, 1, "mask_late")
-
-    def _write(self, m: Module, windows: list[Signal], mask: Signal) -> None:
+    def _write(self, m: Module, windows: list[Signal], mask: Value, some: Signal) -> None:
         p, n = self.params, self.params.write_slots
         result = self.result
         valid = delay(m, result.valid, 2, "late_valid", reset_less=False)
         address = delay(m, result.address.as_value(), 2, "late_address")
         enable = delay(m, result.enable, 2, "late_enable")
-        parts = 3 * n  # halves of the data; bytes, address
-        modes = tree(m, self.facts.mode, [copies_for(parts, 8), parts], "slot_mode")
-        loads = tree(m, self.load_valid, [3 * p.load_words], "slot_load", reset_less=False)
+        each = -(-p.word_bits // CHUNK) + 1  # chunks of a slot's data; bytes and address
+        modes = tree(m, self.facts.mode, [copies_for(each * n, 8), each * n], "slot_mode")
+        loads = tree(m, self.load_valid, [each * p.load_words], "slot_load", reset_less=False)
         load_data = delay(m, self.load_data, 1, "load_data")
-        to, written, used_bytes = (
-            data_register(m, port)
-            for port in (self.write.address, self.write.data, self.write.bytes)
+        # Kept, or tools make them the end of a shift register, whose output comes late.
+        to = data_register(m, self.write.address, attrs=KEEP)
+        written, used_bytes = (
+            data_register(m, port) for port in (self.write.data, self.write.bytes)
         )
         for slot in range(n):
-            copy = slice(3 * slot, 3 * slot + 3)
-            data, enables = self._chosen(m, slot, modes[copy], windows, mask)
+            copy = slice(each * slot, each * (slot + 1))
+            data, enables, any_ = self._chosen(m, slot, modes[copy], windows, mask, some)
             used = Signal(name=f"slot_valid_{slot}")
             slot_to: Value = Signal(ADDRESS_BITS, name=f"slot_to_{slot}")
             m.d.comb += [
-                used.eq(valid & enable[slot] & enables.any()),
+                used.eq(valid & enable[slot] & any_),
                 slot_to.eq(address.word_select(slot, ADDRESS_BITS)),
             ]
             load: Value = Const(0, 1)
@@ -152,9 +115,8 @@ class ExitPack(wiring.Component):
                 base = self.facts.bases[slot]
                 loaded = add(m, base, self.load_pixel, p.banks, f"load_{slot}")
                 slot_to = Mux(load, delay(m, loaded, 1, f"load_to_{slot}"), slot_to)
-                word = fields(load_data.word_select(slot, p.word_bits), p.word_bits // 2)
-                halves = fields(data, p.word_bits // 2)
-                data = Cat(map(Mux, data_loads, word, halves))
+                word = fields(load_data.word_select(slot, p.word_bits), CHUNK)
+                data = Cat(map(Mux, data_loads, word, fields(data, CHUNK)))
             m.d.sync += [
                 self.write.valid[slot].eq(used | load),
                 to[slot].eq(slot_to),
@@ -163,61 +125,34 @@ class ExitPack(wiring.Component):
             ]
 
     def _chosen(
-        self, m: Module, slot: int, modes: list[Signal], windows: list[Signal], mask: Signal
-    ) -> tuple[Signal, Signal]:
-        """(data, byte enables) of a slot, of the window that it serves in the mode."""
+        self,
+        m: Module,
+        slot: int,
+        modes: list[Signal],
+        windows: list[Signal],
+        mask: Value,
+        some: Signal,
+    ) -> tuple[Signal, Signal, Signal]:
+        """(data, byte enables, whether there are any) of a slot, of the window that it serves in
+        the mode."""
         p, ci = self.params, self.params.in_channels
-        half = p.word_bits // 2
         data = Signal(p.word_bits, name=f"slot_data_{slot}")
         enables = Signal(ci, name=f"slot_bytes_{slot}")
+        any_ = Signal(name=f"slot_any_{slot}")
         words = {}
         for mode in p.modes:
             source = slot_source(p, mode, slot)
             if source is not None:
                 group, word = source
                 bits = windows[group].word_select(word, p.word_bits)
-                words[mode] = (bits[:half], bits[half:], mask[word * ci : (word + 1) * ci])
+                bytes_ = mask[word * ci : (word + 1) * ci]
+                words[mode] = *fields(bits, CHUNK), bytes_, some[word]
         assert words or slot < p.load_words
-        for part, target in enumerate((data[:half], data[half:], enables)):
+        targets = *fields(data, CHUNK), enables, any_
+        for part, (target, copy) in enumerate(zip(targets, [*modes, modes[-1]], strict=True)):
             value: Value = Const(0, len(target))
             for mode, choices in words.items():
                 chosen = choices[part]
-                value = (
-                    chosen if mode == min(words) else Mux(modes[part] == mode - 1, chosen, value)
-                )
+                value = chosen if mode == min(words) else Mux(copy == mode - 1, chosen, value)
             m.d.comb += target.eq(value)
-        return data, enables
-
-
-def _thermometer(value: Signal, bits: int) -> Value:
-    """Bit i: value > i, in two steps of tables: tools make ripple chains of so many comparisons."""
-    low, high = value[:FINE], value[FINE:]
-
-    def table(part: Value, holds) -> Value:
-        return Array([Const(holds(n), 1) for n in range(1 << len(part))])[part]
-
-    def above(limit: int) -> Value:
-        coarse, fine = limit >> FINE, limit % (1 << FINE)
-        return table(high, lambda n: n > coarse) | (
-            table(high, lambda n: n == coarse) & table(low, lambda n: n > fine)
-        )
-
-    return Cat(above(i) for i in range(bits))
-
-
-def _shift_bits(m: Module, value: Signal, amounts: list, unit: int, part: int, name: str) -> Signal:
-    """value << (unit * amount), one named stage per bit; amounts: a copy per `part` bits."""
-    width = len(value)
-    for bit in range(len(amounts[0])):
-        step = unit << bit
-        if step >= width:
-            break
-        stage = Signal(width, name=f"{name}_{bit}")
-        moved = Cat(Const(0, step), value[: width - step])
-        for n, amount in enumerate(amounts):
-            bits = slice(n * part, min((n + 1) * part, width))
-            m.d.comb += stage[bits.start : bits.stop].eq(
-                Mux(amount[bit], moved[bits.start : bits.stop], value[bits.start : bits.stop])
-            )
-        value = stage
-    return value
+        return data, enables, any_

@@ -18,6 +18,7 @@ from fpga_gen.hardware.common.address import add, constant
 from fpga_gen.hardware.common.fan_out import KEEP, copies
 from fpga_gen.hardware.common.joints import GROUP_BITS, Issue, Tiles
 from fpga_gen.hardware.common.resets import data_register
+from fpga_gen.hardware.common.states import States
 from fpga_gen.hardware.results.exit_records import facts_layout, step_layout
 
 
@@ -58,6 +59,8 @@ class ExitSteps(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        self.states = States(("WAIT", "BASES", "STEP", "LOAD"))
+        self.now = self.states.now
         self.held = data_register(m, self.facts)
         self.token = self.tiles.token.payload
         self._position(m)
@@ -65,16 +68,27 @@ class ExitSteps(wiring.Component):
         self._bases(m)
         self._parameters(m)
         self._take_walk(m)
-        with m.FSM(name="exit"):
-            with m.State("WAIT"):
-                self._wait(m)
-            with m.State("BASES"):
-                self._next_base(m)
-            with m.State("STEP"):
-                self._step(m)
-            with m.State("LOAD"):
-                self._load(m)
+        self._wait(m)
+        self._next_base(m)
+        self._step(m)
+        self._load(m)
+        self._moves(m)
         return m
+
+    def _moves(self, m: Module) -> None:
+        """Where each state goes."""
+        for source, target, when in (
+            ("WAIT", "BASES", self.take & self.token.tile.new_group),
+            ("WAIT", "STEP", self.take),
+            ("WAIT", "WAIT", self.vector_issue.start),
+            ("WAIT", "BASES", self.load_issue.start),
+            ("BASES", "LOAD", self.last_base & self.loading),
+            ("BASES", "STEP", self.last_base),
+            ("STEP", "WAIT", self.last_step),
+            ("LOAD", "WAIT", self.load_valid & self.load_last),
+        ):
+            self.states.move(source, target, when)
+        self.states.build(m)
 
     def _take_facts(self, m: Module, fields) -> None:
         """The clip limits as they are compared: stored + 128 for a map stored minus 128."""
@@ -127,15 +141,17 @@ class ExitSteps(wiring.Component):
         )
         self.lane = Signal(len(self.at.lane))
         self.top_lane = Signal(len(self.lane), reset_less=True)
+        self.take, self.take_vector = Signal(), Signal()  # a token, a VECTOR
         self.new_walk = Signal()  # a token with a new instruction is taken
         self.restart, self.advance = Signal(), Signal()
         self.load_step = Signal()  # a LOAD moves on by one word
         pixel, index = Signal(ADDRESS_BITS), Signal(len(self.at.index))
         columns_left = Signal(len(self.per_row), reset_less=True)
-        row_end = Signal()
-        stride = Mux(row_end, self.out_row_step, self.out_step)
+        row_end, next_row_end = Signal(), Signal()
+        stride = Signal(ADDRESS_BITS, reset_less=True)  # to the next group: of row_end
         beat = constant(self.params.beat_words, self.params.banks)
-        stride = Mux(self.load_busy, beat, stride)
+        next_end = Mux(row_end, self.single_column, columns_left == 2)
+        m.d.comb += next_row_end.eq(self.row_mode & next_end)
         following = add(m, pixel, stride, self.params.banks, "next_pixel")
         with m.If(self.advance | self.load_step):
             m.d.sync += pixel.eq(following)
@@ -143,14 +159,17 @@ class ExitSteps(wiring.Component):
             m.d.sync += [
                 index.eq(Mux(row_end, 0, index + self.lanes)),
                 columns_left.eq(Mux(row_end, self.per_row, columns_left - 1)),
-                row_end.eq(self.row_mode & Mux(row_end, self.single_column, columns_left == 2)),
+                row_end.eq(next_row_end),
+                stride.eq(Mux(next_row_end, self.out_row_step, self.out_step)),
             ]
         with m.If(self.restart):
+            step = Mux(self.single_column, self.out_row_step, self.out_step)
             m.d.sync += [
                 pixel.eq(0),
                 index.eq(0),
                 columns_left.eq(self.per_row),
                 row_end.eq(self.single_column),
+                stride.eq(Mux(self.load_busy, beat, step)),
             ]
         m.d.comb += [self.at.lane.eq(self.lane), self.at.pixel.eq(pixel), self.at.index.eq(index)]
 
@@ -182,12 +201,15 @@ class ExitSteps(wiring.Component):
         self.pending_base, self.plane = (
             Signal(ADDRESS_BITS, name=n, reset_less=True) for n in ("pending_base", "plane")
         )
-        self.base_index = Signal(range(self.params.max_write_words + 1))
+        # The base that is next, one bit for each; 1 outside BASES.
+        self.base_turn = Signal(self.params.max_write_words, init=1)
+        self.last_base = self.base_turn[-1]
         distance: Value = self.plane
         self.loading = Signal()
         if self.params.beat_words > 1:  # of a LOAD, the words of a beat follow each other
-            within = (self.base_index & (self.params.beat_words - 1)) != self.params.beat_words - 1
-            distance = Mux(self.loading & within, constant(1, self.params.banks), distance)
+            beat = self.params.beat_words
+            ends = self.base_turn[beat - 1 :: beat].any()
+            distance = Mux(self.loading & ~ends, constant(1, self.params.banks), distance)
         self.next_base = add(m, self.pending_base, distance, self.params.banks, "next_base")
         self.group_byte_offset = Signal(width("byte_offset"), reset_less=True)
         self.group_channels = Signal(CHANNEL_BITS, reset_less=True)
@@ -199,33 +221,36 @@ class ExitSteps(wiring.Component):
         self.param, self.param_next = Signal(range(PARAM_ENTRIES)), Signal(range(PARAM_ENTRIES))
         m.d.comb += self.at.param.eq(self.param)
         m.d.sync += self.param_release.eq(0)
-
-    def _take_params(self, m: Module) -> None:
-        """Go on to the next group's parameters and free the previous group's."""
-        m.d.sync += [
-            self.param.eq(self.param_next),
-            self.param_next.eq(self.param_next + 1),
-            self.param_held.eq(1),
-            self.param_release.eq(self.param_held),
-        ]
+        # Go on to the next group's parameters and free the previous group's.
+        group = self.restart & ~self.loading & ~self.facts.pool
+        with m.If(group | self.take_vector):
+            m.d.sync += [
+                self.param.eq(self.param_next),
+                self.param_next.eq(self.param_next + 1),
+                self.param_held.eq(1),
+                self.param_release.eq(self.param_held),
+            ]
 
     def _wait(self, m: Module) -> None:
         offered, tile = self.tiles.token, self.token.tile
         may_take = offered.valid & ~(tile.new_instruction & self.busy)
+        free = self.now["WAIT"] & ~offered.valid
+        m.d.comb += [self.idle.eq(free & ~self.busy), self.tiles.drain_free.eq(free)]
+        load = self.load_issue
         m.d.comb += [
-            self.idle.eq(~self.busy & ~offered.valid),
-            self.tiles.drain_free.eq(~offered.valid),
+            self.take.eq(self.now["WAIT"] & self.ready & may_take),
+            offered.ready.eq(self.take),
+            self.new_walk.eq(self.take & tile.new_instruction),
+            self.take_vector.eq(self.now["WAIT"] & ~self.take & self.vector_issue.start),
         ]
-        m.d.sync += self.last_lane.eq(self.top_lane == 0)
-        with m.If(self.ready_copy & may_take):
+        with m.If(self.now["WAIT"] & self.ready_copy & may_take):
             m.d.sync += [
                 self.pending_base.eq(tile.base),
                 self.group_byte_offset.eq(tile.byte_offset),
                 self.group_channels.eq(tile.channels),
                 self.plane.eq(self.token.header.walk.out_plane),
             ]
-        with m.If(self.ready & may_take):
-            m.d.comb += [offered.ready.eq(1), self.new_walk.eq(tile.new_instruction)]
+        with m.If(self.take):
             m.d.sync += [
                 self.ready.eq(0),
                 self.ready_copy.eq(0),
@@ -235,73 +260,65 @@ class ExitSteps(wiring.Component):
                 self.last_t.eq(tile.groups == 1),
                 self.lane.eq(0),
                 self.low_pass.eq(0),
-                self.base_index.eq(0),
                 self.loading.eq(0),
             ]
-            m.next = "STEP"
-            with m.If(tile.new_group):
-                m.next = "BASES"
-        with m.Elif(self.vector_issue.start):
+        with m.Elif(self.take_vector):
             self._take_facts(m, self.vector_issue.header.vector)
             m.d.sync += [self.held.mode.eq(0), self.held.pool.eq(0), self.held.vector.eq(1)]
-            self._take_params(m)
-        with m.Elif(self.load_issue.start):
-            fields = self.load_issue.header.load
+        with m.Elif(self.now["WAIT"] & load.start):
+            fields = load.header.load
             m.d.sync += [
                 self.pending_base.eq(fields.base),
                 self.plane.eq(fields.stride),
-                self.base_index.eq(0),
                 self.load_left.eq(fields.words),
                 self.loading.eq(1),
             ]
-            m.next = "BASES"
 
     def _next_base(self, m: Module) -> None:
-        words = self.params.max_write_words
-        for j in range(words):
-            with m.If(self.base_index == j):
+        """One base a cycle; with the last one the walk begins."""
+        in_bases, turn = self.now["BASES"], self.base_turn
+        for j in range(len(turn)):
+            with m.If(in_bases & turn[j]):
                 m.d.sync += self.held.bases[j].eq(self.pending_base)
-        m.d.sync += [
-            self.pending_base.eq(self.next_base),
-            self.base_index.eq(self.base_index + 1),
-            self.last_lane.eq(self.top_lane == 0),  # known in the last of these cycles
-            self.load_last.eq(self.load_left == 1),
-        ]
-        with m.If(self.base_index == words - 1):
-            m.d.comb += self.restart.eq(1)
-            m.next = "LOAD"
-            with m.If(~self.loading):
-                with m.If(~self.facts.pool):
-                    self._take_params(m)
-                m.d.sync += [
-                    self.held.byte_offset.eq(self.group_byte_offset),
-                    self.held.channels.eq(self.group_channels),
-                ]
-                m.next = "STEP"
+        m.d.comb += self.restart.eq(in_bases & self.last_base)
+        with m.If(in_bases):
+            m.d.sync += [
+                self.pending_base.eq(self.next_base),
+                turn.eq(turn.rotate_left(1)),
+                self.load_last.eq(self.load_left == 1),
+            ]
+        with m.If(self.restart & ~self.loading):
+            m.d.sync += [
+                self.held.byte_offset.eq(self.group_byte_offset),
+                self.held.channels.eq(self.group_channels),
+            ]
 
     def _step(self, m: Module) -> None:
-        m.d.comb += [self.step.eq(1), self.tiles.drain_free.eq(self.near_end)]
-        m.d.sync += self.low_pass.eq(~self.last_pass)
-        with m.If(self.last_pass):
-            next_lane = (self.lane + Mux(self.facts.pool, self.params.pool_pixels, 1))[
-                : len(self.lane)
-            ]
-            m.d.sync += [self.lane.eq(next_lane), self.last_lane.eq(next_lane == self.top_lane)]
-            with m.If(self.last_lane):
-                m.d.comb += self.advance.eq(1)
-                m.d.sync += [
-                    self.lane.eq(0),
-                    self.last_lane.eq(self.top_lane == 0),
-                    self.t.eq(self.t + 1),
-                    self.t_left.eq(self.t_left - 1),
-                    self.last_t.eq(self.t_left == 1),
+        in_step = self.now["STEP"]
+        m.d.comb += self.step.eq(in_step)
+        with m.If(in_step):
+            m.d.comb += self.tiles.drain_free.eq(self.near_end)
+            m.d.sync += self.low_pass.eq(~self.last_pass)
+            with m.If(self.last_pass):
+                next_lane = (self.lane + Mux(self.facts.pool, self.params.pool_pixels, 1))[
+                    : len(self.lane)
                 ]
-        with m.If(self.last_step):
-            m.next = "WAIT"
+                m.d.sync += [self.lane.eq(next_lane), self.last_lane.eq(next_lane == self.top_lane)]
+                with m.If(self.last_lane):
+                    m.d.comb += self.advance.eq(1)
+                    m.d.sync += [
+                        self.lane.eq(0),
+                        self.last_lane.eq(self.top_lane == 0),
+                        self.t.eq(self.t + 1),
+                        self.t_left.eq(self.t_left - 1),
+                        self.last_t.eq(self.t_left == 1),
+                    ]
+        with m.Else():  # known in the last cycle before the first step
+            m.d.sync += self.last_lane.eq(self.top_lane == 0)
 
     def _load(self, m: Module) -> None:
-        m.d.comb += self.load_ready.eq(1)
-        with m.If(self.load_valid):
+        m.d.comb += self.load_ready.eq(self.now["LOAD"])
+        with m.If(self.now["LOAD"] & self.load_valid):
             m.d.comb += self.load_step.eq(1)
             m.d.sync += [
                 self.load_left.eq(self.load_left - 1),
@@ -309,4 +326,3 @@ class ExitSteps(wiring.Component):
             ]
             with m.If(self.load_last):
                 m.d.sync += self.loading.eq(0)
-                m.next = "WAIT"

@@ -6,6 +6,8 @@ first factor of a product that is one pixel is read once in a block: it stays th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -83,8 +85,18 @@ class VectorWalk(wiring.Component):
             fact(f"{axis}_near", (taps - 2)[: len(taps)])
             for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
         )
+        self.x_far, self.y_far = (  # the tap before that one
+            fact(f"{axis}_far", (taps - 3)[: len(taps)])
+            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
+        )
         self.source_top = fact("source_top", (cfg.n_sources - 1)[: (MAX_SOURCES - 1).bit_length()])
         self.direct = fact("direct", cfg.direct, attrs=KEEP)
+        self.one_column = fact("one_column", cfg.direct | (cfg.x_taps == 1))
+        self.one_row = fact("one_row", cfg.direct | (cfg.y_taps == 1))
+        self.single_read = fact(  # the one source takes one read, if it is no wide one
+            "single_read",
+            (cfg.direct | ((cfg.x_taps == 1) & (cfg.y_taps == 1))) & (cfg.n_sources == 1),
+        )
         self.pair = fact("pair", cfg.pair)
         self.columns, self.rows = fact("columns", cfg.out_w), fact("rows", cfg.out_h)
         self.single_column = fact("single_column", (cfg.out_w == 1) | (cfg.pair & (cfg.out_w == 2)))
@@ -133,6 +145,9 @@ class VectorWalk(wiring.Component):
             Signal(name=n, reset_less=True)
             for n in ("wide", "last_x_tap", "last_y_tap", "last_source")
         )
+        self.near_x_tap, self.near_y_tap = (  # the tap before the last one
+            Signal(name=n, reset_less=True) for n in ("near_x_tap", "near_y_tap")
+        )
         self.last_block, self.last_plane = Signal(reset_less=True), Signal(reset_less=True)
         self.last_read, self.next_last = Signal(reset_less=True), Signal()
         self.in_read, self.in_block, self.in_drain = (  # what the walk is in
@@ -147,12 +162,14 @@ class VectorWalk(wiring.Component):
         # The present read is a whole result, but there are two exit steps: leave a gap.
         self.single = Signal(reset_less=True)
         self.draining = Signal(range(32))
-        self.one_column, self.one_row = Signal(), Signal()
-        m.d.comb += [
-            self.one_column.eq(self.direct | (self.x_top == 0)),
-            self.one_row.eq(self.direct | (self.y_top == 0)),
+        # By source: it is the last one and takes one read. Facts, a cycle behind the others.
+        self.only_read = [
+            Signal(name=f"only_read_{i}", reset_less=True) for i in range(MAX_SOURCES)
         ]
-        m.d.sync += self.last_block.eq(self.blocks_left == 1)
+        m.d.sync += [
+            self.last_block.eq(self.blocks_left == 1),
+            *(only.eq(self._only_read(i)) for i, only in enumerate(self.only_read)),
+        ]
         m.d.comb += [
             self.issued.y_index.eq(self.y_row + self.y_tap),
             self.issued.x_index.eq(self.x_row + self.x_tap),
@@ -204,6 +221,7 @@ class VectorWalk(wiring.Component):
             self.in_block.eq((self.in_block & ~block_end) | (map_end & ~self.last_block)),
             self.in_drain.eq((self.in_drain & ~drained) | (map_end & self.last_block)),
         ]
+        only_read = self.single_read & ~self.sources[0].wide  # of the result, as in `only_read`
         with m.If(start):
             self._begin(m)
         with m.If(setup):
@@ -214,8 +232,8 @@ class VectorWalk(wiring.Component):
             self._to_tap_row(m, first=True)
             self._to_source(m, 0)
             m.d.sync += [
-                self.last_read.eq(self._only_read(0)),
-                self.single.eq(self._only_read(0) & self.facts.out16),
+                self.last_read.eq(only_read),
+                self.single.eq(only_read & self.facts.out16),
             ]
         # A register, as all that moves on waits for it; a cycle of READ without it is a gap.
         next_single = Signal()
@@ -225,7 +243,7 @@ class VectorWalk(wiring.Component):
                 self.run,
                 ~map_end & ~next_single,
                 self.in_read
-                | (setup_taps & ~(self._only_read(0) & self.facts.out16))
+                | (setup_taps & ~(only_read & self.facts.out16))
                 | (block_end & ~self.single),
             )
         )
@@ -297,9 +315,13 @@ class VectorWalk(wiring.Component):
             self._to_source(m, self.held)
             self._next_step(m)
 
+    def _of(self, values: Iterable[Value], index: ValueLike) -> Value:
+        """The value of a source; index: below MAX_SOURCES, or one behind the last."""
+        return Array(values)[Value.cast(index)[: len(self.source)]]
+
     def _wide(self, index: ValueLike) -> Value:
-        """Whether a source has two planes; index: below MAX_SOURCES, or one behind the last."""
-        return Array(s.wide for s in self.sources)[Value.cast(index)[: len(self.source)]]
+        """Whether a source has two planes."""
+        return self._of((s.wide for s in self.sources), index)
 
     def _is_last(self, index: ValueLike) -> Value:
         return Value.cast(index)[: len(self.source)] == self.source_top
@@ -315,26 +337,28 @@ class VectorWalk(wiring.Component):
             value = self.last_x_tap & self.last_y_tap & self.last_source
             m.d.comb += self.next_last.eq(value)
         with m.Elif(~self.last_x_tap):
-            m.d.comb += self.next_last.eq((self.x_tap == self.x_near) & self.last_y_tap & after)
+            m.d.comb += self.next_last.eq(self.near_x_tap & self.last_y_tap & after)
         with m.Elif(~self.last_y_tap):
-            m.d.comb += self.next_last.eq(self.one_column & (self.y_tap == self.y_near) & after)
+            m.d.comb += self.next_last.eq(self.one_column & self.near_y_tap & after)
         with m.Elif(~self.last_source):
-            m.d.comb += self.next_last.eq(self._only_read(self.source + 1))
+            m.d.comb += self.next_last.eq(self._of(self.only_read, self.source + 1))
         with m.Else():
-            m.d.comb += self.next_last.eq(self._only_read(self.held))
+            m.d.comb += self.next_last.eq(self._of(self.only_read, self.held))
 
     def _to_column(self, m: Module, *, first: bool) -> None:
         """To the first, or to the next column of taps."""
-        last = self.one_column if first else self.direct | (self.x_tap == self.x_near)
+        last = self.one_column if first else self.direct | self.near_x_tap
         m.d.sync += [
+            self.near_x_tap.eq(self.x_near == 0 if first else self.x_tap == self.x_far),
             self.x_tap.eq(0 if first else self.x_tap + 1),
             self.last_x_tap.eq(last),
         ]
 
     def _to_tap_row(self, m: Module, *, first: bool) -> None:
         """To the first, or to the next row of taps."""
-        last = self.one_row if first else self.direct | (self.y_tap == self.y_near)
+        last = self.one_row if first else self.direct | self.near_y_tap
         m.d.sync += [
+            self.near_y_tap.eq(self.y_near == 0 if first else self.y_tap == self.y_far),
             self.y_tap.eq(0 if first else self.y_tap + 1),
             self.last_y_tap.eq(last),
         ]

@@ -120,13 +120,14 @@ class Shell(wiring.Component):
         m.d.sync += self.interrupt.eq(csr.control_irq_enable & (control.done | control.error))
 
         no_program = Signal(reset_less=True)  # PROGRAM_WORDS is written long before a start
-        m.d.sync += no_program.eq(csr.program_words == 0)
+        begun = Signal()  # a cycle late: the run is on when its fault is seen
+        m.d.sync += [no_program.eq(csr.program_words == 0), begun.eq(self.start)]
         ports = range(self.params.ports)
         first_fault(
             m,
             control,
             [
-                (self.start & no_program, ErrorCode.BAD_INSTRUCTION, 0),
+                (begun & no_program, ErrorCode.BAD_INSTRUCTION, 0),
                 (write.violation, ErrorCode.ADDRESS_WINDOW, WRITE_PORT_INFO),
                 *((read.violation[k], ErrorCode.ADDRESS_WINDOW, k) for k in ports),
                 *(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, ResetInserter, Signal
+from amaranth import Cat, Module, ResetInserter, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -76,26 +76,11 @@ class StreamDma(wiring.Component):
         idles = [Signal(name=f"no_lane_{n}", init=1, attrs=KEEP) for n in range(2)]
         some = Signal()
         free = Signal(self.ports)  # its queue has room; a cycle late, a lane comes every second one
-        ports, lanes = [], []
+        lanes, ports = [], []
         for k in range(self.ports):
-            lane_queue = fifo.SyncFIFO(width=TRANSFER.size, depth=LANE_QUEUE_DEPTH)
-            m.submodules[f"lane{k}"] = ResetInserter(port_flush[k])(lane_queue)
-            m.submodules[f"port{k}"] = port = ReadPort(depth=self.depth)
-            m.d.comb += [
-                lane_queue.w_data.eq(transfer),
-                lane_queue.w_en.eq(lane[k] & free[k]),
-                port.resets.eq(self.resets.word_select(k, PORT_RESETS)),
-                port.transfer.payload.eq(lane_queue.r_data),
-                port.transfer.valid.eq(lane_queue.r_rdy),
-                lane_queue.r_en.eq(port.transfer.ready),
-                port.windows.eq(self.windows),
-                port.flush.eq(port_flush[k]),
-            ]
-            for name, member in READ.items():
-                inner, outer = getattr(port, name), getattr(self, f"m_axi_{k}_{name}")
-                m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+            queue_of_port, port = self._port(m, k, transfer, lane[k] & free[k], port_flush[k])
+            lanes.append(queue_of_port)
             ports.append(port)
-            lanes.append(lane_queue)
         head = data.View(TRANSFER, queue.r_data)
         taken = Signal()
         m.d.comb += [
@@ -139,3 +124,25 @@ class StreamDma(wiring.Component):
             self.idle.eq(ports_idle & lanes_idle & none_waits),
         ]
         return m
+
+    def _port(
+        self, m: Module, k: int, transfer: data.View, given: Value, flush: Value
+    ) -> tuple[fifo.SyncFIFO, ReadPort]:
+        """Port k behind the queue of its transfers, which takes `transfer` in cycles of `given`."""
+        lane_queue = fifo.SyncFIFO(width=TRANSFER.size, depth=LANE_QUEUE_DEPTH)
+        m.submodules[f"lane{k}"] = ResetInserter(flush)(lane_queue)
+        m.submodules[f"port{k}"] = port = ReadPort(depth=self.depth)
+        m.d.comb += [
+            lane_queue.w_data.eq(transfer),
+            lane_queue.w_en.eq(given),
+            port.resets.eq(self.resets.word_select(k, PORT_RESETS)),
+            port.transfer.payload.eq(lane_queue.r_data),
+            port.transfer.valid.eq(lane_queue.r_rdy),
+            lane_queue.r_en.eq(port.transfer.ready),
+            port.windows.eq(self.windows),
+            port.flush.eq(flush),
+        ]
+        for name, member in READ.items():
+            inner, outer = getattr(port, name), getattr(self, f"m_axi_{k}_{name}")
+            m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+        return lane_queue, port

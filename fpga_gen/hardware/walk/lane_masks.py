@@ -129,7 +129,8 @@ class LaneMasks(wiring.Component):
             m.d.sync += [
                 self.walk_x.eq(self.walk_x + step),
                 left.eq(left + 1),
-                wrap.eq(~self.cfg.row_mode & (left == -1)),
+                # All ones: tools would merge a comparison with the one above, choice first.
+                wrap.eq(~self.cfg.row_mode & left.all()),
             ]
         with m.If(self.turn[self.lanes - 1]):
             m.d.sync += ready.eq(1)

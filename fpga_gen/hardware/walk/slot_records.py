@@ -8,7 +8,7 @@ than its beats.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, ValueLike, signed
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,7 @@ from fpga_gen.hardware.common.address import add
 from fpga_gen.hardware.common.fan_out import KEEP
 from fpga_gen.hardware.common.joints import GROUP_BITS, TILE, Issue, RecordRead
 from fpga_gen.hardware.common.records import BLOCK_RECORD, LIST_ENTRY, LIST_WORD, TAP_RECORD
+from fpga_gen.hardware.common.states import ALWAYS, States
 
 SLOT = data.StructLayout(  # what the beats of one weight slot must know
     {
@@ -42,6 +43,8 @@ SLOT_RECORD = data.StructLayout(
         "tile": TILE,
     }
 )
+STATES = ("IDLE", "BLOCK", "BLOCK_READ", "ENTRY", "TAP", "TAP_READ", "TAP_ADD", "PUSH", "GROUP",
+          "DRAIN")  # fmt: skip
 
 
 class SlotRecords(wiring.Component):
@@ -137,9 +140,9 @@ class SlotRecords(wiring.Component):
         self.last_slot, self.ends_group, self.ends_all = (
             Signal(reset_less=True, name=n) for n in ("last_slot", "ends_group", "ends_all")
         )
-        self.more_taps, self.more_blocks = (
-            Signal(name=n, reset_less=True) for n in ("more_taps", "more_blocks")
-        )
+        self.more_taps = Signal(reset_less=True)
+        # Output group of the next slot, if this is the last one of its tile.
+        self.group_after = Signal(len(self.group), reset_less=True)
         ends_tile = Mux(self.listed, self.final_entry, self.last_block & self.last_tap)
         m.d.sync += [
             self.last_tap.eq(self.tap_left == 1),
@@ -150,7 +153,7 @@ class SlotRecords(wiring.Component):
             self.last_tile.eq(self.tile == last_of["tile"]),
             self.last_group.eq(self.group == last_of["group"]),
             self.more_taps.eq(Mux(self.listed, ~self.final_entry, ~self.last_tap)),
-            self.more_blocks.eq(~self.listed & ~self.last_block),
+            self.group_after.eq(Mux(ends_tile & self.last_tile, self.group + 1, self.group)),
         ]
 
     def _record(self, m: Module) -> None:
@@ -158,10 +161,10 @@ class SlotRecords(wiring.Component):
         p, cfg = self.params, self.cfg
         self.record = Signal(SLOT_RECORD, reset_less=True)
         # Copies of `valid`, so that the enables of the record's parts are gates of their own.
-        self.filled, self.filled_2 = (Signal(name=n, attrs=KEEP) for n in ("filled", "filled_2"))
+        self.filled = [Signal(name=f"filled_{n}", attrs=KEEP) for n in range(3)]
         m.d.comb += self.records.payload.eq(self.record)
         with m.If(self.records.ready):
-            m.d.sync += [self.records.valid.eq(0), self.filled.eq(0), self.filled_2.eq(0)]
+            m.d.sync += [self.records.valid.eq(0), *(copy.eq(0) for copy in self.filled)]
         self.tile_final = Signal(GROUP_BITS, reset_less=True)
         self.channels = Signal(CHANNEL_BITS, reset_less=True)
         self.slot_address = Signal(ADDRESS_BITS, reset_less=True)
@@ -178,91 +181,112 @@ class SlotRecords(wiring.Component):
         ]
 
     def _machine(self, m: Module) -> None:
-        block, ci = self.blocks.record, self.params.in_channels
-        next_base = add(m, self.base, self.cfg.out_plane, self.params.banks, "next_base")
-        in_group = self.in_group = Signal()  # the state GROUP
-        m.d.sync += self.carry.eq(Mux(in_group, self.carry - ci, self.offset + self.group_channels))
-        with m.FSM(name="prepare"):
-            with m.State("IDLE"):
-                with m.If(self.issue.start):
-                    self._begin(m)
-                    m.next = "BLOCK"
-            with m.State("BLOCK"):  # the record arrives in the next cycle
-                m.next = "BLOCK_READ"
-                with m.If(self.listed):
-                    m.next = "ENTRY"
-            with m.State("BLOCK_READ"):
-                m.d.sync += [
-                    self.tap_index.eq(block.tap_start),
-                    self.tap_left.eq(block.tap_count),
-                ]
-                m.next = "TAP"
-            with m.State("ENTRY"):
-                m.d.sync += [
-                    self.block_index.eq(self.entry.block),
-                    self.tap_index.eq(self.entry.tap),
-                    self.final_entry.eq(self.entry.final),
-                    self.entry_index.eq(self.entry_index + 1),
-                ]
-                m.next = "TAP"
-            with m.State("TAP"):
-                m.next = "TAP_READ"
-            with m.State("TAP_READ"):
-                m.next = "TAP_ADD"
-            with m.State("TAP_ADD"):  # its address is added to the block's
-                m.next = "PUSH"
-            with m.State("PUSH"):
-                self._fill(m)
-                with m.If(~self.records.valid):
-                    self._move_on(m)
-            with m.State("GROUP"):  # move the output base to the next group's first channel
-                with m.If(self.carry >= ci):
-                    m.d.sync += self.base.eq(next_base)
-                with m.Else():
-                    m.d.sync += [self.offset.eq(self.carry), in_group.eq(0)]
-                    m.next = "BLOCK"
-            with m.State("DRAIN"):
-                with m.If(~self.busy):
-                    m.next = "IDLE"
+        states = States(STATES)
+        now = states.now
+        ci = self.params.in_channels
+        more = self.carry >= ci  # planes to go on to the next group's first channel
+        for source, target, when in (
+            ("IDLE", "BLOCK", self.issue.start),
+            ("BLOCK", "ENTRY", self.listed),  # the record arrives in the next cycle
+            ("BLOCK", "BLOCK_READ", ALWAYS),
+            ("BLOCK_READ", "TAP", ALWAYS),
+            ("ENTRY", "TAP", ALWAYS),
+            ("TAP", "TAP_READ", ALWAYS),
+            ("TAP_READ", "TAP_ADD", ALWAYS),  # its address is added to the block's
+            ("TAP_ADD", "PUSH", ALWAYS),
+            ("PUSH", "PUSH", self.records.valid),
+            ("PUSH", "ENTRY", self.more_taps & self.listed),
+            ("PUSH", "TAP", self.more_taps),
+            ("PUSH", "BLOCK", ~self.ends_group),
+            ("PUSH", "GROUP", ~self.ends_all),
+            ("PUSH", "DRAIN", ALWAYS),
+            ("GROUP", "BLOCK", ~more),  # the output base moves on, a plane a cycle
+            ("DRAIN", "IDLE", ~self.busy),
+        ):
+            states.move(source, target, when)
+        states.build(m)
+        # IDLE sets out whatever follows: no register waits for `start`.
+        idle = [states.copy(m, "IDLE", f"idle_{n}") for n in range(2)]
+        self._fill(m, now["PUSH"])
+        pushed = now["PUSH"] & ~self.records.valid
+        self._places(m, now, idle[0], pushed)
+        self._group_base(m, now["GROUP"], idle[1], more, pushed)
 
-    def _begin(self, m: Module) -> None:
-        cfg = self.cfg
-        m.d.sync += [
-            self.group.eq(0),
-            self.tile.eq(0),
-            self.block_index.eq(0),
-            self.first_slot.eq(1),
-            self.first_tile.eq(1),
-            self.started.eq(0),
-            self.entry_index.eq(0),
-            self.group_entry.eq(0),
-            self.base.eq(cfg.out_base),
-            self.offset.eq(cfg.byte_offset),
-            self.left.eq(cfg.channels),
-        ]
+    def _places(self, m: Module, now: dict[str, Signal], idle: Signal, pushed: Value) -> None:
+        """Group, tile, block, entry and tap of the next slot."""
+        block, last, ends_group = self.blocks.record, self.last_slot, self.ends_group
+        following = Mux(last, self._first_block(self.group_after), self.block_index + 1)
+        entry = Mux(now["ENTRY"], self.entry_index + 1, self.group_entry)
+        with m.If(idle | now["ENTRY"] | (pushed & ~self.more_taps)):
+            m.d.sync += self.block_index.eq(
+                Mux(idle, 0, Mux(now["ENTRY"], self.entry.block, following))
+            )
+        with m.If(idle | now["ENTRY"] | (pushed & last & ~ends_group)):
+            m.d.sync += self.entry_index.eq(Mux(idle, 0, entry))
+        with m.If(idle | (pushed & ends_group)):
+            m.d.sync += [
+                self.group.eq(Mux(idle, 0, self.group + 1)),
+                self.group_entry.eq(Mux(idle, 0, self.entry_index)),
+            ]
+        with m.If(idle | (pushed & last)):
+            m.d.sync += [
+                self.tile.eq(Mux(idle | ends_group, 0, self.tile + 1)),
+                self.started.eq(~idle),
+                self.first_tile.eq(idle | ends_group),
+            ]
+        with m.If(idle | pushed):
+            m.d.sync += self.first_slot.eq(idle | last)
+        with m.If(now["ENTRY"]):
+            m.d.sync += [self.tap_index.eq(self.entry.tap), self.final_entry.eq(self.entry.final)]
+        with m.Elif(now["BLOCK_READ"]):
+            m.d.sync += [self.tap_index.eq(block.tap_start), self.tap_left.eq(block.tap_count)]
+        with m.Elif(pushed & self.more_taps):
+            m.d.sync += [
+                self.tap_index.eq(self.tap_index + 1),
+                self.tap_left.eq(self.tap_left - 1),
+            ]
 
-    def _fill(self, m: Module) -> None:
+    def _group_base(
+        self, m: Module, in_group: Signal, idle: Signal, more: Value, pushed: Value
+    ) -> None:
+        """Where the output group's channels begin in the result, and how many are left."""
+        cfg, p = self.cfg, self.params
+        next_base = add(m, self.base, cfg.out_plane, p.banks, "next_base")
+        carried = Mux(in_group, self.carry - p.in_channels, self.offset + self.group_channels)
+        m.d.sync += self.carry.eq(carried)
+        with m.If(idle):
+            m.d.sync += [self.base.eq(cfg.out_base), self.offset.eq(cfg.byte_offset)]
+        with m.Elif(in_group):
+            with m.If(more):
+                m.d.sync += self.base.eq(next_base)
+            with m.Else():
+                m.d.sync += self.offset.eq(self.carry)
+        with m.If(idle):
+            m.d.sync += self.left.eq(cfg.channels)
+        with m.Elif(pushed & self.ends_group):
+            m.d.sync += self.left.eq(self.left - self.group_channels)
+
+    def _fill(self, m: Module, in_push: Signal) -> None:
         """The slot's record, when the one before is taken."""
         slot, tile = self.record.slot, self.record.tile
         block, tap = self.blocks.record, self.taps.record
-        with m.If(~self.filled):
+        with m.If(in_push & ~self.filled[0]):
             m.d.sync += [
                 slot.address.eq(self.slot_address),
                 slot.dy.eq(tap.dy),
                 slot.dx.eq(tap.dx),
                 slot.pad.eq(block.pad),
             ]
-        with m.If(~self.filled_2):
+        with m.If(in_push & ~self.filled[1]):
             m.d.sync += [
                 tile.base.eq(self.base),
                 tile.byte_offset.eq(self.offset),
                 tile.channels.eq(self.channels),
             ]
-        with m.If(~self.records.valid):
+        with m.If(in_push & ~self.filled[2]):
             m.d.sync += [
                 self.records.valid.eq(1),
-                self.filled.eq(1),
-                self.filled_2.eq(1),
+                *(copy.eq(1) for copy in self.filled),
                 slot.first.eq(self.first_slot),
                 slot.shift.eq(block.shift & ~self.was_low & ~self.first_slot),
                 self.was_low.eq(block.shift),
@@ -276,46 +300,6 @@ class SlotRecords(wiring.Component):
                 tile.new_group.eq(self.first_tile),
             ]
 
-    def _move_on(self, m: Module) -> None:
-        """Goes to the next tap, block, tile or output group."""
-        m.d.sync += self.first_slot.eq(0)
-        with m.If(self.more_taps):
-            m.d.sync += [
-                self.tap_left.eq(self.tap_left - 1),
-                self.tap_index.eq(self.tap_index + 1),
-            ]
-            m.next = "TAP"
-            with m.If(self.listed):
-                m.next = "ENTRY"
-        with m.Elif(self.more_blocks):
-            m.d.sync += self.block_index.eq(self.block_index + 1)
-            m.next = "BLOCK"
-        with m.Else():
-            m.d.sync += [
-                self.block_index.eq(self._first_block(self.group)),
-                self.first_slot.eq(1),
-                self.started.eq(1),
-                self.first_tile.eq(0),
-                self.tile.eq(self.tile + 1),
-                self.entry_index.eq(self.group_entry),
-            ]
-            with m.If(~self.ends_group):
-                m.next = "BLOCK"
-            with m.Elif(~self.ends_all):
-                m.d.sync += [
-                    self.group.eq(self.group + 1),
-                    self.tile.eq(0),
-                    self.first_tile.eq(1),
-                    self.entry_index.eq(self.entry_index),
-                    self.group_entry.eq(self.entry_index),
-                    self.block_index.eq(self._first_block(self.group + 1)),
-                    self.left.eq(self.left - self.group_channels),
-                    self.in_group.eq(1),
-                ]
-                m.next = "GROUP"
-            with m.Else():
-                m.next = "DRAIN"
-
-    def _first_block(self, group: ValueLike) -> ValueLike:
+    def _first_block(self, group: Value) -> Value:
         """Block that an output group begins with: a POOL has one for each."""
         return Mux(self.pool, group, 0)

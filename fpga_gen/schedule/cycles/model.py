@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 from fpga_gen.contract.isa import (
@@ -44,6 +45,7 @@ from fpga_gen.schedule.cycles.timing import (
     record_words,
     slot_time,
     tile_sizes,
+    vector_time,
 )
 from fpga_gen_host.regions import BEAT_BYTES
 
@@ -291,9 +293,7 @@ class _Machine:
             reads *= i.y_taps * i.x_taps
         per_step = max(reads, 2 if i.out16 else 1)
         steps = i.out_h * -(-i.out_w // (1 + i.pair))
-        block = max(steps * per_step + max(first - per_step, 0), timing.vector_shortest)
-        self.now += i.n_blocks * (block + timing.vector_block)
-        self.now += timing.vector_tail
+        self.now += vector_time(timing, i.n_blocks, steps, first, per_step)
         self.vector_end = self.now
         # Its last results are on their way when the unit is free.
         self.drained = self.now + p.lookup_latency
@@ -330,13 +330,35 @@ def slot_times(
     return out
 
 
-def run_model(
-    instructions: Sequence[Instruction], params: EngineParams, timing: Timing
-) -> ModelRun:
-    """Start and end of every instruction, in clock cycles from the start command."""
-    machine = _Machine(params, timing, sum(i.encoded_words for i in instructions))
-    spans = []
-    for instruction, after in zip(instructions, [*instructions[1:], None], strict=True):
+class _Run:
+    """A program on its way through the machine, instruction by instruction."""
+
+    def __init__(self, params: EngineParams, timing: Timing, words: int) -> None:
+        self.params, self.timing = params, timing
+        self.machine = _Machine(params, timing, words)
+        self.spans: list[Span] = []
+
+    def fork(self) -> _Run:
+        """The same from here on, for another end."""
+        known = {id(self.params): self.params, id(self.timing): self.timing}
+        known[id(self.spans)] = list(self.spans)
+        return deepcopy(self, known)
+
+    def ended(self) -> ModelRun:
+        """All of the program has been stepped through."""
+        machine = self.machine
+        cycles = round(max(machine.now, machine.store.written) + self.timing.end)
+        return ModelRun(tuple(self.spans), cycles)
+
+    def through(self, instructions: Sequence[Instruction], after: Instruction | None) -> _Run:
+        """Steps through consecutive instructions; after: the one behind them."""
+        for number, instruction in enumerate(instructions, 1):
+            following = instructions[number] if number < len(instructions) else after
+            self.spans.append(self._step(instruction, following))
+        return self
+
+    def _step(self, instruction: Instruction, after: Instruction | None) -> Span:
+        machine, timing = self.machine, self.timing
         machine.decode(instruction, instruction.encoded_words)
         position = machine.stream.position
         if instruction.DECODED:
@@ -348,8 +370,7 @@ def run_model(
                 case TableInstruction():
                     machine.table(instruction)
             at, taken = round(machine.now), machine.stream.position - position
-            spans.append(Span(at, at, stream_granules=taken))
-            continue
+            return Span(at, at, stream_granules=taken)
         free = machine.now
         machine.now = max(machine.now + timing.instruction, machine.decoded)
         if instruction.wait or instruction.ALONE:
@@ -363,7 +384,19 @@ def run_model(
         begin = machine.now
         machine.decoded = max(machine.decoded, machine.now)  # the next one is decoded meanwhile
         stalls = (machine.stall_weights, machine.stall_drain)
-        written = 0
+        written = self._execute(instruction, after)
+        return Span(
+            start=round(begin),
+            end=round(machine.now),
+            stall_weights=round(machine.stall_weights - stalls[0]),
+            stall_drain=round(machine.stall_drain - stalls[1]),
+            stream_granules=machine.stream.position - position,
+            write_bytes=written,
+        )
+
+    def _execute(self, instruction: Instruction, after: Instruction | None) -> int:
+        """Bytes written to DRAM."""
+        machine = self.machine
         match instruction:
             case ConvInstruction():
                 machine.conv(instruction)
@@ -374,18 +407,46 @@ def run_model(
             case LoadInstruction():
                 machine.load(instruction)
             case StoreInstruction():
-                written = instruction.words * params.in_channels
+                written = instruction.words * self.params.in_channels
                 machine.store.start(machine.now, written // BEAT_BYTES)
                 if after is not None and after.AFTER_STORE:
                     machine.await_store()
-        spans.append(
-            Span(
-                start=round(begin),
-                end=round(machine.now),
-                stall_weights=round(machine.stall_weights - stalls[0]),
-                stall_drain=round(machine.stall_drain - stalls[1]),
-                stream_granules=machine.stream.position - position,
-                write_bytes=written,
-            )
-        )
-    return ModelRun(tuple(spans), round(max(machine.now, machine.store.written) + timing.end))
+                return written
+        return 0
+
+
+def run_model(
+    instructions: Sequence[Instruction], params: EngineParams, timing: Timing
+) -> ModelRun:
+    """Start and end of every instruction, in clock cycles from the start command."""
+    words = sum(i.encoded_words for i in instructions)
+    return _Run(params, timing, words).through(instructions, None).ended()
+
+
+def _alike(a: Instruction, b: Instruction) -> bool:
+    """Whether two instructions are the same to the model; how much a FETCH reads is not."""
+    if isinstance(a, FetchInstruction) and isinstance(b, FetchInstruction):
+        return a.region == b.region
+    return a is b or a == b
+
+
+def best_of(
+    programs: Sequence[Sequence[Instruction]], params: EngineParams, timing: Timing
+) -> tuple[int, ModelRun]:
+    """(number, run) of the program of the fewest cycles, the first of equal ones. What they begin
+    with alike runs once, as in front of the longest of them."""
+    if len(programs) == 1:
+        return 0, run_model(programs[0], params, timing)
+    words = [sum(i.encoded_words for i in program) for program in programs]
+    shared = 0  # instructions with the one behind them
+    for first, *others in zip(*programs, strict=False):
+        if not all(_alike(first, other) for other in others):
+            break
+        shared += 1
+    shared = max(0, shared - 1)
+    start = _Run(params, timing, max(words)).through(programs[0][:shared], programs[0][shared])
+    runs = [start.fork().through(program[shared:], None).ended() for program in programs]
+    best = min(range(len(runs)), key=lambda n: runs[n].cycles)
+    if words[best] == max(words):
+        return best, runs[best]
+    return best, run_model(programs[best], params, timing)

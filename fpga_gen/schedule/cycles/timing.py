@@ -127,6 +127,13 @@ def drain_time(
     return groups * (-(-steps // params.pool_pixels) if pool else steps)
 
 
+def vector_time(timing: Timing, blocks: int, steps: int, first: int, per_step: int) -> int:
+    """Cycles of a VECTOR from its start: so many planes, each of so many steps. first, per_step:
+    reads in front of the first step, and from one to the next."""
+    block = max(steps * per_step + max(first - per_step, 0), timing.vector_shortest)
+    return blocks * (block + timing.vector_block) + timing.vector_tail
+
+
 def drain_lead(params: EngineParams, timing: Timing) -> int:
     """How long before the end of a drain the next tile's last slot may begin: the exit path gives
     way whole pixel groups ahead, as far as their steps are safe."""

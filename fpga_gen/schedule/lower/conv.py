@@ -13,6 +13,7 @@ from fpga_gen.contract.params import GRANULE, EngineParams
 from fpga_gen.contract.records import SlotEntry
 from fpga_gen.contract.slot_layout import Half, slot_run
 from fpga_gen.contract.weight_stream import (
+    conv_granules,
     conv_stream,
     group_head,
     group_subgroups,
@@ -27,11 +28,17 @@ from fpga_gen.schedule.lower.conv_blocks import (
     conv_geometry,
 )
 from fpga_gen.schedule.lower.conv_plan import ConvPlan, ConvRun, ConvWork, plan_conv
-from fpga_gen.schedule.lower.lowered import Context, Lowered, Skipped, own_bytes, writing
+from fpga_gen.schedule.lower.lowered import (
+    Context,
+    Granules,
+    Lowered,
+    Skipped,
+    own_bytes,
+    writing,
+)
 from fpga_gen.schedule.lower.storing import cut_runs
 from fpga_gen.schedule.lower.tables import conv_tables
 from fpga_gen.schedule.lower.walk import walking
-from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.lower.zero_slots import (
     MAX_LISTED_BLOCKS,
     cut_lists,
@@ -51,35 +58,75 @@ class _Slots:
     repeats: int
 
 
-def lower_conv(node: QConv, context: Context) -> list[Lowered]:
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A layer of which is decided how it uses the array; bias: by output position."""
+
+    node: QConv
+    work: ConvWork
+    bias: np.ndarray
+    plan: ConvPlan
+
+
+def plan_conv_node(node: QConv, context: Context) -> Planned:
+    """The cheapest plan of a layer."""
+    _check_codes(node, context)
+    work, bias = conv_work(node, context)
+    return Planned(node, work, bias, plan_layer(work, context))
+
+
+def lower_conv(planned: Planned, context: Context) -> list[Lowered]:
     """CONV instructions of a layer and what they take from the stream."""
-    params, place = context.params, context.places[node.output]
-    out = context.tensors[node.output]
-    geometry = conv_geometry(node, context.tensors, context.rows)
-    if node.wide != any(context.tensors[i].format.bits == 16 for i in node.inputs):
-        raise ScheduleError(f"layer '{node.name}': `wide` contradicts the formats of its inputs")
+    params, node, work, plan = context.params, planned.node, planned.work, planned.plan
+    out, place = context.tensors[node.output], context.places[node.output]
     order = np.argsort(np.asarray(place.layout.positions))
-    blocks, bias = conv_blocks(node, context, geometry, order)
-    check_accumulator(node, blocks, bias)
-    work = ConvWork(node.name, blocks, geometry, node.wide, place.layout.low != 0, out.period)
-    plan = _plan(work, context)
-    grouped = any(weight_groups(term.weight) > 1 for term in node.terms)
-    parameters = {"bias": bias, "mult": node.mult[order], "shift": node.shift[order]}
+    grouped = any(term.groups > 1 for term in node.terms)
+    parameters = {"bias": planned.bias, "mult": node.mult[order], "shift": node.shift[order]}
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(context.places[i])))
-    pieces = context.pieces if geometry.rows == (0, out.height) else 1
+    pieces = context.pieces if work.geometry.rows == (0, out.height) else 1
     lowered = []
     for run, final in zip(*cut_runs(plan.runs, place.layout, params, pieces), strict=True):
         made = list(_instructions(node, context, work, run, plan.tile_limit))
         for number, (part, order, instruction) in enumerate(made, 1):
-            weight = np.concatenate([blocks[i].weight[part] for i in order], axis=1)
-            values = {name: array[part] for name, array in parameters.items()}
-            stream = _stream(params, instruction, weight, values)
+            stream = _stream(params, instruction, work.blocks, part, order, parameters)
             done = final if number == len(made) else 0
             skipped = Skipped()
             if not grouped:
                 skipped = _skipped(instruction, work, order, part.start, params)
             lowered.append(Lowered(instruction, stream, reads, own_bytes(place), done, skipped))
     return lowered
+
+
+def _check_codes(node: QConv, context: Context) -> None:
+    """ScheduleError names the layer if a weight is none of its column's code."""
+    place, params = context.places[node.output], context.params
+    if all(abs(e) <= 1 for t in node.terms for e in (int(t.weight.min()), int(t.weight.max()))):
+        return  # which all codes hold
+    columns = np.array([params.column_kind(p, context.tensors[node.output].period)
+                        for p in place.layout.positions])  # fmt: skip
+    for part in params.sub_kinds:
+        held = np.zeros(256, bool)
+        held[part.code.levels.astype(np.int8).view(np.uint8)] = True
+        rows = columns == part.kind.number
+        if not all(held[term.weight[rows].view(np.uint8)].all() for term in node.terms):
+            raise ScheduleError(
+                f"layer '{node.name}': a weight is not a level of the {part.code.name} code: "
+                "quantise it for this engine"
+            )
+
+
+def conv_work(node: QConv, context: Context) -> tuple[ConvWork, np.ndarray]:
+    """What a layer asks of the array, and its bias by output position."""
+    place, out = context.places[node.output], context.tensors[node.output]
+    geometry = conv_geometry(node, context.tensors, context.rows)
+    sixteen = any(context.tensors[i].format.bits == 16 for i in node.inputs)
+    if node.wide != (sixteen or node.is_sum) or (sixteen and node.is_sum):
+        raise ScheduleError(f"layer '{node.name}': `wide` contradicts the formats of its inputs")
+    order = np.argsort(np.asarray(place.layout.positions))
+    blocks, bias = conv_blocks(node, context, geometry, order)
+    check_accumulator(node, blocks, bias)
+    work = ConvWork(node.name, blocks, geometry, node.wide, place.layout.low != 0, out.period)
+    return work, bias
 
 
 def _skipped(
@@ -111,7 +158,7 @@ def _skipped(
     return Skipped(whole * conv.n_groups, left_out, macs * pixels, bits, sent * GRANULE // 8)
 
 
-def _plan(work: ConvWork, context: Context) -> ConvPlan:
+def plan_layer(work: ConvWork, context: Context) -> ConvPlan:
     """The cheapest plan, with zero skipping where it saves cycles."""
     skipping = plan_skipping(work, context.params, context.timing) if context.skip else None
     try:
@@ -244,13 +291,17 @@ def _same_weights(high: list[ConvBlock], low: list[ConvBlock]) -> bool:
 def _stream(
     params: EngineParams,
     conv: ConvInstruction,
-    weight: np.ndarray,
+    blocks: list[ConvBlock],
+    part: slice,
+    order: tuple[int, ...],
     parameters: dict[str, np.ndarray],
-) -> np.ndarray:
-    """Granules of one run; ScheduleError names the layer if a weight is none of the engine's."""
-    try:
-        return conv_stream(conv, params, weight, parameters)
-    except ValueError as error:
-        raise ScheduleError(
-            f"layer '{conv.layer}': {error}: quantise it for this engine"
-        ) from error
+) -> Granules:
+    """What an instruction takes. part: its output channels by position; order: of its blocks;
+    parameters: of the layer, by position."""
+
+    def make() -> np.ndarray:
+        weight = np.concatenate([blocks[i].weight[part] for i in order], axis=1)
+        values = {name: array[part] for name, array in parameters.items()}
+        return conv_stream(conv, params, weight, values)
+
+    return Granules(conv_granules(conv, params), make)

@@ -21,10 +21,9 @@ from fpga_gen.schedule.lower.walk import Geometry, Tap, live_taps
 class ConvBlock:
     """One pass over CI input channels of a plane, which may belong to several maps.
 
-    weight: int8 (out channels by position, taps, CI); low: a low-byte plane, whose sums count
-    1/256 of those of the blocks before it; wide: a
-    plane of a 16-bit map; lanes: bool (CI), bytes that hold channels read here; plane: words to the
-    next plane of its map.
+    weight: int8 (out channels by position, taps, CI); low: a low-byte plane or one of a low term,
+    whose sums count 1/256 of those of the blocks before it; wide: a plane of a 16-bit map; lanes:
+    bool (CI), bytes that hold channels read here; plane: words to the next plane of its map.
     """
 
     address: int
@@ -93,12 +92,12 @@ def conv_blocks(
             tensor = context.tensors[name]
             part = weight[:, first : first + tensor.channels]
             first += tensor.channels
-            sums = part.astype(np.int64).sum((1, 2))
+            sums = part.sum((1, 2), dtype=np.int64)
             if tensor.format.bits == 16:
                 bias += 128 * sums
             else:
-                bias -= tensor.format.zero * sums * (256 if node.wide else 1)
-            _map_blocks(blocks, context, tensor, part, taps, geometry)
+                bias -= tensor.format.zero * sums * (256 if node.wide and not term.low else 1)
+            _map_blocks(blocks, context, tensor, part, taps, geometry, term.low)
     return blocks.high + blocks.low, bias
 
 
@@ -109,8 +108,10 @@ def _map_blocks(
     weight: np.ndarray,
     taps: tuple[Tap, ...],
     geometry: Geometry,
+    low: bool,
 ) -> None:
-    """Blocks of one map; weight: int8 (out channels by position, channels of the map, taps)."""
+    """Blocks of one map; weight: int8 (out channels by position, channels of the map, taps); low:
+    of a term whose sums count 1/256."""
     place, word = context.places[tensor.name], context.params.in_channels
     layout = place.layout
     row = geometry.rows[0] * geometry.stride[0]
@@ -125,9 +126,12 @@ def _map_blocks(
         part = slice(plane * word, (plane + 1) * word)
         values = np.ascontiguousarray(slab[:, part].transpose(0, 2, 1))
         block = ConvBlock(
-            place.address(plane, row), layout.plane, taps, pad, False, values,
+            place.address(plane, row), layout.plane, taps, pad, low, values,
             lanes[part].copy(), wide,
         )  # fmt: skip
+        if low:
+            blocks.low.append(block)
+            continue
         blocks.add(block, tensor.name)
         if wide:
             address = place.address(plane, row, low=True)
@@ -140,8 +144,8 @@ def check_accumulator(node: QConv, blocks: list[ConvBlock], bias: np.ndarray) ->
     hi = np.zeros(len(bias), np.int64)
     for block in blocks:
         factor = 256 if node.wide and not block.low else 1
-        w = block.weight.astype(np.int64)
-        up, down = np.maximum(w, 0).sum((1, 2)), np.minimum(w, 0).sum((1, 2))
+        up = np.maximum(block.weight, 0).sum((1, 2), dtype=np.int64)
+        down = block.weight.sum((1, 2), dtype=np.int64) - up
         hi += factor * (127 * up - 128 * down)
         lo += factor * (127 * down - 128 * up)
     limit = 1 << (ACC_BITS - 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -43,10 +43,20 @@ class ConvWork:
         """Output channels."""
         return len(self.blocks[0].weight)
 
-    @property
+    @cached_property
     def slots(self) -> np.ndarray:
         """Weight slots of every block."""
         return np.array([len(b.taps) for b in self.blocks])
+
+    @cached_property
+    def needed(self) -> np.ndarray:
+        """bool (channels, blocks): which filters have weights in which blocks."""
+        return np.stack([b.weight.any((1, 2)) for b in self.blocks], axis=1)
+
+    @cached_property
+    def live(self) -> np.ndarray:
+        """bool (channels, slots of all blocks): which filters have weights in which slots."""
+        return np.concatenate([b.weight.any(2) for b in self.blocks], axis=1)
 
 
 @dataclass(frozen=True)
@@ -209,11 +219,10 @@ def _needed(work: ConvWork, group: int) -> np.ndarray:
 
     A wide layer keeps one low block (it carries the shift), any layer keeps one block.
     """
-    live = np.stack([b.weight.any((1, 2)) for b in work.blocks], axis=1)
-    needed = np.stack([live[c : c + group].any(0) for c in range(0, work.channels, group)])
-    first_low = next((i for i, b in enumerate(work.blocks) if b.low), 0)
-    if work.wide:
-        needed[:, first_low] = True
+    needed = np.logical_or.reduceat(work.needed, np.arange(0, work.channels, group))
+    low = np.flatnonzero([b.low for b in work.blocks])
+    if low.size:
+        needed[~needed[:, low].any(1), low[0]] = True
     needed[~needed.any(1), 0] = True
     return needed
 

@@ -52,7 +52,7 @@ def _parts(body: Sequence[Lowered]) -> list[_Part]:
 
 
 def _has_weights(items: Sequence[Lowered]) -> bool:
-    return any(len(item.stream) for item in items)
+    return any(item.stream.length for item in items)
 
 
 def _stored_before(body: Sequence[Lowered], at: int) -> int:
@@ -115,30 +115,26 @@ def barred_from_pages(items: Sequence[Lowered]) -> frozenset[int]:
     return frozenset(barred)
 
 
-def fill_fetches(
-    items: Sequence[Lowered], params: EngineParams
-) -> tuple[list[Lowered], list[np.ndarray]]:
-    """(the program with the FETCHes of weights filled or, where there are none, left out; the
-    stream words of each, uint8 (N, bytes of a stream word))."""
-    chunks = [_stream_words(part, params) for part in _weights(items)]
-    chunks = chunks[:-1] + ([chunks[-1]] if len(chunks[-1]) else [])
+def fill_fetches(items: Sequence[Lowered], params: EngineParams) -> list[Lowered]:
+    """The program with the FETCHes of weights filled or, where there are none, left out."""
+    sizes = [_granules(part, params) // params.stream_granules for part in weight_parts(items)]
     out: list[Lowered] = []
     number = offset = 0
     for item in items:
         order = item.instruction
         if isinstance(order, FetchInstruction) and order.region == Region.WEIGHTS:
-            if number == len(chunks):
+            if number == len(sizes):
                 continue
-            words = len(chunks[number])
+            words = sizes[number]
             item = replace(item, instruction=replace(order, words=words, offset=offset))
             offset += words * params.ports
             number += 1
         out.append(item)
-    return out, chunks
+    return out
 
 
-def _weights(items: Sequence[Lowered]) -> list[list[Lowered]]:
-    """What consumes weights and pages, by part of the stream; the last one may be empty."""
+def weight_parts(items: Sequence[Lowered]) -> list[list[Lowered]]:
+    """What consumes weights and pages, by part of the stream, those of FETCHes of weights."""
     parts: list[list[Lowered]] = []
     part: list[Lowered] = []
     for item in items:
@@ -148,18 +144,28 @@ def _weights(items: Sequence[Lowered]) -> list[list[Lowered]]:
             part = []
         else:
             part.append(item)
-    return [*parts, part]
+    return [*parts, part] if _has_weights(part) else parts
 
 
-def _stream_words(items: Sequence[Lowered], params: EngineParams) -> np.ndarray:
+def _granules(items: Sequence[Lowered], params: EngineParams) -> int:
+    """Length of their part of the weight region, whole stream words."""
+    length = 0
+    for item in items:
+        if isinstance(item.instruction, PageInstruction):
+            length += -length % params.stream_granules
+        length += item.stream.length
+    return length + -length % params.stream_granules
+
+
+def stream_words(items: Sequence[Lowered], params: EngineParams) -> np.ndarray:
     """Their part of the weight region as stream words, uint8 (N, bytes of a stream word)."""
-    parts, length = [NO_STREAM], 0
+    parts, length = [np.zeros(0, np.uint32)], 0
     for item in items:
         if isinstance(item.instruction, PageInstruction):  # takes whole words
             parts.append(np.zeros(-length % params.stream_granules, np.uint32))
             length += len(parts[-1])
-        parts.append(item.stream)
-        length += len(item.stream)
+        parts.append(item.stream.make())
+        length += len(parts[-1])
     parts.append(np.zeros(-length % params.stream_granules, np.uint32))
     granules = np.concatenate(parts)
     return granules.astype("<u4").view(np.uint8).reshape(-1, params.ports * BEAT_BYTES)

@@ -10,6 +10,7 @@ results of the network live to its end (see plan.demands).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fpga_gen.contract.isa import EndInstruction, StoreInstruction
@@ -20,9 +21,13 @@ def _overlap(a: Span, b: Span) -> bool:
     return a[0] < b[1] and b[0] < a[1] and a[2] & b[2] != 0
 
 
-def with_waits(lowered: list[Lowered]) -> list[Lowered]:
-    """Set `wait` exactly where the words read may not have drained; END always waits."""
-    pending: list[Span] = []
+def with_waits(
+    lowered: list[Lowered], before: Sequence[Span] = ()
+) -> tuple[list[Lowered], list[Span]]:
+    """(a part of the program with `wait` set exactly where the words read may not have drained,
+    writes that may not have drained behind it). before: such writes in front of it. END always
+    waits."""
+    pending = list(before)
     out = []
     for item in lowered:
         instruction = item.instruction
@@ -33,4 +38,4 @@ def with_waits(lowered: list[Lowered]) -> list[Lowered]:
             pending = []
         pending += item.writes
         out.append(replace(item, instruction=replace(instruction, wait=int(wait))))
-    return out
+    return out, pending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,23 @@ from fpga_gen.schedule.lower.placement import Placement
 
 Span = tuple[int, int, int]  # words [first, end) of the feature-map memory, bits of their bytes
 WHOLE = -1  # all bytes of a word
-NO_STREAM = np.zeros(0, np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class Granules:
+    """A part of the stream: its length and what makes it, uint32 (length,). A schedule needs the
+    lengths alone."""
+
+    length: int
+    make: Callable[[], np.ndarray]
+
+    @staticmethod
+    def of(values: np.ndarray) -> Granules:
+        """These."""
+        return Granules(len(values), lambda: values)
+
+
+NO_STREAM = Granules.of(np.zeros(0, np.uint32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +84,7 @@ class Lowered:
     it leaves out; fetch: of a LOAD, the FETCH of its words."""
 
     instruction: Instruction
-    stream: np.ndarray
+    stream: Granules
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
     final: int = 0

@@ -26,7 +26,7 @@ from fpga_gen.contract.weight_stream import pack_params
 from fpga_gen.errors import ScheduleError
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.ir import QAdd, QInterleave, QMul, QResample, QTensor
-from fpga_gen.schedule.lower.lowered import Context, Lowered, whole_words, writing
+from fpga_gen.schedule.lower.lowered import Context, Granules, Lowered, whole_words, writing
 
 VectorNode = QResample | QAdd | QMul | QInterleave
 NO_ENTRY = AxisEntry()
@@ -104,7 +104,7 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
     out, place = context.tensors[node.output], places[node.output]
     factors = node.factors if isinstance(node, QAdd) else (1,) * len(node.inputs)
     _check(node, context, factors)
-    stream = _params_block(params, node.mult, node.shift)
+    stream = Granules.of(_params_block(params, node.mult, node.shift))
     reads = tuple(dict.fromkeys(s for n in node.inputs for s in whole_words(places[n])))
     rows = context.rows or (0, out.height)
     if isinstance(node, QInterleave):

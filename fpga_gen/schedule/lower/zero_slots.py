@@ -43,15 +43,10 @@ class GroupSlots:
     head: GroupHead
 
 
-def live_slots(blocks: Sequence[ConvBlock]) -> np.ndarray:
-    """bool (channels, slots of all blocks): which filters have weights in which slots."""
-    return np.concatenate([b.weight.any(2) for b in blocks], axis=1)
-
-
 def plan_skipping(work: ConvWork, params: EngineParams, timing: Timing) -> ConvPlan | None:
     """Runs of groups with slot lists that take the fewest model cycles; None for a layer without
     zero slots, or of which a group fits in no mode."""
-    live = live_slots(work.blocks)
+    live = work.live
     if work.period or live.all():
         return None
     modes = modes_of(params, work.geometry)
@@ -61,7 +56,7 @@ def plan_skipping(work: ConvWork, params: EngineParams, timing: Timing) -> ConvP
     best: ConvPlan | None = None
     for most in tile_limits(params):
         prices = group_prices(params, timing, work.geometry, work.out16, most)
-        found = _cheapest(counts, prices, work.channels, params)
+        found = cheapest_groups(counts, prices, work.channels, params)
         if found is None:
             continue
         runs, cycles = _joined(found[0], live, work, params), found[1]
@@ -76,14 +71,16 @@ def _kept(live: np.ndarray, work: ConvWork, size: int, step: int) -> np.ndarray:
     low = np.concatenate([np.full(len(b.taps), b.low) for b in work.blocks])
     starts = range(0, work.channels, step)
     used = np.stack([live[first : first + size].any(0) for first in starts])
-    forced = 2 * (work.wide and low.any()) * ~used[:, low].any(1)
+    carriers = 1 + any(b.wide for b in work.blocks)  # of the shift: a low slot and its high one
+    forced = carriers * low.any() * ~used[:, low].any(1)
     return np.maximum(used.sum(1) + forced, 1)
 
 
-def _cheapest(
+def cheapest_groups(
     counts: dict[int, np.ndarray], prices: Prices, channels: int, params: EngineParams
 ) -> tuple[list[tuple[int, int]], int] | None:
-    """((mode, first channel) of every group, cycles), the fewest that there are."""
+    """((mode, first channel) of every group, cycles), the fewest that there are. counts: slots that
+    a group of a mode keeps, by its first channel / columns of a subgroup."""
     step = params.sub_columns
     ends = -(-channels // step)
     best: dict[tuple[int, int], tuple[int, tuple[int, int] | None]] = {(0, 0): (0, None)}
@@ -133,15 +130,15 @@ def _joined(
         end = min(first + count * params.group_channels(mode), work.channels)
         used = set(of_block[live[first:end].any(0)].tolist())
         if low and not used & set(low):
-            used |= {wide[0], low[0]}
+            used |= {*wide[:1], low[0]}
         used = used or {0}
         out.append(ConvRun(mode, first, count, end - first, tuple(sorted(used)), skips=True))
     return out
 
 
 def group_slots(blocks: Sequence[ConvBlock], channels: slice, most: int) -> GroupSlots:
-    """The slots that a group keeps. blocks: of its run, those of low bytes last, one for each wide
-    one; most: slots of one group that the weight buffer holds."""
+    """The slots that a group keeps. blocks: of its run, low ones last, one for each wide one if
+    there are any; most: slots of one group that the weight buffer holds."""
     lanes = np.concatenate([b.weight[channels].any(0) for b in blocks])  # (slots, CI)
     middle = lanes.shape[1] // 2
     halves = np.where(
@@ -155,18 +152,21 @@ def group_slots(blocks: Sequence[ConvBlock], channels: slice, most: int) -> Grou
         for flag in (lambda b: b.low, lambda b: b.wide and not b.low)
     )
     if low.any() and not kept[low].any():
-        kept[[np.flatnonzero(wide)[0], np.flatnonzero(low)[0]]] = True
+        kept[[*np.flatnonzero(wide)[:1], np.flatnonzero(low)[0]]] = True
     if not kept.any():
         kept[0] = True
     parts = [np.flatnonzero(kept & part) for part in (~low & ~wide, wide, low)]
-    repeats = len(parts[2])
+    repeats = len(parts[2]) if wide.any() else 0
     if kept.sum() - repeats > most or repeats > limit("repeats"):
         repeats = 0
     if low.any():
         halves[~wide if repeats else slice(None)] = Half.BOTH
     order = [part[np.argsort(halves[part], kind="stable")] for part in parts[:2]]
-    pairs = dict(zip(np.flatnonzero(wide).tolist(), np.flatnonzero(low).tolist(), strict=True))
-    slots = [*np.concatenate(order).tolist(), *(pairs[i] for i in order[1].tolist() if pairs)]
+    pairs: dict[int, int] = {}
+    if wide.any():
+        pairs = dict(zip(np.flatnonzero(wide).tolist(), np.flatnonzero(low).tolist(), strict=True))
+    last = [pairs[i] for i in order[1].tolist()] if pairs else parts[2].tolist()
+    slots = [*np.concatenate(order).tolist(), *last]
     sent = halves[slots[: len(slots) - repeats]]
     ends = np.cumsum([(sent == half).sum() for half in Half])
     return GroupSlots(tuple(slots), GroupHead(len(slots), int(ends[0]), int(ends[1]), repeats))

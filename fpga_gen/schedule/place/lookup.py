@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from fpga_gen.contract.isa import (
     IN_FLIGHT,
@@ -26,18 +25,18 @@ from fpga_gen.schedule.lower.lowered import NO_STREAM, Lowered
 
 assert MAX_LOOKUP > IN_FLIGHT
 
-Place = TypeVar("Place")
+Resident = dict[int, tuple[int, ...]]  # entries of the tables, the one used longest ago first
 
 
 def with_tables(
-    body: Sequence[Lowered], trace: Sequence[tuple[int, Place]], params: EngineParams
-) -> tuple[list[Lowered], list[tuple[int, Place]]]:
-    """The program with its TABLEs and the numbers of tables; trace: (index of an instruction,
-    anything), moved with the instructions."""
-    # used longest ago first
+    body: Sequence[Lowered], params: EngineParams, before: Resident | None = None
+) -> tuple[list[Lowered], Resident]:
+    """(a part of the program with its TABLEs and the numbers of tables, what they hold then).
+    before: what they hold in front of it, None at the beginning."""
     resident: dict[int, tuple[int, ...]] = {n: () for n in range(1, MAX_LOOKUP + 1)}
+    if before is not None:
+        resident = dict(before)
     out: list[Lowered] = []
-    index: list[int] = []
     for item in body:
         instruction = item.instruction
         if isinstance(instruction, ConvInstruction | VectorInstruction) and instruction.curve:
@@ -59,6 +58,5 @@ def with_tables(
             resident.pop(number)
             resident[number] = curve
             item = replace(item, instruction=replace(instruction, lookup=number))
-        index.append(len(out))
         out.append(item)
-    return out, [(index[at], place) for at, place in trace]
+    return out, resident

@@ -18,7 +18,6 @@ from fpga_gen.schedule.lower.conv_blocks import conv_geometry
 from fpga_gen.schedule.lower.conv_plan import group_prices, mode_mix
 from fpga_gen.schedule.lower.placement import map_layout
 from fpga_gen.schedule.lower.walk import live_taps
-from fpga_gen.schedule.lower.work import weight_groups
 from fpga_gen.schedule.place.allocate import Allocation, allocate_quickly, find_allocation
 from fpga_gen.schedule.place.pack_search import Reader, search_runs
 from fpga_gen.schedule.place.plan import Plan, demands
@@ -40,7 +39,7 @@ def packable(qgraph: QuantGraph, plan: Plan) -> set[str]:
             free -= set(node.inputs)
             continue
         for term in node.terms:
-            if weight_groups(term.weight) > 1:
+            if term.groups > 1:
                 free -= set(term.inputs)
     return free
 

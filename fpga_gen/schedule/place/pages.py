@@ -16,7 +16,7 @@ import numpy as np
 from fpga_gen.contract.isa import Instruction, PageInstruction
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
-from fpga_gen.schedule.lower.lowered import Lowered
+from fpga_gen.schedule.lower.lowered import Granules, Lowered
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def with_pages(
     for page in reversed(pages):
         layer = lowered[page.before].instruction.layer
         instruction = PageInstruction(words=page.words, layer=layer)
-        stream = np.zeros(page.words * params.stream_granules, np.uint32)
+        stream = Granules.of(np.zeros(page.words * params.stream_granules, np.uint32))
         out.insert(page.before, Lowered(instruction, stream, (), ()))
     return out
 
@@ -87,7 +87,7 @@ def fill_pages(
     for item in lowered:
         if isinstance(item.instruction, PageInstruction):
             end = at + item.instruction.words * params.program_parts
-            item = replace(item, stream=np.array(words[at:end], "<u8").view("<u4"))
+            item = replace(item, stream=Granules.of(np.array(words[at:end], "<u8").view("<u4")))
             at = end
         out.append(item)
     assert at == len(words)
