@@ -93,7 +93,8 @@ def small_rows(
 
 def whole_rows(work: Work, folder: Path, rtl: bool) -> Iterator[Row]:
     """Rows of a whole network; its model is exported with random weights where none is kept."""
-    model = ROOT / work.file if work.file else folder / f"{work.model}.onnx"
+    size = work.size if isinstance(work.size, int) else "x".join(map(str, work.size))
+    model = ROOT / work.file if work.file else folder / f"{work.model}-{size}.onnx"
     if not model.exists():
         folder.mkdir(parents=True, exist_ok=True)
         export_model(work.model, model, None, work.size, seed=0)

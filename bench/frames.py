@@ -44,17 +44,21 @@ class Published:
 
 @dataclass(frozen=True)
 class Work:
-    """A network of the `models` package; file: its trained form in this repository, if any."""
+    """A network of the `models` package. size: height and width, or both; file: its trained form in
+    this repository, if any; rtl: it is simulated where that is asked for."""
 
     title: str
     model: str
-    size: int
+    size: int | tuple[int, int]
     file: str = ""
     published: tuple[Published, ...] = ()
     machines: tuple[Machine, ...] = (Machine(),)
+    rtl: bool = True
 
 
 _ZOO = "Vitis AI model zoo 2.0 and 2.5, HardNet_MSeg 352x352, pre- and post-processing on the ARM"
+_SMALL = (Machine("ultra96v2"), Machine("pynq-z2"))
+_FAST = (Machine(double_clock=True),)
 FRAMES = (
     Work(
         "HarDNet-MSEG 352x352",
@@ -66,11 +70,32 @@ FRAMES = (
             Published("DPU 3 x B4096, ZCU102, 281 MHz", 6144, (24.7, 60.1), _ZOO),
             Published("DPU B4096F, KV260, 300 MHz", 2048, (26.7, 27.6), _ZOO),
         ),
-        tuple(Machine(board, fast) for board in ("zcu104", "kv260") for fast in (False, True)),
+        (
+            *(Machine(board, fast) for board in ("zcu104", "kv260") for fast in (False, True)),
+            *_SMALL,
+            Machine("zc706"),
+        ),
     ),
-    Work("HarDNet-68 224x224", "hardnet-68", 224),
+    Work("HarDNet-68 224x224", "hardnet-68", 224, machines=(Machine(), *_SMALL)),
     Work("HarDNet-85 224x224", "hardnet-85", 224),
     Work("HarDNet-39DS 224x224", "hardnet-39ds", 224),
+    Work("SSD300-HarDNet-68", "ssd300-hardnet68", 300, machines=_FAST),
+    Work("SSD512-HarDNet-85", "ssd512-hardnet85", 512, machines=_FAST, rtl=False),
+    Work("CenterNet-HarDNet-85 512x512", "centernet-hardnet85", 512, machines=_FAST, rtl=False),
+    Work(
+        "FC-HarDNet-70 512x1024, classes at 1/4",
+        "fc-hardnet70-classes",
+        (512, 1024),
+        machines=_FAST,
+    ),
+    Work(
+        "FC-HarDNet-70 1024x2048, classes at 1/4",
+        "fc-hardnet70-classes",
+        (1024, 2048),
+        machines=_FAST,
+        rtl=False,
+    ),
+    Work("YOLOv3-tiny 416x416", "yolov3-tiny", 416, machines=(Machine("kv260"),), rtl=False),
 )
 
 
@@ -85,7 +110,8 @@ def frame_rows(
         config = BuildConfig(model=model, board=machine.board, double_clock=machine.double_clock)
         name = f"fpga-gen on {machine.name}"
         try:
-            report = _simulate(config, folder, progress) if rtl else _estimate(config, progress)
+            whole = rtl and work.rtl
+            report = _simulate(config, folder, progress) if whole else _estimate(config, progress)
         except FpgaGenError as error:
             yield Row(work.title, name, "estimated", note=f"refused: {error}")
         else:

@@ -61,12 +61,19 @@ int main() {{
 """
 
 
-@pytest.mark.parametrize("family", ["xcup", "xc7"])
-@pytest.mark.parametrize("shape", SHAPES)
+CASES = [
+    pytest.param(shape, family, id=f"{shape}-{family}", marks=[] if quick else [pytest.mark.slow])
+    for shape, family, quick in (
+        ("banks", "xcup", True), ("wide", "xc7", True), ("ultra", "xcup", False),
+        ("wide", "xcup", False), ("narrow", "xcup", False), ("narrow", "xc7", False),
+        ("banks", "xc7", False),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "family"), CASES)
 def test_mapped_ram(shape: str, family: str, tmp_path: Path):
     ram = SHAPES[shape]
-    if ram.style == "ultra" and family == "xc7":
-        pytest.skip("the 7 series have no UltraRAM")
     hierarchy = split_modules({"ram.v": ram.verilog()})
     netlists = map_modules(hierarchy, family)
     kinds = {cell.kind for netlist in netlists.values() for cell in netlist.primitives()}

@@ -76,11 +76,12 @@ def export_model(
     name: str,
     path: Path,
     checkpoint: Path | None,
-    input_size: int | None,
+    input_size: int | tuple[int, int] | None,
     seed: int,
     half: bool = False,
 ) -> Path:
-    """Calls fpga_gen_models.export; every fault of the input becomes an FpgaGenError."""
+    """Calls fpga_gen_models.export. input_size: both sides, or height and width of a network of the
+    zoo. Every fault of the input becomes an FpgaGenError."""
     from fpga_gen_models import MODELS
     from fpga_gen_models.export import export_onnx  # imports torch only when it is called
     from fpga_gen_models.zoo import NETWORKS, export_network
@@ -95,6 +96,8 @@ def export_model(
     if name not in MODELS:
         known = ", ".join([*MODELS, *NETWORKS])
         raise FpgaGenError(f"unknown model {name!r}; known models: {known}")
+    if isinstance(input_size, tuple):
+        raise FpgaGenError(f"{name} takes square pictures: give one size")
     if checkpoint is not None and not checkpoint.is_file():
         raise FpgaGenError(f"{checkpoint}: no such checkpoint file")
     try:

@@ -91,6 +91,44 @@ def test_a_square_is_a_product(tmp_path: Path) -> None:
     assert not needs_tables(graph)
 
 
+def _sum_to_one(net: Net, x: str) -> str:
+    """Every channel divided by its sum over the map, as CenterNet-HarDNet-85 has it."""
+    total = net.op("ReduceSum", x, net.ints(2, 3), keepdims=1)
+    return net.op("Div", x, net.op("Add", total, net.const(0.1)))
+
+
+def _unit_length(net: Net, x: str) -> str:
+    """Every pixel's channels divided by their length, as SSD has it."""
+    square = net.op("Pow", x, net.const(2.0))
+    length = net.op("Sqrt", net.op("ReduceSum", square, net.ints(1), keepdims=1))
+    return net.op("Div", x, net.op("Add", length, net.const(1e-3)))
+
+
+def _one_over(net: Net, x: str) -> str:
+    return net.op("Div", net.const([1.0]), net.op("Add", x, net.const(0.5)))
+
+
+def _reciprocal(net: Net, x: str) -> str:
+    return net.op("Reciprocal", net.op("Add", x, net.const(0.5)))
+
+
+@pytest.mark.parametrize("norm", [_sum_to_one, _unit_length, _one_over, _reciprocal])
+def test_a_division_by_a_map_is_a_product(norm, tmp_path: Path) -> None:
+    net = Net(opset=OPSET)
+    net.conv(norm(net, net.op("Relu", net.conv("x", 3, 6))), 6, 5)
+    graph = assert_like_onnxruntime(net.save(tmp_path))
+    assert needs_tables(graph)
+    assert not graph.host_ops
+
+
+def test_a_division_at_the_end_is_exact_on_the_host(tmp_path: Path) -> None:
+    net = Net(opset=OPSET)
+    _sum_to_one(net, net.op("Relu", net.conv("x", 3, 6)))
+    graph = assert_like_onnxruntime(net.save(tmp_path))
+    assert not needs_tables(graph)
+    assert graph.host_ops
+
+
 @pytest.mark.parametrize(
     ("kind", "inputs", "attributes", "reason"),
     [

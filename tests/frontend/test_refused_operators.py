@@ -99,11 +99,6 @@ REFUSED = {
         "negative variance",
     ),
     "division by zero": (lambda: _with(lambda n: n.op("Div", "x", n.const([0.0]))), "by zero"),
-    "division of maps": (lambda: _before_conv("Div", "x", "x"), "divides by a feature map"),
-    "division by a map": (
-        lambda: _with(lambda n: n.conv(n.op("Div", n.const([1.0]), "x"), 3, 2)),
-        "divides by a feature map",
-    ),
     "spatial constant": (
         lambda: _with(lambda n: n.conv(n.op("Add", "x", n.random(1, 1, 9, 11)), 3, 2)),
         "varies over height",

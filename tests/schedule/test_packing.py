@@ -402,9 +402,8 @@ def test_neighbours_in_a_plane_need_no_wait() -> None:
     middle = b.simple(one, 4, 1, U8)  # so that `one` has drained
     two = b.simple(middle, 6, 1, U8)
     other = b.simple(one, 5, 1, I8)  # reads `one` while `two` is on its way
-    last = b.simple((one, two), 60, 3, U8, top=60)
-    item = b.example(other, last)
-    schedule = check(item, SMALL)
+    last = b.simple((one, two, other), 60, 3, U8, top=60)
+    schedule = check(b.example(last), SMALL)
     places = places_of(schedule)
     assert {places[one].layout.byte_offset, places[two].layout.byte_offset} == {0, 2}
     waits = {i.layer: i.wait for i in reversed(schedule.instructions) if i.op == Op.CONV}

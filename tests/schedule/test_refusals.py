@@ -108,7 +108,7 @@ def test_weights_that_are_no_levels_of_the_code() -> None:
     conv = graph.nodes[0]
     assert isinstance(conv, QConv)
     term = replace(conv.terms[0], weight=np.full_like(conv.terms[0].weight, 19))
-    refuse(with_node(graph, 0, terms=(term,)), "'conv0': weight is not a level of the two-term-6")
+    refuse(with_node(graph, 0, terms=(term,)), "'conv0': a weight is not a level of the two-term-6")
 
 
 def test_kinds_that_do_not_fit_the_columns() -> None:

@@ -87,11 +87,16 @@ NETWORKS: dict[str, Network] = {
 
 
 def export_network(
-    name: str, path: Path, *, size: int | None = None, seed: int = 0, half: bool = False
+    name: str,
+    path: Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    half: bool = False,
 ) -> Path:
     """Writes a network of `NETWORKS` as ONNX; equal arguments give equal bytes.
 
-    size: height and width instead of the usual ones; half: weights as float16.
+    size: height and width, or both in one, instead of the usual ones; half: weights as float16.
 
     Raises:
         KeyError: the name is unknown.
@@ -102,7 +107,8 @@ def export_network(
     if size is not None:
         if len(shape) != 3:
             raise ValueError(f"{name} has no height and width")
-        shape = (shape[0], size, size)
+        sides = (size, size) if isinstance(size, int) else size
+        shape = (shape[0], *sides)
     sketch = Sketch(shape, seed=seed, half=half)
     network.build(sketch)
     return sketch.save(path, name)
