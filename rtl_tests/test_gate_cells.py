@@ -12,6 +12,7 @@ from fpga_gen.synth.yosys import map_modules
 from rtl_tests.gates import HERE, LINT_OFF, models, module_text
 from rtl_tests.verilator import run_bench
 
+pytestmark = pytest.mark.timeout(900)
 SHAPES = {
     "narrow": RamShape(5, 700, "block"),
     "wide": RamShape(72, 512, "block"),
