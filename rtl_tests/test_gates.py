@@ -84,4 +84,4 @@ def test_gates_are_the_rtl(family: str, tmp_path: Path):
         engine, slot = open_engine(device, network.frame, WATCHDOG)
         engine.start(slot)
         device.step(2 * cycles // FRAMES)
-        assert set(which(outputs, int(compared[2]))) > {"m_axi_0_wdata"}
+        assert int(compared[1]) > 4 * unused
