@@ -67,7 +67,10 @@ def frame_works(
         maps = unpack_output(deployment.output, result.tobytes())
         return Outputs(deployment.finish(maps), NO_FRAME)
 
-    works = {"prepare": lambda: packer.pack(picture, region), "finish": finish}
+    works: dict[str, Callable[[], object]] = {
+        "prepare": lambda: packer.pack(picture, region),
+        "finish": finish,
+    }
     outputs = finish()
     first = outputs[deployment.output_names[0]]
     if first.ndim == 4 and first.shape[:2] == (1, 1):
