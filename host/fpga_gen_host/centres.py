@@ -66,8 +66,8 @@ def _neighbours(score: np.ndarray) -> np.ndarray:
     """Largest value of the window around every pixel."""
     margin = WINDOW // 2
     padded = np.pad(score, ((0, 0), (margin, margin), (margin, margin)), constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (WINDOW, WINDOW), axis=(1, 2))
-    return windows.max((-2, -1))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (1, WINDOW, WINDOW))
+    return windows.max((-3, -2, -1))
 
 
 def _check(
