@@ -110,7 +110,7 @@ def test_a_refused_network_says_so_and_the_vendor_is_labelled(tmp_path: Path):
     work = next(w for w in FRAMES if w.published)
     rows = list(frame_rows(work, tmp_path / "absent.onnx", tmp_path, False, Silent()))
     own, published = rows[: len(work.machines)], rows[len(work.machines) :]
-    assert len({r.machine for r in own}) == len(own) == 4
+    assert len({r.machine for r in own}) == len(own) > 1
     assert all("refused" in r.note and "absent.onnx" in r.note for r in own)
     assert len(published) == 2 * len(work.published)
     assert {r.kind for r in published} == {"published"}
