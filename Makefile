@@ -161,7 +161,7 @@ $(BENCH)/nngen/.installed: bench/nngen-requirements.txt | $(BIN)/python
 bench: $(VENV)/.models $(BENCH)/nngen/.installed
 	$(BIN)/python -m bench --nngen $(BENCH)/nngen/bin/python --folder $(BENCH) $(BENCH_OPTIONS)
 
-# Checks the networks of fpga_gen_models.zoo for two boards; about 3 minutes. Rewrites
+# Checks the networks of fpga_gen_models.zoo for two boards; tens of minutes. Rewrites
 # docs/networks.md. NETWORKS_OPTIONS="--only resnet"
 networks: $(VENV)/.test
 	$(BIN)/python -m bench.survey $(NETWORKS_OPTIONS)
