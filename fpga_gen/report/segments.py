@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fpga_gen.schedule.program import SegmentCost
+
 
 @dataclass(frozen=True)
-class SegmentFacts:
-    """Layers of a network that spills which run band by band between transfers of maps. Bytes:
-    loaded and stored: of maps, picture and results among them; weights: with what every band reads
-    again. bound_bytes: the weights once, at their stored width, and once every map that is loaded
-    or stored: what any bands of these layers move, with the same maps on chip."""
+class SegmentFacts(SegmentCost):
+    """A segment as the report has it."""
 
-    layers: tuple[str, ...]
-    bands: int
-    loaded_bytes: int
-    stored_bytes: int
-    weight_bytes: int
-    bound_bytes: int
     kind: str = "counted"
 
     @property
