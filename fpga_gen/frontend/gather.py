@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
+from fpga_gen.frontend.load import MAX_SIZE
 from fpga_gen.frontend.values import Builder, Feature
 from fpga_gen.frontend.view import View, outside, padded, taken
 from fpga_gen.graph.ir import (
@@ -25,6 +26,7 @@ Pads = tuple[int, int, int, int]
 Channel = tuple[str, int]  # of a map
 NO_PADS = (0, 0, 0, 0)
 MAX_BLOCK = 8  # of a depth to space
+MOST_PHASES = 1 << 10  # each is a convolution of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +116,8 @@ def as_map(builder: Builder, view: View) -> MapView | None:
     """How a view of shape (1, C, H, W) reads maps row by row; None if it does not."""
     if len(view.axes) != 4 or len(view.axes[0]) != 1 or outside(view.axes[0]).any():
         return None
+    if len(view.axes[1]) > MAX_SIZE:  # everything below goes through its channels one by one
+        return None
     rows, columns = (_inside(axis) for axis in view.axes[2:])
     if rows is None or columns is None:
         return None
@@ -124,7 +128,7 @@ def as_map(builder: Builder, view: View) -> MapView | None:
         return None
     number = np.searchsorted(builder.bases, start[present], side="right") - 1
     names = [builder.order[n] for n in number]
-    sizes = {builder.shape(name)[1:] for name in names}
+    sizes = {builder.shape(builder.order[n])[1:] for n in np.unique(number)}
     if len(sizes) != 1:
         return None
     ((height, width),) = sizes
@@ -137,9 +141,13 @@ def as_map(builder: Builder, view: View) -> MapView | None:
         return None
     if (column + columns.min() < 0).any() or (column + columns.max() >= width).any():
         return None
+    places: dict[tuple[int, int], list[int]] = {}
+    for k, place in enumerate(zip(row.tolist(), column.tolist(), strict=True)):
+        places.setdefault(place, []).append(k)
+    if len(places) > MOST_PHASES:
+        return None
     phases = []
-    for place in sorted(set(zip(row.tolist(), column.tolist(), strict=True))):
-        mine = [k for k in range(len(names)) if (row[k], column[k]) == place]
+    for place, mine in sorted(places.items()):
         index = tuple(int(present[k]) for k in mine)
         phases.append(MapPhase(index, tuple((names[k], int(channel[k])) for k in mine), *place))
     pads = (top, left, bottom, right)

@@ -44,6 +44,13 @@ def _window(call: Call, x: Feature) -> Window:
     kernel = call.integers("kernel_shape") or []
     size = (x.shape[2], x.shape[3])
     window = window_of(call, size, kernel, ceil=call.flag("ceil_mode", False))
+    if call.text("auto_pad", "NOTSET").startswith("SAME") and max(window.dilation) > 1:
+        # onnxruntime takes the padding of the kernel without its gaps.
+        raise Refused(
+            "pads by auto_pad with gaps in its window, of which ONNX and onnxruntime make "
+            "different sizes",
+            "export it again with pads",
+        )
     if any(pad >= window.reach(i % 2) for i, pad in enumerate(window.pads)):
         raise Refused("a window lies wholly in the padding", "reduce the padding")
     return window

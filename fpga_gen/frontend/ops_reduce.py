@@ -27,13 +27,15 @@ def reduction(call: Call) -> list[Value]:
         axes = list(range(rank))
     axes = sorted(call.axes(axes, rank))
     keep = call.flag("keepdims", True)
+    if not keep and len(axes) == rank:
+        raise Refused("makes a number without axes of a map", "keep the axes (keepdims = 1)")
     for axis in dict.fromkeys((min(1, rank - 1), rank - 1)):
         result = _in_layout(call, view, axes, axis)
         if result is None:
             continue
         if not keep:
             shape = [n for k, n in enumerate(result.shape) if k not in axes]
-            result = reshaped(result, shape or [1])
+            result = reshaped(result, shape)
             assert result is not None, "axes of one element are no obstacle"
         return [call.builder.settled(result)]
     raise Refused(f"reduces axes {axes} of a {shown(view.shape)} map", SUPPORTED)

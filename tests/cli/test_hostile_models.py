@@ -55,6 +55,21 @@ def pools(net: Net) -> None:
     net.op("MaxPool", y, kernel_shape=[3, 3])
 
 
+def places(net: Net) -> None:
+    """A channel for each pixel: as many pieces of a map, each compared with all others."""
+    net.op("Resize", "x", "", "", net.ints(1, 3, 150, 140))
+    y = net.op("Reshape", net.op("Relu", "n0"), net.ints(1, 63000, 1, 1))
+    net.op("Conv", y, net.op("ConstantOfShape", net.ints(4, 63000, 1, 1)))
+
+
+def doubled(net: Net) -> None:
+    """Values that double with every node, with sums of a map and itself in between."""
+    net.shape = (1, 24)
+    y = net.op("Pad", "x", net.ints(0, 1, 0, 0))
+    for k in range(40):
+        y = net.op("Concat", y, y, axis=1) if k % 3 else net.op("Mul", y, y)
+
+
 def joins(net: Net) -> None:
     """Maps that are joined with themselves, so that paths double with every node."""
     y = net.op("Relu", "x")
@@ -72,6 +87,8 @@ MODELS: dict[Callable[[Net], None], str] = {
     interpolation: "exceed the tables",
     depthwise: "weights are too many",
     pools: "zero-padded map that can be negative",
+    places: "reshaped or reordered to 1x63000x1x1",
+    doubled: "its result (1, 104857600) is too large",
     joins: "takes too much memory",
 }
 

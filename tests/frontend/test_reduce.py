@@ -49,6 +49,17 @@ def test_maximum_of_channels_is_refused(tmp_path):
         import_onnx(net.save(tmp_path))
 
 
+@pytest.mark.parametrize("op", OPERATORS)
+def test_number_without_axes(op, tmp_path):
+    """Of all axes, the batch's too: at the end on the host, elsewhere refused."""
+    net = Net()
+    y = net.op(op, net.op("Relu", net.conv("x", 3, 5)), keepdims=0)
+    assert_like_onnxruntime(net.save(tmp_path))
+    net.op("Gemm", net.op("Reshape", y, net.ints(1, 1)), net.random(1, 300))
+    with pytest.raises(UnsupportedModel, match="a number without axes"):
+        import_onnx(net.save(tmp_path))
+
+
 def test_square(tmp_path):
     net = Net()
     net.conv(net.op("Pow", net.conv("x", 3, 4), net.const(2.0)), 4, 2)

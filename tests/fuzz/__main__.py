@@ -2,7 +2,7 @@
 
     python -m tests.fuzz [models|builds|pictures|programs ...] --count 1000 --seconds 600 --seed 1
 
-The seed is printed; what failed lies in build/fuzz/, one folder for each attempt.
+The seed is printed; what failed lies in build/fuzz/SEED/, one folder for each attempt.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from tests.fuzz import builds, models, pictures, programs
 from tests.fuzz.campaign import SEED, Tally, run
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
-FOLDER = Path("build/fuzz")
 ENGINES = {"two-modes": SMALL, "three-modes": THREE_MODES, "double-clock": DOUBLE_CLOCK}
 TARGETS = ("models", "builds", "pictures", "programs")
 
 
-def campaigns(target: str, count: int, seed: int, seconds: float) -> Iterator[Tally]:
+def campaigns(target: str, count: int, seed: int, seconds: float, folder: Path) -> Iterator[Tally]:
     """The campaigns against one target."""
-    options = {"folder": FOLDER, "seed": seed, "seconds": seconds}
+    options = {"folder": folder, "seed": seed, "seconds": seconds}
     if target == "models":
         yield run("models", count, models.attempt, **options)
     elif target == "pictures":
@@ -57,13 +56,15 @@ def main() -> int:
     unknown = set(options.targets) - set(TARGETS)
     if unknown:
         parser.error(f"no target is called {', '.join(sorted(unknown))}")
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    folder = Path("build/fuzz") / str(options.seed)
+    shutil.rmtree(folder, ignore_errors=True)
     failures = 0
+    limits = options.count, options.seed, options.seconds, folder
     for target in options.targets or TARGETS:
-        for tally in campaigns(target, options.count, options.seed, options.seconds):
+        for tally in campaigns(target, *limits):
             print(tally, flush=True)
             for failure in tally.failures:
-                print(f"    {FOLDER}/{failure}")
+                print(f"    {folder}/{failure}")
             failures += len(tally.failures)
     return 1 if failures else 0
 
