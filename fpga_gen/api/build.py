@@ -122,6 +122,7 @@ class Build:
         rtl: int = 0,
         model: Model | None = None,
         output: str | Path | None = None,
+        only: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
         """Accuracy on labelled pictures; writes evaluation.json, .md and .png.
@@ -132,13 +133,16 @@ class Build:
             rtl: number of pictures that also go through the Verilog, the worst one first.
             model: the ONNX file of this build, for a float column.
             output: folder of the results, None for the build directory.
+            only: text file with the names of the pictures to take, one a line, such as the
+                held-out.txt of a training; None: all.
         """
         pictures, truth = _existing(images), _existing(masks)
         source = None if model is None else _existing(model)
+        names = None if only is None else _existing(only)
         target = None if output is None else Path(output)
         from fpga_gen.evaluate.flow import evaluate_build
 
-        flow = evaluate_build(self.directory, pictures, truth, rtl, source, target, progress)
+        flow = evaluate_build(self.directory, pictures, truth, rtl, source, target, progress, names)
         self._report = flow.simulation.report
         return flow.evaluation
 

@@ -49,6 +49,12 @@ def accuracy_tables(accuracy: Accuracy) -> list[Table]:
     help="Folder of their masks: same name up to the suffix, 8 bit, foreground above 127.",
 )
 @click.option(
+    "--only",
+    type=click.Path(path_type=Path),
+    help="Text file with the names of the pictures to take, one a line, such as the held-out.txt "
+    "of a training.  [default: all]",
+)
+@click.option(
     "--rtl",
     type=click.IntRange(0),
     default=0,
@@ -73,6 +79,7 @@ def evaluate(
     directory: Path,
     images: Path,
     masks: Path,
+    only: Path | None,
     rtl: int,
     model: Path | None,
     output: Path | None,
@@ -82,7 +89,7 @@ def evaluate(
 
     with ConsoleProgress(settings) as progress:
         found = Build(directory).evaluate(
-            images, masks, rtl=rtl, model=model, output=output, progress=progress
+            images, masks, rtl=rtl, model=model, output=output, only=only, progress=progress
         )
     settings.result({"directory": str(directory), "evaluation": found.to_dict()})
     for table in accuracy_tables(found.accuracy):

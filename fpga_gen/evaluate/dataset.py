@@ -36,11 +36,16 @@ class Pairs:
     unlabelled: tuple[str, ...]
 
 
-def find_pairs(images: Path, masks: Path) -> Pairs:
-    """Matches the pictures of two folders by stem; PictureError if nothing can be matched."""
+def find_pairs(images: Path, masks: Path, only: Path | None = None) -> Pairs:
+    """Matches the pictures of two folders by stem; PictureError if nothing can be matched.
+
+    only: text file with the names of the pictures to take, one a line; None: all.
+    """
     if images.is_dir() and masks.is_dir() and images.samefile(masks):
         raise PictureError(f"{images}: --images and --masks are the same folder")
     pictures, labels = _by_stem(images, "--images"), _by_stem(masks, "--masks")
+    if only is not None:
+        pictures = _named(pictures, only, images)
     found = tuple(Pair(path, labels[stem]) for stem, path in pictures.items() if stem in labels)
     if not found:
         example = next(iter(pictures.values())).name
@@ -64,6 +69,18 @@ def _by_stem(folder: Path, option: str) -> dict[str, Path]:
                 f"{folder}: {found[path.stem].name} and {path.name} have one stem: remove one"
             )
         found[path.stem] = path
+    return found
+
+
+def _named(pictures: dict[str, Path], only: Path, images: Path) -> dict[str, Path]:
+    """The pictures that a file names; names of other folders of the same data are no fault."""
+    try:
+        names = {line.strip() for line in only.read_text("utf-8").splitlines()} - {""}
+    except (OSError, UnicodeDecodeError) as error:
+        raise PictureError(f"{only}: no list of names: {error}") from error
+    found = {stem: path for stem, path in pictures.items() if path.name in names}
+    if not found:
+        raise PictureError(f"{only}: names no picture of {images}")
     return found
 
 

@@ -59,7 +59,8 @@ class EvaluationFlow:
     """What the steps of one evaluation have made so far.
 
     rtl: number of pictures for the RTL; model: the ONNX file of the build, None: no float column;
-    output: folder of the results, None: the build directory.
+    output: folder of the results, None: the build directory; only: file that names the pictures to
+    take, None: all.
     """
 
     directory: Path
@@ -68,6 +69,7 @@ class EvaluationFlow:
     rtl: int = 0
     model: Path | None = None
     output: Path | None = None
+    only: Path | None = None
     progress: Progress = field(default_factory=Silent)
     times: dict[str, float] = field(default_factory=dict)
     simulation: SimulationFlow = field(init=False)
@@ -129,7 +131,7 @@ def import_float(flow: EvaluationFlow) -> None:
 
 def read_labels(flow: EvaluationFlow) -> None:
     """Every picture and mask once: a bad file is found before the long run."""
-    found = find_pairs(flow.images, flow.masks)
+    found = find_pairs(flow.images, flow.masks, flow.only)
     flow.unlabelled = found.unlabelled
     digest, grey = hashlib.sha256(), False
     for number, pair in enumerate(found.pairs):
@@ -280,8 +282,9 @@ def evaluate_build(
     model: Path | None = None,
     output: Path | None = None,
     progress: Progress | None = None,
+    only: Path | None = None,
 ) -> EvaluationFlow:
     """Evaluates a build directory on a labelled folder; SimulationError if RTL and integer
     reference differ, after the results were written."""
-    flow = EvaluationFlow(directory, images, masks, rtl, model, output, progress or Silent())
+    flow = EvaluationFlow(directory, images, masks, rtl, model, output, only, progress or Silent())
     return run_steps(flow, EVALUATE)

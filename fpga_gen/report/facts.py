@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fpga_gen.boards import Resources
 from fpga_gen.contract.column_kinds import DSP_KIND
+from fpga_gen.contract.column_kinds import KINDS as COLUMN_KINDS
 from fpga_gen.report.accuracy import Accuracy
 from fpga_gen.report.implementation import Implementation
 from fpga_gen.report.segments import SegmentFacts
@@ -72,6 +73,12 @@ class ArrayFacts:
     macs_per_cycle: int
     modes: tuple[int, ...] = (1,)
     double_clock: bool = False
+
+    @property
+    def option(self) -> str:
+        """As the option --array takes it: pixels, inputs, columns of each kind."""
+        columns = (self.out_channels.get(kind.title, 0) for kind in COLUMN_KINDS)
+        return ",".join(map(str, (self.pixels, self.in_channels, *columns)))
 
     @property
     def columns(self) -> str:

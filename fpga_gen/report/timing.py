@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 HOP_DELAYS = (300, 400, 500)  # ps; the clocks that the report names are those reachable at these
@@ -83,7 +84,13 @@ def class_rows(timing: TimingFacts) -> list[tuple[str, ...]]:
 
 def path_rows(timing: TimingFacts) -> list[tuple[str, ...]]:
     """One row below PATH_HEAD for each of the worst paths."""
-    return [(p.start, p.end, *_figures(p)) for p in timing.paths]
+    return [(readable(p.start), readable(p.end), *_figures(p)) for p in timing.paths]
+
+
+def readable(name: str) -> str:
+    """The name of a place without what Yosys made up for it: a.b.$abc$12$x (RAMB18E2) is
+    a.b (RAMB18E2)."""
+    return re.sub(r"[./]\$\S+", "", name)
 
 
 def _figures(path: PathFacts) -> tuple[str, str, str]:
@@ -118,9 +125,10 @@ def depth_line(timing: TimingFacts | None, flip_flops: int = 0) -> str:
         sets += (
             f", {100 * FLIP_FLOPS_PER_SET * timing.control_sets / flip_flops:.1f} % of the device's"
         )
+    start, end = readable(timing.start), readable(timing.end)
     return (
-        f"Deepest path ({timing.depth_kind}): {timing.worst_levels} levels from `{timing.start}` "
-        f"to `{timing.end}`; {timing.wide_nets} nets with more than {timing.fan_out_limit} loads"
+        f"Deepest path ({timing.depth_kind}): {timing.worst_levels} levels from `{start}` to "
+        f"`{end}`; {timing.wide_nets} nets with more than {timing.fan_out_limit} loads"
         f"{widest}{sets}."
     )
 

@@ -12,12 +12,10 @@ import asyncio
 import io
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -28,14 +26,13 @@ from starlette.routing import Route
 from fpga_gen_host.accelerator import Accelerator
 from fpga_gen_host.errors import HostError
 from fpga_gen_host.picture_file import PictureFileError, read_rgb
-from fpga_gen_host.pictures import contour, full_mask
 from fpga_gen_host.power import PowerSensor
 from fpga_gen_host.session import Runner
+from fpga_gen_host.shown import describe
 
 PAGE = Path(__file__).with_name("live.html")
 LOOPBACK, PORT = "127.0.0.1", 8000
 MAX_BYTES = 32 << 20  # of a frame
-TOP = 5  # classes shown of a classifier
 LAYERS = 10  # times shown, the longest first
 
 
@@ -61,7 +58,7 @@ class LiveRunner:
         began = time.perf_counter()
         outputs = self.runner.run(picture)
         seconds = time.perf_counter() - began
-        found = describe(outputs, self.runner, picture)
+        found = describe(outputs, self.runner.deployment, picture)
         figures: dict[str, Any] = {"wall_ms": 1e3 * seconds}
         statistics = getattr(outputs, "statistics", None)
         if statistics is not None:
@@ -71,41 +68,6 @@ class LiveRunner:
                 watts = sensor.watts()
                 figures |= {"watts": watts, "joules": watts * statistics.seconds}
         return {**found, "figures": figures, "layers": layer_times(self.runner)}
-
-
-def describe(
-    outputs: Mapping[str, np.ndarray], runner: Runner, picture: np.ndarray
-) -> dict[str, Any]:
-    """The first output for a reader: a mask as a PNG file in hexadecimal digits, with its share of
-    the picture and the mean probability inside; or the best classes with their probabilities."""
-    deployment = runner.deployment
-    values = outputs[deployment.output_names[0]]
-    if values.ndim == 4 and values.shape[:2] == (1, 1) and values[0, 0].size > 1:
-        inside = values[0, 0] > deployment.threshold
-        size = (picture.shape[0], picture.shape[1])
-        full = full_mask(inside, size, deployment.preparation)
-        likely = values[0, 0] if deployment.threshold else 1 / (1 + np.exp(-values[0, 0]))
-        return {
-            "mask": mask_png(full).hex(),
-            "share": float(full.mean()),
-            "confidence": float(likely[inside].mean()) if inside.any() else None,
-        }
-    scores = values.reshape(-1).astype(np.float64)
-    if not (scores.min() >= 0 and abs(scores.sum() - 1) < 1e-3):
-        scores = np.exp(scores - scores.max())
-        scores /= scores.sum()
-    best = np.argsort(-scores)[:TOP]
-    return {"classes": [{"number": int(i), "probability": float(scores[i])} for i in best]}
-
-
-def mask_png(mask: np.ndarray) -> bytes:
-    """The mask (h, w) as a transparent PNG: tinted inside, outlined."""
-    pixels = np.zeros((*mask.shape, 4), np.uint8)
-    pixels[mask] = (0, 220, 90, 70)
-    pixels[contour(mask)] = (0, 255, 110, 255)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def layer_times(runner: Runner) -> list[dict[str, Any]]:

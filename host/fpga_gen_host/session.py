@@ -106,7 +106,7 @@ class InferenceSession:
         """One frame.
 
         Args:
-            output_names: which outputs, in which order; None: all.
+            output_names: which outputs, in which order; None or none: all.
             input_feed: each input by its name: real numbers in the model's own shape.
             run_options: accepted and ignored.
 
@@ -115,7 +115,7 @@ class InferenceSession:
             HostError: the frame failed.
         """
         known = [o.name for o in self._outputs]
-        wanted = known if output_names is None else list(output_names)
+        wanted = list(output_names or known)  # an empty list means all, as in ONNX Runtime
         if unknown := [name for name in wanted if name not in known]:
             raise InputError(f"no output {unknown[0]!r}: the model has {', '.join(known)}")
         if set(input_feed) != {i.name for i in self._inputs}:

@@ -8,8 +8,8 @@ tap, in the order of channels that it would choose) and what each costs; slots a
 they lose for each cycle, as in HALP (Shen et al., NeurIPS 2022), until the schedule of the whole
 network meets the target. What a slot loses is the power of what its weights contribute on the
 calibration pictures, as a share of its map's signal; the mean of it goes into the bias. Nothing is
-trained here, and a network loses much by it (models/pretrained/README.md): what comes out is where
-training with fixed zeros begins. Needs no PyTorch.
+trained here, and a network loses much by it (models/pretrained/README.md):
+`python -m fpga_gen_models.qat` trains what comes out and leaves its zeros. Needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from fpga_gen.boards import find_board
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.disk import replace_file
@@ -191,6 +192,7 @@ def prune(flow: Flow, weights: OnnxWeights, target: int) -> Graph:
     fixed = {n.name for n in convs if not weights.fits(n)}
     if len(fixed) == len(convs):
         raise ValueError("no layer has float weights of its own in the file: prune before int8")
+    log.info("array %s: train and build with it", params.figures_text)
     pruner = Pruner(graph, params, calibration)
     timing = board_timing(flow.memory_rate)
     for number in range(ROUNDS):
@@ -207,22 +209,26 @@ def prune(flow: Flow, weights: OnnxWeights, target: int) -> Graph:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--board", required=True)
-    parser.add_argument("--array", help="pixels, inputs, DSP columns, SP2 columns")
-    parser.add_argument("--double-clock", action="store_true")
+    parser = argparse.ArgumentParser(
+        prog="python -m fpga_gen_models.prune", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument("--model", type=Path, required=True, help="float ONNX file")
+    parser.add_argument("--board", required=True, help="see `fpga-gen boards`")
+    parser.add_argument(
+        "--array", help="pixels, inputs, DSP columns, SP2 columns  [default: the best]"
+    )
+    parser.add_argument("--double-clock", action="store_true", help="as in fpga-gen build")
     parser.add_argument("--calibration", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--cycles", type=int, required=True, help="of one frame, at most")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     array = options.array and tuple(int(v) for v in options.array.split(","))
-    config = BuildConfig(
-        options.model, options.board, calibration=options.calibration, array=array or None,
-        double_clock=options.double_clock,
-    )  # fmt: skip
     try:
+        config = BuildConfig(
+            options.model, find_board(options.board), calibration=options.calibration,
+            array=array or None, double_clock=options.double_clock,
+        )  # fmt: skip
         flow = Flow(config)
         for step in (check_options, import_model, optimise_graph, read_calibration, choose_engine):
             step(flow)

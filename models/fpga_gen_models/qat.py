@@ -10,8 +10,8 @@ with the array that metrics.json names (`array`): another one would divide the r
 Training starts from what that build would make of the network without it. The output folder
 receives what `python -m fpga_gen_models.train` writes, and at the end model.onnx: the network with
 the quantisation of its maps (QDQ) and with weights on the grid of each row, which the compiler
-takes over as they are. Pictures are held out as in `fpga_gen_models.train`; they calibrate nothing
-either.
+takes over as they are. Weights that are zero stay zero: a pruned network stays pruned. Pictures are
+held out as in `fpga_gen_models.train`; they calibrate nothing either.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fpga_gen.boards import find_board
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.column_kinds import COARSE, KINDS, weight_codes
 from fpga_gen.contract.numerics import SCHEMES
@@ -159,7 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         training, _ = split_pairs(pairs, args.validation, args.salt)
         calibration = spread_subset(training, CALIBRATION_PICTURES)
         log.info("quantising %s on %d pictures", args.model.name, len(calibration))
-        build = BuildConfig(args.model, args.board, array=args.array, scheme=args.scheme)
+        build = BuildConfig(
+            args.model, find_board(args.board), array=args.array, scheme=args.scheme
+        )
         graph, qgraph, params = quantise_network(build, calibration)
         log.info("array %s: build the result with the same --array", array_of(params))
         size = graph.host_input.model_shape[1]

@@ -76,7 +76,10 @@ def start_latent(folded: np.ndarray, levels: np.ndarray, grids: list[np.ndarray]
 
 
 class QuantConv(nn.Module):
-    """One Conv: weights as (F, K) latents in units of the row's root mean square."""
+    """One Conv: weights as (F, K) latents in units of the row's root mean square.
+
+    A weight that is zero stays zero, so that what was pruned for zero skipping remains skipped.
+    """
 
     def __init__(
         self,
@@ -105,6 +108,8 @@ class QuantConv(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(len(scale)))
         self.bias_step = 64 * out.scale
         self.bias = nn.Parameter(torch.tensor(qconv.bias * scale / self.bias_step, **as_float))
+        live = torch.tensor((weight != 0) | (levels != 0))
+        self.register_buffer("live", live, persistent=False)  # follows from the network
         self.register_buffer("scale", torch.tensor(scale, **as_float))
         self.register_buffer("rms", torch.tensor(rms, **as_float))
         reach = [[float(code.max_level)] for code in row_codes]
@@ -117,7 +122,7 @@ class QuantConv(nn.Module):
     def levels(self) -> Tensor:
         """Integer weights (F, K), float32."""
         return _RoundWeight.apply(
-            self.latent * (self.rms * torch.exp(-self.log_scale))[:, None],
+            self.latent * self.live * (self.rms * torch.exp(-self.log_scale))[:, None],
             self.reach,
             [(getattr(self, f"rows{k}"), getattr(self, f"table{k}")) for k in self.tabled],
         )

@@ -7,7 +7,8 @@ or from the network of this repository:
     python -m fpga_gen_models.train --data mine --out run --minutes 60 \
         --init models/pretrained/hardnet-mseg.onnx
 
-The output folder receives config.json, last.pth (all that a resumed run needs), best.pth and
+The output folder receives config.json, held-out.txt (names of the pictures that are not trained on,
+for `fpga-gen evaluate --only`), last.pth (all that a resumed run needs), best.pth and
 ema.pth (weights, half precision), log.csv (loss and Dice over time), and at the end final.pth and
 metrics.json. `fpga-gen models export hardnet-mseg --checkpoint run/final.pth` makes the ONNX file.
 """
@@ -175,6 +176,8 @@ class Trainer:
             self.step, self.best = facts["step"], facts["best"]
             self.clock = Clock(facts["seconds"])
             log.info("resumed at step %d, %.1f minutes", self.step, facts["seconds"] / 60)
+        names = "".join(f"{pair.image.name}\n" for pair in self.validation)
+        replace_file(self.out / "held-out.txt", names.encode())
         self.log = RunLog(self.out / "log.csv", self.step)
 
     def progress(self) -> float:

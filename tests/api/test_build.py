@@ -36,6 +36,7 @@ def test_build_is_what_the_command_builds(model: Path, built: Path, tmp_path: Pa
         assert (built / name).read_bytes() == (made.directory / name).read_bytes(), name
     assert set(made.seconds) >= {"quantise", "schedule"}
     assert made.board.name == "tiny"
+    assert made.report.array.option == "2,4,4,4"
     assert made.estimate == made.report.estimate
     assert "net on tiny" in repr(made)
     assert made.estimate.latency_ms == pytest.approx(made.estimate.cycles / 300e6 * 1e3)

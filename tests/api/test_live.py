@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 import fpga_gen
 from fpga_gen.images import png_bytes
 from fpga_gen.phantom import draw_phantom
-from fpga_gen_host.live import MAX_BYTES, LiveRunner, describe, make_app
+from fpga_gen_host.live import MAX_BYTES, LiveRunner, make_app
 
 BASE = "http://127.0.0.1"
 TYPE = {"content-type": "image/png"}
@@ -75,12 +75,3 @@ def test_no_other_page_reaches_it(live: LiveRunner, client: TestClient):
     assert client.post("/frame", content=picture, headers=plain).status_code == 415
     foreign = TestClient(make_app(live), base_url="http://rebound.example")
     assert foreign.get("/").status_code == 400
-
-
-def test_classes_of_a_classifier(live: LiveRunner):
-    picture = np.zeros((8, 8, 3), np.uint8)
-    found = describe({"logits": np.array([[0.0, 3.0, 1.0]])}, live.runner, picture)
-    assert [c["number"] for c in found["classes"]] == [1, 2, 0]
-    assert sum(c["probability"] for c in found["classes"]) == pytest.approx(1)
-    shares = {"logits": np.array([[0.25, 0.5, 0.25]])}
-    assert describe(shares, live.runner, picture)["classes"][0]["probability"] == 0.5

@@ -33,6 +33,7 @@ def test_one_changed_line(model: Path, built: Path, array: np.ndarray):
         (found,) = session.run(None, {name: array})
         (named,) = session.run([session.get_outputs()[0].name], {name: array})
         assert np.array_equal(found, named)
+        assert len(session.run([], {name: array})) == 1  # none named: all
         results.append((session, found))
     (theirs, real), (ours, integer) = results
     for get in ("get_inputs", "get_outputs"):

@@ -53,6 +53,16 @@ def test_no_pictures(refused, folder: Path, tmp_path: Path):
     refused("absent: no such file or folder", images=tmp_path / "absent")
 
 
+def test_a_list_of_names(refused, folder: Path):
+    names = folder / "names.txt"
+    refused("names.txt: no such file or folder", more=("--only", names))
+    names.write_text("absent.png\n")
+    refused("names.txt: names no picture of", more=("--only", names))
+    names.write_bytes(b"\xff\xfe")
+    refused("names.txt: no list of names", more=("--only", names))
+    refused("no list of names", more=("--only", folder))
+
+
 def test_a_file_is_no_folder(refused, folder: Path):
     refused("good.png is a file", "--images", images=folder / "images" / "good.png")
 

@@ -57,6 +57,16 @@ def test_figures_are_those_of_the_hand_made_masks(cli, folder: Path):
     assert data["accuracy"]["size"] == [12, 12]
 
 
+def test_only_the_pictures_that_a_file_names(cli, folder: Path):
+    names = folder / "held-out.txt"
+    names.write_text("half.png\nof-another-folder.png\n\nlost.png\n")
+    result = cli(*arguments(folder, "--only", names, "--json"))
+    assert result.code == 0, result.err
+    data = json.loads(result.out)["evaluation"]
+    assert {p["image"] for p in data["pictures"]} == {"half.png", "lost.png"}
+    assert scores(data)["integer", 2]["dice"] == pytest.approx((DICE["half"] + DICE["lost"]) / 2)
+
+
 def test_sqnr_of_every_tensor_the_lowest_first(cli, folder: Path):
     result = cli(*arguments(folder, "--model", folder / "bright.onnx", "--json"))
     data = json.loads(result.out)["evaluation"]

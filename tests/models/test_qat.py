@@ -11,7 +11,9 @@ if find_spec("torch") is None:
     pytest.skip("needs torch", allow_module_level=True)
 
 import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 from PIL import Image
 
 from fpga_gen.builddir.artifacts import load_build
@@ -173,6 +175,26 @@ def test_gradients_pass_straight_through_and_levels_stay_on_their_grids(
         assert np.abs(codes[kinds == DSP]).max() <= top
         want = [SMALL.column_kind(j) for j in range(len(kinds))]
         assert sorted(kinds) == sorted(want)  # the ratio of the array
+
+
+def test_what_was_pruned_stays_zero(tmp_path: Path):
+    model = onnx.load(write_network(tmp_path))
+    pruned = {}
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor).copy()
+        if array.ndim == 4 and array.shape[1] > 1:
+            array[::2, 0] = 0
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+            pruned[tensor.name] = (array == 0).sum()
+    onnx.save(model, tmp_path / "pruned.onnx")
+    assert pruned
+    _, _, net = network(tmp_path / "pruned.onnx", "mixed")
+    zeros = [~conv.live for conv in net.convs.values()]
+    assert sum(int(z.sum()) for z in zeros) >= sum(pruned.values()) / 2
+    after = trained_codes(shaken(net))
+    for codes, gone in zip(after, zeros, strict=True):
+        assert not codes[gone.numpy()].any()
+    assert any((codes != 0).any() for codes in after)
 
 
 def test_latents_start_in_the_cells_of_the_compilers_levels():

@@ -92,6 +92,9 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert record["step"] == 1
     assert record["training_pictures"] + record["validation"]["all"]["images"] == 12
     assert json.loads((out / "config.json").read_text())["batch"] == 2
+    held_out = (out / "held-out.txt").read_text().split()
+    assert len(held_out) == record["validation"]["all"]["images"]
+    assert all((folder / "images" / name).is_file() for name in held_out)
     load_checkpoint(HarDNetMSEG(), out / "final.pth")
     assert (out / "log.csv").read_text().startswith("step,minutes,rate,side,loss,dice\n")
     load_checkpoint(HarDNetMSEG(), out / "last.pth")  # a run's state serves as a checkpoint too

@@ -1,39 +1,23 @@
-"""report.html in headless Chromium: no errors, no requests, charts of the right size and colour.
-
-Skipped with the reason where no Chromium is installed.
-"""
+"""report.html in headless Chromium: no errors, no requests, charts of the right size and colour."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright import sync_api
 
 from fpga_gen.report import Report
 from fpga_gen.report.html import render_html
+from tests.browsers import LAPTOP, PHONE, chromium
 from tests.report.conftest import HOSTILE
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-OPTIONS = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-LAPTOP, PHONE = (1280, 800), (390, 844)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on PATH")
-    # Chromium's own sandbox does not work for root, as which containers often run.
-    options = OPTIONS + (["--no-sandbox"] if os.geteuid() == 0 else [])
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=options)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @dataclass

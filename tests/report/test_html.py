@@ -235,6 +235,9 @@ def test_depth_of_the_logic_is_told(report: Report):
     text = Page(render_html(replace(report, timing=timing))).texts["resources"]
     assert "6 levels from array.slot to array.sum" in text
     assert "3 nets with more than 64 loads, the widest 70 (array.go)" in text
+    made_up = replace(timing, end="loader/ring.$abc$12$auto$x.cc:3:b$97 (RAMB36E2)")
+    text = Page(render_html(replace(report, timing=made_up))).texts["resources"]
+    assert "from array.slot to loader/ring (RAMB36E2);" in text
 
 
 def test_the_first_screen_tells_the_clock_and_what_the_estimate_thinks_of_it(report: Report):
