@@ -6,6 +6,7 @@ What is done to a picture is the runtime's, see `fpga_gen_host.pictures`.
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def read_picture(path: Path) -> np.ndarray:
     Raises:
         PictureError: it is refused or damaged.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # False for a name that is too long, of which Path raises
         raise PictureError(f"{path} is a folder: name one picture")
     try:
         return read_rgb(path)
@@ -117,9 +118,9 @@ def is_pixels(array: np.ndarray) -> bool:
 
 def find_pictures(path: Path) -> list[Path]:
     """The picture itself, or all pictures of a folder (not of its sub-folders) by name."""
-    if path.is_file():
+    if os.path.isfile(path):
         return [path]
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise PictureError(f"{path}: no such file or folder")
     found = sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES)
     if not found:

@@ -5,6 +5,7 @@ What a method needs is imported when it is called: a wrong path is told in the f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,7 +239,7 @@ class Build:
 
 def _existing(path: str | Path) -> Path:
     """The path; FpgaGenError if there is nothing."""
-    if not Path(path).exists():
+    if not os.path.exists(path):
         raise FpgaGenError(f"{path}: no such file or folder")
     return Path(path)
 

@@ -45,6 +45,8 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise BoardError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise BoardError(f"--seed {self.seed}: give a whole number from 0 on")
         if self.array is not None and not 3 <= len(self.array) <= 2 + len(KINDS):
             raise BoardError(
                 f"array {self.array}: give pixels, inputs and columns of 1 to {len(KINDS)} kinds"

@@ -205,3 +205,23 @@ def test_models_export_without_torch_names_the_extra(cli, monkeypatch, tmp_path:
 def test_models_export_missing_checkpoint(cli, tmp_path: Path):
     result = cli("models", "export", "hardnet-mseg", "--checkpoint", tmp_path / "x.pth")
     refused(result, "x.pth", "no such checkpoint")
+
+
+@pytest.mark.parametrize("seed", ["-1", "-9999999999999999999999"])
+def test_negative_seed(cli, model, seed):
+    refused(cli("estimate", model, "--board", "tiny", "--seed", seed), f"--seed {seed}")
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 5000])
+def test_impossible_names(cli, model, built, name):
+    """Longer than a file system allows: no such file."""
+    refused(cli("check", name))
+    refused(cli("estimate", model, "--board", "tiny", "--calibration", name))
+    refused(cli("build", model, "--board", "tiny", "-o", name))
+    refused(cli("simulate", name, "--image", "a.png"))
+    refused(cli("simulate", built, "--image", name))
+    refused(cli("compare", built, name))
+    refused(cli("evaluate", built, "--images", name, "--masks", name))
+    refused(cli("reference", built, "--images", name))
+    refused(cli("synth", name))
+    refused(cli("board", name))
