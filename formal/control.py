@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Signal
+from amaranth.hdl import Array, Cat, Signal
 
 from formal.bench import Bench
 from formal.mutation import Mutation
 from formal.proof import Proof
-from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, Op
+from fpga_gen.contract.isa import LAYOUTS, MAX_SOURCES, MAX_TABLE, Op
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.control import decoder as decoding
 from fpga_gen.hardware.control import dispatcher as dispatching
@@ -110,11 +110,18 @@ def decoder() -> Bench:
         b.prove(~decided | (getattr(dut, f"is_{name}") == kind), f"is_{name} is of another header")
     listed = (op == Op.CONV) & walk.list_words.any()
     b.prove(~decided | (dut.listed == listed), "listed is of another header")
-    taken = b.signal("at") != 0
+    words, last = b.signal("at"), b.signal("last_header_word")
+    taken = words != 0
+    length = Array(LAYOUTS[Op(n)].words if n in set(Op) else 1 for n in range(1 << len(op)))[op]
+    amid = at("HEADER") & taken & ~complete
+    b.prove(~amid | (words < length), "more words than the header has")
+    b.prove(~amid | (last == (words + 1 == length)), "the last word of a header is not known")
+    b.prove(~at("LENGTH") | (words == 1), "a length after the first word")
     b.prove(~(at("HEADER") & taken) | (dut.unknown == (op > max(Op))), "unknown is of another one")
     b.prove(at("HEADER", "LENGTH", "STOPPED") | ~taken, "words of a header outside HEADER")
     b.prove(~(complete | at("LENGTH")) | taken, "complete without a word")
     b.prove(~complete | at("HEADER"), "complete outside HEADER")
+    b.prove(dut.in_words == (at("HEADER") & ~complete), "the register of the header's words")
     b.prove(
         at("IDLE", "HEADER", "LENGTH", "STOPPED", "PAGE", "PAGED") | (op <= max(Op)), "the opcode"
     )

@@ -6,13 +6,14 @@ adding two addresses is one short carry from bank to row.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 
 from fpga_gen.contract.address import ADDRESS_BITS, BANK_BITS, ROW_BITS
 
 
-def bank_of(address: Value) -> Value:
-    return address[:BANK_BITS]
+def bank_of(address: Value, banks: int) -> Value:
+    """The bits that tell one of `banks` banks; those above them are 0."""
+    return address[: (banks - 1).bit_length()]
 
 
 def row_of(address: Value) -> Value:
@@ -24,18 +25,20 @@ def add(m: Module, a: Value, b: Value, banks: int, name: str) -> Signal:
 
     Both row sums are there when the bank tells which one it is. What follows from the sum of the
     banks is a table of it, a LUT for each bit: tools make carry chains of comparisons."""
-    bank = Signal(BANK_BITS + 1, name=f"{name}_bank")
+    bits = (banks - 1).bit_length()
+    bank = Signal(bits + 1, name=f"{name}_bank")
     wrap = Signal(name=f"{name}_wrap")
     total = Signal(ADDRESS_BITS, name=name)
     row, following = Signal(ROW_BITS, name=f"{name}_row"), Signal(ROW_BITS, name=f"{name}_next")
     wraps = [n >= banks for n in range(1 << len(bank))]
-    inside = [(n - banks if n >= banks else n) % (1 << BANK_BITS) for n in range(1 << len(bank))]
+    inside = [(n - banks if n >= banks else n) % (1 << bits) for n in range(1 << len(bank))]
     m.d.comb += [
-        bank.eq(bank_of(a) + bank_of(b)),
+        bank.eq(bank_of(a, banks) + bank_of(b, banks)),
         wrap.eq(Array(Const(value, 1) for value in wraps)[bank]),
         row.eq(row_of(a) + row_of(b)),
-        following.eq(row_of(a) + row_of(b) + 1),
-        bank_of(total).eq(Array(Const(value, BANK_BITS) for value in inside)[bank]),
+        # With a carry into one chain: tools make two adders of three summands.
+        following.eq((Cat(1, row_of(a)) + Cat(1, row_of(b)))[1:]),
+        bank_of(total, banks).eq(Array(Const(value, bits) for value in inside)[bank]),
         row_of(total).eq(Mux(wrap, following, row)),
     ]
     return total

@@ -81,7 +81,8 @@ class Decoder(wiring.Component):
         self.states = States(STATES)
         self.now = self.states.now
         self.in_table = Signal()
-        self.word_done = Signal()  # of a TABLE: the last part of a program word
+        # The last part of a TABLE's program word: a register, as `in_words` is.
+        self.word_done = Signal()
         self._words(m)
         self._checks(m)
         self._order(m)
@@ -180,15 +181,16 @@ class Decoder(wiring.Component):
 
     def _take(self, m: Module) -> None:
         """Words from the program memory: to the header, or to a table."""
-        program, want_header = self.program, Signal()
+        program = self.program
         self.at = Signal(range(HEADER_WORDS + 1))
         self.complete = Signal()  # all words of the header are taken
-        m.d.comb += [
-            want_header.eq(self.now["HEADER"] & ~self.complete),
-            program.want.eq(want_header | self.in_table | (self.now["LOOKUP"] & self.word_done)),
-        ]
+        # In HEADER, and they are not: a register, as the memory's address hangs on it.
+        self.in_words = Signal()
+        m.d.comb += program.want.eq(
+            self.in_words | self.in_table | (self.now["LOOKUP"] & self.word_done)
+        )
         for index, word in enumerate(self.words):
-            with m.If(want_header & program.present & (self.at == index)):
+            with m.If(self.in_words & program.present & (self.at == index)):
                 m.d.sync += word.eq(program.word)
         writes = (self.block_write, self.tap_write, self.list_write, self.tables.source_write,
                   self.tables.y_write, self.tables.x_write)  # fmt: skip
@@ -288,16 +290,28 @@ class Decoder(wiring.Component):
         lengths = [LAYOUTS[Op(i)].words if i in set(Op) else 1 for i in range(1 << OP_BITS)]
         at, complete, walk = self.at, self.complete, self.walk
         fetch = HEADER(Cat(*self.words)).fetch
-        with m.If(self.now["LENGTH"]):
-            m.d.sync += complete.eq(Array(n == 1 for n in lengths)[walk.op])
-        with m.Elif(self.now["HEADER"]):
+        now, program, single = self.now, self.program, Signal()
+        last = Signal(name="last_header_word", reset_less=True)  # is the one that comes
+        m.d.comb += single.eq(Array(n == 1 for n in lengths)[walk.op])
+        with m.If(now["LENGTH"]):
+            m.d.sync += [
+                complete.eq(single),
+                self.in_words.eq(~single),
+                last.eq(Array(n == 2 for n in lengths)[walk.op]),
+            ]
+        with m.Elif(now["HEADER"]):
             with m.If(complete):
                 m.d.sync += [at.eq(0), complete.eq(0)]
-            with m.Elif(self.program.present):
+            with m.Elif(program.present):
                 m.d.sync += [
                     at.eq(at + 1),
-                    complete.eq((at != 0) & (at + 1 == Array(lengths)[walk.op])),
+                    complete.eq((at != 0) & last),
+                    last.eq(at + 2 == Array(lengths)[walk.op]),
                 ]
+            with m.If(Mux(program.present, (at == 0) | last, program.exhausted)):
+                m.d.sync += self.in_words.eq(0)
+        with m.Else():
+            m.d.sync += self.in_words.eq(self.states.next["HEADER"])
         self.asked = Signal()
         m.d.comb += self.asked.eq(
             self.now["CHECK"] & self.is_fetch & ~self.fetch.valid & ~self.unwritten
@@ -347,10 +361,9 @@ class Decoder(wiring.Component):
         parts = WORD_BITS // LOOKUP_BITS
         part, out = Signal(range(parts)), self.lookup
         write = self.now["LOOKUP"] & self.program.present
-        m.d.comb += self.word_done.eq(part == parts - 1)
         m.d.sync += out.valid.eq(write)
         with m.If(write):
-            m.d.sync += part.eq(part + 1)
+            m.d.sync += [part.eq(part + 1), self.word_done.eq(part == parts - 2)]
         for port, value in (
             (out.lookup, self.table.lookup),
             (out.word, Cat(part, self.index)),

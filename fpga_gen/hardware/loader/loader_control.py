@@ -109,6 +109,9 @@ class LoaderControl(wiring.Component):
         self.last_tile = Signal(len(self.tile), reset_less=True)
         m.d.sync += self.last_tile.eq(self.taken.tiles - 1)
         self.last_slot = Signal(reset_less=True)  # what is read is that of a group in the stream
+        self.ends_tile = Signal(reset_less=True)  # what is read is the last slot of a tile
+        self.next_tile = Signal.like(self.tile, name="next_tile")  # there before a slot is read
+        m.d.sync += self.next_tile.eq(self.tile + 1)
         self.repeating = Signal()  # the slots that a tile takes a second time
         self.last_repeats = Signal(reset_less=True)  # after the slot that is being read: repeat
         self.words = Signal(width("words"), reset_less=True)
@@ -236,6 +239,7 @@ class LoaderControl(wiring.Component):
                 after["HEAD"].eq(0),
                 self.replayed.eq((self.tile != self.last_tile) | repeat),
                 self.last_slot.eq(sizes.at_end),
+                self.ends_tile.eq(sizes.at_end & ~repeat),
                 self.last_repeats.eq(repeat),
                 sizes.slot.eq(sizes.slot + 1),
             ]
@@ -248,6 +252,7 @@ class LoaderControl(wiring.Component):
                 after["HEAD"].eq(~vector & self.taken.listed),
                 self.replayed.eq(0),
                 self.last_slot.eq(0),
+                self.ends_tile.eq(0),
             ]
         with m.If(in_slot & sizes.at_repeat):
             m.d.sync += self.repeat_start.eq(self.ring.position)
@@ -271,5 +276,5 @@ class LoaderControl(wiring.Component):
             m.d.sync += self.group_start.eq(self.next_position)
         with m.If(done & self.last_slot):
             m.d.sync += self.repeating.eq(self.last_repeats)
-        with m.If(done & self.last_slot & ~self.last_repeats):
-            m.d.sync += self.tile.eq(Mux(self.replayed, self.tile + 1, 0))
+        with m.If(done & self.ends_tile):
+            m.d.sync += self.tile.eq(Mux(self.replayed, self.next_tile, 0))

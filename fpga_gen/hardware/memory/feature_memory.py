@@ -111,9 +111,10 @@ class FeatureMemory(wiring.Component):
         ]
 
     def _read(self, m: Module, banks: list) -> None:
-        row_bits = self.bank.address_bits
-        # For the rows of even banks, of odd banks, and for the rotation.
-        starts = copies(m, bank_of(self.address), 3, "start")
+        row_bits, count = self.bank.address_bits, self.params.banks
+        # For the rows of the banks, and for the rotation.
+        parts = copies_for(row_bits * count)
+        *starts, start = copies(m, bank_of(self.address, count), parts + 1, "start")
         double = Signal(reset_less=True)
         row = Signal(row_bits, reset_less=True)
         following = Signal(row_bits, reset_less=True)
@@ -124,9 +125,9 @@ class FeatureMemory(wiring.Component):
         ]
         for index, bank in enumerate(banks):
             selected = Signal(row_bits, name=f"row_{index}", reset_less=True)
-            m.d.sync += selected.eq(Mux(starts[index % 2] > index, following, row))
+            m.d.sync += selected.eq(Mux(starts[index % parts] > index, following, row))
             m.d.comb += bank.r_addr.eq(selected)
-        self._rotate(m, [bank.r_data for bank in banks], starts[2], double)
+        self._rotate(m, [bank.r_data for bank in banks], start, double)
 
     def _rotate(self, m: Module, words: list, start: Value, double: Value) -> None:
         """Lane i gets word i + start: by eights and twos, a register, by one and `double`, a
@@ -184,7 +185,8 @@ class FeatureMemory(wiring.Component):
         return [1] * (levels - 2) + [-(-lanes // 8), lanes]
 
     def _write(self, m: Module, banks: list) -> None:
-        n, w, row_bits = self.params.write_slots, self.params.word_bits, self.bank.address_bits
+        p, row_bits = self.params, self.bank.address_bits
+        n, w = p.write_slots, p.word_bits
         step = self.write
         data = Signal(PlainArray(w, n), reset_less=True)
         bytes_ = Signal(PlainArray(w // 8, n), reset_less=True)
@@ -198,7 +200,8 @@ class FeatureMemory(wiring.Component):
         for index, bank in enumerate(banks):
             hits = Signal(n, name=f"hits_{index}")
             m.d.comb += [
-                hits[k].eq(step.valid[k] & (bank_of(step.address[k]) == index)) for k in range(n)
+                hits[k].eq(step.valid[k] & (bank_of(step.address[k], p.banks) == index))
+                for k in range(n)
             ]
             number = [
                 Cat(hits[k] for k in range(n) if k >> bit & 1).any()

@@ -15,7 +15,7 @@ from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.isa import width
 from fpga_gen.contract.params import CHANNEL_BITS, PARAM_ENTRIES, SAFE_STEPS, EngineParams
 from fpga_gen.hardware.common.address import add, constant
-from fpga_gen.hardware.common.fan_out import KEEP, copies
+from fpga_gen.hardware.common.fan_out import copies
 from fpga_gen.hardware.common.joints import GROUP_BITS, Issue, Tiles
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.common.states import States
@@ -177,8 +177,7 @@ class ExitSteps(wiring.Component):
         """Pixel group, byte plane, and where in the tile a step is."""
         self.t, self.groups = Signal(GROUP_BITS), Signal(GROUP_BITS, reset_less=True)
         self.low_pass = Signal()
-        # The waiting tile's first sums are in the drain memory; a copy for gates of its own.
-        self.ready, self.ready_copy = Signal(), Signal(attrs=KEEP)
+        self.ready = Signal()  # the waiting tile's first sums are in the drain memory
         self.last_lane, self.last_pass, self.last_step, self.near_end = (
             Signal(name=n) for n in ("last_lane", "last_pass", "last_step", "near_end")
         )
@@ -194,7 +193,7 @@ class ExitSteps(wiring.Component):
             self.at.pair.eq(facts.pool & ~(self.last_lane & self.odd_lanes)),
         ]
         with m.If(self.tile_done):
-            m.d.sync += [self.ready.eq(1), self.ready_copy.eq(1)]
+            m.d.sync += self.ready.eq(1)
 
     def _bases(self, m: Module) -> None:
         """Addresses of the planes a step can touch, one after the other."""
@@ -237,23 +236,27 @@ class ExitSteps(wiring.Component):
         free = self.now["WAIT"] & ~offered.valid
         m.d.comb += [self.idle.eq(free & ~self.busy), self.tiles.drain_free.eq(free)]
         load = self.load_issue
+        # Taken in every cycle of WAIT: what comes with the last one is what follows.
+        waiting = self.states.copy(m, "WAIT", "waiting_copy")
+        with m.If(waiting):
+            m.d.sync += [
+                self.pending_base.eq(Mux(load.start, load.header.load.base, tile.base)),
+                self.plane.eq(
+                    Mux(load.start, load.header.load.stride, self.token.header.walk.out_plane)
+                ),
+                self.group_byte_offset.eq(tile.byte_offset),
+                self.group_channels.eq(tile.channels),
+                self.load_left.eq(load.header.load.words),
+            ]
         m.d.comb += [
             self.take.eq(self.now["WAIT"] & self.ready & may_take),
             offered.ready.eq(self.take),
             self.new_walk.eq(self.take & tile.new_instruction),
             self.take_vector.eq(self.now["WAIT"] & ~self.take & self.vector_issue.start),
         ]
-        with m.If(self.now["WAIT"] & self.ready_copy & may_take):
-            m.d.sync += [
-                self.pending_base.eq(tile.base),
-                self.group_byte_offset.eq(tile.byte_offset),
-                self.group_channels.eq(tile.channels),
-                self.plane.eq(self.token.header.walk.out_plane),
-            ]
         with m.If(self.take):
             m.d.sync += [
                 self.ready.eq(0),
-                self.ready_copy.eq(0),
                 self.t.eq(0),
                 self.groups.eq(tile.groups),
                 self.t_left.eq(tile.groups - 1),
@@ -266,13 +269,7 @@ class ExitSteps(wiring.Component):
             self._take_facts(m, self.vector_issue.header.vector)
             m.d.sync += [self.held.mode.eq(0), self.held.pool.eq(0), self.held.vector.eq(1)]
         with m.Elif(self.now["WAIT"] & load.start):
-            fields = load.header.load
-            m.d.sync += [
-                self.pending_base.eq(fields.base),
-                self.plane.eq(fields.stride),
-                self.load_left.eq(fields.words),
-                self.loading.eq(1),
-            ]
+            m.d.sync += self.loading.eq(1)
 
     def _next_base(self, m: Module) -> None:
         """One base a cycle; with the last one the walk begins."""

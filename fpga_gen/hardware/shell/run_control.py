@@ -10,7 +10,7 @@ from fpga_gen.hardware.common.resets import data_register
 from fpga_gen_host.registers import ERROR_CODE_BITS, LAYER_BITS, ErrorCode
 
 RESET_CYCLES = 16  # least length of soft_reset
-FINISH_CYCLES = 4  # after the last write response: an error in it is seen first
+FINISH_CYCLES = 5  # after the last write response: an error in it is seen first
 SETTLE_CYCLES = 8  # least time from the end of soft_reset to start
 
 
@@ -185,8 +185,10 @@ class RunControl(wiring.Component):
 
 
 def first_fault(m: Module, control: RunControl, sources: list[tuple]) -> None:
-    """Drive the fault input from (condition, code, info), the most important source first."""
-    m.d.comb += control.fault.eq(Cat(condition for condition, _, _ in sources).any())
+    """Drive the fault input from (condition, code, info), the most important source first, a cycle
+    late: they come from all over the shell."""
+    code_now, info_now = data_register(m, control.fault_code), data_register(m, control.fault_info)
+    m.d.sync += control.fault.eq(Cat(condition for condition, _, _ in sources).any())
     for condition, code, info in reversed(sources):
         with m.If(condition):
-            m.d.comb += [control.fault_code.eq(code), control.fault_info.eq(info)]
+            m.d.sync += [code_now.eq(code), info_now.eq(info)]

@@ -86,14 +86,14 @@ class LaneMasks(wiring.Component):
         ready = Signal(init=1)
         self.walk_y = Signal(signed(c), reset_less=True)
         self.walk_x = Signal(signed(c), reset_less=True)
-        left = Signal(signed(c + 1), reset_less=True)  # columns to the end of the row, negative
-        wrap = Signal(reset_less=True)  # left is 0, in raster order
+        # Columns to the end of the row, negative; in row mode so far down that it never gets there.
+        left = Signal(signed(c + 1), reset_less=True)
+        wrap = ~left[-1]
         m.d.comb += self.motion.ready.eq(ready)
         # Ready with `started`: the cycle after `start`.
         started = Signal(attrs=KEEP)
         first_left = Signal(signed(c + 1), reset_less=True)
         step = Signal(len(self.cfg.stride_x), reset_less=True)
-        one_column = Signal(reset_less=True)
         origin = Cat(self.cfg.row_mode, self.cfg.stride_x, self.in_w, self.cfg.y0, self.cfg.x0)
         known = Signal()  # `init` holds the coordinates of `last_origin`
         last_origin = Signal(len(origin), reset_less=True)
@@ -101,9 +101,8 @@ class LaneMasks(wiring.Component):
         differs = Signal(len(parts), reset_less=True)
         m.d.sync += [
             started.eq(self.issue.start),
-            first_left.eq(self.cfg.x0 - self.in_w + 1),
+            first_left.eq(Mux(self.cfg.row_mode, -(1 << c), self.cfg.x0 - self.in_w + 1)),
             step.eq(Mux(self.cfg.row_mode, self.cfg.stride_x, 1)),
-            one_column.eq(self.in_w == 1),
             differs.eq(Cat(origin[part] != last_origin[part] for part in parts)),
         ]
         anew = Signal()
@@ -116,21 +115,17 @@ class LaneMasks(wiring.Component):
                 self.walk_y.eq(self.cfg.y0),
                 self.walk_x.eq(self.cfg.x0),
                 left.eq(first_left),
-                wrap.eq(~self.cfg.row_mode & (first_left == 0)),
             ]
         with m.Elif(wrap):
             m.d.sync += [
                 self.walk_x.eq(0),
                 self.walk_y.eq(self.walk_y + 1),
                 left.eq(1 - self.in_w),
-                wrap.eq(one_column),
             ]
         with m.Else():
             m.d.sync += [
                 self.walk_x.eq(self.walk_x + step),
                 left.eq(left + 1),
-                # All ones: tools would merge a comparison with the one above, choice first.
-                wrap.eq(~self.cfg.row_mode & left.all()),
             ]
         with m.If(self.turn[self.lanes - 1]):
             m.d.sync += ready.eq(1)
