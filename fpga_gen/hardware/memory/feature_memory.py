@@ -125,7 +125,8 @@ class FeatureMemory(wiring.Component):
         ]
         for index, bank in enumerate(banks):
             selected = Signal(row_bits, name=f"row_{index}", reset_less=True)
-            m.d.sync += selected.eq(Mux(starts[index % parts] > index, following, row))
+            wraps = starts[index % parts] > index if index < count - 1 else 0
+            m.d.sync += selected.eq(Mux(wraps, following, row))
             m.d.comb += bank.r_addr.eq(selected)
         self._rotate(m, [bank.r_data for bank in banks], start, double)
 

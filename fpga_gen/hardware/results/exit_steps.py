@@ -85,7 +85,7 @@ class ExitSteps(wiring.Component):
             ("BASES", "LOAD", self.last_base & self.loading),
             ("BASES", "STEP", self.last_base),
             ("STEP", "WAIT", self.last_step),
-            ("LOAD", "WAIT", self.load_valid & self.load_last),
+            ("LOAD", "WAIT", ~self.load_ready),
         ):
             self.states.move(source, target, when)
         self.states.build(m)
@@ -314,12 +314,14 @@ class ExitSteps(wiring.Component):
             m.d.sync += self.last_lane.eq(self.top_lane == 0)
 
     def _load(self, m: Module) -> None:
-        m.d.comb += self.load_ready.eq(self.now["LOAD"])
-        with m.If(self.now["LOAD"] & self.load_valid):
+        # A register, up for all but the last cycle of LOAD: to and from afar.
+        with m.If(self.restart & self.loading):
+            m.d.sync += self.load_ready.eq(1)
+        with m.If(self.load_ready & self.load_valid):
             m.d.comb += self.load_step.eq(1)
             m.d.sync += [
                 self.load_left.eq(self.load_left - 1),
                 self.load_last.eq(self.load_left == 2),
             ]
             with m.If(self.load_last):
-                m.d.sync += self.loading.eq(0)
+                m.d.sync += [self.loading.eq(0), self.load_ready.eq(0)]

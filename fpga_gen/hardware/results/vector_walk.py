@@ -6,21 +6,18 @@ first factor of a product that is one pixel is read once in a block: it stays th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.address import ADDRESS_BITS
-from fpga_gen.contract.fields import WORD_BITS
-from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, VectorOp, width
+from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, width
 from fpga_gen.contract.latencies import READ_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import add, constant
-from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for
+from fpga_gen.hardware.common.fan_out import copies, copies_for
 from fpga_gen.hardware.common.joints import Issue, TableWrite
-from fpga_gen.hardware.common.records import SOURCE_RECORD
+from fpga_gen.hardware.results.vector_facts import VectorFacts
 from fpga_gen.hardware.results.vector_term import FACTS, READ
 
 DRAIN_CYCLES = 17  # and the memory's latency: from the last read to its result
@@ -50,71 +47,12 @@ class VectorWalk(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         self.cfg = self.issue.header.vector
-        self._sources(m)
-        self._take_facts(m)
+        self.taken = VectorFacts(m, self.cfg, self.tables, self.facts)
         self._counters(m)
         self._blocks(m)
         self._machine(m)
         self._put_out(m)
         return m
-
-    def _sources(self, m: Module) -> None:
-        write = self.tables
-        self.sources = [
-            Signal(SOURCE_RECORD, name=f"source_{i}", reset_less=True) for i in range(MAX_SOURCES)
-        ]
-        for index, source in enumerate(self.sources):
-            with m.If(write.source_write & (write.source == index)):
-                m.d.sync += source.as_value().word_select(write.part, WORD_BITS).eq(write.word)
-
-    def _take_facts(self, m: Module) -> None:
-        """Facts of an instruction as registers, one cycle after `start`: the header stays while
-        the unit is busy."""
-        cfg = self.cfg
-
-        def fact(name: str, value: Value, **attributes) -> Signal:
-            register = Signal(len(value), name=name, reset_less=True, **attributes)
-            m.d.sync += register.eq(value)
-            return register
-
-        self.x_top, self.y_top = (
-            fact(f"{axis}_top", (taps - 1)[: len(taps)])
-            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
-        )
-        self.x_near, self.y_near = (  # the tap before the last
-            fact(f"{axis}_near", (taps - 2)[: len(taps)])
-            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
-        )
-        self.x_far, self.y_far = (  # the tap before that one
-            fact(f"{axis}_far", (taps - 3)[: len(taps)])
-            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
-        )
-        self.source_top = fact("source_top", (cfg.n_sources - 1)[: (MAX_SOURCES - 1).bit_length()])
-        self.direct = fact("direct", cfg.direct, attrs=KEEP)
-        self.one_column = fact("one_column", cfg.direct | (cfg.x_taps == 1))
-        self.one_row = fact("one_row", cfg.direct | (cfg.y_taps == 1))
-        self.single_read = fact(  # the one source takes one read, if it is no wide one
-            "single_read",
-            (cfg.direct | ((cfg.x_taps == 1) & (cfg.y_taps == 1))) & (cfg.n_sources == 1),
-        )
-        self.pair = fact("pair", cfg.pair)
-        self.columns, self.rows = fact("columns", cfg.out_w), fact("rows", cfg.out_h)
-        self.single_column = fact("single_column", (cfg.out_w == 1) | (cfg.pair & (cfg.out_w == 2)))
-        self.first_both = fact("first_both", cfg.pair & (cfg.out_w != 1))
-        self.single_row = fact("single_row", cfg.out_h == 1)
-        self.out_plane = fact("out_plane", cfg.out_plane)
-        m.d.comb += [
-            *(
-                copy.eq(fact(f"direct_{n}", cfg.direct, attrs=KEEP))
-                for n, copy in (
-                    ("address", self.facts.direct_address),
-                    ("weight", self.facts.direct_weight),
-                )
-            ),
-            self.facts.product.eq(fact("product", cfg.function == VectorOp.MUL)),
-            self.facts.out16.eq(fact("out16", cfg.out16)),
-            self.facts.out_low.eq(fact("out_low", cfg.out_low)),
-        ]
 
     def _counters(self, m: Module) -> None:
         """Where the walk is, and whether it is at an end."""
@@ -156,7 +94,7 @@ class VectorWalk(wiring.Component):
         self.held = Signal()  # the next step's first factor is that of this one
         if self.params.activations:
             kept = Signal(reset_less=True)
-            m.d.sync += kept.eq(self.facts.product & self.sources[0].still)
+            m.d.sync += kept.eq(self.facts.product & self.taken.sources[0].still)
             m.d.comb += self.held.eq(kept & ~(self.last_column & self.last_row))
         self.first_read = Signal(init=1)
         # The present read is a whole result, but there are two exit steps: leave a gap.
@@ -168,7 +106,7 @@ class VectorWalk(wiring.Component):
         ]
         m.d.sync += [
             self.last_block.eq(self.blocks_left == 1),
-            *(only.eq(self._only_read(i)) for i, only in enumerate(self.only_read)),
+            *(only.eq(self.taken.only_read(i)) for i, only in enumerate(self.only_read)),
         ]
         m.d.comb += [
             self.issued.y_index.eq(self.y_row + self.y_tap),
@@ -186,7 +124,7 @@ class VectorWalk(wiring.Component):
         ]
         step = Mux(self.both, constant(2, p.banks), constant(1, p.banks))
         self.next_pixel = add(m, self.pixel, step, p.banks, "vector_next_pixel")
-        self.next_out = add(m, self.block_out, self.out_plane, p.banks, "vector_next_out")
+        self.next_out = add(m, self.block_out, self.taken.out_plane, p.banks, "vector_next_out")
         self.move = Signal(range(MAX_SOURCES + 1))
         move_base, move_plane = (
             Signal(ADDRESS_BITS, name=n, reset_less=True) for n in ("move_base", "move_plane")
@@ -194,14 +132,16 @@ class VectorWalk(wiring.Component):
         moved = self.move[: len(self.source)]
         m.d.sync += [
             move_base.eq(Array(self.block_base)[moved]),
-            move_plane.eq(Array(s.plane for s in self.sources)[moved]),
+            move_plane.eq(Array(s.plane for s in self.taken.sources)[moved]),
         ]
         self.move_sum = add(m, move_base, move_plane, p.banks, "vector_move")
         # One cycle after the start: the bases are too many loads for the state that starts.
         loads = MAX_SOURCES * ADDRESS_BITS
         begin = copies(m, self.issue.start & ~self.busy, copies_for(loads), "begin",
                        reset_less=False)  # fmt: skip
-        for index, (base, source) in enumerate(zip(self.block_base, self.sources, strict=True)):
+        for index, (base, source) in enumerate(
+            zip(self.block_base, self.taken.sources, strict=True)
+        ):
             with m.If(begin[index * len(begin) // MAX_SOURCES]):
                 m.d.sync += base.eq(source.base)
 
@@ -221,7 +161,9 @@ class VectorWalk(wiring.Component):
             self.in_block.eq((self.in_block & ~block_end) | (map_end & ~self.last_block)),
             self.in_drain.eq((self.in_drain & ~drained) | (map_end & self.last_block)),
         ]
-        only_read = self.single_read & ~self.sources[0].wide  # of the result, as in `only_read`
+        only_read = (
+            self.taken.single_read & ~self.taken.sources[0].wide
+        )  # of the result, as in `only_read`
         with m.If(start):
             self._begin(m)
         with m.If(setup):
@@ -283,16 +225,16 @@ class VectorWalk(wiring.Component):
 
     def _to_row_start(self, m: Module) -> None:
         m.d.sync += [
-            self.columns_left.eq(self.columns),
-            self.both.eq(self.first_both),
-            self.last_column.eq(self.single_column),
+            self.columns_left.eq(self.taken.columns),
+            self.both.eq(self.taken.first_both),
+            self.last_column.eq(self.taken.single_column),
             self.x_row.eq(0),
         ]
 
     def _to_map_start(self, m: Module) -> None:
         m.d.sync += [
-            self.rows_left.eq(self.rows),
-            self.last_row.eq(self.single_row),
+            self.rows_left.eq(self.taken.rows),
+            self.last_row.eq(self.taken.single_row),
             self.y_row.eq(0),
         ]
 
@@ -315,21 +257,6 @@ class VectorWalk(wiring.Component):
             self._to_source(m, self.held)
             self._next_step(m)
 
-    def _of(self, values: Iterable[Value], index: ValueLike) -> Value:
-        """The value of a source; index: below MAX_SOURCES, or one behind the last."""
-        return Array(values)[Value.cast(index)[: len(self.source)]]
-
-    def _wide(self, index: ValueLike) -> Value:
-        """Whether a source has two planes."""
-        return self._of((s.wide for s in self.sources), index)
-
-    def _is_last(self, index: ValueLike) -> Value:
-        return Value.cast(index)[: len(self.source)] == self.source_top
-
-    def _only_read(self, index: ValueLike) -> Value:
-        """Whether a source is the last one and takes one read."""
-        return self.one_column & self.one_row & self._is_last(index) & ~self._wide(index)
-
     def _look_ahead(self, m: Module) -> None:
         """Whether the next read is the last one of its result."""
         after = self.last_source & ~self.wide  # of the same source, whose next tap is one read
@@ -339,36 +266,36 @@ class VectorWalk(wiring.Component):
         with m.Elif(~self.last_x_tap):
             m.d.comb += self.next_last.eq(self.near_x_tap & self.last_y_tap & after)
         with m.Elif(~self.last_y_tap):
-            m.d.comb += self.next_last.eq(self.one_column & self.near_y_tap & after)
+            m.d.comb += self.next_last.eq(self.taken.one_column & self.near_y_tap & after)
         with m.Elif(~self.last_source):
-            m.d.comb += self.next_last.eq(self._of(self.only_read, self.source + 1))
+            m.d.comb += self.next_last.eq(self.taken.of(self.only_read, self.source + 1))
         with m.Else():
-            m.d.comb += self.next_last.eq(self._of(self.only_read, self.held))
+            m.d.comb += self.next_last.eq(self.taken.of(self.only_read, self.held))
 
     def _to_column(self, m: Module, *, first: bool) -> None:
         """To the first, or to the next column of taps."""
-        last = self.one_column if first else self.direct | self.near_x_tap
+        last = self.taken.one_column if first else self.taken.direct | self.near_x_tap
         m.d.sync += [
-            self.near_x_tap.eq(self.x_near == 0 if first else self.x_tap == self.x_far),
+            self.near_x_tap.eq(self.taken.x_near == 0 if first else self.x_tap == self.taken.x_far),
             self.x_tap.eq(0 if first else self.x_tap + 1),
             self.last_x_tap.eq(last),
         ]
 
     def _to_tap_row(self, m: Module, *, first: bool) -> None:
         """To the first, or to the next row of taps."""
-        last = self.one_row if first else self.direct | self.near_y_tap
+        last = self.taken.one_row if first else self.taken.direct | self.near_y_tap
         m.d.sync += [
-            self.near_y_tap.eq(self.y_near == 0 if first else self.y_tap == self.y_far),
+            self.near_y_tap.eq(self.taken.y_near == 0 if first else self.y_tap == self.taken.y_far),
             self.y_tap.eq(0 if first else self.y_tap + 1),
             self.last_y_tap.eq(last),
         ]
 
     def _to_source(self, m: Module, index: ValueLike) -> None:
         """To a source, or one behind an instruction's last."""
-        wide = self._wide(index)
+        wide = self.taken.wide(index)
         m.d.sync += [
             self.source.eq(index),
-            self.last_source.eq(self._is_last(index)),
+            self.last_source.eq(self.taken.is_last(index)),
             self.wide.eq(wide),
             self.last_plane.eq(~wide),
         ]
@@ -379,18 +306,18 @@ class VectorWalk(wiring.Component):
         m.d.sync += [
             self.pixel.eq(self.next_pixel),
             left.eq(left - Mux(both, 2, 1)),
-            both.eq(self.pair & (left != Mux(both, 3, 2))),
+            both.eq(self.taken.pair & (left != Mux(both, 3, 2))),
             self.last_column.eq(
-                (left == Mux(both, 3, 2)) | (self.pair & (left == Mux(both, 4, 3)))
+                (left == Mux(both, 3, 2)) | (self.taken.pair & (left == Mux(both, 4, 3)))
             ),
-            self.x_row.eq(self.x_row + self.x_top + 1),
+            self.x_row.eq(self.x_row + self.taken.x_top + 1),
         ]
         with m.If(self.last_column):
             self._to_row_start(m)
             m.d.sync += [
                 self.rows_left.eq(self.rows_left - 1),
                 self.last_row.eq(self.rows_left == 2),
-                self.y_row.eq(self.y_row + self.y_top + 1),
+                self.y_row.eq(self.y_row + self.taken.y_top + 1),
             ]
             with m.If(self.last_row):
                 self._to_map_start(m)
@@ -402,7 +329,7 @@ class VectorWalk(wiring.Component):
 
     def _of_source(self, name: str) -> Value:
         """A field of the source that is read."""
-        return Array(source[name] for source in self.sources)[self.source]
+        return Array(source[name] for source in self.taken.sources)[self.source]
 
     def _put_out(self, m: Module) -> None:
         """The read of this cycle."""
