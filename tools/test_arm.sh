@@ -56,7 +56,7 @@ cp -r "$source/host" "$source/pyproject.toml" "$root/src"
 echo "== tests of the host package, $cpu"
 env -i PATH=/usr/bin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 \
     proot -q "qemu-aarch64 -cpu $cpu" -0 -r "$root" -b /dev -b /proc -w /src/host \
-    /usr/bin/python3 -m pytest -q -p no:cacheprovider
+    /usr/bin/python3 -m pytest -q -p no:cacheprovider -o timeout=600  # emulated: seconds are minutes
 
 echo "== instructions of a frame, $cpu, $deploy"
 gcc -shared -fPIC -O2 -Wall -Wl,--unresolved-symbols=ignore-all \

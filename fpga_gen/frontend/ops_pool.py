@@ -44,11 +44,16 @@ def _window(call: Call, x: Feature) -> Window:
     kernel = call.integers("kernel_shape") or []
     size = (x.shape[2], x.shape[3])
     window = window_of(call, size, kernel, ceil=call.flag("ceil_mode", False))
-    if call.text("auto_pad", "NOTSET").startswith("SAME") and max(window.dilation) > 1:
-        # onnxruntime takes the padding of the kernel without its gaps.
+    # onnxruntime takes SAME of the kernel without its gaps, and rounds the size of VALID up.
+    auto, odd = call.text("auto_pad", "NOTSET"), False
+    if auto.startswith("SAME"):
+        odd = max(window.dilation) > 1
+    elif auto == "VALID" and call.flag("ceil_mode", False):
+        odd = any((size[a] - window.reach(a)) % window.stride[a] for a in (0, 1))
+    if odd:
         raise Refused(
-            "pads by auto_pad with gaps in its window, of which ONNX and onnxruntime make "
-            "different sizes",
+            "pads by auto_pad with gaps in its window or with ceil_mode, of which ONNX and "
+            "onnxruntime make different sizes",
             "export it again with pads",
         )
     if any(pad >= window.reach(i % 2) for i, pad in enumerate(window.pads)):

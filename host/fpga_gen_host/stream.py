@@ -22,6 +22,7 @@ R = TypeVar("R")
 Prepare = Callable[[np.ndarray, Slot], float]  # -> seconds
 Compute = Callable[[Slot, float], FrameStatistics]
 Finish = Callable[[Slot, FrameStatistics], R]
+POLL = 0.2  # seconds
 
 
 class FrameStream(Generic[R]):
@@ -131,7 +132,7 @@ class Pipeline(Generic[R]):
             return None
         try:
             self._start()
-            result = self._results.get()
+            result = self._wait()
             if isinstance(result, _Failure):
                 raise result.error
             if result is not None:
@@ -143,6 +144,15 @@ class Pipeline(Generic[R]):
             raise
         self.close()
         return None
+
+    def _wait(self) -> R | _Failure | None:
+        """The next of the results. Python looks for signals between two waits: where another thread
+        took Ctrl-C, or it came just before the wait, nothing ends the latter."""
+        while True:
+            try:
+                return self._results.get(timeout=POLL)
+            except queue.Empty:
+                continue
 
     def close(self) -> None:
         """See `FrameStream.close`. A call that was interrupted may be repeated."""

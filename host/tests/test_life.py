@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -56,22 +57,40 @@ def camera() -> Iterator[Camera]:
     made.signal.set()
 
 
-def interrupt_when(event: threading.Event) -> None:
-    """Ctrl-C for the main thread, once the event is set."""
+def names(frame: FrameType | None) -> list[str]:
+    """Functions of a thread, the innermost first."""
+    found = []
+    while frame is not None:
+        found.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return found
+
+
+def interrupt_when(event: threading.Event, taker: str) -> None:
+    """Ctrl-C, once the event is set and the main thread waits for a result. taker: the thread that
+    the system gives the signal to, "main" or another."""
+    main = threading.get_ident()
 
     def press() -> None:
         event.wait()
-        time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        while "_wait" not in names(sys._current_frames()[main]):
+            time.sleep(0.01)
+        if taker == "main":
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
 
 
-def test_ctrl_c_does_not_wait_for_the_source(folder: Path, device: FakeDevice, camera: Camera):
+@pytest.mark.parametrize("taker", ["main", "another"])
+def test_ctrl_c_does_not_wait_for_the_source(
+    folder: Path, device: FakeDevice, camera: Camera, taker: str
+):
     with Accelerator(folder, device=device) as opened:
         stream = opened.run_many(camera)
         assert [len(next(stream)) for _ in range(2)] == [1, 1]
-        interrupt_when(camera.blocks)
+        interrupt_when(camera.blocks, taker)
         with pytest.raises(KeyboardInterrupt):
             next(stream)
         assert not camera.over

@@ -235,6 +235,12 @@ REFUSED = {
         ),
         "ONNX and onnxruntime make different sizes",
     ),
+    "average rounded up and VALID": (
+        lambda: _one_op(
+            "AveragePool", kernel_shape=[2, 3], strides=[2, 3], auto_pad="VALID", ceil_mode=1
+        ),
+        "ONNX and onnxruntime make different sizes",
+    ),
     "huge padding": (lambda: _conv(pads=[1 << 20, 0, 0, 0]), "larger than 65536"),
     "huge map": (
         lambda: _with(lambda n: n.op("Resize", "x", "", "", n.ints(1, 3, 1 << 30, 1 << 30))),
