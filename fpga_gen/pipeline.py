@@ -2,7 +2,7 @@
 
 Read `BUILD` and `ESTIMATE` first: each is a list of named steps, run in order and timed. A step is
 a function of the flow's state; it fills the fields that later steps read. What happens to a build
-directory afterwards, a frame through its RTL, is the list in simulation_flow.py.
+directory afterwards, a frame through its RTL, is the list in flows/simulate.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A labelled folder through a build: float graph, integer reference and, for some, the RTL.
 
 Read `EVALUATE` first: the named steps, run in order and timed. The RTL part is the frame of
-simulation_flow.py, one picture after the other on one compiled simulator.
+flows/simulate.py, one picture after the other on one compiled simulator.
 """
 
 from __future__ import annotations
