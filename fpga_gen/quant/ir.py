@@ -8,6 +8,7 @@ schedule's business and follows from `QTensor.kinds` and `QTensor.positions`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -98,6 +99,15 @@ class QConv:
     def is_sum(self) -> bool:
         """Whether it stands for a sum of maps, see quant/additions.py."""
         return any(t.low for t in self.terms)
+
+    def contradiction(self, tensors: Mapping[str, QTensor]) -> str:
+        """What its maps have against `wide` and its terms; empty: nothing."""
+        sixteen = any(tensors[name].format.bits == 16 for name in self.inputs)
+        if sixteen and self.is_sum:
+            return "a term is low beside a map of 16 bits"
+        if self.wide != (sixteen or self.is_sum):
+            return "its maps contradict that it is wide"
+        return ""
 
 
 @dataclass(frozen=True)

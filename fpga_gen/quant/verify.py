@@ -163,9 +163,8 @@ def _check_conv(graph: QuantGraph, node: QConv, want: Shape, who: str) -> int:
         area = (height + MAX_STEP) * (width + MAX_STEP)
         _need(channels * area <= MAX_VALUES * MAX_STEP, who, "its padded input is too large")
         macs += term.weight.size * want[1] * want[2]
-    sixteen = any(graph.tensors[name].format.bits == 16 for name in node.inputs)
-    _need(node.wide == (sixteen or node.is_sum), who, "its maps contradict that it is wide")
-    _need(not (sixteen and node.is_sum), who, "a term is low beside a map of 16 bits")
+    fault = node.contradiction(graph.tensors)
+    _need(not fault, who, fault)
     return macs
 
 

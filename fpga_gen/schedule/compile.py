@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from fpga_gen.contract.isa import (
-    EndInstruction,
     FetchInstruction,
     Instruction,
-    PageInstruction,
-    TableInstruction,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.quant.ir import (
-    QAdd,
-    QConv,
-    QInterleave,
-    QMaxPool,
-    QMul,
-    QNode,
-    QResample,
     QuantGraph,
 )
 from fpga_gen.schedule.cycles.model import best_of
 from fpga_gen.schedule.cycles.timing import DEFAULT_TIMING, Timing
 from fpga_gen.schedule.facts import estimate_facts, layer_facts, segment_facts
 from fpga_gen.schedule.layouts import input_layout, map_layouts, results_layout
-from fpga_gen.schedule.lower.conv import lower_conv, plan_conv_node
 from fpga_gen.schedule.lower.fetching import (
-    barred_from_pages,
-    fill_fetches,
     stream_words,
     weight_parts,
-    with_fetches,
 )
-from fpga_gen.schedule.lower.hazards import with_waits
-from fpga_gen.schedule.lower.lowered import NO_STREAM, Context, Lowered
-from fpga_gen.schedule.lower.moving import lower_move
+from fpga_gen.schedule.lower.lowered import Lowered
 from fpga_gen.schedule.lower.placement import Placement
-from fpga_gen.schedule.lower.pool import lower_pool
-from fpga_gen.schedule.lower.storing import MOST_PIECES, with_stores
-from fpga_gen.schedule.lower.transfer import lower_input, lower_load, lower_store
-from fpga_gen.schedule.lower.vector import lower_vector
+from fpga_gen.schedule.lowering import Job, context_of, lower_node, programs
 from fpga_gen.schedule.place.allocate import (
     Allocation,
     NoRoom,
@@ -59,11 +40,10 @@ from fpga_gen.schedule.place.allocate import (
 from fpga_gen.schedule.place.bands import choose_chains
 from fpga_gen.schedule.place.early import early_results
 from fpga_gen.schedule.place.lifetimes import map_lives
-from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.order import beside_siblings
 from fpga_gen.schedule.place.packing import find_runs, fit_runs
-from fpga_gen.schedule.place.pages import cut_program, fill_pages, with_pages
-from fpga_gen.schedule.place.plan import Move, Plan, Step, demands, make_plan
+from fpga_gen.schedule.place.pages import fill_pages
+from fpga_gen.schedule.place.plan import Plan, Step, demands, make_plan
 from fpga_gen.schedule.place.rolled import check_plan
 from fpga_gen.schedule.place.segments import Segments, load_slack
 from fpga_gen.schedule.place.spill import (
@@ -74,14 +54,8 @@ from fpga_gen.schedule.place.spill import (
 )
 from fpga_gen.schedule.place.spill_search import search
 from fpga_gen.schedule.program import MemoryUse, Schedule, TracePoint
-from fpga_gen_host.regions import BEAT_BYTES, InputLayout, MapLayout, stripe
+from fpga_gen_host.regions import BEAT_BYTES, InputLayout, stripe
 
-ORDERS = (
-    FetchInstruction,
-    PageInstruction,
-    TableInstruction,
-)  # for the stream, not of what was lowered
-END = Lowered(EndInstruction(), NO_STREAM, (), ())
 LONG_STORES = 0.01  # share of the cycles from which another order of the layers is tried
 # Of the memory that the choice of what stays on chip counts on: not everything can be placed.
 SHARES = (0.97, 0.92, 0.85, 0.75, 0.6, 0.5)
@@ -139,7 +113,7 @@ def _compiled(
     layouts = map_layouts(qgraph, params)
     host_input = input_layout(layouts[qgraph.input], params)
     plan = make_plan(qgraph, params, layouts, choose_chains(qgraph, params, layouts, host_input))
-    job = _Job(qgraph, params, timing, layouts, host_input, mix, skip)
+    job = Job(qgraph, params, timing, layouts, host_input, mix, skip)
     packed: Schedule | None = None
     if pack:
         found = fit_runs(plan, qgraph, params, host_input, find_runs(qgraph, params, plan, timing))
@@ -162,7 +136,7 @@ def _compiled(
     return apart if apart.estimate.cycles < packed.estimate.cycles else packed
 
 
-def _spilled(job: _Job, refused: NoRoom) -> Schedule:
+def _spilled(job: Job, refused: NoRoom) -> Schedule:
     """The schedule with maps in DRAM; NoRoom if not even that fits: `refused` if there is no layer
     that says more."""
     qgraph, params = beside_siblings(job.qgraph), job.params
@@ -186,19 +160,6 @@ def _spilled(job: _Job, refused: NoRoom) -> Schedule:
     raise refused
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What all placements of a network have in common."""
-
-    qgraph: QuantGraph
-    params: EngineParams
-    timing: Timing
-    layouts: dict[str, MapLayout]
-    host_input: InputLayout
-    mix: bool
-    skip: bool
-
-
 def layer_errors(
     qgraph: QuantGraph, params: EngineParams, timing: Timing = DEFAULT_TIMING
 ) -> dict[str, ScheduleError]:
@@ -206,143 +167,19 @@ def layer_errors(
     the maps of all of them fit the memory is another question."""
     layouts = map_layouts(qgraph, params)
     host_input = input_layout(layouts[qgraph.input], params)
-    job = _Job(qgraph, params, timing, layouts, host_input, False, True)
+    job = Job(qgraph, params, timing, layouts, host_input, False, True)
     places = {name: Placement(layout, 0) for name, layout in layouts.items()}
     errors: dict[str, ScheduleError] = {}
     for index, node in enumerate(qgraph.nodes):
         step = Step(index, node, (0, qgraph.tensors[node.output].height), {})
         try:
-            for lowered in _lower(step.node, _context(job, step, places)):
+            for lowered in lower_node(step.node, context_of(job, step, places)):
                 encode_program([lowered.instruction])
         except ScheduleError as error:
             errors[node.name] = error
         except ValueError:  # an address beyond the memory, which is too small for this map
             pass
     return errors
-
-
-@dataclass(frozen=True, eq=False)
-class _Program:
-    """Instructions with their waits and what they take from the stream, before the PAGEs have their
-    words. trace: index of the instruction after which a map is there, and its placement; ends:
-    index of the last instruction in front of every step, and of the last one of all."""
-
-    lowered: list[Lowered]
-    trace: list[tuple[int, Placement]]
-    ends: list[int]
-
-    @property
-    def instructions(self) -> tuple[Instruction, ...]:
-        return tuple(item.instruction for item in self.lowered)
-
-
-def _programs(job: _Job, plan: Plan, places: dict[str, Placement]) -> Iterator[_Program]:
-    """Programs that differ in how the last layer is cut for its STOREs."""
-    if plan.homes:
-        yield _with_transfers(job, plan, places)
-        return
-    layout = results_layout(job.qgraph, job.layouts)
-    offsets = {m.tensor: at for m, at in zip(layout.maps, layout.offsets, strict=True)}
-    ends = {step.name: at for at, step in enumerate(plan.steps)}
-    source = job.qgraph.input
-    body = [lower_input(job.host_input, places[source], job.params)]
-    trace = [(0, places[source])]
-    if source in offsets:
-        body = with_stores(body, places[source], offsets[source], job.params)
-    for at, step in enumerate(plan.steps[:-1]):
-        assert isinstance(step, Step)
-        offset = offsets.get(step.node.output) if ends[step.name] == at else None
-        added, point = _step(job, step, places, offset)
-        trace.append((len(body) + point[0], point[1]))
-        body += added
-    step = plan.steps[-1]
-    assert isinstance(step, Step)
-    offset = offsets.get(step.node.output)
-    # Where each may end in several ways, its beginning is made once.
-    head, resident = with_tables(body, job.params)
-    head, pending = with_waits(head)
-    lengths: set[int] = set()
-    most = 1 if offset is None else MOST_PIECES
-    for added, point in _cut_steps(job, step, places, offset, most):
-        if len(added) not in lengths:
-            lengths.add(len(added))
-            points = [*trace, (len(body) + point[0], point[1])]
-            tail, _ = with_tables([*added, END], job.params, resident)
-            tail, _ = with_waits(tail, pending)
-            yield _finish(job, [*head, *tail], points, [at for at, _ in points])
-
-
-def _with_transfers(job: _Job, plan: Plan, places: dict[str, Placement]) -> _Program:
-    """The program of a plan with maps in DRAM."""
-    body: list[Lowered] = []
-    trace: list[tuple[int, Placement]] = []
-    ends = [0]
-    for step in plan.steps:
-        if isinstance(step, Step):
-            added, (at, place) = _step(job, step, places, None)
-            trace.append((len(body) + at, place))
-        elif isinstance(step, Move):
-            height = job.qgraph.tensors[step.tensor].height
-            places_of = places[step.source], places[step.target]
-            added = lower_move(step.rows, *places_of, height, job.params)
-        else:
-            place = places[step.buffer]
-            home = plan.homes[step.tensor]
-            if step.load:
-                added = lower_load(step.rows, place, home, job.params)
-            else:
-                added = lower_store(step.rows, place, home, job.params, step.alone)
-            if step.load:
-                trace.append((len(body) + len(added) - 1, place.part(step.rows)))
-        body += added
-        ends.append(len(body) - 1)
-    whole, _ = with_tables([*body, END], job.params)
-    return _finish(job, with_waits(whole)[0], trace, ends)
-
-
-def _step(
-    job: _Job, step: Step, places: dict[str, Placement], offset: int | None
-) -> tuple[list[Lowered], tuple[int, Placement]]:
-    """Instructions of a step, with the STOREs of its result to byte `offset` if it is one of the
-    network, and where among them the result is there."""
-    return next(_cut_steps(job, step, places, offset, 1))
-
-
-def _cut_steps(
-    job: _Job, step: Step, places: dict[str, Placement], offset: int | None, most: int
-) -> Iterator[tuple[list[Lowered], tuple[int, Placement]]]:
-    """The same for results stored in 1 to `most` pieces."""
-    local = {tensor: places[name] for tensor, name in step.buffers.items()}
-    place = local[step.node.output]
-    context = _context(job, step, local)
-    planned = plan_conv_node(step.node, context) if isinstance(step.node, QConv) else None
-    for pieces in range(1, most + 1):
-        if planned is not None:
-            lowered = lower_conv(planned, replace(context, pieces=pieces))
-        elif pieces == 1:
-            lowered = _lower(step.node, context)
-        else:
-            return
-        after = len(lowered) - 1
-        if offset is not None:
-            lowered = with_stores(lowered, place, offset, job.params)
-            after = len(lowered) - 2
-        yield lowered, (after, place.part(step.rows))
-
-
-def _finish(
-    job: _Job, whole: list[Lowered], trace: list[tuple[int, Placement]], ends: list[int]
-) -> _Program:
-    """The whole program: FETCHes, and PAGEs where it is too long."""
-    params = job.params
-    whole = with_fetches(whole)
-    pages = cut_program([i.instruction for i in whole], params, barred_from_pages(whole))
-    whole = fill_fetches(with_pages(whole, pages, params), params)
-    # Of what was lowered, the place in the program.
-    at = [k for k, item in enumerate(whole) if not isinstance(item.instruction, ORDERS)]
-    return _Program(
-        whole, [(at[index], place) for index, place in trace], [at[index] for index in ends]
-    )
 
 
 def _weight_region(lowered: list[Lowered], params: EngineParams) -> bytes:
@@ -352,12 +189,12 @@ def _weight_region(lowered: list[Lowered], params: EngineParams) -> bytes:
     )
 
 
-def _schedule(job: _Job, plan: Plan, allocation: Allocation) -> Schedule:
+def _schedule(job: Job, plan: Plan, allocation: Allocation) -> Schedule:
     qgraph, params, timing, host_input = job.qgraph, job.params, job.timing, job.host_input
     memory, places = _place(qgraph, params, plan, host_input, allocation)
-    programs = list(_programs(job, plan, places))
-    number, timeline = best_of([p.instructions for p in programs], params, timing)
-    best = programs[number]
+    lowerings = list(programs(job, plan, places))
+    number, timeline = best_of([p.instructions for p in lowerings], params, timing)
+    best = lowerings[number]
     instructions = best.instructions
     first, lowered = fill_pages(best.lowered, encode_program(instructions), params)
     program = program_region(first, params)
@@ -411,20 +248,6 @@ def _place(
     at = names[live_words(demands(plan, qgraph, host_input))[1]]
     facts = MemoryUse(params.words, allocation.peak, allocation.live, at, params.in_channels)
     return facts, places
-
-
-def _context(job: _Job, step: Step, places: dict[str, Placement]) -> Context:
-    return Context(job.qgraph.tensors, places, job.params, job.timing, step.rows, job.mix, job.skip)
-
-
-def _lower(node: QNode, context: Context) -> list[Lowered]:
-    match node:
-        case QConv():
-            return lower_conv(plan_conv_node(node, context), context)
-        case QMaxPool():
-            return lower_pool(node, context)
-        case QResample() | QAdd() | QMul() | QInterleave():
-            return lower_vector(node, context)
 
 
 def encode_program(instructions: Sequence[Instruction]) -> list[int]:

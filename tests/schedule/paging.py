@@ -62,5 +62,5 @@ def random_cuts(seed: int) -> Iterator[None]:
     def cut(instructions, params, barred):
         return random_pages(rng, instructions, params, barred)
 
-    with mock.patch("fpga_gen.schedule.compile.cut_program", cut):
+    with mock.patch("fpga_gen.schedule.lowering.cut_program", cut):
         yield

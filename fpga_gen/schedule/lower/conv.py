@@ -119,9 +119,8 @@ def conv_work(node: QConv, context: Context) -> tuple[ConvWork, np.ndarray]:
     """What a layer asks of the array, and its bias by output position."""
     place, out = context.places[node.output], context.tensors[node.output]
     geometry = conv_geometry(node, context.tensors, context.rows)
-    sixteen = any(context.tensors[i].format.bits == 16 for i in node.inputs)
-    if node.wide != (sixteen or node.is_sum) or (sixteen and node.is_sum):
-        raise ScheduleError(f"layer '{node.name}': `wide` contradicts the formats of its inputs")
+    if fault := node.contradiction(context.tensors):
+        raise ScheduleError(f"layer '{node.name}': {fault}")
     order = np.argsort(np.asarray(place.layout.positions))
     blocks, bias = conv_blocks(node, context, geometry, order)
     check_accumulator(node, blocks, bias)
