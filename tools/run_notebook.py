@@ -18,10 +18,6 @@ from typing import Any
 import nbclient
 import nbformat
 
-from fpga_gen.board.server import BoardServer
-from fpga_gen.flows.board import start_board
-from fpga_gen.flows.reference import write_references
-
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "host" / "notebooks" / "polyp_segmentation.ipynb"
 CELL_SECONDS = 4 * 3600  # a frame on a busy machine
@@ -51,13 +47,27 @@ def tidy(notebook: Any, deploy: Path) -> None:
     """Leaves what a reader sees: no times of cells, no steps of progress bars, no paths."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        kept: list[Any] = []
         for output in cell.get("outputs", ()):
+            same = kept and "text" in output and kept[-1].get("name") == output.get("name")
+            if same:
+                kept[-1]["text"] += output["text"]
+            else:
+                kept.append(output)
+        for output in kept:
             if "text" in output:
                 lines = (line.split("\r")[-1] for line in output["text"].split("\n"))
                 output["text"] = "\n".join(lines).replace(str(deploy), "deploy")
+        if "outputs" in cell:
+            cell.outputs = kept
 
 
 def main() -> None:
+    """The command line. Only it needs a board; the test of the notebook brings its own."""
+    from fpga_gen.board.server import BoardServer
+    from fpga_gen.flows.board import start_board
+    from fpga_gen.flows.reference import write_references
+
     parser = argparse.ArgumentParser(prog="tools.run_notebook", description=__doc__)
     parser.add_argument("deploy", type=Path, help="build directory")
     deploy = parser.parse_args().deploy.resolve()

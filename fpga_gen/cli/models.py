@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -94,8 +95,10 @@ def export_model(
         except (ValueError, OSError) as error:
             raise FpgaGenError(f"cannot export {name}: {error}") from error
     if name not in MODELS:
-        known = ", ".join([*MODELS, *NETWORKS])
-        raise FpgaGenError(f"unknown model {name!r}; known models: {known}")
+        known = [*MODELS, *NETWORKS]
+        near = get_close_matches(name, known, 1)
+        guess = f": did you mean {near[0]}?" if near else ";"
+        raise FpgaGenError(f"unknown model {name!r}{guess} known models: {', '.join(known)}")
     if isinstance(input_size, tuple):
         raise FpgaGenError(f"{name} takes square pictures: give one size")
     if checkpoint is not None and not checkpoint.is_file():

@@ -102,14 +102,12 @@ def compare_reports(a: Report, b: Report) -> BuildComparison:
 
 
 def name_of(report: Report) -> str:
-    """Network, board, engine and scheme of a build."""
-    array = report.array
-    shape = (array.pixels, array.in_channels, *array.out_channels.values())
+    """Network, input, board, engine and scheme of a build."""
+    model, array = report.model, report.array
+    size = " x ".join(map(str, model.input_shape))
     fast = ", double clock" if array.double_clock else ""
     scheme = report.quantisation.get("scheme", "unknown scheme")
-    return (
-        f"{report.model.name} on {report.board.name} ({','.join(map(str, shape))}{fast}, {scheme})"
-    )
+    return f"{model.name} of {size} on {report.board.name} ({array.option}{fast}, {scheme})"
 
 
 def _figures(a: Report, b: Report) -> Iterable[FigurePair]:
@@ -128,8 +126,8 @@ def _figures(a: Report, b: Report) -> Iterable[FigurePair]:
     for source in ("float", "integer"):
         found = [s.get(source) for s in scores]
         if any(found):
-            for name in ("dice", "iou"):
-                values = [None if s is None else getattr(s, name) for s in found]
+            for name in ("Dice", "IoU"):
+                values = [None if s is None else getattr(s, name.lower()) for s in found]
                 yield FigurePair(f"mean {name}, {source}", *values, digits=4)
 
 

@@ -164,7 +164,7 @@ def test_the_picture_with_its_mask_is_a_picture(opened: fpga_gen.Build, tmp_path
 def test_two_builds_side_by_side(built: Path, tmp_path: Path):
     found = fpga_gen.compare(built, fpga_gen.Build(built), output=tmp_path / "c.html")
     assert all(pair.a == pair.b for pair in found.figures)
-    assert "net on tiny (2,4,4,4, mixed)" in (tmp_path / "c.html").read_text()
+    assert "net of 3 x 12 x 12 on tiny (2,4,4,4, mixed)" in (tmp_path / "c.html").read_text()
     with pytest.raises(fpga_gen.FpgaGenError, match="not a build directory"):
         fpga_gen.compare(built, tmp_path)
 

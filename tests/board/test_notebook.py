@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
-import nbclient
 import nbformat
 import pytest
 
-from tests.board.running import ROOT, Running
+from tests.board.running import Running
+from tools.run_notebook import NOTEBOOK, execute, tidy
 
-NOTEBOOK = ROOT / "host" / "notebooks" / "polyp_segmentation.ipynb"
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -25,22 +23,8 @@ def executed(board: Running, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("notebook")
     shutil.copytree(NOTEBOOK.parent, folder, dirs_exist_ok=True)
     write_references(board.folder, folder / "pictures")
-    notebook = nbformat.read(folder / NOTEBOOK.name, as_version=4)
-    environment = {
-        "PYNQ_REMOTE_DEVICES": board.address,
-        "FPGA_GEN_DEPLOY": str(board.folder),
-        "PYTHONPATH": str(ROOT / "host"),
-        "PYTHONWARNINGS": "ignore",
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        patch.delenv("FPGA_GEN_PICTURES", raising=False)
-        client = nbclient.NotebookClient(
-            notebook, timeout=300, resources={"metadata": {"path": str(folder)}}
-        )
-        client.execute(env=dict(os.environ))
+    notebook = execute(folder, board.folder, board.address, 300)
+    tidy(notebook, board.folder)
     return notebook
 
 
@@ -95,8 +79,25 @@ def test_comparison_with_the_reference(executed):
     assert "differ" not in text
 
 
-def test_the_notebook_is_kept_without_outputs():
+def test_what_is_shown_says_where_it_comes_from(executed):
+    assert "virtual board, not hardware" in text_of(executed, "Accelerator(DEPLOY)")
+    assert images_of(executed, "run_many") == 1
+    everything = nbformat.writes(executed)
+    assert str(Path.home()) not in everything
+    assert "\r" not in everything
+
+
+def test_the_notebook_is_stored_with_its_outputs():
+    """Of the virtual board, from a run of all cells in order, with pictures and no paths."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
-    assert not any(c.get("outputs") or c.get("execution_count") for c in notebook.cells)
-    assert not any(str(Path.home()) in c.source for c in notebook.cells)
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    assert not any(o.output_type == "error" for c in cells for o in c.outputs)
+    assert "virtual board, not hardware" in text_of(notebook, "Accelerator(DEPLOY)")
+    for marker in ("next(frames(PICTURES))", "run_many", "layer_times"):
+        assert images_of(notebook, marker) == 1, marker
+    assert "bit-exact" in text_of(notebook, "compare_with_reference(accelerator)")
+    text = NOTEBOOK.read_text()
+    assert not re.search(r"/(home|root|tmp|Users)/", text)
+    assert len(text) < 2_000_000

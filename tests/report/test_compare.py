@@ -32,7 +32,7 @@ def test_figures_stand_side_by_side(report: Report, evaluated: Report):
     assert not any("simulated" in title or "mean" in title for title in found)
     found = figures(report, evaluated)
     assert found["cycles (simulated)"] == (None, 1010)
-    assert found["mean dice, integer"] == (None, 0.9079)
+    assert found["mean Dice, integer"] == (None, 0.9079)
     (row,) = [p.cells for p in compare_reports(report, faster).figures if "cycles" in p.title]
     assert row == ("cycles (estimated)", "1,000", "500", "-500", "0.500")
 
