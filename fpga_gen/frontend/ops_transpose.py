@@ -21,6 +21,7 @@ from fpga_gen.frontend.view import taken
 from fpga_gen.graph.ir import PHASE_CHANNELS, Conv, ConvTerm, Interleave
 
 AGAIN = "export the model again"
+MAX_CHANNELS = 1 << 18  # of all phases, each of which is looked at
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def conv_transpose(call: Call) -> list[Value]:
     block = (axes[0].stride, axes[1].stride)
     phases = math.prod(block)
     depth = filters if phases == 1 else -(-filters // PHASE_CHANNELS) * PHASE_CHANNELS
+    if phases * depth > MAX_CHANNELS:
+        raise Refused(f"its stride {list(block)} makes {phases} phases", "use a smaller stride")
     terms = _terms(x.tensor, dense, axes, depth, _grid(call, filters, depth, phases))
     if not terms:
         raise Refused("its result depends on no input", AGAIN)
@@ -110,6 +113,12 @@ def _geometry(call: Call, x: Feature) -> tuple[np.ndarray, tuple[_Axis, _Axis], 
         out, before = full - pads[a] - pads[2 + a], pads[a]
         if given or auto in ("SAME_UPPER", "SAME_LOWER"):
             out = given[-2:][a] if given else size * stride[a]
+            if not given and full < out:
+                raise Refused(
+                    f"pads by auto_pad with a stride beyond its kernel of {kernel[a]}, of which "
+                    "ONNX and onnxruntime make different sizes",
+                    "export it again with pads",
+                )
             total = max(0, full - out)
             small = total // 2
             before = small if auto == "SAME_UPPER" else total - small
@@ -117,7 +126,8 @@ def _geometry(call: Call, x: Feature) -> tuple[np.ndarray, tuple[_Axis, _Axis], 
             out, before = full, 0
         if not 1 <= out <= MAX_SIZE or before < 0:
             raise Refused(f"its result has {out} pixels along an axis", AGAIN)
-        found.append(_Axis(size, stride[a], dilation[a], kernel[a], out, before))
+        step = stride[a] if size > 1 else 1  # one pixel has no distance to another
+        found.append(_Axis(size, step, dilation[a], kernel[a], out, before))
     return weight, (found[0], found[1]), group
 
 

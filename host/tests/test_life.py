@@ -219,7 +219,7 @@ def test_the_end_of_the_program(folder: Path):
     paths = os.pathsep.join((str(HOST), str(HOST / "tests")))
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
-        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=6 * LONG,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["leaving", "closed", "0"]

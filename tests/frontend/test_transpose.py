@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fpga_gen.graph.ir import Conv, Interleave, conv_macs
-from tests.frontend.onnx_models import Net, assert_like_onnxruntime
+from tests.frontend.onnx_models import Net, assert_like_onnxruntime, refusal
 
 CASES = [
     {"k": 2, "strides": [2, 2]},
@@ -72,3 +72,18 @@ def test_one_dimension(tmp_path):
     weight = net.const(np.ones((2, 3, 3)))
     net.op("Conv", y, weight, pads=[1, 1])
     assert_like_onnxruntime(net.save(tmp_path))
+
+
+@pytest.mark.parametrize("case", [{}, {"output_padding": [2, 1]}, {"pads": [1, 0, 0, 1]}])
+def test_stride_of_one_pixel(case, tmp_path):
+    """Where an axis has but one, its stride has nothing to part: no phases."""
+    net = Net((1, 3, 1, 5))
+    _transposed(net, "x", 3, 4, 3, strides=[5, 2], **case)
+    graph = assert_like_onnxruntime(net.save(tmp_path))
+    assert all(n.block[0] == 1 for n in graph.nodes if isinstance(n, Interleave))
+
+
+def test_same_with_gaps_is_refused(tmp_path):
+    net = Net((1, 3, 4, 4))
+    _transposed(net, "x", 3, 4, 2, strides=[3, 3], auto_pad="SAME_UPPER")
+    assert "ONNX and onnxruntime make different sizes" in refusal(net.save(tmp_path))
