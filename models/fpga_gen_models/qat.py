@@ -17,7 +17,7 @@ held out as in `fpga_gen_models.train`; they calibrate nothing either.
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from fpga_gen.contract.numerics import SCHEMES
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.disk import replace_file
 from fpga_gen.errors import FpgaGenError
+from fpga_gen.frontend.labels import layer_labels
 from fpga_gen.graph.ir import Graph
 from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
 from fpga_gen.quant.ir import QuantGraph
@@ -88,7 +89,9 @@ class QatTrainer(Trainer):
         graph: Graph,
         qgraph: QuantGraph,
         params: EngineParams,
+        labels: Mapping[str, str],
     ) -> None:
+        self.labels = labels
         bits = SCHEMES[qgraph.facts["scheme"]].fixed_bits
         self.source = (graph, qgraph, weight_codes(qgraph.sp2, bits))
         self.array = array_of(params)
@@ -106,7 +109,7 @@ class QatTrainer(Trainer):
         qgraph = self.source[1]
         model = model.cpu()
         graph = model.float_graph()
-        replace_file(self.out / "model.onnx", graph_bytes(graph, qgraph))
+        replace_file(self.out / "model.onnx", graph_bytes(graph, qgraph, self.labels))
         model.dtype = torch.float32  # every sum exact, as on the engine
         found = {}
         for name, network in (("before", QuantNet(*self.source, torch.float32)), ("after", model)):
@@ -168,7 +171,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         size = graph.host_input.model_shape[1]
         config = replace(run_config(args), size=size, start_size=size, scales=(1.0,))
         args.out.mkdir(parents=True, exist_ok=True)
-        trainer = QatTrainer(config, pairs, args.out, graph, qgraph, params)
+        trainer = QatTrainer(
+            config, pairs, args.out, graph, qgraph, params, layer_labels(args.model)
+        )
         trainer.start(None, args.resume)
     except (OSError, ValueError, FpgaGenError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,7 +5,7 @@ compiler finds them there (fpga_gen/quant/grids.py).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -35,8 +35,11 @@ IR_VERSION = 10
 class _Writer:
     """Nodes and initialisers of the file; `value` maps a graph tensor to the name of its value."""
 
-    def __init__(self, graph: Graph, tensors: dict[str, QTensor]) -> None:
+    def __init__(
+        self, graph: Graph, tensors: dict[str, QTensor], labels: Mapping[str, str]
+    ) -> None:
         self.graph, self.tensors, self.host_input = graph, tensors, graph.host_input
+        self.labels = labels
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.value: dict[str, str] = {}
@@ -73,6 +76,14 @@ class _Writer:
             "DequantizeLinear", [levels, scale, zero], f"{tensor}.quantised"
         )
 
+    def _kernel(self, node: Conv, number: int) -> str:
+        """Name of a term's weights: of the first one as in the model, by which reports call the
+        layer, unless another layer has that name."""
+        known = f"{self.labels.get(node.onnx_name, '')}.weight"
+        if number or known == ".weight" or known in self.constants:
+            return f"{node.name}.weight{number}"
+        return known
+
     def conv(self, node: Conv) -> str:
         parts, bias = [], node.bias.astype(np.float64)
         for number, term in enumerate(node.terms):
@@ -86,7 +97,7 @@ class _Writer:
                 )
                 bias = bias + (weight * offset).sum((1, 2, 3))
                 weight = weight * gain
-            kernel = self.constant(f"{node.name}.weight{number}", weight.astype(np.float32))
+            kernel = self.constant(self._kernel(node, number), weight.astype(np.float32))
             names = [self.value[term.input], kernel]
             if number == len(node.terms) - 1:
                 names.append(self.constant(f"{node.name}.bias", bias.astype(np.float32)))
@@ -182,12 +193,15 @@ def _matches(table: AxisTable, mode: tuple[str, str, str]) -> bool:
     return table == resize_axis(n, m, exact_scale(m / n, n, m), *mode)
 
 
-def graph_bytes(graph: Graph, qgraph: QuantGraph) -> bytes:
+def graph_bytes(graph: Graph, qgraph: QuantGraph, labels: Mapping[str, str] = {}) -> bytes:
     """An ONNX file of an optimised float graph with the formats and scales of `qgraph`, checked.
+
+    labels: of layers, by name of their node in the ONNX file that the graph came from; see
+    `fpga_gen.frontend.labels`.
 
     ValueError names a node that ONNX cannot express.
     """
-    writer = _Writer(graph, qgraph.tensors)
+    writer = _Writer(graph, qgraph.tensors, labels)
     writer.value[graph.input] = "image"
     if not graph.host_input.gain:  # pixels are 8-bit integers already
         writer.quantised("image", graph.input)

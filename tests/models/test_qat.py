@@ -20,6 +20,7 @@ from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.contract.column_kinds import weight_codes
 from fpga_gen.contract.numerics import DSP, SCHEMES, SP2
 from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.frontend.labels import layer_labels
 from fpga_gen.graph.ir import Graph, Mul
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS
@@ -138,6 +139,9 @@ def test_trained_codes_come_out_of_the_compiler_unchanged(scheme: str, raw: bool
 
     again_graph, again = compiled(tmp_path / "trained.onnx", scheme, raw)
     assert again.facts["imported"] == []
+    labels = {n.onnx_name: f"of.{n.name}" for n in convs(qgraph)[:2]}
+    (tmp_path / "named.onnx").write_bytes(graph_bytes(net.float_graph(), qgraph, labels))
+    assert set(labels.values()) <= set(layer_labels(tmp_path / "named.onnx").values())
     filters = sum(len(c) for c in codes)
     assert again.facts["imported_filters_kept"] == f"{filters} of {filters}"
     for want, old, conv in zip(codes, convs(qgraph), convs(again), strict=True):
