@@ -50,7 +50,7 @@ def possible_vector(vector):
 def decoder() -> Bench:
     dut = decoding.Decoder(PARAMS)
     b = Bench(dut)
-    header = dut.decoded.payload
+    header, checks = dut.decoded.payload, dut.checks
     walk, vector, op = header.walk, header.vector, header.walk.op
 
     def at(*names: str):
@@ -107,9 +107,12 @@ def decoder() -> Bench:
         "page": op == Op.PAGE, "table": op == Op.TABLE,
     }  # fmt: skip
     for name, kind in kinds.items():
-        b.prove(~decided | (getattr(dut, f"is_{name}") == kind), f"is_{name} is of another header")
+        b.prove(
+            ~decided | (getattr(dut.checks, f"is_{name}") == kind),
+            f"is_{name} is of another header",
+        )
     listed = (op == Op.CONV) & walk.list_words.any()
-    b.prove(~decided | (dut.listed == listed), "listed is of another header")
+    b.prove(~decided | (checks.listed == listed), "listed is of another header")
     words, last = b.signal("at"), b.signal("last_header_word")
     taken = words != 0
     length = Array(LAYOUTS[Op(n)].words if n in set(Op) else 1 for n in range(1 << len(op)))[op]
@@ -117,7 +120,10 @@ def decoder() -> Bench:
     b.prove(~amid | (words < length), "more words than the header has")
     b.prove(~amid | (last == (words + 1 == length)), "the last word of a header is not known")
     b.prove(~at("LENGTH") | (words == 1), "a length after the first word")
-    b.prove(~(at("HEADER") & taken) | (dut.unknown == (op > max(Op))), "unknown is of another one")
+    b.prove(
+        ~(at("HEADER") & taken) | (checks.unknown == (op > max(Op))),
+        "unknown is of another one",
+    )
     b.prove(at("HEADER", "LENGTH", "STOPPED") | ~taken, "words of a header outside HEADER")
     b.prove(~(complete | at("LENGTH")) | taken, "complete without a word")
     b.prove(~complete | at("HEADER"), "complete outside HEADER")
@@ -141,11 +147,11 @@ def decoder() -> Bench:
         ("wrong_walk", possible_walk(walk)), ("wrong_vector", possible_vector(vector)),
         ("wrong_page", dut.program.page_words.any()),
     ):  # fmt: skip
-        b.prove(~at("CHECK") | (getattr(dut, name) == ~legal), f"{name} is of another header")
+        b.prove(~at("CHECK") | (getattr(checks, name) == ~legal), f"{name} is of another header")
     for name in ("n_blocks", "n_taps", "list_words", "y_words", "x_words"):
         field = getattr(vector if name in ("y_words", "x_words") else walk, name)
         b.prove(
-            ~at("CHECK", *tables) | (dut.single[name] == (field == 1)),
+            ~at("CHECK", *tables) | (checks.single[name] == (field == 1)),
             f"single_{name} is of another header",
         )
     b.cover(dut.decoded.valid & (op == Op.CONV), "a CONV")
@@ -225,12 +231,12 @@ PROOFS = (
         depth=2,
         cover_depth=30,
         mutations=(
-            Mutation("control.decoder", "walk.op > max(Op)", "walk.op > max(Op) + 1"),
-            Mutation("control.decoder", "& ~self.fetch.valid & ~self.unwritten",
-                     "& ~self.unwritten"),
+            Mutation("control.header_checks", "walk.op > max(Op)", "walk.op > max(Op) + 1"),
+            Mutation("control.decoder", "& ~self.fetch.valid & ~self.checks.unwritten",
+                     "& ~self.checks.unwritten"),
             Mutation("control.decoder", "self.final.eq(self.left == 2)",
                      "self.final.eq(self.left == 1)"),
-            Mutation("control.decoder", "self.is_page & self.wrong_page,", "0,"),
+            Mutation("control.decoder", "checks.is_page & checks.wrong_page,", "0,"),
         ),
     ),
     Proof(

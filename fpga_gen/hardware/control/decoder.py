@@ -17,18 +17,16 @@ from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import (
     HEADER_WORDS,
     LAYOUTS,
-    MAX_SOURCES,
     MAX_TABLE,
     OP_BITS,
-    TABLE_WORDS,
     Op,
-    Region,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.joints import FETCH, LOOKUP_BITS, LookupWrite, TableWrite
 from fpga_gen.hardware.common.records import HEADER
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.common.states import ALWAYS, States
+from fpga_gen.hardware.control.header_checks import HeaderChecks
 from fpga_gen.hardware.control.program_memory import ProgramRead
 from fpga_gen.hardware.loader.joints import COMMAND, KIND_CONV, KIND_VECTOR, KIND_WORDS
 from fpga_gen_host.registers import ERROR_CODE_BITS, ErrorCode
@@ -84,7 +82,7 @@ class Decoder(wiring.Component):
         # The last part of a TABLE's program word: a register, as `in_words` is.
         self.word_done = Signal()
         self._words(m)
-        self._checks(m)
+        self.checks = HeaderChecks(m, self.params, self.header, self.stored)
         self._order(m)
         self.request = data_register(m, self.fetch.payload)  # the reader's next region
         with m.If(self.fetch.ready):
@@ -99,41 +97,41 @@ class Decoder(wiring.Component):
 
     def _moves(self, m: Module) -> None:
         """Where each state goes, and what others hear of it."""
-        states, now = self.states, self.now
+        states, now, checks = self.states, self.now, self.checks
         present, exhausted = self.program.present, self.program.exhausted
         complete, first, final = self.complete, self.at == 0, self.final
         wrong = Cat(
-            self.is_walk & self.wrong_walk,
-            self.is_vector & self.wrong_vector,
-            self.is_page & self.wrong_page,
-            self.is_table & self.wrong_table,
+            checks.is_walk & checks.wrong_walk,
+            checks.is_vector & checks.wrong_vector,
+            checks.is_page & checks.wrong_page,
+            checks.is_table & checks.wrong_table,
         ).any()
         table_end = self.word_done & final
         for source, target, when in (
             ("IDLE", "HEADER", self.start),
-            ("HEADER", "STOPPED", complete & self.unknown),
+            ("HEADER", "STOPPED", complete & checks.unknown),
             ("HEADER", "CHECK", complete),
             ("HEADER", "LENGTH", present & first),
             ("HEADER", "STOPPED", ~present & exhausted),
             ("LENGTH", "HEADER", ALWAYS),  # the opcode is a register now, no output of the memory
             ("CHECK", "STOPPED", wrong),
-            ("CHECK", "BLOCKS", self.is_walk),
-            ("CHECK", "SOURCES", self.is_vector & ~self.vector_busy),
+            ("CHECK", "BLOCKS", checks.is_walk),
+            ("CHECK", "SOURCES", checks.is_vector & ~self.vector_busy),
             ("CHECK", "HEADER", self.asked),
-            ("CHECK", "ORDER", self.is_load | (self.is_page & ~self.words_busy)),
-            ("CHECK", "LOOKUP", self.is_table),
-            ("CHECK", "DECODED", ~(self.is_vector | self.is_fetch | self.is_page)),
+            ("CHECK", "ORDER", checks.is_load | (checks.is_page & ~self.words_busy)),
+            ("CHECK", "LOOKUP", checks.is_table),
+            ("CHECK", "DECODED", ~(checks.is_vector | checks.is_fetch | checks.is_page)),
             *((state, "STOPPED", ~present & exhausted) for state in (*TABLES, "LOOKUP")),
             *((state, state, ~(present & final)) for state in TABLES),
             ("LOOKUP", "HEADER", present & table_end),
             ("BLOCKS", "TAPS", ALWAYS),
             ("TAPS", "DECODED", self.walk.op == Op.POOL),
-            ("TAPS", "LISTS", self.listed),
+            ("TAPS", "LISTS", checks.listed),
             ("SOURCES", "ORDER", self.vector.direct),
             ("SOURCES", "Y_TABLE", ALWAYS),
             ("Y_TABLE", "X_TABLE", ALWAYS),
             *((state, "ORDER", ALWAYS) for state in ("TAPS", "LISTS", "X_TABLE")),
-            ("ORDER", "PAGE", self.order.ready & self.is_page),
+            ("ORDER", "PAGE", self.order.ready & checks.is_page),
             ("ORDER", "DECODED", self.order.ready),
             ("PAGE", "PAGED", ALWAYS),
             ("PAGED", "HEADER", ALWAYS),  # `exhausted` knows of it
@@ -165,7 +163,7 @@ class Decoder(wiring.Component):
         self.words = [
             Signal(WORD_BITS, name=f"following_{i}", reset_less=True) for i in range(HEADER_WORDS)
         ]
-        header = HEADER(Cat(*self.words))
+        self.header = header = HEADER(Cat(*self.words))
         self.walk, self.vector, self.load = header.walk, header.vector, header.load
         self.table = header.table
         self.left = Signal(range(MAX_TABLE // 2 + 1), reset_less=True)  # table words to come
@@ -197,71 +195,6 @@ class Decoder(wiring.Component):
         for state, write in zip(TABLES, writes, strict=True):
             m.d.comb += write.eq(self.now[state] & program.present)
 
-    def _checks(self, m: Module) -> None:
-        """What the states decide on, one cycle late."""
-        p, walk, vector = self.params, self.walk, self.vector
-        fetch = HEADER(Cat(*self.words)).fetch
-        self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
-        self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
-        self.unwritten = Signal(init=1)  # of a FETCH: what it reads may be
-        self.listed = Signal(reset_less=True)  # a CONV with slot lists
-        if p.activations:
-            table = self.table
-            m.d.sync += self.wrong_table.eq(
-                (table.lookup == 0) | (table.entry_words != TABLE_WORDS)
-            )
-        else:
-            m.d.comb += self.wrong_table.eq(1)
-        kinds = {
-            "walk": (Op.CONV, Op.POOL), "vector": (Op.VECTOR,), "fetch": (Op.FETCH,),
-            "load": (Op.LOAD,), "page": (Op.PAGE,), "table": (Op.TABLE,),
-        }  # fmt: skip
-        (self.is_walk, self.is_vector, self.is_fetch, self.is_load, self.is_page, self.is_table) = (
-            is_kind
-        ) = [Signal(reset_less=True, name=f"is_{name}") for name in kinds]
-        m.d.sync += [
-            flag.eq(Cat(walk.op == op for op in ops).any())
-            for flag, ops in zip(is_kind, kinds.values(), strict=True)
-        ]
-        self.unknown = Signal(reset_less=True)
-        self.single = {
-            name: Signal(name=f"single_{name}", reset_less=True)
-            for name in ("n_blocks", "n_taps", "list_words", "y_words", "x_words")
-        }
-        m.d.sync += [
-            self.wrong_walk.eq(
-                (walk.n_blocks == 0)
-                | (walk.n_taps == 0)
-                | (walk.n_tiles == 0)
-                | (walk.tile_groups == 0)
-                | (walk.tile_groups > p.tile_groups)
-                | (walk.n_groups == 0)
-                | (walk.lanes == 0)
-                | ((walk.op == Op.POOL) & (walk.list_words != 0))
-                | ~Array([n + 1 in p.modes for n in range(1 << len(walk.mode))])[walk.mode]
-            ),
-            self.wrong_vector.eq(
-                (vector.n_blocks == 0)
-                | (vector.n_sources == 0)
-                | (vector.n_sources > MAX_SOURCES)
-                | (vector.out_h == 0)
-                | (vector.out_w == 0)
-                | (vector.pair & (p.vector_pixels == 1))
-                | (~vector.direct & ((vector.y_words == 0) | (vector.x_words == 0)))
-                | (vector.y_words > MAX_TABLE // 2)
-                | (vector.x_words > MAX_TABLE // 2)
-            ),
-            self.wrong_page.eq(self.program.page_words == 0),
-            self.unwritten.eq((fetch.region == Region.OUTPUT) & ~self.stored),
-            self.unknown.eq(walk.op > max(Op)),
-            self.listed.eq((walk.op == Op.CONV) & (walk.list_words != 0)),
-            self.single["n_blocks"].eq(walk.n_blocks == 1),
-            self.single["n_taps"].eq(walk.n_taps == 1),
-            self.single["list_words"].eq(walk.list_words == 1),
-            self.single["y_words"].eq(vector.y_words == 1),
-            self.single["x_words"].eq(vector.x_words == 1),
-        ]
-
     def _order(self, m: Module) -> None:
         """The loader's command of the decoded instruction, one cycle behind its header."""
         walk, order = self.walk, data_register(m, self.order.payload)
@@ -274,7 +207,7 @@ class Decoder(wiring.Component):
             order.high_from.eq(walk.high_from),
             order.last_subgroups.eq(walk.last_subgroups),
             order.repeats.eq(walk.repeats),
-            order.listed.eq(self.listed),
+            order.listed.eq(self.checks.listed),
             order.words.eq(self.load.stream_words),
             order.kind.eq(KIND_CONV),
         ]
@@ -289,7 +222,7 @@ class Decoder(wiring.Component):
         """Header words to `following`; what a FETCH asks for."""
         lengths = [LAYOUTS[Op(i)].words if i in set(Op) else 1 for i in range(1 << OP_BITS)]
         at, complete, walk = self.at, self.complete, self.walk
-        fetch = HEADER(Cat(*self.words)).fetch
+        fetch = self.header.fetch
         now, program, single = self.now, self.program, Signal()
         last = Signal(name="last_header_word", reset_less=True)  # is the one that comes
         m.d.comb += single.eq(Array(n == 1 for n in lengths)[walk.op])
@@ -314,7 +247,7 @@ class Decoder(wiring.Component):
             m.d.sync += self.in_words.eq(self.states.next["HEADER"])
         self.asked = Signal()
         m.d.comb += self.asked.eq(
-            self.now["CHECK"] & self.is_fetch & ~self.fetch.valid & ~self.unwritten
+            self.now["CHECK"] & self.checks.is_fetch & ~self.fetch.valid & ~self.checks.unwritten
         )
         with m.If(self.asked):
             m.d.sync += [
@@ -327,9 +260,10 @@ class Decoder(wiring.Component):
     def _counts(self, m: Module) -> None:
         """Words of a table to come: counted down in its state, set as it is entered. In CHECK they
         are set whatever follows."""
-        walk, vector, single = self.walk, self.vector, self.single
+        walk, vector, single = self.walk, self.vector, self.checks.single
         entering = self.final & self.program.present
-        check, is_vector, is_table = self.now["CHECK"], self.is_vector, self.is_table
+        check = self.now["CHECK"]
+        is_vector, is_table = self.checks.is_vector, self.checks.is_table
         taps_end = self.now["TAPS"] & entering
         enters = (
             (check & is_table, self.table.entry_words, Const(0, 1)),
