@@ -20,7 +20,7 @@ slow = [pytest.mark.slow, pytest.mark.timeout(7200)]
 SHORT = {  # of own-data.md: what takes hours, or minutes of Verilator
     "--minutes 60": "--minutes 1 --size 96 --start-size 96 --batch 4 --cache-size 96",
     "-o model.onnx": "-o model.onnx --input-size 96",
-    "--cycles 3900000": "--cycles 480000",
+    "--cycles 3900000": "--cycles 510000",
     " --rtl 1": "",
 }
 
