@@ -16,6 +16,7 @@ from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.budget import Budget
 from fpga_gen.frontend.constants import dense_array
 from fpga_gen.frontend.functions import inlined
+from fpga_gen.frontend.inputs import FLOAT_TYPES, model_inputs
 from fpga_gen.frontend.model_file import check_model_file
 from fpga_gen.frontend.old_opsets import MODERN_OPSET, modernised
 from fpga_gen.frontend.operator_oriented import to_qdq
@@ -26,13 +27,6 @@ from fpga_gen_host.model_input import HostInput, InputPart
 
 MIN_OPSET = 7  # older opsets broadcast by other rules: their models are converted
 OLDEST_OPSET = 2  # that onnx can convert
-MAX_SIZE = 1 << 16  # of a map's axis: larger ones come from damaged files
-FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
-INPUT_TYPES = (*FLOAT_TYPES, TensorProto.UINT8, TensorProto.INT8)
-ORDERLESS = frozenset(  # operators that leave the order of the axes open
-    """Add Cast Clip DequantizeLinear Div Identity Mul Pad QuantizeLinear Relu Sub Unsqueeze
-    Squeeze""".split()
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +84,7 @@ def load_model(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
     model, opset = _modern(path, model, _opset(path, model))
     _check(path, model)
     model = to_qdq(model)
-    inputs = _inputs(path, model, input_shape)
+    inputs = model_inputs(path, model, input_shape)
     kinds = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
     integers = any(kinds[part.name] not in FLOAT_TYPES for part in inputs)
     return LoadedModel(path, model, opset, inputs, integers)
@@ -241,111 +235,6 @@ def _check_attributes(node: onnx.NodeProto) -> None:
                 f"attribute '{attribute.name}' of {node.op_type} '{node.name}' refers to that of a "
                 "function"
             )
-
-
-def _inputs(
-    path: Path, model: onnx.ModelProto, given: tuple[int, ...] | None
-) -> tuple[InputPart, ...]:
-    """The model's inputs; several must have one size, as they become channels of one map."""
-    constants = {t.name for t in model.graph.initializer}
-    found = [i for i in model.graph.input if i.name not in constants]
-    if not found:
-        raise UnsupportedModel(f"{path}: the model has no input; export it with one")
-    if len(found) > 1 and given is not None:
-        raise UnsupportedModel(
-            f"{path}: --input-shape is for one input, the model has {len(found)}; export it with "
-            "fixed sizes"
-        )
-    parts = tuple(_input(path, model, info, given) for info in found)
-    if len({part.shape[1:] for part in parts}) > 1:
-        shown = ", ".join(f"'{p.name}' {p.array_shape}" for p in parts)
-        raise UnsupportedModel(
-            f"{path}: several inputs must have one height and width, it has {shown}; make the "
-            "others constants before exporting"
-        )
-    return parts
-
-
-def _input(
-    path: Path, model: onnx.ModelProto, info: onnx.ValueInfoProto, given: tuple[int, ...] | None
-) -> InputPart:
-    """One input; an open batch size becomes 1."""
-    name, tensor = info.name, info.type.tensor_type
-    if tensor.elem_type not in INPUT_TYPES:
-        names = {number: kind for kind, number in TensorProto.DataType.items()}
-        kind = names.get(tensor.elem_type, tensor.elem_type)
-        raise UnsupportedModel(
-            f"{path}: input '{name}' has type {kind}; export the model with a float32 input"
-        )
-    if not tensor.HasField("shape"):
-        dims: list[int] = [0] * 4
-    else:
-        dims = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
-    if len(dims) not in (2, 3, 4):
-        raise UnsupportedModel(
-            f"{path}: input '{name}' has {len(dims)} dimensions; an image input of "
-            "(1, channels, height, width) is needed, or (1, channels, length), or (1, values)"
-        )
-    last = _channels_last(model, name, len(dims))
-    dims[0] = max(dims[0], 0) or 1
-    if given is not None:
-        dims = _given_shape(path, name, dims, given, last=last)
-    if dims[0] != 1:
-        raise UnsupportedModel(
-            f"{path}: input '{name}' has batch size {dims[0]}; export the model with batch size 1"
-        )
-    if max(dims) > MAX_SIZE:
-        raise UnsupportedModel(
-            f"{path}: input '{name}' of shape {tuple(dims)} is too large; the limit is {MAX_SIZE} "
-            "per axis"
-        )
-    if min(dims) < 1:
-        raise UnsupportedModel(
-            f"{path}: input '{name}' leaves its size open; give --input-shape C,H,W"
-        )
-    return InputPart(name, _as_map(dims, last=last), tuple(dims), last)
-
-
-def _as_map(dims: list[int], *, last: bool) -> tuple[int, int, int]:
-    """(channels, height, width) of an input."""
-    channels, *pixels = [dims[-1], *dims[1:-1]] if last else dims[1:]
-    height, width = ([1, 1] + pixels)[-2:]
-    return channels, height, width
-
-
-def _given_shape(
-    path: Path, name: str, dims: list[int], given: tuple[int, ...], *, last: bool
-) -> list[int]:
-    """The shape that the user gives, in the model's order or as C,H,W."""
-    whole = list(given) if len(given) == len(dims) else [1, *given]
-    orders = [whole, [whole[0], *whole[2:], whole[1]]] if last and len(whole) > 2 else [whole]
-    for want in orders:
-        fits = len(want) == len(dims) and min(want) >= 1
-        if fits and all(d <= 0 or d == w for d, w in zip(dims, want, strict=True)):
-            return want
-    shown = tuple(d if d > 0 else "?" for d in dims)
-    raise UnsupportedModel(
-        f"{path}: --input-shape {tuple(given)} does not fit input '{name}' of shape {shown}"
-    )
-
-
-def _channels_last(model: onnx.ModelProto, name: str, rank: int) -> bool:
-    """Whether the first thing that depends on the order of the input's axes brings its last one to
-    the front, as exporters of channels-last frameworks write it."""
-    followed = {name}
-    for node in model.graph.node:
-        if not followed.intersection(node.input):
-            continue
-        if node.op_type == "Transpose":
-            order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
-            return rank > 2 and order == [0, rank - 1, *range(1, rank - 1)]
-        if node.op_type == "Reshape":  # a transposition where there is but one channel
-            shape = next(i for i in model.graph.input if i.name == name).type.tensor_type.shape
-            return rank == 4 and len(shape.dim) == 4 and shape.dim[3].dim_value == 1
-        if node.op_type not in ORDERLESS:
-            return False
-        followed.update(node.output)
-    return False
 
 
 def initializer_arrays(source: LoadedModel) -> tuple[dict[str, np.ndarray], Budget]:

@@ -13,7 +13,7 @@ from onnx import TensorProto
 from fpga_gen.frontend import ops_parts, ops_resize, ops_shape
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.host_tail import TailBuilder, tail_of
-from fpga_gen.frontend.load import FLOAT_TYPES
+from fpga_gen.frontend.inputs import FLOAT_TYPES
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import HostValue, Value
 

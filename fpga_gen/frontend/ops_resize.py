@@ -9,7 +9,7 @@ import numpy as np
 
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.host_tail import tail_of
-from fpga_gen.frontend.load import MAX_SIZE
+from fpga_gen.frontend.inputs import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value
 from fpga_gen.graph.axis import axis_table, table_error

@@ -10,12 +10,13 @@ from onnx import TensorProto
 
 from fpga_gen.frontend.call import PADDED, Call, shown
 from fpga_gen.frontend.host_tail import tail_of
-from fpga_gen.frontend.load import FLOAT_TYPES, MAX_SIZE
+from fpga_gen.frontend.inputs import FLOAT_TYPES, MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Value
 from fpga_gen.frontend.view import View, expanded, padded, reshaped, taken, transposed
 
 AGAIN = "export the model again"
+PAD_MODES = ("constant", "reflect", "edge", "wrap")
 MIXED = "keep channels and pixels apart, or leave this to the end of the network"
 
 
@@ -128,8 +129,8 @@ def transpose(call: Call) -> list[Value]:
 def pad(call: Call) -> list[Value]:
     rank = len(seen_shape(call))
     mode = call.text("mode", "constant")
-    if mode != "constant":
-        raise Refused(f"pads in mode '{mode}'", "use zero padding")
+    if mode not in PAD_MODES:
+        raise Refused(f"pads in mode '{mode}'", f"use one of {', '.join(PAD_MODES)}")
     value = call.number("value", 0.0)
     if call.opset >= 11:
         value = float(call.const(2, "padding value").reshape(-1)[0]) if call.has(2) else 0.0
@@ -145,6 +146,8 @@ def pad(call: Call) -> list[Value]:
     for axis, size in enumerate(seen_shape(call)):
         if size + min(0, before[axis]) + min(0, after[axis]) < 1:
             raise Refused("crops everything", AGAIN)
+    if mode != "constant":
+        return _mirrored(call, mode, before, after)
     outer = [max(0, n) for n in before], [max(0, n) for n in after]
     if value != 0 and any(map(any, outer)):
         raise Refused(f"pads with {value}", "use zero padding")
@@ -161,6 +164,28 @@ def pad(call: Call) -> list[Value]:
             raise Refused("crops (negative padding)", "crop by other means")
         return [tail_of(call).run("pad", call.values[0], before=before, after=after, value=value)]
     return [call.builder.settled(move(call.view()))]
+
+
+def _mirrored(call: Call, mode: str, before: list[int], after: list[int]) -> list[Value]:
+    """Padding with elements of the map itself."""
+    shape = seen_shape(call)
+    orders = []
+    for size, b, a in zip(shape, before, after, strict=True):
+        inside = np.arange(size)[max(0, -b) : size - max(0, -a)]
+        most = {"reflect": inside.size - 1, "wrap": inside.size}.get(mode, MAX_SIZE)
+        if max(b, a) > most:
+            raise Refused(f"pads {inside.size} elements by {max(b, a)} in mode '{mode}'", AGAIN)
+        orders.append(np.pad(inside, (max(0, b), max(0, a)), mode))
+    changed = [k for k, size in enumerate(shape) if not np.array_equal(orders[k], range(size))]
+    if isinstance(call.values[0], HostValue):
+        tail, moved_value = tail_of(call), call.values[0]
+        for k in changed:
+            moved_value = tail.run("gather", moved_value, tail.of(orders[k]), axis=k)
+        return [moved_value]
+    view = call.view()
+    for k in changed:
+        view = taken(view, k, orders[k])
+    return [call.builder.settled(view)]
 
 
 def expand(call: Call) -> list[Value]:

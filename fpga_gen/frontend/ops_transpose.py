@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 
 from fpga_gen.frontend.call import Call
-from fpga_gen.frontend.load import MAX_SIZE
+from fpga_gen.frontend.inputs import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, Value
 from fpga_gen.frontend.view import taken

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fpga_gen.frontend.budget import MAX_ELEMENTS, Budget
-from fpga_gen.frontend.load import MAX_SIZE
+from fpga_gen.frontend.inputs import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.view import View, is_whole, outside, whole
 from fpga_gen.graph.axis import broadcast_axis, identity_axis

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fpga_gen.frontend.call import Call
-from fpga_gen.frontend.load import MAX_SIZE
+from fpga_gen.frontend.inputs import MAX_SIZE
 from fpga_gen.frontend.problems import Refused
 
 

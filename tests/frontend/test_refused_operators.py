@@ -153,8 +153,8 @@ REFUSED = {
     ),
     "reflection": (
         lambda: _with(lambda n: n.conv(
-            n.op("Pad", "x", n.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect"), 3, 2)),
-        "mode 'reflect'",
+            n.op("Pad", "x", n.ints(0, 0, 9, 1, 0, 0, 1, 1), mode="reflect"), 3, 2)),
+        "pads 9 elements by 9 in mode 'reflect'",
     ),
     "padding value": (
         lambda: _with(lambda n: n.conv(

@@ -67,7 +67,11 @@ NETWORKS: dict[str, Callable[[Net], str]] = {
 def foreign(name: str, params: EngineParams, folder: Path) -> Example:
     """A network as the quantiser leaves it, with the integer network's values of an image."""
     net = Net((1, 3, 8, 10))
-    path = net.save(folder, NETWORKS[name](net))
+    return quantised(net.save(folder, NETWORKS[name](net)), params)
+
+
+def quantised(path: Path, params: EngineParams) -> Example:
+    """A model in ONNX likewise."""
     graph = optimise(import_onnx(path))
     scheme = "mixed" if params.sp2_columns else "fixed8"
     qgraph = quantise(graph, params, None, scheme=scheme)

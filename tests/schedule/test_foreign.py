@@ -21,7 +21,7 @@ from tests.engines import SMALL
 from tests.frontend.onnx_models import Net
 from tests.frontend.test_random_networks import networks
 from tests.schedule.builder import Example
-from tests.schedule.foreign import NETWORKS, foreign
+from tests.schedule.foreign import NETWORKS, foreign, quantised
 from tests.schedule.graphs import THREE_MODES
 from tests.schedule.test_program import check
 
@@ -32,6 +32,14 @@ ENGINES = {"small": SMALL, "three": THREE_MODES, "default": EngineParams()}
 @pytest.mark.parametrize("name", NETWORKS)
 def test_program(name: str, engine: str, tmp_path: Path) -> None:
     check(foreign(name, ENGINES[engine], tmp_path), ENGINES[engine])
+
+
+def test_wide_phases(tmp_path: Path) -> None:
+    """1,200 columns of a transposed convolution in the middle of a network."""
+    net = Net(shape=(1, 3, 2, 600))
+    y = net.op("ConvTranspose", "x", net.random(3, 4, 2, 2), strides=[2, 2])
+    net.save(tmp_path, net.conv(y, 4, 3))
+    check(quantised(tmp_path / "net.onnx", EngineParams()), EngineParams())
 
 
 def test_a_part_of_a_map_costs_the_planes_that_hold_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fpga_gen.contract.isa import Op, decode_program
+from fpga_gen.contract.isa import Op, VectorInstruction, decode_program
 from fpga_gen.contract.numerics import I16
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import AxisTable
@@ -25,6 +25,7 @@ from tests.schedule.graphs import (
     Example,
     example,
     identity_table,
+    nearest_table,
     random_example,
 )
 from tests.schedule.hardnet import hardnet_mseg
@@ -135,6 +136,17 @@ def test_tall_map_splits_the_row_table() -> None:
     b.resample(b.input(6, 300, 2), table, identity_table(2), I16)
     schedule = check(b.example(), SMALL)
     assert sum(i.op == Op.VECTOR for i in schedule.instructions) == 2
+
+
+@pytest.mark.parametrize("params", [SMALL, EngineParams()], ids=["small", "default"])
+def test_wide_map_tells_its_rows_in_parts(params: EngineParams) -> None:
+    """1,206 columns exceed the table: the instruction has more, and shorter, rows."""
+    b = Builder("wide", params)
+    b.resample(b.input(3, 2, 402), nearest_table(2, 2), nearest_table(402, 3), I16)
+    schedule = check(b.example(), params)
+    vectors = [i for i in schedule.instructions if isinstance(i, VectorInstruction)]
+    assert max(i.out_w for i in vectors) < 1206
+    assert sum(i.out_h * i.out_w for i in vectors) == 4 * 1206
 
 
 def test_hardnet_mseg_small_input() -> None:

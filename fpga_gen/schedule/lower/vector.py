@@ -10,11 +10,8 @@ import numpy as np
 
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.isa import (
-    MAX_AXIS_TAPS,
     MAX_BLOCKS,
-    MAX_SKIP,
     MAX_SOURCES,
-    MAX_TABLE,
     VectorInstruction,
     VectorOp,
     limit,
@@ -26,10 +23,10 @@ from fpga_gen.contract.weight_stream import pack_params
 from fpga_gen.errors import ScheduleError
 from fpga_gen.graph.ir import AxisTable
 from fpga_gen.quant.ir import QAdd, QInterleave, QMul, QResample, QTensor
+from fpga_gen.schedule.lower.axis_entries import Lines, axis_tables
 from fpga_gen.schedule.lower.lowered import Context, Granules, Lowered, whole_words, writing
 
 VectorNode = QResample | QAdd | QMul | QInterleave
-NO_ENTRY = AxisEntry()
 
 
 def _identity(table: AxisTable) -> bool:
@@ -47,54 +44,6 @@ def _check_weights(node: QResample) -> None:
             f"layer '{node.name}': interpolation weights must be 0..{most} (a cubic resize is not "
             "supported)"
         )
-
-
-def _y_entries(
-    table: AxisTable, pitch: int, window: tuple[int, int], banks: int
-) -> tuple[AxisEntry, ...]:
-    """Entries of output rows [first, end): address = input row * pitch, in words."""
-    entries = [
-        AxisEntry(pack_address((table.start[i] + k) * pitch, banks), weight)
-        for i in range(*window)
-        for k, weight in enumerate(table.weights[i])
-    ]
-    return (*entries, *[NO_ENTRY] * (len(entries) % 2))
-
-
-def _pairs(params: EngineParams, table: AxisTable | None) -> bool:
-    """Whether two neighbouring outputs fit one step: one read serves both. None: no table."""
-    if params.vector_pixels == 1 or table is None:
-        return params.vector_pixels == 2
-    most = min(MAX_SKIP, params.lanes - 1)
-    pairs = zip(table.start[::2], table.start[1::2], strict=False)
-    return all(0 <= second - first <= most for first, second in pairs)
-
-
-def _x_entries(table: AxisTable, pair: bool, banks: int) -> tuple[AxisEntry, ...]:
-    """Two entries per step and tap: the first pixel's; the second's, relative to it."""
-    entries = []
-    for i in range(0, table.out_size, 2 if pair else 1):
-        both = pair and i + 1 < table.out_size
-        skip = pack_address(table.start[i + 1] - table.start[i], banks) if both else 0
-        for k, weight in enumerate(table.weights[i]):
-            entries.append(AxisEntry(pack_address(table.start[i] + k, banks), weight))
-            entries.append(AxisEntry(skip, table.weights[i + 1][k]) if both else NO_ENTRY)
-    return tuple(entries)
-
-
-def _row_windows(
-    node: QResample, out: QTensor, pair: bool, rows: tuple[int, int]
-) -> list[tuple[int, int]]:
-    """Windows of the output rows [first, end) whose y table fits one instruction."""
-    columns = -(-out.width // 2) * 2 if pair else 2 * out.width
-    if max(node.y.taps, node.x.taps) > MAX_AXIS_TAPS or columns * node.x.taps > MAX_TABLE:
-        raise ScheduleError(
-            f"layer '{node.name}': {node.y.taps} x {node.x.taps} interpolation taps for a width "
-            f"of {out.width} exceed the tables ({MAX_TABLE} entries, {MAX_AXIS_TAPS} taps): "
-            "resample in two steps or on the host"
-        )
-    most = MAX_TABLE // node.y.taps
-    return [(r, min(r + most, rows[1])) for r in range(*rows, most)]
 
 
 def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
@@ -166,19 +115,32 @@ def _windows(
         if rows * columns <= limit("out_w"):  # one long row: no odd pixel in every row
             rows, columns = 1, rows * columns
         yield window[0], VectorInstruction(
-            layer=node.name, direct=1, pair=int(_pairs(params, None)), y_taps=1, x_taps=1,
+            layer=node.name, direct=1, pair=int(params.vector_pixels == 2), y_taps=1, x_taps=1,
             out_h=rows, out_w=columns,
         )  # fmt: skip
         return
     _check_weights(node)
-    pair = _pairs(params, node.x)
-    x = _x_entries(node.x, pair, params.banks)
-    for part in _row_windows(node, out, pair, window):
-        y = _y_entries(node.y, width, part, params.banks)
-        yield part[0], VectorInstruction(
-            layer=node.name, pair=int(pair), y_taps=node.y.taps, x_taps=node.x.taps,
-            out_h=part[1] - part[0], out_w=out.width,
-            y_words=len(y) // AxisEntry.PER_WORD, x_words=len(x) // AxisEntry.PER_WORD, y=y, x=x,
+    y = [[(at * width, w) for at, w in line] for line in _lines(node.y)]
+    yield from _by_tables(node.name, y, _lines(node.x), window, params)
+
+
+def _lines(table: AxisTable) -> list[list[tuple[int, int]]]:
+    """(input element, weight) of the taps of every output element."""
+    return [
+        [(start + k, weight) for k, weight in enumerate(row)]
+        for start, row in zip(table.start, table.weights, strict=True)
+    ]
+
+
+def _by_tables(
+    name: str, y: Lines, x: Lines, window: tuple[int, int], params: EngineParams
+) -> Iterator[tuple[int, VectorInstruction]]:
+    for t in axis_tables(name, y, x, window, params):
+        yield t.first, VectorInstruction(
+            layer=name, pair=int(t.pair), y_taps=len(y[0]), x_taps=len(x[0]),
+            out_h=t.rows, out_w=t.columns,
+            y_words=len(t.y) // AxisEntry.PER_WORD, x_words=len(t.x) // AxisEntry.PER_WORD,
+            y=t.y, x=t.x,
         )  # fmt: skip
 
 
@@ -196,27 +158,9 @@ def _interleaving(
             f"{params.in_channels}: use an engine with fewer channels a word"
         )
     phase = depth // params.in_channels * layout.plane
-    if 2 * out.width > MAX_TABLE:
-        raise ScheduleError(
-            f"layer '{node.name}': a width of {out.width} exceeds the table of {MAX_TABLE} "
-            "entries: resample in two steps or on the host"
-        )
-    x = tuple(
-        entry
-        for i in range(out.width)
-        for entry in (
-            AxisEntry(pack_address(i // columns + i % columns * phase, params.banks), 1), NO_ENTRY
-        )
-    )  # fmt: skip
-    for first in range(*wanted, MAX_TABLE):
-        window = range(first, min(first + MAX_TABLE, wanted[1]))
-        starts = [i // rows * layout.width + i % rows * columns * phase for i in window]
-        y = tuple(AxisEntry(pack_address(start, params.banks), 1) for start in starts)
-        y += (NO_ENTRY,) * (len(y) % 2)
-        yield first, VectorInstruction(
-            layer=node.name, y_taps=1, x_taps=1, out_h=len(window), out_w=out.width,
-            y_words=len(y) // AxisEntry.PER_WORD, x_words=len(x) // AxisEntry.PER_WORD, y=y, x=x,
-        )  # fmt: skip
+    x = [[(i // columns + i % columns * phase, 1)] for i in range(out.width)]
+    y = [[(i // rows * layout.width + i % rows * columns * phase, 1)] for i in range(out.height)]
+    yield from _by_tables(node.name, y, x, wanted, params)
 
 
 def _check(node: VectorNode, context: Context, factors: tuple[int, ...]) -> None:
