@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from fpga_gen.frontend.load import MAX_SIZE
+from fpga_gen.frontend.inputs import MAX_SIZE
 from fpga_gen.frontend.values import Builder, Feature
 from fpga_gen.frontend.view import View, outside, padded, taken
 from fpga_gen.graph.ir import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from onnx import TensorProto
@@ -16,7 +17,11 @@ from fpga_gen.frontend.values import Feature, HostValue, Value
 from fpga_gen.frontend.view import View, expanded, padded, reshaped, taken, transposed
 
 AGAIN = "export the model again"
-PAD_MODES = ("constant", "reflect", "edge", "wrap")
+MIRRORS: dict[str, Literal["reflect", "edge", "wrap"]] = {
+    "reflect": "reflect",
+    "edge": "edge",
+    "wrap": "wrap",
+}  # modes of a Pad with elements of the map, as numpy calls them
 MIXED = "keep channels and pixels apart, or leave this to the end of the network"
 
 
@@ -129,8 +134,8 @@ def transpose(call: Call) -> list[Value]:
 def pad(call: Call) -> list[Value]:
     rank = len(seen_shape(call))
     mode = call.text("mode", "constant")
-    if mode not in PAD_MODES:
-        raise Refused(f"pads in mode '{mode}'", f"use one of {', '.join(PAD_MODES)}")
+    if mode != "constant" and mode not in MIRRORS:
+        raise Refused(f"pads in mode '{mode}'", f"use constant, {', '.join(MIRRORS)}")
     value = call.number("value", 0.0)
     if call.opset >= 11:
         value = float(call.const(2, "padding value").reshape(-1)[0]) if call.has(2) else 0.0
@@ -175,7 +180,7 @@ def _mirrored(call: Call, mode: str, before: list[int], after: list[int]) -> lis
         most = {"reflect": inside.size - 1, "wrap": inside.size}.get(mode, MAX_SIZE)
         if max(b, a) > most:
             raise Refused(f"pads {inside.size} elements by {max(b, a)} in mode '{mode}'", AGAIN)
-        orders.append(np.pad(inside, (max(0, b), max(0, a)), mode))
+        orders.append(np.pad(inside, (max(0, b), max(0, a)), MIRRORS[mode]))
     changed = [k for k, size in enumerate(shape) if not np.array_equal(orders[k], range(size))]
     if isinstance(call.values[0], HostValue):
         tail, moved_value = tail_of(call), call.values[0]

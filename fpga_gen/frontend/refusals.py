@@ -25,7 +25,6 @@ REASONS: dict[str, tuple[str, str]] = {
     "GroupQueryAttention": ("multiplies two feature maps", "use convolutions instead"),
     "If": CONTROL,
     "InstanceNormalization": (MEASURES, BATCH_NORM),
-    "LRN": ("divides by a sum of squares of its neighbours", "train with BatchNormalization"),
     "LSTM": RECURRENT,
     "LayerNormalization": (MEASURES, BATCH_NORM),
     "Loop": CONTROL,

@@ -68,7 +68,6 @@ def test_square(tmp_path):
 
 REFUSED = {
     "InstanceNormalization": (lambda n: ["x", n.random(3), n.random(3)], {}, "deviation"),
-    "LRN": (lambda n: ["x"], {"size": 3}, "squares of its neighbours"),
     "LpPool": (lambda n: ["x"], {"kernel_shape": [2, 2]}, "sums powers"),
     "LpNormalization": (lambda n: ["x"], {"axis": 1}, "norm that it measures"),
     "ReduceL2": (lambda n: ["x", n.ints(1)], {}, "takes a root"),
