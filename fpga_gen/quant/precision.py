@@ -12,7 +12,7 @@ maps add for the same reason, so a greedy choice by damage per cost is enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ from fpga_gen.quant.ranges import curved_tensors, pool_roots, segments_of, store
 
 DRAWS = 2  # backward passes for each image and output
 ELEMENT_MACS = 336  # per element of an elementwise result: 5376 MACs a cycle, 16 elements a cycle
-
+STORE_MACS = 336  # per further byte of the network's results: 16 bytes leave the engine a cycle
 WEIGHT_MACS = 100  # per weight: 5376 MACs a cycle, 54 weights a cycle from DRAM
 GROUPED_MACS = 21  # per MAC: 5376 MACs a cycle, a depthwise layer does 256
 
@@ -161,11 +161,16 @@ def _greedy(graph: Graph, damage: dict[str, float], options: QuantOptions) -> Pr
     budget = 10 ** (-options.activation_target_db / 10)
     left = set(candidates(graph, options))
 
+    def leaving(names: Iterable[str]) -> int:
+        """Of the further bytes of results, which a detector has by the million."""
+        found = (graph.tensors[n] for n in graph.outputs if n in names)
+        return STORE_MACS * sum(t.channels * t.height * t.width for t in found)
+
     def extra(name: str) -> int:
-        return sum(macs[n.name] for n in readers[name] if n.name not in slowed)
+        return leaving([name]) + sum(macs[n.name] for n in readers[name] if n.name not in slowed)
 
     while noise > budget:
-        spent = sum(macs[n] for n in slowed)
+        spent = leaving(wide) + sum(macs[n] for n in slowed)
         fits = [t for t in sorted(left) if spent + extra(t) <= options.wide_mac_share * total]
         # damage below a thousandth of the budget is not worth a 16-bit map, and neither is a
         # share of the noise that costs about as large a share of the cycles

@@ -135,4 +135,29 @@ def test_a_map_that_costs_more_than_it_gives_stays_8_bit():
         options = QuantOptions(activation_target_db=60.0, wide_mac_share=1.0, wide_worth=worth)
         return set(choose_precision(graph, pictures, scales, formats, options).wide)
 
-    assert wide(1e9) < wide(3.0) < wide(0.0)
+    assert wide(1e9) < wide(8.0) < wide(0.0)
+
+
+def test_a_result_that_takes_long_to_leave_stays_8_bit():
+    """Of two results that nothing reads, the one of 16,384 elements costs more than the layers."""
+    rng = np.random.default_rng(2)
+
+    def conv(name: str, source: str, out: str, shape: tuple, **kind) -> Conv:
+        weight = rng.standard_normal(shape).astype(np.float32)
+        return Conv(name, (ConvTerm(source, weight, **kind),), np.zeros(shape[0], np.float32), out)
+
+    nodes = (
+        conv("trunk", "x", "a", (16, 3, 5, 5), pads=(2, 2, 2, 2)),
+        conv("boxes", "a", "large", (64, 16, 1, 1)),
+        conv("score", "a", "small", (4, 16, 16, 16)),
+    )
+    sizes = {"x": (3, 16, 16), "a": (16, 16, 16), "large": (64, 16, 16), "small": (4, 1, 1)}
+    tensors = {name: Tensor(name, *shape) for name, shape in sizes.items()}
+    graph = Graph("ends", "x", ("large", "small"), tensors, nodes, HostInput((3, 16, 16)))
+    scales = {"x": 0.02, "a": 0.2, "large": 1.0, "small": 20.0}
+    options = QuantOptions(activation_target_db=80.0, wide_mac_share=1.0)
+    formats = {t: I8 for t in tensors}
+    found = choose_precision(graph, images(2, (3, 16, 16)), scales, formats, options)
+    assert found.damage["large"] > 0
+    assert "small" in found.wide
+    assert "large" not in found.wide
