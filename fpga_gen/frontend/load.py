@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto, numpy_helper
 
 from fpga_gen.errors import UnsupportedModel
@@ -27,6 +27,7 @@ from fpga_gen_host.model_input import HostInput, InputPart
 
 MIN_OPSET = 7  # older opsets broadcast by other rules: their models are converted
 OLDEST_OPSET = 2  # that onnx can convert
+LARGE_WEIGHTS = 1 << 20  # bytes of a constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,13 +219,44 @@ def _check(path: Path, model: onnx.ModelProto) -> None:
             if foreign and not node.domain and node.op_type in known:
                 onnx.checker.check_node(node, context)
         if not foreign:
-            onnx.checker.check_model(model)
+            onnx.checker.check_model(_without_large_weights(model))
     except (onnx.checker.ValidationError, ValueError) as error:
         # Python before 3.11.4 drops a message that is not UTF-8, as one with a damaged name is.
         lines = str(error).strip().splitlines() or ["a name in it is damaged"]
         raise UnsupportedModel(
             f"{path}: not a valid ONNX model: {lines[0]}; export again"
         ) from None
+
+
+def _without_large_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with inputs in the place of large constants: the checker copies all bytes, and
+    `initializer_arrays` looks at the weights themselves."""
+    if all(len(t.raw_data) < LARGE_WEIGHTS for t in model.graph.initializer):
+        return model
+    light = onnx.ModelProto()
+    _copy(model, light, "graph")
+    _copy(model.graph, light.graph, "initializer")
+    declared = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) < LARGE_WEIGHTS:
+            light.graph.initializer.add().CopyFrom(tensor)
+        elif tensor.name not in declared:
+            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            light.graph.input.append(value)
+    return light
+
+
+def _copy(source: Message, target: Message, without: str) -> None:
+    """All fields but one."""
+    for field, value in source.ListFields():
+        if field.name == without:
+            continue
+        if isinstance(value, Message):
+            getattr(target, field.name).CopyFrom(value)
+        elif isinstance(value, int | float | str | bytes):
+            setattr(target, field.name, value)
+        else:
+            getattr(target, field.name).extend(value)
 
 
 def _check_attributes(node: onnx.NodeProto) -> None:

@@ -27,6 +27,7 @@ from fpga_gen.quant.ranges import curved_tensors, pool_roots, segments_of, store
 DRAWS = 2  # backward passes for each image and output
 ELEMENT_MACS = 336  # per element of an elementwise result: 5376 MACs a cycle, 16 elements a cycle
 STORE_MACS = 336  # per further byte of the network's results: 16 bytes leave the engine a cycle
+SMALL_RESULT = 4096  # bytes that leave in the time that a frame takes to end
 WEIGHT_MACS = 100  # per weight: 5376 MACs a cycle, 54 weights a cycle from DRAM
 GROUPED_MACS = 21  # per MAC: 5376 MACs a cycle, a depthwise layer does 256
 
@@ -164,7 +165,8 @@ def _greedy(graph: Graph, damage: dict[str, float], options: QuantOptions) -> Pr
     def leaving(names: Iterable[str]) -> int:
         """Of the further bytes of results, which a detector has by the million."""
         found = (graph.tensors[n] for n in graph.outputs if n in names)
-        return STORE_MACS * sum(t.channels * t.height * t.width for t in found)
+        sizes = [t.channels * t.height * t.width for t in found]
+        return STORE_MACS * sum(max(0, size - SMALL_RESULT) for size in sizes)
 
     def extra(name: str) -> int:
         return leaving([name]) + sum(macs[n.name] for n in readers[name] if n.name not in slowed)

@@ -154,17 +154,8 @@ class EngineClocks:
 
     def _streamed(self, slots: list[tuple[int, int, float]], release: bool) -> float:
         """Start of the last slot of a tile whose weights come straight from the stream."""
-        now = self.now
-        for count, granules, length in slots:
-            for _ in range(count):
-                ready = self.stream.take(granules)
-                if ready > now:
-                    self.stall_weights += ready - now
-                    now = ready
-                if release:
-                    self.stream.free(now)
-                now += length
-        return now - slots[-1][2]
+        end, self.stall_weights = self.stream.run(slots, self.now, self.stall_weights, release)
+        return end - slots[-1][2]
 
     def _tile(self, begin: float, length: float, size: int, walk: WalkInstruction) -> float:
         """Last slot of a tile at `begin` or later, and the tile's drain; when that starts."""

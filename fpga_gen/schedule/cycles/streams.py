@@ -33,6 +33,36 @@ class StreamClock:
             self._word = word
         return self._time
 
+    def run(
+        self, slots: list[tuple[int, int, float]], now: float, stalled: float, release: bool
+    ) -> tuple[float, float]:
+        """When the last of these slots (number, granules, cycles) ends, the first at `now` or later,
+        and `stalled` with what they waited for; release: each is given up as it begins.
+
+        `take` and `free` for every slot, in one loop: a large network has half a million.
+        """
+        per_word, per_cycle = self._per_word, self._cycles_per_word
+        position, word, time, freed = self.position, self._word, self._time, self._freed
+        for count, granules, cycles in slots:
+            for _ in range(count):
+                position += granules
+                if position > word * per_word:
+                    before, word = word, -(-position // per_word)
+                    limit = word - self._capacity
+                    while freed and freed[0][0] < limit:
+                        freed.popleft()
+                    time += (word - before) * per_cycle
+                    if limit > 0 and freed and freed[0][1] > time:
+                        time = freed[0][1]
+                if time > now:
+                    stalled += time - now
+                    now = time
+                if release:
+                    freed.append((position // per_word, now))
+                now += cycles
+        self.position, self._word, self._time = position, word, time
+        return now, stalled
+
     def fetched(self, time: float) -> None:
         """What is taken next was not asked for before; its first word comes at `time`."""
         self._time = max(self._time, time)

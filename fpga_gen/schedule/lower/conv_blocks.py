@@ -85,7 +85,9 @@ def conv_blocks(
         live = live_taps(geometry, term.kernel, term.pads[:2], term.dilation)
         index = [i for i, _ in live] or [0]
         taps = tuple(t for _, t in live) or ((-term.pads[0], -term.pads[1]),)
-        weight = term.weight.reshape(*term.weight.shape[:2], -1)[order][:, :, index]
+        weight = term.weight.reshape(*term.weight.shape[:2], -1)[order]
+        if len(index) < weight.shape[2]:
+            weight = weight[:, :, index]
         blocks.own = {}
         first = 0
         for name in term.inputs:
@@ -118,8 +120,10 @@ def _map_blocks(
     byte = layout.byte_offset + np.asarray(layout.positions)
     lanes = np.zeros(layout.planes * word, bool)
     lanes[byte] = True
-    slab = np.zeros((len(weight), layout.planes * word, len(taps)), np.int8)
-    slab[:, byte] = weight
+    slab = weight  # which holds all lanes in their order, but for the following
+    if not np.array_equal(byte, np.arange(len(lanes))):
+        slab = np.zeros((len(weight), len(lanes), len(taps)), np.int8)
+        slab[:, byte] = weight
     wide = tensor.format.bits == 16
     pad = 0 if wide else int(tensor.format.zero != 0)
     for plane in range(layout.planes):

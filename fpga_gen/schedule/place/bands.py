@@ -74,6 +74,9 @@ def _best_chain(
         for last in range(max(index, first + 1), min(end, first + MAX_CHAIN - 1) + 1):
             if any(c.first <= last and first <= c.last for c in chains):
                 continue
+            ends = {*qgraph.nodes[first].inputs, qgraph.nodes[last].output}
+            if sum(layouts[name].words for name in ends) > params.words:
+                continue  # both are whole, however many bands there are between them
             height = qgraph.tensors[qgraph.nodes[last].output].height
             for bands in range(2, height + 1):
                 chain = Chain(first, last, bands)
