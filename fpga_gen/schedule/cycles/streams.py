@@ -36,8 +36,8 @@ class StreamClock:
     def run(
         self, slots: list[tuple[int, int, float]], now: float, stalled: float, release: bool
     ) -> tuple[float, float]:
-        """When the last of these slots (number, granules, cycles) ends, the first at `now` or later,
-        and `stalled` with what they waited for; release: each is given up as it begins.
+        """When the last of these slots (number, granules, cycles) ends, the first at `now` or
+        later, and `stalled` with what they waited for; release: each is given up as it begins.
 
         `take` and `free` for every slot, in one loop: a large network has half a million.
         """
