@@ -22,10 +22,11 @@ Lines = Sequence[Sequence[tuple[int, int]]]
 
 @dataclass(frozen=True)
 class AxisTables:
-    """Some rows of a result. first: the number of the first one; rows, columns: as the instruction
-    counts them."""
+    """Some rows of a result. first: the number of the first one; origin: words from the first row
+    of the source to where the addresses of `y` begin; rows, columns: as the instruction counts."""
 
     first: int
+    origin: int
     rows: int
     columns: int
     pair: bool
@@ -48,14 +49,15 @@ def axis_tables(
     most = MAX_TABLE // (y_taps * parts)
     for first in range(*window, most):
         end = min(first + most, window[1])
+        origin = min(address for row in y[first:end] for address, _ in row)
         entries = [
-            AxisEntry(pack_address(address + step, params.banks), weight)
+            AxisEntry(pack_address(address - origin + step, params.banks), weight)
             for row in range(first, end)
             for step in steps
             for address, weight in y[row]
         ]
         entries += [NO_ENTRY] * (len(entries) % 2)
-        yield AxisTables(first, (end - first) * parts, width, pair, tuple(entries), columns)
+        yield AxisTables(first, origin, (end - first) * parts, width, pair, tuple(entries), columns)
 
 
 def _pairs(params: EngineParams, x: Lines) -> bool:

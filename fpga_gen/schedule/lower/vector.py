@@ -27,6 +27,8 @@ from fpga_gen.schedule.lower.axis_entries import Lines, axis_tables
 from fpga_gen.schedule.lower.lowered import Context, Granules, Lowered, whole_words, writing
 
 VectorNode = QResample | QAdd | QMul | QInterleave
+# First output row, words from the first row of the sources on, instruction with its pixels.
+Window = tuple[int, int, VectorInstruction]
 
 
 def _identity(table: AxisTable) -> bool:
@@ -62,8 +64,8 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
         windows = _windows(node, out, places[node.inputs[0]].layout.width, rows, params)
     planes = range(0, place.layout.planes, MAX_BLOCKS)
     lowered = []
-    for (row, instruction), first in product(windows, planes):
-        sources = _sources(node, factors, context, first, row if instruction.direct else 0)
+    for (row, origin, instruction), first in product(windows, planes):
+        sources = _sources(node, factors, context, first, origin)
         instruction = replace(
             writing(instruction, params, node.epilogue, place, (first, row)),
             function=int(VectorOp.MUL if isinstance(node, QMul) else VectorOp.LINEAR),
@@ -76,9 +78,9 @@ def lower_vector(node: VectorNode, context: Context) -> list[Lowered]:
 
 
 def _sources(
-    node: VectorNode, factors: tuple[int, ...], context: Context, plane: int, row: int
+    node: VectorNode, factors: tuple[int, ...], context: Context, plane: int, origin: int
 ) -> tuple[SourceRecord, ...]:
-    """Records of the maps that are read, from a plane and row on; factors that are one pixel come
+    """Records of the maps that are read, from a plane and word on; factors that are one pixel come
     first."""
     banks, out = context.params.banks, context.tensors[node.output]
     records = []
@@ -93,7 +95,7 @@ def _sources(
             )
         records.append(
             SourceRecord(
-                base=pack_address(place.address(plane, 0 if still else row), banks),
+                base=pack_address(place.address(plane, 0) + (0 if still else origin), banks),
                 plane=pack_address(place.layout.plane, banks),
                 low=pack_address(place.layout.low, banks),
                 wide=int(fmt.bits == 16),
@@ -107,14 +109,14 @@ def _sources(
 
 def _windows(
     node: VectorNode, out: QTensor, width: int, window: tuple[int, int], params: EngineParams
-) -> Iterator[tuple[int, VectorInstruction]]:
-    """(first output row, instruction with its pixels and axis tables) for windows of the output
-    rows [first, end) whose y table fits; width: of the maps that are read."""
+) -> Iterator[Window]:
+    """Windows of the output rows [first, end) whose y table fits; width: of the maps that are
+    read."""
     if not isinstance(node, QResample) or (_identity(node.y) and _identity(node.x)):
         rows, columns = window[1] - window[0], out.width
         if rows * columns <= limit("out_w"):  # one long row: no odd pixel in every row
             rows, columns = 1, rows * columns
-        yield window[0], VectorInstruction(
+        yield window[0], window[0] * width, VectorInstruction(
             layer=node.name, direct=1, pair=int(params.vector_pixels == 2), y_taps=1, x_taps=1,
             out_h=rows, out_w=columns,
         )  # fmt: skip
@@ -134,9 +136,9 @@ def _lines(table: AxisTable) -> list[list[tuple[int, int]]]:
 
 def _by_tables(
     name: str, y: Lines, x: Lines, window: tuple[int, int], params: EngineParams
-) -> Iterator[tuple[int, VectorInstruction]]:
+) -> Iterator[Window]:
     for t in axis_tables(name, y, x, window, params):
-        yield t.first, VectorInstruction(
+        yield t.first, t.origin, VectorInstruction(
             layer=name, pair=int(t.pair), y_taps=len(y[0]), x_taps=len(x[0]),
             out_h=t.rows, out_w=t.columns,
             y_words=len(t.y) // AxisEntry.PER_WORD, x_words=len(t.x) // AxisEntry.PER_WORD,
@@ -144,9 +146,7 @@ def _by_tables(
         )  # fmt: skip
 
 
-def _interleaving(
-    node: QInterleave, context: Context, wanted: tuple[int, int]
-) -> Iterator[tuple[int, VectorInstruction]]:
+def _interleaving(node: QInterleave, context: Context, wanted: tuple[int, int]) -> Iterator[Window]:
     """Windows as of `_windows`: rows and columns of the result alternate between the phases, whose
     planes lie one behind the other."""
     params, out = context.params, context.tensors[node.output]
