@@ -21,6 +21,7 @@ from fpga_gen.simulate.device import SimulatedDevice
 from fpga_gen.simulate.dram import DramConfig
 from fpga_gen.simulate.native import FaultKind, StopReason
 from fpga_gen.simulate.runner import open_engine
+from fpga_gen_host import HostError
 from fpga_gen_host.registers import ErrorCode, constants
 from rtl_tests.networks import Network, compile_network, finish, run_network
 from tests.engines import SMALL
@@ -104,7 +105,7 @@ def campaign(simulator: Callable[[EngineParams], Path], engines, beats: int) -> 
                         kind, code = fault(device, network, rng)
                         met[f"{kind}: {code.name}"] += 1
                     run_network(device, network, seed=frame)
-                except AssertionError as error:
+                except (AssertionError, HostError) as error:
                     raise AssertionError(f"seed {SEED}, {told}: {error}") from error
             met["frames"] += 2 * FRAMES - 1
             met["beats"] += sum(p.read_beats + p.write_beats for p in device.port_stats())

@@ -29,7 +29,8 @@ PAGE = 4096  # alignment of the parts of a buffer
 WATCHDOG_CYCLES = 100_000  # without progress
 POLL_S = 0.02  # STATUS is read at least this often, should an interrupt be missed
 STANDSTILL_S = 1.0  # in which the clock of a frame that is over time must have moved
-RESET_S = 1.0  # for outstanding transfers to complete after a soft reset
+RESET_S = 1.0  # for outstanding transfers to complete after a soft reset, ...
+RESET_READS = 5000  # ... and reads of STATUS: a busy machine may sleep, a simulated engine is slow
 ACTIVE = r.STATUS_BUSY_MASK | r.STATUS_DRAINING_MASK
 ENDED = r.STATUS_DONE_MASK | r.STATUS_ERROR_MASK
 WITHHELD: list[Buffer] = []  # memory that an accelerator may still write to
@@ -218,9 +219,10 @@ class Engine:
             AcceleratorStuck: it does not become idle.
         """
         self.device.write(r.CONTROL, r.CONTROL_SOFT_RESET_MASK)
-        deadline = time.monotonic() + RESET_S
+        deadline, reads = time.monotonic() + RESET_S, 0
         while self.device.read(r.STATUS) & ACTIVE:
-            if time.monotonic() > deadline:
+            reads += 1
+            if reads >= RESET_READS and time.monotonic() > deadline:
                 raise AcceleratorStuck(
                     "the accelerator does not become idle after a soft reset: "
                     "load the bitstream again"

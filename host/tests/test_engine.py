@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -188,6 +189,22 @@ def test_stuck_accelerator_keeps_its_memory(device: FakeDevice, deployment, monk
     with pytest.raises(AcceleratorStuck):
         engine.close()
     assert len(device.live) == len(withheld) == 4
+    engine.close()
+
+
+def test_a_program_that_sleeps_does_not_call_the_accelerator_stuck(
+    device: FakeDevice, deployment, monkeypatch
+):
+    """Seconds may pass between two looks at STATUS, of which the hardware needs some."""
+    engine = Engine(device, deployment)
+    looks, read, clock = [r.STATUS_DRAINING_MASK] * 50, device.read, itertools.count(0, 1000)
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(
+        device, "read", lambda at: looks.pop() if looks and at == r.STATUS else read(at)
+    )
+    engine.reset()
+    assert not looks
+    monkeypatch.undo()
     engine.close()
 
 
