@@ -3,13 +3,17 @@
     python -m fpga_gen_models.int8_file network.onnx small.onnx
 
 A quarter of a float32 file. The weights become DequantizeLinear of an integer constant, which every
-runtime computes; zeros stay zeros. Needs no PyTorch.
+runtime computes; zeros stay zeros. The compiler keeps such integers, so those stay as they are that
+it has to change: of convolutions that read the picture, whose normalisation it folds in, and of two
+with nothing in between that it makes one. Needs no PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,9 +34,10 @@ def with_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = out.graph
     tensors = {t.name: t for t in graph.initializer}
     casts = {n.output[0]: n for n in graph.node if n.op_type == "Cast"}
+    changed = _changed_by_compiler(graph)
     made: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type != "Conv":
+        if node.op_type != "Conv" or node.output[0] in changed:
             continue
         name = node.input[1]
         source = casts[name].input[0] if name in casts else name
@@ -59,6 +64,27 @@ def with_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         field.extend(copies)
     onnx.checker.check_model(out)
     return out
+
+
+def _changed_by_compiler(graph: onnx.GraphProto) -> set[str]:
+    """Outputs of the convolutions whose weights the compiler multiplies by others."""
+    sizes = {t.name: tuple(t.dims) for t in graph.initializer}
+    casts = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Cast"}
+    uses = Counter(name for node in graph.node for name in node.input)
+    convs = {n.output[0]: n for n in graph.node if n.op_type == "Conv"}
+    pictures = {value.name for value in graph.input}
+    found = {name for name, node in convs.items() if node.input[0] in pictures}
+    for name, node in convs.items():
+        first = convs.get(node.input[0])
+        if first is None or uses[first.output[0]] > 1:
+            continue
+        before, after = (sizes.get(casts.get(n.input[1], n.input[1])) for n in (first, node))
+        if before is None or after is None or after[2:] != (1, 1):
+            continue
+        joined = math.prod(before[1:]) * after[0]
+        if joined < math.prod(before) + math.prod(after):
+            found |= {name, first.output[0]}
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

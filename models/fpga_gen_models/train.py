@@ -202,15 +202,23 @@ class Trainer:
         loss = structure_loss(logits, masks)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.before_update()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         if torch.isfinite(norm):
             self.optimizer.step()
+            self.after_update()
             if self.average is not None:
                 self.average.update(self.model)
         else:
             log.warning("step %d: gradient is not finite, skipped", self.step)
         self.step += 1
         return loss.item(), side
+
+    def before_update(self) -> None:
+        """Called in every step when the gradients are there."""
+
+    def after_update(self) -> None:
+        """Called when the optimiser has changed the weights, before they are averaged."""
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The averaged weights where there are any, otherwise the model's."""

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.interpreter import run_float
+from fpga_gen.graph.ir import Conv
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS, write_png
 from fpga_gen.phantom import draw_phantom
@@ -86,7 +87,38 @@ def test_int8_weights(network, tmp_path) -> None:
         step = np.abs(weight).reshape(len(weight), -1).max(1)[:, None, None, None] / 127
         assert (np.abs(second[name] - weight) <= 0.501 * step).all()
     again = prune.OnnxWeights(small)
-    assert not any(again.fits(n) for n in import_untrusted(small).nodes if hasattr(n, "terms"))
+    fits = [again.fits(n) for n in import_untrusted(small).nodes if hasattr(n, "terms")]
+    assert fits == [True, False, False]  # the first reads the picture and stays as it is
+
+
+def test_int8_weights_hinder_no_rewrite(tmp_path) -> None:
+    """The normalisation of the picture, and a pair of convolutions that becomes one."""
+    rng = np.random.default_rng(3)
+    weights = [
+        numpy_helper.from_array(rng.normal(0, 0.3, shape).astype(np.float32), f"w{n}")
+        for n, shape in enumerate([(16, 3, 3, 3), (16, 16, 3, 3), (16, 16, 3, 3), (1, 16, 1, 1)])
+    ]
+    nodes = [
+        helper.make_node("Conv", ["image", "w0"], ["a"], pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w1"], ["c"], pads=[1] * 4),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Conv", ["d", "w2"], ["e"], pads=[1] * 4),
+        helper.make_node("Conv", ["e", "w3"], ["logits"]),
+    ]
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, depth, 12, 12])
+        for name, depth in (("image", 3), ("logits", 1))
+    ]
+    graph = helper.make_graph(nodes, "net", values[:1], values[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(int8_file.with_int8_weights(model).SerializeToString())
+    imported = optimise(import_untrusted(path), NORMALISATIONS["imagenet"])
+    terms = [t for n in imported.nodes if isinstance(n, Conv) for t in n.terms]
+    assert [t.grid is None for t in terms] == [True, False, True]
+    assert terms[2].weight.shape == (1, 16, 3, 3)
+    assert imported.host_input.gain
 
 
 def test_zeros_stay_zeros_in_int8(tmp_path) -> None:
