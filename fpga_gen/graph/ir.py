@@ -262,6 +262,11 @@ class Graph:
     hints: QuantHints | None = None
     results: tuple[str, ...] = ()
 
+    @property
+    def has_map_scales(self) -> bool:
+        """Whether maps came quantised, not weights alone."""
+        return self.hints is not None and bool(self.hints.tensors)
+
     def producers(self) -> dict[str, Node]:
         return {n.output: n for n in self.nodes}
 

@@ -122,7 +122,7 @@ def frame_work(graph: Graph) -> Work:
         else:
             assert isinstance(node, Add | Mul)
             whole = [n for n in node.inputs if graph.tensors[n].shape == out.shape]
-            sums = isinstance(node, Add) and len(whole) == 2 and graph.hints is None
+            sums = isinstance(node, Add) and len(whole) == 2 and not graph.has_map_scales
             layers.append(VectorShape(pixels, out.channels, len(whole), False, sums))
     first = graph.tensors[graph.input]
     picture = (first.height * first.width, first.channels)

@@ -12,8 +12,8 @@ from fpga_gen.schedule.cycles.timing import Timing
 def with_cheap_sums(
     graph: Graph, qgraph: QuantGraph, params: EngineParams, timing: Timing, zero_skipping: bool
 ) -> QuantGraph:
-    """The integer network of a graph with its sums where they take the fewest cycles. A model that
-    came quantised keeps its own integers; in the array sums need zero skipping."""
-    if graph.hints is not None or not zero_skipping:
+    """The integer network of a graph with its sums where they take the fewest cycles. A model whose
+    maps came quantised keeps its own integers; in the array sums need zero skipping."""
+    if graph.has_map_scales or not zero_skipping:
         return qgraph
     return sums_in_array(qgraph, params, timing)

@@ -11,7 +11,7 @@ from fpga_gen.contract.numerics import U8
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.frontend.importer import import_onnx
-from fpga_gen.graph.ir import Graph, QuantHints
+from fpga_gen.graph.ir import Graph, QuantHints, TensorHint
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.quant.ir import QConv, QTensor
 from fpga_gen.quant.options import QuantOptions
@@ -163,9 +163,13 @@ def test_sums_in_the_array_take_the_cycles_of_the_quantised_network(block: str):
 def test_a_model_that_came_quantised_keeps_its_sums():
     graph, params = optimise(residual_graph("basic", (40, 56))), EngineParams()
     network = standin(graph, params)
-    hinted = replace(graph, hints=QuantHints({}))
+    hint = TensorHint(0.1, 0, signed=True)
+    hinted = replace(graph, hints=QuantHints({graph.nodes[0].output: hint}))
     assert with_cheap_sums(hinted, network, params, DEFAULT_TIMING, True) is network
     assert with_cheap_sums(graph, network, params, DEFAULT_TIMING, False) is network
+    weights_alone = replace(graph, hints=QuantHints({}))
+    found = with_cheap_sums(weights_alone, network, params, DEFAULT_TIMING, True)
+    assert any(isinstance(n, QConv) and n.is_sum for n in found.nodes)
 
 
 @pytest.mark.parametrize(("channels", "size"), [(24, 56), (64, 56), (256, 56), (512, 28), (16, 5)])
