@@ -1,8 +1,8 @@
-"""`explore`: many estimates at once, on the processors of this machine or of a Dask cluster.
+"""`explore`: many trials at once, on the processors of this machine or of a Dask cluster.
 
-Every trial is a model on a board with a scheme; its result is a line of `explore.jsonl`, written
-when it is known, so a run that was stopped goes on where it was. A worker that dies loses its trial
-to another one.
+Every trial is a model on a board with a scheme, estimated, or built, and then mapped by Yosys and
+simulated; its result is a line of `explore.jsonl`, written when it is known, so a run that was
+stopped goes on where it was. A worker that dies loses its trial to another one.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fpga_gen.api.options import Model
 from fpga_gen.boards import board_names, find_board
@@ -25,34 +27,52 @@ from fpga_gen.frontend.model_file import check_model_file
 from fpga_gen.steps import Progress, Silent
 from fpga_gen_host.decode import decode
 
+if TYPE_CHECKING:
+    from fpga_gen.report import Report
+
+STAGES = ("estimate", "build", "synth", "simulate")  # each after those before it
 FILE = "explore.jsonl"
 ATTEMPTS = 3  # workers that may die over one trial before it is given up
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A model on a board. key: digest of what decides on the result."""
+    """A model on a board. key: digest of what decides on the result; through: the last of STAGES;
+    images, masks: folders for the accuracy of a build, or empty."""
 
     model: str
     board: str
     scheme: str
     double_clock: bool
     key: str
+    through: str = "estimate"
+    images: str = ""
+    masks: str = ""
 
     @staticmethod
-    def of(model: Path, board: str, scheme: str, double_clock: bool) -> Trial:
+    def of(
+        model: Path,
+        board: str,
+        scheme: str,
+        double_clock: bool,
+        through: str = "estimate",
+        labelled: tuple[Path, Path] | None = None,
+    ) -> Trial:
         """The trial of a model file; FpgaGenError if it cannot be read."""
         check_model_file(model)
         content = sha256(model.read_bytes()).hexdigest()
-        facts = json.dumps([program_digest(), content, board, scheme, double_clock])
-        key = sha256(facts.encode()).hexdigest()[:32]
-        return Trial(str(model.resolve()), board, scheme, double_clock, key)
+        folders = [str(folder.resolve()) for folder in labelled or ()]
+        facts = [program_digest(), content, board, scheme, double_clock, through, folders]
+        key = sha256(json.dumps(facts).encode()).hexdigest()[:32]
+        return Trial(str(model.resolve()), board, scheme, double_clock, key, through, *folders)
 
 
 @dataclass(frozen=True)
 class TrialResult:
     """What a trial gave. refusal: why the model cannot be built there, else empty; the figures are
-    estimated: of a frame, and primitives of the engine beside their shares of the board (0..1)."""
+    of a frame, and primitives of the engine beside their shares of the board (0..1). kind: of the
+    cycles, estimated or simulated, and so bit-exact; resources: estimated or synthesised; dice:
+    mean of the integer reference, None without labelled pictures; directory: of the build."""
 
     trial: Trial
     refusal: str = ""
@@ -65,6 +85,10 @@ class TrialResult:
     lut_share: float = 0.0
     dsp_share: float = 0.0
     array: tuple[int, ...] = ()
+    kind: str = "estimated"
+    resources: str = "estimated"
+    dice: float | None = None
+    directory: str = ""
 
 
 def explore(
@@ -74,16 +98,23 @@ def explore(
     output: str | Path,
     schemes: Sequence[str] = ("mixed",),
     double_clock: Sequence[bool] = (False,),
+    through: str = "estimate",
+    images: str | Path | None = None,
+    masks: str | Path | None = None,
     workers: int = 2,
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[TrialResult, ...]:
-    """Estimates every model on every board with every scheme.
+    """Estimates every model on every board with every scheme, or builds it and goes on from there.
 
     Args:
         boards: None for all.
         output: folder of explore.jsonl; what stands there already is not computed again.
         double_clock: whether the DSP slices run at twice the clock; both may be tried.
+        through: estimate; build, into the folder `builds` in `output`; synth, and map it with
+            Yosys; simulate, and one frame in the generated Verilog as well.
+        images, masks: folders of labelled pictures, with which every build is evaluated; the first
+            picture is the simulated one. Without them noise is.
         workers: processes on this machine.
         scheduler: address of a Dask scheduler, such as tcp://host:8786; its workers need this
             version of fpga-gen and the same paths. None: processes of this machine.
@@ -99,8 +130,9 @@ def explore(
     for scheme in schemes:
         if scheme not in SCHEMES:
             raise BoardError(f"unknown scheme {scheme!r}; known: {', '.join(SCHEMES)}")
+    labelled = _labelled(through, images, masks)
     trials = [
-        Trial.of(Path(model), name, scheme, fast)
+        Trial.of(Path(model), name, scheme, fast, through, labelled)
         for model in models
         for name in names
         for scheme in schemes
@@ -110,7 +142,7 @@ def explore(
     missing = [trial for trial in trials if trial.key not in book.known]
     say = progress or Silent()
     if missing:
-        for result in _computed(missing, workers, scheduler):
+        for result in _computed(missing, Path(output), workers, scheduler):
             book.add(result)
             done = len(trials) - len(missing) + book.added
             text = f"{Path(result.trial.model).name} on {result.trial.board}"
@@ -118,52 +150,111 @@ def explore(
     return tuple(book.known[trial.key] for trial in trials)
 
 
+def _labelled(
+    through: str, images: str | Path | None, masks: str | Path | None
+) -> tuple[Path, Path] | None:
+    if through not in STAGES:
+        raise FpgaGenError(f"unknown stage {through!r}; known: {', '.join(STAGES)}")
+    if images is None and masks is None:
+        return None
+    if images is None or masks is None or through == STAGES[0]:
+        raise FpgaGenError("pictures are evaluated with their masks, and of builds alone")
+    for folder in (Path(images), Path(masks)):
+        if not folder.is_dir():
+            raise FpgaGenError(f"{folder}: no such folder")
+    return Path(images), Path(masks)
+
+
 def pareto(results: Iterable[TrialResult]) -> set[str]:
-    """Keys of the trials that no other of the same model beats in frame rate and LUTs at once."""
+    """Keys of the trials that no other of the same model beats in frame rate, LUTs and accuracy,
+    where that is known, at once."""
     fit = [r for r in results if not r.refusal]
 
+    def merits(one: TrialResult) -> tuple[float, float, float]:
+        return one.fps, -one.luts, one.dice or 0.0
+
     def beaten(one: TrialResult) -> bool:
+        mine = merits(one)
         return any(
             other.trial.model == one.trial.model
-            and other.fps >= one.fps
-            and other.luts <= one.luts
-            and (other.fps, other.luts) != (one.fps, one.luts)
+            and merits(other) != mine
+            and all(a >= b for a, b in zip(merits(other), mine, strict=True))
             for other in fit
         )
 
     return {r.trial.key for r in fit if not beaten(r)}
 
 
-def run_trial(trial: Trial) -> dict[str, Any]:
-    """One estimate, JSON-able: what a worker does. A refusal is a result."""
-    from fpga_gen.api.estimate import estimate
-
+def run_trial(trial: Trial, folder: Path) -> dict[str, Any]:
+    """One trial, JSON-able: what a worker does. folder: for builds. A refusal is a result."""
     try:
-        report = estimate(
-            trial.model, board=trial.board, scheme=trial.scheme, double_clock=trial.double_clock
-        ).report
+        if trial.through == STAGES[0]:
+            return asdict(_estimated(trial))
+        return asdict(_built(trial, folder))
     except FpgaGenError as error:
         return asdict(TrialResult(trial, refusal=str(error)))
-    cost, used, have = report.estimate, report.resources.used, report.resources.available
+
+
+def _estimated(trial: Trial) -> TrialResult:
+    from fpga_gen.api.estimate import estimate
+
+    report = estimate(
+        trial.model, board=trial.board, scheme=trial.scheme, double_clock=trial.double_clock
+    ).report
+    return _figures(trial, report)
+
+
+def _built(trial: Trial, folder: Path) -> TrialResult:
+    """A build and what was asked for behind it."""
+    from fpga_gen.api.build import build
+    from fpga_gen.images import find_pictures
+
+    stage = STAGES.index(trial.through)
+    target = folder / f"{Path(trial.model).stem}-{trial.board}-{trial.key[:8]}"
+    made = build(
+        trial.model,
+        board=trial.board,
+        output=target,
+        scheme=trial.scheme,
+        double_clock=trial.double_clock,
+    )
+    dice = None
+    if trial.images:
+        found = made.evaluate(trial.images, trial.masks).accuracy
+        dice = next(s.dice for s in found.scores if s.source == "integer")
+    if stage >= STAGES.index("synth"):
+        made.synth()
+    if stage >= STAGES.index("simulate"):
+        if trial.images:
+            made.simulate(find_pictures(Path(trial.images))[0])
+        else:
+            shape = made.report.model.input_shape
+            made.simulate(np.random.default_rng(0).standard_normal(shape))
+    return replace(_figures(trial, made.report), dice=dice, directory=str(target.resolve()))
+
+
+def _figures(trial: Trial, report: Report) -> TrialResult:
+    cost = report.simulation or report.estimate
+    used, have = report.resources.used, report.resources.available
     array = report.array
-    return asdict(
-        TrialResult(
-            trial,
-            fps=cost.fps,
-            latency_ms=cost.latency_ms,
-            cycles=cost.cycles,
-            dram_bytes=cost.dram_read_bytes + cost.dram_write_bytes,
-            luts=used.luts,
-            dsps=used.dsps,
-            lut_share=used.luts / have.luts,
-            dsp_share=used.dsps / have.dsps,
-            array=(array.pixels, array.in_channels, *array.out_channels.values()),
-        )
+    return TrialResult(
+        trial,
+        fps=cost.fps,
+        latency_ms=cost.latency_ms,
+        cycles=cost.cycles,
+        dram_bytes=cost.dram_read_bytes + cost.dram_write_bytes,
+        luts=used.luts,
+        dsps=used.dsps,
+        lut_share=used.luts / have.luts,
+        dsp_share=used.dsps / have.dsps,
+        array=(array.pixels, array.in_channels, *array.out_channels.values()),
+        kind=cost.kind,
+        resources=report.resources.kind,
     )
 
 
 def _computed(
-    trials: Sequence[Trial], workers: int, scheduler: str | None
+    trials: Sequence[Trial], output: Path, workers: int, scheduler: str | None
 ) -> Iterator[TrialResult]:
     """Results as they come."""
     try:
@@ -186,7 +277,8 @@ def _computed(
             place = LocalCluster(n_workers=min(workers, len(trials)), **options)
         try:
             with Client(place) as client:
-                futures = client.map(run_trial, trials, pure=False)
+                builds = (output / "builds").resolve()
+                futures = client.map(run_trial, trials, folder=builds, pure=False)
                 by_key = {f.key: t for f, t in zip(futures, trials, strict=True)}
                 for future in as_completed(futures):
                     try:

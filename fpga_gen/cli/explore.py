@@ -27,6 +27,15 @@ CLOCKS = {"single": (False,), "double": (True,), "both": (False, True)}
 )
 @click.option("--clocks", type=click.Choice(list(CLOCKS)), default="single", show_default=True)
 @click.option(
+    "--through",
+    type=click.Choice(["estimate", "build", "synth", "simulate"]),
+    default="estimate",
+    show_default=True,
+    help="Build as well, map with Yosys, simulate one frame bit for bit.",
+)
+@click.option("--images", type=click.Path(path_type=Path), help="Pictures to evaluate builds on.")
+@click.option("--masks", type=click.Path(path_type=Path), help="Their masks, of the same names.")
+@click.option(
     "--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes here."
 )
 @click.option("--scheduler", help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]")
@@ -46,11 +55,15 @@ def explore(
     boards: str | None,
     schemes: str,
     clocks: str,
+    through: str,
+    images: Path | None,
+    masks: Path | None,
     workers: int,
     scheduler: str | None,
     output: Path,
 ) -> None:
-    """Estimate MODELS on boards, schemes and clocks, in parallel; an interrupted run goes on."""
+    """Estimate, build or simulate MODELS on boards, schemes and clocks, in parallel; an interrupted
+    run goes on."""
     import fpga_gen
     from fpga_gen.api.explore import FILE, pareto
 
@@ -62,6 +75,9 @@ def explore(
             output=output,
             schemes=schemes.split(","),
             double_clock=CLOCKS[clocks],
+            through=through,
+            images=images,
+            masks=masks,
             workers=workers,
             scheduler=scheduler,
             progress=progress,
@@ -77,24 +93,26 @@ def explore(
 
 
 def table(found: tuple[TrialResult, ...], best: set[str]) -> Table:
-    """One row for each trial; *: no other of its model is faster with as few LUTs."""
+    """One row for each trial; *: no other of its model is better in all that is compared."""
     shown = Table(
-        title="explored (estimated)",
-        caption="*: no other trial of its model is as fast with as few LUTs",
+        title="explored",
+        caption="*: no other trial of its model is as fast, with as few LUTs and as accurate",
     )
-    heads = ("model", "board", "scheme", "clock", "frame/s", "ms", "LUT", "DSP", "array", "")
+    heads = ("model", "board", "scheme", "clock", "frame/s", "kind", "ms", "LUT", "DSP", "array",
+             "Dice", "")  # fmt: skip
     for head in heads:
-        left = head in ("model", "board", "scheme", "clock", "")
+        left = head in ("model", "board", "scheme", "clock", "kind", "")
         shown.add_column(head, justify="left" if left else "right")
     for r in found:
         trial = r.trial
         name = (Path(trial.model).stem, trial.board, trial.scheme)
         clock = "double" if trial.double_clock else "single"
-        figures: tuple[str, ...] = ("does not fit", "-", "-", "-", "-")
+        figures: tuple[str, ...] = ("does not fit", *"------")
         if not r.refusal:
             figures = (
-                f"{r.fps:,.1f}", f"{r.latency_ms:,.2f}", f"{100 * r.lut_share:.0f} %",
+                f"{r.fps:,.1f}", r.kind, f"{r.latency_ms:,.2f}", f"{100 * r.lut_share:.0f} %",
                 f"{100 * r.dsp_share:.0f} %", ",".join(map(str, r.array)),
+                "-" if r.dice is None else f"{r.dice:.4f}",
             )  # fmt: skip
         mark = "*" if trial.key in best else ""
         shown.add_row(*map(cell, (*name, clock, *figures, mark)))

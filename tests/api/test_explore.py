@@ -8,11 +8,14 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fpga_gen
 from fpga_gen.api import explore as module
 from fpga_gen.api.explore import FILE, Trial, TrialResult, pareto
+from fpga_gen.images import write_png
+from fpga_gen.phantom import draw_phantom
 from tests.cli.conftest import Result, cli
 
 __all__ = ["Result", "cli"]
@@ -36,10 +39,11 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
     """Trials are computed in this process, and noted."""
     asked: list[Trial] = []
 
-    def computed(trials, workers, scheduler):
+    def computed(trials, output, workers, scheduler):
         for trial in trials:
             asked.append(trial)
-            yield module.decode(TrialResult, json.loads(json.dumps(module.run_trial(trial))))
+            found = json.dumps(module.run_trial(trial, output / "builds"))
+            yield module.decode(TrialResult, json.loads(found))
 
     monkeypatch.setattr(module, "_computed", computed)
     return asked
@@ -95,7 +99,52 @@ def test_the_command_prints_a_table(cli, model: Path, tmp_path: Path, alone: lis
     assert len(alone) == 2
 
 
-def once_killed(trial: Trial) -> dict:
+def test_pareto_of_accuracy_where_it_is_known():
+    slow, fast = results(("a", 10, 100), ("a", 20, 100))
+    assert pareto([replace(slow, dice=0.9), replace(fast, dice=0.8)]) == {"0", "1"}
+    assert pareto([replace(slow, dice=0.8), replace(fast, dice=0.9)]) == {"1"}
+
+
+def test_builds_are_kept_and_simulated(model: Path, tmp_path: Path, alone: list[Trial]):
+    (foreseen,) = fpga_gen.explore([model], ["tiny"], output=tmp_path)
+    (built,) = fpga_gen.explore([model], ["tiny"], output=tmp_path, through="build")
+    assert built.kind == "estimated"
+    assert built.cycles == foreseen.cycles
+    (found,) = fpga_gen.explore([model], ["tiny"], output=tmp_path, through="simulate")
+    assert found.kind == "simulated"
+    assert found.resources == "synthesised"
+    kept = fpga_gen.Build(found.directory)
+    assert kept.report.simulation is not None
+    assert kept.report.simulation.bit_exact
+    assert kept.report.simulation.cycles == found.cycles
+    assert Path(found.directory).parent == tmp_path / "builds"
+    assert fpga_gen.explore([model], ["tiny"], output=tmp_path, through="simulate") == (found,)
+    assert len(alone) == 3
+
+
+def test_builds_are_evaluated_on_labelled_pictures(model: Path, tmp_path: Path, alone: list[Trial]):
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for folder in (images, masks):
+        folder.mkdir()
+    for seed in range(2):
+        picture, mask = draw_phantom(20, 24, seed)
+        write_png(images / f"{seed}.png", picture)
+        write_png(masks / f"{seed}.png", mask.astype(np.uint8) * 255)
+    (found,) = fpga_gen.explore(
+        [model], ["tiny"], output=tmp_path, through="build", images=images, masks=masks
+    )
+    scores = fpga_gen.Build(found.directory).evaluate(images, masks).accuracy.scores
+    assert found.dice == next(s.dice for s in scores if s.source == "integer")
+    for options in ({"images": images}, {"images": images, "masks": tmp_path / "none"}):
+        with pytest.raises(fpga_gen.FpgaGenError, match=r"masks|no such folder"):
+            fpga_gen.explore([model], ["tiny"], output=tmp_path, through="build", **options)
+    with pytest.raises(fpga_gen.FpgaGenError, match="of builds alone"):
+        fpga_gen.explore([model], ["tiny"], output=tmp_path, images=images, masks=masks)
+    with pytest.raises(fpga_gen.FpgaGenError, match="unknown stage"):
+        fpga_gen.explore([model], ["tiny"], output=tmp_path, through="bitstream")
+
+
+def once_killed(trial: Trial, folder: Path) -> dict:
     """As `run_trial`, but the first worker that gets it dies."""
     mark = Path(trial.model).with_suffix(f".{trial.board}")
     if not mark.exists():
