@@ -49,6 +49,8 @@ def tidy(notebook: Any, deploy: Path) -> None:
         cell.metadata.pop("execution", None)
         kept: list[Any] = []
         for output in cell.get("outputs", ()):
+            if "text" in output and not output["text"].strip():
+                continue
             same = kept and "text" in output and kept[-1].get("name") == output.get("name")
             if same:
                 kept[-1]["text"] += output["text"]
