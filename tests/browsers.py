@@ -6,9 +6,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = ("--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
@@ -29,3 +30,21 @@ def chromium(*options: str) -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@dataclass
+class Shown:
+    """A page as a reader sees it, and what the browser had to say about it."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+
+def new_page(context: BrowserContext) -> Shown:
+    """An empty page, listened to."""
+    shown = Shown(context.new_page())
+    shown.page.on("console", lambda message: shown.said.append(message.text))
+    shown.page.on("pageerror", lambda error: shown.said.append(str(error)))
+    shown.page.on("request", lambda request: shown.requested.append(request.url))
+    return shown

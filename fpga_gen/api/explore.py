@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fpga_gen.api.options import Model
+from fpga_gen.api.options import STAGES, Model
 from fpga_gen.boards import board_names, find_board
 from fpga_gen.cache import program_digest
 from fpga_gen.contract.numerics import SCHEMES
@@ -30,7 +30,6 @@ from fpga_gen_host.decode import decode
 if TYPE_CHECKING:
     from fpga_gen.report import Report
 
-STAGES = ("estimate", "build", "synth", "simulate")  # each after those before it
 FILE = "explore.jsonl"
 ATTEMPTS = 3  # workers that may die over one trial before it is given up
 

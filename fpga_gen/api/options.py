@@ -15,6 +15,7 @@ from fpga_gen.frontend.model_file import check_model_file
 from fpga_gen.images import Preprocess, find_pictures
 
 Model = str | Path
+STAGES = ("estimate", "build", "synth", "simulate")  # of `explore`, each after those before it
 ARRAY = ("pixels", "inputs", *(f"{kind.title} columns" for kind in KINDS))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from fpga_gen.api.options import STAGES
 from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
 from fpga_gen.cli.terminal import cell
 from fpga_gen.contract.numerics import SCHEMES
@@ -28,8 +29,8 @@ CLOCKS = {"single": (False,), "double": (True,), "both": (False, True)}
 @click.option("--clocks", type=click.Choice(list(CLOCKS)), default="single", show_default=True)
 @click.option(
     "--through",
-    type=click.Choice(["estimate", "build", "synth", "simulate"]),
-    default="estimate",
+    type=click.Choice(STAGES),
+    default=STAGES[0],
     show_default=True,
     help="Build as well, map with Yosys, simulate one frame bit for bit.",
 )

@@ -19,7 +19,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fpga_gen.disk import replace_file
+from fpga_gen.errors import FpgaGenError
 from fpga_gen_models.augment import augment, normalise
 from fpga_gen_models.checkpoint import load_checkpoint, save_half
 from fpga_gen_models.data import (
@@ -339,9 +340,12 @@ def run_config(args: argparse.Namespace) -> TrainConfig:
     return TrainConfig(**{**fields, "scales": tuple(args.scales)})
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a training. Returns 0, or 1 if the input is at fault."""
-    args = parse_arguments(argv)
+def run_trainer(
+    args: argparse.Namespace,
+    make: Callable[[TrainConfig, Sequence[DatasetPair], Path], Trainer],
+) -> int:
+    """A run as the options of `add_run_options` and --init say. Returns 0, or 1 if the input is at
+    fault."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -349,15 +353,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = run_config(args)
         pairs = [pair for folder in args.data for pair in find_pairs(folder)]
         args.out.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(config, pairs, args.out)
+        trainer = make(config, pairs, args.out)
         trainer.start(args.init, args.resume)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FpgaGenError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     write_json(args.out / "config.json", asdict(config))
     trainer.run(StopRequest().install())
     trainer.finish(args.init)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a training. Returns 0, or 1 if the input is at fault."""
+    return run_trainer(parse_arguments(argv), Trainer)
 
 
 if __name__ == "__main__":

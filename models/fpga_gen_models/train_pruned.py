@@ -16,10 +16,9 @@ on pictures of the final size. The output folder is that of
 import argparse
 import json
 import logging
-import sys
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,6 @@ from torch import Tensor, nn
 
 from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.errors import FpgaGenError
 from fpga_gen.graph.ir import Conv, Graph
 from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
 from fpga_gen.quant.zero_order import slot_groups
@@ -37,12 +35,12 @@ from fpga_gen.schedule.cycles.timing import Timing, board_timing
 from fpga_gen.sizing.standin import standin
 from fpga_gen.sizing.sums import with_cheap_sums
 from fpga_gen_models.augment import normalise
-from fpga_gen_models.data import CachedPairs, DatasetPair, find_pairs, spread_subset
+from fpga_gen_models.data import CachedPairs, DatasetPair, spread_subset
 from fpga_gen_models.export import write_onnx
 from fpga_gen_models.prune import OVERSHOOT, OnnxWeights
 from fpga_gen_models.qat import parse_array
-from fpga_gen_models.runstate import StopRequest, autocast, write_json
-from fpga_gen_models.train import TrainConfig, Trainer, add_run_options, run_config
+from fpga_gen_models.runstate import autocast, write_json
+from fpga_gen_models.train import TrainConfig, Trainer, add_run_options, run_trainer
 from fpga_gen_models.transform import fold_batchnorm
 
 log = logging.getLogger("fpga_gen_models.train_pruned")
@@ -340,22 +338,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     add_run_options(parser, TrainConfig())
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        config = run_config(args)
-        pairs = [pair for folder in args.data for pair in find_pairs(folder)]
-        args.out.mkdir(parents=True, exist_ok=True)
-        trainer = PrunedTrainer(config, pairs, args.out, args.goal, args.rounds, args.share)
-        trainer.start(args.init, args.resume)
-    except (OSError, ValueError, FpgaGenError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    write_json(args.out / "config.json", asdict(config))
-    trainer.run(StopRequest().install())
-    trainer.finish(args.init)
-    return 0
+
+    def make(config: TrainConfig, pairs: Sequence[DatasetPair], out: Path) -> PrunedTrainer:
+        return PrunedTrainer(config, pairs, out, args.goal, args.rounds, args.share)
+
+    return run_trainer(args, make)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ import fpga_gen
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
 from fpga_gen_host.live import make_app
-from tests.browsers import LAPTOP, PHONE, chromium
+from tests.browsers import LAPTOP, PHONE, Shown, chromium, new_page
 
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 SECONDS = 60  # a busy machine
@@ -67,15 +66,6 @@ def address(built: Path) -> Iterator[str]:
         thread.join(SECONDS)
 
 
-@dataclass
-class Shown:
-    """The page, and what the browser had to say about it."""
-
-    page: Page
-    said: list[str] = field(default_factory=list)
-    requested: list[str] = field(default_factory=list)
-
-
 @pytest.fixture
 def show(browser, address: str):
     contexts = []
@@ -84,10 +74,7 @@ def show(browser, address: str):
         context = browser.new_context(viewport={"width": size[0], "height": size[1]})
         context.set_default_timeout(1000 * SECONDS)
         contexts.append(context)
-        shown = Shown(context.new_page())
-        shown.page.on("console", lambda message: shown.said.append(message.text))
-        shown.page.on("pageerror", lambda error: shown.said.append(str(error)))
-        shown.page.on("request", lambda request: shown.requested.append(request.url))
+        shown = new_page(context)
         shown.page.goto(address)
         expect(shown.page.locator("#name")).to_have_text("net on tiny")
         return shown

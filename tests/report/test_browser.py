@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from fpga_gen.report import Report
 from fpga_gen.report.html import render_html
-from tests.browsers import LAPTOP, PHONE, chromium
+from tests.browsers import LAPTOP, PHONE, Shown, chromium, new_page
 from tests.report.conftest import HOSTILE
 
 
@@ -18,15 +17,6 @@ from tests.report.conftest import HOSTILE
 def browser():
     with chromium() as started:
         yield started
-
-
-@dataclass
-class Shown:
-    """A page as a reader sees it, and what the browser had to say about it."""
-
-    page: object
-    said: list[str] = field(default_factory=list)
-    requested: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -40,10 +30,7 @@ def show(browser, tmp_path: Path):
         viewport = {"width": size[0], "height": size[1]}
         context = browser.new_context(viewport=viewport, color_scheme=scheme)
         contexts.append(context)
-        shown = Shown(context.new_page())
-        shown.page.on("console", lambda message: shown.said.append(message.text))
-        shown.page.on("pageerror", lambda error: shown.said.append(str(error)))
-        shown.page.on("request", lambda request: shown.requested.append(request.url))
+        shown = new_page(context)
         shown.page.goto(path.as_uri())
         wait_for_charts(shown.page)
         return shown
