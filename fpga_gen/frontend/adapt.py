@@ -13,6 +13,7 @@ from onnx import helper
 from fpga_gen.frontend.call import Call, shown
 from fpga_gen.frontend.gather import NO_PADS, as_map, channels_of, materialised
 from fpga_gen.frontend.layout import ViewLayout, layouts
+from fpga_gen.frontend.ops_resize import over_all_axes
 from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Feature, HostValue, Quantised, Value
 from fpga_gen.frontend.view import View, reshaped, taken
@@ -42,6 +43,8 @@ def adapted(call: Call, operator: Operator) -> list[Value]:
     """The results of an operator whatever the form of its tensors."""
     if call.op in WINDOWED:
         value = call.values[0]
+        if call.op == "Resize" and isinstance(value, Feature | View):
+            call = over_all_axes(call)
         if isinstance(value, Feature | View) and len(value.shape) == 3:
             return _one_dimensional(call, operator)
         if isinstance(value, Feature | View) and _is_column(call, value):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
+import onnx
 
 from fpga_gen.frontend.call import Call
 from fpga_gen.frontend.host_tail import tail_of
@@ -33,7 +34,7 @@ class _Plan:
 
 
 def resize(call: Call) -> list[Value]:
-    shape = _input_shape(call)
+    call, shape = over_all_axes(call), _input_shape(call)
     if call.opset < 11:
         plan = _plan(call, shape, _scales(call, 1), None, "asymmetric", "simple")
     else:
@@ -61,9 +62,35 @@ def upsample(call: Call) -> list[Value]:
     return _apply(call, shape, _plan(call, shape, scales, None, "asymmetric", "floor"))
 
 
-def _input_shape(call: Call) -> tuple[int, ...]:
+def over_all_axes(call: Call) -> Call:
+    """The same Resize with a size or scale for every axis of its map, where it names axes."""
+    named = call.integers("axes")
+    if named is None:
+        return call
+    shape = _shape(call)
+    axes, values = call.axes(named, len(shape)), list(call.values)
+    for index, whole in ((2, np.ones(len(shape), np.float32)), (3, np.array(shape, np.int64))):
+        given = values[index] if call.has(index) else None
+        if isinstance(given, np.ndarray) and given.size:
+            if given.size != len(axes):
+                raise Refused(f"gives {given.size} sizes for {len(axes)} axes", "export it again")
+            whole[axes] = given.reshape(-1)
+            values[index] = whole
+    node = onnx.NodeProto()
+    node.CopyFrom(call.node)
+    kept = [a for a in node.attribute if a.name != "axes"]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    return replace(call, node=node, values=tuple(values))
+
+
+def _shape(call: Call) -> tuple[int, ...]:
     value = call.values[0]
-    shape = value.shape if isinstance(value, HostValue) else call.view().shape
+    return value.shape if isinstance(value, HostValue) else call.view().shape
+
+
+def _input_shape(call: Call) -> tuple[int, ...]:
+    shape = _shape(call)
     if len(shape) != 4:
         raise Refused("resizes a reshaped map", "keep the map as (1, channels, height, width)")
     return shape
@@ -93,23 +120,18 @@ def _plan(
     if nearest_mode not in NEAREST_MODES:
         raise Refused(f"has nearest_mode '{nearest_mode}'", "use floor or round_prefer_floor")
     given = sizes if sizes else scales
-    axes = call.integers("axes")
-    axes = list(range(4)) if axes is None else call.axes(axes, 4)
-    if given is None or len(given) != len(axes):
-        raise Refused(f"gives {len(given or [])} sizes for {len(axes)} axes", "export it again")
+    if given is None or len(given) != 4:
+        raise Refused(f"gives {len(given or [])} sizes for 4 axes", "export it again")
     if sizes:
-        full = list(shape)
-        for axis, value in zip(axes, sizes, strict=True):
-            full[axis] = value
+        full = sizes
         exact = [Fraction(m, n) for n, m in zip(shape, full, strict=True)]
     else:
-        factors = [1.0] * 4
-        for axis, value in zip(axes, scales or [], strict=True):
+        factors = scales or []
+        for value in factors:
             if not 0 < value <= MAX_SIZE:
                 raise Refused(
                     f"has the scale {value}", f"export with scales between 0 and {MAX_SIZE}"
                 )
-            factors[axis] = value
         full = [_scaled(n, f) for n, f in zip(shape, factors, strict=True)]
         triples = zip(factors, shape, full, strict=True)
         exact = [exact_scale(f, n, m) for f, n, m in triples]

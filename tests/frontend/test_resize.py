@@ -51,6 +51,20 @@ def test_axes(tmp_path):
     assert_like_onnxruntime(net.save(tmp_path))
 
 
+@pytest.mark.parametrize("by", ["scales", "sizes"])
+@pytest.mark.parametrize(("shape", "axes"), [
+    ((1, 4, 12), [2]), ((1, 4, 12), [-1, 0]), ((1, 4, 12, 1), [2]), ((1, 4, 12, 1), [3, -2]),
+    ((1, 4, 1, 12), [3]),
+])  # fmt: skip
+def test_axes_of_a_sequence(shape, axes, by, tmp_path):
+    net = Net(shape)
+    factors = [2 if shape[a] == 12 else 1 for a in axes]
+    sizes = [shape[a] * f for a, f in zip(axes, factors, strict=True)]
+    given = ["", net.const(factors)] if by == "scales" else ["", "", net.ints(*sizes)]
+    net.op("Resize", net.op("Relu", "x"), *given, axes=axes, mode="linear")
+    assert_like_onnxruntime(net.save(tmp_path))
+
+
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 @pytest.mark.parametrize("opset", [7, 9, 10])
 def test_old_opsets(opset, mode, tmp_path):
