@@ -141,6 +141,13 @@ def _plan(
         raise Refused("resizes the batch or channel axis", "resize height and width only")
     if min(full) < 1:
         raise Refused(f"its result {full} is empty", "use a larger input")
+    ties = mode == "linear" or nearest_mode in ("ceil", "round_prefer_ceil")
+    kept = any(scale == 1 and n > 1 for n, scale in zip(shape[2:], exact[2:], strict=True))
+    if coordinates == "tf_half_pixel_for_nn" and ties and kept:
+        raise Refused(
+            "keeps an axis with tf_half_pixel_for_nn, which ONNX shifts and onnxruntime does not",
+            "use half_pixel, align_corners or asymmetric",
+        )
     if nearest_mode == "simple" and mode == "nearest" and min(exact) < 1:
         raise Refused("shrinks by the loose rules of opset 10", "export with opset 11 or later")
     return _Plan((full[2], full[3]), (exact[2], exact[3]), mode, coordinates, nearest_mode)

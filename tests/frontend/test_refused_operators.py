@@ -176,6 +176,12 @@ REFUSED = {
             coordinate_transformation_mode="tf_crop_and_resize")),
         "tf_crop_and_resize",
     ),
+    "an axis kept by a shift": (
+        lambda: _with(lambda n: n.op(
+            "Resize", "x", "", n.const([1, 1, 2, 1]), mode="linear",
+            coordinate_transformation_mode="tf_half_pixel_for_nn")),
+        "keeps an axis with tf_half_pixel_for_nn",
+    ),
     "channel resize": (
         lambda: _with(lambda n: n.op("Resize", "x", "", n.const([1, 2, 2, 2]))), "channel axis"
     ),
