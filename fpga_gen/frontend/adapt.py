@@ -51,6 +51,13 @@ def adapted(call: Call, operator: Operator) -> list[Value]:
             return _turned(call, operator)
     elif call.op in ELEMENTWISE:
         maps = [v for v in call.values if isinstance(v, Feature | View)]
+        rank = max((len(v.shape) for v in maps), default=0)
+        for value in call.values:
+            if maps and isinstance(value, np.ndarray) and value.ndim > rank:
+                raise Refused(
+                    f"its constant of shape {list(value.shape)} has more axes than its map",
+                    f"give it {rank} axes at most",
+                )
         if any(isinstance(v, View) for v in maps):
             return _through_layout(call, operator)
     return operator(call)

@@ -97,7 +97,7 @@ def power(op: Call) -> list[Value]:
     if exponent.size != 1:
         raise Refused("has one exponent per element", "use one exponent")
     value = float(exponent.reshape(-1)[0])
-    if value < 1 or value != int(value):
+    if not value >= 1 or value % 1:  # neither NaN nor infinity has a remainder of 0
         raise Refused(f"has the exponent {value:g}", "only 1, 2, 3 and so on are supported")
     return _result(op, call("power", value))
 

@@ -107,7 +107,8 @@ def gemm(call: Call) -> list[Value]:
     bias = np.zeros(matrix.shape[0], np.float32)
     if call.has(2):
         addend = np.float32(call.number("beta", 1.0)) * call.weight(2, "bias")
-        if addend.size not in (1, bias.size) or addend.shape[-1:] not in ((1,), bias.shape, ()):
+        columns = addend.ndim < 3 and addend.shape[-1:] in ((1,), bias.shape, ())
+        if not columns or addend.shape[:-1] not in ((), (1,)):
             raise Refused(f"its bias has shape {list(addend.shape)}", "export the model again")
         bias = np.broadcast_to(addend.reshape(-1), bias.shape).astype(np.float32)
     return _dense(call, matrix, bias, grid)
@@ -121,7 +122,8 @@ def matmul(call: Call) -> list[Value]:
             "the engine multiplies maps by constant matrices only (no attention)",
         )
     matrix = call.weight(int(maps[0]), "weight")
-    if matrix.ndim > 2 and set(matrix.shape[:-2]) == {1}:
+    rank = len(call.view(int(maps[1])).shape)  # more axes of the matrix would be the result's
+    if 2 < matrix.ndim <= rank and set(matrix.shape[:-2]) == {1}:
         matrix = matrix.reshape(matrix.shape[-2:])
     if matrix.ndim != 2:
         raise Refused(f"its weight has {matrix.ndim} dimensions", "use a 2D matrix")

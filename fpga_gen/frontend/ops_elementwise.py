@@ -77,20 +77,6 @@ def div(call: Call) -> list[Value]:
     return [_affine(call, call.feature(), 1.0 / divisor.astype(np.float64), np.zeros(1))]
 
 
-def power(call: Call) -> list[Value]:
-    exponent = call.const(1, "exponent")
-    if exponent.size != 1 or float(exponent.reshape(-1)[0]) not in (1.0, 2.0):
-        raise Refused(
-            "raises a map to a power other than 1 and 2", "use an activation that is supported"
-        )
-    x = call.feature()
-    if float(exponent.reshape(-1)[0]) == 1.0:
-        return [x]
-    shape = call.builder.shape(x.tensor)
-    inputs = (x.tensor, x.tensor)
-    return call.result(call.builder.add(Mul, call.output, shape, call.name, inputs=inputs), x.shape)
-
-
 def relu(call: Call) -> list[Value]:
     return _clip(call, 0.0, math.inf)
 

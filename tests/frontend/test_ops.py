@@ -249,6 +249,15 @@ def test_min_max(tmp_path):
     assert_like_onnxruntime(net.save(tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["Max", "Min", "Pow", "Add", "Mul"])
+@pytest.mark.parametrize("shape", [(1, 10), (1, 3, 6, 7)])
+def test_constant_with_more_axes_than_the_map(shape, kind, tmp_path):
+    """The result has the axes of the constant."""
+    net = Net(shape)
+    net.op(kind, net.op("Relu", "x"), net.const(np.full([1] * (len(shape) + 1), 2.0)))
+    assert_like_onnxruntime(net.save(tmp_path))
+
+
 def test_batch_norm(tmp_path):
     net = Net()
     y = net.batch_norm(net.conv("x", 3, 4, bias=False), 4)

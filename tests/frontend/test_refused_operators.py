@@ -176,6 +176,15 @@ REFUSED = {
             coordinate_transformation_mode="tf_crop_and_resize")),
         "tf_crop_and_resize",
     ),
+    "matrix with more axes than its map": (
+        lambda: _with(lambda n: n.op("MatMul", n.op("Flatten", "x"), n.random(1, 297, 5))),
+        "its weight has 3 dimensions",
+    ),
+    "bias of a column": (
+        lambda: _with(lambda n: n.op(
+            "Gemm", n.op("Flatten", "x"), n.random(297, 3), n.random(3, 1))),
+        r"its bias has shape \[3, 1\]",
+    ),
     "an axis kept by a shift": (
         lambda: _with(lambda n: n.op(
             "Resize", "x", "", n.const([1, 1, 2, 1]), mode="linear",
