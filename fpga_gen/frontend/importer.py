@@ -176,7 +176,8 @@ def examine_onnx(
     for index, node in enumerate(nodes):
         read = tuple(name for name in node.output if name in last)
         try:
-            results = _convert(state, node, tails[index], read, final=endings[index])
+            with np.errstate(over="ignore", invalid="ignore"):  # told where weights are stored
+                results = _convert(state, node, tails[index], read, final=endings[index])
         except Refused as refused:
             label = node.name or next(o for o in node.output if o)
             state.problems.append(Problem(label, node.op_type, refused.reason, refused.remedy))

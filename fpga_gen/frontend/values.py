@@ -167,6 +167,9 @@ class Builder:
             raise Refused(f"its result {shape} is empty", "use a larger input")
         if math.prod(shape) > MAX_ELEMENTS:
             raise Refused(f"its result {shape} is too large", "export the model again")
+        arrays = [fields["bias"], *(t.weight for t in fields["terms"])] if kind is Conv else []
+        if not all(np.isfinite(a).all() for a in arrays):
+            raise Refused("has NaN or infinite factors", "repair the weights")
         name = unique(onnx_name or output, self.names)
         self.names.add(name)
         tensor = self.tensor(output, shape)
@@ -204,8 +207,6 @@ class Builder:
         shape = self.shape(tensor)
         weight = np.broadcast_to(scale, shape[:1]).astype(np.float32).reshape(-1, 1, 1, 1)
         bias = np.broadcast_to(offset, shape[:1]).astype(np.float32)
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise Refused("has NaN or infinite factors", "repair the weights")
         term = ConvTerm(tensor, weight, groups=shape[0])
         return self.add(Conv, output, shape, onnx_name, terms=(term,), bias=bias)
 

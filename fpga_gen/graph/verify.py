@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fpga_gen.errors import FpgaGenError
+from fpga_gen.errors import FpgaGenError, UnsupportedModel
 from fpga_gen.graph.ir import (
     ACTIVATED,
     Add,
@@ -148,7 +148,11 @@ def _verify_conv(graph: Graph, node: Conv) -> None:
     _need(node.bias.shape == (out[0],), node, f"bias has shape {node.bias.shape}")
     arrays = [node.bias, *(t.weight for t in node.terms)]
     _need(all(a.dtype == np.float32 for a in arrays), node, "weights must be float32")
-    _need(all(np.isfinite(a).all() for a in arrays), node, "weights must be finite")
+    if not all(np.isfinite(a).all() for a in arrays):  # no pass's fault: they were multiplied
+        raise UnsupportedModel(
+            f"{_named(node)}: its weights, or their products with those of the layers that become "
+            "one with it, are not finite in float32; repair the weights"
+        )
     for term in node.terms:
         shape = graph.tensors[term.input].shape
         channels, per_group, kh, kw = term.weight.shape
@@ -183,8 +187,12 @@ def _verify_lowered(graph: Graph) -> None:
 
 def _need(ok: bool, node: Node, rule: str) -> None:
     if not ok:
-        onnx = f" (ONNX node '{node.onnx_name}')" if node.onnx_name else ""
-        raise GraphRuleError(f"{type(node).__name__} '{node.name}'{onnx}: {rule}")
+        raise GraphRuleError(f"{_named(node)}: {rule}")
+
+
+def _named(node: Node) -> str:
+    onnx = f" (ONNX node '{node.onnx_name}')" if node.onnx_name else ""
+    return f"{type(node).__name__} '{node.name}'{onnx}"
 
 
 def _rule(ok: bool, rule: str) -> None:

@@ -185,6 +185,16 @@ REFUSED = {
             "Gemm", n.op("Flatten", "x"), n.random(297, 3), n.random(3, 1))),
         r"its bias has shape \[3, 1\]",
     ),
+    "factor that is no number": (
+        lambda: _with(lambda n: n.op(
+            "Gemm", n.op("Flatten", "x"), n.random(297, 3), n.random(3), beta=float("nan"))),
+        "NaN or infinite factors",
+    ),
+    "product beyond float": (
+        lambda: _with(lambda n: n.op(
+            "Gemm", n.op("Flatten", "x"), n.const(np.full((297, 3), 1e30)), alpha=1e30)),
+        "NaN or infinite factors",
+    ),
     "an axis kept by a shift": (
         lambda: _with(lambda n: n.op(
             "Resize", "x", "", n.const([1, 1, 2, 1]), mode="linear",

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import pytest
 
+from fpga_gen.errors import UnsupportedModel
 from fpga_gen.graph.ir import Activation, Concat, Conv, conv_macs
 from fpga_gen.graph.passes import optimise as pipeline
 from fpga_gen.graph.passes.optimise import optimise
@@ -110,6 +111,17 @@ def test_a_pass_that_breaks_a_rule_is_named(monkeypatch):
     m = Maker()
     m.conv(m.conv("x", 4), 4)
     with pytest.raises(GraphRuleError, match=r"after pass broken_pass: Conv 'node1'.*'t0'"):
+        optimise(m.graph())
+
+
+@pytest.mark.filterwarnings("error")
+def test_factors_whose_product_is_beyond_float():
+    """The model is at fault, which is told, and nothing else is."""
+    m = Maker()
+    m.affine(m.affine(m.conv("x", 4)))
+    for node in m.nodes[1:]:
+        node.terms[0].weight[:] = 1e30
+    with pytest.raises(UnsupportedModel, match="not finite in float32; repair the weights"):
         optimise(m.graph())
 
 

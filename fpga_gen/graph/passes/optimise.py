@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from fpga_gen.graph.ir import Graph
 from fpga_gen.graph.passes.activations import clip_before_pool, fuse_activations
 from fpga_gen.graph.passes.affine import fold_affine_back, fold_affine_forward, split_affine
@@ -69,7 +71,8 @@ def optimise(
 
     picture: (mean, std) of the normalisation if the input is a picture, see `raw_picture`.
 
-    Every pass is exact up to float rounding. GraphRuleError names the pass that broke a rule.
+    Every pass is exact up to float rounding. GraphRuleError names the pass that broke a rule;
+    UnsupportedModel a layer whose weights, multiplied with others, leave the range of float32.
     """
     verify(graph)
     for _ in range(MAX_ROUNDS):
@@ -89,7 +92,8 @@ def optimise(
 
 
 def _run(step: Callable[..., Graph], graph: Graph, *arguments: object) -> Graph:
-    result = step(graph, *arguments)
+    with np.errstate(over="ignore", invalid="ignore"):  # verify tells
+        result = step(graph, *arguments)
     if result is not graph:
         try:
             verify(result)
