@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "fpga_gen.steps",
     ),
     ("fpga_gen.cache", "fpga_gen.contract", "fpga_gen.images", "fpga_gen.worker"),
+    ("fpga_gen.spread",),
     ("fpga_gen.graph",),
     ("fpga_gen.boards", "fpga_gen.graph.passes", "fpga_gen.phantom", "fpga_gen.quant"),
     ("fpga_gen.frontend", "fpga_gen.resources", "fpga_gen.schedule.cycles"),

@@ -124,6 +124,8 @@ class Build:
         model: Model | None = None,
         output: str | Path | None = None,
         only: str | Path | None = None,
+        workers: int = 1,
+        scheduler: str | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
         """Accuracy on labelled pictures; writes evaluation.json, .md and .png.
@@ -136,6 +138,10 @@ class Build:
             output: folder of the results, None for the build directory.
             only: text file with the names of the pictures to take, one a line, such as the
                 held-out.txt of a training; None: all.
+            workers: processes on this machine for the pictures of `rtl`; more than one need Dask
+                (extra `explore`). A call that was stopped goes on with the same pictures.
+            scheduler: address of a Dask scheduler, such as tcp://host:8786, instead; its workers
+                need this version of fpga-gen and the same paths.
         """
         pictures, truth = _existing(images), _existing(masks)
         source = None if model is None else _existing(model)
@@ -143,7 +149,18 @@ class Build:
         target = None if output is None else Path(output)
         from fpga_gen.evaluate.flow import evaluate_build
 
-        flow = evaluate_build(self.directory, pictures, truth, rtl, source, target, progress, names)
+        flow = evaluate_build(
+            self.directory,
+            pictures,
+            truth,
+            rtl,
+            source,
+            target,
+            progress,
+            names,
+            workers,
+            scheduler,
+        )
         self._report = flow.simulation.report
         return flow.evaluation
 

@@ -8,7 +8,6 @@ stopped goes on where it was. A worker that dies loses its trial to another one.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -21,9 +20,9 @@ from fpga_gen.api.options import STAGES, Model
 from fpga_gen.boards import board_names, find_board
 from fpga_gen.cache import program_digest
 from fpga_gen.contract.numerics import SCHEMES
-from fpga_gen.disk import make_folders
-from fpga_gen.errors import BoardError, BuildDirError, FpgaGenError
+from fpga_gen.errors import BoardError, FpgaGenError
 from fpga_gen.frontend.model_file import check_model_file
+from fpga_gen.spread import Journal, Lost, spread
 from fpga_gen.steps import Progress, Silent
 from fpga_gen_host.decode import decode
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from fpga_gen.report import Report
 
 FILE = "explore.jsonl"
-ATTEMPTS = 3  # workers that may die over one trial before it is given up
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def explore(
         for scheme in schemes
         for fast in double_clock
     ]
-    book = _Book(Path(output))
+    book = Journal(Path(output) / FILE, TrialResult, lambda result: result.trial.key)
     missing = [trial for trial in trials if trial.key not in book.known]
     say = progress or Silent()
     if missing:
@@ -256,75 +254,9 @@ def _computed(
     trials: Sequence[Trial], output: Path, workers: int, scheduler: str | None
 ) -> Iterator[TrialResult]:
     """Results as they come."""
-    try:
-        from dask import config
-        from distributed import Client, LocalCluster, as_completed
-        from distributed.scheduler import KilledWorker
-    except ImportError as error:
-        raise FpgaGenError(
-            f"explore needs the package {error.name!r}: pip install 'fpga-gen[explore]'"
-        ) from error
-    settings = {
-        "distributed.scheduler.allowed-failures": ATTEMPTS,
-        "distributed.worker.daemon": False,  # an import of a model forks
-        "distributed.logging.distributed": "error",
-    }
-    with config.set(settings):
-        place: Any = scheduler
-        if place is None:
-            options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}
-            place = LocalCluster(n_workers=min(workers, len(trials)), **options)
-        try:
-            with Client(place) as client:
-                builds = (output / "builds").resolve()
-                futures = client.map(run_trial, trials, folder=builds, pure=False)
-                by_key = {f.key: t for f, t in zip(futures, trials, strict=True)}
-                for future in as_completed(futures):
-                    try:
-                        yield decode(TrialResult, future.result())
-                    except KilledWorker as error:
-                        trial = by_key[future.key]
-                        yield TrialResult(trial, refusal=f"{ATTEMPTS} workers died: {error}")
-        finally:
-            if scheduler is None:
-                place.close()
-
-
-class _Book:
-    """explore.jsonl. known: results by key; added: how many this run wrote."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
-        self.added = 0
-        try:
-            make_folders(folder)
-            text = self.path.read_text("utf-8") if self.path.exists() else ""
-        except OSError as error:
-            raise BuildDirError(f"{folder}: cannot be written: {error.strerror}") from error
-        self.known: dict[str, TrialResult] = {}
-        for line in text.splitlines():
-            try:
-                result = decode(TrialResult, json.loads(line))
-            except ValueError:  # the last line of a run that was killed
-                continue
-            self.known[result.trial.key] = result
-
-    def add(self, result: TrialResult) -> None:
-        """Appends a line, durable when it returns."""
-        self.known[result.trial.key] = result
-        self.added += 1
-        line = json.dumps(asdict(result)) + "\n"
-        try:
-            with self.path.open("a", encoding="utf-8") as stream:
-                if stream.tell() and not self._ends_with_a_line():
-                    stream.write("\n")
-                stream.write(line)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise BuildDirError(f"{self.path}: cannot be written: {error.strerror}") from error
-
-    def _ends_with_a_line(self) -> bool:
-        with self.path.open("rb") as stream:
-            stream.seek(-1, os.SEEK_END)
-            return stream.read(1) == b"\n"
+    builds = (output / "builds").resolve()
+    for trial, found in spread(run_trial, trials, builds, workers=workers, scheduler=scheduler):
+        if isinstance(found, Lost):
+            yield TrialResult(trial, refusal=found.reason)
+        else:
+            yield decode(TrialResult, found)

@@ -62,6 +62,14 @@ def accuracy_tables(accuracy: Accuracy) -> list[Table]:
     help="Number of pictures that also go through the RTL, the worst one first.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes here that simulate pictures; an interrupted run goes on.",
+)
+@click.option("--scheduler", help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]")
+@click.option(
     "--model",
     type=click.Path(path_type=Path),
     help="The ONNX file of this build, for the float column.  [default: no float column]",
@@ -81,6 +89,8 @@ def evaluate(
     masks: Path,
     only: Path | None,
     rtl: int,
+    workers: int,
+    scheduler: str | None,
     model: Path | None,
     output: Path | None,
 ) -> None:
@@ -89,7 +99,15 @@ def evaluate(
 
     with ConsoleProgress(settings) as progress:
         found = Build(directory).evaluate(
-            images, masks, rtl=rtl, model=model, output=output, only=only, progress=progress
+            images,
+            masks,
+            rtl=rtl,
+            model=model,
+            output=output,
+            only=only,
+            workers=workers,
+            scheduler=scheduler,
+            progress=progress,
         )
     settings.result({"directory": str(directory), "evaluation": found.to_dict()})
     for table in accuracy_tables(found.accuracy):

@@ -1,7 +1,7 @@
 """A labelled folder through a build: float graph, integer reference and, for some, the RTL.
 
 Read `EVALUATE` first: the named steps, run in order and timed. The RTL part is the frame of
-flows/simulate.py, one picture after the other on one compiled simulator.
+flows/simulate.py, picture by picture, in this process or spread over many (frames.py).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 from fpga_gen.builddir.artifacts import to_json, write_folder
 from fpga_gen.builddir.digest import model_sha256
 from fpga_gen.contract.column_kinds import COARSE
-from fpga_gen.errors import BuildDirError, SimulationError
+from fpga_gen.errors import BuildDirError, FpgaGenError, SimulationError
 from fpga_gen.evaluate.dataset import THRESHOLD as MASK_THRESHOLD
 from fpga_gen.evaluate.dataset import check_aspect, find_pairs, read_grey, truth_at
+from fpga_gen.evaluate.frames import simulate_pictures
 from fpga_gen.evaluate.masks import (
     PackedMask,
     Sample,
@@ -31,13 +32,7 @@ from fpga_gen.evaluate.masks import (
 )
 from fpga_gen.evaluate.result import Evaluation, PictureScores, render_evaluation
 from fpga_gen.evaluate.sheet import draw_sheet, sheet_ranks
-from fpga_gen.flows.simulate import (
-    SimulationFlow,
-    check_directory,
-    compare_results,
-    compile_simulator,
-    run_frame,
-)
+from fpga_gen.flows.simulate import SimulationFlow, check_directory, compile_simulator
 from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Graph
@@ -47,7 +42,8 @@ from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer
 from fpga_gen.quant.report import layer_facts, mac_share
 from fpga_gen.report.accuracy import Accuracy, TensorSqnr
 from fpga_gen.report.render import enter_figures
-from fpga_gen.steps import PartProgress, Progress, Silent, run_steps
+from fpga_gen.spread import check_place
+from fpga_gen.steps import Progress, Silent, run_steps
 from fpga_gen_host.host_ops import run_host_ops
 
 WORST_TENSORS = 10
@@ -60,7 +56,7 @@ class EvaluationFlow:
 
     rtl: number of pictures for the RTL; model: the ONNX file of the build, None: no float column;
     output: folder of the results, None: the build directory; only: file that names the pictures to
-    take, None: all.
+    take, None: all; workers, scheduler: processes for the RTL, as of `fpga_gen.spread.spread`.
     """
 
     directory: Path
@@ -70,6 +66,8 @@ class EvaluationFlow:
     model: Path | None = None
     output: Path | None = None
     only: Path | None = None
+    workers: int = 1
+    scheduler: str | None = None
     progress: Progress = field(default_factory=Silent)
     times: dict[str, float] = field(default_factory=dict)
     simulation: SimulationFlow = field(init=False)
@@ -103,6 +101,10 @@ Step = tuple[str, Callable[[EvaluationFlow], None]]
 
 def check_build(flow: EvaluationFlow) -> None:
     """Reads and verifies the build directory; its network must give a mask."""
+    if flow.workers > 1 or flow.scheduler is not None:
+        if not flow.rtl:
+            raise FpgaGenError("workers simulate the pictures of --rtl: say how many, --rtl N")
+        check_place(flow.scheduler)
     flow.simulation = SimulationFlow(flow.directory, flow.images)
     check_directory(flow.simulation)
     flow.size = output_size(flow.simulation.qgraph)
@@ -172,25 +174,26 @@ def run_references(flow: EvaluationFlow) -> None:
 
 
 def compile_rtl(flow: EvaluationFlow) -> None:
-    """Verilog -> simulator, if a picture is to go through it."""
-    if flow.rtl:
+    """Verilog -> simulator, if a picture is to go through it; the workers of this machine find it
+    in the cache, those of a cluster make their own."""
+    if flow.rtl and flow.scheduler is None:
         flow.simulation.progress = flow.progress
         compile_simulator(flow.simulation)
 
 
 def run_rtl(flow: EvaluationFlow) -> None:
-    """The worst picture and others evenly spaced in the ranking, frame by frame."""
-    sim = flow.simulation
+    """The worst picture and others evenly spaced in the ranking."""
     flow.simulated = [flow.ranked[i] for i in evenly(len(flow.ranked), flow.rtl)]
-    for number, sample in enumerate(flow.simulated):
-        sim.progress = PartProgress(flow.progress, number, len(flow.simulated), sample.pair.name)
-        sim.stored_input = quantise_input(sim.qgraph, flow.input_of(sample))
-        sim.reference = run_integer(sim.qgraph, sim.stored_input)
-        run_frame(sim)
-        compare_results(sim)
-        sample.add("rtl", flow.mask(sample, sim.outputs))
-        sample.cycles = sim.result.cycles
-        sample.mismatch = None if sim.mismatch is None else str(sim.mismatch)
+    if not flow.simulated:
+        return
+    samples = {sample.pair.image: sample for sample in flow.simulated}
+    for picture, found in simulate_pictures(
+        flow.simulation, [*samples], flow.progress, flow.workers, flow.scheduler
+    ):
+        sample = samples[picture]
+        sample.add("rtl", found.packed().get())
+        sample.cycles = found.cycles
+        sample.mismatch = found.mismatch
 
 
 def score(flow: EvaluationFlow) -> None:
@@ -283,8 +286,12 @@ def evaluate_build(
     output: Path | None = None,
     progress: Progress | None = None,
     only: Path | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
 ) -> EvaluationFlow:
     """Evaluates a build directory on a labelled folder; SimulationError if RTL and integer
     reference differ, after the results were written."""
-    flow = EvaluationFlow(directory, images, masks, rtl, model, output, only, progress or Silent())
+    flow = EvaluationFlow(
+        directory, images, masks, rtl, model, output, only, workers, scheduler, progress or Silent()
+    )
     return run_steps(flow, EVALUATE)

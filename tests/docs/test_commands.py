@@ -20,9 +20,11 @@ import click
 import pytest
 
 from fpga_gen.cli.main import cli as group
+from fpga_gen.evaluate import frames
 from tests.board.running import free_address
 from tests.cli.conftest import board_files, cli, tiny_board
 from tests.cli.networks import write_model
+from tests.evaluate.test_frames import run_on_tiny
 
 __all__ = ["board_files", "cli", "tiny_board"]
 
@@ -116,6 +118,8 @@ def test_every_example_runs(
     vivado.chmod(0o755)
     monkeypatch.setenv("FAKE_REPORTS", str(fake / "reports"))
     monkeypatch.setenv("PATH", f"{vivado.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(frames, "run_task", run_on_tiny)
+    (tmp_path / "boards.txt").write_text(str(board_files))
     write_model(tmp_path / "source.onnx")
     for line in LINES:
         program, *words = shlex.split(line)

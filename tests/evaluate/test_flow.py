@@ -11,6 +11,7 @@ import pytest
 
 from fpga_gen.builddir.artifacts import load_build
 from fpga_gen.evaluate import flow as evaluation_flow
+from fpga_gen.evaluate import frames
 from fpga_gen.images import read_picture, write_png
 from fpga_gen.report import Report
 from fpga_gen.simulate.runner import SimulationResult
@@ -183,7 +184,7 @@ def no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rtl_pictures_are_the_worst_and_an_even_choice(
     cli, folder: Path, monkeypatch: pytest.MonkeyPatch, no_simulator: None
 ):
-    monkeypatch.setattr(evaluation_flow, "run_frame", stand_in({}))
+    monkeypatch.setattr(frames, "run_frame", stand_in({}))
     result = cli(*arguments(folder, "--model", folder / "bright.onnx", "--rtl", 2, "--json"))
     assert result.code == 0, result.err
     data = json.loads(result.out)["evaluation"]
@@ -205,7 +206,7 @@ def test_rtl_pictures_are_the_worst_and_an_even_choice(
 def test_rtl_that_differs_is_written_down_and_then_an_error(
     cli, folder: Path, monkeypatch: pytest.MonkeyPatch, no_simulator: None
 ):
-    monkeypatch.setattr(evaluation_flow, "run_frame", stand_in({0: 0x40}))
+    monkeypatch.setattr(frames, "run_frame", stand_in({0: 0x40}))
     result = cli(*arguments(folder, "--rtl", 4))
     assert result.code == 1
     assert "half.png: RTL and integer reference differ: layer 'head'" in result.err
