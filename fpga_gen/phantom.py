@@ -31,11 +31,12 @@ def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.
 
 
 def draw_phantom(
-    height: int = 352, width: int = 352, seed: int = 0
+    height: int = 352, width: int = 352, seed: int = 0, polyp: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """(picture, mask): uint8 (height, width, 3) RGB and bool (height, width), the polyp's pixels.
 
-    The same arguments always give the same bytes.
+    polyp: without it the mucosa alone is drawn, and the mask is empty. The same arguments always
+    give the same bytes.
     """
     rng = np.random.default_rng(seed)
     y, x = np.meshgrid(
@@ -57,11 +58,11 @@ def draw_phantom(
     u = (np.cos(turn) * (y - cy) + np.sin(turn) * (x - cx)) * stretch
     v = -np.sin(turn) * (y - cy) + np.cos(turn) * (x - cx)
     distance = np.hypot(u, v) / (radius * (1 + 0.12 * _noise(rng, height, width, 5)))
-    mask = distance < 1
+    mask = (distance < 1) & polyp
     dome = np.sqrt(np.clip(1 - distance**2, 0, 1))[..., None]
     texture = 1 + 0.10 * _noise(rng, height, width, 40)[..., None]
     rim = np.exp(-(((distance - 1.05) / 0.08) ** 2))[..., None]
-    picture = picture * (1 - 0.45 * rim)
+    picture = picture * (1 - 0.45 * polyp * rim)
     picture = np.where(mask[..., None], POLYP * (0.62 + 0.6 * dome) * texture, picture)
 
     for _ in range(9):  # specular highlights, most of them on the dome
@@ -75,18 +76,20 @@ def draw_phantom(
 
 def main() -> None:
     """`python -m fpga_gen.phantom OUT.png [--seed N]`, or a folder with --count N; with --masks
-    FOLDER the mask of each picture too, 0 or 255, under the picture's name."""
+    FOLDER the mask of each picture too, 0 or 255, under the picture's name. --empty: no polyp."""
     parser = argparse.ArgumentParser(description="draw phantom colonoscopy pictures")
     parser.add_argument("out", type=Path, help="PNG file, or a folder with --count")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--count", type=int, help="draw so many pictures into the folder `out`")
     parser.add_argument("--masks", type=Path, help="write each picture's mask into this folder")
+    parser.add_argument("--empty", action="store_true", help="mucosa without a polyp")
     parser.add_argument("--size", type=int, default=352, help="height and width in pixels")
     options = parser.parse_args()
     for index in range(options.count or 1):
         seed = options.seed + index
-        path = options.out if options.count is None else options.out / f"phantom-{seed:04d}.png"
-        picture, mask = draw_phantom(options.size, options.size, seed)
+        name = f"{'empty' if options.empty else 'phantom'}-{seed:04d}.png"
+        path = options.out if options.count is None else options.out / name
+        picture, mask = draw_phantom(options.size, options.size, seed, not options.empty)
         write_png(path, picture)
         if options.masks is not None:
             write_png(options.masks / f"{path.stem}.png", mask.astype(np.uint8) * 255)

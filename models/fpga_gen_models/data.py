@@ -32,12 +32,14 @@ CLINICDB_SEQUENCES += (343, 364, 384, 409, 429, 448, 467, 479, 504, 529, 547, 57
 
 @dataclass(frozen=True)
 class DatasetPair:
-    """A picture and its mask. group: unit that is never divided by the split."""
+    """A picture and its mask. group: unit that is never divided by the split; training_only: is
+    never held out."""
 
     dataset: str
     image: Path
     mask: Path
     group: str
+    training_only: bool = False
 
 
 def group_name(dataset: str, stem: str) -> str:
@@ -82,7 +84,7 @@ def split_pairs(
     training: list[DatasetPair] = []
     held_out: list[DatasetPair] = []
     for pair in pairs:
-        chosen = hash_fraction(salt + pair.group) < validation
+        chosen = not pair.training_only and hash_fraction(salt + pair.group) < validation
         (held_out if chosen else training).append(pair)
     return training, held_out
 

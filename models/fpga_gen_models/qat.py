@@ -39,13 +39,14 @@ from fpga_gen.quant.ir import QuantGraph
 from fpga_gen.quant.quantise import quantise
 from fpga_gen_host.host_ops import run_host_ops
 from fpga_gen_models.augment import normalise
-from fpga_gen_models.data import CachedPairs, DatasetPair, find_pairs, split_pairs, spread_subset
+from fpga_gen_models.data import CachedPairs, DatasetPair, split_pairs, spread_subset
 from fpga_gen_models.evaluate import evaluate
 from fpga_gen_models.metrics import as_record
 from fpga_gen_models.qat_export import graph_bytes
 from fpga_gen_models.qat_graph import QuantNet
 from fpga_gen_models.runstate import StopRequest, write_json
-from fpga_gen_models.train import TrainConfig, Trainer, add_run_options, run_config
+from fpga_gen_models.train import Trainer
+from fpga_gen_models.train_config import TrainConfig, add_run_options, read_folders, run_config
 
 log = logging.getLogger("fpga_gen_models.qat")
 
@@ -159,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
-        pairs = [pair for folder in args.data for pair in find_pairs(folder)]
+        pairs = read_folders(args)
         training, _ = split_pairs(pairs, args.validation, args.salt)
         calibration = spread_subset(training, CALIBRATION_PICTURES)
         log.info("quantising %s on %d pictures", args.model.name, len(calibration))

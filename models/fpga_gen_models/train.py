@@ -20,7 +20,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -34,7 +34,6 @@ from fpga_gen_models.checkpoint import load_checkpoint, save_half
 from fpga_gen_models.data import (
     CachedPairs,
     DatasetPair,
-    find_pairs,
     sample_indices,
     split_pairs,
     spread_subset,
@@ -57,67 +56,12 @@ from fpga_gen_models.runstate import (
     save_run,
     write_json,
 )
+from fpga_gen_models.train_config import TrainConfig, add_run_options, read_folders, run_config
 
 log = logging.getLogger("fpga_gen_models.train")
 
+DEVELOPMENT = "development "  # salt of the second split
 INIT_PICTURES = 16  # whose statistics the BatchNorms of an ONNX file get
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of a run; sizes in pixels, times in minutes.
-
-    size: side of the evaluated picture; training uses size times one of `scales`, rounded to 32.
-    start_size: side at the beginning, growing to `size` over the first half of the run.
-    steps or minutes: end of the run, one of them positive. ema: decay of the averaged weights, 0
-    for none. validation: fraction of the groups held out; salt: see `split_pairs`. threads: of the
-    CPU, 0 for all; on a busy machine one is faster than several that wait for each other.
-    """
-
-    size: int = 352
-    start_size: int = 352
-    scales: tuple[float, ...] = (0.75, 1.0, 1.25)
-    batch: int = 8
-    rate: float = 3e-4
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    steps: int = 0
-    minutes: float = 0.0
-    ema: float = 0.998
-    precision: str = "bf16"
-    cache_size: int = 352
-    validation: float = 0.1
-    salt: str = ""
-    save_minutes: float = 5.0
-    eval_minutes: float = 10.0
-    eval_subset: int = 40
-    seed: int = 0
-    device: str = "auto"
-    threads: int = 0
-
-
-HELP = {  # of every field of `TrainConfig`, with its unit
-    "size": "side of the picture that the network takes, pixels, a multiple of 32",
-    "start_size": "side at the beginning, pixels; grows to --size over the first half of the run",
-    "scales": "factors of the side that take turns at random",
-    "batch": "pictures in a step",
-    "rate": "highest learning rate; of AdamW, with a cosine to a hundredth of it",
-    "weight_decay": "weight decay of AdamW, of weights alone",
-    "clip": "largest norm of the gradient",
-    "steps": "end after this many steps; give this or --minutes",
-    "minutes": "end after this time, minutes; give this or --steps",
-    "ema": "decay of the averaged weights in a step, 0 for none",
-    "precision": "of the forward pass: bfloat16, or float32",
-    "cache_size": "side at which pictures are kept in memory, pixels; 4 * side^2 bytes each",
-    "validation": "fraction of the pictures held out, by a hash of their names",
-    "salt": "another text gives another split",
-    "save_minutes": "time between two saves, minutes",
-    "eval_minutes": "time between two validations, minutes",
-    "eval_subset": "pictures of a validation during the run",
-    "seed": "of weights, order and augmentation",
-    "device": "auto, cpu, cuda or cuda:N",
-    "threads": "of the CPU, 0 for all; on a busy machine one is faster than several",
-}
 
 
 def training_size(config: TrainConfig, progress: float, step: int) -> int:
@@ -138,7 +82,12 @@ class Trainer:
         training, self.validation = split_pairs(pairs, config.validation, config.salt)
         if not training or not self.validation:
             raise ValueError("the split leaves no pictures for training or for validation")
-        self.subset = spread_subset(self.validation, config.eval_subset)
+        watched = self.validation
+        if config.development:
+            training, watched = split_pairs(training, config.development, DEVELOPMENT + config.salt)
+            if not training or not watched:
+                raise ValueError("no pictures are left for training or for development")
+        self.subset = spread_subset(watched, config.eval_subset)
         self.device = pick_device(config.device)
         self.schedule = RateSchedule(config.rate, config.steps, config.minutes)
         torch.manual_seed(config.seed)
@@ -196,6 +145,10 @@ class Trainer:
         images = images.contiguous(memory_format=torch.channels_last)
 
         self.model.train()
+        if config.freeze_norms:
+            for norm in self.model.modules():
+                if isinstance(norm, nn.BatchNorm2d):
+                    norm.eval()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(progress)
         with autocast(self.device, config.precision):
@@ -311,35 +264,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def add_run_options(parser: argparse.ArgumentParser, defaults: TrainConfig) -> None:
-    """Data, output folder and an option for every field of `TrainConfig`."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="folders with images/ and masks/ of equal names; masks: 8 bit, foreground above 127",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of all results")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    for name, default in asdict(defaults).items():
-        option = "--" + name.replace("_", "-")
-        text = f"{HELP[name]}  [default: %(default)s]"
-        if name == "scales":
-            parser.add_argument(option, type=float, nargs="+", default=default, help=text)
-        elif name == "precision":
-            choices = ("bf16", "fp32")
-            parser.add_argument(option, choices=choices, default=default, help=text)
-        else:
-            parser.add_argument(option, type=type(default), default=default, help=text)
-
-
-def run_config(args: argparse.Namespace) -> TrainConfig:
-    """The settings of a parsed command line."""
-    fields = {name: getattr(args, name) for name in asdict(TrainConfig())}
-    return TrainConfig(**{**fields, "scales": tuple(args.scales)})
-
-
 def run_trainer(
     args: argparse.Namespace,
     make: Callable[[TrainConfig, Sequence[DatasetPair], Path], Trainer],
@@ -351,7 +275,7 @@ def run_trainer(
         torch.set_num_threads(args.threads)
     try:
         config = run_config(args)
-        pairs = [pair for folder in args.data for pair in find_pairs(folder)]
+        pairs = read_folders(args)
         args.out.mkdir(parents=True, exist_ok=True)
         trainer = make(config, pairs, args.out)
         trainer.start(args.init, args.resume)

@@ -40,7 +40,8 @@ from fpga_gen_models.export import write_onnx
 from fpga_gen_models.prune import OVERSHOOT, OnnxWeights
 from fpga_gen_models.qat import parse_array
 from fpga_gen_models.runstate import autocast, write_json
-from fpga_gen_models.train import TrainConfig, Trainer, add_run_options, run_trainer
+from fpga_gen_models.train import Trainer, run_trainer
+from fpga_gen_models.train_config import TrainConfig, add_run_options
 from fpga_gen_models.transform import fold_batchnorm
 
 log = logging.getLogger("fpga_gen_models.train_pruned")

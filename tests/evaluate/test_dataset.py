@@ -59,3 +59,21 @@ def test_phantoms_come_with_their_masks(tmp_path: Path, monkeypatch: pytest.Monk
     assert found.unlabelled == ()
     for seed, pair in enumerate(found.pairs):
         np.testing.assert_array_equal(read_grey(pair.mask) > 127, draw_phantom(24, 24, seed)[1])
+
+
+def test_empty_phantoms_differ_by_the_polyp_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    words = ["phantom", str(images), "--count", "1", "--size", "64", "--masks", str(masks)]
+    monkeypatch.setattr("sys.argv", [*words, "--seed", "5", "--empty"])
+    main()
+    (pair,) = find_pairs(images, masks).pairs
+    assert pair.image.name == "empty-0005.png"
+    assert not read_grey(pair.mask).any()
+    whole, mask = draw_phantom(64, 64, 5)
+    empty, none = draw_phantom(64, 64, 5, polyp=False)
+    changed = (whole != empty).any(2)
+    assert not none.any()
+    assert changed[mask].mean() > 0.95
+    assert changed.mean() < 0.6
+    corners = changed[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert not corners.any()

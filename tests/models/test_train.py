@@ -17,11 +17,12 @@ from PIL import Image
 
 from fpga_gen_models.augment import normalise
 from fpga_gen_models.checkpoint import load_checkpoint
-from fpga_gen_models.data import find_pairs
+from fpga_gen_models.data import find_pairs, split_pairs
 from fpga_gen_models.evaluate import main as evaluate_main
 from fpga_gen_models.hardnet_mseg import HarDNetMSEG
 from fpga_gen_models.runstate import StopRequest
-from fpga_gen_models.train import HELP, TrainConfig, Trainer, main, training_size
+from fpga_gen_models.train import Trainer, main, parse_arguments, training_size
+from fpga_gen_models.train_config import HELP, TrainConfig, read_folders, run_config
 from tests.cli.networks import write_model
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "pretrained" / "hardnet-mseg.onnx"
@@ -98,11 +99,58 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     load_checkpoint(HarDNetMSEG(), out / "final.pth")
     assert (out / "log.csv").read_text().startswith("step,minutes,rate,side,loss,dice\n")
     load_checkpoint(HarDNetMSEG(), out / "last.pth")  # a run's state serves as a checkpoint too
+    assert json.loads((out / "config.json").read_text())["freeze_norms"] is False
 
     evaluated = ["--checkpoint", str(out / "final.pth"), "--data", str(folder), "--size", "64"]
     capsys.readouterr()
     assert evaluate_main([*evaluated, "--split", "everything"]) == 0
     assert json.loads(capsys.readouterr().out)["discs"]["images"] == 12
+
+
+def test_frozen_norms_keep_their_statistics_and_zeros_train(folder: Path, tmp_path: Path) -> None:
+    """So a pruned network becomes a dense one again, without statistics of few pictures."""
+    pairs, changed = find_pairs(folder), {}
+    for frozen in (True, False):
+        trainer = Trainer(replace(CONFIG, freeze_norms=frozen, steps=1), pairs, tmp_path)
+        with torch.no_grad():
+            trainer.model.get_submodule("agg1.conv4.conv").weight[:, :48].zero_()
+        trainer.start(None, resume=False)
+        before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+        trainer.run(StopRequest())
+        after = trainer.model.state_dict()
+        changed[frozen] = {k for k, v in before.items() if not torch.equal(v, after[k])}
+        assert (after["agg1.conv4.conv.weight"] != 0).float().mean() > 0.9
+        assert "agg1.conv_concat2.bn.weight" in changed[frozen]  # scales go on training
+    statistics = {k for k in changed[False] if "running_" in k or "num_batches" in k}
+    assert len(statistics) == 3 * sum(k.endswith("running_var") for k in before)
+    assert not statistics & changed[True]
+
+
+def test_development_pictures_are_neither_trained_on_nor_held_out(
+    folder: Path, tmp_path: Path
+) -> None:
+    pairs = find_pairs(folder)
+    plain = Trainer(CONFIG, pairs, tmp_path)
+    assert set(plain.subset) <= set(plain.validation)
+    trainer = Trainer(replace(CONFIG, development=0.4), pairs, tmp_path)
+    assert trainer.validation == plain.validation
+    assert trainer.subset
+    parts = [trainer.validation, trainer.subset, trainer.data.pairs]
+    assert sorted(p.image for part in parts for p in part) == [p.image for p in pairs]
+    with pytest.raises(ValueError, match="no pictures are left for training or for development"):
+        Trainer(replace(CONFIG, development=1.0), pairs, tmp_path)
+
+
+def test_pictures_of_extra_folders_are_never_held_out(folder: Path) -> None:
+    words = ["--out", "x", "--steps", "1", "--freeze-norms"]
+    args = parse_arguments(["--data", str(folder), "--extra", str(folder), *words])
+    assert run_config(args).freeze_norms
+    pairs = read_folders(args)
+    assert [p.training_only for p in pairs] == [False] * 12 + [True] * 12
+    training, held_out = split_pairs(pairs, 0.3)
+    assert held_out == split_pairs(find_pairs(folder), 0.3)[1]
+    assert held_out
+    assert len(training) == 24 - len(held_out)
 
 
 def test_faulty_input_is_one_line(
