@@ -92,6 +92,8 @@ def squeeze(call: Call) -> list[Value]:
     axes = call.ints(1, "axes")
     if axes is None:
         axes = [i for i, d in enumerate(shape) if d == 1]
+    elif not axes:
+        raise Refused("names no axes, which ONNX takes as none and onnxruntime as all", AGAIN)
     axes = call.axes(axes, len(shape))
     if any(shape[a] != 1 for a in axes):
         raise Refused(f"squeezes axes {axes} of {list(shape)}", AGAIN)
@@ -138,7 +140,10 @@ def pad(call: Call) -> list[Value]:
         raise Refused(f"pads in mode '{mode}'", f"use constant, {', '.join(MIRRORS)}")
     value = call.number("value", 0.0)
     if call.opset >= 11:
-        value = float(call.const(2, "padding value").reshape(-1)[0]) if call.has(2) else 0.0
+        given = call.const(2, "padding value") if call.has(2) else np.zeros(1)
+        if given.size != 1:
+            raise Refused(f"has {given.size} padding values", AGAIN)
+        value = float(given.reshape(-1)[0])
     amounts = call.ints(1, "pads") or []
     axes = call.ints(3, "axes") or list(range(rank))
     if len(amounts) != 2 * len(axes):
@@ -200,7 +205,7 @@ def expand(call: Call) -> list[Value]:
         shape = np.broadcast_shapes(x.shape, tuple(target))
     except ValueError:
         shape = ()
-    if not shape or max(shape) > MAX_SIZE:
+    if not shape or not 1 <= min(shape) <= max(shape) <= MAX_SIZE:
         raise Refused(f"expands a {shown(x.shape)} map to {target}", AGAIN)
     if len(shape) == 4 and shape[0] == 1:  # engine operators do it best
         x = call.map()

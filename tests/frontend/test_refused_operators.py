@@ -224,6 +224,20 @@ REFUSED = {
     "axis of a squeeze": (
         lambda: _with(lambda n: n.op("Squeeze", "x", n.ints(4))), "has axis 4 of 4"
     ),
+    "squeeze of no axes": (
+        lambda: _with(lambda n: n.op("Squeeze", "x", n.const(np.zeros(0), np.int64))),
+        "names no axes",
+    ),
+    "padding value that is empty": (
+        lambda: _with(lambda n: n.op(
+            "Pad", "x", n.ints(0, 0, 1, 1, 0, 0, 1, 1), n.const(np.zeros(0)))),
+        "has 0 padding values",
+    ),
+    "expansion to nothing": (
+        lambda: _with(lambda n: n.op(
+            "Expand", n.op("Reshape", "x", n.ints(1, 1, 297)), n.ints(1, 0, 297))),
+        r"expands a 1x1x297 map to \[1, 0, 297\]",
+    ),
     "axis of an unsqueeze": (
         lambda: _with(lambda n: n.op("Unsqueeze", "x", n.ints(5))), "has axis 5 of 5"
     ),
