@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import pytest
 
-from fpga_gen.cli.main import cli as group
+from fpga_gen.cli.group import cli as group
 from fpga_gen.evaluate import frames
 from tests.board.running import free_address
 from tests.cli.conftest import board_files, cli, tiny_board

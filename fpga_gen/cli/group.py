@@ -1,8 +1,7 @@
-"""Entry point: the command group and the mapping from errors to exit codes."""
+"""The command group and the mapping from errors to exit codes."""
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Sequence
 
@@ -47,7 +46,7 @@ for command in COMMANDS:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command line and returns its exit code: 0 done, 1 input at fault, 2 usage."""
+    """Runs one command line, see `fpga_gen.cli.run`."""
     settings = Settings()
     try:
         code = cli.main(list(arguments), prog_name="fpga-gen", standalone_mode=False, obj=settings)
@@ -63,8 +62,3 @@ def run(arguments: Sequence[str]) -> int:
         click.echo("fpga-gen: interrupted", err=True)
         return INTERRUPTED
     return code if isinstance(code, int) else OK
-
-
-def main() -> None:
-    """The console script."""
-    sys.exit(run(sys.argv[1:]))
