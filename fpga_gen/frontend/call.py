@@ -115,9 +115,31 @@ class Call:
 
     def ints(self, index: int, name: str) -> list[int] | None:
         """Integers given as an input or, in older opsets, as an attribute; None if absent."""
-        if self.has(index):
-            return [int(v) for v in self.const(index, name).reshape(-1)]
-        return self.integers(name)
+        return self.whole_numbers(index, name) if self.has(index) else self.integers(name)
+
+    def whole_numbers(self, index: int, what: str) -> list[int]:
+        """A constant of whole numbers."""
+        array = self.const(index, what)
+        if array.dtype.kind not in "iu":
+            raise Refused(f"{what} is of {array.dtype}, not of whole numbers", "repair the model")
+        return [int(v) for v in array.reshape(-1)]
+
+    def whole_number(self, index: int, what: str) -> int:
+        """A constant of one whole number."""
+        numbers = self.whole_numbers(index, what)
+        if len(numbers) != 1:
+            raise Refused(f"{what} has {len(numbers)} elements, not one", "repair the model")
+        return numbers[0]
+
+    def scalar(self, index: int, what: str) -> float:
+        """A constant of one number."""
+        array = self.const(index, what)
+        if array.size != 1 or array.dtype.kind not in "fiub":
+            raise Refused(
+                f"{what} is {array.dtype} of shape {list(array.shape)}, not one number",
+                "repair the model",
+            )
+        return float(array.reshape(-1)[0])
 
     def weight(self, index: int, what: str) -> np.ndarray:
         """A constant of finite float32 weights with at least one element."""

@@ -93,10 +93,9 @@ def mish(op: Call) -> list[Value]:
 
 
 def power(op: Call) -> list[Value]:
-    exponent = op.const(1, "exponent").astype(np.float64)
-    if exponent.size != 1:
+    if op.const(1, "exponent").size > 1:
         raise Refused("has one exponent per element", "use one exponent")
-    value = float(exponent.reshape(-1)[0])
+    value = op.scalar(1, "exponent")
     if not value >= 1 or value % 1:  # neither NaN nor infinity has a remainder of 0
         raise Refused(f"has the exponent {value:g}", "only 1, 2, 3 and so on are supported")
     return _result(op, call("power", value))

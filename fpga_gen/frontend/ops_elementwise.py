@@ -109,7 +109,7 @@ def _scalar(call: Call, index: int) -> float:
     array = call.const(index, "bound")
     if array.size != 1:
         raise Refused("has one bound per element", "use a scalar bound")
-    return float(array.reshape(-1)[0])
+    return call.scalar(index, "bound")
 
 
 def _clip(call: Call, lo: float, hi: float, index: int = 0) -> list[Value]:

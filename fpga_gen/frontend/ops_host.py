@@ -66,9 +66,13 @@ def _clip(call: Call) -> list[Value]:
     if call.opset < 11:
         ends = [call.number("min", -math.inf), call.number("max", math.inf)]
     else:
-        ends = [float(call.const(i, "bound").reshape(-1)[0]) if call.has(i) else None
-                for i in (1, 2)]  # fmt: skip
-    lo, hi = (None if e is None or not math.isfinite(e) else e for e in ends)
+        ends = [
+            call.scalar(i, "bound") if call.has(i) else infinite
+            for i, infinite in ((1, -math.inf), (2, math.inf))
+        ]
+    if not ends[0] < math.inf or not ends[1] > -math.inf:  # nor NaN
+        raise Refused(f"has the bounds {ends[0]}, {ends[1]}", "repair the model")
+    lo, hi = (e if math.isfinite(e) else None for e in ends)
     return [tail.run("clip", x, lo=lo, hi=hi)]
 
 
@@ -123,7 +127,7 @@ def _reduction(call: Call) -> list[Value]:
 def _top_k(call: Call) -> list[Value]:
     tail = tail_of(call)
     x = tail.of(call.values[0])
-    count = call.integer("k", 0) if call.opset < 10 else int(call.const(1, "k").reshape(-1)[0])
+    count = call.integer("k", 0) if call.opset < 10 else call.whole_number(1, "k")
     axis, largest = _axis(call, -1, len(x.shape)), call.flag("largest", True)
     both = (False, True)
     return [tail.run("top_k", x, axis=axis, k=count, largest=largest, indices=i) for i in both]
@@ -134,12 +138,13 @@ def _suppression(call: Call) -> list[Value]:
     boxes, scores = tail.of(call.values[0]), tail.of(call.values[1])
 
     def number(index: int) -> float | None:
-        return float(call.const(index, "limit").reshape(-1)[0]) if call.has(index) else None
+        return call.scalar(index, "limit") if call.has(index) else None
 
-    most, overlap = number(2) or 0, number(3) or 0.0
+    most = call.whole_number(2, "limit") if call.has(2) else 0
+    overlap = number(3) or 0.0
     centred = call.flag("center_point_box", False)
     value = tail.run(
-        "suppress", boxes, scores, most=int(min(most, 1 << 30)), overlap=overlap, least=number(4),
+        "suppress", boxes, scores, most=min(most, 1 << 30), overlap=overlap, least=number(4),
         centred=centred,
     )  # fmt: skip
     return [HostValue(value.name, (0, 3), value.dtype, value.origin)]
@@ -187,14 +192,14 @@ def _concat(call: Call) -> list[Value]:
 def _expand(call: Call) -> list[Value]:
     tail = tail_of(call)
     x = tail.of(call.values[0])
-    shape = [int(v) for v in call.const(1, "shape").reshape(-1)]
+    shape = call.whole_numbers(1, "shape")
     return [tail.run("expand", x, shape=shape)]
 
 
 def _tile(call: Call) -> list[Value]:
     tail = tail_of(call)
     x = tail.of(call.values[0])
-    return [tail.run("tile", x, repeats=[int(v) for v in call.const(1, "repeats").reshape(-1)])]
+    return [tail.run("tile", x, repeats=call.whole_numbers(1, "repeats"))]
 
 
 def _where(call: Call) -> list[Value]:

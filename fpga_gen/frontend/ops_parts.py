@@ -90,7 +90,7 @@ def gather(call: Call) -> list[Value]:
         raise Refused(f"gathers beyond the {shape[axis]} elements of axis {axis}", AGAIN)
     if not index.size:
         raise Refused("gathers nothing", AGAIN)
-    view = taken(call.view(), axis, index.reshape(-1).astype(np.int64))
+    view = taken(call.view(), axis, np.array(call.whole_numbers(1, "index")))
     full = (*shape[:axis], *index.shape, *shape[axis + 1 :])
     found = reshaped(view, full) if full else None
     if found is None:

@@ -67,7 +67,7 @@ def moved(
 
 
 def reshape(call: Call) -> list[Value]:
-    target = [int(v) for v in call.const(1, "shape").reshape(-1)]
+    target = call.whole_numbers(1, "shape")
     shape = seen_shape(call)
     if not call.flag("allowzero", False):
         if any(d == 0 and i >= len(shape) for i, d in enumerate(target)):
@@ -140,10 +140,7 @@ def pad(call: Call) -> list[Value]:
         raise Refused(f"pads in mode '{mode}'", f"use constant, {', '.join(MIRRORS)}")
     value = call.number("value", 0.0)
     if call.opset >= 11:
-        given = call.const(2, "padding value") if call.has(2) else np.zeros(1)
-        if given.size != 1:
-            raise Refused(f"has {given.size} padding values", AGAIN)
-        value = float(given.reshape(-1)[0])
+        value = call.scalar(2, "padding value") if call.has(2) else 0.0
     amounts = call.ints(1, "pads") or []
     axes = call.ints(3, "axes") or list(range(rank))
     if len(amounts) != 2 * len(axes):
@@ -200,7 +197,7 @@ def _mirrored(call: Call, mode: str, before: list[int], after: list[int]) -> lis
 
 def expand(call: Call) -> list[Value]:
     x = call.view()
-    target = [int(v) for v in call.const(1, "shape").reshape(-1)]
+    target = call.whole_numbers(1, "shape")
     try:
         shape = np.broadcast_shapes(x.shape, tuple(target))
     except ValueError:
@@ -216,7 +213,7 @@ def expand(call: Call) -> list[Value]:
 
 def tile(call: Call) -> list[Value]:
     view = call.view()
-    repeats = [int(v) for v in call.const(1, "repeats").reshape(-1)]
+    repeats = call.whole_numbers(1, "repeats")
     if len(repeats) != len(view.shape) or min(repeats) < 1:
         raise Refused(f"repeats a {shown(view.shape)} map {repeats} times", AGAIN)
     if any(n * r > MAX_SIZE for n, r in zip(view.shape, repeats, strict=True)):

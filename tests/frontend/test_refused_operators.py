@@ -231,7 +231,33 @@ REFUSED = {
     "padding value that is empty": (
         lambda: _with(lambda n: n.op(
             "Pad", "x", n.ints(0, 0, 1, 1, 0, 0, 1, 1), n.const(np.zeros(0)))),
-        "has 0 padding values",
+        r"padding value is float32 of shape \[0\], not one number",
+    ),
+    "bounds with a fraction": (
+        lambda: _with(lambda n: n.op(
+            "Slice", "x", n.ints(1), n.const([np.inf], np.float16), n.ints(2))),
+        "ends is of float16, not of whole numbers",
+    ),
+    "shape with a fraction": (
+        lambda: _with(lambda n: n.op("Reshape", "x", n.const([1, 3.7, -1]))),
+        "shape is of float32, not of whole numbers",
+    ),
+    "index with a fraction": (
+        lambda: _with(lambda n: n.op("Gather", "x", n.const([0.5]))),
+        "index is of float32, not of whole numbers",
+    ),
+    "bound beyond all values": (
+        lambda: _with(lambda n: n.op("Clip", n.op("Softmax", "x"), n.const(np.inf))),
+        "has the bounds inf, inf",
+    ),
+    "no count of the largest": (
+        lambda: _with(lambda n: n.nodes.append(helper.make_node(
+            "TopK", ["x", n.const(np.zeros(0), np.int64)], ["n0", "i"]))),
+        "k has 0 elements, not one",
+    ),
+    "complex bound": (
+        lambda: _with(lambda n: n.op("Clip", "x", n.const(1j, np.complex64))),
+        "bound is complex64",
     ),
     "expansion to nothing": (
         lambda: _with(lambda n: n.op(
