@@ -36,6 +36,8 @@ REDUCTIONS = {
     "ReduceMean": "mean", "ReduceMin": "min", "ReduceProd": "prod", "ReduceSum": "sum",
     "ReduceSumSquare": "sum_square",
 }  # fmt: skip
+# Whose result of one element is that element.
+KEPT = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 
 
 def _values(call: Call) -> tuple[TailBuilder, list[HostValue]]:
@@ -118,6 +120,12 @@ def _reduction(call: Call) -> list[Value]:
     axes = call.ints(1, "axes")
     if not axes:
         if call.flag("noop_with_empty_axes", False):
+            if call.op not in KEPT:
+                raise Refused(
+                    f"has no axes and noop_with_empty_axes, where {call.op} of one element is not "
+                    "the same to ONNX and onnxruntime",
+                    AGAIN,
+                )
             return [x]
         axes = list(range(len(x.shape)))
     axes, keep = call.axes(axes, len(x.shape)), call.flag("keepdims", True)

@@ -255,6 +255,11 @@ REFUSED = {
             "TopK", ["x", n.const(np.zeros(0), np.int64)], ["n0", "i"]))),
         "k has 0 elements, not one",
     ),
+    "squares that are not summed": (
+        lambda: _with(lambda n: n.op(
+            "ReduceSumSquare", n.op("Softmax", "x"), noop_with_empty_axes=1)),
+        "has no axes and noop_with_empty_axes",
+    ),
     "complex bound": (
         lambda: _with(lambda n: n.op("Clip", "x", n.const(1j, np.complex64))),
         "bound is complex64",
