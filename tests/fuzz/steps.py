@@ -3,6 +3,7 @@ makes need not be valid."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,9 +94,14 @@ def _resize(net: Net, rng: random.Random, x: str, shape: Shape) -> str:
         "round_prefer_floor", "round_prefer_ceil"], antialias=[0, 1],
         coordinate_transformation_mode=["half_pixel", "asymmetric", "align_corners",
                                         "pytorch_half_pixel", "half_pixel_symmetric",
-                                        "tf_crop_and_resize"],
+                                        "tf_crop_and_resize", "tf_half_pixel_for_nn"],
     )  # fmt: skip
     factors = [rng.choice((0.5, 1, 2, 2, 3, 1.5, 0.3, 2.7)) for _ in shape[2:]]
+    if net.opset >= 18 and rng.random() < 0.2:
+        axis = rng.randrange(2, len(shape))
+        named = [rng.choice((axis, axis - len(shape)))]
+        return net.op("Resize", x, "", net.const(factors[axis - 2 : axis - 1]), axes=named,
+                      **attributes)  # fmt: skip
     if rng.random() < 0.5:
         return net.op("Resize", x, "", net.const([1, 1, *factors]), **attributes)
     sizes = [max(1, int(n * f)) for n, f in zip(shape[2:], factors, strict=True)]
@@ -174,7 +180,8 @@ def _operand(net: Net, rng: random.Random, shape: Shape) -> str:
     """A constant that is broadcast against a value, or nearly so."""
     kind = rng.randrange(5)
     if kind == 0:
-        return net.const(rng.choice((0.0, 1.0, -2.0, 0.5, 1e-3)))
+        number = rng.choice((0.0, 1.0, -2.0, 0.5, 1e-3, 1e30))
+        return net.const(np.full([1] * rng.choice((0, 0, 1, len(shape), len(shape) + 1)), number))
     if kind == 1 and len(shape) > 1:
         return net.random(shape[1], *[1] * (len(shape) - 2))
     keep = [n if rng.random() < 0.4 else 1 for n in shape]
@@ -184,7 +191,7 @@ def _operand(net: Net, rng: random.Random, shape: Shape) -> str:
 def _binary(net: Net, rng: random.Random, x: str, shape: Shape) -> str:
     kind = rng.choice(("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Pow"))
     if kind == "Pow":
-        return net.op(kind, x, net.const(rng.choice((1.0, 2.0, 3.0, 0.5))))
+        return net.op(kind, x, net.const(rng.choice((1.0, 2.0, 3.0, 0.5, math.inf))))
     if rng.random() < 0.3:
         return net.op(kind, x, net.op(rng.choice(("Relu", "Sigmoid", "Identity")), x))
     ends = [x, _operand(net, rng, shape)]
@@ -238,7 +245,8 @@ def _dense(net: Net, rng: random.Random, x: str, shape: Shape) -> str:
     if inputs > 600:
         return x
     if rng.random() < 0.5 or len(shape) != 2:
-        return net.op("MatMul", x, net.random(inputs, outputs))
+        more = [1] * rng.choice((0, 0, 0, 1, 2))
+        return net.op("MatMul", x, net.random(*more, inputs, outputs))
     turned = rng.choice((0, 1))
     weight = net.random(*((outputs, inputs) if turned else (inputs, outputs)))
     more = [net.random(*rng.choice(((outputs,), (1, outputs), (1,))))] if rng.random() < 0.7 else []
