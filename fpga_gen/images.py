@@ -92,10 +92,15 @@ def read_input(path: Path, shape: tuple[int, int, int], preprocess: Preprocess) 
     """Model input float32 of `shape` from a picture, or from a .npy array taken as it is."""
     if path.suffix.lower() != ".npy":
         return prepare(read_picture(path), shape, preprocess)
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise PictureError(f"{path}: not a file")
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped, so that nothing larger than the file is made room for.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy takes other files for archives and pickles
         raise PictureError(f"{path}: not a readable .npy array: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise PictureError(f"{path}: an archive, not one .npy array")
     return check_input(array, shape, str(path))
 
 
@@ -106,9 +111,11 @@ def check_input(array: np.ndarray, shape: tuple[int, int, int], source: str) -> 
             f"{source}: array {array.dtype} {array.shape}, the model takes real numbers of shape "
             f"{tuple(shape)}"
         )
-    if not np.isfinite(array).all():
-        raise PictureError(f"{source}: the array holds values that are not finite")
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise PictureError(f"{source}: the array holds values that are not finite in float32")
+    return values
 
 
 def is_pixels(array: np.ndarray) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,7 @@ def test_other_channel_counts_need_an_array(tmp_path: Path, picture: np.ndarray)
     [
         (np.zeros((3, 4, 4)), "shape"),
         (np.full((1, 2, 2), np.nan), "not finite"),
+        (np.full((1, 2, 2), 1e300), "not finite in float32"),
         (np.zeros((1, 2, 2), complex), "real numbers"),
     ],
 )
@@ -108,6 +111,41 @@ def test_pickled_array_is_not_loaded(tmp_path: Path):
     np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(PictureError, match="not a readable"):
         read_input(tmp_path / "a.npy", (1, 2, 2), Preprocess())
+
+
+def _header(shape: str) -> bytes:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def _archive() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, a=np.zeros((1, 2, 2)))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_header("(3, 100000000, 100000)"), "not a readable"),
+        (_archive(), "an archive"),
+        (b"PK\x03\x04 and nothing else", "not a readable"),
+        (b"", "not a readable"),
+    ],
+    ids=["terabytes", "archive", "no archive", "empty"],
+)
+def test_other_files_than_arrays(tmp_path: Path, content: bytes, message: str):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(PictureError, match=message):
+        read_input(tmp_path / "a.npy", (1, 2, 2), Preprocess())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["a.npy", "a.png"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(PictureError, match="not a file"):
+        read_input(tmp_path / name, (1, 2, 2), Preprocess())
 
 
 def test_folder_and_missing_file_are_refused(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,20 @@ def test_other_files(tmp_path: Path, text: bytes):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_oddities_of_a_file_are_no_warnings(tmp_path: Path, recwarn):
+    """Pillow tells of tags that it skips, on standard error; the picture is read or refused."""
+    Image.fromarray(RGB).save(tmp_path / "a.tif", compression="tiff_lzw")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    for start in range(4, 10):
+        data[4:8] = start.to_bytes(4, "little")
+        (tmp_path / "a.tif").write_bytes(data)
+        with suppress(PictureError):
+            read_picture(tmp_path / "a.tif")
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
+    read(tmp_path / "a.jpg")
+    assert [str(w.message) for w in recwarn] == []
+
+
 def test_every_cut_of_a_file_is_one_clear_error(tmp_path: Path):
     """And never a picture with pixels that are not in the file."""
     exif = Image.Exif()

@@ -75,10 +75,12 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 def _upright(image: Image.Image) -> Image.Image:
     """The decoded picture as its EXIF block says; one that cannot be parsed says nothing."""
     image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ImageOps.exif_transpose(image)
+        except Exception:
+            return image
 
 
 def _sixteen_bit(image: Image.Image) -> np.ndarray:
@@ -110,10 +112,12 @@ def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
     damaged files with errors of many types.
     """
     try:
+        if isinstance(path, Path) and path.exists() and not path.is_file():
+            raise PictureFileError("not a file")  # a pipe would be waited for
         # Not by name: Pillow maps such files, and mixes up rows and columns of rotated TIFFs then.
         with path.open("rb") if isinstance(path, Path) else nullcontext(path) as file:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an error below
+            with warnings.catch_warnings():  # of bombs, which are an error below, and oddities
+                warnings.simplefilter("ignore")
                 image = Image.open(file, formats=FORMATS)
             _check_size(image)
             yield image
