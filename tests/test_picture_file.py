@@ -249,7 +249,6 @@ def test_other_files(tmp_path: Path, text: bytes):
     assert "not a readable picture: none of BMP, GIF, JPEG" in refusal(tmp_path / "p.png")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_oddities_of_a_file_are_no_warnings(tmp_path: Path, recwarn):
     """Pillow tells of tags that it skips, on standard error; the picture is read or refused."""
     Image.fromarray(RGB).save(tmp_path / "a.tif", compression="tiff_lzw")
@@ -261,7 +260,7 @@ def test_oddities_of_a_file_are_no_warnings(tmp_path: Path, recwarn):
             read_picture(tmp_path / "a.tif")
     Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
     read(tmp_path / "a.jpg")
-    assert [str(w.message) for w in recwarn] == []
+    assert [str(w.message) for w in recwarn if "PIL" in str(w.filename)] == []
 
 
 def test_every_cut_of_a_file_is_one_clear_error(tmp_path: Path):
@@ -287,7 +286,6 @@ def test_every_cut_of_a_file_is_one_clear_error(tmp_path: Path):
     assert all("not a readable picture" in message for message in refused)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_flipped_bytes_raise_nothing_else(tmp_path: Path):
     rng = np.random.default_rng(2)
     noise = rng.integers(0, 256, (16, 16, 3), np.uint8)

@@ -74,9 +74,9 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 def _upright(image: Image.Image) -> Image.Image:
     """The decoded picture as its EXIF block says; one that cannot be parsed says nothing."""
-    image.load()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        image.load()
         try:
             return ImageOps.exif_transpose(image)
         except Exception:
