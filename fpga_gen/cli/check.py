@@ -22,6 +22,7 @@ from fpga_gen.cli.terminal import line
 def check(context: click.Context, model: Path, **options: Any) -> int:
     """Tell whether MODEL can be built for a board; else list every node that is in the way."""
     import fpga_gen
+    from fpga_gen.report.breakdown import largest_loss
 
     settings: Settings = context.obj
     found = fpga_gen.check(model, **options)
@@ -36,17 +37,19 @@ def check(context: click.Context, model: Path, **options: Any) -> int:
             "board": found.board,
             "parameters": found.params and found.params.to_dict(),
             "cycles": found.cycles,
+            "shares": {share.title: share.cycles for share in found.shares},
             "approximations": [{"where": n, "reason": r} for n, r in found.approximations],
         }
     )
     if not found.problems:
         assert found.params is not None
-        array = found.params.figures_text
+        array, loss = found.params.figures_text, largest_loss(found.shares)
         for where, reason in found.approximations:
             settings.say(f"approximate: {where}: {reason}")
         settings.say(
             f"{model}: can be built for {found.board} ({array}, about {found.cycles:,} "
-            "cycles a frame)"
+            f"cycles a frame; most of what is lost: {loss.title}, "
+            f"{100 * loss.cycles / found.cycles:.0f} %)"
         )
         return 0
     count = f"{len(found.problems)} problem{'s' * (len(found.problems) > 1)}"

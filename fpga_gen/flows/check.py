@@ -14,10 +14,12 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.errors import ScheduleError
 from fpga_gen.frontend.importer import examine_onnx
 from fpga_gen.frontend.problems import Problem
-from fpga_gen.graph.ir import Graph, approximations
+from fpga_gen.graph.ir import Graph, approximations, conv_macs
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.images import NORMALISATIONS
 from fpga_gen.quant.ir import QuantGraph
+from fpga_gen.report.breakdown import Share, shares
+from fpga_gen.report.collect import timeline_facts
 from fpga_gen.schedule.compile import compile_schedule, layer_errors
 from fpga_gen.schedule.cycles.timing import Timing, board_timing
 from fpga_gen.sizing.choose import for_network
@@ -32,13 +34,16 @@ SMALLER = "use a board with more on-chip memory, a smaller input, or change this
 @dataclass(frozen=True)
 class Check:
     """What a check found. problems: empty if the model can be built; params: the engine that was
-    scheduled, None if the model could not be imported; cycles: of a frame on it, estimated;
-    approximations: (node, what differs from the model)."""
+    scheduled, None if the model could not be imported; macs: multiply-accumulates of the model;
+    cycles: of a frame on it, estimated; shares: where they go; approximations: (node, what differs
+    from the model)."""
 
     board: str
     problems: tuple[Problem, ...]
     params: EngineParams | None = None
+    macs: int = 0
     cycles: int = 0
+    shares: tuple[Share, ...] = ()
     approximations: tuple[tuple[str, str], ...] = ()
 
 
@@ -65,17 +70,21 @@ def _check(config: BuildConfig, board: Board, params: EngineParams, clock: float
     graph, problems = examine_onnx(config.model, config.input_shape)
     if graph is None:
         return Check(board.name, tuple(problems))
+    macs = conv_macs(graph)
     graph = optimise(graph, NORMALISATIONS[config.preprocess.normalise])
     notes = tuple(approximations(graph))
     params = for_network(graph, params)
     timing = board_timing(board.read_bytes_per_cycle(params.ports, clock))
     network = with_cheap_sums(graph, standin(graph, params), params, timing, config.zero_skipping)
     try:
-        cycles = compile_schedule(network, params, timing).estimate.cycles
+        schedule = compile_schedule(network, params, timing)
     except ScheduleError as error:
         problems = _schedule_problems(graph, network, params, timing, error)
-        return Check(board.name, tuple(problems), params, 0, notes)
-    return Check(board.name, (), params, cycles, notes)
+        return Check(board.name, tuple(problems), params, macs, approximations=notes)
+    cycles = schedule.estimate.cycles
+    work = (macs - schedule.estimate.skipped.macs) / params.macs_per_cycle
+    spent = shares(timeline_facts(schedule).activities, cycles, work)
+    return Check(board.name, (), params, macs, cycles, spent, notes)
 
 
 def _schedule_problems(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from fpga_gen.report.facts import LayerFacts, Report
+from fpga_gen.report.timeline import Activity
 
 Key = tuple[str, str]  # layer, op
 COSTLIEST = 10
@@ -48,11 +50,18 @@ def costliest(report: Report, count: int = COSTLIEST) -> list[LayerFacts]:
 
 
 def breakdown(report: Report) -> tuple[Share, ...]:
-    """Where the estimated cycles of a frame go; the shares add up to all of them. What the rewrites
-    of the compiler save counts as useful work, as in the utilisation."""
+    """Where the estimated cycles of a frame go; the shares add up to all of them."""
+    executed = report.model.macs - sum(x.skipped_macs for x in report.layers)
+    work = executed / report.array.macs_per_cycle
+    return shares(report.timeline.activities, report.estimate.cycles, work)
+
+
+def shares(activities: Iterable[Activity], cycles: int, work: float) -> tuple[Share, ...]:
+    """Where `cycles` go. work: cycles of a full array for the float network's multiply-accumulates;
+    so what the rewrites of the compiler save counts as useful, as in the utilisation."""
     spent: dict[str, float] = defaultdict(float)
     last = 0
-    for activity in report.timeline.activities:
+    for activity in activities:
         spent["order" if last else "ends"] += activity.start - last
         busy = activity.end - activity.start - activity.stall_weights - activity.stall_drain
         if activity.op == "conv":
@@ -62,18 +71,22 @@ def breakdown(report: Report) -> tuple[Share, ...]:
         spent["weights"] += activity.stall_weights
         spent["drain"] += activity.stall_drain
         last = activity.end
-    spent["ends"] += report.estimate.cycles - last
-    executed = report.model.macs - sum(x.skipped_macs for x in report.layers)
-    spent["work"] = round(executed / report.array.macs_per_cycle)
+    spent["ends"] += cycles - last
+    spent["work"] = round(work)
     spent["mapping"] -= spent["work"]
     return tuple(Share(title, round(spent[key]), what) for key, (title, what) in SHARES.items())
 
 
+def largest_loss(shares: Sequence[Share]) -> Share:
+    """Of all that `shares` returned but the useful work."""
+    return max(shares[1:], key=lambda share: share.cycles)
+
+
 def bottleneck(report: Report) -> str:
     """What limits the frame rate, in a sentence or two."""
-    work, *losses = breakdown(report)
+    found = breakdown(report)
+    work, loss = found[0], largest_loss(found)
     total = report.estimate.cycles
-    loss = max(losses, key=lambda share: share.cycles)
     busy = f"The MAC array does useful work for {100 * work.cycles / total:.1f} % of the cycles"
     rest = f"{loss.title}, {loss.cycles:,} cycles ({100 * loss.cycles / total:.1f} %)"
     if work.cycles * 2 > total:
