@@ -3,6 +3,7 @@ what another one found out."""
 
 from __future__ import annotations
 
+import gc
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,8 @@ from tools.prerequisites import TEST, missing
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    gc.freeze()
+    gc.set_threshold(50_000)  # graphs and designs are many objects and few cycles
     if hasattr(session.config, "workerinput"):  # a worker of pytest-xdist: checked before
         return
     line = missing(TEST)

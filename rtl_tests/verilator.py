@@ -14,11 +14,13 @@ from amaranth.back import verilog
 from cocotb_tools.runner import get_results, get_runner
 from filelock import FileLock
 
-from fpga_gen.simulate.toolchain import verilator_environment
+from fpga_gen.simulate.toolchain import shared_runtime, verilator_environment
 
 CACHE = Path(__file__).parent / "build"  # ignored by git; keyed by contents
 
-BUILD_ARGS = ("-Wno-fatal", "-O3", "-CFLAGS", "-O1", "--output-split", "20000")
+BUILD_ARGS = ("-Wno-fatal", "-O3", "--output-split", "20000")
+# A testbench in Python waits for itself, not for the design: what counts is the time to compile.
+MAKE_SETTINGS = ("VM_PARALLEL_BUILDS=0", "OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0")
 
 
 @contextmanager
@@ -50,11 +52,13 @@ def run_cocotb(component, module: str, out: Path, seed: int = 1) -> int:
 
 def run_cocotb_on(files: dict[str, str], top: str, module: str, out: Path, seed: int = 1) -> int:
     """Like `run_cocotb`, but on Verilog and control files {name: text} with the module `top`."""
-    tools = f"{version('verilator')} {version('cocotb')} {BUILD_ARGS}"
+    tools = f"{version('verilator')} {version('cocotb')} {BUILD_ARGS} {MAKE_SETTINGS}"
     text = "\n".join(f"{name}\n{content}" for name, content in files.items())
     build = CACHE / hashlib.sha256(f"{tools}\n{top}\n{text}".encode()).hexdigest()[:16]
     results = out / "results.xml"
-    with _environment(verilator_environment()):
+    environment = verilator_environment()
+    environment["MAKEFLAGS"] += " " + " ".join(MAKE_SETTINGS)
+    with _environment(environment):
         runner = get_runner("verilator")
         _build(runner, files, top, build, out / "build.log")
         with suppress(SystemExit):  # raised for failed tests, counted below
@@ -87,16 +91,22 @@ def _build(runner, files: dict[str, str], top: str, build: Path, log: Path) -> N
         for name, content in {**files, "pins.vlt": pins}.items():
             (build / name).write_text(content)
         controls = [str(path) for path in sorted(build.glob("*.vlt"))]
-        runner.build(
-            sources=[build / name for name in files if name.endswith(".v")],
-            hdl_toplevel=top,
-            build_dir=build,
-            timescale=("1ns", "1ps"),
-            # Of all signals the testbench needs the pins alone: the rest may be optimised.
-            build_args=["--no-public-flat-rw", *controls, *BUILD_ARGS],
-            log_file=log,
-        )
+        with shared_runtime(_runtime("cocotb"), build):
+            runner.build(
+                sources=[build / name for name in files if name.endswith(".v")],
+                hdl_toplevel=top,
+                build_dir=build,
+                timescale=("1ns", "1ps"),
+                # Of all signals the testbench needs the pins alone: the rest may be optimised.
+                build_args=["--no-public-flat-rw", *controls, *BUILD_ARGS],
+                log_file=log,
+            )
         (build / "complete").touch()
+
+
+def _runtime(kind: str) -> Path:
+    """Folder of the objects of Verilator's library that simulators of one kind share."""
+    return CACHE / "runtime" / f"{kind}-{version('verilator')}-{version('cocotb')}"
 
 
 def run_bench(folder: Path, files: Mapping[str, str]) -> str:
@@ -104,9 +114,16 @@ def run_bench(folder: Path, files: Mapping[str, str]) -> str:
     program; compile and run them; returns what it printed."""
     for name, text in files.items():
         (folder / name).write_text(text)
-    command = ["verilator_bin", "--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "-O1",
-               "--Mdir", "obj", "--top-module", "bench", *files]  # fmt: skip
+    obj = folder / "obj"
     environment = verilator_environment()
+    command = ["verilator_bin", "--cc", "--exe", "-Wno-fatal", "-Wno-lint", "-O1",
+               "--Mdir", "obj", "--top-module", "bench", *files]  # fmt: skip
+    _run(command, folder, environment)
+    with shared_runtime(_runtime("bench"), obj):
+        _run(["make", "-f", "Vbench.mk", "Vbench", *MAKE_SETTINGS], obj, environment)
+    return subprocess.run([obj / "Vbench"], cwd=folder, capture_output=True, text=True).stdout
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    return subprocess.run(["obj/Vbench"], cwd=folder, capture_output=True, text=True).stdout

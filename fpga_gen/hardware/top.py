@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from amaranth.back import verilog
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.hdl._ir import PortDirection
@@ -23,6 +27,19 @@ from fpga_gen.hardware.shell.shell import Shell
 from fpga_gen_host.registers import LAYER_BITS
 
 CONTROL_FILE = "leaves.vlt"
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Amaranth makes millions of objects that all stay until the end: looking among them for cycles
+    takes as long as everything else."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 class Top(wiring.Component):
@@ -78,6 +95,11 @@ class Top(wiring.Component):
 def generate_verilog(params: EngineParams) -> dict[str, str]:
     """{file name: Verilog text} of the accelerator, with 0 for its design hash (see
     design_hash.stamp); byte-deterministic."""
+    with collector_paused():
+        return _generate(params)
+
+
+def _generate(params: EngineParams) -> dict[str, str]:
     top = Top(params)
     text = verilog.convert(
         top, name=TOP, ports=top.ports(), emit_src=False, strip_internal_attrs=True

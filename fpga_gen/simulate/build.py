@@ -19,7 +19,11 @@ from fpga_gen.cache import cache_directory
 from fpga_gen.contract.modules import TOP
 from fpga_gen.errors import ToolError
 from fpga_gen.simulate.pins import model_ports, pins_header
-from fpga_gen.simulate.toolchain import verilator_environment, verilator_root
+from fpga_gen.simulate.toolchain import (
+    shared_runtime,
+    verilator_environment,
+    verilator_root,
+)
 
 HERE = Path(__file__).parent
 SHELL_SOURCES = (
@@ -183,15 +187,8 @@ def _compile(
         # Without optimisation most time goes into headers: one file instead of dozens.
         *(() if optimise else ("VM_PARALLEL_BUILDS=0",)),
     ]  # fmt: skip
-    # Verilator's own library is the same for every design: its objects are compiled once.
-    for known in runtime.glob("*.o"):
-        shutil.copy(known, work)
-    _run("make", make, work, log, environment)
-    runtime.mkdir(parents=True, exist_ok=True)
-    for compiled in work.glob("verilated*.o"):
-        if not (runtime / compiled.name).exists():
-            copy = shutil.copy(compiled, runtime / f"{compiled.name}.{os.getpid()}")
-            Path(copy).replace(runtime / compiled.name)
+    with shared_runtime(runtime, work):
+        _run("make", make, work, log, environment)
 
 
 def _run(tool: str, command: list[str], work: Path, log: Path, environment: dict[str, str]) -> None:

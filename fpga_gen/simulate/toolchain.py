@@ -10,6 +10,8 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fpga_gen.errors import ToolError
@@ -58,3 +60,17 @@ def verilator_environment() -> dict[str, str]:
         "PATH": f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "MAKEFLAGS": " -- " + " ".join(MAKE_SETTINGS),
     }
+
+
+@contextmanager
+def shared_runtime(runtime: Path, work: Path) -> Iterator[None]:
+    """Around make in `work`: Verilator's own library is the same for every design, so its objects
+    are compiled once and then come from `runtime`, a folder for each set of tools and flags."""
+    for known in runtime.glob("*.o"):
+        shutil.copy(known, work)
+    yield
+    runtime.mkdir(parents=True, exist_ok=True)
+    for compiled in work.glob("verilated*.o"):
+        if not (runtime / compiled.name).exists():
+            copy = shutil.copy(compiled, runtime / f"{compiled.name}.{os.getpid()}")
+            Path(copy).replace(runtime / compiled.name)

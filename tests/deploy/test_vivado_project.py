@@ -14,13 +14,13 @@ from fpga_gen.deploy.vivado_project import parameters_tcl, project_parameters, v
 from fpga_gen.errors import BoardError
 from fpga_gen_host import identity
 from tests.deploy.design import option
-from tests.deploy.projects import run, small_engine, verilog
+from tests.deploy.projects import SOURCES, run, small_engine
 from tests.deploy.tcl import Recording
 
 
 def test_sources_are_the_verilog_of_the_build(recording: Recording, engine: EngineParams):
     added = [Path(a[-1]) for a in recording.of("add_files")]
-    assert {p.name for p in added} == {n for n in verilog(engine) if n.endswith(".v")}
+    assert {p.name for p in added} == {n for n in SOURCES if n.endswith(".v")}
     assert all(p.is_file() for p in added)
 
 
