@@ -1,8 +1,8 @@
 """Frames per second that AMD published for its DPU, of networks that the zoo has too.
 
 Source: README of the model zoo of Vitis AI 2.5, "Performance on ZCU104" and "Performance on Kria
-KV260 SOM": end to end on the board, pre- and post-processing on the ARM, one frame at a time and many
-threads. 2 x B4096 on the ZCU104, 1 x B4096F on the KV260, both at 300 MHz.
+KV260 SOM": end to end on the board, pre- and post-processing on the ARM, one frame at a time and
+many threads. 2 x B4096 on the ZCU104, 1 x B4096F on the KV260, both at 300 MHz.
 """
 
 from __future__ import annotations

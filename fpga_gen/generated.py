@@ -25,6 +25,8 @@ from fpga_gen.hardware.common.design_hash import stamp
 from fpga_gen.hardware.top import generate_verilog
 from fpga_gen.simulate.build import build_simulator
 
+BRIEF = 50_000  # cycles of a frame that even a plain simulator is through with in seconds
+
 
 def engine_verilog(params: EngineParams) -> dict[str, str]:
     """`hardware.top.generate_verilog`, from the cache if this program was there before."""
@@ -64,10 +66,12 @@ def unpacked(build: BuildDir, *folders: str) -> Iterator[Path]:
 
 
 def compile_verilog(build: BuildDir) -> Path:
-    """Simulator of the checked Verilog of a build; from the cache if it is there."""
+    """Simulator of the checked Verilog of a build; from the cache if it is there. Optimised, unless
+    a frame is over before a compiler that optimises."""
     check_verilog(build)
+    optimise = 0 if build.layout.cycles < BRIEF else 2
     with unpacked(build, RTL) as folder:
-        return build_simulator(sorted((folder / RTL).iterdir()))
+        return build_simulator(sorted((folder / RTL).iterdir()), optimise=optimise)
 
 
 def _compare(

@@ -15,11 +15,13 @@ MAX_REGION = 1 << 30  # bytes
 
 @dataclass(frozen=True)
 class HostLayout:
-    """Input and output region of a program, and how a picture becomes the model's input."""
+    """Input and output region of a program, how a picture becomes the model's input, and the cycles
+    of a frame by the model."""
 
     input: InputLayout
     output: OutputLayout
     preprocess: Preprocess
+    cycles: int
 
 
 def read_layout(data: dict, network: QuantGraph) -> HostLayout:
@@ -29,7 +31,7 @@ def read_layout(data: dict, network: QuantGraph) -> HostLayout:
         KeyError, ValueError: a field is missing or wrong, or the layout is not of this network.
     """
     file = LayoutFile.from_json(data)
-    layout = HostLayout(file.input, file.output, read_preprocess(data))
+    layout = HostLayout(file.input, file.output, read_preprocess(data), file.cycles)
     _check_input(layout.input, network.tensors[network.input])
     _check_output(layout.output, network)
     return layout

@@ -105,14 +105,21 @@ def test_pareto_of_accuracy_where_it_is_known():
     assert pareto([replace(slow, dice=0.8), replace(fast, dice=0.9)]) == {"1"}
 
 
-def test_builds_are_kept_and_simulated(model: Path, tmp_path: Path, alone: list[Trial]):
+@pytest.mark.parametrize("mapped", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_builds_are_kept_and_simulated(
+    model: Path, tmp_path: Path, alone: list[Trial], mapped: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Mapping an engine with Yosys takes minutes: without, it is noted that it was asked for."""
+    synthesised: list[fpga_gen.Build] = []
+    if not mapped:
+        monkeypatch.setattr(fpga_gen.Build, "synth", lambda build: synthesised.append(build))
     (foreseen,) = fpga_gen.explore([model], ["tiny"], output=tmp_path)
     (built,) = fpga_gen.explore([model], ["tiny"], output=tmp_path, through="build")
     assert built.kind == "estimated"
     assert built.cycles == foreseen.cycles
     (found,) = fpga_gen.explore([model], ["tiny"], output=tmp_path, through="simulate")
     assert found.kind == "simulated"
-    assert found.resources == "synthesised"
+    assert found.resources == "synthesised" if mapped else len(synthesised) == 1
     kept = fpga_gen.Build(found.directory)
     assert kept.report.simulation is not None
     assert kept.report.simulation.bit_exact
