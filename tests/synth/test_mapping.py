@@ -26,17 +26,42 @@ from fpga_gen.synth.design import analyse_design
 from fpga_gen.synth.flow import MAX_FAN_OUT
 from fpga_gen.synth.known import known_design
 from fpga_gen.synth.modules import split_modules
+from fpga_gen.synth.netlist import Netlist
 from fpga_gen.synth.table import ENGINES, reference_params
 from fpga_gen.synth.yosys import map_modules
 from tests.engines import SMALL
 
 ZCU104 = load_board("zcu104").array
+BLOCK_BANKS = replace(ZCU104, bank_rows=2048, activations=True)
+BLOCK_BANK = feature_memory.bank_module(BLOCK_BANKS, BLOCK_BANKS.banks - 1)
+SUMS = accumulators.module_name(ZCU104.dsp_columns)
+SHAPES = {
+    **{f"ring_{n}": shape for n, shape in enumerate(weight_ring.ring_shapes(BLOCK_BANKS))},
+    "program": program_memory.program_shape(BLOCK_BANKS),
+    "tables": sequencer.TABLE_SHAPE,
+    "vector_tables": vector_fetch.TABLE_SHAPE,
+    "lookup": exit_lookup.TABLE_SHAPE,
+}
 
 
-def mapped(texts: dict[str, str], name: str, family: str = "xcup"):
-    """The mapped netlist of one module."""
-    files = {f"{key}.v": text for key, text in texts.items()}
-    return map_modules(split_modules(files), family, only=[name])[name]
+def map_texts(texts: dict[str, str], family: str) -> dict[str, Netlist]:
+    return map_modules(split_modules({f"{k}.v": t for k, t in texts.items()}), family)
+
+
+@pytest.fixture(scope="module")
+def xcup() -> dict[str, Netlist]:
+    """Blocks that tests look at, mapped in one run: Yosys reads its libraries for seconds."""
+    array = mac_array.emit(ZCU104)
+    texts = {
+        **{name: shape.verilog(name) for name, shape in SHAPES.items()},
+        **{name: array[name] for name in (SUMS, mac_dsp.MODULE, "mac_skew")},
+        BLOCK_BANK: feature_memory.emit_bank(BLOCK_BANKS)[BLOCK_BANK],
+        "fifo": emit_leaf(BlockFifo(width=PORT_BITS), "fifo"),
+        "parameters": loader.param_shape(SMALL).verilog("parameters"),
+        **maxpool.emit(SMALL),
+        **requantise.emit(SMALL),
+    }
+    return map_texts(texts, "xcup")
 
 
 def test_feature_memory_is_ultraram_where_the_family_has_it():
@@ -52,44 +77,30 @@ def test_feature_memory_is_ultraram_where_the_family_has_it():
 
 def test_feature_memory_of_7_series_is_block_ram():
     params = replace(ZCU104, family="xc7", bank_rows=4096)
-    bank = mapped(feature_memory.emit_bank(params), modules.BANK, params.family)
+    bank = map_texts(feature_memory.emit_bank(params), params.family)[modules.BANK]
     assert bank.cost.bram36 == 16
     assert bank.cost.uram == 0
 
 
-def test_partial_sums_lie_in_luts():
-    name = accumulators.module_name(ZCU104.dsp_columns)
-    leaf = {name: accumulators.emit(ZCU104)[name]}
-    block = mapped(leaf, name)
+def test_partial_sums_lie_in_luts(xcup: dict[str, Netlist]):
+    block = xcup[SUMS]
     sums = ZCU104.dsp_columns * 32 * 2  # partial sums and their drain copy
     assert block.count("RAM32M16") == -(-sums // 2 // 96) * 2 * 7
     assert block.cost.bram36 == 0
     assert block.cost.lut <= 72 * ZCU104.dsp_columns
 
 
-def test_one_dsp_for_two_int8_macs():
-    name = mac_dsp.MODULE
-    pair = mapped({name: mac_array.emit(SMALL)[name]}, name)
-    assert pair.cost.dsp == SMALL.in_channels  # of 2 x CI multiply-accumulates
+def test_one_dsp_for_two_int8_macs(xcup: dict[str, Netlist]):
+    pair = xcup[mac_dsp.MODULE]
+    assert pair.cost.dsp == ZCU104.in_channels  # of 2 x CI multiply-accumulates
     assert pair.count("DSP48E2") == pair.cost.dsp
 
 
-def test_memories_of_the_engine_are_block_ram_as_estimated():
+def test_memories_of_the_engine_are_block_ram_as_estimated(xcup: dict[str, Netlist]):
     """Weight ring, program, tables, those of the exit path, a FIFO and a bank of block RAM:
     together with the layer log they are all that `memory_blocks` counts."""
-    params = replace(ZCU104, bank_rows=2048, activations=True)
-    bank = feature_memory.bank_module(params, params.banks - 1)
-    fifo = emit_leaf(BlockFifo(width=PORT_BITS), "fifo")
-    shapes = {
-        **{f"ring_{n}": shape for n, shape in enumerate(weight_ring.ring_shapes(params))},
-        "program": program_memory.program_shape(params),
-        "tables": sequencer.TABLE_SHAPE,
-        "vector_tables": vector_fetch.TABLE_SHAPE,
-        "lookup": exit_lookup.TABLE_SHAPE,
-    }
-    texts = {name: shape.verilog(name) for name, shape in shapes.items()}
-    texts |= {"fifo": fifo, bank: feature_memory.emit_bank(params)[bank]}
-    netlists = map_modules(split_modules({f"{k}.v": t for k, t in texts.items()}), "xcup")
+    params = BLOCK_BANKS
+    netlists = {name: xcup[name] for name in (*SHAPES, "fifo", BLOCK_BANK)}
     assert not any(n.cost.uram for n in netlists.values())
     # Behind the FIFO's block RAM there is a queue in LUTs.
     assert [name for name, n in netlists.items() if n.cost.lut_memory] == ["fifo"]
@@ -97,7 +108,7 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
     ring = sum(count for name, count in blocks.items() if name.startswith("ring_"))
     assert ring == 57  # 4096 rows of 512 bits: 9 bits a block
     log = 1
-    total = ring + blocks["program"] + params.bram_banks * blocks[bank] + log
+    total = ring + blocks["program"] + params.bram_banks * blocks[BLOCK_BANK] + log
     total += 3 * blocks["tables"] + 2 * blocks["vector_tables"]
     total += (params.ports + 1) * blocks["fifo"]
     assert blocks["lookup"] == 0.5  # eight tables
@@ -105,22 +116,17 @@ def test_memories_of_the_engine_are_block_ram_as_estimated():
     assert memory_blocks(params)[1] == math.ceil(total)  # a half block takes a whole one
 
 
-def test_small_memories_lie_in_luts():
+def test_small_memories_lie_in_luts(xcup: dict[str, Netlist]):
     """Parameters of the columns and the running maxima of max-pool."""
-    texts = {
-        "parameters": loader.param_shape(SMALL).verilog("parameters"),
-        maxpool.MODULE: maxpool.emit(SMALL)[maxpool.MODULE],
-    }
-    netlists = map_modules(split_modules({f"{k}.v": t for k, t in texts.items()}), "xcup")
-    parts = [name for name in netlists if name.startswith("parameters_")]
+    parts = [name for name in xcup if name.startswith("parameters_")]
     assert parts
     for name in (maxpool.MODULE, *parts):
-        assert netlists[name].cost.lut_memory > 0
-    assert all(n.cost.bram36 == n.cost.uram == 0 for n in netlists.values())
+        assert xcup[name].cost.lut_memory > 0
+    assert all(xcup[n].cost.bram36 == xcup[n].cost.uram == 0 for n in (maxpool.MODULE, *parts))
 
 
-def test_a_requantised_channel_takes_one_dsp():
-    lane = mapped(requantise.emit(SMALL), requantise.MODULE)
+def test_a_requantised_channel_takes_one_dsp(xcup: dict[str, Netlist]):
+    lane = xcup[requantise.MODULE]
     assert lane.cost.dsp == 1
     assert lane.cost.bram36 == 0
 
@@ -130,13 +136,11 @@ def table(name: str = "zcu104") -> dict:
     return next(r for r in references if r["name"] == name)
 
 
-def test_the_table_agrees_with_a_fresh_mapping():
+def test_the_table_agrees_with_a_fresh_mapping(xcup: dict[str, Netlist]):
     """A few quick blocks; the whole takes minutes."""
     known = table()["blocks"]
-    texts = mac_array.emit(ZCU104)
     for name in ("mac_dsp_pair", "mac_skew"):
-        cost = mapped({name: texts[name]}, name).cost
-        entry = known[name]
+        cost, entry = xcup[name].cost, known[name]
         assert (cost.lut, cost.ff, cost.dsp) == (entry["lut"], entry["ff"], entry["dsp"])
 
 
