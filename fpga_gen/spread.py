@@ -5,10 +5,14 @@ as they come, so a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -62,12 +66,16 @@ def spread(
         "distributed.logging.distributed": "critical",  # errors come back as exceptions
     }
     with config.set(settings):
-        place: Any = scheduler
-        if place is None:
-            options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}
-            place = LocalCluster(n_workers=min(workers, len(items)), **options)
+        cluster: LocalCluster | None = None
         try:
-            with Client(place) as client:
+            if scheduler is None:
+                options: dict[str, Any] = {
+                    "threads_per_worker": 1, "dashboard_address": None,
+                    "silence_logs": logging.CRITICAL,
+                }  # fmt: skip
+                with _interrupts_held():
+                    cluster = LocalCluster(n_workers=min(workers, len(items)), **options)
+            with Client(cluster or scheduler) as client:
                 told = (function, program_digest(), *arguments)
                 futures = [client.submit(_checked, *told, item=i, pure=False) for i in items]
                 by_key = {f.key: item for f, item in zip(futures, items, strict=True)}
@@ -78,8 +86,21 @@ def spread(
                         reason = f"{ATTEMPTS} workers died: {error}"
                         yield by_key[future.key], Lost(reason)
         finally:
-            if scheduler is None:
-                place.close()
+            if cluster is not None:
+                with _interrupts_held():
+                    cluster.close()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes at the end of the block: Dask leaves processes and tracebacks where it is
+    stopped half started. What is started inside never gets it, whose parent ends it."""
+    resource_tracker.ensure_running()  # which lets signals through again when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_place(scheduler: str | None) -> None:

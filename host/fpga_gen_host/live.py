@@ -118,7 +118,9 @@ def serve(live: LiveRunner, host: str = LOOPBACK, port: int = PORT) -> None:
     import uvicorn
 
     hosts = ("*",) if host == "0.0.0.0" else (host, LOOPBACK, "localhost")
-    uvicorn.run(make_app(live, hosts), host=host, port=port, log_level="warning")
+    app = make_app(live, hosts)
+    # Without "lifespan", a second Ctrl-C would be shown as an error of the page.
+    uvicorn.run(app, host=host, port=port, log_level="warning", lifespan="off")
 
 
 def main(arguments: list[str] | None = None) -> int:
