@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ import fpga_gen
 from fpga_gen.images import png_bytes
 from fpga_gen.phantom import draw_phantom
 from fpga_gen_host.live import MAX_BYTES, LiveRunner, make_app
+from tests.board.running import free_address
+from tests.test_architecture import ROOT
 
 BASE = "http://127.0.0.1"
 TYPE = {"content-type": "image/png"}
@@ -75,3 +80,25 @@ def test_no_other_page_reaches_it(live: LiveRunner, client: TestClient):
     assert client.post("/frame", content=picture, headers=plain).status_code == 415
     foreign = TestClient(make_app(live), base_url="http://rebound.example")
     assert foreign.get("/").status_code == 400
+
+
+# The server interrupts itself, and again once it has begun to stop.
+TWICE = """
+import os, signal, sys, uvicorn
+from fpga_gen_host import live
+async def main_loop(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.kill(os.getpid(), signal.SIGINT)
+uvicorn.Server.main_loop = main_loop
+live.serve(object(), sys.argv[1])
+"""
+
+
+def test_a_second_ctrl_c_is_no_error_of_the_page():
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE, free_address()],
+        capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "host")))},
+    )  # fmt: skip
+    assert done.stderr == ""
