@@ -277,9 +277,13 @@ def _check_rtl(path: Path, owned: Mapping[str, Entry]) -> None:
 def check_target(path: Path) -> tuple[str, ...]:
     """Names of what lies in `path`, a place for a build directory, and is to stay there.
 
-    BuildDirError unless the path is free, an empty folder, or a build directory of any version.
+    BuildDirError unless the path is free and can be made, an empty folder, or a build directory of
+    any version.
     """
     if not os.path.lexists(path):
+        above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise BuildDirError(f"{path}: cannot be made in {above}; choose another -o")
         return ()
     if not path.is_dir():
         raise BuildDirError(f"{path}: exists and is not a folder; choose another -o")

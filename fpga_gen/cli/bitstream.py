@@ -30,7 +30,7 @@ MAX_JOBS = 8  # more help little: most of the time is one run of place-and-route
 @common_options
 @click.pass_obj
 def bitstream(settings: Settings, directory: Path, vivado: Path | None, jobs: int) -> None:
-    """Make the bitstream of the build in DIRECTORY with Vivado; it becomes a deploy folder."""
+    """Make the bitstream of a build with Vivado. DIRECTORY becomes a deploy folder."""
     from fpga_gen import Build
     from fpga_gen.report.implementation import implementation_rows, implementation_summary
 

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     help="Loopback address to serve; others let several boards run side by side.",
 )
 @click.option(
-    "--memory", default=256, show_default=True, help="Contiguous memory of the board, MiB."
+    "--memory",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Contiguous memory of the board, MiB.",
 )
 @common_options
 @click.pass_obj
 def board(settings: Settings, directory: Path, address: str, memory: int) -> None:
-    """Serve DIRECTORY as a virtual board to pynq on this machine, until Ctrl-C.
+    """Serve the build in DIRECTORY as a virtual board, until Ctrl-C.
 
     The generated RTL runs in simulation; a client finds it with PYNQ_REMOTE_DEVICES=ADDRESS. A
     directory without a bitstream gets a stand-in .bit and its .hwh.

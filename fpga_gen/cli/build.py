@@ -29,14 +29,16 @@ def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--clock-mhz",
             type=CLOCK,
-            help="Clock of the engine, or auto: the highest that the timing estimate thinks safe.  "
+            help="Clock of the engine in MHz, or auto: the highest that the timing estimate thinks "
+            "safe.  "
             "[default: board's]",
         ),
         click.option(
             "--array",
             type=ARRAY,
-            help=f"Pixels, inputs, {', '.join(f'{kind.title} columns' for kind in KINDS)}: "
-            "8,16,24,18.  [default: the best]",
+            help="What the engine computes in a cycle: pixels, input channels, "
+            f"{', '.join(f'{kind.title} columns' for kind in KINDS)}, such as 8,16,24,18.  "
+            "[default: the best for model and board]",
         ),
         click.option(
             "--double-clock",
@@ -48,8 +50,9 @@ def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(list(SCHEMES)),
             default="mixed",
             show_default=True,
-            help="mixed: int8 and SP2 filters; fixed8: int8 alone; sp2: SP2 alone; msq4: int4 and "
-            "4-bit SP2 (made for weights of `python -m fpga_gen_models.qat`).",
+            help="Weights. mixed: int8 in DSPs and SP2 (two signed powers of two) in LUTs; "
+            "fixed8: int8 alone; sp2: SP2 alone; msq4: int4 and 4-bit SP2 (made for weights of "
+            "`python -m fpga_gen_models.qat`).",
         ),
     )
     for option in reversed(options):
@@ -61,12 +64,15 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that build and estimate share."""
     options = (
         click.argument("model", type=click.Path(path_type=Path)),
-        click.option("--board", required=True, help="See `fpga-gen boards`; in any case."),
+        click.option(
+            "--board", metavar="NAME", required=True, help="See `fpga-gen boards`; in any case."
+        ),
         array_options,
         click.option(
             "--calibration",
             type=click.Path(path_type=Path),
-            help="Folder of pictures.  [default: seeded synthetic pictures]",
+            help="Folder of pictures like those to come, of which up to 32 set the ranges of the "
+            "8-bit maps.  [default: seeded synthetic pictures]",
         ),
         INPUT_SHAPE,
         click.option(
@@ -74,14 +80,14 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(list(NORMALISATIONS)),
             default="imagenet",
             show_default=True,
-            help="What the model expects: ImageNet statistics, 0..1, or 0..255.",
+            help="What the model was trained on: ImageNet mean and deviation, 0..1, or 0..255.",
         ),
         click.option(
             "--fit",
             type=click.Choice(FITS),
             default="stretch",
             show_default=True,
-            help="How pictures of another size become the model's input.",
+            help="How a picture of another size becomes the input: stretched, or with bars.",
         ),
         click.option(
             "--zero-skipping/--no-zero-skipping",
@@ -90,7 +96,13 @@ def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Leave out the work and the bytes of weights that are zero, slot by slot.",
         ),
         click.option("--explain", is_flag=True, help="Show the ten best engines and their limits."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of the quantiser."),
+        click.option(
+            "--seed",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Of synthetic pictures and of the quantiser.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -130,7 +142,7 @@ def engines(settings: Settings, made: Build | Estimated, explain: bool) -> dict[
 @common_options
 @click.pass_obj
 def build(settings: Settings, explain: bool, **options: Any) -> None:
-    """Compile MODEL (ONNX) for a board: quantised weights, schedule, Verilog, report."""
+    """Compile MODEL (ONNX) for a board into a build directory."""
     import fpga_gen
     from fpga_gen.report.markdown import approximation_lines, deviation_lines
 
@@ -162,9 +174,9 @@ def build(settings: Settings, explain: bool, **options: Any) -> None:
 @common_options
 @click.pass_obj
 def estimate(settings: Settings, explain: bool, **options: Any) -> None:
-    """Estimate cycles, frame rate and DRAM traffic of MODEL on a board; writes nothing.
+    """Estimate MODEL on a board: cycles, frame rate, DRAM, resources.
 
-    `--board all` compares all boards.
+    Nothing is written. `--board all` compares all boards.
     """
     import fpga_gen
 

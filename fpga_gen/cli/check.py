@@ -14,13 +14,13 @@ from fpga_gen.cli.terminal import line
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--board", help="See `fpga-gen boards`.  [default: the largest]")
+@click.option("--board", metavar="NAME", help="See `fpga-gen boards`.  [default: the largest]")
 @array_options
 @INPUT_SHAPE
 @common_options
 @click.pass_context
 def check(context: click.Context, model: Path, **options: Any) -> int:
-    """Tell whether MODEL can be built for a board; else list every node that is in the way."""
+    """Tell whether MODEL can be built, or which nodes are in the way."""
     import fpga_gen
     from fpga_gen.report.breakdown import largest_loss
 

@@ -27,7 +27,7 @@ from fpga_gen.cli.terminal import cell
 @common_options
 @click.pass_obj
 def compare(settings: Settings, a: Path, b: Path, layers: int, output: Path | None) -> None:
-    """Compare the builds in A and B: cycles, bytes, resources, accuracy, layer by layer."""
+    """Compare two builds, A and B. Cycles, bytes, resources, accuracy, layer by layer."""
     import fpga_gen
     from fpga_gen.report.compare import FIGURE_HEAD, LAYER_HEAD
 

@@ -38,7 +38,7 @@ def accuracy_tables(accuracy: Accuracy) -> list[Table]:
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
     "--images", required=True, type=click.Path(path_type=Path), help="Folder of pictures."
 )
@@ -68,7 +68,11 @@ def accuracy_tables(accuracy: Accuracy) -> list[Table]:
     show_default=True,
     help="Processes here that simulate pictures; an interrupted run goes on.",
 )
-@click.option("--scheduler", help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]",
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -78,7 +82,7 @@ def accuracy_tables(accuracy: Accuracy) -> list[Table]:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of evaluation.json, .md and .png.  [default: DIR]",
+    help="Folder of evaluation.json, .md and .png.  [default: DIRECTORY]",
 )
 @common_options
 @click.pass_obj
@@ -94,7 +98,7 @@ def evaluate(
     model: Path | None,
     output: Path | None,
 ) -> None:
-    """Accuracy of the build in DIR on a labelled folder: Dice, IoU, agreement, SQNR, pictures."""
+    """Score a build's masks on labelled pictures. Dice, IoU, agreement, SQNR."""
     from fpga_gen import Build
 
     with ConsoleProgress(settings) as progress:

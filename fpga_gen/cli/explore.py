@@ -22,11 +22,21 @@ CLOCKS = {"single": (False,), "double": (True,), "both": (False, True)}
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--boards", help="Names, separated by commas.  [default: all]")
+@click.option("--boards", metavar="A,B", help="Names, separated by commas.  [default: all]")
 @click.option(
-    "--schemes", default="mixed", show_default=True, help=f"Of {', '.join(SCHEMES)}, by commas."
+    "--schemes",
+    metavar="A,B",
+    default="mixed",
+    show_default=True,
+    help=f"Of {', '.join(SCHEMES)}, separated by commas; see `build`.",
 )
-@click.option("--clocks", type=click.Choice(list(CLOCKS)), default="single", show_default=True)
+@click.option(
+    "--clocks",
+    type=click.Choice(list(CLOCKS)),
+    default="single",
+    show_default=True,
+    help="double: the DSP slices at twice the engine's clock.",
+)
 @click.option(
     "--through",
     type=click.Choice(STAGES),
@@ -39,7 +49,11 @@ CLOCKS = {"single": (False,), "double": (True,), "both": (False, True)}
 @click.option(
     "--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes here."
 )
-@click.option("--scheduler", help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]",
+)
 @click.option(
     "-o",
     "--output",
@@ -63,8 +77,10 @@ def explore(
     scheduler: str | None,
     output: Path,
 ) -> None:
-    """Estimate, build or simulate MODELS on boards, schemes and clocks, in parallel; an interrupted
-    run goes on."""
+    """Try MODELS on boards, schemes and clocks, in parallel.
+
+    An interrupted run goes on where it was.
+    """
     import fpga_gen
     from fpga_gen.api.explore import FILE, pareto
 

@@ -29,7 +29,15 @@ from fpga_gen_host.errors import HostError
 OK, INPUT_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class InOrder(click.Group):
+    """Lists its commands in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, as they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fpga-gen")
 @common_options
 def cli() -> None:
@@ -37,9 +45,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(estimate, explore, check, build, simulate, evaluate, compare),
-    *(synth, bitstream, reference, board, serve, boards),
-    models,
+    *(boards, models, check, estimate, build, simulate, evaluate, compare, explore),
+    *(synth, bitstream, reference, serve, board),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -45,16 +45,22 @@ def list_models(settings: Settings) -> None:
 @models.command()
 @click.argument("name")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="ONNX file  [default: NAME.onnx]"
+    "-o", "--output", type=click.Path(path_type=Path), help="ONNX file.  [default: NAME.onnx]"
 )
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
     help="Trained weights (.pth); without it they are random.",
 )
-@click.option("--input-size", type=click.IntRange(32), help="Height and width in pixels.")
+@click.option(
+    "--input-size",
+    type=click.IntRange(32),
+    help="Height and width in pixels.  [default: the network's own]",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random weights.")
-@click.option("--half", is_flag=True, help="Store the weights as float16: half the file.")
+@click.option(
+    "--half", is_flag=True, help="Store the weights as float16: half the size of the file."
+)
 @common_options
 @click.pass_obj
 def export(

@@ -20,7 +20,7 @@ from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
 @common_options
 @click.pass_obj
 def reference(settings: Settings, directory: Path, images: Path) -> None:
-    """Write what the integer reference computes for pictures into DIRECTORY/reference.
+    """Write reference results of pictures into DIRECTORY/reference.
 
     The host package compares a board with it bit for bit.
     """

@@ -22,15 +22,32 @@ if TYPE_CHECKING:
     show_default=True,
     help="What computes: the integer reference, the simulated Verilog, or a board through PYNQ.",
 )
-@click.option("--address", help="Of a board elsewhere, or of the one that `fpga-gen board` serves.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option(
+    "--address",
+    metavar="HOST",
+    help="For --device board: of a board elsewhere, or of the one that `fpga-gen board` serves.  "
+    "[default: this machine]",
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on.",
+)
 @common_options
 @click.pass_obj
 def serve(
     settings: Settings, directory: Path, device: Device, address: str | None, host: str, port: int
 ) -> None:
-    """Serve a page that shows what the build in DIRECTORY makes of pictures, video or a camera."""
+    """Serve a web page for pictures, video or a camera."""
     from fpga_gen import Build
 
     with ConsoleProgress(settings) as progress:

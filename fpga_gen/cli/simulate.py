@@ -13,7 +13,10 @@ from fpga_gen.cli.render import frame_table
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
-    "--image", required=True, type=click.Path(path_type=Path), help="Picture, or .npy array."
+    "--image",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Picture of any size, or .npy array of the model's input, float (C, H, W).",
 )
 @click.option("--trace-tensors", is_flag=True, help="Compare every intermediate map as well.")
 @click.option(
@@ -26,7 +29,10 @@ from fpga_gen.cli.render import frame_table
 def simulate(
     settings: Settings, directory: Path, image: Path, trace_tensors: bool, overlay: Path | None
 ) -> None:
-    """Run one frame through the RTL in DIRECTORY and compare it with the integer reference."""
+    """Simulate one frame and compare it with the reference.
+
+    The generated Verilog in DIRECTORY against its integer reference, bit for bit.
+    """
     from fpga_gen import Build
 
     with ConsoleProgress(settings) as progress:

@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 @common_options
 @click.pass_obj
 def synth(settings: Settings, directory: Path, paths: int, delays: Path | None) -> None:
-    """Map the Verilog in DIRECTORY with Yosys: resources, logic depth, fan-out, and an estimate of
-    the clock from cell delays and a number of net hops."""
+    """Map the Verilog of a build with Yosys.
+
+    Resources, logic depth, fan-out, and an estimate of the clock from cell delays and a number of
+    net hops.
+    """
     from fpga_gen import Build
     from fpga_gen.synth.flow import MAX_FAN_OUT, MAX_LEVELS
 

@@ -16,6 +16,8 @@ from fpga_gen.report.chart_parts import (
 )
 from fpga_gen.report.facts import Report
 
+LETTERS = {"name": "letters", "value": 24}  # of a name that are shown; a phone shows fewer
+
 
 def _layer_values(report: Report) -> list[dict]:
     """One row for each layer; `row` keeps equal names apart."""
@@ -38,13 +40,19 @@ def _layer_values(report: Report) -> list[dict]:
 
 
 def _row_axis(values: list[dict]) -> Spec:
-    """One row for each layer in program order; the label is the row without its number."""
+    """One row for each layer in program order; the label is the row without its number, and of a
+    long name the end, which tells it from its neighbours."""
+    label = "length(datum.label) > letters + 4 ? '…' + slice(datum.label, -letters)"
     return {
         "field": "row",
         "type": "nominal",
         "scale": {"domain": [value["row"] for value in values]},
         "title": None,
-        "axis": {"labelExpr": "slice(datum.label, 4)", "labelFontSize": 10, "labelLimit": 150},
+        "axis": {
+            "labelExpr": f"{label} : slice(datum.label, 4)",
+            "labelFontSize": 10,
+            "labelLimit": 150,
+        },
     }
 
 
@@ -68,6 +76,7 @@ def utilisation_chart(report: Report) -> Chart:
         f"MAC utilisation of {len(values)} layers",
         values,
         ROW_STEP * len(report.layers),
+        params=[LETTERS],
         mark={"type": "bar"},
         encoding={
             "y": _row_axis(values),
@@ -114,7 +123,11 @@ def cycles_chart(report: Report) -> Chart:
     }
     layers = [bars, ticks] if any(v["simulated"] is not None for v in values) else [bars]
     spec = base_spec(
-        f"Cycles of {len(values)} layers", values, ROW_STEP * len(report.layers), layer=layers
+        f"Cycles of {len(values)} layers",
+        values,
+        ROW_STEP * len(report.layers),
+        params=[LETTERS],
+        layer=layers,
     )
     text = "Bars: cycle model." + (
         " Ticks: simulated RTL, from a layer's dispatch to the next one's."
@@ -153,6 +166,7 @@ def dram_chart(report: Report) -> Chart:
         f"DRAM bytes of {len(values)} layers and their lower bounds",
         values,
         ROW_STEP * len(report.layers),
+        params=[LETTERS],
         layer=[mark("dram", circle, title), mark("bound", tick, title)],
     )
     text = "Circles: bytes moved, logarithmic. Ticks: weights at their stored width, unpadded."

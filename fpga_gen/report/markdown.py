@@ -303,17 +303,32 @@ def _approximation_section(facts: dict) -> list[str]:
     return ["Approximations beside quantisation:", "\n".join(lines)] if lines else []
 
 
+# Of facts whose names alone do not say enough, the others are their own.
+QUANTISATION_TITLES = {
+    "calibration_images": "pictures for the ranges of the maps",
+    "compensated": "rounding errors of weights compensated in later ones",
+    "predicted_activation_db": "SQNR of the result from rounding maps alone, expected, dB",
+    "sp2_mac_share": "share of MACs in SP2 columns",
+    "wide_mac_share": "share of MACs on 16-bit maps",
+    "wide_tensors": "maps of 16 bits",
+}
+
+
 def quantisation_rows(facts: dict) -> list[tuple[str, str]]:
     """(fact, value) of the quantiser."""
     rows = []
     for key, value in facts.items():
         if isinstance(value, dict) or key in ("imported", "approximations"):
             continue  # long tables stay in report.json, deviations have lists of their own
-        if isinstance(value, float):
+        if key.endswith("_share"):
+            text = f"{100 * value:.3g} %"
+        elif isinstance(value, float):
             text = f"{value:.4g}"
+        elif isinstance(value, bool):
+            text = "yes" if value else "no"
         elif isinstance(value, list):
             text = ", ".join(str(v) for v in value) or "none"
         else:
             text = str(value)
-        rows.append((key.replace("_", " "), text))
+        rows.append((QUANTISATION_TITLES.get(key, key.replace("_", " ")), text))
     return rows

@@ -16,12 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+
+try:
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import Request
+    from starlette.responses import HTMLResponse, JSONResponse, Response
+    from starlette.routing import Route
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    name = error.name
+    sys.exit(f"error: the page needs the package {name!r}: pip install starlette uvicorn")
 
 from fpga_gen_host.accelerator import Accelerator
 from fpga_gen_host.errors import HostError

@@ -11,7 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+from fpga_gen_models.needs import missing
+
+try:
+    import torch
+except ImportError as error:
+    missing(error, __name__)
+
 from torch import nn
 
 from fpga_gen_models.augment import normalise

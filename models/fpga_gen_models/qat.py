@@ -22,7 +22,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
+
+from fpga_gen_models.needs import missing
+
+try:
+    import torch
+except ImportError as error:
+    missing(error, __name__)
+
 from torch import nn
 
 from fpga_gen.boards import find_board

@@ -23,7 +23,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
+from fpga_gen_models.needs import missing
+
+try:
+    import torch
+except ImportError as error:
+    missing(error, __name__)
+
 from torch import nn
 from tqdm import tqdm
 

@@ -15,7 +15,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
+from fpga_gen_models.needs import missing
+
+try:
+    import torch
+except ImportError as error:
+    missing(error, __name__)
+
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm

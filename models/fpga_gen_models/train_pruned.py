@@ -22,7 +22,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
+
+from fpga_gen_models.needs import missing
+
+try:
+    import torch
+except ImportError as error:
+    missing(error, __name__)
+
 from torch import Tensor, nn
 
 from fpga_gen.builddir.config import BuildConfig

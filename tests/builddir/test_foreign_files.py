@@ -193,3 +193,11 @@ def test_a_build_goes_through_a_link_to_its_folder(built: Path, tmp_path: Path):
     write_build(tmp_path / "link", {"program.bin": b"new"}, {})
     assert (tmp_path / "link").is_symlink()
     assert load_build(built).files == {"program.bin": b"new"}
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("a file")
+    for place in ("notes.txt/out", "notes.txt/a/b"):
+        with pytest.raises(BuildDirError, match=r"cannot be made in .*notes\.txt; choose another"):
+            check_target(tmp_path / place)
+    assert check_target(tmp_path / "a" / "b") == ()

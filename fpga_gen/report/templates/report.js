@@ -38,6 +38,7 @@
     }
     for (const param of narrow.matches && spec.params ? spec.params : [])
       if (param.name === "minWidth") param.value *= 4;
+      else if (param.name === "letters") param.value = 16;
     return spec;
   }
 
