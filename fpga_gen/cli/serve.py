@@ -53,11 +53,13 @@ def serve(
     with ConsoleProgress(settings) as progress:
         progress.start("open the device")
         live = Build(directory).live(device, address)
+    from fpga_gen_host.live import check_port
     from fpga_gen_host.live import serve as serve_page
 
-    settings.result({"url": f"http://{host}:{port}"})
-    settings.say(f"http://{host}:{port}, Ctrl-C ends it")
     try:
+        check_port(host, port)
+        settings.result({"url": f"http://{host}:{port}"})
+        settings.say(f"http://{host}:{port}, Ctrl-C ends it")
         serve_page(live, host, port)
     finally:
         live.runner.close()

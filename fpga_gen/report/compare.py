@@ -59,7 +59,7 @@ class LayerPair:
         return self.title, self.op, *cycles, f"{self.change:+,}", *moved
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BuildComparison:
     """Two reports, figure by figure. layers: the largest change of cycles first."""
 
@@ -89,6 +89,9 @@ class BuildComparison:
                 for p in self.layers
             ],
         }
+
+    def __repr__(self) -> str:
+        return f"<comparison: {self.titles[0]} with {self.titles[1]}>"
 
     def _repr_html_(self) -> str:
         from fpga_gen.report.notebook import comparison_section

@@ -103,6 +103,11 @@ class Performance:
         """Milliseconds from the start of a frame to its result: frames do not overlap."""
         return 1e3 / self.fps
 
+    def _repr_html_(self) -> str:
+        from fpga_gen.report.notebook import performance_section
+
+        return performance_section(self)
+
 
 @dataclass(frozen=True)
 class Estimate(Performance):
@@ -197,7 +202,7 @@ class ResourceFacts:
         return ", ".join(filter(None, (self.kind, self.source)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """Everything known about one build. quantisation: facts of the quantiser (measured on the
     calibration images); accuracy: of the last evaluation on a labelled folder; implementation: of
@@ -229,6 +234,11 @@ class Report:
         from fpga_gen.report.notebook import plots
 
         return plots(self)
+
+    def __repr__(self) -> str:
+        cost = self.simulation or self.estimate
+        name = f"{self.model.name} on {self.board.name}"
+        return f"<report: {name}, {cost.fps:,.1f} frame/s, {cost.kind}>"
 
     def _repr_html_(self) -> str:
         from fpga_gen.report.notebook import report_section

@@ -17,7 +17,7 @@ from fpga_gen.report.breakdown import bottleneck
 from fpga_gen.report.chart_parts import VEGA_LITE, Chart, Spec
 from fpga_gen.report.charts import all_charts
 from fpga_gen.report.compare import FIGURE_HEAD, LAYER_HEAD, BuildComparison
-from fpga_gen.report.facts import Report
+from fpga_gen.report.facts import Performance, Report
 from fpga_gen.report.html import cards
 from fpga_gen.report.markdown import NOT_ON_HARDWARE, performance_rows, resource_rows
 
@@ -65,6 +65,19 @@ def report_section(report: Report) -> str:
         + plots(report)["roofline"].svg
         + f"<p><small>{escape(NOT_ON_HARDWARE)}</small></p>"
     )
+
+
+def performance_section(cost: Performance) -> str:
+    """Figures of a frame as HTML without scripts."""
+    rows = (
+        ("cycles", f"{cost.cycles:,}"),
+        ("frames per second", f"{cost.fps:,.1f}"),
+        ("latency of a frame, ms", f"{cost.latency_ms:,.2f}"),
+        ("MAC utilisation", f"{100 * cost.utilisation:.1f} %"),
+        ("DRAM bytes read", f"{cost.dram_read_bytes:,}"),
+        ("DRAM bytes written", f"{cost.dram_write_bytes:,}"),
+    )
+    return html_table(("one frame", type(cost).__name__.lower()), rows)
 
 
 def comparison_section(comparison: BuildComparison) -> str:

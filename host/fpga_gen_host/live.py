@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import socket
 import sys
 import time
 from pathlib import Path
@@ -119,6 +120,17 @@ def make_app(live: LiveRunner, hosts: tuple[str, ...] = (LOOPBACK, "localhost"))
     )
 
 
+def check_port(host: str, port: int) -> None:
+    """HostError if nothing can listen there, before a device is opened for it."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise HostError(
+            f"{host}:{port}: {error.strerror or error}: choose another --host or --port"
+        ) from error
+
+
 def serve(live: LiveRunner, host: str = LOOPBACK, port: int = PORT) -> None:
     """Serves the page until Ctrl-C. host: address to listen on; another than loopback lets the
     network in."""
@@ -138,6 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=PORT, help="[%(default)s]")
     options = parser.parse_args(arguments)
     try:
+        check_port(options.host, options.port)
         with Accelerator(options.folder) as accelerator:
             print(f"http://{options.host}:{options.port}, Ctrl-C ends it", flush=True)
             serve(LiveRunner(accelerator, options.folder.name, "board"), options.host, options.port)

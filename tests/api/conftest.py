@@ -1,5 +1,5 @@
 """The tiny board and builds of the tests of the command line."""
 
-from tests.cli.conftest import board_files, built, model, tiny_board
+from tests.cli.conftest import board_files, built, cli, model, tiny_board
 
-__all__ = ["board_files", "built", "model", "tiny_board"]
+__all__ = ["board_files", "built", "cli", "model", "tiny_board"]

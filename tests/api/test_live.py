@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,13 @@ def test_a_second_ctrl_c_is_no_error_of_the_page():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "host")))},
     )  # fmt: skip
     assert done.stderr == ""
+
+
+def test_a_port_that_is_taken_is_named(cli, built: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = cli("serve", built, "--port", port)
+    assert result.code == 1
+    assert f"127.0.0.1:{port}: Address already in use" in result.err
+    assert "choose another --host or --port" in result.err
+    assert result.out == "", "no address is shown that is another program's"

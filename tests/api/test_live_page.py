@@ -167,6 +167,17 @@ def test_a_page_of_another_machine_gets_no_camera(show):
     expect(page.locator("#error")).to_contain_text("Open a tunnel, ssh -L 8000")
 
 
+def test_before_the_first_picture_nothing_is_shown(show, pictures: list[Path]):
+    page = show().page
+    for name in ("#picture", "#mask"):
+        expect(page.locator(name)).to_be_hidden()
+    expect(page.locator("#stop")).to_be_disabled()
+    page.locator("#pictures").set_input_files(pictures)
+    frames(page, "2")
+    expect(page.locator("#picture")).to_be_visible()
+    expect(page.locator("#stop")).to_be_disabled()
+
+
 def test_a_camera_until_stop(show):
     page = show().page
     page.locator("#camera").click()
