@@ -70,7 +70,7 @@ def spread(
         try:
             if scheduler is None:
                 options: dict[str, Any] = {
-                    "threads_per_worker": 1, "dashboard_address": None,
+                    "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0",
                     "silence_logs": logging.CRITICAL,
                 }  # fmt: skip
                 with _interrupts_held():

@@ -141,7 +141,9 @@ def test_on_a_cluster_that_is_there(
     one = evaluated(folder)
     (folder / "boards.txt").write_text(str(board_files))
     monkeypatch.setattr(frames, "run_task", run_on_tiny)
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as cluster:
         assert evaluated(folder, scheduler=cluster.scheduler_address) == one
 
 
