@@ -36,7 +36,7 @@ ENGINES = {"two-modes": SMALL, "three-modes": THREE_MODES, "double-clock": DOUBL
 R = constants()
 WATCHDOG = 4000  # cycles: more than the slowest memory here needs for a beat
 LIMIT = 400_000
-SETTLED = 400  # cycles after which the slowest memory here owes nothing, if it keeps the rules
+SETTLED = 400  # cycles within which a memory here has sent the last beat that it owes
 FRAMES = 4  # of one network on one memory, with a fault before all but the first
 # What the engine may say of each fault; NONE where the fault has no effect, as behind the last
 # burst of the run.
@@ -84,9 +84,15 @@ def fault(device: SimulatedDevice, network: Network, rng: random.Random) -> tupl
     code = ErrorCode(device.read_register("STATUS") >> R["STATUS_ERROR_CODE_SHIFT"] & 0xFF)
     device.inject(FaultKind.NONE, beat=0)
     finish(engine, number)
-    # A beat nobody asked for took the place of one that comes later, as late as the memory likes:
-    # to the next frame it would be one that nobody asked for.
-    device.step(SETTLED)
+    # A beat nobody asked for took the place of another one, which comes behind all that the engine
+    # waits for, as late as the memory likes: to the next frame it would be the one too many.
+    for _ in range(LIMIT // SETTLED):
+        draining = device.read_register("STATUS") & R["STATUS_DRAINING_MASK"]
+        device.step(SETTLED)
+        if not draining:
+            break
+    else:
+        raise AssertionError(f"drains for ever after {kind.name}")
     assert code in SAYS[kind], f"{kind.name} is called {code.name}"
     return f"{kind.name} {'write' if write else 'read'}", code
 
