@@ -19,7 +19,7 @@ from fpga_gen.contract.numerics import I8, I16, INT8, U8, Format
 from fpga_gen.graph.ir import Concat, Graph, MaxPool, Select, TensorHint
 from fpga_gen.quant.grids import row_grid
 from fpga_gen.quant.ir import QConv, QTensor
-from fpga_gen.quant.layer import FoldedConv, select
+from fpga_gen.quant.layer import FoldedConv, conv_terms, select
 from fpga_gen.quant.ranges import curved_tensors, pool_roots, segments_of, stored_tensors
 from fpga_gen.quant.weights import Codes
 
@@ -199,12 +199,17 @@ def _with_scales(
 
 
 def compare_weights(
-    node: QConv, out: QTensor, imported: ImportedWeights
+    layer: FoldedConv, node: QConv, out: QTensor, imported: ImportedWeights, depths: dict[str, int]
 ) -> tuple[int, list[Deviation]]:
-    """(filters that kept their integers, what became of the others) of a finished layer."""
-    got = np.concatenate([t.weight.reshape(t.weight.shape[0], -1) for t in node.terms], 1)
+    """(filters that kept their integers, what became of the others) of a finished layer; depths:
+    channels of every map."""
     kinds = np.asarray(out.kinds)
-    levels, fixed = select(kinds, imported.levels), select(kinds, imported.fixed)
+    came = conv_terms(layer, select(kinds, imported.levels), depths)
+    got, levels = (
+        np.concatenate([t.weight.reshape(len(kinds), -1) for t in terms], 1)
+        for terms in (node.terms, came)
+    )
+    fixed = select(kinds, imported.fixed)
     equal = (got == levels).all(1) & fixed
     low = (levels == -128) & fixed[:, None]
     clipped = low.any(1) & (np.where(low, -127, levels) == got).all(1)
@@ -241,11 +246,12 @@ class ImportLog:
             self.weights[layer.node.name] = found
         return layer
 
-    def finish(self, node: QConv, out: QTensor) -> None:
+    def finish(self, layer: FoldedConv, node: QConv, out: QTensor, depths: dict[str, int]) -> None:
         """Compare a finished layer with what was imported."""
         self.filters += out.channels
         if node.name in self.weights:
-            kept, found = compare_weights(node, out, self.weights.pop(node.name))
+            imported = self.weights.pop(node.name)
+            kept, found = compare_weights(layer, node, out, imported, depths)
             self.kept += kept
             self.deviations += found
 

@@ -217,7 +217,7 @@ def quantise_conv(
     pairs = [exact_multiplier(s / sums.scale, node.name) for s in scale]
     return QConv(
         node.name,
-        _terms(layer, levels, depths),
+        conv_terms(layer, levels, depths),
         node.output,
         layer.wide,
         np.rint(corrected / scale).astype(np.int32),
@@ -228,7 +228,11 @@ def quantise_conv(
     )
 
 
-def _terms(layer: FoldedConv, levels: np.ndarray, depths: dict[str, int]) -> tuple[QConvTerm, ...]:
+def conv_terms(
+    layer: FoldedConv, levels: np.ndarray, depths: dict[str, int]
+) -> tuple[QConvTerm, ...]:
+    """The terms of a layer whose weights are `levels` (F, weights of a filter): over all channels
+    of the maps that it reads, zero where it reads none."""
     terms, base = [], 0
     for term, parts in zip(layer.node.terms, layer.segments, strict=True):
         depth = term.weight[0].size

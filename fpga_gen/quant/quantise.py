@@ -243,7 +243,7 @@ class _Work:
             conv = quantise_conv(layer, out, moments, self.codes, self.options, depths, sums)
             nodes.append(conv)
             if self.log is not None:
-                self.log.finish(conv, out)
+                self.log.finish(layer, conv, out, depths)
         return nodes
 
     def sums(self, node: Node, tensors: dict[str, QTensor]) -> SumGrid:

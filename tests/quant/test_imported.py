@@ -38,7 +38,14 @@ from fpga_gen.quant.serialise import load_quant_graph, quant_graph_bytes
 from fpga_gen.report.markdown import deviation_lines
 from fpga_gen_host.model_input import HostInput
 from tests.engines import SMALL
-from tests.frontend.qdq_models import branches, chain, initializers, pictures, quantised
+from tests.frontend.qdq_models import (
+    branches,
+    chain,
+    groups,
+    initializers,
+    pictures,
+    quantised,
+)
 
 DSP_ONLY = EngineParams(sp2_columns=0)
 
@@ -73,6 +80,18 @@ def real_output(path: Path, image: np.ndarray) -> np.ndarray:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options)
     return session.run(None, {"x": image[None]})[0][0]
+
+
+def test_grouped_and_selected_channels_keep_their_integers(tmp_path):
+    """Their weights are stored over all channels of the map that is read, zero between."""
+    path = quantised(groups(tmp_path), symmetric=True)
+    qgraph = compiled(path)
+    assert qgraph.facts["imported_filters_kept"] == "26 of 26"
+    image = pictures(1, seed=5)[0]
+    (name,) = qgraph.outputs
+    values = run_integer(qgraph, quantise_input(qgraph, image))[name]
+    got, want = dequantise(qgraph, name, values), real_output(path, image)
+    assert sqnr_db(want, got) > 30
 
 
 @pytest.mark.parametrize("signed", [True, False])
