@@ -18,6 +18,7 @@ TOOL = "fpga-gen"
 MAX_FILE = 1 << 30  # bytes of one file of a build directory
 MAX_JSON = 1 << 26
 MAX_FILES = 100_000
+MAX_NAME = 255  # bytes of a file's name on Linux
 OWN_KEYS = ("format", "tool", "files")  # the rest are facts of the build
 
 
@@ -108,8 +109,8 @@ def _entry(path: Path, name: str, entry: object) -> Entry:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether `name` is a POSIX path to a file below the folder, in its only spelling, and none of
-    those that the directory keeps for itself."""
+    """Whether `name` is a POSIX path to a file below the folder, in its only spelling, of
+    characters that can be shown, and none of those that the directory keeps for itself."""
     parts = PurePosixPath(name).parts
     return (
         bool(parts)
@@ -117,7 +118,8 @@ def is_plain_name(name: str) -> bool:
         and not {"..", "/"} & set(parts)
         and not parts[0].startswith(".")
         and name != MANIFEST
-        and "\0" not in name
+        and name.isprintable()
+        and max(len(part.encode()) for part in parts) <= MAX_NAME
     )
 
 

@@ -164,7 +164,25 @@ def test_a_false_manifest_in_the_staging_folder_is_refused(built: Path):
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "/x", "a/../b", "a//b", "./a", "", ".", "manifest.json", ".fpga-gen/x", "a\0b", "a/"],
+    [
+        "../x",
+        "/x",
+        "a/../b",
+        "a//b",
+        "./a",
+        "",
+        ".",
+        "manifest.json",
+        ".fpga-gen/x",
+        "a\0b",
+        "a/",
+        "a\nb",
+        "\x1b[2J",
+        "a\ud800",
+        "a\u202e",
+        "x" * 256,
+        "a/" + "é" * 128,
+    ],
 )
 def test_names_that_are_no_files_of_the_folder(built: Path, name: str):
     listing = json.loads((built / "manifest.json").read_text())
