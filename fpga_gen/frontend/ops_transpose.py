@@ -65,7 +65,7 @@ def conv_transpose(call: Call) -> list[Value]:
     depth = filters if phases == 1 else -(-filters // PHASE_CHANNELS) * PHASE_CHANNELS
     if phases * depth > MAX_CHANNELS:
         raise Refused(f"its stride {list(block)} makes {phases} phases", "use a smaller stride")
-    terms = _terms(x.tensor, dense, axes, depth, _grid(call, filters, depth, phases))
+    terms = _terms(x.tensor, dense, axes, depth, _grid(call, group, filters, depth, phases))
     if not terms:
         raise Refused("its result depends on no input", AGAIN)
     size = (axes[0].steps, axes[1].steps)
@@ -144,11 +144,11 @@ def _dense(weight: np.ndarray, group: int) -> np.ndarray:
     return dense
 
 
-def _grid(call: Call, filters: int, depth: int, phases: int) -> np.ndarray | None:
-    grid = call.grid(1, filters, 1)
+def _grid(call: Call, group: int, filters: int, depth: int, phases: int) -> np.ndarray | None:
+    grid = call.grid(1, filters // group, 1)  # the filters of all groups have the same steps
     if grid is None:
         return None
-    return np.tile(np.pad(grid, (0, depth - filters), constant_values=1.0), phases)
+    return np.tile(np.pad(np.tile(grid, group), (0, depth - filters), constant_values=1.0), phases)
 
 
 def _terms(

@@ -40,12 +40,14 @@ def chain(folder: Path) -> Path:
 
 
 def groups(folder: Path) -> Path:
-    """A depthwise convolution, one in two groups, and one of channels in another order."""
+    """A depthwise convolution, one in two groups, a transposed one in two, and one of channels in
+    another order."""
     net = Net(shape=(1, *SHAPE), opset=17)
     a = net.op("Relu", net.conv("x", 3, 8))
     b = net.op("Relu", net.conv(a, 1, 8, group=8))
     c = net.op("Relu", net.conv(b, 4, 6, group=2))
-    net.conv(net.op("Gather", c, net.ints(5, 0, 2), axis=1), 3, 4, name="head")
+    d = net.op("ConvTranspose", c, net.random(6, 3, 2, 2), strides=[2, 2], group=2)
+    net.conv(net.op("Gather", d, net.ints(5, 0, 2), axis=1), 3, 4, name="head")
     return net.save(folder)
 
 
