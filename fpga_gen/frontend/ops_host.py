@@ -56,6 +56,10 @@ def _unary(call: Call) -> list[Value]:
 
 
 def _binary(call: Call) -> list[Value]:
+    exponent = call.values[-1] if call.op == "Pow" else None
+    if isinstance(exponent, np.ndarray) and not np.isfinite(exponent).all():
+        # 0, 1 or infinity by the last bit of what is raised
+        raise Refused("has an exponent that is not finite", "repair the model")
     tail, values = _values(call)
     return [reduce(lambda a, b: tail.run(BINARY[call.op], a, b), values)]
 

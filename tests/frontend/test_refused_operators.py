@@ -250,6 +250,10 @@ REFUSED = {
         lambda: _with(lambda n: n.op("Clip", n.op("Softmax", "x"), n.const(np.inf))),
         "has the bounds inf, inf",
     ),
+    "infinite exponent of a result": (
+        lambda: _with(lambda n: n.op("Pow", n.op("Softmax", "x"), n.const(np.inf))),
+        "has an exponent that is not finite",
+    ),
     "no count of the largest": (
         lambda: _with(lambda n: n.nodes.append(helper.make_node(
             "TopK", ["x", n.const(np.zeros(0), np.int64)], ["n0", "i"]))),
