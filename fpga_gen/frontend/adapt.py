@@ -154,7 +154,12 @@ def _through_layout(call: Call, operator: Operator) -> list[Value]:
             assert wider is not None
             views[i] = wider
     full = max(views.values(), key=lambda v: int(np.prod(v.shape)))
-    if np.broadcast_shapes(*(v.shape for v in views.values())) == full.shape:
+    try:
+        common = np.broadcast_shapes(*(v.shape for v in views.values()))
+    except ValueError:
+        shapes = ", ".join(shown(v.shape) for v in views.values())
+        raise Refused(f"combines maps of shapes {shapes}", "export the model again") from None
+    if common == full.shape:
         for layout in layouts(builder, full, tuple(dict.fromkeys((min(1, rank - 1), rank - 1)))):
             if len(views) == 1 and call.op in FUSED:
                 result = _on_whole_maps(call, layout, full, operator)

@@ -254,6 +254,10 @@ REFUSED = {
         lambda: _with(lambda n: n.op("Pow", n.op("Softmax", "x"), n.const(np.inf))),
         "has an exponent that is not finite",
     ),
+    "a map and itself in another order": (
+        lambda: _with(lambda n: n.op("PRelu", "x", n.op("Transpose", "x", perm=[0, 2, 3, 1]))),
+        "combines maps of shapes 1x3x9x11, 1x9x11x3",
+    ),
     "no count of the largest": (
         lambda: _with(lambda n: n.nodes.append(helper.make_node(
             "TopK", ["x", n.const(np.zeros(0), np.int64)], ["n0", "i"]))),

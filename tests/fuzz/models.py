@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+from onnx.checker import ValidationError
 
 from fpga_gen.errors import FpgaGenError, ScheduleError, UnsupportedModel
 from fpga_gen.frontend.importer import examine_onnx
@@ -48,7 +49,7 @@ def mutated(rng: random.Random) -> bytes:
         if model.graph.node and model.graph.initializer:
             try:
                 rng.choice(CHANGES)(model, rng)
-            except (ValueError, OverflowError, TypeError, IndexError):
+            except (ValueError, OverflowError, TypeError, IndexError, ValidationError):
                 pass  # this change does not go with the one before
     return model.SerializeToString()
 
