@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from html import escape
 
@@ -86,9 +87,9 @@ class Evaluation:
         """Scores for Jupyter."""
         accuracy = self.accuracy
         title = f"Accuracy of {self.model} on {self.board}, {accuracy.images} pictures"
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(summary(accuracy)))
         return (
-            f"<h3>{escape(title)}</h3>{html_table(SCORE_HEAD, score_rows(accuracy))}"
-            f"<p>{escape(summary(accuracy))}</p>"
+            f"<h3>{escape(title)}</h3>{html_table(SCORE_HEAD, score_rows(accuracy))}<p>{text}</p>"
         )
 
 

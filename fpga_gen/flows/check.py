@@ -31,7 +31,7 @@ REMEDY_VERBS = ("use", "quantise", "resample", "keep", "reduce")
 SMALLER = "use a board with more on-chip memory, a smaller input, or change this layer"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """What a check found. problems: empty if the model can be built; params: the engine that was
     scheduled, None if the model could not be imported; macs: multiply-accumulates of the model;
@@ -45,6 +45,12 @@ class Check:
     cycles: int = 0
     shares: tuple[Share, ...] = ()
     approximations: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        found = f"about {self.cycles:,} cycles a frame"
+        if self.problems:
+            found = f"{len(self.problems)} in the way, see .problems"
+        return f"<check for {self.board}: {found}>"
 
 
 def check_model(config: BuildConfig) -> Check:
