@@ -318,8 +318,8 @@ def quantisation_rows(facts: dict) -> list[tuple[str, str]]:
     """(fact, value) of the quantiser."""
     rows = []
     for key, value in facts.items():
-        if isinstance(value, dict) or key in ("imported", "approximations"):
-            continue  # long tables stay in report.json, deviations have lists of their own
+        if value is None or isinstance(value, dict) or key in ("imported", "approximations"):
+            continue  # unknown; long tables stay in report.json, deviations have lists of their own
         if key.endswith("_share"):
             text = f"{100 * value:.3g} %"
         elif isinstance(value, float):
