@@ -362,6 +362,9 @@ def _finish(state: _Import) -> Graph | None:
             tail.append(op)
             needed.update(op.reads)
     outputs = [name for name in builder.order if name in needed]
+    if not outputs:
+        state.problems += [_constant(o.name) for o in source.model.graph.output]
+        return None
     copies: dict[str, str] = {}
     if source.input in outputs:  # which the engine does not write
         copies[source.input] = builder.copy(source.input, f"{source.input}.copy", "")
@@ -386,7 +389,7 @@ def _finish(state: _Import) -> Graph | None:
 
 def _result(state: _Import, name: str) -> HostValue | None:
     """An output of the model as a value of the host; None after adding a problem."""
-    value, remedy = state.values.get(name), "remove this output"
+    value = state.values.get(name)
     hint = value.hint if isinstance(value, Quantised) else None
     value = value.value if isinstance(value, Quantised) else value
     if isinstance(value, Feature | View | HostValue):
@@ -395,8 +398,11 @@ def _result(state: _Import, name: str) -> HostValue | None:
             real = tail.of(value)
             return real if hint is None else tail.levels(real, hint)
         except Refused as refused:
-            reason, remedy = refused.reason, refused.remedy
+            state.problems.append(Problem(name, "Output", refused.reason, refused.remedy))
     else:
-        reason = "does not depend on the input"
-    state.problems.append(Problem(name, "Output", reason, remedy))
+        state.problems.append(_constant(name))
     return None
+
+
+def _constant(output: str) -> Problem:
+    return Problem(output, "Output", "does not depend on the input", "remove this output")

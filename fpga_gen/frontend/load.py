@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto, numpy_helper
 
@@ -104,7 +106,23 @@ def _read(path: Path) -> onnx.ModelProto:
         raise UnsupportedModel(f"{path}: cannot be read: {error.strerror}") from None
     if not (model.ir_version and model.graph.node and model.graph.output):
         raise UnsupportedModel(f"{path}: holds no ONNX graph; export or copy the model again")
+    if not _is_text(model):
+        raise UnsupportedModel(f"{path}: a name in it is not UTF-8; export the model again")
     return model
+
+
+def _is_text(message: Message) -> bool:
+    """Whether every string of a message is one: protobuf gives the bytes of the others."""
+    for field, value in message.ListFields():
+        if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
+            continue
+        parts: Any = (value,) if isinstance(value, str | bytes | Message) else value
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            if not all(map(_is_text, parts)):
+                return False
+        elif any(isinstance(text, bytes) for text in parts):
+            return False
+    return True
 
 
 def _tensors(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[TensorProto]:

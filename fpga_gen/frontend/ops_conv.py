@@ -122,6 +122,7 @@ def matmul(call: Call) -> list[Value]:
             "the engine multiplies maps by constant matrices only (no attention)",
         )
     matrix = call.weight(int(maps[0]), "weight")
+    columns = matrix.ndim - 1
     rank = len(call.view(int(maps[1])).shape)  # more axes of the matrix would be the result's
     if 2 < matrix.ndim <= rank and set(matrix.shape[:-2]) == {1}:
         matrix = matrix.reshape(matrix.shape[-2:])
@@ -130,7 +131,7 @@ def matmul(call: Call) -> list[Value]:
     if maps[1]:
         return _dense(call, matrix, np.zeros(len(matrix), np.float32), None, index=1)
     filters = matrix.shape[1]
-    return _dense(call, matrix.T, np.zeros(filters, np.float32), call.grid(1, filters, 1))
+    return _dense(call, matrix.T, np.zeros(filters, np.float32), call.grid(1, filters, columns))
 
 
 def _dense(

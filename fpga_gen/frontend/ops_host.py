@@ -18,6 +18,7 @@ from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import HostValue, Value
 
 AGAIN = "export the model again"
+LARGEST = float(np.finfo(np.float32).max)  # a Clip without bounds makes infinities finite
 MAX_WEIGHTS = 1 << 8  # of a convolution or matrix that the host may compute
 
 UNARY = {
@@ -70,11 +71,11 @@ def _clip(call: Call) -> list[Value]:
     if call.op == "Relu":
         return [tail.run("clip", x, lo=0.0, hi=None)]
     if call.opset < 11:
-        ends = [call.number("min", -math.inf), call.number("max", math.inf)]
+        ends = [call.number("min", -LARGEST), call.number("max", LARGEST)]
     else:
         ends = [
-            call.scalar(i, "bound") if call.has(i) else infinite
-            for i, infinite in ((1, -math.inf), (2, math.inf))
+            call.scalar(i, "bound") if call.has(i) else default
+            for i, default in ((1, -LARGEST), (2, LARGEST))
         ]
     if not ends[0] < math.inf or not ends[1] > -math.inf:  # nor NaN
         raise Refused(f"has the bounds {ends[0]}, {ends[1]}", "repair the model")

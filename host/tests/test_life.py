@@ -83,6 +83,15 @@ def interrupt_when(event: threading.Event, taker: str) -> None:
     threading.Thread(target=press, daemon=True).start()
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Python's own answer to Ctrl-C: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("taker", ["main", "another"])
 def test_ctrl_c_does_not_wait_for_the_source(
     folder: Path, device: FakeDevice, camera: Camera, taker: str

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.interrupts import interruptible
 from tests.test_architecture import ROOT
 
 # A process that interrupts itself at one place of `fpga-gen boards`.
@@ -38,7 +39,7 @@ def interrupted(place: str, ignored: bool = False) -> subprocess.CompletedProces
     shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if ignored else []  # as `nohup` and `&` do
     return subprocess.run(
         [*shell, sys.executable, "-c", PROGRAM, place, "boards"],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=120, preexec_fn=interruptible,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "host")))},
     )  # fmt: skip
 

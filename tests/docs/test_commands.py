@@ -25,6 +25,7 @@ from tests.board.running import free_address
 from tests.cli.conftest import board_files, cli, tiny_board
 from tests.cli.networks import write_model
 from tests.evaluate.test_frames import run_on_tiny
+from tests.interrupts import interruptible
 
 __all__ = ["board_files", "cli", "tiny_board"]
 
@@ -75,6 +76,7 @@ def run_server(words: list[str], folder: Path, boards: Path, address: str, port:
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", SERVER, str(boards), *words],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=interruptible,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "host")))},
     )  # fmt: skip
     assert process.stdout is not None

@@ -37,6 +37,14 @@ def test_file_faults(tmp_path):
     assert "the data of tensor 'c0' do not fit its shape" in refusal(path)
 
 
+def test_a_name_that_is_no_text(tmp_path):
+    net = Net()
+    net.op("Relu", net.conv("x", 3, 4), name="relu-of-a-quantiser")
+    path = net.save(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"relu-of-a", b"relu\xc4of-a"))
+    assert "a name in it is not UTF-8" in refusal(path)
+
+
 def test_damaged_files_never_escape_as_other_errors(tmp_path):
     net = Net(opset=13)
     y = net.op("Relu", net.batch_norm(net.conv("x", 3, 4, strides=[2, 2]), 4))

@@ -258,6 +258,10 @@ REFUSED = {
         lambda: _with(lambda n: n.op("PRelu", "x", n.op("Transpose", "x", perm=[0, 2, 3, 1]))),
         "combines maps of shapes 1x3x9x11, 1x9x11x3",
     ),
+    "constant that is cast like the input": (
+        lambda: _with(lambda n: n.op("CastLike", n.const([1.0]), "x")),
+        "does not depend on the input",
+    ),
     "no count of the largest": (
         lambda: _with(lambda n: n.nodes.append(helper.make_node(
             "TopK", ["x", n.const(np.zeros(0), np.int64)], ["n0", "i"]))),

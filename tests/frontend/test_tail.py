@@ -167,3 +167,16 @@ def test_size_known_only_at_run_time_is_refused(tmp_path):
     net.op("Reshape", found, net.ints(3, 5), out="y")
     with pytest.raises(UnsupportedModel, match="cannot run on the host"):
         import_onnx(net.save(tmp_path, "y", types={"y": TensorProto.INT64}))
+
+
+@pytest.mark.parametrize("opset", [9, 18])
+def test_a_clip_without_bounds_makes_infinities_finite(opset, tmp_path):
+    net = Net(opset=opset)
+    net.op("Clip", net.op("Div", "x", net.op("Relu", "x")))
+    path = net.save(tmp_path)
+    graph = import_onnx(path)
+    image = np.full(graph.host_input.model_shape, -2, np.float32)
+    (want,) = run_reference(path, image)
+    (got,) = run_host_ops(graph, run_float(graph, image)).values()
+    np.testing.assert_array_equal(got, want)
+    assert np.isfinite(got).all()
