@@ -266,7 +266,7 @@ REFUSED = {
         lambda: _with(lambda n: n.conv(n.op("Reshape", n.op(
             "MatMul", n.op("Reshape", "x", n.ints(1, 1, 297)), n.op(
                 "DequantizeLinear", n.const(np.ones((1, 297, 3)), np.int8),
-                n.const(np.ones(297)), axis=1)), n.ints(1, 3, 1, 1)), 3, 2, k=1)),
+                n.const(np.ones(297)), axis=1)), n.ints(1, 3, 1, 1)), 3, 2)),
         "is quantised along axis 1",
     ),
     "no count of the largest": (
