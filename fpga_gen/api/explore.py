@@ -138,13 +138,15 @@ def explore(
     book = Journal(Path(output) / FILE, TrialResult, lambda result: result.trial.key)
     missing = [trial for trial in trials if trial.key not in book.known]
     say = progress or Silent()
-    if missing:
-        for result in _computed(missing, Path(output), workers, scheduler):
-            book.add(result)
-            done = len(trials) - len(missing) + book.added
-            text = f"{Path(result.trial.model).name} on {result.trial.board}"
-            say.detail(text, done / len(trials))
-    return tuple(book.known[trial.key] for trial in trials)
+    lost: dict[str, TrialResult] = {}  # not known: the next run tries again
+    for trial, found in _computed(missing, Path(output), workers, scheduler) if missing else ():
+        if isinstance(found, Lost):
+            lost[trial.key] = TrialResult(trial, refusal=found.reason)
+        else:
+            book.add(found)
+        done = len(trials) - len(missing) + book.added + len(lost)
+        say.detail(f"{Path(trial.model).name} on {trial.board}", done / len(trials))
+    return tuple((book.known | lost)[trial.key] for trial in trials)
 
 
 def _labelled(
@@ -252,11 +254,8 @@ def _figures(trial: Trial, report: Report) -> TrialResult:
 
 def _computed(
     trials: Sequence[Trial], output: Path, workers: int, scheduler: str | None
-) -> Iterator[TrialResult]:
+) -> Iterator[tuple[Trial, TrialResult | Lost]]:
     """Results as they come."""
     builds = (output / "builds").resolve()
     for trial, found in spread(run_trial, trials, builds, workers=workers, scheduler=scheduler):
-        if isinstance(found, Lost):
-            yield TrialResult(trial, refusal=found.reason)
-        else:
-            yield decode(TrialResult, found)
+        yield trial, found if isinstance(found, Lost) else decode(TrialResult, found)

@@ -43,7 +43,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
         for trial in trials:
             asked.append(trial)
             found = json.dumps(module.run_trial(trial, output / "builds"))
-            yield module.decode(TrialResult, json.loads(found))
+            yield trial, module.decode(TrialResult, json.loads(found))
 
     monkeypatch.setattr(module, "_computed", computed)
     return asked
@@ -169,3 +169,28 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
     assert [r.fps for r in found] == [1.0, 1.0]
     assert {p.suffix for p in tmp_path.iterdir()} >= {".kv260", ".zcu104"}
     assert len((tmp_path / "o" / FILE).read_text().splitlines()) == 2
+
+
+def killed_on_one_board(trial: Trial, folder: Path) -> dict:
+    """As `run_trial`, but no worker survives it for the ZCU104."""
+    if trial.board == "zcu104":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return module.asdict(TrialResult(trial, fps=1.0))
+
+
+@pytest.mark.timeout(240)
+def test_what_kills_every_worker_is_tried_again_in_the_next_run(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "run_trial", killed_on_one_board)
+    found = fpga_gen.explore([model], ["kv260", "zcu104"], output=tmp_path, workers=2)
+    assert found[0].fps == 1.0
+    assert "workers died" in found[1].refusal
+    assert len((tmp_path / FILE).read_text().splitlines()) == 1
+    mended = lambda trial, folder: module.asdict(TrialResult(trial, fps=2.0))  # noqa: E731
+    monkeypatch.setattr(module, "run_trial", mended)
+    monkeypatch.setattr(
+        module, "spread", lambda run, trials, *a, **k: ((t, run(t, *a)) for t in trials)
+    )
+    again = fpga_gen.explore([model], ["kv260", "zcu104"], output=tmp_path)
+    assert [r.fps for r in again] == [1.0, 2.0]
