@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpga_gen.frontend.problems import Refused
 from fpga_gen.frontend.values import Builder
 from fpga_gen.frontend.view import View, outside, reshaped, transposed
 
@@ -44,7 +45,13 @@ class ViewLayout:
         moved = np.moveaxis(array, self.axis, 0)
         if math.prod(moved.shape[1:]) == 1:
             return moved.reshape(1, -1, 1, 1)
-        full = np.broadcast_to(moved, (moved.shape[0], *self.others))
+        try:
+            full = np.broadcast_to(moved, (moved.shape[0], *self.others))
+        except ValueError:
+            raise Refused(
+                f"its constant of shape {list(array.shape)} makes more of the map than it is",
+                "expand the map before, or leave this to the end of the network",
+            ) from None
         return full.reshape(1, -1, *self.size)
 
     def backward(self, view: View) -> View | None:

@@ -258,6 +258,14 @@ def test_constant_with_more_axes_than_the_map(shape, kind, tmp_path):
     assert_like_onnxruntime(net.save(tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["Add", "Mul"])
+def test_constant_that_repeats_the_map(kind, tmp_path):
+    net = Net((1, 3, 6, 7))
+    pooled = net.op("Flatten", net.op("GlobalAveragePool", net.conv("x", 3, 4)))
+    net.op(kind, net.random(5, 8), net.op("Concat", pooled, pooled, axis=1))
+    assert_like_onnxruntime(net.save(tmp_path))
+
+
 def test_batch_norm(tmp_path):
     net = Net()
     y = net.batch_norm(net.conv("x", 3, 4, bias=False), 4)
