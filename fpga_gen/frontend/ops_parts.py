@@ -29,6 +29,7 @@ def slice_(call: Call) -> list[Value]:
     parts = [slice(None)] * rank
     for axis, start, end, step in zip(call.axes(axes, rank), starts, ends, steps, strict=True):
         first, stop, step = slice(start, _far(end, step), step).indices(shape[axis])
+        first = max(first, 0)  # ONNX begins with the first element, Python before it
         parts[axis] = slice(first, None if stop < 0 else stop, step)
     return [_part(call, parts)]
 

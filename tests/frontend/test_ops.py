@@ -266,6 +266,13 @@ def test_constant_that_repeats_the_map(kind, tmp_path):
     assert_like_onnxruntime(net.save(tmp_path))
 
 
+def test_slice_backwards_from_before_the_map(tmp_path):
+    net = Net((1, 3, 6, 7))
+    net.op("Slice", net.op("Relu", "x"), net.ints(-100), net.ints(-(1 << 40)), net.ints(2),
+           net.ints(-1))  # fmt: skip
+    assert_like_onnxruntime(net.save(tmp_path))
+
+
 def test_batch_norm(tmp_path):
     net = Net()
     y = net.batch_norm(net.conv("x", 3, 4, bias=False), 4)
