@@ -61,6 +61,10 @@ class TailBuilder:
                         f"its constant of {value.size} elements is too large for the host",
                         "export the model again",
                     )
+                if value.dtype.name == "bfloat16":
+                    value = value.astype(np.float32)
+                if value.dtype.kind not in "fiub":
+                    raise Refused(f"has a constant of {value.dtype}", "export the model again")
                 return self.run("constant", **constant_attributes(value))
             case Feature():
                 return self._whole(value)

@@ -180,3 +180,17 @@ def test_a_clip_without_bounds_makes_infinities_finite(opset, tmp_path):
     (got,) = run_host_ops(graph, run_float(graph, image)).values()
     np.testing.assert_array_equal(got, want)
     assert np.isfinite(got).all()
+
+
+def test_a_bfloat16_constant_of_the_host(tmp_path):
+    net = Net((1, 3, 6, 7))
+    half = net.const(0.5)
+    net.op("Mul", net.op("Softmax", net.conv("x", 3, 4), axis=1), half)
+    model = net.model("n2")
+    (tensor,) = [t for t in model.graph.initializer if t.name == half]
+    tensor.CopyFrom(helper.make_tensor(half, TensorProto.BFLOAT16, [1], [0.5]))
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    (constant,) = [
+        op for op in import_onnx(tmp_path / "net.onnx").host_ops if op.kind == "constant"
+    ]
+    assert constant.attributes["dtype"] == "float32"
