@@ -135,6 +135,9 @@ class EngineClocks:
             for index, size in enumerate(sizes):
                 slots, first = times[size], self.now
                 length = slots[-1][2]
+                # Of weights that travel for longer than the array has work with them.
+                least = max(size, p.slot_minimum)
+                self.stall_weights += sum(n * (cycles - least) for n, _, cycles in slots)
                 count = sum(n for n, _, _ in slots)
                 mean = sum(n * cycles for n, _, cycles in slots) / count
                 last = index == len(sizes) - 1
