@@ -100,7 +100,7 @@ $(DEMO)/$(BOARD)/manifest.json: | $(DEMO_MODEL) $(VENV)/.base
 lint: needs-test $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright --level error
+	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python
 
 test: lint
 	$(PYTEST) -m "not slow"
