@@ -116,6 +116,12 @@ ARRAY = IntList(
     tuple(range(4, 3 + len(KINDS))),  # kinds that came later may be left out
     zero_from=2,
 )
+# Of the commands whose work may be spread over processes.
+SCHEDULER = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]",
+)
 
 
 class ConsoleProgress:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+from fpga_gen.cli.common import SCHEDULER, ConsoleProgress, Settings, common_options
 from fpga_gen.cli.terminal import cell
 from fpga_gen.report.accuracy import (
     SCORE_HEAD,
@@ -68,11 +68,7 @@ def accuracy_tables(accuracy: Accuracy) -> list[Table]:
     show_default=True,
     help="Processes here that simulate pictures; an interrupted run goes on.",
 )
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]",
-)
+@SCHEDULER
 @click.option(
     "--model",
     type=click.Path(path_type=Path),

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from fpga_gen.api.options import STAGES
-from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
+from fpga_gen.cli.common import SCHEDULER, ConsoleProgress, Settings, common_options
 from fpga_gen.cli.terminal import cell
 from fpga_gen.contract.numerics import SCHEMES
 
@@ -49,11 +49,7 @@ CLOCKS = {"single": (False,), "double": (True,), "both": (False, True)}
 @click.option(
     "--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes here."
 )
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Of a Dask cluster: tcp://HOST:8786.  [default: this machine]",
-)
+@SCHEDULER
 @click.option(
     "-o",
     "--output",
