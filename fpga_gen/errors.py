@@ -15,6 +15,10 @@ class UnsupportedModel(FpgaGenError):
     """The ONNX model cannot be imported; the message lists every offending node."""
 
 
+class WorkerError(FpgaGenError):
+    """A process of our own stands still; a second try has every chance."""
+
+
 class QuantError(FpgaGenError):
     """Quantisation is impossible (for example an accumulator would overflow)."""
 

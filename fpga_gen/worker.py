@@ -6,9 +6,11 @@ one clear error.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import resource
+import select
 import signal
 import tempfile
 from collections.abc import Callable
@@ -16,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
-from fpga_gen.errors import FpgaGenError, UnsupportedModel
+from fpga_gen.errors import FpgaGenError, UnsupportedModel, WorkerError
 
 T = TypeVar("T")
 GRACE = 5  # seconds between the signal that ends a process and the one that kills it
+STANDSTILL_S = 120  # without a hundredth of a second of computing
 REMEDY = "use a smaller model, or export it again"
 
 
@@ -41,18 +44,19 @@ def run_limited(what: str, limits: Limits, function: Callable[..., T], *argument
     Raises:
         FpgaGenError: that the function raised.
         UnsupportedModel: the function needs more than the limits, or the child died.
+        WorkerError: the child stands still, as the fork of a process with threads may.
     """
     with tempfile.TemporaryFile(prefix="fpga-gen-") as answer:
         child = os.fork()
         if child == 0:
             _work(answer, what, limits, function, arguments)
         try:
-            _, ended = os.waitpid(child, 0)
+            _watch(child, what)
         except BaseException:  # the user interrupts
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             raise
-        status = os.waitstatus_to_exitcode(ended)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         answer.seek(0)
         try:
             result = pickle.load(answer)
@@ -61,6 +65,26 @@ def run_limited(what: str, limits: Limits, function: Callable[..., T], *argument
     if isinstance(result, BaseException):
         raise result
     return result
+
+
+def _watch(child: int, what: str) -> None:
+    """Returns when the child has ended; its parent has yet to wait for it."""
+    handle, computed = os.pidfd_open(child), -1
+    try:
+        while not select.select([handle], [], [], STANDSTILL_S)[0]:
+            before, computed = computed, _computed(child)
+            if computed == before:
+                raise WorkerError(
+                    f"{what}: its process has stood still for {STANDSTILL_S} seconds; try again"
+                )
+    finally:
+        os.close(handle)
+
+
+def _computed(process: int) -> int:
+    """Ticks of the processor that a process has used; proc(5)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def need_memory(size: int) -> None:
@@ -92,7 +116,9 @@ def _work(
     arguments: tuple[Any, ...],
 ) -> NoReturn:
     """The child: its result, or the error, goes into the file. It ends without the handlers and
-    buffers that it shares with its parent."""
+    buffers that it shares with its parent, and never collects its parent's garbage: the end of a
+    server there would wait for threads that a fork does not have."""
+    gc.freeze()
     code = 1
     try:
         _limit(resource.RLIMIT_AS, _address_space() + limits.memory)

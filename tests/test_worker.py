@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
+import select
 import signal
 import time
 
 import numpy as np
 import pytest
 
-from fpga_gen.errors import ScheduleError, UnsupportedModel
+from fpga_gen import worker
+from fpga_gen.errors import ScheduleError, UnsupportedModel, WorkerError
 from fpga_gen.worker import Limits, need_memory, run_limited
 
 LIMITS = Limits(cpu_seconds=20, memory=1 << 29)
@@ -73,6 +76,39 @@ def test_files_of_the_user_raise_the_limit():
     assert run_limited("net", LIMITS, take_for_a_file, 1 << 29) == 1 << 29
 
 
+def test_a_process_that_stands_still(monkeypatch):
+    """A fork of a process with threads may wait for one of them for ever."""
+    monkeypatch.setattr(worker, "STANDSTILL_S", 1)
+    began = time.monotonic()
+    with pytest.raises(WorkerError, match="net: its process has stood still for 1 seconds"):
+        run_limited("net", LIMITS, time.sleep, 3600)
+    assert time.monotonic() - began < 60
+    assert run_limited("net", LIMITS, spin, 3) is None  # as long as it computes
+
+
+class Waits:
+    """Garbage that needs a thread of the parent."""
+
+    def __del__(self) -> None:
+        if os.getpid() != PARENT:
+            time.sleep(3600)
+
+
+PARENT = os.getpid()
+
+
+def test_garbage_of_the_parent_is_not_the_childs(monkeypatch):
+    monkeypatch.setattr(worker, "STANDSTILL_S", 2)
+    gc.disable()
+    try:
+        knot: list = [Waits()]
+        knot.append(knot)
+        del knot
+        assert run_limited("net", LIMITS, gc.collect) is not None
+    finally:
+        gc.enable()
+
+
 def test_depth():
     with pytest.raises(UnsupportedModel, match="net: is nested too deeply"):
         run_limited("net", LIMITS, nest, 0)
@@ -91,13 +127,13 @@ def test_interrupt_ends_the_child(monkeypatch, tmp_path):
         mark.write_text(str(os.getpid()))
         spin(30)
 
-    def interrupted(child: int, options: int) -> None:
+    def interrupted(*arguments) -> None:
         while not mark.exists() or not mark.read_text():
             time.sleep(0.01)
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "waitpid", interrupted)
+    monkeypatch.setattr(select, "select", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_limited("work", LIMITS, note)
     with pytest.raises(ProcessLookupError):

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
+import pickle
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
+
+import cloudpickle
 
 OPERATIONS = (
     *("open", "write", "fsync", "ftruncate", "replace", "unlink", "mkdir", "rmdir", "scandir"),
 )
 KILLED, FAILED = 9, 1
 ROUNDS = int(os.environ.get("FPGA_GEN_CRASHES", "1"))  # how often the random tests repeat
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.builddir.test_crash"])  # a child need not import it
 
 
 class Injector:
@@ -45,60 +54,86 @@ class Injector:
         return operation
 
 
-def start(action: Callable[[], object]) -> int:
-    """Runs `action` in a process of its own and returns its number. Status 0 done, `FAILED` after
-    an exception, whose last line goes to standard error."""
-    number = os.fork()
-    if number:
-        return number
-    status = FAILED
+@dataclass(frozen=True)
+class Child:
+    """A process that runs an action."""
+
+    process: BaseProcess
+    answer: Connection
+
+    def wait(self) -> Ended:
+        self.process.join()
+        try:
+            line = self.answer.recv()
+        except EOFError:  # it was killed
+            line = ""
+        status = self.process.exitcode
+        assert status is not None
+        return Ended(status, line)
+
+
+class Ended(NamedTuple):
+    """status: 0 done, `FAILED` after an exception, negative for a signal; line: the last one of the
+    exception."""
+
+    status: int
+    line: str
+
+
+def start(action: Callable[[], object]) -> Child:
+    """Runs `action` in a process of its own. It is forked by a process without threads: this one
+    has those of whatever tests ran before, and a fork of it may wait for one of them for ever."""
+    answer, writer = multiprocessing.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_act, args=(cloudpickle.dumps(action), writer))
+    process.start()
+    writer.close()
+    return Child(process, answer)
+
+
+def _act(pickled: bytes, writer: Connection) -> None:
+    """The child. A killed process does not lose what the system has taken over, so it does not
+    wait for the disk."""
+    os.fsync = lambda handle: None
+    status, line = FAILED, ""
     try:
-        action()
+        pickle.loads(pickled)()
         status = 0
     except BaseException as error:
-        print(traceback.format_exception_only(error)[-1].strip(), file=sys.stderr)
+        line = traceback.format_exception_only(error)[-1].strip()
     finally:
+        writer.send(line)
         os._exit(status)
 
 
-def wait(number: int) -> int:
-    """Exit status of a process; negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
-
-
-def run(action: Callable[[], object], at: int | None = None, full: bool = False) -> int:
-    """Exit status of `action` with a fault at operation `at`."""
+def run(action: Callable[[], object], at: int | None = None, full: bool = False) -> Ended:
+    """How `action` ends with a fault at operation `at`."""
 
     def injected() -> None:
         Injector(at, full).install()
         action()
 
-    return wait(start(injected))
+    return start(injected).wait()
 
 
-def count_operations(action: Callable[[], object]) -> int:
-    """File operations of `action`, which must succeed."""
-    reader, writer = os.pipe()
+def count_operations(action: Callable[[], object], scratch: Path) -> int:
+    """File operations of `action`, which must succeed; scratch: a file for their number."""
 
     def counted() -> None:
         injector = Injector()
-        write = os.write
         injector.install()
         action()
-        write(writer, injector.count.to_bytes(4, "little"))
+        scratch.write_text(str(injector.count))
 
-    assert wait(start(counted)) == 0
-    os.close(writer)
-    with open(reader, "rb") as stream:
-        return int.from_bytes(stream.read(4), "little")
+    assert start(counted).wait() == (0, "")
+    return int(scratch.read_text())
 
 
 def kill_after(action: Callable[[], object], seconds: float) -> None:
     """Runs `action` for a time, then kills it wherever it is."""
-    number = start(action)
+    child = start(action)
     time.sleep(seconds)
-    os.kill(number, signal.SIGKILL)
-    assert wait(number) == -signal.SIGKILL
+    child.process.kill()
+    assert child.wait().status == -signal.SIGKILL
 
 
 def content(folder: Path) -> dict[str, bytes]:
