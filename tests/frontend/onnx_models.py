@@ -81,13 +81,13 @@ class Net:
         return path
 
 
-def run_reference(path: Path, array: np.ndarray) -> list[np.ndarray]:
+def run_reference(model: Path | bytes, array: np.ndarray) -> list[np.ndarray]:
     """Outputs of onnxruntime without graph optimisations; array: the model's input, or (C, H, W) of
     a batch of one."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0]
     array = array if array.ndim == len(source.shape) else array[None]
     return session.run(None, {source.name: array})
