@@ -6,7 +6,7 @@ Sources: ONNX QLinearConv-10 and QLinearMatMul-10, onnxruntime's com.microsoft c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import onnx
@@ -35,12 +35,21 @@ class _Rewrite:
         """Name of an input; empty where it is missing."""
         return self.node.input[index] if index < len(self.node.input) else ""
 
-    def add(self, kind: str, inputs: Sequence[str], suffix: str = "", **attributes) -> str:
-        """A node; without a suffix it has the name of the one that it stands for."""
+    def add(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        suffix: str = "",
+        copied: Iterable[onnx.AttributeProto] = (),
+        **attributes,
+    ) -> str:
+        """A node; without a suffix it has the name of the one that it stands for. copied: further
+        attributes, as they are."""
         base = self.node.name or self.node.output[0]
         output = f"{self.node.output[0]}/{suffix or kind}"
         name = f"{base}/{suffix}" if suffix else base
         self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        self.nodes[-1].attribute.extend(copied)
         return output
 
     def real(self, index: int, suffix: str, **attributes) -> str:
@@ -59,13 +68,13 @@ class _Rewrite:
         name = f"{self.node.name or output}/quantise"
         self.nodes.append(helper.make_node("QuantizeLinear", inputs, [output], name=name))
 
-    def attributes(self, *without: str) -> dict:
+    def attributes(self, *without: str) -> list[onnx.AttributeProto]:
         """The node's attributes but some."""
-        return {
-            a.name: helper.get_attribute_value(a)
-            for a in self.node.attribute
-            if a.name not in without
-        }
+        return [a for a in self.node.attribute if a.name not in without]
+
+    def is_set(self, name: str) -> bool:
+        """Whether an attribute is an integer other than 0."""
+        return any(a.name == name and a.i for a in self.node.attribute)
 
     def bias(self, index: int, scales: tuple[int, int]) -> list[str]:
         """The int32 bias, if there is one, as real numbers: its step is the product of scales."""
@@ -77,7 +86,7 @@ class _Rewrite:
 
 def _conv(r: _Rewrite) -> None:
     x, weight = r.real(0, "x"), r.real(3, "weight", axis=0)
-    r.integers(r.add("Conv", [x, weight, *r.bias(8, (1, 4))], **r.attributes()), 6)
+    r.integers(r.add("Conv", [x, weight, *r.bias(8, (1, 4))], copied=r.attributes()), 6)
 
 
 def _matmul(r: _Rewrite) -> None:
@@ -85,9 +94,9 @@ def _matmul(r: _Rewrite) -> None:
 
 
 def _gemm(r: _Rewrite) -> None:
-    axis = 0 if r.attributes().get("transB", 0) else 1
+    axis = 0 if r.is_set("transB") else 1
     inputs = [r.real(0, "a"), r.real(3, "b", axis=axis), *r.bias(6, (1, 4))]
-    r.integers(r.add("Gemm", inputs, **r.attributes()), 7)
+    r.integers(r.add("Gemm", inputs, copied=r.attributes()), 7)
 
 
 def _elementwise(r: _Rewrite) -> None:
@@ -96,11 +105,11 @@ def _elementwise(r: _Rewrite) -> None:
 
 def _single(r: _Rewrite) -> None:
     kind = SINGLE[r.node.op_type]
-    last = r.attributes().get("channels_last", 0)
+    last = r.is_set("channels_last")
     x = r.real(0, "x")
     if last:
         x = r.add("Transpose", [x], "to_channels_first", perm=[0, 3, 1, 2])
-    y = r.add(kind, [x], **r.attributes("channels_last", "opset"))
+    y = r.add(kind, [x], copied=r.attributes("channels_last", "opset"))
     if last:
         y = r.add("Transpose", [y], "to_channels_last", perm=[0, 2, 3, 1])
     r.integers(y, 3)
@@ -108,7 +117,7 @@ def _single(r: _Rewrite) -> None:
 
 def _concat(r: _Rewrite) -> None:
     parts = [r.real(i, f"part_{i}") for i in range(2, len(r.node.input), 3)]
-    r.integers(r.add("Concat", parts, **r.attributes()), 0)
+    r.integers(r.add("Concat", parts, copied=r.attributes()), 0)
 
 
 REWRITES: dict[tuple[str, str], Callable[[_Rewrite], None]] = {

@@ -20,13 +20,3 @@ def weight_groups(weight: np.ndarray) -> int:
         if not (off & ~np.eye(groups, dtype=bool)).any():
             return groups
     return 1
-
-
-def used_weights(weight: np.ndarray) -> int:
-    """Weights (F, C, kh, kw) without the zeros between groups, for filters that they do not feed,
-    and for channels of their maps that they do not read."""
-    used = weight.any((2, 3))
-    filters, channels = used.any(1), used.any(0)
-    if not filters.all() or not channels.all():
-        weight = weight[filters][:, channels]
-    return weight.size // weight_groups(weight) if weight.size else 0

@@ -8,6 +8,7 @@ schedule's business and follows from `QTensor.kinds` and `QTensor.positions`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ import numpy as np
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import Format, Sp2Code
 from fpga_gen.graph.ir import AxisTable
-from fpga_gen.quant.groups import used_weights, weight_groups
+from fpga_gen.quant.groups import weight_groups
 from fpga_gen_host.host_ops import HostOp
 from fpga_gen_host.model_input import HostInput
 
@@ -47,7 +48,9 @@ class QConvTerm:
 
     weight: int8 (out_channels, sum of input channels, kh, kw); a filter of kind SP2 only has
     levels of the graph's SP2 code. Geometry as in graph.ir.ConvTerm (groups are resolved). low: its
-    sums count 1/256 of those of 8-bit maps in other terms (see quant/additions.py).
+    sums count 1/256 of those of 8-bit maps in other terms (see quant/additions.py). asked: weights
+    that the model's layer has, without the zeros between groups and for channels of the maps that
+    it does not read; 0: all.
     """
 
     inputs: tuple[str, ...]
@@ -56,6 +59,7 @@ class QConvTerm:
     pads: tuple[int, int, int, int]
     dilation: tuple[int, int]
     low: bool = False
+    asked: int = 0
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -66,10 +70,21 @@ class QConvTerm:
         """Groups that the weights fall into."""
         return weight_groups(self.weight)
 
-    @cached_property
+    @property
     def used_weights(self) -> int:
         """Weights that the float network asks for."""
-        return used_weights(self.weight)
+        return self.asked or self.weight.size
+
+    @cached_property
+    def read(self) -> np.ndarray | None:
+        """Which channels of its maps the model's layer reads, bool; None: not the same for all
+        filters, or not at every tap."""
+        filters, channels, *kernel = self.weight.shape
+        if self.used_weights == self.weight.size:
+            return np.ones(channels, bool)
+        used = self.weight.any((0, 2, 3))
+        whole = filters * int(used.sum()) * math.prod(kernel)
+        return used if self.used_weights == whole else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from fpga_gen.contract.epilogue import Epilogue
 from fpga_gen.contract.numerics import ACC_BITS, multiplier
 from fpga_gen.errors import QuantError
-from fpga_gen.graph.ir import Activation, Conv
+from fpga_gen.graph.ir import Activation, Conv, term_weights
 from fpga_gen.quant.calibrate import LayerMoments, compact_weight, dense_weight
 from fpga_gen.quant.curves import SumGrid, curve_table
 from fpga_gen.quant.ir import QConv, QConvTerm, QTensor
@@ -240,5 +240,6 @@ def conv_terms(
         base += depth
         names, weight = on_whole_maps(dense_weight(part, term.groups), parts, depths)
         weight = np.ascontiguousarray(weight)
-        terms.append(QConvTerm(names, weight, term.stride, term.pads, term.dilation))
+        geometry = (term.stride, term.pads, term.dilation)
+        terms.append(QConvTerm(names, weight, *geometry, asked=term_weights(term)))
     return tuple(terms)

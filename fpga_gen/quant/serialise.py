@@ -92,7 +92,9 @@ def _node_out(index: int, node: QNode, arrays: dict[str, np.ndarray]) -> dict[st
     terms = []
     for number, term in enumerate(node.terms):
         arrays[f"{index}.weight{number}"] = term.weight
-        terms.append({k: getattr(term, k) for k in ("inputs", "stride", "pads", "dilation", "low")})
+        terms.append(
+            {k: getattr(term, k) for k in ("inputs", "stride", "pads", "dilation", "low", "asked")}
+        )
     for name in ARRAYS:
         arrays[f"{index}.{name}"] = getattr(node, name)
     plain = {k: getattr(node, k) for k in ("name", "output", "wide", "onnx_name")}
@@ -181,6 +183,7 @@ class _Term:
     pads: tuple[int, int, int, int]
     dilation: tuple[int, int]
     low: bool
+    asked: int
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,8 @@ def _node_in(index: int, data: dict[str, Any], arrays: dict[str, np.ndarray]) ->
         weight = arrays[f"{index}.weight{number}"]
         if weight.dtype != np.int8 or weight.ndim != 4:
             raise ValueError(f"weights of '{plain.name}' are not int8 of rank 4")
+        if not 0 <= term.asked <= weight.size:
+            raise ValueError(f"'{plain.name}' asks for more weights than it has")
         terms.append(QConvTerm(weight=weight, **vars(term)))
     channels = {}
     for name, dtype in ARRAYS.items():

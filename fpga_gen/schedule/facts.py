@@ -33,8 +33,10 @@ def weight_bits(node: QConv, qgraph: QuantGraph) -> int:
     width = np.array([bits[kind] for kind in qgraph.tensors[node.output].kinds or ()])
     total = 0
     for term in node.terms:
-        per_filter = term.weight[0].size // term.groups
-        total += int(width.sum()) * per_filter
+        filled = np.ones(len(width))  # share of a filter
+        if term.read is None:
+            filled = np.maximum(np.count_nonzero(term.weight, (1, 2, 3)), 1)
+        total += int(width @ filled / filled.sum() * term.used_weights)
     return total
 
 

@@ -27,6 +27,7 @@ from fpga_gen.graph.ir import (
     Node,
     Resample,
     Select,
+    term_weights,
 )
 from fpga_gen.quant.calibrate import dense_weight
 from fpga_gen.quant.imported import import_scales
@@ -137,7 +138,8 @@ def _conv(
     for t in node.terms:
         ones = dense_weight((t.weight != 0).astype(np.int8), t.groups)
         names, weight = on_whole_maps(ones, segments[t.input], depths)
-        terms.append(QConvTerm(names, weight, t.stride, t.pads, t.dilation))
+        geometry = (t.stride, t.pads, t.dilation)
+        terms.append(QConvTerm(names, weight, *geometry, asked=term_weights(t)))
     none = np.zeros(out.channels, np.int32)
     return QConv(
         node.name, tuple(terms), node.output, wide, none, none, none, epilogue, node.onnx_name

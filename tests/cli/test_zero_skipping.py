@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
+from fpga_gen.frontend.importer import import_onnx
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.sizing.standin import standin
 from tests.cli.networks import write_model
+from tests.engines import SMALL
+from tests.frontend.onnx_models import Net
 
 
 @pytest.fixture
@@ -62,3 +68,21 @@ def test_the_report_lists_what_is_skipped(cli, sparse: Path, tmp_path: Path):
     assert 'id="skipping"' in page
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["config"]["zero_skipping"] is True
+
+
+def test_channels_that_a_layer_does_not_read_are_no_work_that_was_saved(tmp_path: Path):
+    """As in ShuffleNet: each of two convolutions reads a half of a map."""
+    net = Net((1, 3, 16, 16))
+    whole = net.op("Relu", net.conv("x", 3, 32, 1))
+    halves = ["half0", "half1"]
+    net.nodes.append(helper.make_node("Split", [whole, net.ints(16, 16)], halves, axis=1))
+    parts = [net.op("Relu", net.conv(half, 16, 24)) for half in halves]
+    parts.append(net.op("MaxPool", whole, kernel_shape=[1, 1]))
+    path = net.save(tmp_path, net.conv(net.op("Concat", *parts, axis=1), 80, 8, 1))
+    schedule = compile_schedule(standin(optimise(import_onnx(path)), SMALL), SMALL)
+    cost = schedule.estimate
+    assert cost.macs == 16 * 16 * (3 * 32 + 2 * 9 * 16 * 24 + 80 * 8)
+    assert cost.skipped.left_out > 0
+    assert cost.skipped.macs == 0
+    assert all(0 < layer.utilisation < 1 for layer in schedule.layers if layer.macs)
+    assert cost.lower_bound_bytes <= cost.read_bytes + cost.write_bytes

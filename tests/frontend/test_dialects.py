@@ -229,3 +229,20 @@ def test_opsets(opset, tmp_path):
     model.ir_version = 11 if opset > 22 else 10 if opset > 20 else 8
     onnx.save(model, tmp_path / "net.onnx")
     assert_like_onnxruntime(tmp_path / "net.onnx")
+
+
+def test_operator_format_with_an_empty_attribute(tmp_path):
+    """It has no type to guess from its values; onnxruntime takes it as one that is not there."""
+    model = onnx.load(_as_operators(chain(tmp_path)))
+    node = next(n for n in model.graph.node if n.op_type == "QLinearConv")
+    kept = [a for a in node.attribute if a.name != "strides"]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    bare = tmp_path / "bare.onnx"
+    onnx.save(model, bare)
+    node.attribute.append(onnx.AttributeProto(name="strides", type=onnx.AttributeProto.INTS))
+    path = tmp_path / "empty.onnx"
+    onnx.save(model, path)
+    image = pictures(1, seed=3)[0]
+    got, want = (list(run_float(import_onnx(p), image).values()) for p in (path, bare))
+    np.testing.assert_array_equal(got[-1], want[-1])

@@ -168,7 +168,7 @@ class Builder:
             out_group = np.arange(len(kinds)) // (len(kinds) // groups)
             in_group = np.arange(channels) // (channels // groups)
             weight[out_group[:, None] != in_group[None, :]] = 0
-        return QConvTerm(names, weight, stride, pads, dilation)
+        return QConvTerm(names, weight, stride, pads, dilation, asked=weight.size // groups)
 
     def conv(
         self,

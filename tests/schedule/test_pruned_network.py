@@ -48,7 +48,7 @@ def test_estimated_cycles(graph: Graph, board: str, columns, double_clock: bool,
     schedule = compile_schedule(standin(graph, params), params)
     cost = schedule.estimate
     assert cost.cycles <= most
-    assert 0.5 * cost.macs < cost.skipped.macs < 0.6 * cost.macs
+    assert 0.48 * cost.macs < cost.skipped.macs < 0.6 * cost.macs
     if board == "zcu104":  # the KV260 computes bands of rows, and reads their weights again
         moved = cost.read_bytes + cost.write_bytes
         assert moved <= 1.08 * cost.lower_bound_bytes

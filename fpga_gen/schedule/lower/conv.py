@@ -80,7 +80,7 @@ def lower_conv(planned: Planned, context: Context) -> list[Lowered]:
     params, node, work, plan = context.params, planned.node, planned.work, planned.plan
     out, place = context.tensors[node.output], context.places[node.output]
     order = np.argsort(np.asarray(place.layout.positions))
-    grouped = any(term.groups > 1 for term in node.terms)
+    whole = all(term.read is not None for term in node.terms)
     parameters = {"bias": planned.bias, "mult": node.mult[order], "shift": node.shift[order]}
     reads = tuple(dict.fromkeys(s for i in node.inputs for s in own_bytes(context.places[i])))
     pieces = context.pieces if work.geometry.rows == (0, out.height) else 1
@@ -91,7 +91,7 @@ def lower_conv(planned: Planned, context: Context) -> list[Lowered]:
             stream = _stream(params, instruction, work.blocks, part, order, parameters)
             done = final if number == len(made) else 0
             skipped = Skipped()
-            if not grouped:
+            if whole:
                 skipped = _skipped(instruction, work, order, part.start, params)
             lowered.append(Lowered(instruction, stream, reads, own_bytes(place), done, skipped))
     return lowered
@@ -132,9 +132,10 @@ def _skipped(
     conv: ConvInstruction, work: ConvWork, order: tuple[int, ...], first: int, params: EngineParams
 ) -> Skipped:
     """What an instruction leaves out of its layer. first: its first channel by position. A slot of
-    low bytes costs no multiply-accumulate of its own, and no byte if it repeats."""
+    low bytes costs no multiply-accumulate of its own, and no byte if it repeats; channels that the
+    model's layer does not read are no work that was saved."""
     size, whole = params.group_channels(conv.array_mode), int(work.slots.sum())
-    weights = [np.full(len(b.taps), 0 if b.low else b.lanes.sum()) for b in work.blocks]
+    weights = [np.full(len(b.taps), 0 if b.low else b.read.sum()) for b in work.blocks]
     lanes, used = np.concatenate(weights), np.concatenate([weights[i] for i in order])
     columns = [params.column_kind(first + c) for c in range(conv.channels)]
     widths = np.array([params.sp2.bits if kind == SP2 else 8 for kind in columns])

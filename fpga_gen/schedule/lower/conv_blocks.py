@@ -23,7 +23,8 @@ class ConvBlock:
 
     weight: int8 (out channels by position, taps, CI); low: a low-byte plane or one of a low term,
     whose sums count 1/256 of those of the blocks before it; wide: a plane of a 16-bit map; lanes:
-    bool (CI), bytes that hold channels read here; plane: words to the next plane of its map.
+    bool (CI), bytes that hold channels of the maps; read: those that the model's layer reads;
+    plane: words to the next plane of its map.
     """
 
     address: int
@@ -33,6 +34,7 @@ class ConvBlock:
     low: bool
     weight: np.ndarray
     lanes: np.ndarray
+    read: np.ndarray
     wide: bool = False
 
 
@@ -67,6 +69,7 @@ class _Blocks:
             assert before.pad == block.pad, f"maps of two formats share a plane of '{name}'"
             before.weight[...] += block.weight
             before.lanes[...] |= block.lanes
+            before.read[...] |= block.read
             return
         self.own[block.address] = block
         self.high.append(block)
@@ -89,17 +92,17 @@ def conv_blocks(
         if len(index) < weight.shape[2]:
             weight = weight[:, :, index]
         blocks.own = {}
-        first = 0
+        first, read = 0, np.ones(term.weight.shape[1], bool) if term.read is None else term.read
         for name in term.inputs:
             tensor = context.tensors[name]
-            part = weight[:, first : first + tensor.channels]
-            first += tensor.channels
+            channels = slice(first, first + tensor.channels)
+            part, first = weight[:, channels], channels.stop
             sums = part.sum((1, 2), dtype=np.int64)
             if tensor.format.bits == 16:
                 bias += 128 * sums
             else:
                 bias -= tensor.format.zero * sums * (256 if node.wide and not term.low else 1)
-            _map_blocks(blocks, context, tensor, part, taps, geometry, term.low)
+            _map_blocks(blocks, context, tensor, part, read[channels], taps, geometry, term.low)
     return blocks.high + blocks.low, bias
 
 
@@ -108,18 +111,19 @@ def _map_blocks(
     context: Context,
     tensor: QTensor,
     weight: np.ndarray,
+    read: np.ndarray,
     taps: tuple[Tap, ...],
     geometry: Geometry,
     low: bool,
 ) -> None:
-    """Blocks of one map; weight: int8 (out channels by position, channels of the map, taps); low:
-    of a term whose sums count 1/256."""
+    """Blocks of one map; weight: int8 (out channels by position, channels of the map, taps); read:
+    bool (channels of the map); low: of a term whose sums count 1/256."""
     place, word = context.places[tensor.name], context.params.in_channels
     layout = place.layout
     row = geometry.rows[0] * geometry.stride[0]
     byte = layout.byte_offset + np.asarray(layout.positions)
-    lanes = np.zeros(layout.planes * word, bool)
-    lanes[byte] = True
+    lanes, reads = np.zeros((2, layout.planes * word), bool)
+    lanes[byte], reads[byte] = True, read
     slab = weight  # which holds all lanes in their order, but for the following
     if not np.array_equal(byte, np.arange(len(lanes))):
         slab = np.zeros((len(weight), len(lanes), len(taps)), np.int8)
@@ -131,7 +135,7 @@ def _map_blocks(
         values = np.ascontiguousarray(slab[:, part].transpose(0, 2, 1))
         block = ConvBlock(
             place.address(plane, row), layout.plane, taps, pad, low, values,
-            lanes[part].copy(), wide,
+            lanes[part].copy(), reads[part].copy(), wide,
         )  # fmt: skip
         if low:
             blocks.low.append(block)
