@@ -10,6 +10,7 @@
     b = fpga_gen.Build("build/model-kv260")      # opens it again
 
     session = fpga_gen.Session(b.directory)      # the interface of onnxruntime.InferenceSession
+    fpga_gen.prune("model.onnx", board="kv260", share=0.5, calibration="images", output="half.onnx")
 
 What is not needed is not imported: each name below is loaded when it is first used.
 """
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     )
     from fpga_gen.api.explore import explore
     from fpga_gen.api.frame import FrameResult
+    from fpga_gen.api.prune import Pruned, prune
     from fpga_gen.api.session import Session
     from fpga_gen.errors import FpgaGenError
 
@@ -42,6 +44,7 @@ _PLACES = {
     "Estimated": "fpga_gen.api.estimate",
     "FpgaGenError": "fpga_gen.errors",
     "FrameResult": "fpga_gen.api.frame",
+    "Pruned": "fpga_gen.api.prune",
     "Session": "fpga_gen.api.session",
     "build": "fpga_gen.api.build",
     "check": "fpga_gen.api.estimate",
@@ -49,6 +52,7 @@ _PLACES = {
     "estimate": "fpga_gen.api.estimate",
     "estimate_boards": "fpga_gen.api.estimate",
     "explore": "fpga_gen.api.explore",
+    "prune": "fpga_gen.api.prune",
 }
 __all__ = [
     "Bitstream",
@@ -57,6 +61,7 @@ __all__ = [
     "Estimated",
     "FpgaGenError",
     "FrameResult",
+    "Pruned",
     "Session",
     "build",
     "check",
@@ -64,6 +69,7 @@ __all__ = [
     "estimate",
     "estimate_boards",
     "explore",
+    "prune",
 ]
 
 

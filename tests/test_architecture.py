@@ -50,7 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fpga_gen.synth",),
     ("fpga_gen.board", "fpga_gen.pipeline"),
     ("fpga_gen.flows",),
-    ("fpga_gen.evaluate",),
+    ("fpga_gen.evaluate", "fpga_gen.pruning"),
     ("fpga_gen.api",),
     ("fpga_gen.cli",),
     ("fpga_gen.__main__",),

@@ -18,6 +18,7 @@ from fpga_gen.cli.compare import compare
 from fpga_gen.cli.evaluate import evaluate
 from fpga_gen.cli.explore import explore
 from fpga_gen.cli.models import models
+from fpga_gen.cli.prune import prune
 from fpga_gen.cli.reference import reference
 from fpga_gen.cli.serve import serve
 from fpga_gen.cli.simulate import simulate
@@ -46,7 +47,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(boards, models, check, estimate, build, simulate, evaluate, compare, explore),
-    *(synth, bitstream, reference, serve, board),
+    *(prune, synth, bitstream, reference, serve, board),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -194,6 +194,11 @@ def _opset(path: Path, model: onnx.ModelProto) -> int:
     newest = onnx.defs.onnx_opset_version()
     if not versions:
         raise UnsupportedModel(f"{path}: names no ONNX opset; export or copy the model again")
+    if len(set(versions)) > 1:
+        raise UnsupportedModel(
+            f"{path}: names opset {versions[0]} and opset {versions[1]}, whose operators differ; "
+            "export the model again"
+        )
     if not OLDEST_OPSET <= versions[0] <= newest:
         raise UnsupportedModel(
             f"{path}: opset {versions[0]} is not supported; export with opset "

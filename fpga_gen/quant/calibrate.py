@@ -172,13 +172,17 @@ def _layer_blocks(node: Conv, block: int) -> list[BlockBatch]:
     return batches
 
 
-def _sample_columns(
-    node: Conv, sources: list[list[np.ndarray]], size: tuple[int, int], n: int, rng
+def sample_pixels(size: tuple[int, int], n: int, rng: np.random.Generator) -> np.ndarray:
+    """At most n random pixels of a map, sorted, as y * width + x."""
+    count = size[0] * size[1]
+    return np.sort(rng.choice(count, min(n, count), replace=False))
+
+
+def columns_at(
+    node: Conv, sources: list[list[np.ndarray]], width: int, pixels: np.ndarray
 ) -> np.ndarray:
-    """(K, n) im2col columns at n random output pixels, float32."""
-    height, width = size
-    pixels = rng.choice(height * width, min(n, height * width), replace=False)
-    pixels.sort()
+    """(K, n) im2col columns of the output pixels, float32. sources: the segments that each term
+    reads; width: of the output."""
     oy, ox = np.divmod(pixels, width)
     parts = []
     for term, segments in zip(node.terms, sources, strict=True):
@@ -242,11 +246,11 @@ def calibrate(
             layer = moments[node.name]
             out = graph.tensors[node.output]
             deepest = max((b.columns.shape[1] for b in layer.batches), default=0)
-            wanted = min(options.samples, max(MIN_SAMPLES, 2 * deepest + 256))
+            needed = options.samples_per_weight * deepest + 256
+            wanted = min(options.samples, max(MIN_SAMPLES, needed))
             sources = [[s.of(values[s.tensor]) for s in segments[t.input]] for t in node.terms]
-            cols = _sample_columns(
-                node, sources, (out.height, out.width), -(-wanted // len(images)), rng
-            )
+            pixels = sample_pixels((out.height, out.width), -(-wanted // len(images)), rng)
+            cols = columns_at(node, sources, out.width, pixels)
             layer.total += cols.sum(1, dtype=np.float64)
             layer.count += cols.shape[1]
             with np.errstate(over="ignore", invalid="ignore"):  # refused below

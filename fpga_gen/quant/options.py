@@ -22,6 +22,7 @@ class QuantOptions:
     wide_worth: a 16-bit map must take away at least this times the share of the noise that it
         adds to the MACs.
     samples: upper bound for im2col columns sampled per layer for the second moments.
+    samples_per_weight: of them, for each weight of a filter that is compensated jointly.
     block: largest number of weights of a filter that are compensated jointly.
     damping: share of the mean diagonal added to the second moments.
     zero_order: channels are ordered by their zero weights, where that saves work of the engine.
@@ -35,6 +36,7 @@ class QuantOptions:
     probe_images: int = 2
     wide_worth: float = 8.0
     samples: int = 3072
+    samples_per_weight: int = 2
     block: int = 1152
     damping: float = 0.01
     zero_order: bool = True
@@ -48,5 +50,6 @@ class QuantOptions:
         need(self.probe_images >= 1, "probe_images must be at least 1")
         need(self.wide_worth >= 0, "wide_worth must not be negative")
         need(self.samples >= 64, "samples must be at least 64")
+        need(self.samples_per_weight >= 1, "samples_per_weight must be at least 1")
         need(self.block >= 32, "block must be at least 32")
         need(self.damping > 0, "damping must be positive")

@@ -102,7 +102,7 @@ def quantise(
     # what each filter loses on a coarse column is measured against the most exact kind
     kinds_found = dict.fromkeys((EXACT, *params.kinds))
     codes = weight_codes(params.sp2, SCHEMES[scheme].fixed_bits, kinds_found)
-    images = _images(graph, images, seed)
+    images = calibration_images(graph, images, seed)
     calibration = calibrate(graph, images, seed=seed, options=options, progress=progress)
     log = None
     if graph.hints is not None:
@@ -165,14 +165,16 @@ def choose_wide_maps(
     options: QuantOptions = QuantOptions(),
 ) -> PrecisionChoice:
     """Which maps `quantise` would give 16 bits, without quantising; arguments as there."""
-    images = _images(graph, images, seed)
+    images = calibration_images(graph, images, seed)
     calibration = calibrate(
         graph, images, seed=seed, options=options, progress=progress, ranges_only=True
     )
     return _tensors(graph, calibration, images, options, seed, progress)[1]
 
 
-def _images(graph: Graph, images: Sequence[np.ndarray] | None, seed: int) -> list[np.ndarray]:
+def calibration_images(
+    graph: Graph, images: Sequence[np.ndarray] | None, seed: int
+) -> list[np.ndarray]:
     """The calibration images, float32; synthetic ones where there are none."""
     if not images:
         drawn = synthetic_images(graph.host_input.model_shape, SYNTHETIC_IMAGES, seed)

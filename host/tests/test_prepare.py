@@ -20,6 +20,7 @@ LAYOUTS = {
     "direct-plain": {"block": 1},
     "direct-letterbox": {"bits": 16, "fit": "letterbox"},
     "odd-pixels": {"block": 1, "size": (9, 11)},
+    "three-planes": {"block": 4, "size": (16, 24)},
     "narrow-words": {"word": 4, "bits": 16},
     "permuted": {"positions": [0, 2, 1, 3, 4, 5, 6, 7, 8, 9, 11, 10]},
     "grey": {"channels": 1},

@@ -36,6 +36,8 @@ from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.graph.ir import Conv, Graph
 from fpga_gen.pipeline import Flow, check_options, choose_engine, import_model, optimise_graph
+from fpga_gen.pruning.flow import OVERSHOOT
+from fpga_gen.pruning.onnx_weights import OnnxWeights
 from fpga_gen.quant.zero_order import slot_groups
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import Timing, board_timing
@@ -44,7 +46,6 @@ from fpga_gen.sizing.sums import with_cheap_sums
 from fpga_gen_models.augment import normalise
 from fpga_gen_models.data import CachedPairs, DatasetPair, spread_subset
 from fpga_gen_models.export import write_onnx
-from fpga_gen_models.prune import OVERSHOOT, OnnxWeights
 from fpga_gen_models.qat import parse_array
 from fpga_gen_models.runstate import autocast, write_json
 from fpga_gen_models.train import Trainer, run_trainer
@@ -106,9 +107,8 @@ def read_graph(model: Path, layers: Collection[str]) -> tuple[Graph, dict[str, i
     weights = OnnxWeights(model)
     nodes = {}
     for number, node in enumerate(flow.graph.nodes):
-        if isinstance(node, Conv) and weights.fits(node):
-            names = weights.names.get(node.name) or weights.names[node.onnx_name]
-            layer = names[0].removesuffix(".weight")
+        if isinstance(node, Conv) and (own := weights.of(node)) is not None:
+            layer = own.names[0].removesuffix(".weight")
             if layer in layers:
                 nodes[layer] = number
     return flow.graph, nodes

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from fpga_gen.errors import UnsupportedModel
 from fpga_gen.frontend.importer import check_onnx, import_onnx
@@ -91,6 +91,10 @@ def test_opsets(tmp_path):
     model.opset_import[0].version = 99
     onnx.save(model, tmp_path / "new.onnx")
     assert "opset 99" in refusal(tmp_path / "new.onnx")
+    model.opset_import[0].version = 18
+    model.opset_import.append(helper.make_opsetid("ai.onnx", 7))  # the same set by another name
+    onnx.save(model, tmp_path / "both.onnx")
+    assert "names opset 18 and opset 7, whose operators differ" in refusal(tmp_path / "both.onnx")
 
 
 def _external(tmp_path, location: str, size: int = 48, **info):

@@ -330,6 +330,19 @@ def test_space_to_depth(k, pads, dilation):
     assert after.host_input.space_to_depth == 2
 
 
+@pytest.mark.parametrize(
+    ("k", "stride", "pads"),
+    [(11, 4, (2, 2, 2, 2)), (4, 4, (0, 0, 0, 0)), (5, 3, (1, 2, 0, 4)), (8, 8, (0, 0, 0, 0))],
+)
+def test_space_to_depth_of_other_strides(k, stride, pads):
+    """AlexNet's, whose pixels four apart are read one a cycle; patches; others."""
+    m = Maker((3, 48, 24))
+    y = m.conv("x", 4, k, stride=(stride, stride), pads=pads)
+    after = _check(space_to_depth, m.graph(y), ["Conv"])
+    assert after.tensors["x"].shape == (3 * stride**2, 48 // stride, 24 // stride)
+    assert after.host_input.space_to_depth == stride
+
+
 def test_space_to_depth_of_a_common_stem():
     m = Maker()
     y = m.conv("x", 8, stride=(2, 2))
@@ -345,6 +358,7 @@ def test_space_to_depth_of_a_common_stem():
         ((3, 8, 10), lambda m: m.conv("x", 4, stride=(2, 1))),
         ((3, 8, 10), lambda m: m.add(m.conv("x", 4, stride=(2, 2)), m.conv(m.pool("x"), 4))),
         ((4, 8, 10), lambda m: m.conv("x", 4, groups=2, stride=(2, 2))),
+        ((3, 8, 8), lambda m: m.conv("x", 4, 3, stride=(4, 4))),  # not all pixels
     ],
 )
 def test_space_to_depth_leaves(shape, build):

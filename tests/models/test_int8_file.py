@@ -1,4 +1,4 @@
-"""Pruning by the compiler's slots and cycles, and files with int8 weights. No PyTorch."""
+"""Files with int8 weights. No PyTorch."""
 
 from __future__ import annotations
 
@@ -9,70 +9,18 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from fpga_gen.builddir.config import BuildConfig
 from fpga_gen.frontend.importer import import_untrusted
-from fpga_gen.graph.interpreter import run_float
 from fpga_gen.graph.ir import Conv
 from fpga_gen.graph.passes.optimise import optimise
-from fpga_gen.images import NORMALISATIONS, write_png
-from fpga_gen.phantom import draw_phantom
-from fpga_gen.schedule.compile import compile_schedule
-from fpga_gen.schedule.cycles.timing import board_timing
-from fpga_gen.sizing.standin import standin
-from fpga_gen_models import int8_file, prune
+from fpga_gen.images import NORMALISATIONS
+from fpga_gen.pruning.onnx_weights import OnnxWeights
+from fpga_gen_models import int8_file
 from tests.cli.networks import write_model
-
-ARRAY = (8, 16, 24, 18)
 
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     return write_model(tmp_path / "net.onnx", channels=48, size=48)
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    write_png(folder / "a.png", draw_phantom(48)[0])
-    return folder
-
-
-def cycles_of(model: Path) -> int:
-    """With maps of 8 bits, as the pruning counts them."""
-    config = BuildConfig(model, "zcu104", array=ARRAY)
-    board = config.load_board()
-    params = config.resolve_params(board)
-    graph = optimise(import_untrusted(model), NORMALISATIONS["imagenet"])
-    rate = board.read_bytes_per_cycle(params.ports, config.resolve_clock(board))
-    return compile_schedule(standin(graph, params), params, board_timing(rate)).estimate.cycles
-
-
-def run(network: Path, pictures: Path, cycles: int, out: Path) -> int:
-    return prune.main(
-        ["--model", str(network), "--board", "zcu104", "--array", "8,16,24,18", "--calibration",
-         str(pictures), "--cycles", str(cycles), "--out", str(out)]
-    )  # fmt: skip
-
-
-def test_the_target_is_met_with_the_least_important_slots(network, pictures, tmp_path) -> None:
-    dense, out = cycles_of(network), tmp_path / "pruned.onnx"
-    target = round(0.75 * dense)
-    assert run(network, pictures, target, out) == 0
-    assert 0.6 * dense < cycles_of(out) <= target
-    image = np.random.default_rng(1).normal(size=(3, 48, 48)).astype(np.float32)
-    values = []
-    for path in (network, out):
-        graph = import_untrusted(path)
-        values.append(run_float(graph, image)[graph.outputs[0]])
-    assert 0 < np.abs(values[0] - values[1]).mean() < 0.7 * np.abs(values[0]).mean()
-
-
-def test_a_target_out_of_reach_writes_nothing(network, pictures, tmp_path, capsys) -> None:
-    out = tmp_path / "pruned.onnx"
-    assert run(network, pictures, 1000, out) == 1
-    assert "1000 cycles were not reached" in capsys.readouterr().err
-    assert not out.exists()
 
 
 def test_int8_weights(network, tmp_path) -> None:
@@ -86,9 +34,10 @@ def test_int8_weights(network, tmp_path) -> None:
     for name, weight in first.items():
         step = np.abs(weight).reshape(len(weight), -1).max(1)[:, None, None, None] / 127
         assert (np.abs(second[name] - weight) <= 0.501 * step).all()
-    again = prune.OnnxWeights(small)
-    fits = [again.fits(n) for n in import_untrusted(small).nodes if hasattr(n, "terms")]
-    assert fits == [True, False, False]  # the first reads the picture and stays as it is
+    again = OnnxWeights(small)
+    own = [again.of(n) for n in import_untrusted(small).nodes if isinstance(n, Conv)]
+    # The first reads the picture and stays as it is.
+    assert [layer is not None for layer in own] == [True, False, False]
 
 
 def test_int8_weights_hinder_no_rewrite(tmp_path) -> None:
