@@ -20,6 +20,7 @@ DAMPING = 0.01  # share of the mean diagonal of S
 FEW = (
     0.1  # more of it, times the weights of a block for each sample: what few samples say is chance
 )
+LEAST = 256  # weights of a block, whatever number of samples there is; else half of that
 AT_ONCE = 24  # of so many slots that are left one goes before the others are looked at again
 
 
@@ -57,9 +58,13 @@ class Curvature:
 
     def __init__(self, layer: LayerMoments) -> None:
         self.blocks: list[tuple[np.ndarray, np.ndarray]] = []  # columns, damped moments
+        size = max(LEAST, layer.count // 2)
         for batch in layer.batches:
             (moments,) = layer.covariance(batch).astype(np.float64)
-            self.blocks.append((batch.columns[0], damped(moments, layer.count)))
+            for at in range(0, len(moments), size):
+                part = slice(at, at + size)
+                own = damped(moments[part, part], layer.count)
+                self.blocks.append((batch.columns[0][part], own))
 
     def order(
         self, weight: np.ndarray, slots: Sequence[np.ndarray], gain: np.ndarray
