@@ -72,6 +72,12 @@ class OnnxWeights:
         room = LIKE * np.abs(mine).max(1, initial=0)[:, None]
         return layer if (np.abs(scaled - mine) <= room).all() else None
 
+    @property
+    def rounding(self) -> float:
+        """Relative error of the coarsest type that the file keeps weights in."""
+        types = {layer.weight.dtype for layer in self.layers.values()}
+        return max((float(np.finfo(dtype).eps) for dtype in types), default=0.0)
+
     def update(self, before: Conv, after: Conv) -> None:
         """The changes of a layer's weights and of its bias into the file."""
         layer = self.of(before)
@@ -102,7 +108,8 @@ class OnnxWeights:
         name = f"{layer.node.output[0]}.bias"
         while name in self.tensors or name in self._sources:
             name += "_"
-        dtype = layer.weight.dtype
+        cast = layer.node.input[1] != layer.names[0]  # to what the node computes with
+        dtype = np.float32 if cast else layer.weight.dtype
         tensor = numpy_helper.from_array(values.astype(dtype), name)
         self.model.graph.initializer.append(tensor)
         self.tensors[name] = self.model.graph.initializer[-1]

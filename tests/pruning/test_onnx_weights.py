@@ -13,7 +13,7 @@ from fpga_gen.frontend.importer import import_onnx
 from fpga_gen.graph.ir import Conv
 from fpga_gen.graph.passes.optimise import optimise
 from fpga_gen.pruning.onnx_weights import OnnxWeights
-from tests.frontend.onnx_models import Net
+from tests.frontend.onnx_models import Net, run_reference
 
 
 def convs(path: Path) -> list[Conv]:
@@ -53,6 +53,24 @@ def test_convolutions(tmp_path: Path, bias: bool, norm: bool):
     y = net.conv(y, 8, 6, bias=bias)
     y = net.op("Relu", net.batch_norm(y, 6) if norm else y)
     check(net.save(tmp_path, net.conv(y, 6, 4)), 1)
+
+
+def test_half_precision(tmp_path: Path):
+    """As the shipped network is stored: halves, cast when they are used."""
+    net = Net()
+    y = net.op("Relu", net.conv("x", 3, 8))
+    halves = net.const(net.rng.normal(size=(4, 8, 1, 1)), np.float16)
+    path = net.save(tmp_path, net.op("Conv", y, net.op("Cast", halves, to=onnx.TensorProto.FLOAT)))
+    weights, before = OnnxWeights(path), convs(path)
+    assert weights.rounding == pytest.approx(2**-10)
+    after = changed(before[1])
+    weights.update(before[1], after)
+    onnx.save(weights.model, path)
+    assert len(onnx.load(path).graph.node[-1].input) == 3  # it has got a bias
+    run_reference(path, np.zeros(net.shape, np.float32))  # of a type that the node takes
+    (_, now) = convs(path)
+    np.testing.assert_allclose(now.terms[0].weight, after.terms[0].weight, rtol=1e-3)
+    np.testing.assert_allclose(now.bias, after.bias, atol=1e-3)
 
 
 @pytest.mark.parametrize("flipped", [0, 1])
