@@ -268,8 +268,13 @@ def zero_orders(
 
 
 def slot_groups(graph: Graph, params: EngineParams) -> list[SlotGroups]:
-    """The column groups in which an engine computes a graph, as far as zeros decide about them."""
-    search, _ = _searched(graph, params, {})
+    """The column groups in which an engine computes a graph whose zeros decide about them. Where
+    there are none yet, those of the network's own order, which every search tries, whatever the
+    channels cost on coarse columns."""
+    search, kept = _searched(graph, params, {})
+    for root in search.free - kept:
+        own = tuple((channel,) for channel in range(search.channels[root]))
+        search.orders[root] = in_order(own, search.costs[root], params)
     found = []
     for number, layer in enumerate(search.layers):
         if layer.terms > 1:

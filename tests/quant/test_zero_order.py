@@ -15,7 +15,7 @@ from fpga_gen.quant.interpreter import dequantise, quantise_input, run_integer, 
 from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import quantise
 from fpga_gen.quant.verify import verify_quant_graph
-from fpga_gen.quant.zero_order import in_order, zero_orders
+from fpga_gen.quant.zero_order import in_order, slot_groups, zero_orders
 from fpga_gen.schedule.compile import compile_schedule
 from tests.graph.graphs import Maker
 
@@ -80,6 +80,15 @@ def test_channels_lie_on_columns_of_their_kind() -> None:
 def test_dense_networks_keep_the_free_choice() -> None:
     graph = network(zeros=False)
     assert zero_orders(graph, PARAMS, costs_of(graph)) == {}
+
+
+def test_pruning_works_on_groups_of_the_networks_own_order() -> None:
+    """Which a build finds again, whatever its channels cost on coarse columns."""
+    for group in slot_groups(network(zeros=False), PARAMS):
+        first = group.filters[0]
+        assert group.filters == tuple(range(first, first + len(group.filters)))
+        channels = [channel for plane in group.planes for channel in plane]
+        assert channels == list(range(len(channels)))
 
 
 def test_a_few_zeros_are_no_pattern() -> None:
