@@ -37,9 +37,9 @@ def graph() -> Graph:
 @pytest.mark.parametrize(
     ("board", "columns", "double_clock", "most"),
     [
-        ("zcu104", (24, 18), False, 960_000),
-        ("zcu104", (48, 12), True, 770_000),
-        ("kv260", (32, 4), True, 1_325_000),
+        ("zcu104", (24, 18), False, 935_000),
+        ("zcu104", (48, 12), True, 725_000),
+        ("kv260", (32, 4), True, 1_285_000),
     ],
 )
 def test_estimated_cycles(graph: Graph, board: str, columns, double_clock: bool, most: int) -> None:
@@ -48,7 +48,7 @@ def test_estimated_cycles(graph: Graph, board: str, columns, double_clock: bool,
     schedule = compile_schedule(standin(graph, params), params)
     cost = schedule.estimate
     assert cost.cycles <= most
-    assert 0.6 * cost.macs < cost.skipped.macs < 0.66 * cost.macs
+    assert 0.6 * cost.macs < cost.skipped.macs < 0.68 * cost.macs
     if board == "zcu104":  # the KV260 computes bands of rows, and reads their weights again
         moved = cost.read_bytes + cost.write_bytes
         assert moved <= 1.1 * cost.lower_bound_bytes
