@@ -17,9 +17,7 @@ import numpy as np
 from fpga_gen.quant.calibrate import LayerMoments
 
 DAMPING = 0.01  # share of the mean diagonal of S
-FEW = (
-    0.1  # more of it, times the weights of a block for each sample: what few samples say is chance
-)
+FEW = 0.1  # times the weights of a block for each sample, on top: what few samples say is chance
 LEAST = 256  # weights of a block, whatever number of samples there is; else half of that
 AT_ONCE = 24  # of so many slots that are left one goes before the others are looked at again
 

@@ -98,6 +98,16 @@ class PruneFlow(Flow):
         return self.pruner.slots
 
 
+def check_output(flow: PruneFlow) -> None:
+    """What cannot be written is told before the work; the model itself is never overwritten."""
+    output = flow.output
+    if output.is_dir() or not output.parent.is_dir():
+        reason = "is a folder" if output.is_dir() else "its folder does not exist"
+        raise BuildDirError(f"{output}: cannot be written: {reason}")
+    if output.exists() and output.samefile(flow.config.model):
+        raise BuildDirError(f"{output}: is the model itself; give the pruned one another name")
+
+
 def read_weights(flow: PruneFlow) -> None:
     """The file's own weights; UnsupportedModel if no layer has any that can be changed."""
     if flow.graph.has_map_scales:
@@ -225,6 +235,7 @@ def _close(first: np.ndarray, second: np.ndarray, room: float) -> bool:
 
 
 PRUNE = (
+    ("check output", check_output),
     *READ,
     ("choose engine", choose_engine),
     ("read weights", read_weights),

@@ -107,6 +107,20 @@ def test_a_goal_out_of_reach_leaves_the_file_alone(cli, network, pictures, tmp_p
     assert out.read_bytes() == b"mine"
 
 
+def test_places_that_cannot_be_written_are_told_first(cli, network, pictures, tmp_path):
+    common = ("prune", network, *ENGINE, "--calibration", pictures, "--share", "0.9", "-o")
+    for place, reason in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "nowhere" / "x.onnx", "its folder does not exist"),
+        (network, "is the model itself"),
+    ):
+        before = network.read_bytes()
+        result = cli(*common, place)
+        assert result.code == 1
+        assert reason in result.err
+        assert network.read_bytes() == before
+
+
 def test_int8_weights_are_no_floats_to_change(cli, network, pictures, tmp_path):
     small = tmp_path / "small.onnx"
     assert int8_file.main([str(network), str(small)]) == 0
