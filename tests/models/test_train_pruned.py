@@ -14,6 +14,13 @@ import onnx
 import torch
 from onnx import numpy_helper
 
+from fpga_gen.builddir.config import BuildConfig
+from fpga_gen.frontend.importer import import_untrusted
+from fpga_gen.graph.passes.optimise import optimise
+from fpga_gen.images import NORMALISATIONS
+from fpga_gen.schedule.compile import compile_schedule
+from fpga_gen.schedule.cycles.timing import board_timing
+from fpga_gen.sizing.standin import standin
 from fpga_gen_models.augment import normalise
 from fpga_gen_models.data import CachedPairs, find_pairs
 from fpga_gen_models.hardnet_mseg import BasicConv2d
@@ -27,10 +34,20 @@ from fpga_gen_models.train_pruned import (
     read_graph,
 )
 from tests.cli.networks import write_model
-from tests.models.test_prune import cycles_of
 from tests.models.test_train import CONFIG, folder  # noqa: F401
 
-GOAL = Goal("zcu104", (8, 16, 24, 18), double_clock=False, cycles=0)
+ARRAY = (8, 16, 24, 18)
+GOAL = Goal("zcu104", ARRAY, double_clock=False, cycles=0)
+
+
+def cycles_of(model: Path) -> int:
+    """With maps of 8 bits, as the pruning counts them."""
+    config = BuildConfig(model, "zcu104", array=ARRAY)
+    board = config.load_board()
+    params = config.resolve_params(board)
+    graph = optimise(import_untrusted(model), NORMALISATIONS["imagenet"])
+    rate = board.read_bytes_per_cycle(params.ports, config.resolve_clock(board))
+    return compile_schedule(standin(graph, params), params, board_timing(rate)).estimate.cycles
 
 
 def test_the_least_loss_goes_until_the_cycles_are_met(tmp_path: Path) -> None:
