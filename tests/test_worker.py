@@ -7,6 +7,8 @@ import os
 import resource
 import select
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -107,6 +109,13 @@ def test_garbage_of_the_parent_is_not_the_childs(monkeypatch):
         assert run_limited("net", LIMITS, gc.collect) is not None
     finally:
         gc.enable()
+
+
+def test_forks_beside_a_board_use_no_handlers_of_its_server():
+    """They wait for threads that a fork does not have. Until it is imported, gRPC can be told."""
+    code = "import os, fpga_gen.board.server; print(os.environ['GRPC_ENABLE_FORK_SUPPORT'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "0\n", done.stderr
 
 
 def test_depth():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.board.running import Running
 
 MEMORY_MB = 8
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # the client's gRPC too, see fpga_gen.board
 
 
 @pytest.fixture(scope="session", autouse=True)
