@@ -77,14 +77,21 @@ def hash_fraction(text: str) -> float:
 def split_pairs(
     pairs: Iterable[DatasetPair], validation: float = 0.1, salt: str = ""
 ) -> tuple[list[DatasetPair], list[DatasetPair]]:
-    """(training, validation): whole groups, about the fraction `validation` of each data set.
+    """(training, validation): whole groups, about the fraction `validation` of each data set; where
+    chance would hold out none of a few pictures, as many of those that come next.
 
     salt: another value gives another split.
     """
+    pairs = list(pairs)
+    places = {p.group: hash_fraction(salt + p.group) for p in pairs if not p.training_only}
+    limit = validation
+    if validation > 0 and len(places) > 1 and min(places.values()) >= validation:
+        count = max(1, round(validation * len(places)))
+        limit = sorted(places.values())[min(count, len(places) - 1)]
     training: list[DatasetPair] = []
     held_out: list[DatasetPair] = []
     for pair in pairs:
-        chosen = not pair.training_only and hash_fraction(salt + pair.group) < validation
+        chosen = not pair.training_only and places[pair.group] < limit
         (held_out if chosen else training).append(pair)
     return training, held_out
 

@@ -20,7 +20,6 @@ slow = [pytest.mark.slow, pytest.mark.timeout(7200)]
 SHORT = {  # of own-data.md: what takes hours, or minutes of Verilator
     "--minutes 60": "--minutes 1 --size 96 --start-size 96 --batch 4 --cache-size 96",
     "-o model.onnx": "-o model.onnx --input-size 96",
-    "--cycles 3900000": "--cycles 510000",
     " --rtl 1": "",
 }
 
@@ -69,9 +68,9 @@ def test_own_data(tmp_path: Path):
             Image.fromarray(pixels).save(folder / f"{index:04d}.png")
     print(Tutorial.of("own-data.md").run(tmp_path, SHORT))
     held_out = (tmp_path / "run" / "held-out.txt").read_text().split()
-    for folder in ("out", "out-qat"):
+    for folder in ("out", "out-pruned", "out-qat"):
         found = json.loads((tmp_path / folder / "evaluation.json").read_text())
         assert sorted(p["image"] for p in found["pictures"]) == sorted(held_out)
-    cycles = [fpga_gen.Build(tmp_path / name).estimate.cycles for name in ("out", "out-qat")]
-    assert cycles[1] < cycles[0]
+    cycles = [fpga_gen.Build(tmp_path / name).estimate.cycles for name in ("out", "out-pruned")]
+    assert cycles[1] < 0.65 * cycles[0]
     shutil.rmtree(tmp_path)

@@ -50,6 +50,16 @@ def test_split_is_disjoint_stable_and_keeps_sequences_whole() -> None:
     }
 
 
+def test_of_few_pictures_some_are_held_out() -> None:
+    """Forty whose names all fall on the other side: chance does that once in seventy times."""
+    few = _pairs("data", [f"{n:04d}" for n in range(40)])
+    training, validation = split_pairs(few)
+    assert (len(training), len(validation)) == (36, 4)
+    assert split_pairs(list(reversed(few)))[1][::-1] == validation
+    assert [len(part) for part in split_pairs(few[:1])] == [1, 0]
+    assert [len(part) for part in split_pairs(few, 0.0)] == [40, 0]
+
+
 def test_frames_of_a_sequence_share_a_group() -> None:
     assert len(CLINICDB_SEQUENCES) == 29
     groups = [group_name("clinicdb", str(n)) for n in range(1, 613)]
