@@ -105,6 +105,8 @@ def _geometry(call: Call, x: Feature) -> tuple[np.ndarray, tuple[_Axis, _Axis], 
     if min(*stride, *dilation) < 1 or max(*stride, *dilation, *pads, *extra) > MAX_SIZE:
         raise Refused("has a stride or padding out of range", AGAIN)
     given, auto = call.integers("output_shape"), call.text("auto_pad", "NOTSET")
+    if given and len(given) < 2:
+        raise Refused("has an output_shape that does not fit its map", AGAIN)
     found = []
     for a in (0, 1):
         size = x.shape[2 + a]

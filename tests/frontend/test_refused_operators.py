@@ -185,6 +185,11 @@ REFUSED = {
             "Gemm", n.op("Flatten", "x"), n.random(297, 3), n.random(3, 1))),
         r"its bias has shape \[3, 1\]",
     ),
+    "output_shape of one axis": (
+        lambda: _with(lambda n: n.op(
+            "ConvTranspose", "x", n.random(3, 4, 3, 3), output_shape=[9])),
+        "an output_shape that does not fit its map",
+    ),
     "factor that is no number": (
         lambda: _with(lambda n: n.op(
             "Gemm", n.op("Flatten", "x"), n.random(297, 3), n.random(3), beta=float("nan"))),
