@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from fpga_gen.quant.options import QuantOptions
 from fpga_gen.quant.quantise import calibration_images, choose_wide_maps
 from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
+from fpga_gen.sizing.choose import for_network
 from fpga_gen.sizing.standin import standin
 from fpga_gen.sizing.sums import with_cheap_sums
 from fpga_gen.steps import Progress, Silent, run_steps
@@ -106,6 +107,24 @@ def check_output(flow: PruneFlow) -> None:
         raise BuildDirError(f"{output}: cannot be written: {reason}")
     if output.exists() and output.samefile(flow.config.model):
         raise BuildDirError(f"{output}: is the model itself; give the pruned one another name")
+
+
+def name_engine(flow: PruneFlow) -> None:
+    """Of the engines that a search found the best that `--array` names, so that a build has the
+    same; the board's own if it names none of them."""
+    if not flow.candidates:
+        return
+    found = [c.params for c in flow.candidates]
+    own = flow.board.default_array(flow.config.scheme, flow.config.double_clock)
+    for params in (*found, own):
+        try:
+            named = replace(flow.config, array=params.figures).resolve_params(flow.board)
+        except FpgaGenError:
+            continue
+        if (named.pixels, named.modes) == (params.pixels, params.modes):
+            break
+    flow.params = for_network(flow.graph, named)
+    flow.memory_rate = flow.board.read_bytes_per_cycle(named.ports, flow.clock_mhz)
 
 
 def read_weights(flow: PruneFlow) -> None:
@@ -238,6 +257,7 @@ PRUNE = (
     ("check output", check_output),
     *READ,
     ("choose engine", choose_engine),
+    ("name engine", name_engine),
     ("read weights", read_weights),
     ("find slots", find_slots),
     ("prune", prune),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,12 @@ from fpga_gen.frontend.importer import import_untrusted
 from fpga_gen.graph.interpreter import run_float
 from fpga_gen.images import write_png
 from fpga_gen.phantom import draw_phantom
-from fpga_gen.pipeline import BUILD, Flow
+from fpga_gen.pipeline import BUILD, READ, Flow
+from fpga_gen.pruning.flow import PruneFlow, name_engine
+from fpga_gen.resources import estimate_resources
+from fpga_gen.schedule.cycles.timing import Timing
+from fpga_gen.sizing.cycles import frame_cycles, frame_work
+from fpga_gen.sizing.search import Candidate
 from fpga_gen.steps import run_steps
 from fpga_gen_models import int8_file
 from tests.cli.networks import write_model
@@ -119,6 +125,24 @@ def test_places_that_cannot_be_written_are_told_first(cli, network, pictures, tm
         assert result.code == 1
         assert reason in result.err
         assert network.read_bytes() == before
+
+
+def test_the_engine_is_one_that_an_option_names(network: Path, pictures: Path):
+    """Of what a search found, one with modes that `--array` cannot say is passed over."""
+    config = BuildConfig(network, "kv260", calibration=pictures)
+    flow = PruneFlow(config)
+    run_steps(flow, READ)
+    own = flow.board.default_array("mixed", False)
+    odd = replace(own, pixels=4, modes=(1, 3), dsp_columns=30, sp2_columns=12)
+    less = replace(own, sp2_columns=4)
+    for found, wanted in (((odd, less, own), less), ((odd,), own)):
+        flow.candidates = tuple(
+            Candidate(p, frame_cycles(frame_work(flow.graph), p, Timing()), estimate_resources(p))
+            for p in found
+        )
+        name_engine(flow)
+        assert flow.params.figures == wanted.figures
+        assert flow.params.modes == wanted.modes
 
 
 def test_int8_weights_are_no_floats_to_change(cli, network, pictures, tmp_path):
