@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpga_gen.quant import weights
 from fpga_gen.quant.calibrate import LayerMoments
 
 DAMPING = 0.01  # share of the mean diagonal of S
@@ -24,9 +25,7 @@ AT_ONCE = 24  # of so many slots that are left one goes before the others are lo
 
 def damped(moments: np.ndarray, count: int) -> np.ndarray:
     """Second moments (k, k) of `count` samples, with more on their diagonal."""
-    damping = DAMPING + FEW * len(moments) / max(1, count)
-    extra = max(damping * float(np.trace(moments)) / len(moments), 1e-12)
-    return moments + extra * np.eye(len(moments))
+    return weights.damped(moments[None], DAMPING + FEW * len(moments) / max(1, count))[0]
 
 
 @dataclass(eq=False)
@@ -74,7 +73,7 @@ class Curvature:
         (f,), what an error of a filter costs. What is zero stays so.
         """
         weight, count = weight.astype(np.float64), weight.shape[1]
-        blocks = [_Block(*b) for b in self._live(weight)]
+        blocks = list(self._live(weight))
         places = [_places(block.columns, count) for block in blocks]
         inside = [[p[slot][p[slot] >= 0] for slot in slots] for p in places]
         left = list(range(len(slots)))
@@ -93,12 +92,12 @@ class Curvature:
             yield gone, cost, weight.copy()
             left = [n for n in left if n not in gone]
 
-    def _live(self, weight: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(columns that have weights, inverse of their moments) of every block."""
+    def _live(self, weight: np.ndarray) -> Iterator[_Block]:
+        """Every block as far as its columns have weights."""
         for columns, moments in self.blocks:
             live = weight[:, columns].any(0)
             if live.any():
-                yield columns[live], np.linalg.inv(moments[np.ix_(live, live)])
+                yield _Block(columns[live], np.linalg.inv(moments[np.ix_(live, live)]))
 
 
 def _costs(

@@ -25,7 +25,7 @@ from fpga_gen.images import NORMALISATIONS
 from fpga_gen.pipeline import READ, Flow, choose_engine
 from fpga_gen.pruning.groups import Pruner
 from fpga_gen.pruning.onnx_weights import LIKE, OnnxWeights
-from fpga_gen.pruning.refit import refitted
+from fpga_gen.pruning.refit import SAMPLES, refitted
 from fpga_gen.pruning.sensitivity import sensitivities
 from fpga_gen.quant.calibrate import calibrate
 from fpga_gen.quant.options import QuantOptions
@@ -41,7 +41,7 @@ ROUNDS = 12  # of choosing slots and making the schedule
 PROBES = 8  # pictures on which the effect on the outputs is measured
 FITTED = 16  # pictures to which the weights are fitted
 OVERSHOOT = 1.02  # a slot saves less than its own cycles: tails, exit path
-MOMENTS = QuantOptions(samples=1 << 14, samples_per_weight=8)
+MOMENTS = QuantOptions(samples=SAMPLES, samples_per_weight=8)
 
 
 @dataclass(frozen=True)
@@ -134,19 +134,14 @@ def read_weights(flow: PruneFlow) -> None:
             f"{flow.config.model}: is quantised: prune the float model, then quantise it"
         )
     flow.weights = OnnxWeights(flow.config.model)
-    if not any(_may_change(flow, n) for n in flow.graph.nodes):
+    convs = [node for node in flow.graph.nodes if isinstance(node, Conv)]
+    free = [n for n in convs if flow.graph.input not in n.inputs and flow.weights.of(n)]
+    flow.fixed = {n.name for n in convs} - {n.name for n in free}
+    if not free:
         raise UnsupportedModel(
             f"{flow.config.model}: no layer has float weights of its own in the file; prune the "
             "model before its weights are made int8"
         )
-
-
-def _may_change(flow: PruneFlow, node: object) -> bool:
-    return (
-        isinstance(node, Conv)
-        and flow.graph.input not in node.inputs
-        and flow.weights.of(node) is not None
-    )
 
 
 def find_slots(flow: PruneFlow) -> None:
@@ -156,7 +151,6 @@ def find_slots(flow: PruneFlow) -> None:
     flow.wide = choose_wide_maps(graph, flow.images, seed=seed, progress=progress).wide
     calibration = calibrate(graph, images, seed=seed, options=MOMENTS, progress=progress)
     effect = sensitivities(graph, images[:PROBES], seed, progress)
-    flow.fixed = {n.name for n in graph.nodes if not _may_change(flow, n)}
     flow.pruner = Pruner(graph, flow.params, calibration, effect, flow.fixed, progress)
 
 

@@ -27,7 +27,8 @@ from fpga_gen.quant.zero_order import SlotGroups, slot_groups
 class PrunableGroup:
     """A column group of a layer. node: in the graph; filters: its rows of the weights; slots:
     columns of each weight slot; cycles: saved with one; steps: (slots that go together, noise at
-    the outputs that comes of it, a share of their signal), in order; taken: steps that are."""
+    the outputs that comes of it, a share of their signal), in order; taken: steps that are; rest:
+    the weights of the filters after `made` of the steps."""
 
     node: int
     filters: list[int]
@@ -35,6 +36,8 @@ class PrunableGroup:
     cycles: float
     steps: list[tuple[list[int], float]]
     taken: int = 0
+    made: int = 0
+    rest: np.ndarray | None = None
 
 
 class Pruner:
@@ -122,8 +125,10 @@ class Pruner:
             layer, weight = self._layer(number)
             after = weight.copy()
             for group in groups:
-                *_, (_, _, rest) = islice(self._order(group), group.taken)
-                after[group.filters] = rest
+                if group.made != group.taken:
+                    *_, (_, _, group.rest) = islice(self._order(group), group.taken)
+                    group.made = group.taken
+                after[group.filters] = group.rest
             bias = layer.bias + (weight - after) @ self.moments[layer.name].mean
             shape = layer.terms[0].weight.shape
             term = replace(layer.terms[0], weight=after.reshape(shape).astype(np.float32))

@@ -90,11 +90,9 @@ class OnnxWeights:
         self._write(layer.names[0], weight.T if layer.transposed else weight)
         change = (after.bias.astype(np.float64) - before.bias) / scale
         if len(layer.names) > 1:
-            shape = numpy_helper.to_array(self.tensors[layer.names[1]]).shape
-            bias = numpy_helper.to_array(self.tensors[layer.names[1]]).reshape(-1)
-            if bias.size == 1:  # of all filters
-                bias, shape = np.repeat(bias, change.size), change.shape
-            self._write(layer.names[1], (bias + change).reshape(shape))
+            bias = numpy_helper.to_array(self.tensors[layer.names[1]])
+            shape = bias.shape if bias.size > 1 else change.shape  # one is of all filters
+            self._write(layer.names[1], (bias.reshape(-1) + change).reshape(shape))
         elif change.any():
             self._add_bias(layer, change)
 

@@ -16,10 +16,11 @@ from fpga_gen.graph.interpreter import run_node
 from fpga_gen.graph.ir import ACTIVATED, Activation, Conv, Graph
 from fpga_gen.pruning.curvature import damped
 from fpga_gen.quant.calibrate import columns_at, sample_pixels
+from fpga_gen.quant.options import QuantOptions
 from fpga_gen_host.model_input import prepare_input
 
 SAMPLES = 1 << 14  # pixels of a layer
-BLOCK = 1152  # weights of a filter that are fitted jointly
+BLOCK = QuantOptions().block  # weights of a filter that are fitted jointly
 
 
 def refitted(
