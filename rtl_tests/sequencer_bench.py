@@ -18,7 +18,6 @@ from fpga_gen.contract.isa import (
     Instruction,
     Op,
     PageInstruction,
-    Region,
 )
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import (
@@ -237,7 +236,7 @@ class Bench:
             if command_valid and ready[0]:
                 self.commands.append(tuple(getattr(command, n) for n in COMMAND.members))
             if fetch_valid and ready[1]:
-                self._check_fetch(fetch.region)
+                self._check_fetch()
                 self.fetches.append((fetch.region, fetch.offset, fetch.words))
             if error:
                 self.errors.append((code, self.cycle))
@@ -276,12 +275,12 @@ class Bench:
             calm = 0 if any(busy[name] for name in names if name != "store") else calm + 1
             history = [*history[1:], now]
 
-    def _check_fetch(self, region: int) -> None:
-        """A FETCH of what STOREs wrote comes when those before it are in DRAM."""
+    def _check_fetch(self) -> None:
+        """A FETCH that waits comes when those before it are in DRAM."""
         ops = [i.op for i in self.program]
         places = [at for at, op in enumerate(ops) if op == Op.FETCH]
         before = ops[: places[len(self.fetches)]].count(Op.STORE)
-        if region == Region.OUTPUT:
+        if self.program[places[len(self.fetches)]].wait:
             assert self.written >= before, "fetched before the STOREs were acknowledged"
 
     def _check_start(self, i: Instruction, name: str, header: int, before: tuple) -> None:

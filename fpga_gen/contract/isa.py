@@ -10,14 +10,15 @@ write.
 
 A STORE is handed to the store unit when that has read the words of the STORE before, and runs
 beside the instructions that follow: it begins when every earlier result is in memory, whatever its
-`wait` says. END waits for it, and so does a FETCH of the region OUTPUT, no other instruction does:
+`wait` says. END waits for it, and so does a FETCH whose `wait` is 1, no other instruction does:
 nothing may write its words before the next of these.
 
-FETCH, PAGE and TABLE are executed when they are decoded, ahead of the instructions before them;
-their `wait` means nothing. When an instruction is decoded, the one before it has started, and at
+FETCH, PAGE and TABLE are executed when they are decoded, ahead of the instructions before them. The
+`wait` of a FETCH holds it, and what is decoded behind it, until what all STOREs before it wrote has
+been acknowledged by the DRAM: of the region OUTPUT only that may be read. That of PAGE and TABLE
+means nothing. When an instruction is decoded, the one before it has started, and at
 most the results of that one and of the two writers (CONV, POOL, VECTOR) before it are not yet in
-memory: a TABLE must not have the number of a table that one of the last three writers uses. A FETCH
-of the region OUTPUT waits until what all STOREs before it wrote has been acknowledged by the DRAM.
+memory: a TABLE must not have the number of a table that one of the last three writers uses.
 At most 32 FETCHes may be ahead of the consumers of their words. The
 stream is the region PROGRAM, then the concatenation of the fetched
 regions; its order is the program order of its consumers. CONV and VECTOR take whole 32-bit granules

@@ -25,9 +25,9 @@ PORT_BITS = 8 * BEAT_BYTES  # width of one AXI master
 BLOCK_BITS = 36 * 1024  # of a block RAM
 MAX_BURST = 64  # beats
 WRITE_BUFFER = 512  # beats in the write port: a burst is announced when its last beat is there
-WRITE_ROOM = 32  # beats that the store unit may have on their way when the port says stop
+WRITE_ROOM = 48  # beats that the store unit may have on their way when the port says stop
 SAFE_STEPS = 3  # exit steps of a drain that the sums of a tile just begun cannot overtake
-STORE_BYTES = 64  # most bytes that the store unit reads in one access
+STORE_BYTES = 256  # most bytes that the store unit reads in one access
 # Beyond any board: bounds of what a file may ask for.
 MAX_PIXELS, MAX_COLUMNS, MAX_MODE, MAX_DEPTH = 128, 127, limit("mode") + 1, 1 << 20
 CHANNEL_BITS = MAX_COLUMNS.bit_length()  # of the number of channels of an output group

@@ -141,24 +141,25 @@ def segment_facts(
     one of all."""
     facts = []
     step = 0
+    spans = zip(lowered, timeline.spans, strict=True)
+    stores = [pair for pair in spans if pair[0].instruction.op == Op.STORE]  # beside any segment
     for segment in plan.segments:
-        moved = {Op.LOAD: 0, Op.STORE: 0}
-        weights = 0
+        nodes = qgraph.nodes[segment.first : segment.last + 1]
+        own = {node.output for node in nodes}
+        stored = sum(s.write_bytes for i, s in stores if i.instruction.layer in own)
+        loaded = weights = 0
         for at in range(ends[step] + 1 if step else 0, ends[segment.end] + 1):
             op, span = lowered[at].instruction.op, timeline.spans[at]
             taken = span.stream_granules * GRANULE // 8 + span.write_bytes
-            if op in moved:
-                moved[op] += taken
-            else:
+            if op == Op.LOAD:
+                loaded += taken
+            elif op != Op.STORE:
                 weights += taken
-        nodes = qgraph.nodes[segment.first : segment.last + 1]
         maps = {s.tensor for s in plan.steps[step : segment.end] if isinstance(s, Transfer)}
         bound = sum(plan.homes[name].layout.words * params.in_channels for name in maps)
         bound += sum(-(-weight_bits(n, qgraph) // 8) for n in nodes if isinstance(n, QConv))
         names = tuple(n.name for n in nodes)
-        facts.append(
-            SegmentCost(names, segment.bands, moved[Op.LOAD], moved[Op.STORE], weights, bound)
-        )
+        facts.append(SegmentCost(names, segment.bands, loaded, stored, weights, bound))
         step = segment.end
     return tuple(facts)
 

@@ -38,6 +38,7 @@ from fpga_gen.schedule.lower.vector import lower_vector
 from fpga_gen.schedule.place.lookup import with_tables
 from fpga_gen.schedule.place.pages import cut_program, with_pages
 from fpga_gen.schedule.place.plan import Move, Plan, Step
+from fpga_gen.schedule.spreading import spread_stores
 from fpga_gen_host.regions import InputLayout, MapLayout
 
 ORDERS = (
@@ -131,13 +132,16 @@ def _with_transfers(job: Job, plan: Plan, places: dict[str, Placement]) -> Lower
             if step.load:
                 added = lower_load(step.rows, place, home, job.params)
             else:
-                added = lower_store(step.rows, place, home, job.params, step.alone)
+                added = lower_store(step.rows, place, home, job.params)
             if step.load:
                 trace.append((len(body) + len(added) - 1, place.part(step.rows)))
         body += added
         ends.append(len(body) - 1)
-    whole, _ = with_tables([*body, END], job.params)
-    return _finish(job, with_waits(whole)[0], trace, ends)
+    whole, _ = with_waits([*body, END])
+    whole, at = spread_stores(whole, job.params, job.timing)
+    whole, _ = with_tables(whole, job.params)
+    trace = [(at[index], place) for index, place in trace]
+    return _finish(job, whole, trace, [at[index] for index in ends])
 
 
 def _step(

@@ -140,6 +140,29 @@ def test_a_band_that_is_stored_too_late(spilled) -> None:
         run_schedule(with_program(schedule, out), image)
 
 
+def test_a_band_that_nobody_waited_for(spilled) -> None:
+    """Stored, but perhaps not yet in DRAM."""
+    schedule, image = spilled
+    out = list(schedule.instructions)
+    at = next(k for k in _from_output(schedule) if out[k].wait)
+    out[at] = replace(out[at], wait=0)
+    with pytest.raises(ProgramError, match="never written"):
+        run_schedule(with_program(schedule, out), image)
+
+
+@pytest.mark.parametrize("key", ENGINES)
+def test_stores_run_beside_what_follows(key: str) -> None:
+    """A FETCH waits for STOREs only where none behind that of its map did."""
+    schedule = compile_schedule(example("elementwise", ENGINES[key]).graph, ENGINES[key])
+    code = schedule.instructions
+    fetches = _from_output(schedule)
+    waiting = [at for at in fetches if code[at].wait]
+    assert 0 < len(waiting) < len(fetches) / 3
+    for at in fetches:
+        stores = [k for k in range(at) if _overlap(code[k], code[at], schedule.params)]
+        assert any(stores[-1] < k <= at for k in waiting)
+
+
 def test_a_band_over_another(spilled) -> None:
     schedule, image = spilled
     stores = [k for k, i in enumerate(schedule.instructions) if isinstance(i, StoreInstruction)]

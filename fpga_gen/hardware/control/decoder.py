@@ -40,7 +40,7 @@ class Decoder(wiring.Component):
     """Members:
     start: In, pulse. program: the words. vector_busy: In; the tables of a VECTOR wait for it.
     words_busy: In; a PAGE waits until all words of the stream that were ordered before are taken.
-    stored: In; what the STOREs before wrote is in DRAM: a FETCH of it waits for that.
+    stored: In; what the STOREs before wrote is in DRAM: a FETCH that reads it waits for that.
     order: the loader's command of an instruction. fetch: a region to read.
     tables: Out, words for the vector unit; table_index, block_write, tap_write, list_write: Out,
     tables.word is this word of the walker's tables.

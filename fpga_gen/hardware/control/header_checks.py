@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import data
 
-from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, TABLE_WORDS, Op, Region
+from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, TABLE_WORDS, Op
 from fpga_gen.contract.params import EngineParams
 
 
@@ -20,7 +20,7 @@ class HeaderChecks:
         walk, vector = header.walk, header.vector
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
-        self.unwritten = Signal(init=1)  # of a FETCH: what it reads may be
+        self.unwritten = Signal(init=1)  # of a FETCH: it waits for STOREs
         self.listed = Signal(reset_less=True)  # a CONV with slot lists
         if p.activations:
             table = header.table
@@ -69,7 +69,7 @@ class HeaderChecks:
                 | (vector.x_words > MAX_TABLE // 2)
             ),
             self.wrong_page.eq(header.page.words == 0),
-            self.unwritten.eq((header.fetch.region == Region.OUTPUT) & ~stored),
+            self.unwritten.eq(header.fetch.wait & ~stored),
             self.unknown.eq(walk.op > max(Op)),
             self.listed.eq((walk.op == Op.CONV) & (walk.list_words != 0)),
             self.single["n_blocks"].eq(walk.n_blocks == 1),

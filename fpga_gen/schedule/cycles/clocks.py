@@ -16,7 +16,6 @@ from fpga_gen.contract.isa import (
     LoadInstruction,
     PageInstruction,
     PoolInstruction,
-    Region,
     TableInstruction,
     VectorInstruction,
     VectorOp,
@@ -85,7 +84,7 @@ class EngineClocks:
             self.decoded += words
 
     def fetch(self, i: FetchInstruction) -> None:
-        if i.region == Region.OUTPUT:  # all STOREs so far are in DRAM
+        if i.wait:  # for all STOREs so far to be in DRAM
             self.store.results_in(self.drained)
             self.store.finish(self.now)
             self.decoded = max(self.decoded, self.store.written + self.timing.end)
@@ -214,6 +213,7 @@ class EngineClocks:
 
     def load(self, i: LoadInstruction) -> None:
         self.stream.align()
+        begin = self.now
         for k in range(i.words):
             self.now += self.timing.load_word
             if i.packed and k % 4 == 3:
@@ -221,6 +221,7 @@ class EngineClocks:
             ready = self.stream.take(self.params.stream_granules)
             self.now = max(self.now, ready)
             self.stream.free(self.now)
+        self.store.free(begin, self.now)
         self.drained = self.now + self.timing.load_idle
         self.loaded = self.now + self.timing.load_tail
         self.loader = self.now

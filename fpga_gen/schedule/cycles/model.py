@@ -46,7 +46,7 @@ class ModelRun:
     cycles: int
 
 
-class _Run:
+class Stepper:
     """A program on its way through the engine, instruction by instruction."""
 
     def __init__(self, params: EngineParams, timing: Timing, words: int) -> None:
@@ -54,11 +54,16 @@ class _Run:
         self.clocks = EngineClocks(params, timing, words)
         self.spans: list[Span] = []
 
-    def fork(self) -> _Run:
+    def fork(self) -> Stepper:
         """The same from here on, for another end."""
         known = {id(self.params): self.params, id(self.timing): self.timing}
         known[id(self.spans)] = list(self.spans)
         return deepcopy(self, known)
+
+    @property
+    def storing(self) -> bool:
+        """The store unit has words to read."""
+        return self.clocks.store.busy
 
     def ended(self) -> ModelRun:
         """All of the program has been stepped through."""
@@ -66,7 +71,7 @@ class _Run:
         cycles = round(max(clocks.now, clocks.store.written) + self.timing.end)
         return ModelRun(tuple(self.spans), cycles)
 
-    def through(self, instructions: Sequence[Instruction], after: Instruction | None) -> _Run:
+    def through(self, instructions: Sequence[Instruction], after: Instruction | None) -> Stepper:
         """Steps through consecutive instructions; after: the one behind them."""
         for number, instruction in enumerate(instructions, 1):
             following = instructions[number] if number < len(instructions) else after
@@ -136,13 +141,13 @@ def run_model(
 ) -> ModelRun:
     """Start and end of every instruction, in clock cycles from the start command."""
     words = sum(i.encoded_words for i in instructions)
-    return _Run(params, timing, words).through(instructions, None).ended()
+    return Stepper(params, timing, words).through(instructions, None).ended()
 
 
 def _alike(a: Instruction, b: Instruction) -> bool:
     """Whether two instructions are the same to the model; how much a FETCH reads is not."""
     if isinstance(a, FetchInstruction) and isinstance(b, FetchInstruction):
-        return a.region == b.region
+        return (a.region, a.wait) == (b.region, b.wait)
     return a is b or a == b
 
 
@@ -160,7 +165,7 @@ def best_of(
             break
         shared += 1
     shared = max(0, shared - 1)
-    start = _Run(params, timing, max(words)).through(programs[0][:shared], programs[0][shared])
+    start = Stepper(params, timing, max(words)).through(programs[0][:shared], programs[0][shared])
     runs = [start.fork().through(program[shared:], None).ended() for program in programs]
     best = min(range(len(runs)), key=lambda n: runs[n].cycles)
     if words[best] == max(words):

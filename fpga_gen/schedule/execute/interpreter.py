@@ -103,6 +103,7 @@ class _Engine:
         self.stream = StreamReader(params, regions)
         self.output = np.zeros(output_bytes, np.uint8)
         self.stored = np.zeros(output_bytes // BEAT_BYTES, bool)  # beats of it that were written
+        self.acknowledged = self.stored.copy()  # those that a FETCH waited for
         self.tables: dict[int, tuple[int, ...]] = {}
         self.lookups: deque[int] = deque(maxlen=IN_FLIGHT)
 
@@ -112,7 +113,7 @@ class _Engine:
     def run(self, i: Instruction) -> None:
         """Execute one instruction."""
         self.decoded += i.encoded_words
-        if i.wait or i.ALONE:
+        if (i.wait or i.ALONE) and not i.DECODED:
             self.memory.drain()
         match i:
             case FetchInstruction():
@@ -162,9 +163,11 @@ class _Engine:
             raise ProgramError(f"{waiting} words of program are in a memory of {room}")
 
     def _fetch(self, i: FetchInstruction) -> None:
-        if i.region == Region.OUTPUT:
+        if i.wait:
             self.memory.stores_done()
-            self.stream.fetch_output(self.output, self.stored, i.offset, i.words)
+            self.acknowledged = self.stored.copy()
+        if i.region == Region.OUTPUT:
+            self.stream.fetch_output(self.output, self.acknowledged, i.offset, i.words)
         else:
             self.stream.fetch(Region(i.region), i.offset, i.words)
 

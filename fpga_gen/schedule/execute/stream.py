@@ -12,7 +12,7 @@ from fpga_gen_host.regions import BEAT_BYTES, unstripe
 
 class StreamReader:
     """Concatenation of all fetched regions, as granules. known: those that were in DRAM; the others
-    lie where no STORE had written."""
+    lie where no STORE had written, or none that was waited for."""
 
     def __init__(self, params: EngineParams, regions: dict[Region, bytes]) -> None:
         self._params = params
@@ -32,7 +32,8 @@ class StreamReader:
         self._append(fresh, np.ones(len(fresh), bool))
 
     def fetch_output(self, data: np.ndarray, stored: np.ndarray, offset: int, words: int) -> None:
-        """Queue stream words of the output region; stored: its beats that were written."""
+        """Queue stream words of the output region; stored: its beats that are in
+        DRAM for certain."""
         ports = self._params.ports
         at = np.arange(words)[:, None] + np.arange(ports) * words + offset
         if words and at[-1, -1] >= len(stored):

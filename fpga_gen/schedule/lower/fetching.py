@@ -3,7 +3,8 @@
 The words of a LOAD and the weights between two LOADs are a part of the stream each, in the order in
 which they are consumed. A FETCH stands as far ahead of its consumer as the order of the others, the
 STORE of what it reads, and the queue of the reader allow; where nothing else holds it, behind the
-last instruction that computes before the LOAD, so that the words come while that runs.
+last instruction that computes before the LOAD, so that the words come while that runs. It waits for
+the STOREs before it if none between that STORE and itself did: later STOREs run beside it.
 """
 
 from __future__ import annotations
@@ -92,11 +93,17 @@ def with_fetches(body: Sequence[Lowered]) -> list[Lowered]:
     out: list[Lowered] = []
     places = _places(body, parts)
     number = 0
+    waited = 0  # for all STOREs in front of this item
     for at in range(len(body) + 1):
         while number < len(parts) and places[number] == at:
-            item = body[parts[number].first] if parts[number].first < len(body) else None
-            order = item.fetch if item is not None else None
-            out.append(Lowered(order or FetchInstruction(region=Region.WEIGHTS), NO_STREAM, (), ()))
+            part = parts[number]
+            item = body[part.first] if part.first < len(body) else None
+            order = (item.fetch if item is not None else None) or FetchInstruction(
+                region=Region.WEIGHTS
+            )
+            if part.ready > waited:
+                order, waited = replace(order, wait=1), at
+            out.append(Lowered(order, NO_STREAM, (), ()))
             number += 1
         if at < len(body):
             out.append(body[at])

@@ -17,7 +17,8 @@ from fpga_gen.contract.isa import EndInstruction, StoreInstruction
 from fpga_gen.schedule.lower.lowered import Lowered, Span
 
 
-def _overlap(a: Span, b: Span) -> bool:
+def overlap(a: Span, b: Span) -> bool:
+    """They have a byte in common."""
     return a[0] < b[1] and b[0] < a[1] and a[2] & b[2] != 0
 
 
@@ -33,7 +34,7 @@ def with_waits(
         instruction = item.instruction
         wait = isinstance(instruction, EndInstruction)
         if not isinstance(instruction, StoreInstruction):
-            wait |= any(_overlap(r, p) for r in item.reads for p in pending)
+            wait |= any(overlap(r, p) for r in item.reads for p in pending)
         if wait or instruction.ALONE:
             pending = []
         pending += item.writes

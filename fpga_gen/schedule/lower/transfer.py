@@ -40,16 +40,14 @@ def lower_load(
 
 
 def lower_store(
-    rows: tuple[int, int], place: Placement, home: Home, params: EngineParams, alone: bool
+    rows: tuple[int, int], place: Placement, home: Home, params: EngineParams
 ) -> list[Lowered]:
-    """STOREs of rows [first, end); alone: and one of nothing, which waits for them."""
+    """STOREs of rows [first, end)."""
     count = (rows[1] - rows[0]) * place.layout.width
-    stores = [
+    return [
         _store(place.tensor, base, count, home, word, params)
         for base, word in _planes(place, home, rows)
     ]
-    nothing = StoreInstruction(layer=place.tensor)
-    return [*stores, Lowered(nothing, NO_STREAM, (), ())] if alone else stores
 
 
 def _planes(place: Placement, home: Home, rows: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -71,7 +71,7 @@ class Step:
 @dataclass(frozen=True)
 class Transfer:
     """Rows of a map from its home in DRAM to a buffer (`load`), or from there to its home; alone:
-    nothing runs beside the STORE, so that the buffer is free behind it."""
+    the buffer is free behind the STORE, for which its next writer then waits."""
 
     tensor: str
     rows: Rows

@@ -109,10 +109,9 @@ class PlanBuilder:
                     names = (*node.inputs, node.output)
                     used = {n: bands[n].buffer if n in bands else self._on_chip[n] for n in names}
                     self._steps.append(Step(roll.first + offset, node, rows, used))
-            for name in leaving:
-                _, rows = windows[name].rows(band)
-                if name in bands and rows[1] > rows[0]:
-                    self._steps.append(Transfer(name, rows, bands[name].buffer, False, alone))
+                    name = node.output
+                    if name in leaving and name in bands:
+                        self._steps.append(Transfer(name, rows, bands[name].buffer, False, alone))
         for name in leaving:
             if name in self._on_chip and name in self._homes:
                 rows = (0, self._segments.qgraph.tensors[name].height)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fpga_gen.contract.params import EngineParams
+from fpga_gen.contract.params import PORT_BITS, EngineParams
 from fpga_gen.quant.ir import QConv, QNode, QTensor, QuantGraph
 from fpga_gen.schedule.lower.placement import map_layout
 from fpga_gen.schedule.lower.work import node_macs
@@ -21,6 +21,7 @@ MOST_BANDS = 48  # of a segment of several nodes
 LEADS = (0, 4, 8)  # rows by which the last map of a segment may lag behind
 BAND_CYCLES = 300  # cost of one more instruction: decode, wait, last drain
 COPY_CYCLES = 60  # the same of one that moves held rows
+STORE_RATE = PORT_BITS / 8  # bytes that a STORE sends in a cycle
 
 
 class Segments:
@@ -137,6 +138,8 @@ class _Tally:
         self._results: dict[str, np.ndarray] = {}
         self._stored: dict[str, int] = {}  # bytes of the results
         self._banded = np.zeros(len(shapes), bool)
+        # Cycles of convolutions, and of the longest one whose result is stored.
+        self._computed = self._storing = 0.0
         self._copies: dict[str, np.ndarray] = {}
         self._account(last)
 
@@ -163,6 +166,9 @@ class _Tally:
         if isinstance(node, QConv):
             self._extra += again * sum(t.weight.size for t in node.terms)
         whole = node_macs(node, qgraph) / params.macs_per_cycle
+        self._computed += whole
+        if node.output in self._stored:
+            self._storing = max(self._storing, whole)
         whole += out.height * out.width / params.pixels  # a max-pool has no MACs
         cycles = BAND_CYCLES * again + whole * (window.added / out.height - 1)
         self._extra += cycles * segments.rate
@@ -181,14 +187,18 @@ class _Tally:
 
     def offers(self, first: int) -> list[Offer]:
         """The cheapest first, without those that take no less memory than a cheaper one. Results
-        have two buffers, so that one is stored while the other is filled, or one."""
+        have two buffers, so that one is stored while the other is filled, or one, whose STORE runs
+        beside the other convolutions of the segment."""
         extra = self._extra + sum(self._copies.values())
         load = sum(loaded for _, loaded in self._external.values())
         band = self.inner + sum(words for words, _ in self._external.values())
         written = sum(self._results.values())
         whole = sum(self._stored.values())
         count = len(self._shapes)
-        extra = np.concatenate([extra, extra + np.where(self._banded, whole, 0)])
+        exposed = max(0.0, whole / STORE_RATE - (self._computed - self._storing))
+        extra = np.concatenate(
+            [extra, extra + np.where(self._banded, exposed * self._segments.rate, 0)]
+        )
         cost = extra + np.concatenate([load, load])
         size = np.concatenate([band + written * np.where(self._banded, 2, 1), band + written])
         found: list[Offer] = []
