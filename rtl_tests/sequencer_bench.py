@@ -23,6 +23,7 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.contract.records import (
     AxisEntry,
     BlockRecord,
+    ColumnEntry,
     LookupEntry,
     SlotEntry,
     SourceRecord,
@@ -51,16 +52,14 @@ def random_instruction(rng: random.Random, op: Op) -> Instruction:
         return walk(rng, op, blocks, taps, wait, lists)
     if op == Op.VECTOR:
         direct, n_sources = rng.randint(0, 1), rng.randint(1, MAX_SOURCES)
-        sizes = {name: rng.randint(1, 5) for name in ("out_h", "out_w", "y_taps", "x_taps")}
+        sizes = {name: rng.randint(1, 5) for name in ("out_h", "out_w", "y_taps", "x_reads")}
         words = {name: 0 if direct else rng.randint(1, 9) for name in ("y_words", "x_words")}
         fields = noise(
             rng, kind, wait=wait, direct=direct, n_sources=n_sources,
             n_blocks=rng.randint(1, 9), **sizes, **words,
         )  # fmt: skip
-        y, x = (
-            tuple(AxisEntry(**noise(rng, AxisEntry)) for _ in range(2 * words[name]))
-            for name in ("y_words", "x_words")
-        )
+        y = tuple(AxisEntry(**noise(rng, AxisEntry)) for _ in range(2 * words["y_words"]))
+        x = tuple(ColumnEntry(**noise(rng, ColumnEntry)) for _ in range(words["x_words"]))
         sources = tuple(SourceRecord(**noise(rng, SourceRecord)) for _ in range(n_sources))
         return kind(**fields, sources=sources, y=y, x=x)
     if op == Op.TABLE:
@@ -298,10 +297,10 @@ class Bench:
             sources = [w for s in i.sources for w in s.encode()]
             got = self.tables["source"]
             assert [got[divmod(k, 2)] for k in range(len(sources))] == sources
-            for axis, table in (("y", i.y), ("x", i.x)):
-                codes = [e.encode()[0] for e in table]
-                pairs = [codes[k] | codes[k + 1] << 32 for k in range(0, len(codes), 2)]
-                assert [self.tables[axis][(k,)] for k in range(len(pairs))] == pairs
+            codes = [e.encode()[0] for e in i.y]
+            pairs = [codes[k] | codes[k + 1] << 32 for k in range(0, len(codes), 2)]
+            for axis, words in (("y", pairs), ("x", [e.encode()[0] for e in i.x])):
+                assert [self.tables[axis][(k,)] for k in range(len(words))] == words
 
     async def vector_tables(self, ctx) -> None:
         """Keeps what is written into the vector unit; never while that is busy."""

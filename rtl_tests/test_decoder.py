@@ -155,10 +155,10 @@ def tables_of(i: Instruction) -> dict[str, dict]:
         return {}
     sources = [r.encode() for r in i.sources]
     out = {"sources": {(n, p): w for n, r in enumerate(sources) for p, w in enumerate(r)}}
-    for axis, table in (("y", i.y), ("x", i.x)):
-        codes = [entry.encode()[0] for entry in table]
-        if codes:
-            out[axis] = {k: codes[2 * k] | codes[2 * k + 1] << 32 for k in range(len(codes) // 2)}
+    if i.y:
+        codes = [entry.encode()[0] for entry in i.y]
+        out["y"] = {k: codes[2 * k] | codes[2 * k + 1] << 32 for k in range(len(codes) // 2)}
+        out["x"] = {k: entry.encode()[0] for k, entry in enumerate(i.x)}
     return out
 
 

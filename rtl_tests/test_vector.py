@@ -10,6 +10,7 @@ import pytest
 
 from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.isa import (
+    COLUMN,
     ENTRY,
     ENTRY_BITS,
     MAX_SKIP,
@@ -27,6 +28,7 @@ from tests.schedule.graphs import THREE_MODES
 
 NARROW = replace(SMALL, dsp_columns=4, sp2_columns=2)  # too few columns for two pixels a step
 WORDS = 4000
+WEIGHTS = (("left", "right"), ("second_left", "second_right"))  # of the pixels of a step
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,12 @@ def random_job(
             (rng.integers(0, 60, (n, t)), rng.integers(0, 256, (n, t)))
             for n, t in zip(shape, taps, strict=True)
         )
+        near = min(params.vector_taps, taps[1])
+        for first in range(0, taps[1], near):  # columns of a read lie side by side
+            x[0][:, first : first + near] = x[0][:, first, None] + np.arange(taps[1] - first)[:near]
         if pair:  # the second pixel of a step reads near the first
-            skips = rng.integers(0, min(MAX_SKIP, params.lanes - 1) + 1, shape[1] // 2)
+            most = min(MAX_SKIP, params.vector_words - near)
+            skips = rng.integers(0, most + 1, shape[1] // 2)
             x[0][1::2] = x[0][: shape[1] // 2 * 2 : 2] + skips[:, None]
     out = (int(rng.integers(0, 500)), int(rng.integers(20, 90)), int(rng.integers(300, 500)))
     blocks, out16 = int(rng.integers(1, 4)), int(rng.integers(0, 2))
@@ -123,21 +129,30 @@ def expected(job: Job, memory: WordMemory) -> list[tuple[int, int, list[int]]]:
     return results
 
 
-def steps_of(job: Job) -> tuple[np.ndarray, np.ndarray] | None:
-    """x table as (steps, taps, 2): the first pixel's entry, the second's relative to it."""
-    if job.x is None:
-        return None
-    together = 1 + job.pair
-    steps = -(-job.shape[1] // together)
-    tables = []
-    for values in job.x:
-        table = np.zeros((steps, values.shape[1], 2), np.int64)
-        for pixel, row in enumerate(values):
-            table[pixel // together, :, pixel % together] = row
-        tables.append(table)
-    seconds = job.shape[1] // 2 if job.pair else 0
-    tables[0][:seconds, :, 1] -= tables[0][:seconds, :, 0]
-    return tables[0], tables[1]
+def column_words(job: Job, memory: WordMemory) -> list[int]:
+    """The x table: an entry per step and read."""
+    taps, together = memory.params.vector_taps, 1 + job.pair
+    words = []
+    for first in range(0, job.shape[1], together):
+        pixels = range(first, min(first + together, job.shape[1]))
+        for tap in range(0, job.x[0].shape[1], taps):
+            at = [int(job.x[0][pixel, tap]) for pixel in pixels]
+            fields = {"address": memory.code(at[0]), "skip": at[-1] - at[0]}
+            for pixel, names in zip(pixels, WEIGHTS, strict=False):
+                weights = job.x[1][pixel, tap : tap + taps]
+                fields |= {n: int(w) for n, w in zip(names, weights, strict=False)}
+            words += COLUMN.encode(fields)
+    return words
+
+
+def row_words(job: Job, memory: WordMemory) -> list[int]:
+    """The y table: two entries a word."""
+    entries = [
+        ENTRY.encode({"address": memory.code(a), "weight": int(w)})[0]
+        for a, w in zip(*(t.reshape(-1) for t in job.y), strict=True)
+    ]
+    entries += [0] * (len(entries) % 2)
+    return [a | b << ENTRY_BITS for a, b in zip(entries[::2], entries[1::2], strict=True)]
 
 
 async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> None:
@@ -156,17 +171,15 @@ async def write_tables(ctx, dut: VectorUnit, job: Job, memory: WordMemory) -> No
             ctx.set(dut.tables.source_write, 1)
             await ctx.tick()
     ctx.set(dut.tables.source_write, 0)
-    for table, write in ((job.y, dut.tables.y_write), (steps_of(job), dut.tables.x_write)):
-        if table is None:
-            continue
-        entries = [
-            ENTRY.encode({"address": memory.code(a), "weight": int(w)})[0]
-            for a, w in zip(*(t.reshape(-1) for t in table), strict=True)
-        ]
-        entries += [0] * (len(entries) % 2)
-        for pair in range(len(entries) // 2):
+    if job.direct:
+        return
+    for words, write in (
+        (row_words(job, memory), dut.tables.y_write),
+        (column_words(job, memory), dut.tables.x_write),
+    ):
+        for pair, word in enumerate(words):
             ctx.set(dut.tables.pair, pair)
-            ctx.set(dut.tables.word, entries[2 * pair] | entries[2 * pair + 1] << ENTRY_BITS)
+            ctx.set(dut.tables.word, word)
             ctx.set(write, 1)
             await ctx.tick()
         ctx.set(write, 0)
@@ -203,7 +216,8 @@ def run(params: EngineParams, jobs: list[Job], seed: int) -> None:
                 "out_base": base, "out_plane": plane, "out_low": low,
             }  # fmt: skip
             if job.y is not None:
-                fields |= {"y_taps": job.y[0].shape[1], "x_taps": job.x[0].shape[1]}
+                reads = -(-job.x[0].shape[1] // params.vector_taps)
+                fields |= {"y_taps": job.y[0].shape[1], "x_reads": reads}
             ctx.set(dut.issue.header, header(Op.VECTOR, **fields))
             ctx.set(dut.issue.start, 1)
             await ctx.tick()

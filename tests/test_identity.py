@@ -23,7 +23,13 @@ from fpga_gen.contract.fields import Field, Layout, Record
 from fpga_gen.contract.isa import ConvInstruction, LoadInstruction, WalkInstruction
 from fpga_gen.contract.parameter_record import ParameterRecord
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.records import AxisEntry, BlockRecord, SourceRecord, TapRecord
+from fpga_gen.contract.records import (
+    AxisEntry,
+    BlockRecord,
+    ColumnEntry,
+    SourceRecord,
+    TapRecord,
+)
 from fpga_gen.errors import BuildDirError
 from fpga_gen.hardware.common import design_hash
 from fpga_gen.identity import Identity, check_identity, identify, open_build, seal
@@ -222,12 +228,12 @@ CHANGES: dict[str, tuple[str, Callable[[Patch], None]]] = {
     "tap": ("instructions", record(TapRecord)),
     "source": ("instructions", record(SourceRecord)),
     "axis entry": ("instructions", record(AxisEntry)),
+    "column entry": ("instructions", record(ColumnEntry)),
     "entries a word": ("instructions", attribute(AxisEntry, "PER_WORD", 1)),
     "when it starts": ("instructions", attribute(LoadInstruction, "ALONE", False)),
     "epilogue": ("instructions", epilogue_offset),
     "row bits": ("instructions", constant(address, "ROW_BITS", -1)),
     "most sources": ("instructions", constant(isa, "MAX_SOURCES")),
-    "most skipped words": ("instructions", constant(isa, "MAX_SKIP")),
     "codes": ("instructions", opcodes),
     "order of the tables": ("instructions", table_order),
     "a wider register": ("registers", register_field("PROGRAM_WORDS", bits=25)),

@@ -29,7 +29,7 @@ NOTE = "<!-- Written by `python -m fpga_gen.contract.docs docs`; change fpga_gen
 LIMITS = (
     ("MAX_SOURCES", "sources of a VECTOR"),
     ("MAX_TABLE", "entries of an axis table"),
-    ("MAX_SKIP", "words between the taps of the two pixels of a VECTOR step"),
+    ("MAX_SKIP", "words between the left columns of the two pixels of a VECTOR step"),
     ("MAX_LOOKUP", "number of a table"),
     ("MAX_READ_STRIDE", "`stride_x` that several lanes can read at a time"),
 )
@@ -140,7 +140,7 @@ def _instructions() -> list[str]:
     parts.append("## Records")
     for record in (
         isa.BlockRecord, isa.TapRecord, isa.SlotEntry, isa.SourceRecord, isa.AxisEntry,
-        isa.LookupEntry,
+        isa.ColumnEntry, isa.LookupEntry,
     ):  # fmt: skip
         shared = f" {record.PER_WORD} of them share a word." if record.PER_WORD > 1 else ""
         parts += [f"### {record.__name__}", prose(record) + shared, field_table(record)]

@@ -48,6 +48,7 @@ from fpga_gen.contract.fields import (
 from fpga_gen.contract.records import (
     AxisEntry,
     BlockRecord,
+    ColumnEntry,
     GroupHead,
     LookupEntry,
     SlotEntry,
@@ -58,7 +59,6 @@ from fpga_gen_host.registers import WORDS_BITS
 
 MAX_SOURCES = 4
 MAX_TABLE = 1024  # entries of one axis table of a VECTOR instruction
-MAX_SKIP = 3  # words between the taps of the two pixels of a VECTOR step
 TABLE_ENTRIES = 256  # of a TABLE
 IN_FLIGHT = 3  # writers before a decoded instruction whose results may not be in memory
 MAX_READ_STRIDE = 2  # pixels from lane to lane in row mode; beyond, a group has one lane
@@ -265,8 +265,8 @@ class VectorInstruction(Instruction):
     sources, `direct` only. `direct`: no axis tables, source pixel = output pixel. A value is the
     stored one minus the zero of its format.
 
-    `pair`: two neighbouring pixels per step (the last of an odd row alone). The x table holds two
-    entries per step and tap; the second pixel's address counts words from the first's. From the
+    `pair`: two neighbouring pixels per step (the last of an odd row alone). A read returns what
+    two neighbouring taps of each need; the x table holds an entry per step and read. From the
     stream it takes one block of mode-1 parameters.
     """
 
@@ -281,7 +281,7 @@ class VectorInstruction(Instruction):
     out16: int = bits(1, "results of 16 bits, in two byte planes")
     zero: int = bits(1, "results are stored minus 128 (format u8)")
     y_taps: int = bits(7, "taps of an output row")
-    x_taps: int = bits(7, "taps of an output column")
+    x_reads: int = bits(7, "reads of an output column: two taps each")
     out_h: int = bits(13, "rows of the result")
     out_w: int = bits(13, "its columns")
 
@@ -298,7 +298,7 @@ class VectorInstruction(Instruction):
     curve: tuple[int, ...] = ()  # as of a CONV
     sources: tuple[SourceRecord, ...] = table(SourceRecord, "n_sources")
     y: tuple[AxisEntry, ...] = table(AxisEntry, "y_words", unless="direct")
-    x: tuple[AxisEntry, ...] = table(AxisEntry, "x_words", unless="direct")
+    x: tuple[ColumnEntry, ...] = table(ColumnEntry, "x_words", unless="direct")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,10 +352,8 @@ INSTRUCTIONS: dict[Op, type[Instruction]] = {
 }
 DECODER_OPS = tuple(op for op, kind in INSTRUCTIONS.items() if kind.DECODED)
 LAYOUTS: dict[Op, Layout] = {op: kind.layout() for op, kind in INSTRUCTIONS.items()}
-BLOCK, TAP, SOURCE, ENTRY, SLOT_ENTRY, GROUP_HEAD = (
-    record.layout()
-    for record in (BlockRecord, TapRecord, SourceRecord, AxisEntry, SlotEntry, GroupHead)
-)
+RECORDS = (BlockRecord, TapRecord, SourceRecord, AxisEntry, ColumnEntry, SlotEntry, GroupHead)
+BLOCK, TAP, SOURCE, ENTRY, COLUMN, SLOT_ENTRY, GROUP_HEAD = (r.layout() for r in RECORDS)
 ENTRY_BITS = WORD_BITS // AxisEntry.PER_WORD
 HEADER_WORDS = max(layout.words for layout in LAYOUTS.values())  # of the longest header
 
@@ -363,7 +361,7 @@ HEADER_WORDS = max(layout.words for layout in LAYOUTS.values())  # of the longes
 def _by_name() -> dict[str, Field]:
     """Every field by name; a name has one width, wherever it stands."""
     known: dict[str, Field] = {}
-    tables = (BLOCK, TAP, SOURCE, ENTRY, SLOT_ENTRY, GROUP_HEAD)
+    tables = (record.layout() for record in RECORDS)
     for f in (f for layout in (*LAYOUTS.values(), *tables) for f in layout):
         first = known.setdefault(f.name, f)
         if (first.bits, first.signed) != (f.bits, f.signed):
@@ -388,6 +386,7 @@ MAX_BLOCKS = limit("n_blocks")
 MAX_TAPS = limit("n_taps")
 MAX_LIST = limit("list_words") * SlotEntry.PER_WORD  # entries of all lists of an instruction
 MAX_AXIS_TAPS = limit("y_taps")
+MAX_SKIP = limit("skip")
 MAX_LOOKUP = limit("lookup")
 TABLE_WORDS = TABLE_ENTRIES // LookupEntry.PER_WORD
 
@@ -414,15 +413,14 @@ def decode_program(words: Sequence[int]) -> Iterator[Instruction]:
 def describe() -> dict:
     """All that programs and their readers must agree on, JSON-able: codes, fields and limits of the
     tables, and examples of what is code."""
-    records = (BlockRecord, TapRecord, SourceRecord, AxisEntry, LookupEntry, SlotEntry, GroupHead)
     return {
-        "limits": [MAX_SOURCES, MAX_TABLE, MAX_SKIP, MAX_READ_STRIDE, TABLE_ENTRIES, IN_FLIGHT],
+        "limits": [MAX_SOURCES, MAX_TABLE, MAX_READ_STRIDE, TABLE_ENTRIES, IN_FLIGHT],
         "codes": {e.__name__: {i.name: int(i) for i in e} for e in (Op, Region, VectorOp)},
         "order": {
             op.name: [kind.ALONE, kind.AFTER_STORE, kind.DECODED]
             for op, kind in INSTRUCTIONS.items()
         },
         "instructions": {op.name: fields.describe(kind) for op, kind in INSTRUCTIONS.items()},
-        "records": {record.__name__: fields.describe(record) for record in records},
+        "records": {r.__name__: fields.describe(r) for r in (*RECORDS, LookupEntry)},
         "addresses": [pack_address(linear, 24) for linear in (1, 23, 24, 1000, -1, -25)],
     }

@@ -238,8 +238,15 @@ class EngineParams:
 
     @property
     def vector_words(self) -> int:
-        """Neighbouring words that the vector unit reads: both pixels of a step are among them."""
-        return min(MAX_SKIP + 1, self.lanes) if self.vector_pixels == 2 else 1
+        """Neighbouring words that the vector unit reads: all columns of both pixels of a step are
+        among them."""
+        most = (MAX_SKIP if self.vector_pixels == 2 else 0) + self.vector_taps
+        return min(most, self.lanes)
+
+    @property
+    def vector_taps(self) -> int:
+        """Neighbouring columns of an output pixel that the vector unit takes from one read."""
+        return 2 if self.lanes > 2 else 1
 
     @property
     def pool_pixels(self) -> int:

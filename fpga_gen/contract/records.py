@@ -71,13 +71,25 @@ class SourceRecord(Record):
 
 @dataclass(frozen=True)
 class AxisEntry(Record):
-    """One tap of an output row or column of a resampling."""
+    """One tap of an output row of a resampling."""
 
     PER_WORD: ClassVar[int] = 2
 
-    address: int = address("y: words to the input row; x: to the input column, in the second entry "
-                           "of a pair from that of the first")  # fmt: skip
+    address: int = address("words to the input row")
     weight: int = bits(8, "of the tap")
+
+
+@dataclass(frozen=True)
+class ColumnEntry(Record):
+    """One read of a resampling's step: two neighbouring input columns for each of its pixels. The
+    weight of a column that is not there is 0."""
+
+    address: int = address("words to the first pixel's left column")
+    skip: int = bits(2, "words from there to the second pixel's left column")
+    left: int = bits(8, "weight of the first pixel's left column")
+    right: int = bits(8, "weight of its right column")
+    second_left: int = bits(8, "weight of the second pixel's left column")
+    second_right: int = bits(8, "weight of its right column")
 
 
 @dataclass(frozen=True)

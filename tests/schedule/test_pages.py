@@ -18,7 +18,7 @@ from fpga_gen.contract.isa import (
     VectorInstruction,
 )
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.records import AxisEntry
+from fpga_gen.contract.records import ColumnEntry
 from fpga_gen.schedule.compile import compile_schedule, encode_program, program_region
 from fpga_gen.schedule.execute.compare import compare_maps
 from fpga_gen.schedule.execute.interpreter import ProgramError, run_schedule
@@ -95,7 +95,7 @@ def sized(size: int) -> Instruction:
     """An instruction of so many words."""
     if size < 3:
         return (EndInstruction(), LoadInstruction())[size - 1]
-    return VectorInstruction(x=(AxisEntry(),) * 2 * (size - 3))
+    return VectorInstruction(x=(ColumnEntry(),) * (size - 3))
 
 
 @given(

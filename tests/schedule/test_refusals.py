@@ -85,9 +85,9 @@ def test_vertical_stride() -> None:
 
 def test_interpolation_tables() -> None:
     b = Builder("wide", SMALL)
-    table = AxisTable(2, (0,) * 600, ((1, 1),) * 599 + ((2, 0),), 2)  # no pattern repeats
+    table = AxisTable(2, (0,) * 1200, ((1, 1),) * 1199 + ((2, 0),), 2)  # no pattern repeats
     b.resample(b.input(4, 2, 2), identity_table(2), table, I8)
-    refuse(b.graph(), "'resample0'.*600 exceed the tables")
+    refuse(b.graph(), "'resample0'.*1200 exceed the tables")
     b = Builder("negative", SMALL)
     b.resample(b.input(4, 2, 2), identity_table(2), AxisTable(2, (0,), ((-1, 3),), 2), I8)
     refuse(b.graph(), "'resample0': interpolation weights must be 0..255")

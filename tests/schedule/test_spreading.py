@@ -24,7 +24,7 @@ def words(place: int) -> tuple[tuple[int, int, int], ...]:
 def writer(name: str, place: int, pixels: int = 40) -> Lowered:
     """What computes a map at a place, in so many cycles and a few."""
     instruction = VectorInstruction(
-        layer=name, direct=1, n_blocks=1, n_sources=1, y_taps=1, x_taps=1, out_h=1, out_w=pixels,
+        layer=name, direct=1, n_blocks=1, n_sources=1, y_taps=1, x_reads=1, out_h=1, out_w=pixels,
         sources=(SourceRecord(),),
     )  # fmt: skip
     stream = Granules(THREE_MODES.param_granules(1), NO_STREAM.make)

@@ -12,6 +12,7 @@ from amaranth.lib import data
 from fpga_gen.contract.fields import WORD_BITS, Layout
 from fpga_gen.contract.isa import (
     BLOCK,
+    COLUMN,
     ENTRY,
     ENTRY_BITS,
     GROUP_HEAD,
@@ -69,7 +70,8 @@ HEADER = HeaderLayout()
 BLOCK_RECORD = RecordLayout(BLOCK)
 TAP_RECORD = RecordLayout(TAP)
 SOURCE_RECORD = RecordLayout(SOURCE)
-TABLE_ENTRY = RecordLayout(ENTRY, ENTRY_BITS)  # of an axis of a VECTOR
+ROW_ENTRY = RecordLayout(ENTRY, ENTRY_BITS)  # of the y table of a VECTOR
+COLUMN_ENTRY = RecordLayout(COLUMN)  # of its x table
 LIST_ENTRY = RecordLayout(SLOT_ENTRY, WORD_BITS // SlotEntry.PER_WORD)
 LIST_WORD = PlainArray(LIST_ENTRY, SlotEntry.PER_WORD)
 HEAD_OF_GROUP = RecordLayout(GROUP_HEAD)

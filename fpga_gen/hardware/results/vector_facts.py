@@ -19,8 +19,9 @@ class VectorFacts:
     """Registers of VectorWalk, one cycle after `start`: the header stays while the unit is busy.
 
     header: fields of the instruction. tables: its sources, written while the unit is not busy.
-    facts: what the rest of the vector unit is told. *_top: index of the last tap; near, far: of the
-    taps before that one. one_column, one_row: of taps; single_*: of the map.
+    facts: what the rest of the vector unit is told. *_top: index of the last tap, of a row: of its
+    last read; near, far: of those before it. one_column, one_row: there is one; single_*: of the
+    map.
     """
 
     def __init__(
@@ -43,25 +44,23 @@ class VectorFacts:
             m.d.sync += register.eq(value)
             return register
 
+        axes = (("x", cfg.x_reads), ("y", cfg.y_taps))
         self.x_top, self.y_top = (
-            fact(f"{axis}_top", (taps - 1)[: len(taps)])
-            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
+            fact(f"{axis}_top", (taps - 1)[: len(taps)]) for axis, taps in axes
         )
         self.x_near, self.y_near = (  # the tap before the last
-            fact(f"{axis}_near", (taps - 2)[: len(taps)])
-            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
+            fact(f"{axis}_near", (taps - 2)[: len(taps)]) for axis, taps in axes
         )
         self.x_far, self.y_far = (  # the tap before that one
-            fact(f"{axis}_far", (taps - 3)[: len(taps)])
-            for axis, taps in (("x", cfg.x_taps), ("y", cfg.y_taps))
+            fact(f"{axis}_far", (taps - 3)[: len(taps)]) for axis, taps in axes
         )
         self.source_top = fact("source_top", (cfg.n_sources - 1)[:SOURCE_BITS])
         self.direct = fact("direct", cfg.direct, attrs=KEEP)
-        self.one_column = fact("one_column", cfg.direct | (cfg.x_taps == 1))
+        self.one_column = fact("one_column", cfg.direct | (cfg.x_reads == 1))
         self.one_row = fact("one_row", cfg.direct | (cfg.y_taps == 1))
         self.single_read = fact(  # the one source takes one read, if it is no wide one
             "single_read",
-            (cfg.direct | ((cfg.x_taps == 1) & (cfg.y_taps == 1))) & (cfg.n_sources == 1),
+            (cfg.direct | ((cfg.x_reads == 1) & (cfg.y_taps == 1))) & (cfg.n_sources == 1),
         )
         self.pair = fact("pair", cfg.pair)
         self.columns, self.rows = fact("columns", cfg.out_w), fact("rows", cfg.out_h)

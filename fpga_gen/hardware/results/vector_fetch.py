@@ -5,6 +5,8 @@ Five stages from the issue of a read to its address: table words, entries, + y, 
 
 from __future__ import annotations
 
+from itertools import product
+
 from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -18,7 +20,7 @@ from fpga_gen.hardware.common.address import add, delay
 from fpga_gen.hardware.common.fan_out import copies
 from fpga_gen.hardware.common.joints import TableWrite
 from fpga_gen.hardware.common.ram import RamShape, place_ram
-from fpga_gen.hardware.common.records import TABLE_ENTRY
+from fpga_gen.hardware.common.records import COLUMN_ENTRY, ROW_ENTRY
 from fpga_gen.hardware.results.vector_term import FACTS, READ, term_layout
 
 TABLE_SHAPE = RamShape(WORD_BITS, MAX_TABLE // 2, "block")
@@ -70,11 +72,11 @@ class VectorFetch(wiring.Component):
                 ram.w_en.eq(write),
                 ram.r_addr.eq(index),
             ]
-            words.append([ram.r_data[: TABLE_ENTRY.size], ram.r_data[TABLE_ENTRY.size :]])
+            words.append(ram.r_data)
         odd = Signal(name="y_odd")
         m.d.sync += odd.eq(y_index[0])
-        self.y_entry = TABLE_ENTRY(Mux(odd, words[0][1], words[0][0]))
-        self.x_entries = [TABLE_ENTRY(word) for word in words[1]]
+        self.y_entry = ROW_ENTRY(words[0].word_select(odd, ROW_ENTRY.size))
+        self.x_entry = COLUMN_ENTRY(words[1])
 
     def _address(self, m: Module) -> None:
         """Address of the read that was issued ADDRESS_STAGES cycles ago."""
@@ -91,7 +93,7 @@ class VectorFetch(wiring.Component):
         )
         m.d.sync += [
             y_address.eq(Mux(direct, 0, self.y_entry.address)),
-            x_address.eq(self.x_entries[0].address),
+            x_address.eq(self.x_entry.address),
             sum_3.eq(add(m, base, y_address, p.banks, "vector_y")),
             sum_5.eq(add(m, sum_4, low_4, p.banks, "vector_low")),
         ]
@@ -103,26 +105,29 @@ class VectorFetch(wiring.Component):
     def _term(self, m: Module) -> None:
         """What the read is for, when its word is there."""
         p, lag, issued = self.params, WORD_LATENCY, self.issued
-        direct, product = self.facts.direct_weight, self.facts.product
+        direct, is_product = self.facts.direct_weight, self.facts.product
         y_weight = Signal(width("weight"), reset_less=True)
         m.d.sync += y_weight.eq(self.y_entry.weight)
         factor = delay(m, issued.factor, 3, "factor").as_signed()
-        for index in range(p.vector_pixels):
-            x_weight = delay(m, self.x_entries[index].weight, 1, f"x_weight_{index}")
+        x = self.x_entry
+        of_pixel = ((x.left, x.right), (x.second_left, x.second_right))
+        for pixel, tap in product(range(p.vector_pixels), range(p.vector_taps)):
+            index = pixel * p.vector_taps + tap
+            x_weight = delay(m, of_pixel[pixel][tap], 1, f"x_weight_{index}")
             table = delay(m, y_weight * x_weight, 1, f"weight_{index}")
-            weight = Mux(direct, factor, table)
+            weight = Mux(direct, 0 if tap else factor, table)
             m.d.comb += self.term.weights[index].eq(delay(m, weight, lag - 3, f"weights_{index}"))
         still = delay(m, issued.still, 1, "still_1") if p.activations else Const(0, 1)
-        skip = Mux(direct, ~still, self.x_entries[1].address[: len(self.term.skip)])
-        first = Mux(product, ~issued.first_source & ~issued.low, issued.first)
+        skip = Mux(direct, ~still, x.skip)
+        first = Mux(is_product, ~issued.first_source & ~issued.low, issued.first)
         # A cycle early: their last register is one per few channels.
         plus = Mux(issued.wide, issued.low, issued.zero)
         late: dict[str, tuple[ValueLike, int]] = {
             "valid": (issued.valid, lag),
             "skip": (skip, lag - 2),
-            "operand": (product & issued.first_source, lag),
+            "operand": (is_product & issued.first_source, lag),
             "operand_first": (~issued.low, lag),
-            "second": (product & ~issued.first_source, lag),
+            "second": (is_product & ~issued.first_source, lag),
             "first": (first, lag),
             "last": (issued.valid & issued.last, lag),
             "both": (issued.both, lag),

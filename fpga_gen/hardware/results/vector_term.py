@@ -50,16 +50,18 @@ WEIGHT_BITS = 1 + max(width("factor"), 2 * width("weight"))
 def term_layout(params: EngineParams) -> PlainStruct:
     """One term of a result, or a byte plane of one, in the cycle in which its word is there.
 
-    valid: there is one; weights: of each pixel, signed; skip: words from the first pixel's value to
-    the second's; operand: it is the first factor of a product, operand_first: its first plane;
-    second: it is the second factor; first, last: of the sum; both: the second pixel is there;
-    address: output of the first pixel. A cycle before the others: high_plane: high byte of a 16-bit
-    value; plus: 128 is added.
+    valid: there is one; weights: of each pixel's columns, signed; skip: words from the first
+    pixel's left column to the second's; operand: it is the first factor of a product,
+    operand_first: its first plane; second: it is the second factor; first, last: of the sum; both:
+    the second pixel is there; address: output of the first pixel. A cycle before the others:
+    high_plane: high byte of a 16-bit value; plus: 128 is added.
     """
     return PlainStruct(
         {
             "valid": 1,
-            "weights": data.ArrayLayout(signed(WEIGHT_BITS), params.vector_pixels),
+            "weights": data.ArrayLayout(
+                signed(WEIGHT_BITS), params.vector_pixels * params.vector_taps
+            ),
             "skip": range(MAX_SKIP + 1),
             "operand": 1,
             "operand_first": 1,

@@ -1,7 +1,8 @@
 """Walk of the vector unit: which word of which source is read next, and what it is for.
 
-One read a cycle: byte planes, taps of a row, rows of taps, sources, output pixels, blocks. The
-first factor of a product that is one pixel is read once in a block: it stays the operand.
+One read a cycle, of two neighbouring taps: byte planes, reads of a row, rows of taps, sources,
+output pixels, blocks. The first factor of a product that is one pixel is read once in a block: it
+stays the operand.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fpga_gen.hardware.common.joints import Issue, TableWrite
 from fpga_gen.hardware.results.vector_facts import VectorFacts
 from fpga_gen.hardware.results.vector_term import FACTS, READ
 
-DRAIN_CYCLES = 17  # and the memory's latency: from the last read to its result
+DRAIN_CYCLES = 18  # and the memory's latency: from the last read to its result
 
 
 class VectorWalk(wiring.Component):
@@ -71,7 +72,7 @@ class VectorWalk(wiring.Component):
         )
         self.source = Signal(range(MAX_SOURCES))
         self.y_tap, self.x_tap = (
-            Signal(width(f"{axis}_taps"), name=f"{axis}_tap") for axis in "yx"
+            Signal(width(name), name=f"{name[0]}_tap") for name in ("y_taps", "x_reads")
         )
         self.low = Signal()
         self.y_row = Signal(range(MAX_TABLE), reset_less=True)

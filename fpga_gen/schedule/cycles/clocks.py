@@ -198,7 +198,7 @@ class EngineClocks:
         if i.function == VectorOp.MUL and i.sources[0].still:  # it is read once in a block
             reads = 1 + i.sources[1].wide
         if i.function == VectorOp.LINEAR:
-            reads *= i.y_taps * i.x_taps
+            reads *= i.y_taps * i.x_reads
         per_step = max(reads, 2 if i.out16 else 1)
         steps = i.out_h * -(-i.out_w // (1 + i.pair))
         self.now += vector_time(timing, i.n_blocks, steps, first, per_step)

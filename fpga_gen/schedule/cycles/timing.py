@@ -43,7 +43,7 @@ class Timing:
     drain_ahead: int = -2
     wait_tail: int = 20
     instruction: int = 9
-    vector_tail: int = 19
+    vector_tail: int = 20
     vector_block: int = 4
     vector_shortest: int = 3
     load_word: float = 1.0

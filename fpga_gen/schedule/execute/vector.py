@@ -8,7 +8,7 @@ from fpga_gen.contract.address import unpack_address
 from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, VectorInstruction, VectorOp
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.contract.records import AxisEntry, SourceRecord
+from fpga_gen.contract.records import AxisEntry, ColumnEntry, SourceRecord
 from fpga_gen.schedule.execute.memory import ProgramError, TrackedMemory
 
 
@@ -26,20 +26,29 @@ def _values(
     return plane(0) + (128 if source.zero else 0)
 
 
-def _columns(i: VectorInstruction, banks: int) -> tuple[np.ndarray, ...]:
-    """(addresses, weights) of the output columns, each (out_w, taps)."""
-    taps = i.x_taps
-    address, weight = (v.reshape(-1, taps, 2) for v in _axis(i.x, 2 * taps, banks))
-    if i.pair:
-        address[:, :, 1] += address[:, :, 0]
-        address, weight = (v.transpose(0, 2, 1).reshape(-1, taps) for v in (address, weight))
-    else:
-        address, weight = address[:, :, 0], weight[:, :, 0]
-    return address[: i.out_w], weight[: i.out_w]
+def _columns(i: VectorInstruction, params: EngineParams) -> tuple[np.ndarray, ...]:
+    """(addresses, weights) of the output columns, each (out_w, taps). What has no weight is not
+    read: such a tap counts as the one on its left."""
+
+    def taps(entry: ColumnEntry) -> list[list[tuple[int, int]]]:
+        at = unpack_address(entry.address, params.banks)
+        pixels = [(at, entry.left, entry.right)]
+        if i.pair:
+            pixels.append((at + entry.skip, entry.second_left, entry.second_right))
+        elif entry.skip or entry.second_left or entry.second_right:
+            raise ProgramError("a second pixel in a step of one")
+        if params.vector_taps == 1 and any(right for _, _, right in pixels):
+            raise ProgramError("the engine takes one column from a read")
+        return [[(first, left), (first + (right > 0), right)] for first, left, right in pixels]
+
+    found = np.array([taps(entry) for entry in i.x])  # steps * reads, pixels, columns, (at, weight)
+    steps = found.reshape(-1, i.x_reads, *found.shape[1:]).transpose(4, 0, 2, 1, 3)
+    address, weight = steps.reshape(2, -1, 2 * i.x_reads)[:, : i.out_w]
+    return address, weight.astype(np.int64)
 
 
-def _axis(table: tuple[AxisEntry, ...], taps: int, banks: int) -> tuple[np.ndarray, ...]:
-    """(addresses, weights), each (outputs, taps)."""
+def _rows(table: tuple[AxisEntry, ...], taps: int, banks: int) -> tuple[np.ndarray, ...]:
+    """(addresses, weights) of the output rows, each (out_h, taps)."""
     address = np.array([unpack_address(e.address, banks) for e in table]).reshape(-1, taps)
     weight = np.array([e.weight for e in table], np.int64).reshape(-1, taps)
     return address, weight
@@ -76,14 +85,14 @@ def vector_sums(
             return _wrap(terms[0] * terms[1])
         weighted = [s.factor * t for s, t in zip(i.sources, terms, strict=True)]
         return _wrap(np.sum(weighted, axis=0))
-    if i.function == VectorOp.MUL or max(len(i.y), len(i.x)) > MAX_TABLE:
+    if i.function == VectorOp.MUL or len(i.y) > MAX_TABLE or len(i.x) > MAX_TABLE // 2:
         raise ProgramError("a product cannot resample, and tables have a limited length")
-    y_address, y_weight = _axis(i.y[: i.out_h * i.y_taps], i.y_taps, banks)
-    x_address, x_weight = _columns(i, banks)
+    y_address, y_weight = _rows(i.y[: i.out_h * i.y_taps], i.y_taps, banks)
+    x_address, x_weight = _columns(i, params)
     total = np.zeros((pixels, params.in_channels), np.int64)
     for source, first in zip(i.sources, base, strict=True):
         for ky in range(i.y_taps):
-            for kx in range(i.x_taps):
+            for kx in range(x_weight.shape[1]):
                 index = first + y_address[:, ky, None] + x_address[None, :, kx]
                 weight = y_weight[:, ky, None] * x_weight[None, :, kx]
                 values = _values(memory, source, index.reshape(-1), banks)

@@ -117,7 +117,7 @@ def _windows(
         if rows * columns <= limit("out_w"):  # one long row: no odd pixel in every row
             rows, columns = 1, rows * columns
         yield window[0], window[0] * width, VectorInstruction(
-            layer=node.name, direct=1, pair=int(params.vector_pixels == 2), y_taps=1, x_taps=1,
+            layer=node.name, direct=1, pair=int(params.vector_pixels == 2), y_taps=1, x_reads=1,
             out_h=rows, out_w=columns,
         )  # fmt: skip
         return
@@ -139,9 +139,9 @@ def _by_tables(
 ) -> Iterator[Window]:
     for t in axis_tables(name, y, x, window, params):
         yield t.first, t.origin, VectorInstruction(
-            layer=name, pair=int(t.pair), y_taps=len(y[0]), x_taps=len(x[0]),
+            layer=name, pair=int(t.pair), y_taps=len(y[0]), x_reads=t.reads,
             out_h=t.rows, out_w=t.columns,
-            y_words=len(t.y) // AxisEntry.PER_WORD, x_words=len(t.x) // AxisEntry.PER_WORD,
+            y_words=len(t.y) // AxisEntry.PER_WORD, x_words=len(t.x),
             y=t.y, x=t.x,
         )  # fmt: skip
 
