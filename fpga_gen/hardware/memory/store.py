@@ -48,11 +48,11 @@ class StoreUnit(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        self._send(m, self._read(m))
+        self._send(m, *self._read(m))
         return m
 
-    def _read(self, m: Module) -> Signal:
-        """Accesses. Returns the number of beats to send of an access, as it is made, or 0."""
+    def _read(self, m: Module) -> tuple[Value, Value]:
+        """Accesses. Returns whether one is made, and the beats to send of it, less one."""
         p, beats = self.params, self.beats_per_access
         per_beat = PORT_BITS // p.word_bits
         cfg = self.issue.header.store
@@ -68,7 +68,7 @@ class StoreUnit(wiring.Component):
         settled = Signal(reset_less=True)  # settle has reached its end
         want, step = Signal(), Signal()
         asked = Signal()
-        taken = Signal(range(beats + 1))
+        behind = Signal(range(max(beats, 2)))
         next_address = add(m, address, constant(p.store_words, p.banks), p.banks, "store_next")
         m.d.comb += [
             final.eq(left <= beats),
@@ -77,7 +77,7 @@ class StoreUnit(wiring.Component):
             self.read.valid.eq(want & self.granted),
             step.eq(reading & some & ready[1] & self.beats.room & self.granted),
             self.read.address.eq(address),
-            taken.eq(Mux(self.read.valid, Mux(final, left, beats), 0)),
+            behind.eq(Mux(final, left - 1, beats - 1)),
         ]
         m.d.sync += [
             settled.eq(settle == READ_LATENCY + beats - 1),
@@ -127,26 +127,29 @@ class StoreUnit(wiring.Component):
                 with m.If(settled):
                     m.d.sync += self.busy.eq(0)
                     m.next = "IDLE"
-        return taken
+        return self.read.valid, behind
 
-    def _send(self, m: Module, taken: Value) -> None:
-        """The words of an access, and from there beat by beat, first word lowest."""
+    def _send(self, m: Module, taken: Value, behind: Value) -> None:
+        """The words of an access, and from there beat by beat, first word lowest. behind: beats
+        after the first one of an access that is made."""
         bits = len(self.read.data)
-        arrived = delay(m, taken, READ_LATENCY, "arrived")
+        late = delay(m, Cat(taken, behind), READ_LATENCY - 1, "taken")
+        late = copies(m, late, 1, "arrived")[0]  # no output of a shift register
+        arrived, more = late[0], late[1:]
         words = Signal(bits, reset_less=True)
         counts = [1] * (READ_LATENCY - 1) + [copies_for(bits)]
-        enables = tree(m, taken.any(), counts, "capture")
+        enables = tree(m, taken, counts, "capture")
         for n, enable in enumerate(enables):
             part = slice(n * LOADS, min((n + 1) * LOADS, bits))
             with m.If(enable):
                 m.d.sync += words[part].eq(self.read.data[part])
-        left = Signal(range(self.beats_per_access + 1))  # beats after the one that is sent
+        left = Signal.like(behind)  # beats after the one that is sent
         index = Signal(range(max(self.beats_per_access, 2)))
         at = Signal.like(index)  # the beat that is sent next
-        m.d.comb += at.eq(Mux(arrived.any(), 0, index + 1))
+        m.d.comb += at.eq(Mux(arrived, 0, index + 1))
         m.d.sync += index.eq(at)
-        with m.If(arrived.any()):
-            m.d.sync += [self.beats.valid.eq(1), left.eq(arrived - 1)]
+        with m.If(arrived):
+            m.d.sync += [self.beats.valid.eq(1), left.eq(more)]
         with m.Else():
             m.d.sync += [self.beats.valid.eq(left != 0), left.eq(Mux(left != 0, left - 1, 0))]
         chosen = copies(m, at, copies_for(PORT_BITS), "store_beat")
