@@ -158,7 +158,7 @@ def merge_pointwise(graph: Graph) -> Graph:
             for term in node.terms:
                 first = nodes.get(term.input)
                 if (
-                    _is_pointwise(term)
+                    is_pointwise(term)
                     and isinstance(first, Conv)
                     and first.activation.is_identity
                     and uses[first.output] == 1
@@ -180,7 +180,8 @@ def _one_walk(graph: Graph, first: Conv, node: Conv, term: ConvTerm) -> bool:
     return all(walk(graph, t) == walk(graph, first.terms[0]) for t in others)
 
 
-def _is_pointwise(term: ConvTerm) -> bool:
+def is_pointwise(term: ConvTerm) -> bool:
+    """A 1x1 convolution that reads every pixel once, with weights of its own."""
     return (
         term.weight.shape[2:] == (1, 1)
         and term.stride == (1, 1)

@@ -25,6 +25,7 @@ from fpga_gen.graph.passes.conv_merge import (
     merge_terms,
 )
 from fpga_gen.graph.passes.curves import join_curves
+from fpga_gen.graph.passes.enlarging import shrink_before_enlarging
 from fpga_gen.graph.passes.means import split_large_means
 from fpga_gen.graph.passes.picture import raw_picture
 from fpga_gen.graph.passes.pools import split_large_pools
@@ -52,6 +53,7 @@ SIMPLIFY: tuple[Pass, ...] = (  # repeated until nothing changes
     fuse_adds,
     merge_terms,
     merge_pointwise,
+    shrink_before_enlarging,
 )
 LOWER: tuple[Pass, ...] = (  # at the end
     join_convolutions,
