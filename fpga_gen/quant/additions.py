@@ -107,7 +107,13 @@ def as_convolution(node: QAdd, tensors: dict[str, QTensor], sp2: Sp2Code) -> QCo
         except ValueError:
             return None
     terms = tuple(
-        QConvTerm((t.name,), np.diag(weights[low, i])[:, :, None, None], low=bool(low), **POINT)
+        QConvTerm(
+            (t.name,),
+            np.diag(weights[low, i])[:, :, None, None],
+            low=bool(low),
+            asked=out.channels,
+            **POINT,
+        )
         for low in (0, 1)
         for i, t in enumerate(maps)
     )

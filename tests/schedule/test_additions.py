@@ -81,3 +81,18 @@ def test_a_network_without_sums_is_left_alone() -> None:
     b = Builder("plain", SMALL)
     b.simple(b.input(3, 8, 8), 5, 3, I8)
     assert sums_in_array(b.graph(), SMALL).nodes == b.graph().nodes
+
+
+def test_a_sum_is_no_work_of_the_network() -> None:
+    """It asks for no multiply-accumulates, so its zeros save none; the least that must be moved is
+    one weight for each channel and map."""
+    graph = all_in_array(one_sum(64, 14))
+    schedule = compile_schedule(graph, DEFAULT)
+    plain = compile_schedule(one_sum(64, 14), DEFAULT)
+    for layer in schedule.layers:
+        assert 0 <= layer.utilisation <= 1
+        assert layer.skipped.macs == 0
+    cost, other = schedule.estimate, plain.estimate
+    assert cost.macs == other.macs
+    assert 0 <= cost.lower_bound_bytes - other.lower_bound_bytes <= 4 * 64
+    assert cost.lower_bound_bytes <= cost.read_bytes + cost.write_bytes
