@@ -54,7 +54,9 @@ class EngineParams:
     pages); family: device family, "xcup" (UltraScale+: DSP48E2, UltraRAM) or "xc7"; bram_banks:
     feature-map banks made of block RAM although the family has UltraRAM; double_clock: the slices
     of the DSP columns run at twice the engine's clock, four columns in those of two;
-    activations: the exit path has tables, the vector unit reads one pixel for all.
+    activations: the exit path has tables, the vector unit reads one pixel for all; exit_pixels:
+    neighbouring pixel lanes whose results leave in one exit step, each through requantisation lanes
+    of its own, 1 or 2.
     """
 
     pixels: int = 8
@@ -72,6 +74,7 @@ class EngineParams:
     bram_banks: int = 0
     double_clock: bool = False
     activations: bool = False
+    exit_pixels: int = 1
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str) -> None:
@@ -127,6 +130,11 @@ class EngineParams:
         need(self.sp2_code in SP2_CODES, f"sp2_code must be one of {sorted(SP2_CODES)}")
         need(0 <= self.bram_banks <= self.banks, "bram_banks must be at most the number of banks")
         need(self.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}")
+        need(self.exit_pixels in (1, 2), "exit_pixels must be 1 or 2")
+        need(
+            self.pixels % self.exit_pixels == 0,
+            "two exit pixels need an even number of pixel lanes",
+        )
         need(self.skew > 0, "no plane skew avoids write conflicts for this shape")
 
     def __getstate__(self) -> dict:
@@ -208,9 +216,15 @@ class EngineParams:
         return self.columns // mode
 
     @property
-    def requant_lanes(self) -> int:
-        """One for each column, and for each channel of the vector unit's word."""
+    def row_lanes(self) -> int:
+        """Requantisation lanes for one exit pixel: one for each column, and for each channel of the
+        vector unit's word."""
         return max(self.columns, self.in_channels)
+
+    @property
+    def requant_lanes(self) -> int:
+        """Of all exit pixels, one row of lanes behind the other."""
+        return self.exit_pixels * self.row_lanes
 
     @property
     def lookup_latency(self) -> int:
@@ -234,7 +248,8 @@ class EngineParams:
     @property
     def vector_pixels(self) -> int:
         """Pixels per step of the vector unit: its results share the requantisation columns."""
-        return 2 if self.columns >= 2 * self.in_channels and self.lanes >= 2 else 1
+        both = self.requant_lanes >= 2 * self.in_channels
+        return 2 if both and self.lanes >= 2 else 1
 
     @property
     def vector_words(self) -> int:
@@ -251,6 +266,8 @@ class EngineParams:
     @property
     def pool_pixels(self) -> int:
         """Pixels of a max-pool tile that leave in one exit step."""
+        if self.exit_pixels == 2:
+            return 2
         return 2 if self.pixels % 2 == 0 and self.write_words(1) >= 2 else 1
 
     # --- weights ---------------------------------------------------------------------------
@@ -347,16 +364,35 @@ class EngineParams:
         return max(self.write_words(1), self.load_words)
 
     @property
-    def write_slots(self) -> int:
-        """Words one exit step can write: all pixels of a mode times the words each may touch."""
+    def row_slots(self) -> int:
+        """Words one exit step can write for one exit pixel: one lane of every pixel group of a
+        mode, times the words that each may touch."""
         return max([m * self.write_words(m) for m in self.modes] + [self.load_words])
+
+    @property
+    def write_slots(self) -> int:
+        """Words one exit step can write: those of the first exit pixel, then of the second."""
+        return self.exit_pixels * self.row_slots
+
+    def load_slot(self, word: int) -> int:
+        """Write slot of a memory word of a stream word of a LOAD. With two exit pixels, all words
+        of a row of slots lie an even number of words apart: the words of a beat take turns."""
+        if self.exit_pixels == 1 or self.beat_words == 1:
+            return word
+        return word % 2 * self.row_slots + word // 2
 
     @cached_property
     def skew(self) -> int:
-        """Plane stride modulo banks that makes every write step free of bank conflicts; 0: none."""
-        for skew in range(1, self.banks + 1):
+        """Plane stride modulo banks that makes every write step free of bank conflicts; 0: none.
+        With two exit pixels it is even: the words of each lie in banks of one parity."""
+        for skew in range(self.exit_pixels, self.banks + 1, self.exit_pixels):
             steps = [
-                [g * self.pixels + j * skew for g in range(m) for j in range(self.write_words(m))]
+                [
+                    pixel + g * self.pixels + j * skew
+                    for pixel in range(self.exit_pixels)
+                    for g in range(m)
+                    for j in range(self.write_words(m))
+                ]
                 for m in self.modes
             ]
             steps.append([j * skew for j in range(self.load_words)])

@@ -237,4 +237,4 @@ def _sum_cycles(work: VectorShape, params: EngineParams, timing: Timing) -> int:
     slots = SLOTS * (1 + (size - 1) / params.in_channels)
     tiles = -(-work.channels // size) * -(-work.pixels // params.lanes)
     ends = array_latency(params, timing) + drain_tail(params, timing)
-    return round(tiles * max(slots, params.pixels)) + ends
+    return round(tiles * max(slots, params.pixels // params.exit_pixels)) + ends

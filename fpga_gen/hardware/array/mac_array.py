@@ -57,8 +57,8 @@ class MacArray(Leaf):
         done: a `last` beat `latency` cycles after its input: from this cycle on a drain request
             for that t returns its sums.
         drain: one request per cycle; `data`: Out(32 * CO), physical columns 0.. of that lane,
-            `drain_latency` cycles later. In mode m column block [g*CO/m, (g+1)*CO/m) is input
-            lane g*P + lane.
+            `drain_latency` cycles later, with two exit pixels of the next lane behind them. In mode
+            m column block [g*CO/m, (g+1)*CO/m) is input lane g*P + lane.
         fast_clk: In(1), twice the engine's clock. (with double_clock)
 
     A request for an old t is safe up to `overwrite_latency` cycles after the next `last` beat of
@@ -167,19 +167,25 @@ class MacArray(Leaf):
                     {
                         **self._copied(m, beats[at - 1], f"{kind.name}_{j}"),
                         "dots": dots,
-                        "drain_en": lane == j,
+                        "drain_en": lane == j if p.exit_pixels == 1 else lane[1:] == j >> 1,
                         "drain_t": t,
                         "drain": words[-1],
                     },
                     expand=self.expand,
                 )
             results.append(self._in_order(kinds, words))
-        m.d.comb += self.drain.data.eq(
-            read_lane(m, self.drain.lane, results, self.drain_latency - 1)
-        )
+        m.d.comb += self.drain.data.eq(self._drained(m, results))
         done = beats[self.latency]
         m.d.comb += [self.done.valid.eq(done["valid"] & done["last"]), self.done.t.eq(done["t"])]
         return m
+
+    def _drained(self, m: Module, results: list[Value]) -> Value:
+        """Sums of the lane that was asked for, and of the next one with two exit pixels."""
+        lane, cycles = self.drain.lane, self.drain_latency - 1
+        if self.params.exit_pixels == 1:
+            return read_lane(m, lane, results, cycles)
+        even = read_lane(m, lane[1:], results[::2], cycles, "even")
+        return Cat(even, read_lane(m, lane[1:], results[1::2], cycles, "odd"))
 
     def _copied(self, m: Module, beat: dict[str, Value], label: str) -> dict[str, Value]:
         """The beat one cycle later, in registers for one block of accumulators."""

@@ -15,6 +15,7 @@ from fpga_gen.contract.fields import WORD_BITS
 from fpga_gen.contract.isa import MAX_SOURCES, MAX_TABLE, SOURCE, TABLE_ENTRIES, width
 from fpga_gen.contract.numerics import ACC_BITS
 from fpga_gen.contract.params import CHANNEL_BITS, PARAM_ENTRIES, PORT_BITS, EngineParams
+from fpga_gen.hardware.common.fan_out import copies_for
 from fpga_gen.hardware.common.records import (
     HEADER,
     PARAMS_OF_CHANNEL,
@@ -201,10 +202,12 @@ class MemoryRead(Signature):
 
 class WriteStep(Signature):
     """Exit path to the feature-map memory: up to `write_slots` words in different banks; `bytes`:
-    those of a word that are written."""
+    those of a word that are written; odd, with two exit pixels: the words of the first one, and so
+    the first `row_slots` slots, are for banks of odd numbers, those of the second for even ones
+    (`odd_copies` for every slot of the first)."""
 
     def __init__(self, params: EngineParams) -> None:
-        n = params.write_slots
+        n, odds = params.write_slots, params.row_slots * odd_copies(params)
         super().__init__(
             {
                 "valid": Out(n),
@@ -212,7 +215,14 @@ class WriteStep(Signature):
                 "data": Out(PlainArray(params.word_bits, n)),
                 "bytes": Out(PlainArray(params.in_channels, n)),
             }
+            | ({"odd": Out(odds)} if params.exit_pixels == 2 else {})
         )
+
+
+def odd_copies(params: EngineParams) -> int:
+    """Copies of `odd` in a WriteStep for one slot of each exit pixel: a copy chooses LOADS bits,
+    half of them for even banks; the last one those of byte enables and addresses."""
+    return copies_for(2 * params.word_bits) + 1
 
 
 # --- array -------------------------------------------------------------------------------------
@@ -260,7 +270,8 @@ class Done(Signature):
 # --- results -----------------------------------------------------------------------------------
 class Drain(Signature):
     """Exit path to the array (`sums`) or the max-pool unit (`maxima`): the results of pixel group
-    t in a lane, and in max-pooling of its neighbour, DRAIN_LATENCY cycles later."""
+    t in a lane, DRAIN_LATENCY cycles later; with two exit pixels, and always in max-pooling, of its
+    neighbour behind them, and the lane is an even one."""
 
     def __init__(self, params: EngineParams, results: int) -> None:
         super().__init__(
@@ -273,7 +284,7 @@ class Drain(Signature):
 
     @classmethod
     def sums(cls, params: EngineParams) -> Drain:
-        return cls(params, params.columns * ACC_BITS)
+        return cls(params, params.exit_pixels * params.columns * ACC_BITS)
 
     @classmethod
     def maxima(cls, params: EngineParams) -> Drain:

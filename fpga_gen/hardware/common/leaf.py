@@ -102,7 +102,7 @@ def fields(value: Value, width: int) -> list[Value]:
     return [value[at : at + width] for at in range(0, len(value), width)]
 
 
-def read_lane(m: Module, lane: Value, words: list[Value], cycles: int) -> Value:
+def read_lane(m: Module, lane: Value, words: list[Value], cycles: int, name: str = "read") -> Value:
     """Registered word of the lane that was asked for `cycles` ago.
 
     words: one value per lane, valid `cycles` after the request.
@@ -110,10 +110,10 @@ def read_lane(m: Module, lane: Value, words: list[Value], cycles: int) -> Value:
     piece = LOADS // 2
     count = -(-len(words[0]) // piece)
     levels = ([1] * cycles + [-(-count // 8), count])[-cycles:]
-    controls = tree(m, lane, levels, "read_lane")
+    controls = tree(m, lane, levels, f"{name}_lane")
     out = []
     for n, control in enumerate(controls):
-        part = Signal(min(piece, len(words[0]) - n * piece), name=f"read_{n}", reset_less=True)
+        part = Signal(min(piece, len(words[0]) - n * piece), name=f"{name}_{n}", reset_less=True)
         with m.Switch(control):
             for j, word in enumerate(words):
                 with m.Case(j):

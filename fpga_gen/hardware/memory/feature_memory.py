@@ -4,7 +4,9 @@ Read: one address a cycle returns `lanes` consecutive words (or every second one
 they start in, after `read_latency` cycles. Bank b holds linear addresses = b mod banks, so
 consecutive words never collide; a rotation puts the first word on lane 0.
 Write: up to `write_slots` words a cycle, in different banks (the compiler's plane skew guarantees
-it), with byte enables. Throughput one read and one write step per cycle, no flow control.
+it), with byte enables; with two exit pixels those of one in banks of even numbers, those of the
+other in the others, so that a bank chooses among half of them. Throughput one read and one write
+step per cycle, no flow control.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from fpga_gen.contract.latencies import READ_LATENCY, WRITE_LATENCY
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.common.address import bank_of, row_of
 from fpga_gen.hardware.common.fan_out import LOADS, copies, copies_for, tree
-from fpga_gen.hardware.common.joints import Beat, MemoryRead, WriteStep
+from fpga_gen.hardware.common.joints import Beat, MemoryRead, WriteStep, odd_copies
+from fpga_gen.hardware.common.leaf import fields
 from fpga_gen.hardware.common.ram import RamShape, place_ram
 from fpga_gen.hardware.common.records import PlainArray
 
@@ -187,21 +190,19 @@ class FeatureMemory(wiring.Component):
 
     def _write(self, m: Module, banks: list) -> None:
         p, row_bits = self.params, self.bank.address_bits
-        n, w = p.write_slots, p.word_bits
+        n, w = p.row_slots, p.word_bits
         step = self.write
-        data = Signal(PlainArray(w, n), reset_less=True)
-        bytes_ = Signal(PlainArray(w // 8, n), reset_less=True)
-        rows = Signal(PlainArray(row_bits, n), reset_less=True)
-        m.d.sync += [
-            data.eq(step.data),
-            bytes_.eq(step.bytes),
-            *(rows[k].eq(row_of(step.address[k])[:row_bits]) for k in range(n)),
-        ]
+        offered = [self._offered(m, parity) for parity in range(p.exit_pixels)]
         cut = LOADS // 2  # a choice of up to eight words loads a bit of its number twice
         for index, bank in enumerate(banks):
+            data, bytes_, rows = offered[index % p.exit_pixels]
             hits = Signal(n, name=f"hits_{index}")
+
+            def hit_by(slot: int, index=index) -> Value:
+                return step.valid[slot] & (bank_of(step.address[slot], p.banks) == index)
+
             m.d.comb += [
-                hits[k].eq(step.valid[k] & (bank_of(step.address[k], p.banks) == index))
+                hits[k].eq(hit_by(k) | hit_by(n + k) if p.exit_pixels == 2 else hit_by(k))
                 for k in range(n)
             ]
             number = [
@@ -229,6 +230,39 @@ class FeatureMemory(wiring.Component):
                 ),
             ]
             m.d.comb += [bank.w_addr.eq(w_row), bank.w_data.eq(w_data), bank.w_en.eq(w_bytes)]
+
+    def _offered(self, m: Module, parity: int) -> tuple[Signal, Signal, Signal]:
+        """Data, byte enables and rows of the words among which a bank chooses, a cycle late. With
+        two exit pixels: banks of even (0) or odd (1) numbers, whose words are those of the first
+        pixel or those of the second."""
+        p, row_bits = self.params, self.bank.address_bits
+        n, w, step = p.row_slots, p.word_bits, self.write
+        label = ("_even", "_odd")[parity] if p.exit_pixels == 2 else ""
+        data = Signal(PlainArray(w, n), name=f"data{label}", reset_less=True)
+        bytes_ = Signal(PlainArray(w // 8, n), name=f"bytes{label or '_'}", reset_less=True)
+        rows = Signal(PlainArray(row_bits, n), name=f"rows{label}", reset_less=True)
+        to = [row_of(address)[:row_bits] for address in step.address]
+        if p.exit_pixels == 1:
+            m.d.sync += [
+                data.eq(step.data),
+                bytes_.eq(step.bytes),
+                *(rows[k].eq(to[k]) for k in range(n)),
+            ]
+            return data, bytes_, rows
+        each = odd_copies(p)
+        for k in range(n):
+            *for_data, other = step.odd[k * each : (k + 1) * each]
+            pieces = [fields(step.data[at], LOADS // 2) for at in (k, n + k)]
+
+            def chosen(odd: Value, first: Value, second: Value) -> Value:
+                return Mux(odd, first, second) if parity else Mux(odd, second, first)
+
+            m.d.sync += [
+                data[k].eq(Cat(map(chosen, for_data, *pieces))),
+                bytes_[k].eq(chosen(other, step.bytes[k], step.bytes[n + k])),
+                rows[k].eq(chosen(other, to[k], to[n + k])),
+            ]
+        return data, bytes_, rows
 
 
 def _choose(values: list, number: Value) -> Value:

@@ -1,8 +1,11 @@
-"""Addresses of an exit step: pixels of every pixel group, planes of every write slot."""
+"""Addresses of an exit step: pixels of every pixel group, planes of every write slot.
+
+The slots of a second exit pixel lie behind all of the first one's, in the same order.
+"""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,8 +19,8 @@ from fpga_gen.hardware.results.exit_records import facts_layout, result_layout, 
 
 
 def slot_source(params: EngineParams, mode: int, slot: int) -> tuple[int, int] | None:
-    """(pixel group, word) that a write slot serves in a mode; None: unused."""
-    group, word = divmod(slot, params.write_words(mode))
+    """(pixel group, word) that a write slot serves in a mode, for its exit pixel; None: unused."""
+    group, word = divmod(slot % params.row_slots, params.write_words(mode))
     return (group, word) if group < mode else None
 
 
@@ -45,7 +48,8 @@ class ExitAddress(wiring.Component):
         p, facts, result = self.params, self.facts, self.result
         self._pixels(m)
         self._slots(m)
-        channels = Mux(facts.pool, p.pool_pixels * p.in_channels, facts.channels)
+        pooled = p.pool_pixels // p.exit_pixels * p.in_channels
+        channels = Mux(facts.pool, pooled, facts.channels)
 
         def late(value, name: str, *, reset_less: bool = True):
             return delay(m, value, self.latency, name, reset_less=reset_less)
@@ -85,27 +89,38 @@ class ExitAddress(wiring.Component):
                 (position.as_signed() < left.as_signed()) & (facts.mode >= group)
             )
         pair = delay(m, at.pair, 1, "pair")
-        second_inside = Signal(reset_less=True)  # the second pixel of a max-pool step
-        before = Signal(room_bits, reset_less=True)
-        m.d.sync += [
-            before.eq(facts.limit - 1),
-            second_inside.eq(pair & (position.as_signed() < before.as_signed())),
-        ]
+        # The second pixel: of a max-pool step, or of every pixel group.
+        groups = range(p.max_mode if p.exit_pixels == 2 else 1)
+        seconds = [(group, f"_{group}" if group else "") for group in groups]
+        seconds_inside = []
+        for group, label in seconds:
+            second_inside = Signal(name=f"second_inside{label}", reset_less=True)
+            before = Signal(room_bits, name=f"before{label}", reset_less=True)
+            there = pair & (facts.mode >= group) if group else pair
+            m.d.sync += [
+                before.eq(facts.limit - (group * p.pixels + 1)),
+                second_inside.eq(there & (position.as_signed() < before.as_signed())),
+            ]
+            seconds_inside.append(second_inside)
         # Stage 3: the pixel of every group.
-        self.pixels = []
+        pixels = []
         for group in range(p.max_mode):
             pixel = Signal(a, name=f"pixel_{group}", reset_less=True)
             offset = constant(group * p.pixels, p.banks)
             m.d.sync += pixel.eq(
                 add(m, plane_pixel, offset, p.banks, f"pixel_sum_{group}") if group else plane_pixel
             )
-            self.pixels.append(pixel)
-        self.second_pixel = Signal(a, reset_less=True)
-        m.d.sync += self.second_pixel.eq(
-            add(m, plane_pixel, constant(1, p.banks), p.banks, "second_pixel_sum")
-        )
-        self.inside = delay(m, inside, 1, "inside")
-        self.second_inside = delay(m, second_inside, 1, "second_inside")
+            pixels.append(pixel)
+        second_pixels = []
+        for group, label in seconds:
+            pixel = Signal(a, name=f"second_pixel{label}", reset_less=True)
+            offset = constant(group * p.pixels + 1, p.banks)
+            m.d.sync += pixel.eq(add(m, plane_pixel, offset, p.banks, f"second_pixel_sum{label}"))
+            second_pixels.append(pixel)
+        late = delay(m, inside, 1, "inside")
+        second_late = delay(m, Cat(seconds_inside), 1, "second_inside")
+        # Of the first and the second pixel of a step: address of every group, those inside.
+        self.pixels = (pixels, late), (second_pixels, second_late)
 
     def _slots(self, m: Module) -> None:
         """Stages 4 and 5: plane and pixel of every write slot, their sum."""
@@ -114,8 +129,9 @@ class ExitAddress(wiring.Component):
         enable = Signal(p.write_slots, reset_less=True)
         m.d.comb += [self.result.address.eq(address), self.result.enable.eq(enable)]
         modes = tree(m, facts.mode, [p.write_slots], "slot_mode")
-        pools = tree(m, facts.pool, [p.write_slots], "slot_pool")
+        pools = tree(m, facts.pool, [p.write_slots], "slot_pool") if p.exit_pixels == 1 else ()
         for slot in range(p.write_slots):
+            pixels, inside = self.pixels[slot // p.row_slots]
             base = Signal(a, name=f"slot_base_{slot}", reset_less=True)
             pixel = Signal(a, name=f"slot_pixel_{slot}", reset_less=True)
             used = Signal(name=f"slot_used_{slot}", reset_less=True)
@@ -126,17 +142,18 @@ class ExitAddress(wiring.Component):
                         group, word = source
                         m.d.sync += [
                             base.eq(facts.bases[word]),
-                            pixel.eq(self.pixels[group]),
-                            used.eq(self.inside[group]),
+                            pixel.eq(pixels[group]),
+                            used.eq(inside[group]),
                         ]
                     else:
                         m.d.sync += used.eq(0)
-            if slot == 1 and p.pool_pixels == 2:
+            if slot == 1 and p.exit_pixels == 1 and p.pool_pixels == 2:
+                (second_pixel, *_), second_inside = self.pixels[1]
                 with m.If(pools[slot]):
                     m.d.sync += [
                         base.eq(facts.bases[0]),
-                        pixel.eq(self.second_pixel),
-                        used.eq(self.second_inside),
+                        pixel.eq(second_pixel),
+                        used.eq(second_inside),
                     ]
             m.d.sync += [
                 address[slot].eq(add(m, base, pixel, p.banks, f"slot_address_{slot}")),

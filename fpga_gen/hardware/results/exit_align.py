@@ -1,10 +1,13 @@
 """Aligns the bytes of an exit step: every pixel group's channels at the byte offset of the map.
 
+Both pixels of a step with two exit pixels lie at the same offset, and have as many channels.
+
 A component of its own, so that tools which trade depth for area do so among equals.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
@@ -26,12 +29,18 @@ def window_bits(params: EngineParams, group: int) -> int:
     return max(params.write_words(k) for k in params.modes if k > group) * params.word_bits
 
 
+def window_name(row: int, group: int) -> str:
+    """Of a pixel group's window, for one of the exit pixels."""
+    return f"{('window', 'second')[row]}_{group}"
+
+
 class ExitAlign(wiring.Component):
     """Members:
-    bytes: In, one for each channel, those of the pixel groups one behind the other. mode: In.
+    bytes: In, one for each channel, those of the pixel groups one behind the other; of a second
+    exit pixel behind all of them. mode: In.
     offset: In, a cycle before them (and before the modes' registers), channels: In, two cycles.
-    window_0 ..: Out, a cycle later, the words of every pixel group. mask: Out, with them, enabled
-    bytes of a window; some: Out, its words that have any.
+    window_0 ..: Out, a cycle later, the words of every pixel group; second_0 ..: of the second exit
+    pixel. mask: Out, with them, enabled bytes of a window; some: Out, its words that have any.
     """
 
     def __init__(self, params: EngineParams, channels: int) -> None:
@@ -45,7 +54,8 @@ class ExitAlign(wiring.Component):
                 "channels": In(result["channels"].shape),
                 "mode": In(facts["mode"].shape),
                 **{
-                    f"window_{group}": Out(window_bits(params, group))
+                    window_name(row, group): Out(window_bits(params, group))
+                    for row in range(params.exit_pixels)
                     for group in range(params.max_mode)
                 },
                 "mask": Out(words * params.in_channels),
@@ -60,21 +70,24 @@ class ExitAlign(wiring.Component):
         return m
 
     def _windows(self, m: Module) -> None:
-        sizes = [window_bits(self.params, g) for g in range(self.params.max_mode)]
+        p = self.params
+        sizes = [window_bits(p, g) for g in range(p.max_mode)]
         cuts = [-(-size // CHUNK) for size in sizes]  # chunks of a window
-        chunks = sum(cuts)
-        offsets = tree(m, self.offset, [copies_for(chunks, 8), chunks], "offset")
+        chunks = p.exit_pixels * sum(cuts)
+        offsets = iter(tree(m, self.offset, [copies_for(chunks, 8), chunks], "offset"))
         choosing = sum(cut for g, cut in enumerate(cuts) if len(self._first_bytes(g)) > 1)
+        choosing *= p.exit_pixels
         counts = [copies_for(choosing, 8), choosing]
         modes = iter(tree(m, self.mode, counts, "pack_mode") if choosing else ())
-        used_chunks = 0
-        for group, (width, parts) in enumerate(zip(sizes, cuts, strict=True)):
-            mine = slice(used_chunks, used_chunks + parts)
-            used_chunks += parts
-            source = self._pixel_bytes(m, group, width, modes)
-            window = data_register(m, getattr(self, f"window_{group}"))
-            shifted = _shift_bits(m, source, offsets[mine], 8, CHUNK, f"shift_{group}")
-            m.d.sync += window.eq(shifted)
+        row_bits = len(self.bytes) // p.exit_pixels
+        for row, group in itertools.product(range(p.exit_pixels), range(p.max_mode)):
+            bytes_ = self.bytes[row * row_bits : (row + 1) * row_bits]
+            name = window_name(row, group)
+            source = self._pixel_bytes(m, bytes_, group, sizes[group], modes, name)
+            window = data_register(m, getattr(self, name))
+            mine = list(itertools.islice(offsets, cuts[group]))
+            label = name.replace("window", "shift")
+            m.d.sync += window.eq(_shift_bits(m, source, mine, 8, CHUNK, label))
 
     def _mask(self, m: Module) -> None:
         p, ci = self.params, self.params.in_channels
@@ -97,12 +110,21 @@ class ExitAlign(wiring.Component):
         p = self.params
         return {group * p.group_channels(k): k for k in p.modes if k > group}
 
-    def _pixel_bytes(self, m: Module, group: int, width: int, modes: Iterator[Signal]) -> Signal:
-        """The channels of a pixel group, and whatever follows them: it is not enabled. modes: as
-        many are taken as there are chunks, if there is a choice."""
-        source = Signal(width, name=f"pixel_bytes_{group}")
+    def _pixel_bytes(
+        self,
+        m: Module,
+        bytes_: Value,
+        group: int,
+        width: int,
+        modes: Iterator[Signal],
+        window: str,
+    ) -> Signal:
+        """The channels of a pixel group, and whatever follows them: it is not enabled. bytes_: of
+        all groups; modes: as many are taken as there are chunks, if there is a choice; window: its
+        name."""
+        source = Signal(width, name=window.replace("window", "pixel_bytes"))
         (default, _), *others = self._first_bytes(group).items()
-        padded = Cat(self.bytes, Const(0, width))
+        padded = Cat(bytes_, Const(0, width))
         for low in range(0, width, CHUNK):
             high = min(low + CHUNK, width)
             value: Value = padded[8 * default + low : 8 * default + high]

@@ -13,13 +13,13 @@ from amaranth.lib.wiring import In, Out
 
 from fpga_gen.contract.address import ADDRESS_BITS
 from fpga_gen.contract.params import EngineParams
-from fpga_gen.hardware.common.address import add, delay
-from fpga_gen.hardware.common.fan_out import KEEP, copies_for, tree
+from fpga_gen.hardware.common.address import add, bank_of, delay
+from fpga_gen.hardware.common.fan_out import KEEP, copies, copies_for, tree
 from fpga_gen.hardware.common.joints import WriteStep
 from fpga_gen.hardware.common.leaf import fields
 from fpga_gen.hardware.common.resets import data_register
 from fpga_gen.hardware.results.exit_address import slot_source
-from fpga_gen.hardware.results.exit_align import CHUNK, ExitAlign
+from fpga_gen.hardware.results.exit_align import CHUNK, ExitAlign, window_name
 from fpga_gen.hardware.results.exit_records import facts_layout, result_layout
 from fpga_gen.hardware.results.requantise import VALUE_BITS
 
@@ -61,15 +61,19 @@ class ExitPack(wiring.Component):
             align.channels.eq(self.result.channels),
             align.mode.eq(self.facts.mode),
         ]
-        windows = [getattr(align, f"window_{group}") for group in range(self.params.max_mode)]
+        windows = [
+            [getattr(align, window_name(row, group)) for group in range(self.params.max_mode)]
+            for row in range(self.params.exit_pixels)
+        ]
         self._write(m, windows, align.mask, align.some)
         return m
 
     def _bytes(self, m: Module) -> Signal:
         """One byte per channel. Low bytes are stored minus 128."""
         p = self.params
-        pooled = p.pool_pixels * p.in_channels
-        count = max(p.requant_lanes, pooled)
+        pooled = p.pool_pixels // p.exit_pixels * p.in_channels  # in a row of lanes
+        row = max(p.row_lanes, pooled)
+        count = p.exit_pixels * row
         parts = copies_for(8 * count)
         highs = tree(m, self.result.high, [parts], "byte_high")
         pools = tree(m, self.facts.pool, [parts], "byte_pool")
@@ -77,15 +81,18 @@ class ExitPack(wiring.Component):
         for column in range(count):
             byte = Const(0, 8)
             copy = column * parts // count
-            if column < p.requant_lanes:
-                low = self.values[column][:8] ^ Cat(Const(0, 7), self.facts.out16)
-                byte = Mux(highs[copy], self.values[column][8:], low)
-            if column < pooled:
-                byte = Mux(pools[copy], self.maxima.word_select(column, 8), byte)
+            which, place = divmod(column, row)
+            if place < p.row_lanes:
+                value = self.values[which * p.row_lanes + place]
+                low = value[:8] ^ Cat(Const(0, 7), self.facts.out16)
+                byte = Mux(highs[copy], value[8:], low)
+            if place < pooled:
+                maximum = self.maxima.word_select(which * pooled + place, 8)
+                byte = Mux(pools[copy], maximum, byte)
             m.d.sync += bytes_.word_select(column, 8).eq(byte)
         return bytes_
 
-    def _write(self, m: Module, windows: list[Signal], mask: Value, some: Signal) -> None:
+    def _write(self, m: Module, windows: list[list[Signal]], mask: Value, some: Signal) -> None:
         p, n = self.params, self.params.write_slots
         result = self.result
         valid = delay(m, result.valid, 2, "late_valid", reset_less=False)
@@ -100,9 +107,11 @@ class ExitPack(wiring.Component):
         written, used_bytes = (
             data_register(m, port) for port in (self.write.data, self.write.bytes)
         )
+        load_words = {p.load_slot(word): word for word in range(p.load_words)}
         for slot in range(n):
             copy = slice(each * slot, each * (slot + 1))
-            data, enables, any_ = self._chosen(m, slot, modes[copy], windows, mask, some)
+            row = windows[slot // p.row_slots]
+            data, enables, any_ = self._chosen(m, slot, modes[copy], row, mask, some)
             used = Signal(name=f"slot_valid_{slot}")
             slot_to: Value = Signal(ADDRESS_BITS, name=f"slot_to_{slot}")
             m.d.comb += [
@@ -110,13 +119,17 @@ class ExitPack(wiring.Component):
                 slot_to.eq(address.word_select(slot, ADDRESS_BITS)),
             ]
             load: Value = Const(0, 1)
-            if slot < p.load_words:
-                *data_loads, load = loads[copy]
-                base = self.facts.bases[slot]
-                loaded = add(m, base, self.load_pixel, p.banks, f"load_{slot}")
-                slot_to = Mux(load, delay(m, loaded, 1, f"load_to_{slot}"), slot_to)
-                word = fields(load_data.word_select(slot, p.word_bits), CHUNK)
+            if slot in load_words:
+                number = load_words[slot]
+                *data_loads, load = loads[each * number : each * (number + 1)]
+                base = self.facts.bases[number]
+                loaded = add(m, base, self.load_pixel, p.banks, f"load_{number}")
+                slot_to = Mux(load, delay(m, loaded, 1, f"load_to_{number}"), slot_to)
+                word = fields(load_data.word_select(number, p.word_bits), CHUNK)
                 data = Cat(map(Mux, data_loads, word, fields(data, CHUNK)))
+            if slot == 0 and p.exit_pixels == 2:
+                odds = copies(m, bank_of(slot_to, p.banks)[0], len(self.write.odd), "odd")
+                m.d.comb += self.write.odd.eq(Cat(odds))
             m.d.sync += [
                 self.write.valid[slot].eq(used | load),
                 to[slot].eq(slot_to),
@@ -147,7 +160,7 @@ class ExitPack(wiring.Component):
                 bits = windows[group].word_select(word, p.word_bits)
                 bytes_ = mask[word * ci : (word + 1) * ci]
                 words[mode] = *fields(bits, CHUNK), bytes_, some[word]
-        assert words or slot < p.load_words
+        assert words or slot % p.row_slots < p.load_words
         targets = *fields(data, CHUNK), enables, any_
         for part, (target, copy) in enumerate(zip(targets, [*modes, modes[-1]], strict=True)):
             value: Value = Const(0, len(target))

@@ -1,7 +1,8 @@
 """Exit path: everything that leaves the array, requantised, aligned and written.
 
 Sources: a finished tile in the drain memory of the array or of the max-pool unit (one step per
-pixel lane: m pixels x CO/m channels, or two pixels of a max-pool), results of the vector unit (CI
+pixel lane: m pixels x CO/m channels, with two exit pixels per pair of lanes, with requantisation
+lanes for each; or two pixels of a max-pool), results of the vector unit (CI
 accumulators per pixel), and stream words of a LOAD. All end in one write step of the feature-map
 memory. Nothing in this path can stall; the walker's token protocol keeps sources from overlapping.
 
@@ -150,17 +151,19 @@ class ExitPath(wiring.Component):
                         reset_less=name != "valid")
             for name in address.result.shape().members
         }  # fmt: skip
+        step = p.row_slots if p.exit_pixels == 2 else 1  # to the second pixel's slot
+        pixels = {step * index: index for index in range(p.vector_pixels)}
         slots = [
-            Mux(copy, vector.address[slot] if slot < p.vector_pixels else 0,
+            Mux(copy, vector.address[pixels[slot]] if slot in pixels else 0,
                 tile["address"].word_select(slot, len(vector.address[0])))
             for slot, copy in enumerate(tree(m, v, [p.write_slots], "vector_slot"))
         ]  # fmt: skip
         merged = {
             "valid": tile["valid"] | vector.valid,
             "address": Cat(slot[: len(vector.address[0])] for slot in slots),
-            "enable": Mux(v, Cat(1, vector.both), tile["enable"]),
+            "enable": Mux(v, Cat(1, *[0] * (step - 1), vector.both), tile["enable"]),
             "offset": Mux(v, 0, tile["offset"]),
-            "channels": Mux(v, p.vector_pixels * p.in_channels, tile["channels"]),
+            "channels": Mux(v, p.vector_pixels // p.exit_pixels * p.in_channels, tile["channels"]),
             "high": Mux(v, vector.high, tile["high"]),
         }
         for name, value in merged.items():
@@ -190,29 +193,36 @@ class ExitPath(wiring.Component):
         """Sums of tiles or of the vector unit through one lane each."""
         p, now = self.params, self.steps.facts
         # Parameters of a mode repeat for every pixel group: two registers, as the tree has levels.
-        lanes = p.requant_lanes
-        modes = tree(m, now.mode, [copies_for(lanes, 8), lanes], "param_mode")
+        # Both exit pixels have them.
+        lanes, row = p.requant_lanes, p.row_lanes
+        modes = tree(m, now.mode, [copies_for(row, 8), row], "param_mode")
         shared = p.vector_pixels * p.in_channels
+        in_row = shared // p.exit_pixels
         vectors = tree(m, now.vector, [copies_for(shared * ACC_BITS)], "from_vector")
         facts = Cat(now.lo, now.hi, now.zero)
         facts = tree(m, facts, [copies_for(lanes, FACT_LANES)], "lane_facts")
-        values = []
-        for column in range(lanes):
+        values, words = [], []
+        for lane in range(lanes):
+            which, column = divmod(lane, row)
             has_column = column < p.columns
-            sums = self.sums.data.word_select(column, ACC_BITS) if has_column else Const(0)
-            if column < shared:
-                copy = vectors[column * len(vectors) // shared]
-                sums = Mux(copy, self.vector.sums[column], sums)
-            acc = Signal(signed(ACC_BITS), name=f"acc_{column}", reset_less=True)
-            value = Signal(signed(VALUE_BITS), name=f"value_{column}")
+            at = which * p.columns + column
+            sums = self.sums.data.word_select(at, ACC_BITS) if has_column else Const(0)
+            if column < in_row:
+                channel = which * in_row + column
+                copy = vectors[channel * len(vectors) // shared]
+                sums = Mux(copy, self.vector.sums[channel], sums)
+            acc = Signal(signed(ACC_BITS), name=f"acc_{lane}", reset_less=True)
+            value = Signal(signed(VALUE_BITS), name=f"value_{lane}")
             m.d.sync += acc.eq(sums)
             values.append(value)
-            word = PARAMS_OF_CHANNEL(self._parameter(m, column, modes[column]))
-            fact = facts[column * len(facts) // lanes]
+            if which == 0:
+                words.append(PARAMS_OF_CHANNEL(self._parameter(m, column, modes[column])))
+            word = words[column]
+            fact = facts[lane * len(facts) // lanes]
             lo, hi, zero = fact[: len(now.lo)], fact[len(now.lo) : -1], fact[-1]
             place(
                 m,
-                f"requant_{column}",
+                f"requant_{lane}",
                 RequantLane(),
                 requantise.MODULE,
                 {

@@ -1,8 +1,8 @@
 """Walk through finished tiles: one exit step per pixel lane and byte plane, and the LOAD counter.
 
-A tile of m x P pixels takes P steps per pixel group (P / 2 for max-pool), twice as many for a
-16-bit map. Whatever a step decides on is a register: flags of the next column and lane are
-computed one step ahead.
+A tile of m x P pixels takes P steps per pixel group (P / 2 for max-pool, or with two exit pixels),
+twice as many for a 16-bit map. Whatever a step decides on is a register: flags of the next column
+and lane are computed one step ahead.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class ExitSteps(wiring.Component):
         used = Signal(range(p.pixels + 1))  # lanes of a pixel group that hold pixels
         m.d.comb += used.eq(Mux(fields.lanes < p.pixels, fields.lanes, p.pixels))
         last = (used - 1)[: len(self.lane)]
+        alone = last & ~1 if p.exit_pixels == 2 else last  # of no max-pool
         with m.If(first):
             self._take_facts(m, fields)
             m.d.sync += [held.mode.eq(fields.mode), held.pool.eq(pool), held.vector.eq(0)]
@@ -125,7 +126,7 @@ class ExitSteps(wiring.Component):
                 self.single_column.eq(fields.row_mode & (fields.groups_per_row == 1)),
                 self.out_step.eq(fields.out_step),
                 self.out_row_step.eq(fields.out_row_step),
-                self.top_lane.eq(Mux(pool, last & ~(p.pool_pixels - 1), last)),
+                self.top_lane.eq(Mux(pool, last & ~(p.pool_pixels - 1), alone)),
                 self.odd_lanes.eq(used[0]),
             ]
 
@@ -183,14 +184,16 @@ class ExitSteps(wiring.Component):
         )
         # Pixel groups behind this one; there is none.
         self.t_left, self.last_t = Signal(GROUP_BITS, reset_less=True), Signal(reset_less=True)
-        facts, margin = self.facts, SAFE_STEPS // self.params.pixels
+        p, facts = self.params, self.facts
+        margin = SAFE_STEPS // (p.pixels // p.exit_pixels)
+        pairs = 1 if p.exit_pixels == 2 else facts.pool
         m.d.comb += [
             self.last_pass.eq(~facts.out16 | self.low_pass),
             self.last_step.eq(self.last_lane & self.last_pass & self.last_t),
             self.near_end.eq(self.t + Mux(facts.out16, margin // 2, margin) >= self.groups),
             self.at.t.eq(self.t),
             self.at.low_pass.eq(self.low_pass),
-            self.at.pair.eq(facts.pool & ~(self.last_lane & self.odd_lanes)),
+            self.at.pair.eq(pairs & ~(self.last_lane & self.odd_lanes)),
         ]
         with m.If(self.tile_done):
             m.d.sync += self.ready.eq(1)
@@ -291,15 +294,14 @@ class ExitSteps(wiring.Component):
             ]
 
     def _step(self, m: Module) -> None:
-        in_step = self.now["STEP"]
+        p, in_step = self.params, self.now["STEP"]
         m.d.comb += self.step.eq(in_step)
         with m.If(in_step):
             m.d.comb += self.tiles.drain_free.eq(self.near_end)
             m.d.sync += self.low_pass.eq(~self.last_pass)
             with m.If(self.last_pass):
-                next_lane = (self.lane + Mux(self.facts.pool, self.params.pool_pixels, 1))[
-                    : len(self.lane)
-                ]
+                together = Mux(self.facts.pool, p.pool_pixels, p.exit_pixels)
+                next_lane = (self.lane + together)[: len(self.lane)]
                 m.d.sync += [self.lane.eq(next_lane), self.last_lane.eq(next_lane == self.top_lane)]
                 with m.If(self.last_lane):
                     m.d.comb += self.advance.eq(1)

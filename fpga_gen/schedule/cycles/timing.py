@@ -123,8 +123,8 @@ def drain_time(
     params: EngineParams, lanes: int, groups: int, out16: bool, pool: bool = False
 ) -> int:
     """Cycles in which the exit path is busy with the results of one tile."""
-    steps = min(params.pixels, lanes) * (2 if out16 else 1)
-    return groups * (-(-steps // params.pool_pixels) if pool else steps)
+    together = params.pool_pixels if pool else params.exit_pixels
+    return groups * -(-min(params.pixels, lanes) // together) * (2 if out16 else 1)
 
 
 def vector_time(timing: Timing, blocks: int, steps: int, first: int, per_step: int) -> int:
@@ -137,7 +137,8 @@ def vector_time(timing: Timing, blocks: int, steps: int, first: int, per_step: i
 def drain_lead(params: EngineParams, timing: Timing) -> int:
     """How long before the end of a drain the next tile's last slot may begin: the exit path gives
     way whole pixel groups ahead, as far as their steps are safe."""
-    return timing.drain_ahead + SAFE_STEPS // params.pixels * params.pixels
+    steps = params.pixels // params.exit_pixels
+    return timing.drain_ahead + SAFE_STEPS // steps * steps
 
 
 def array_latency(params: EngineParams, timing: Timing) -> int:
