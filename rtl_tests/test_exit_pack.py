@@ -13,9 +13,10 @@ from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.results.exit_address import slot_source
 from fpga_gen.hardware.results.exit_pack import EARLY, ExitPack
 from rtl_tests.bench import simulate
-from tests.engines import SMALL
+from tests.engines import PAIRS, SMALL
 from tests.schedule.graphs import DOUBLE_CLOCK, THREE_MODES
 
+WIDE_PAIRS = EngineParams(exit_pixels=2)
 LOAD_STAGES = 2  # from a LOAD word to its write
 
 
@@ -39,7 +40,7 @@ class Step:
             "high": facts["out16"] and rng.randrange(2),
         }
         if facts["pool"]:
-            self.result |= {"offset": 0, "channels": p.pool_pixels * p.in_channels}
+            self.result |= {"offset": 0, "channels": p.pool_pixels // p.exit_pixels * p.in_channels}
 
     def writes(self, facts: dict) -> dict[int, tuple]:
         """{slot: (address, {byte: value})}."""
@@ -54,15 +55,17 @@ class Step:
             for byte in range(p.in_channels):
                 channel = word * p.in_channels + byte - self.result["offset"]
                 if 0 <= channel < self.result["channels"]:
-                    chosen[byte] = self._byte(group, channel, facts)
+                    chosen[byte] = self._byte(slot // p.row_slots, group, channel, facts)
             if chosen:
                 out[slot] = self.result["address"][slot], chosen
         return out
 
-    def _byte(self, group: int, channel: int, facts: dict) -> int:
+    def _byte(self, row: int, group: int, channel: int, facts: dict) -> int:
+        p = self.params
         if facts["pool"]:
-            return self.maxima >> 8 * channel & 255
-        value = self.values[group * self.params.group_channels(facts["mode"] + 1) + channel]
+            return self.maxima >> 8 * (row * p.in_channels + channel) & 255
+        column = group * p.group_channels(facts["mode"] + 1) + channel
+        value = self.values[row * p.row_lanes + column]
         if self.result["high"]:
             return value >> 8 & 255
         return (value & 255) ^ (128 if facts["out16"] else 0)
@@ -80,7 +83,7 @@ class Load:
         p, mask = self.params, (1 << self.params.word_bits) - 1
         words = [self.data >> k * p.word_bits & mask for k in range(p.load_words)]
         return {
-            k: (
+            p.load_slot(k): (
                 pack_address(bases[k] + self.pixel, p.banks),
                 {byte: word >> 8 * byte & 255 for byte in range(p.in_channels)},
             )
@@ -97,7 +100,9 @@ def random_facts(params: EngineParams, rng: random.Random, kind: str) -> dict:
 
 @pytest.mark.parametrize("pace", [1.0, 0.5])
 @pytest.mark.parametrize(
-    "params", [SMALL, THREE_MODES, DOUBLE_CLOCK], ids=["two-modes", "three-modes", "16 channels"]
+    "params",
+    [SMALL, THREE_MODES, DOUBLE_CLOCK, PAIRS, WIDE_PAIRS],
+    ids=["two-modes", "three-modes", "16 channels", "pairs", "wide-pairs"],
 )
 def test_steps(params: EngineParams, pace: float) -> None:
     rng = random.Random(f"{params} {pace}")

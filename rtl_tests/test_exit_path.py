@@ -25,11 +25,12 @@ from fpga_gen.hardware.results import exit_steps
 from fpga_gen.hardware.results.exit_path import MERGE_LATENCY, ExitPath
 from rtl_tests.bench import simulate
 from rtl_tests.word_memory import WordMemory, header
-from tests.engines import SMALL
-from tests.schedule.graphs import THREE_MODES
+from tests.engines import PAIRS, SMALL
+from tests.schedule.graphs import THREE_MODES, THREE_PAIRS
 
 REQUEST_LAG = MERGE_LATENCY - DRAIN_LATENCY  # from a step to its drain request
 NARROW = replace(SMALL, dsp_columns=4, sp2_columns=2)  # one vector pixel, two of max-pooling
+FEW_PAIRS = replace(PAIRS, in_channels=16, dsp_columns=4)  # fewer columns than channels of a word
 VECTOR_LATENCY = 12  # the vector unit's first result comes at least so long after its start
 WORDS = 2400
 
@@ -105,7 +106,7 @@ class Bench:
     # --- models around the unit --------------------------------------------------------------
     async def drain_memory(self, ctx) -> None:
         """Answers drain requests; counts cycles and freed parameters; parameters a cycle later."""
-        dut, p = self.dut, self.params
+        dut = self.dut
         waiting: deque = deque([(0, 0)] * (DRAIN_LATENCY - 1))
         while True:
             *_, t, lane, index, release = await ctx.tick().sample(
@@ -113,7 +114,7 @@ class Bench:
             )
             waiting.append(
                 (
-                    self._pack(self._at(self.sums, t, lane, p.columns), ACC_BITS),
+                    self._pack(self._sums(t, lane), ACC_BITS),
                     self._pack(self._maxima(t, lane), 8),
                 )
             )
@@ -129,6 +130,12 @@ class Bench:
         held = [values for since, values in versions[t] if since <= self.cycle]
         noise = self.rng.integers(-128, 128, width)
         return held[-1][lane] if held and lane < self.params.pixels else noise
+
+    def _sums(self, t: int, lane: int) -> np.ndarray:
+        """The lanes of one step from `lane` on."""
+        p = self.params
+        lanes = range(lane, lane + p.exit_pixels)
+        return np.concatenate([self._at(self.sums, t, k, p.columns) for k in lanes])
 
     def _maxima(self, t: int, lane: int) -> np.ndarray:
         """The lanes of one max-pool step from `lane` on."""
@@ -274,6 +281,9 @@ class Bench:
         fmt = random_format(rng)
         group = random_group(rng, p.columns, fmt["out16"])
         self.take_group(group)
+        lanes = np.arange(p.row_lanes)
+        own = np.where(lanes < p.columns, lanes, 0)  # lanes without a column take the first one's
+        group = Group(group.bias[own], group.mult[own], group.shift[own])
         ctx.set(dut.vector_issue.header, header(Op.VECTOR, **fmt))
         ctx.set(dut.vector_issue.start, 1)
         await ctx.tick()
@@ -284,7 +294,8 @@ class Bench:
             acc = rng.integers(-(2**28), 2**28, together * p.in_channels)
             at, low = (int(v) for v in rng.integers(0, WORDS // 2 - 1, 2))
             pixels = int(rng.integers(1, together + 1))
-            planes = zip((0, low), stored(acc, group, fmt), strict=False)
+            rows = acc.reshape(p.exit_pixels, -1)  # a row of lanes for each
+            planes = zip((0, low), stored(rows, group, fmt), strict=False)
             for plane, (shift, values) in enumerate(planes):
                 codes = [self.memory.code(at + shift + k) for k in range(together)]
                 ctx.set(dut.vector.sums.as_value(), self._pack(acc, ACC_BITS))
@@ -293,7 +304,7 @@ class Bench:
                 ctx.set(dut.vector.high, int(fmt["out16"] and plane == 0))
                 ctx.set(dut.vector.valid, 1)
                 for k in range(pixels):
-                    self.want[at + shift + k] = values[k * p.in_channels :][: p.in_channels]
+                    self.want[at + shift + k] = values.reshape(together, p.in_channels)[k]
                 await ctx.tick()
             ctx.set(dut.vector.valid, 0)
             while self.dice.random() > self.pace:
@@ -353,7 +364,9 @@ class Bench:
 @pytest.mark.parametrize("safe_steps", [0, 4, 7])
 @pytest.mark.parametrize("pace", [1.0, 0.3])
 @pytest.mark.parametrize(
-    "params", [SMALL, THREE_MODES, NARROW], ids=["two-modes", "three-modes", "narrow"]
+    "params",
+    [SMALL, THREE_MODES, NARROW, PAIRS, THREE_PAIRS, FEW_PAIRS],
+    ids=["two-modes", "three-modes", "narrow", "pairs", "three-pairs", "few-pairs"],
 )
 def test_programs(params, pace, safe_steps, monkeypatch):
     monkeypatch.setattr(exit_steps, "SAFE_STEPS", safe_steps)

@@ -14,7 +14,7 @@ from fpga_gen.hardware.common.joints import TOKEN
 from fpga_gen.hardware.results.exit_steps import ExitSteps
 from rtl_tests.bench import simulate
 from rtl_tests.word_memory import header
-from tests.engines import SMALL
+from tests.engines import PAIRS, SMALL
 from tests.schedule.graphs import THREE_MODES
 
 ODD = replace(SMALL, pixels=3)
@@ -55,14 +55,14 @@ class Instruction:
         """The steps of every tile of one output group."""
         f, out = self.fields, []
         pixel = index = column = 0
-        together = self.params.pool_pixels if self.pool else 1
+        together = self.params.pool_pixels if self.pool else self.params.exit_pixels
         lanes = list(range(0, self.used, together))
         for groups in self.tiles:
             tile = []
             for t in range(groups):
                 for lane in lanes:
                     alone = together == 1 or (lane == lanes[-1] and self.used % 2)
-                    pair = int(self.pool and not alone) if together == 2 else None
+                    pair = int(not alone) if together == 2 else None
                     for low in range(2 if f["out16"] else 1):
                         tile.append(Step(t, lane, low, pixel, index, pair))
                 column += 1
@@ -255,7 +255,9 @@ class Bench:
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.3])
-@pytest.mark.parametrize("params", [SMALL, THREE_MODES, ODD], ids=["two", "three", "odd"])
+@pytest.mark.parametrize(
+    "params", [SMALL, THREE_MODES, ODD, PAIRS], ids=["two", "three", "odd", "pairs"]
+)
 def test_programs(params: EngineParams, pace: float) -> None:
     bench = Bench(params, f"{params} {pace}", pace)
     simulate(bench.dut, bench.run, background=[bench.watch])

@@ -7,12 +7,17 @@ from amaranth.sim import Simulator
 from fpga_gen.contract.address import pack_address
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.memory.feature_memory import FeatureMemory
-from tests.engines import SMALL
+from tests.engines import PAIRS, SMALL
 
 WIDE = EngineParams(bank_rows=64, weight_words=64)
+WIDE_PAIRS = EngineParams(bank_rows=64, weight_words=64, exit_pixels=2)
 
 
-@pytest.mark.parametrize("params", [SMALL, WIDE], ids=["4 banks", "24 banks"])
+@pytest.mark.parametrize(
+    "params",
+    [SMALL, WIDE, PAIRS, WIDE_PAIRS],
+    ids=["4 banks", "24 banks", "4 and 4 banks", "12 and 12 banks"],
+)
 def test_reads_return_what_was_written(params):
     p = params
     rng = np.random.default_rng(1)
@@ -23,11 +28,16 @@ def test_reads_return_what_was_written(params):
     async def bench(ctx):
         for start in range(0, depth, p.banks):
             order = rng.permutation(p.banks) + start
-            for at in range(0, p.banks, p.write_slots):
-                await write(ctx, order[at : at + p.write_slots], full=True)
+            rows = [order] if p.exit_pixels == 1 else [order[order % 2 == 0], order[order % 2 == 1]]
+            for at in range(0, len(rows[0]), p.row_slots):
+                await write(ctx, [row[at : at + p.row_slots] for row in rows], full=True)
         for _ in range(60):
-            chosen = rng.choice(depth // p.banks, 1)[0] * p.banks + rng.permutation(p.banks)
-            await write(ctx, chosen[: rng.integers(1, p.write_slots + 1)], full=False)
+            order = rng.choice(depth // p.banks, 1)[0] * p.banks + rng.permutation(p.banks)
+            rows = [order]
+            if p.exit_pixels == 2:
+                rows = [order[order % 2 == parity] for parity in rng.permutation(2)]
+            counts = rng.integers(0 if len(rows) == 2 else 1, p.row_slots + 1, len(rows))
+            await write(ctx, [row[:n] for row, n in zip(rows, counts, strict=True)], full=False)
         ctx.set(dut.write.valid, 0)
         await ctx.tick().repeat(dut.write_latency)
         for _ in range(80):
@@ -57,9 +67,16 @@ def test_reads_return_what_was_written(params):
                 got, model[start : start + lanes * (1 + double)][:: 1 + double]
             )
 
-    async def write(ctx, linear, *, full):
+    async def write(ctx, rows, *, full):
+        """Words of one step, for every exit pixel those of banks of one parity."""
         valid = 0
-        for slot, word in enumerate(linear):
+        slots = {
+            k * p.row_slots + n: word for k, row in enumerate(rows) for n, word in enumerate(row)
+        }
+        if p.exit_pixels == 2:
+            odd = any(word % 2 != (slot >= p.row_slots) for slot, word in slots.items())
+            ctx.set(dut.write.odd, (1 << len(dut.write.odd)) - 1 if odd else 0)
+        for slot, word in slots.items():
             bytes_ = rng.integers(0, 256, p.in_channels, dtype=np.uint8)
             mask = np.ones(p.in_channels, bool) if full else rng.random(p.in_channels) < 0.5
             model[word][mask] = bytes_[mask]

@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 from fpga_gen.contract.numerics import SP2_4
 from fpga_gen.contract.params import EngineParams
 from fpga_gen.hardware.array.mac_array import MacArray, emit
-from tests.engines import SMALL
+from tests.engines import PAIRS, SMALL
 from tests.schedule.builder import DOUBLE_CLOCK
 
 THREE_MODES = EngineParams(
@@ -132,7 +132,8 @@ def run_tiles(params: EngineParams, tiles: list[tuple[int, int, int]], seed: int
             # values of this cycle, before its closing edge
             if ctx.get(array.done.valid):
                 assert ctx.get(array.done.t) == expected[len(done)][0]
-                wanted.extend((len(done), j) for j in range(params.pixels))
+                lanes = range(0, params.pixels, params.exit_pixels)
+                wanted.extend((len(done), j) for j in lanes)
                 done.append(ctx.get(array.done.t))
             request = wanted.pop(0) if wanted and rng.random() > gap else None
             ctx.set(array.drain.t, expected[request[0]][0] if request else int(rng.integers(4)))
@@ -142,10 +143,12 @@ def run_tiles(params: EngineParams, tiles: list[tuple[int, int, int]], seed: int
             if answer is not None:
                 index, lane = answer
                 word = ctx.get(array.drain.data)
-                got = [(word >> (32 * c)) & 0xFFFFFFFF for c in range(params.columns)]
-                want = (expected[index][1][lane] & 0xFFFFFFFF).tolist()
-                assert got == want, f"done {index}, lane {lane}"
-                checked += 1
+                together = params.exit_pixels
+                count = together * params.columns
+                got = [(word >> (32 * c)) & 0xFFFFFFFF for c in range(count)]
+                want = expected[index][1][lane : lane + together].ravel() & 0xFFFFFFFF
+                assert got == want.tolist(), f"done {index}, lane {lane}"
+                checked += together
             await ctx.tick()
 
     sim = Simulator(array)
@@ -171,6 +174,12 @@ def test_three_modes(mode):
 
 def test_mode_changes_without_a_pause():
     run_tiles(THREE_MODES, [(1, 4, 9), (3, 4, 9), (2, 4, 9), (1, 4, 9)], seed=4, gap=0.0)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+@pytest.mark.parametrize("mode", PAIRS.modes)
+def test_two_lanes_leave_together(mode, gap):
+    run_tiles(PAIRS, [(mode, 5, 9), (mode, 4, 16)], seed=30 + mode, gap=gap)
 
 
 def test_single_slot_tiles():

@@ -62,14 +62,18 @@ class WordMemory:
         return serve
 
     def writer(self, write):
-        """Testbench: carries out a WriteStep in every cycle; no step may meet a bank twice."""
+        """Testbench: carries out a WriteStep in every cycle; no step may meet a bank twice, and
+        with two exit pixels `odd` tells the banks of each."""
         p = self.params
+        pairs = p.exit_pixels == 2
 
         async def serve(ctx) -> None:
             while True:
-                *_, valid, address, data, enables = await ctx.tick().sample(
-                    write.valid, write.address, write.data, write.bytes
-                )
+                *_, valid, address, data, enables, odd = await ctx.tick().sample(
+                    write.valid, write.address, write.data, write.bytes,
+                    write.odd if pairs else write.valid,
+                )  # fmt: skip
+                assert not pairs or odd in (0, (1 << len(write.odd)) - 1)
                 banks = set()
                 for slot in range(p.write_slots):
                     if not valid >> slot & 1:
@@ -77,6 +81,8 @@ class WordMemory:
                     at = self.linear(address[slot])
                     assert at % p.banks not in banks, "two writes of one step to a bank"
                     banks.add(at % p.banks)
+                    if pairs:
+                        assert at % 2 == (odd & 1) ^ (slot >= p.row_slots)
                     new = np.frombuffer(data[slot].to_bytes(p.in_channels, "little"), np.int8)
                     chosen = [bool(enables[slot] >> k & 1) for k in range(p.in_channels)]
                     self.data[at, chosen] = new[chosen]

@@ -19,3 +19,4 @@ SMALL = EngineParams(
     program_words=2048,
 )
 TABLES = replace(SMALL, activations=True)
+PAIRS = replace(SMALL, pixels=4, exit_pixels=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,7 +41,7 @@ THREE_MODES = EngineParams(
     weight_words=1024,
     program_words=4096,
 )
-
+THREE_PAIRS = replace(THREE_MODES, pixels=4, exit_pixels=2)
 
 DOUBLE_CLOCK = EngineParams(  # with fewer columns than a word has channels
     pixels=2,

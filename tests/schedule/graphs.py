@@ -12,6 +12,7 @@ from fpga_gen.contract.numerics import I8, I16, U8, Format
 from fpga_gen.contract.params import EngineParams
 from tests.schedule.builder import DOUBLE_CLOCK as DOUBLE_CLOCK
 from tests.schedule.builder import THREE_MODES as THREE_MODES
+from tests.schedule.builder import THREE_PAIRS as THREE_PAIRS
 from tests.schedule.builder import (
     Builder,
     Example,

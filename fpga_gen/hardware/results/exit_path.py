@@ -161,7 +161,7 @@ class ExitPath(wiring.Component):
         merged = {
             "valid": tile["valid"] | vector.valid,
             "address": Cat(slot[: len(vector.address[0])] for slot in slots),
-            "enable": Mux(v, Cat(1, *[0] * (step - 1), vector.both), tile["enable"]),
+            "enable": Mux(v, Cat(1, Const(0, step - 1), vector.both), tile["enable"]),
             "offset": Mux(v, 0, tile["offset"]),
             "channels": Mux(v, p.vector_pixels // p.exit_pixels * p.in_channels, tile["channels"]),
             "high": Mux(v, vector.high, tile["high"]),
