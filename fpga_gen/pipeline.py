@@ -148,7 +148,13 @@ def choose_engine(flow: Flow) -> None:
     no time."""
     config, board = flow.config, flow.board
     if config.searches(board):
-        options = [config.scheme, config.double_clock, flow.clock_mhz, config.zero_skipping]
+        options = [
+            config.scheme,
+            config.double_clock,
+            config.exit_pixels,
+            flow.clock_mhz,
+            config.zero_skipping,
+        ]
         flow.candidates = remembered(
             "engines",
             [model_key(flow), board.to_dict(), *options],
@@ -157,6 +163,7 @@ def choose_engine(flow: Flow) -> None:
                 board,
                 config.scheme,
                 double_clock=config.double_clock,
+                exit_pixels=config.exit_pixels,
                 clock_mhz=flow.clock_mhz,
                 zero_skipping=config.zero_skipping,
                 progress=flow.progress.detail,

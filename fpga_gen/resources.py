@@ -101,6 +101,9 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
     "read ports": lambda p: p.ports,
     "control": lambda p: 1,
 }
+# Classes whose blocks another number of exit pixels changes: they are estimated from engines of the
+# same number, all others from engines of one exit pixel.
+EXIT_CLASSES = {"array", "exit path", "feature memory", "requantise"}
 # (LUTs, flip-flops, DSPs) of one unit of a class that no reference has, mapped by Yosys (xcup).
 UNLISTED: dict[str, tuple[float, float, float]] = {"activation tables": (29, 86, 0)}
 
@@ -129,11 +132,12 @@ def references() -> tuple[MappedEngine, ...]:
 def estimate_resources(params: EngineParams) -> Resources:
     """Primitives of the generated engine (estimated from mapped blocks)."""
     total = [0.0, 0.0, 0.0]
-    comparable = _comparable(params.double_clock, params.family, params.sp2_code)
     for name, size in SIZES.items():
         wanted = size(params)
         if not wanted:
             continue
+        exit_pixels = params.exit_pixels if name in EXIT_CLASSES else 1
+        comparable = _comparable(exit_pixels, params.double_clock, params.family, params.sp2_code)
         known = [r for r in comparable if r.classes.get(name) and size(r.params)]
         if not known:
             if name not in UNLISTED:
@@ -158,9 +162,12 @@ def estimate_resources(params: EngineParams) -> Resources:
 
 
 @cache
-def _comparable(double_clock: bool, family: str, sp2_code: str) -> list[MappedEngine]:
-    """References of the same clocks, of the same family and SP2 code too if there are any."""
-    same = [r for r in references() if r.params.double_clock == double_clock]
+def _comparable(
+    exit_pixels: int, double_clock: bool, family: str, sp2_code: str
+) -> list[MappedEngine]:
+    """References of the same exit, of the same clocks, family and SP2 code too if there are any."""
+    alike = [r for r in references() if r.params.exit_pixels == exit_pixels]
+    same = [r for r in alike if r.params.double_clock == double_clock] or alike
     closer = [r for r in same if r.params.family == family and r.params.sp2_code == sp2_code]
     return closer or same
 

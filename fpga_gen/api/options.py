@@ -24,14 +24,16 @@ class EngineOptions(TypedDict, total=False):
 
     clock_mhz: of the engine, None for the board's, "auto": see `fpga-gen build`; array: pixels,
     inputs, DSP columns and SP2 columns, None for the best one; double_clock: the DSP slices run at
-    twice the engine's clock; scheme: `mixed` (int8 and SP2 filters), `fixed8` (int8), `sp2` or
-    `msq4`; input_shape: (C, H, W) of a model that leaves its size open; zero_skipping: weight slots
-    of zeros are left out.
+    twice the engine's clock; exit_pixels: neighbouring pixels whose results leave the array
+    together, 1 or 2, None for the better, or for 1 with an array; scheme: `mixed` (int8 and SP2
+    filters), `fixed8` (int8), `sp2` or `msq4`; input_shape: (C, H, W) of a model that leaves its
+    size open; zero_skipping: weight slots of zeros are left out.
     """
 
     clock_mhz: float | Literal["auto"] | None
     array: Sequence[int] | None
     double_clock: bool
+    exit_pixels: int | None
     scheme: str
     input_shape: Sequence[int] | None
     zero_skipping: bool
@@ -72,6 +74,7 @@ def make_config(model: Model, board: str, **options: Unpack[BuildOptions]) -> Bu
         calibration=None if calibration is None else Path(calibration),
         array=None if array is None else _array(array),
         double_clock=options.get("double_clock", False),
+        exit_pixels=options.get("exit_pixels"),
         scheme=options.get("scheme", "mixed"),
         input_shape=None if shape is None else tuple(shape),
         preprocess=Preprocess(options.get("normalise", "imagenet"), options.get("fit", "stretch")),

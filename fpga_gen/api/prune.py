@@ -13,17 +13,18 @@ from fpga_gen.steps import Progress
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned model. path: the ONNX file; board, array, clock_mhz, double_clock: the engine that
-    its zeros are made for; cycles_before, cycles: of a frame, estimated; slots, zero_slots: weight
-    slots of the layers that might lose some, and those that are zero now; noise_db: signal to noise
-    at the outputs that was foreseen before the weights were fitted, None where nothing had to go;
-    seconds: by step."""
+    """A pruned model. path: the ONNX file; board, array, clock_mhz, double_clock, exit_pixels: the
+    engine that its zeros are made for; cycles_before, cycles: of a frame, estimated; slots,
+    zero_slots: weight slots of the layers that might lose some, and those that are zero now;
+    noise_db: signal to noise at the outputs that was foreseen before the weights were fitted, None
+    where nothing had to go; seconds: by step."""
 
     path: Path
     board: str
     array: tuple[int, ...]
     clock_mhz: float
     double_clock: bool
+    exit_pixels: int
     cycles_before: int
     cycles: int
     slots: int
@@ -85,6 +86,7 @@ def prune(
         flow.params.figures,
         flow.clock_mhz,
         config.double_clock,
+        flow.params.exit_pixels,
         flow.cycles[0],
         flow.cycles[-1],
         total,

@@ -27,7 +27,9 @@ class BuildConfig:
     figures end), None for the best one; clock_mhz: None for the board's default, "auto" for the
     highest that the timing estimate thinks safe; calibration: a folder of pictures, None for seeded
     synthetic ones; double_clock: the slices of the DSP columns run at twice that clock;
-    zero_skipping: weight slots of zeros are left out.
+    exit_pixels: neighbouring pixels whose results leave the array together, None for the best with
+    an engine that is searched, 1 with one that is given; zero_skipping: weight slots of zeros are
+    left out.
     """
 
     model: Path
@@ -36,6 +38,7 @@ class BuildConfig:
     calibration: Path | None = None
     array: tuple[int, ...] | None = None
     double_clock: bool = False
+    exit_pixels: int | None = None
     zero_skipping: bool = True
     scheme: str = "mixed"
     input_shape: tuple[int, ...] | None = None
@@ -47,6 +50,8 @@ class BuildConfig:
             raise BoardError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise BoardError(f"--seed {self.seed}: give a whole number from 0 on")
+        if self.exit_pixels not in (None, 1, 2):
+            raise BoardError(f"--exit-pixels {self.exit_pixels}: give 1 or 2")
         if self.array is not None and not 3 <= len(self.array) <= 2 + len(KINDS):
             raise BoardError(
                 f"array {self.array}: give pixels, inputs and columns of 1 to {len(KINDS)} kinds"
@@ -73,9 +78,14 @@ class BuildConfig:
         """Whether the engine is to be found for the model, not given by the user or the board."""
         return self.array is None and board.search
 
+    def own_array(self, board: Board) -> EngineParams:
+        """The board's own array under these options."""
+        params = board.default_array(self.scheme, self.double_clock)
+        return dataclasses.replace(params, exit_pixels=self.exit_pixels or 1)
+
     def resolve_params(self, board: Board) -> EngineParams:
         """Engine parameters; ScheduleError tells why an array cannot be had on this board."""
-        params = board.default_array(self.scheme, self.double_clock)
+        params = self.own_array(board)
         if self.array is not None:
             pixels, in_channels, *counts = self.array
             columns = {kind.field: 0 for kind in KINDS}
@@ -100,6 +110,7 @@ class BuildConfig:
             "calibration": "synthetic" if self.calibration is None else "pictures",
             "array": None if self.array is None else list(self.array),
             "double_clock": self.double_clock,
+            "exit_pixels": self.exit_pixels,
             "zero_skipping": self.zero_skipping,
             "scheme": self.scheme,
             "input_shape": None if self.input_shape is None else list(self.input_shape),

@@ -46,6 +46,12 @@ def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Run the DSP columns' slices at twice the clock: twice as many columns.",
         ),
         click.option(
+            "--exit-pixels",
+            type=click.IntRange(1, 2),
+            help="Neighbouring pixels whose results leave the array together: 2 take a second row "
+            "of requantisation lanes.  [default: the better for model and board, 1 with --array]",
+        ),
+        click.option(
             "--scheme",
             type=click.Choice(list(SCHEMES)),
             default="mixed",

@@ -54,6 +54,7 @@ def prune(settings: Settings, explain: bool, output: Path | None, **options: Any
             "board": made.board,
             "array": list(made.array),
             "double_clock": made.double_clock,
+            "exit_pixels": made.exit_pixels,
             "clock_mhz": made.clock_mhz,
             "cycles_before": made.cycles_before,
             "cycles": made.cycles,
@@ -69,5 +70,6 @@ def prune(settings: Settings, explain: bool, output: Path | None, **options: Any
         f"{made.fps:,.1f} frame/s on {made.board} (estimated); "
         f"{made.zero_slots:,} of {made.slots:,} weight slots are zero"
     )
-    double = " --double-clock" if made.double_clock else ""
-    settings.say(f"build it with --board {made.board} --array {array}{double}")
+    others = " --double-clock" if made.double_clock else ""
+    others += f" --exit-pixels {made.exit_pixels}" if made.exit_pixels > 1 else ""
+    settings.say(f"build it with --board {made.board} --array {array}{others}")

@@ -72,6 +72,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
     heads = (
         "array",
         "modes",
+        "exit",
         "ports",
         "scheduled",
         "quick model",
@@ -89,6 +90,7 @@ def engine_table(candidates: tuple[Candidate, ...], board: Board) -> Table:
         table.add_row(
             p.figures_text,
             ",".join(map(str, p.modes)),
+            str(p.exit_pixels),
             str(p.ports),
             "-" if candidate.scheduled is None else f"{candidate.scheduled:,}",
             f"{candidate.cycles.total:,}",

@@ -68,7 +68,7 @@ def check_model(config: BuildConfig) -> Check:
     if config.array is not None:
         params = config.resolve_params(board)
     else:
-        params = board.default_array(config.scheme, config.double_clock)
+        params = config.own_array(board)
     return run_limited(str(config.model), Limits(), _check, config, board, params, clock)
 
 

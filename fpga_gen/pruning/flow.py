@@ -115,10 +115,10 @@ def name_engine(flow: PruneFlow) -> None:
     if not flow.candidates:
         return
     found = [c.params for c in flow.candidates]
-    own = flow.board.default_array(flow.config.scheme, flow.config.double_clock)
-    for params in (*found, own):
+    for params in (*found, flow.config.own_array(flow.board)):
+        asked = replace(flow.config, array=params.figures, exit_pixels=params.exit_pixels)
         try:
-            named = replace(flow.config, array=params.figures).resolve_params(flow.board)
+            named = asked.resolve_params(flow.board)
         except FpgaGenError:
             continue
         if (named.pixels, named.modes) == (params.pixels, params.modes):

@@ -35,6 +35,7 @@ def array_facts(params: EngineParams) -> ArrayFacts:
         out_channels={kind.title: kind.count(params) for kind in KINDS},
         macs_per_cycle=params.macs_per_cycle,
         double_clock=params.double_clock,
+        exit_pixels=params.exit_pixels,
         modes=params.modes,
     )
 

@@ -109,6 +109,7 @@ def name_of(report: Report) -> str:
     model, array = report.model, report.array
     size = " x ".join(map(str, model.input_shape))
     fast = ", double clock" if array.double_clock else ""
+    fast += ", two exit pixels" if array.exit_pixels == 2 else ""
     scheme = report.quantisation.get("scheme", "unknown scheme")
     return f"{model.name} of {size} on {report.board.name} ({array.option}{fast}, {scheme})"
 

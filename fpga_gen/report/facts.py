@@ -65,7 +65,8 @@ class BoardFacts:
 
 @dataclass(frozen=True)
 class ArrayFacts:
-    """out_channels: columns by the title of their kind."""
+    """out_channels: columns by the title of their kind; exit_pixels: neighbouring pixels whose
+    results leave together."""
 
     pixels: int
     in_channels: int
@@ -73,6 +74,7 @@ class ArrayFacts:
     macs_per_cycle: int
     modes: tuple[int, ...] = (1,)
     double_clock: bool = False
+    exit_pixels: int = 1
 
     @property
     def option(self) -> str:

@@ -154,6 +154,7 @@ def render_markdown(report: Report) -> str:
             f"{array.pixels} pixels x {array.in_channels} inputs x ({array.columns}) columns",
         ),
         ("modes", ", ".join(f"/{m}" if m > 1 else "full" for m in array.modes)),
+        ("pixels that leave together", str(array.exit_pixels)),
         ("MACs per cycle", f"{array.macs_per_cycle:,}"),
         ("clock", clock_verdict(report.timing, report.clock_mhz)),
         ("tool", f"fpga-gen {report.tool_version}"),

@@ -2,8 +2,8 @@
 
 The quick model adds up layers and does not know what only the schedule sees: shared planes, row
 bands, drains and waits between layers. It is off by up to a tenth, more for one shape of the array
-(pixels and modes) than for another, so its first engine need not be the fastest. Within a shape its
-order holds: one engine of each is scheduled.
+(pixels, modes and exit) than for another, so its first engine need not be the fastest. Within a
+shape its order holds: one engine of each is scheduled.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def choose_engines(
     scheme: str,
     *,
     double_clock: bool = False,
+    exit_pixels: int | None = None,
     clock_mhz: float | None = None,
     zero_skipping: bool = True,
     progress: Callable[[str], None] | None = None,
@@ -65,7 +66,8 @@ def choose_engines(
     @cache
     def own() -> Candidate:
         """The board's own array; ScheduleError if it cannot hold the network."""
-        params = for_network(graph, board.default_array(scheme, double_clock))
+        own_array = replace(board.default_array(scheme, double_clock), exit_pixels=exit_pixels or 1)
+        params = for_network(graph, own_array)
         timing = board_timing(board.read_bytes_per_cycle(params.ports, clock))
         quick = Candidate(params, frame_cycles(work, params, timing), estimate_resources(params))
         try:
@@ -76,7 +78,14 @@ def choose_engines(
 
     if needs_bands(work, board.default_array(scheme, double_clock)):
         own()  # before the search, which takes seconds
-    found = find_engines(work, board, scheme, double_clock=double_clock, clock_mhz=clock)
+    found = find_engines(
+        work,
+        board,
+        scheme,
+        double_clock=double_clock,
+        exit_pixels=exit_pixels,
+        clock_mhz=clock,
+    )
     return rank(found, cycles, own)
 
 
@@ -105,7 +114,8 @@ def rank(
     best = math.inf
     skipped = 1.0
     for candidate in found:
-        shape = (candidate.params.pixels, candidate.params.modes)
+        p = candidate.params
+        shape = (p.pixels, p.modes, p.exit_pixels)
         far = candidate.cycles.total > REACH * best * skipped
         if far or shape in shapes or len(done) + refused == SCHEDULED:
             rest.append(candidate)

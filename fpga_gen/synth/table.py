@@ -46,6 +46,7 @@ ENGINES: dict[str, tuple[str, dict]] = {
         "zcu104",
         {"dsp_columns": 48, "sp2_columns": 12, "double_clock": True},
     ),
+    "zcu104 two exit pixels": ("zcu104", {"exit_pixels": 2}),
 }
 
 
