@@ -220,9 +220,10 @@ class WriteStep(Signature):
 
 
 def odd_copies(params: EngineParams) -> int:
-    """Copies of `odd` in a WriteStep for one slot of each exit pixel: a copy chooses LOADS bits,
-    half of them for even banks; the last one those of byte enables and addresses."""
-    return copies_for(2 * params.word_bits) + 1
+    """Copies of `odd` in a WriteStep for one slot of each exit pixel: a copy chooses LOADS bits of
+    data, half of them for even banks; the last but one chooses byte enables and rows, the last one
+    the bank."""
+    return copies_for(2 * params.word_bits) + 2
 
 
 # --- array -------------------------------------------------------------------------------------

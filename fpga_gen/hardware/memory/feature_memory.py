@@ -191,19 +191,15 @@ class FeatureMemory(wiring.Component):
     def _write(self, m: Module, banks: list) -> None:
         p, row_bits = self.params, self.bank.address_bits
         n, w = p.row_slots, p.word_bits
-        step = self.write
         offered = [self._offered(m, parity) for parity in range(p.exit_pixels)]
+        targets = [self._targets(parity) for parity in range(p.exit_pixels)]
         cut = LOADS // 2  # a choice of up to eight words loads a bit of its number twice
         for index, bank in enumerate(banks):
             data, bytes_, rows = offered[index % p.exit_pixels]
             hits = Signal(n, name=f"hits_{index}")
-
-            def hit_by(slot: int, index=index) -> Value:
-                return step.valid[slot] & (bank_of(step.address[slot], p.banks) == index)
-
             m.d.comb += [
-                hits[k].eq(hit_by(k) | hit_by(n + k) if p.exit_pixels == 2 else hit_by(k))
-                for k in range(n)
+                hits[k].eq(valid & (target == index))
+                for k, (valid, target) in enumerate(targets[index % p.exit_pixels])
             ]
             number = [
                 Cat(hits[k] for k in range(n) if k >> bit & 1).any()
@@ -249,20 +245,38 @@ class FeatureMemory(wiring.Component):
                 *(rows[k].eq(to[k]) for k in range(n)),
             ]
             return data, bytes_, rows
-        each = odd_copies(p)
         for k in range(n):
-            *for_data, other = step.odd[k * each : (k + 1) * each]
+            *for_data, other, _ = self._odds(k)
             pieces = [fields(step.data[at], LOADS // 2) for at in (k, n + k)]
-
-            def chosen(odd: Value, first: Value, second: Value) -> Value:
-                return Mux(odd, first, second) if parity else Mux(odd, second, first)
-
+            words = [_mine(parity, *choice) for choice in zip(for_data, *pieces, strict=True)]
             m.d.sync += [
-                data[k].eq(Cat(map(chosen, for_data, *pieces))),
-                bytes_[k].eq(chosen(other, step.bytes[k], step.bytes[n + k])),
-                rows[k].eq(chosen(other, to[k], to[n + k])),
+                data[k].eq(Cat(words)),
+                bytes_[k].eq(_mine(parity, other, step.bytes[k], step.bytes[n + k])),
+                rows[k].eq(_mine(parity, other, to[k], to[n + k])),
             ]
         return data, bytes_, rows
+
+    def _targets(self, parity: int) -> list[tuple[Value, Value]]:
+        """(valid, bank) of the same words, in time."""
+        p, n, step = self.params, self.params.row_slots, self.write
+        to = [(step.valid[k], bank_of(address, p.banks)) for k, address in enumerate(step.address)]
+        if p.exit_pixels == 1:
+            return to
+        pairs = zip(to[:n], to[n:], strict=True)
+        return [
+            tuple(_mine(parity, self._odds(k)[-1], *both) for both in zip(*pair, strict=True))
+            for k, pair in enumerate(pairs)
+        ]
+
+    def _odds(self, slot: int) -> Value:
+        """The copies of `odd` for a slot of each exit pixel."""
+        each = odd_copies(self.params)
+        return self.write.odd[slot * each : (slot + 1) * each]
+
+
+def _mine(parity: int, odd: Value, first: Value, second: Value) -> Value:
+    """Of two exit pixels what is for banks of this parity, if the first one's are `odd`."""
+    return Mux(odd, first, second) if parity else Mux(odd, second, first)
 
 
 def _choose(values: list, number: Value) -> Value:

@@ -77,6 +77,8 @@ class ExitPack(wiring.Component):
         parts = copies_for(8 * count)
         highs = tree(m, self.result.high, [parts], "byte_high")
         pools = tree(m, self.facts.pool, [parts], "byte_pool")
+        out16 = self.facts.out16
+        wides = copies(m, out16, p.exit_pixels, "byte_wide") if p.exit_pixels > 1 else [out16]
         bytes_ = Signal(count * 8, reset_less=True)
         for column in range(count):
             byte = Const(0, 8)
@@ -84,7 +86,7 @@ class ExitPack(wiring.Component):
             which, place = divmod(column, row)
             if place < p.row_lanes:
                 value = self.values[which * p.row_lanes + place]
-                low = value[:8] ^ Cat(Const(0, 7), self.facts.out16)
+                low = value[:8] ^ Cat(Const(0, 7), wides[which])
                 byte = Mux(highs[copy], value[8:], low)
             if place < pooled:
                 maximum = self.maxima.word_select(which * pooled + place, 8)
