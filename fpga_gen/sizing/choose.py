@@ -2,8 +2,9 @@
 
 The quick model adds up layers and does not know what only the schedule sees: shared planes, row
 bands, drains and waits between layers. It is off by up to a tenth, more for one shape of the array
-(pixels, modes and exit) than for another, so its first engine need not be the fastest. Within a
-shape its order holds: one engine of each is scheduled.
+(pixels and modes) than for another, so its first engine need not be the fastest. Within a shape its
+order holds: one engine of each is scheduled. Engines of one exit pixel and of two are looked for
+apart: a second one never costs a network the engine that it had without.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from fpga_gen.schedule.compile import compile_schedule
 from fpga_gen.schedule.cycles.timing import board_timing
 from fpga_gen.sizing.advice import advice, needs_bands
 from fpga_gen.sizing.cycles import frame_cycles, frame_work
-from fpga_gen.sizing.search import Candidate, find_engines
+from fpga_gen.sizing.search import SHOWN, Candidate, find_engines
 from fpga_gen.sizing.standin import standin
 from fpga_gen.sizing.sums import with_cheap_sums
 
-SCHEDULED = 4  # engines whose whole schedule is made
+EXIT_PIXELS = (1, 2)
+SCHEDULED = 4  # engines of each whose whole schedule is made
 REACH = 1.12  # most that the quick model was seen to exceed the schedule
 
 
@@ -41,7 +43,8 @@ def choose_engines(
     zero_skipping: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Candidate, ...]:
-    """The best engines for a network on a board, best first; see `find_engines`.
+    """The best engines for a network on a board, best first; see `find_engines`. exit_pixels: None
+    for any.
 
     The first ones have `scheduled` cycles and are ranked by them, the others by the quick model.
     An engine that cannot hold the network is left out. None has more memory than the board's own
@@ -78,15 +81,33 @@ def choose_engines(
 
     if needs_bands(work, board.default_array(scheme, double_clock)):
         own()  # before the search, which takes seconds
-    found = find_engines(
-        work,
-        board,
-        scheme,
-        double_clock=double_clock,
-        exit_pixels=exit_pixels,
-        clock_mhz=clock,
-    )
-    return rank(found, cycles, own)
+    ranked: list[Candidate] = []
+    for number in EXIT_PIXELS if exit_pixels is None else (exit_pixels,):
+        try:
+            found = find_engines(
+                work,
+                board,
+                scheme,
+                double_clock=double_clock,
+                exit_pixels=number,
+                clock_mhz=clock,
+            )
+        except ScheduleError:
+            if not ranked:
+                raise
+            continue  # two exit pixels do not fit
+        ranked += rank(found, cycles, own)
+    return merged(ranked)
+
+
+def merged(ranked: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The best of several rankings in one: engines with a schedule by its cycles, the others by the
+    quick model."""
+    engines = {candidate.params: candidate for candidate in reversed(ranked)}.values()
+    done = [(c.scheduled, c.resources.luts, c) for c in engines if c.scheduled is not None]
+    rest = [c for c in engines if c.scheduled is None]
+    best = [c for _, _, c in sorted(done, key=lambda entry: entry[:2])]
+    return (*best, *sorted(rest, key=lambda c: (c.cycles.total, c.resources.luts)))[:SHOWN]
 
 
 def for_network(graph: Graph, params: EngineParams) -> EngineParams:
@@ -114,8 +135,7 @@ def rank(
     best = math.inf
     skipped = 1.0
     for candidate in found:
-        p = candidate.params
-        shape = (p.pixels, p.modes, p.exit_pixels)
+        shape = (candidate.params.pixels, candidate.params.modes)
         far = candidate.cycles.total > REACH * best * skipped
         if far or shape in shapes or len(done) + refused == SCHEDULED:
             rest.append(candidate)

@@ -1,9 +1,9 @@
 """Search for the engine with the fewest cycles that fits a board.
 
-Candidates are all shapes of the array (pixels, modes, exit, DSP and SP2 columns) whose memories
-fill the board's. Each is priced with the costs of mapped blocks and ranked with the quick cycle
-model; choose.py looks at the first ones again. Cycles fall with every column more, so of one shape
-only the largest engines matter.
+Candidates are all shapes of the array (pixels, modes, DSP and SP2 columns) whose memories fill the
+board's. Each is priced with the costs of mapped blocks and ranked with the quick cycle model;
+choose.py looks at the first ones again. Cycles fall with every column more, so of one shape only
+the largest engines matter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from fpga_gen.sizing.cycles import FrameCycles, Work, frame_cycles
 
 PIXELS = (1, 2, 4, 8, 16)
 MODES = ((1, 2, 3), (1, 2), (1, 3), (1,))
-EXIT_PIXELS = (1, 2)
 PORTS = (4, 2, 1)
 FEWEST_PORTS = 2  # tried beside more, where that leaves room for another column
 WEIGHT_WORDS = (4096, 2048, 1024, 512)
@@ -68,13 +67,13 @@ def find_engines(
     count: int = SHOWN,
     *,
     double_clock: bool = False,
-    exit_pixels: int | None = None,
+    exit_pixels: int = 1,
     clock_mhz: float | None = None,
 ) -> tuple[Candidate, ...]:
     """The `count` best engines for a network on a board, best first.
 
     An engine whose memory holds all maps goes before one that needs row bands. scheme,
-    double_clock: as in `Board.default_array`; exit_pixels: of the engine, None for any;
+    double_clock: as in `Board.default_array`; exit_pixels: of the engine;
     clock_mhz: of the engine, None for the board's; it decides how many bytes of DRAM there are per
     cycle.
 
@@ -82,8 +81,8 @@ def find_engines(
         ScheduleError: not even the smallest engine fits.
     """
     template = replace(board.default_array(scheme, double_clock), activations=work.tables)
-    exits = EXIT_PIXELS if exit_pixels is None else (exit_pixels,)
-    engines = [e for n in exits for e in _engines(board, template, n)]
+    template = replace(template, exit_pixels=exit_pixels)
+    engines = list(_engines(board, template))
     if not engines:
         raise ScheduleError(
             f"no engine fits {board.name}: its {board.resources.luts:,} LUTs and "
@@ -106,15 +105,14 @@ def find_engines(
     return tuple(best)
 
 
-def _engines(board: Board, template: EngineParams, exit_pixels: int) -> Iterator[EngineParams]:
-    """Engines with the template's kinds of columns and so many exit pixels within the limits; of
-    one shape and number of columns of the other kinds the most of the last kind and, of a coarse
-    one, somewhat fewer, which may suit the layers better; fewer ports only where more leave no room
-    for these columns."""
+def _engines(board: Board, template: EngineParams) -> Iterator[EngineParams]:
+    """Engines with the template's kinds of columns within the limits; of one shape and number of
+    columns of the other kinds the most of the last kind and, of a coarse one, somewhat fewer, which
+    may suit the layers better; fewer ports only where more leave no room for these columns."""
     for pixels, modes in itertools.product(PIXELS, MODES):
         seen: set[tuple[int, ...]] = set()  # columns that more ports leave room for
         for ports in (p for p in PORTS if p <= board.hp_ports):
-            base = _memories(board, template, pixels, modes, ports, exit_pixels)
+            base = _memories(board, template, pixels, modes, ports)
             if base is None:
                 continue
             for engine in _splits(board, base, {}, template.kinds):
@@ -186,12 +184,7 @@ def _fits(board: Board, params: EngineParams) -> bool:
 
 
 def _memories(
-    board: Board,
-    template: EngineParams,
-    pixels: int,
-    modes: tuple[int, ...],
-    ports: int,
-    exit_pixels: int,
+    board: Board, template: EngineParams, pixels: int, modes: tuple[int, ...], ports: int
 ) -> EngineParams | None:
     """An engine of this shape with the fewest columns, its memories filling the board's: as many
     rows as fit, and as few banks in block RAM as keep within the limit on URAM."""
@@ -202,7 +195,7 @@ def _memories(
         try:
             base = replace(
                 template, **columns, pixels=pixels, modes=modes, ports=ports, bram_banks=0,
-                weight_words=words, bank_rows=rows, exit_pixels=exit_pixels,
+                weight_words=words, bank_rows=rows,
             )  # fmt: skip
         except ScheduleError:
             continue
