@@ -102,7 +102,7 @@ SIZES: dict[str, Callable[[EngineParams], float]] = {
     "control": lambda p: 1,
 }
 # Classes whose blocks another number of exit pixels changes: they are estimated from engines of the
-# same number, all others from engines of one exit pixel.
+# same number only.
 EXIT_CLASSES = {"array", "exit path", "feature memory", "requantise"}
 # (LUTs, flip-flops, DSPs) of one unit of a class that no reference has, mapped by Yosys (xcup).
 UNLISTED: dict[str, tuple[float, float, float]] = {"activation tables": (29, 86, 0)}
@@ -136,7 +136,7 @@ def estimate_resources(params: EngineParams) -> Resources:
         wanted = size(params)
         if not wanted:
             continue
-        exit_pixels = params.exit_pixels if name in EXIT_CLASSES else 1
+        exit_pixels = params.exit_pixels if name in EXIT_CLASSES else None
         comparable = _comparable(exit_pixels, params.double_clock, params.family, params.sp2_code)
         known = [r for r in comparable if r.classes.get(name) and size(r.params)]
         if not known:
@@ -149,6 +149,7 @@ def estimate_resources(params: EngineParams) -> Resources:
             key=lambda r: (
                 abs(math.log(wanted / size(r.params))),
                 abs(math.log(params.macs_per_cycle / r.params.macs_per_cycle)),
+                params.exit_pixels != r.params.exit_pixels,
             ),
         )
         ratio = wanted / size(nearest.params)
@@ -163,10 +164,11 @@ def estimate_resources(params: EngineParams) -> Resources:
 
 @cache
 def _comparable(
-    exit_pixels: int, double_clock: bool, family: str, sp2_code: str
+    exit_pixels: int | None, double_clock: bool, family: str, sp2_code: str
 ) -> list[MappedEngine]:
-    """References of the same exit, of the same clocks, family and SP2 code too if there are any."""
-    alike = [r for r in references() if r.params.exit_pixels == exit_pixels]
+    """References of so many exit pixels (None: any), of the same clocks, family and SP2 code too if
+    there are any."""
+    alike = [r for r in references() if exit_pixels in (None, r.params.exit_pixels)]
     same = [r for r in alike if r.params.double_clock == double_clock] or alike
     closer = [r for r in same if r.params.family == family and r.params.sp2_code == sp2_code]
     return closer or same

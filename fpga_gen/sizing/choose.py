@@ -4,12 +4,13 @@ The quick model adds up layers and does not know what only the schedule sees: sh
 bands, drains and waits between layers. It is off by up to a tenth, more for one shape of the array
 (pixels and modes) than for another, so its first engine need not be the fastest. Within a shape its
 order holds: one engine of each is scheduled. Engines of one exit pixel and of two are looked for
-apart: a second one never costs a network the engine that it had without.
+apart, so that a second one never costs a network the engine that it had without.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -81,10 +82,10 @@ def choose_engines(
 
     if needs_bands(work, board.default_array(scheme, double_clock)):
         own()  # before the search, which takes seconds
-    ranked: list[Candidate] = []
+    found: list[Candidate] = []
     for number in EXIT_PIXELS if exit_pixels is None else (exit_pixels,):
         try:
-            found = find_engines(
+            found += find_engines(
                 work,
                 board,
                 scheme,
@@ -93,21 +94,10 @@ def choose_engines(
                 clock_mhz=clock,
             )
         except ScheduleError:
-            if not ranked:
+            if not found:
                 raise
-            continue  # two exit pixels do not fit
-        ranked += rank(found, cycles, own)
-    return merged(ranked)
-
-
-def merged(ranked: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The best of several rankings in one: engines with a schedule by its cycles, the others by the
-    quick model."""
-    engines = {candidate.params: candidate for candidate in reversed(ranked)}.values()
-    done = [(c.scheduled, c.resources.luts, c) for c in engines if c.scheduled is not None]
-    rest = [c for c in engines if c.scheduled is None]
-    best = [c for _, _, c in sorted(done, key=lambda entry: entry[:2])]
-    return (*best, *sorted(rest, key=lambda c: (c.cycles.total, c.resources.luts)))[:SHOWN]
+            # Two exit pixels do not fit the board.
+    return rank(found, cycles, own)[:SHOWN]
 
 
 def for_network(graph: Graph, params: EngineParams) -> EngineParams:
@@ -120,26 +110,29 @@ def rank(
     cycles: Callable[[Candidate], int],
     own: Callable[[], Candidate],
 ) -> tuple[Candidate, ...]:
-    """Candidates by the cycles of their schedules; found: in the order of the quick model; own: the
-    board's own array, asked for as soon as another cannot be scheduled.
+    """Candidates by the cycles of their schedules; found: in the order of the quick model, those of
+    two exit pixels last; own: the board's own array, asked for as soon as another cannot be
+    scheduled.
 
-    Scheduled is the first of each shape, but none that the quick model puts too far behind the best
-    schedule so far. The quick model knows no zero weights: what the first schedule gains by them,
-    the others are taken to gain. ScheduleError of the board's own array if it cannot be scheduled
-    either.
+    Scheduled is the first of each shape, up to SCHEDULED of each number of exit pixels, but none
+    that the quick model puts too far behind the best schedule so far. The quick model knows no zero
+    weights: what the first schedule gains by them, the others are taken to gain. ScheduleError of
+    the board's own array if it cannot be scheduled either.
     """
     done: list[Candidate] = []
     rest: list[Candidate] = []
-    refused = 0
+    tried: Counter[int] = Counter()  # by exit pixels
     shapes = set()
     best = math.inf
     skipped = 1.0
     for candidate in found:
-        shape = (candidate.params.pixels, candidate.params.modes)
+        p = candidate.params
+        shape = (p.pixels, p.modes, p.exit_pixels)
         far = candidate.cycles.total > REACH * best * skipped
-        if far or shape in shapes or len(done) + refused == SCHEDULED:
+        if far or shape in shapes or tried[p.exit_pixels] == SCHEDULED:
             rest.append(candidate)
             continue
+        tried[p.exit_pixels] += 1
         try:
             scheduled = cycles(candidate)
             if not done:
@@ -148,9 +141,11 @@ def rank(
             done.append(replace(candidate, scheduled=scheduled))
             shapes.add(shape)
         except ScheduleError:
-            refused += 1
             own()
     if not done:
         last = own()
         return (last, *(c for c in found if c.params != last.params))
-    return (*sorted(done, key=lambda c: (c.scheduled, c.resources.luts)), *rest)
+    return (
+        *sorted(done, key=lambda c: (c.scheduled, c.resources.luts)),
+        *sorted(rest, key=lambda c: c.cycles.total),
+    )

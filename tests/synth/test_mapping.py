@@ -21,7 +21,7 @@ from fpga_gen.hardware.loader import loader, weight_ring
 from fpga_gen.hardware.memory import feature_memory
 from fpga_gen.hardware.results import exit_lookup, maxpool, requantise, vector_fetch
 from fpga_gen.hardware.shell.axi_fifo import BlockFifo
-from fpga_gen.resources import COSTS, LIMITS, estimate_resources, excess, memory_blocks
+from fpga_gen.resources import ASKED, COSTS, LIMITS, estimate_resources, excess, memory_blocks
 from fpga_gen.synth.design import analyse_design
 from fpga_gen.synth.flow import MAX_FAN_OUT
 from fpga_gen.synth.known import known_design
@@ -165,7 +165,8 @@ def test_an_engine_of_the_table_fits_and_its_estimate_is_what_was_mapped(name: s
     need = estimate_resources(params)
     assert (need.luts, need.flip_flops, need.dsps) == (total["lut"], total["ff"], total["dsp"])
     assert (need.bram36, need.uram) == (math.ceil(total["bram36"]), total["uram"])
-    assert not excess(facts, params, LIMITS)
+    # With a second exit pixel the ZCU104's own array is above what a search may take.
+    assert not excess(facts, params, LIMITS if params.exit_pixels == 1 else ASKED)
 
 
 def test_limits_of_the_array():
