@@ -23,7 +23,8 @@ class EngineOptions(TypedDict, total=False):
     """What decides about the engine.
 
     clock_mhz: of the engine, None for the board's, "auto": see `fpga-gen build`; array: pixels,
-    inputs, DSP columns and SP2 columns, None for the best one; double_clock: the DSP slices run at
+    inputs, DSP columns and SP2 columns, None for the best one; modes: of that array, such as
+    (1, 2, 3), None for those of the board's own; double_clock: the DSP slices run at
     twice the engine's clock; exit_pixels: neighbouring pixels whose results leave the array
     together, 1 or 2, None for the better, or for 1 with an array; scheme: `mixed` (int8 and SP2
     filters), `fixed8` (int8), `sp2` or `msq4`; input_shape: (C, H, W) of a model that leaves its
@@ -32,6 +33,7 @@ class EngineOptions(TypedDict, total=False):
 
     clock_mhz: float | Literal["auto"] | None
     array: Sequence[int] | None
+    modes: Sequence[int] | None
     double_clock: bool
     exit_pixels: int | None
     scheme: str
@@ -66,6 +68,7 @@ def make_config(model: Model, board: str, **options: Unpack[BuildOptions]) -> Bu
         guess = f": did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
         raise TypeError(f"unknown option {unknown[0]!r}{guess}")
     array, shape = options.get("array"), options.get("input_shape")
+    modes = options.get("modes")
     calibration = options.get("calibration")
     config = BuildConfig(
         model=Path(model),
@@ -73,6 +76,7 @@ def make_config(model: Model, board: str, **options: Unpack[BuildOptions]) -> Bu
         clock_mhz=options.get("clock_mhz"),
         calibration=None if calibration is None else Path(calibration),
         array=None if array is None else _array(array),
+        modes=None if modes is None else tuple(modes),
         double_clock=options.get("double_clock", False),
         exit_pixels=options.get("exit_pixels"),
         scheme=options.get("scheme", "mixed"),

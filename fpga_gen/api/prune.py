@@ -13,15 +13,16 @@ from fpga_gen.steps import Progress
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned model. path: the ONNX file; board, array, clock_mhz, double_clock, exit_pixels: the
-    engine that its zeros are made for; cycles_before, cycles: of a frame, estimated; slots,
-    zero_slots: weight slots of the layers that might lose some, and those that are zero now;
-    noise_db: signal to noise at the outputs that was foreseen before the weights were fitted, None
-    where nothing had to go; seconds: by step."""
+    """A pruned model. path: the ONNX file; board, array, modes, clock_mhz, double_clock,
+    exit_pixels: the engine that its zeros are made for; cycles_before, cycles: of a frame,
+    estimated; slots, zero_slots: weight slots of the layers that might lose some, and those that
+    are zero now; noise_db: signal to noise at the outputs that was foreseen before the weights were
+    fitted, None where nothing had to go; seconds: by step."""
 
     path: Path
     board: str
     array: tuple[int, ...]
+    modes: tuple[int, ...]
     clock_mhz: float
     double_clock: bool
     exit_pixels: int
@@ -84,6 +85,7 @@ def prune(
         flow.output,
         flow.board.name,
         flow.params.figures,
+        flow.params.modes,
         flow.clock_mhz,
         config.double_clock,
         flow.params.exit_pixels,

@@ -24,7 +24,8 @@ class BuildConfig:
 
     input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
     in_channels, then the columns of each kind in the order of column_kinds.KINDS (0 where the
-    figures end), None for the best one; clock_mhz: None for the board's default, "auto" for the
+    figures end), None for the best one; modes: of that array, None for those of the board's own;
+    clock_mhz: None for the board's default, "auto" for the
     highest that the timing estimate thinks safe; calibration: a folder of pictures, None for seeded
     synthetic ones; double_clock: the slices of the DSP columns run at twice that clock;
     exit_pixels: neighbouring pixels whose results leave the array together, None for the best with
@@ -37,6 +38,7 @@ class BuildConfig:
     clock_mhz: float | Literal["auto"] | None = None
     calibration: Path | None = None
     array: tuple[int, ...] | None = None
+    modes: tuple[int, ...] | None = None
     double_clock: bool = False
     exit_pixels: int | None = None
     zero_skipping: bool = True
@@ -56,6 +58,8 @@ class BuildConfig:
             raise BoardError(
                 f"array {self.array}: give pixels, inputs and columns of 1 to {len(KINDS)} kinds"
             )
+        if self.modes is not None and self.array is None:
+            raise BoardError("--modes are those of an array: give --array, too")
         if self.double_clock and not SCHEMES[self.scheme].allows(DSP):
             raise BoardError(
                 f"--scheme {self.scheme} has no DSP columns to run at twice the clock: leave out "
@@ -96,7 +100,13 @@ class BuildConfig:
                         f"{count}: make figure {place} 0 or use --scheme mixed"
                     )
                 columns[kind.field] = count
-            params = dataclasses.replace(params, pixels=pixels, in_channels=in_channels, **columns)
+            params = dataclasses.replace(
+                params,
+                pixels=pixels,
+                in_channels=in_channels,
+                modes=self.modes or params.modes,
+                **columns,
+            )
         check_fit(board, params)
         return params
 
@@ -109,6 +119,7 @@ class BuildConfig:
             "clock_mhz": self.clock_mhz,
             "calibration": "synthetic" if self.calibration is None else "pictures",
             "array": None if self.array is None else list(self.array),
+            "modes": None if self.modes is None else list(self.modes),
             "double_clock": self.double_clock,
             "exit_pixels": self.exit_pixels,
             "zero_skipping": self.zero_skipping,

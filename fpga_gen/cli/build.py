@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fpga_gen.cli.common import ARRAY, CLOCK, SHAPE, ConsoleProgress, Settings, common_options
+from fpga_gen.cli.common import (
+    ARRAY,
+    CLOCK,
+    MODES,
+    SHAPE,
+    ConsoleProgress,
+    Settings,
+    common_options,
+)
 from fpga_gen.cli.render import board_table, engine_table, frame_table, layer_table
 from fpga_gen.contract.column_kinds import KINDS
 from fpga_gen.contract.numerics import SCHEMES
@@ -39,6 +47,12 @@ def array_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="What the engine computes in a cycle: pixels, input channels, "
             f"{', '.join(f'{kind.title} columns' for kind in KINDS)}, such as 8,16,24,18.  "
             "[default: the best for model and board]",
+        ),
+        click.option(
+            "--modes",
+            type=MODES,
+            help="In how many groups the columns of the array can work for different pixels, such "
+            "as 1,2,3.  [default: those of the board's own array]",
         ),
         click.option(
             "--double-clock",

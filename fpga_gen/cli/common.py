@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fpga_gen.cli.terminal import line, plain
 from fpga_gen.contract.column_kinds import KINDS
+from fpga_gen.contract.params import MAX_MODE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -116,6 +117,7 @@ ARRAY = IntList(
     tuple(range(4, 3 + len(KINDS))),  # kinds that came later may be left out
     zero_from=2,
 )
+MODES = IntList("M,...", tuple(range(1, MAX_MODE + 1)))
 # Of the commands whose work may be spread over processes.
 SCHEDULER = click.option(
     "--scheduler",

@@ -53,6 +53,7 @@ def prune(settings: Settings, explain: bool, output: Path | None, **options: Any
             "model": str(made.path),
             "board": made.board,
             "array": list(made.array),
+            "modes": list(made.modes),
             "double_clock": made.double_clock,
             "exit_pixels": made.exit_pixels,
             "clock_mhz": made.clock_mhz,
@@ -70,6 +71,7 @@ def prune(settings: Settings, explain: bool, output: Path | None, **options: Any
         f"{made.fps:,.1f} frame/s on {made.board} (estimated); "
         f"{made.zero_slots:,} of {made.slots:,} weight slots are zero"
     )
-    others = " --double-clock" if made.double_clock else ""
+    others = f" --modes {','.join(map(str, made.modes))}"
+    others += " --double-clock" if made.double_clock else ""
     others += f" --exit-pixels {made.exit_pixels}" if made.exit_pixels > 1 else ""
     settings.say(f"build it with --board {made.board} --array {array}{others}")

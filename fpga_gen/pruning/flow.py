@@ -110,19 +110,23 @@ def check_output(flow: PruneFlow) -> None:
 
 
 def name_engine(flow: PruneFlow) -> None:
-    """Of the engines that a search found the best that `--array` names, so that a build has the
-    same; the board's own if it names none of them."""
+    """Of the engines that a search found the best that options can name, so that a build has the
+    same: with the memories of the board's own, which may be too small for some."""
     if not flow.candidates:
         return
     found = [c.params for c in flow.candidates]
     for params in (*found, flow.config.own_array(flow.board)):
-        asked = replace(flow.config, array=params.figures, exit_pixels=params.exit_pixels)
+        asked = replace(
+            flow.config,
+            array=params.figures,
+            modes=params.modes,
+            exit_pixels=params.exit_pixels,
+        )
         try:
             named = asked.resolve_params(flow.board)
         except FpgaGenError:
             continue
-        if (named.pixels, named.modes) == (params.pixels, params.modes):
-            break
+        break
     flow.params = for_network(flow.graph, named)
     flow.memory_rate = flow.board.read_bytes_per_cycle(named.ports, flow.clock_mhz)
 

@@ -83,6 +83,13 @@ class ArrayFacts:
         return ",".join(map(str, (self.pixels, self.in_channels, *columns)))
 
     @property
+    def options(self) -> str:
+        """All that names the engine to a build: --array and what goes with it."""
+        options = f"--array {self.option} --modes {','.join(map(str, self.modes))}"
+        options += " --double-clock" if self.double_clock else ""
+        return options + (f" --exit-pixels {self.exit_pixels}" if self.exit_pixels > 1 else "")
+
+    @property
     def columns(self) -> str:
         fast = {DSP_KIND.title: " at twice the clock"} if self.double_clock else {}
         return " + ".join(

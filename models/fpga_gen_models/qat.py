@@ -150,6 +150,11 @@ def parse_array(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def parse_modes(text: str) -> tuple[int, ...]:
+    """M,..."""
+    return tuple(int(part) for part in text.split(","))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a training. Returns 0, or 1 if the input is at fault."""
     parser = argparse.ArgumentParser(
@@ -160,6 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="float ONNX file")
     parser.add_argument("--board", required=True, help="gives the ratio of SP2 to fixed rows")
     parser.add_argument("--array", type=parse_array, help="as in fpga-gen build")
+    parser.add_argument("--modes", type=parse_modes, help="as in fpga-gen build")
+    parser.add_argument("--double-clock", action="store_true", help="as in fpga-gen build")
+    parser.add_argument("--exit-pixels", type=int, choices=(1, 2), help="as in fpga-gen build")
     parser.add_argument("--scheme", choices=list(SCHEMES), default="msq4")
     add_run_options(parser, DEFAULTS)
     args = parser.parse_args(argv)
@@ -172,7 +180,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         calibration = spread_subset(training, CALIBRATION_PICTURES)
         log.info("quantising %s on %d pictures", args.model.name, len(calibration))
         build = BuildConfig(
-            args.model, find_board(args.board), array=args.array, scheme=args.scheme
+            args.model,
+            find_board(args.board),
+            array=args.array,
+            modes=args.modes,
+            double_clock=args.double_clock,
+            exit_pixels=args.exit_pixels,
+            scheme=args.scheme,
         )
         graph, qgraph, params = quantise_network(build, calibration)
         log.info("array %s: build the result with the same --array", array_of(params))

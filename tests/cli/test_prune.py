@@ -128,13 +128,14 @@ def test_places_that_cannot_be_written_are_told_first(cli, network, pictures, tm
 
 
 def test_the_engine_is_one_that_an_option_names(network: Path, pictures: Path):
-    """Of what a search found, one with modes that `--array` cannot say is passed over."""
-    config = BuildConfig(network, "kv260", calibration=pictures)
+    """Of what a search found, one too large for the memories of the board's own array is passed
+    over."""
+    config = BuildConfig(network, "zcu104", calibration=pictures)
     flow = PruneFlow(config)
     run_steps(flow, READ)
     own = flow.board.default_array("mixed", False)
-    odd = replace(own, pixels=4, modes=(1, 3), dsp_columns=30, sp2_columns=12)
-    less = replace(own, sp2_columns=4)
+    odd = replace(own, pixels=16, modes=(1, 4), dsp_columns=8, sp2_columns=0)
+    less = replace(own, modes=(1, 3), dsp_columns=12, sp2_columns=6)
     for found, wanted in (((odd, less, own), less), ((odd,), own)):
         flow.candidates = tuple(
             Candidate(p, frame_cycles(frame_work(flow.graph), p, Timing()), estimate_resources(p))

@@ -79,7 +79,8 @@ def test_what_they_cost(board: str) -> None:
     two = replace(one, exit_pixels=2)
     less, more = estimate_resources(one), estimate_resources(two)
     multipliers = one.row_lanes * (2 if one.family == "xc7" else 1)
-    multipliers += one.in_channels * (two.vector_pixels - one.vector_pixels)
+    second = one.vector_taps * (one.in_channels + 1)  # a pixel's columns and their weights
+    multipliers += second * (two.vector_pixels - one.vector_pixels)
     assert abs(more.dsps - less.dsps - multipliers) <= 1
     assert 200 * one.row_lanes < more.luts - less.luts < 600 * one.row_lanes
     assert (more.bram36, more.uram) == (less.bram36, less.uram)
