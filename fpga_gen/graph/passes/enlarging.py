@@ -51,12 +51,14 @@ def shrink_before_enlarging(graph: Graph) -> Graph:
     nodes: list[Node] = []
     tensors: list[Tensor] = []
     for node in graph.nodes:
-        for term in node.terms if isinstance(node, Conv) else ():
-            found = _worth(graph, term, producers, uses) if is_pointwise(term) else None
-            if found is not None:
-                node = _moved(graph, node, term, *found, producers, fresh, nodes, tensors)
-                break
-        nodes.append(node)
+        result: Node = node
+        if isinstance(node, Conv):
+            for term in filter(is_pointwise, node.terms):
+                found = _worth(graph, term, producers, uses)
+                if found is not None:
+                    result = _moved(graph, node, term, *found, producers, fresh, nodes, tensors)
+                    break
+        nodes.append(result)
     return rebuilt(graph, nodes, tensors) if tensors else graph
 
 

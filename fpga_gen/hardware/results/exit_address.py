@@ -129,7 +129,7 @@ class ExitAddress(wiring.Component):
         enable = Signal(p.write_slots, reset_less=True)
         m.d.comb += [self.result.address.eq(address), self.result.enable.eq(enable)]
         modes = tree(m, facts.mode, [p.write_slots], "slot_mode")
-        pools = tree(m, facts.pool, [p.write_slots], "slot_pool") if p.exit_pixels == 1 else ()
+        pools = tree(m, facts.pool, [p.write_slots], "slot_pool") if p.exit_pixels == 1 else []
         for slot in range(p.write_slots):
             pixels, inside = self.pixels[slot // p.row_slots]
             base = Signal(a, name=f"slot_base_{slot}", reset_less=True)
