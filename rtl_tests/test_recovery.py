@@ -360,8 +360,9 @@ def test_one_device_many_networks(device, network):
     """After a fault another network runs: nothing of the aborted one is left."""
     others = [compile_network(example(name, SMALL), SMALL) for name in ("wide", "resample")]
     for index, other in enumerate(others * 2):
+        reads, _ = beats(device, other)
         device.reset()
-        device.inject(FaultKind.RESPONSE, beat=60 + 25 * index)
+        device.inject(FaultKind.RESPONSE, beat=reads * (index + 2) // 6)
         assert attempt(device, other.frame).code is ErrorCode.READ_RESPONSE
         device.inject(FaultKind.NONE, beat=0)
         run_network(device, others[1 - index % 2], seed=index)
