@@ -152,11 +152,13 @@ class StoreUnit(wiring.Component):
             m.d.sync += [self.beats.valid.eq(1), left.eq(more)]
         with m.Else():
             m.d.sync += [self.beats.valid.eq(left != 0), left.eq(Mux(left != 0, left - 1, 0))]
-        chosen = copies(m, at, copies_for(PORT_BITS), "store_beat")
+        loads = max(1, self.beats_per_access // 4)  # of a bit: a LUT chooses among four beats
+        piece = max(1, LOADS // loads)
+        chosen = copies(m, at, copies_for(PORT_BITS, piece), "store_beat")
         m.d.comb += self.beats.data.eq(
             Cat(
                 Array(
-                    words.word_select(beat, PORT_BITS)[n * LOADS : (n + 1) * LOADS]
+                    words.word_select(beat, PORT_BITS)[n * piece : (n + 1) * piece]
                     for beat in range(self.beats_per_access)
                 )[number]
                 for n, number in enumerate(chosen)
