@@ -137,6 +137,15 @@ def test_cycle_model_of_a_longer_network(engine):
     check_model(network, figures, absolute=0)
 
 
+def test_two_exit_pixels_at_twice_the_clock(simulator):
+    """With fewer columns than a word has channels, and every word a beat of its own."""
+    params = replace(DOUBLE_CLOCK, pixels=4, exit_pixels=2)
+    with SimulatedDevice(simulator(params), params) as device:
+        for example_ in (long_network(params), *(make(name, params) for name in EXAMPLES)):
+            network = compile_network(example_, params)
+            check_model(network, run_network(device, network))
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_residual_blocks(simulator, block):
     """ResNet's blocks, strided shortcuts included, as optimiser and quantiser leave them."""
