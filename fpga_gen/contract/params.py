@@ -340,9 +340,19 @@ class EngineParams:
         part = -(-words // self.load_words)
         if self.beat_words == 1:
             return self.plane_words(part)
-        while not self.distinct_banks(self.load_offsets(self.load_stride(part))):
+        while not self.load_fits(self.load_stride(part)):
             part += 1
         return part
+
+    def load_fits(self, stride: int) -> bool:
+        """Whether the memory words of a stream word of a LOAD with this stride lie in banks that
+        their write slots serve, each in its own."""
+        offsets = self.load_offsets(stride)
+        if self.exit_pixels == 2:
+            rows = [self.load_slot(word) // self.row_slots for word in range(self.load_words)]
+            if any((offset - row) % 2 for offset, row in zip(offsets, rows, strict=True)):
+                return False
+        return self.distinct_banks(offsets)
 
     def distinct_banks(self, offsets: list[int]) -> bool:
         """Words so far apart can be written in one cycle."""

@@ -73,7 +73,10 @@ def test_banks_of_a_step(
             assert p.distinct_banks([*rows[0], *rows[1]])
             for pixel, row in enumerate(rows):
                 assert {word % p.banks % 2 for word in row} == {(base + pixel) % 2}
-    offsets = p.load_offsets(p.load_stride(p.load_part(plane)))
+    stride = p.load_stride(p.load_part(plane))
+    assert p.load_fits(stride)
+    assert p.ports == 1 or not p.load_fits(stride + 1)  # another parity
+    offsets = p.load_offsets(stride)
     slots = [p.load_slot(word) for word in range(p.load_words)]
     assert len(set(slots)) == len(slots)
     for slot, offset in zip(slots, offsets, strict=True):

@@ -10,6 +10,7 @@ import pytest
 from fpga_gen.contract.address import pack_address, unpack_address
 from fpga_gen.contract.isa import Instruction, Op
 from fpga_gen.contract.numerics import U8
+from fpga_gen.contract.params import EngineParams
 from fpga_gen.schedule.compile import compile_schedule, encode_program, program_region
 from fpga_gen.schedule.execute.compare import compare_maps, first_mismatch
 from fpga_gen.schedule.execute.interpreter import ProgramError, run_schedule
@@ -78,6 +79,19 @@ def test_plane_stride_with_conflicts() -> None:
     broken = edited(schedule, Op.CONV, 0, out_plane=pack_address(plane, SMALL.banks))
     with pytest.raises(ProgramError, match="conflicts"):
         run_schedule(broken, image)
+
+
+def test_words_of_a_load_in_banks_of_the_wrong_parity() -> None:
+    """With two exit pixels a bank takes words of half the write slots."""
+    params = replace(EngineParams(), exit_pixels=2)
+    item = example("conv3x3", params)
+    schedule = compile_schedule(item.graph, params)
+    load = next(i for i in schedule.instructions if i.op == Op.LOAD)
+    stride = unpack_address(load.stride, params.banks) + 1
+    assert params.distinct_banks(params.load_offsets(stride))
+    broken = edited(schedule, Op.LOAD, 0, stride=pack_address(stride, params.banks))
+    with pytest.raises(ProgramError, match=f"LOAD stride {stride} has write conflicts"):
+        run_schedule(broken, item.stored_input)
 
 
 def test_result_over_its_own_operand() -> None:

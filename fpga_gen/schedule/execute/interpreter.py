@@ -175,7 +175,7 @@ class _Engine:
         p = self.params
         base, stride = self.address(i.base), self.address(i.stride)
         offsets = p.load_offsets(stride)
-        if not p.distinct_banks(offsets):
+        if not p.load_fits(stride):
             raise ProgramError(f"LOAD stride {stride} has write conflicts")
         count, sent = i.words, i.stream_words
         if sent != count - (count // 4 if i.packed else 0):
