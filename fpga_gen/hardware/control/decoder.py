@@ -78,7 +78,7 @@ class Decoder(wiring.Component):
         self.fault = data_register(m, self.code)
         self.states = States(STATES)
         self.now = self.states.now
-        self.in_table = Signal()
+        self.in_table = Signal(reset_less=True)  # as `states` says a cycle before
         # The last part of a TABLE's program word: a register, as `in_words` is.
         self.word_done = Signal()
         self._words(m)

@@ -20,7 +20,7 @@ class HeaderChecks:
         walk, vector = header.walk, header.vector
         self.wrong_walk, self.wrong_vector = Signal(reset_less=True), Signal(reset_less=True)
         self.wrong_page, self.wrong_table = Signal(reset_less=True), Signal(reset_less=True)
-        self.unwritten = Signal(init=1)  # of a FETCH: it waits for STOREs
+        self.unwritten = Signal(init=1, reset_less=True)  # of a FETCH: it waits for STOREs
         self.listed = Signal(reset_less=True)  # a CONV with slot lists
         if p.activations:
             table = header.table

@@ -139,7 +139,7 @@ class Sequencer(wiring.Component):
 
     def _tables(self, m: Module, decoder: Decoder, dispatcher: Dispatcher) -> None:
         """Blocks, taps and slot lists: the walker reads one half, the other one is being filled."""
-        running_half, decode_half = Signal(), Signal()
+        running_half, decode_half = Signal(reset_less=True), Signal()  # whichever a run begins with
         op = decoder.decoded.payload.walk.op
         is_walk = Signal(reset_less=True)
         m.d.sync += is_walk.eq((op == Op.CONV) | (op == Op.POOL))
