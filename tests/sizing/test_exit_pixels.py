@@ -63,7 +63,8 @@ def test_what_leaves_sooner(layers: tuple[int, Graph]) -> None:
 def test_the_search_weighs_them(layers: tuple[int, Graph]) -> None:
     """Never slower than without; asked for, it is there."""
     kernel, graph = layers
-    found = {n: choose_engines(graph, BOARD, "mixed", exit_pixels=n)[0] for n in (1, 2, None)}
+    board = load_board("kv260")
+    found = {n: choose_engines(graph, board, "mixed", exit_pixels=n)[0] for n in (1, 2, None)}
     cycles = {n: candidate.scheduled for n, candidate in found.items()}
     assert cycles[None] == min(cycles[1], cycles[2])
     assert [found[n].params.exit_pixels for n in (1, 2)] == [1, 2]
