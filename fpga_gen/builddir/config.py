@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,15 @@ from fpga_gen.resources import auto_clock, check_fit
 MAX_CALIBRATION_IMAGES = 32
 
 
+def engine_options(
+    array: Sequence[int], modes: Sequence[int], *, double_clock: bool, exit_pixels: int
+) -> str:
+    """All that names an engine to a command: --array and what goes with it."""
+    options = f"--array {','.join(map(str, array))} --modes {','.join(map(str, modes))}"
+    options += " --double-clock" if double_clock else ""
+    return options + (f" --exit-pixels {exit_pixels}" if exit_pixels > 1 else "")
+
+
 @dataclass(frozen=True)
 class BuildConfig:
     """Options of `fpga-gen build` and `estimate`.
@@ -25,12 +35,11 @@ class BuildConfig:
     input_shape: (C, H, W) or (1, C, H, W) for a model that leaves its size open; array: pixels,
     in_channels, then the columns of each kind in the order of column_kinds.KINDS (0 where the
     figures end), None for the best one; modes: of that array, None for those of the board's own;
-    clock_mhz: None for the board's default, "auto" for the
-    highest that the timing estimate thinks safe; calibration: a folder of pictures, None for seeded
-    synthetic ones; double_clock: the slices of the DSP columns run at twice that clock;
-    exit_pixels: neighbouring pixels whose results leave the array together, None for the best with
-    an engine that is searched, 1 with one that is given; zero_skipping: weight slots of zeros are
-    left out.
+    clock_mhz: None for the board's default, "auto" for the highest that the timing estimate thinks
+    safe; calibration: a folder of pictures, None for seeded synthetic ones; double_clock: the
+    slices of the DSP columns run at twice that clock; exit_pixels: neighbouring pixels whose
+    results leave the array together, None for the best with an engine that is searched, 1 with one
+    that is given; zero_skipping: weight slots of zeros are left out.
     """
 
     model: Path

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fpga_gen.builddir.config import engine_options
 from fpga_gen.cli.build import compile_options
 from fpga_gen.cli.common import ConsoleProgress, Settings, common_options
 
@@ -47,7 +48,6 @@ def prune(settings: Settings, explain: bool, output: Path | None, **options: Any
     target = output or Path(f"{options['model'].stem}-pruned.onnx")
     with ConsoleProgress(settings) as progress:
         made = fpga_gen.prune(progress=progress, output=target, **options)
-    array = ",".join(map(str, made.array))
     settings.result(
         {
             "model": str(made.path),
@@ -71,7 +71,7 @@ def prune(settings: Settings, explain: bool, output: Path | None, **options: Any
         f"{made.fps:,.1f} frame/s on {made.board} (estimated); "
         f"{made.zero_slots:,} of {made.slots:,} weight slots are zero"
     )
-    others = f" --modes {','.join(map(str, made.modes))}"
-    others += " --double-clock" if made.double_clock else ""
-    others += f" --exit-pixels {made.exit_pixels}" if made.exit_pixels > 1 else ""
-    settings.say(f"build it with --board {made.board} --array {array}{others}")
+    engine = engine_options(
+        made.array, made.modes, double_clock=made.double_clock, exit_pixels=made.exit_pixels
+    )
+    settings.say(f"build it with --board {made.board} {engine}")

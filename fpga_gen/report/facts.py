@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fpga_gen.boards import Resources
+from fpga_gen.builddir.config import engine_options
 from fpga_gen.contract.column_kinds import DSP_KIND
 from fpga_gen.contract.column_kinds import KINDS as COLUMN_KINDS
 from fpga_gen.report.accuracy import Accuracy
@@ -79,15 +80,22 @@ class ArrayFacts:
     @property
     def option(self) -> str:
         """As the option --array takes it: pixels, inputs, columns of each kind."""
-        columns = (self.out_channels.get(kind.title, 0) for kind in COLUMN_KINDS)
-        return ",".join(map(str, (self.pixels, self.in_channels, *columns)))
+        return ",".join(map(str, self._figures))
 
     @property
     def options(self) -> str:
-        """All that names the engine to a build: --array and what goes with it."""
-        options = f"--array {self.option} --modes {','.join(map(str, self.modes))}"
-        options += " --double-clock" if self.double_clock else ""
-        return options + (f" --exit-pixels {self.exit_pixels}" if self.exit_pixels > 1 else "")
+        """See `engine_options`."""
+        return engine_options(
+            self._figures,
+            self.modes,
+            double_clock=self.double_clock,
+            exit_pixels=self.exit_pixels,
+        )
+
+    @property
+    def _figures(self) -> tuple[int, ...]:
+        columns = (self.out_channels.get(kind.title, 0) for kind in COLUMN_KINDS)
+        return (self.pixels, self.in_channels, *columns)
 
     @property
     def columns(self) -> str:

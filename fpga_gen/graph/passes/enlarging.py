@@ -134,9 +134,7 @@ def _moved(
     small, large = graph.tensors[sources[0]], graph.tensors[node.output]
     rest = [t for t in node.terms if t is not term]
     kept = weights(others)
-    peaks = (
-        np.abs(kept).reshape(len(kept), -1).max(1, initial=0.0) if others else np.ones(len(kept))
-    )
+    peaks = np.abs(kept).max((1, 2, 3), initial=0.0)
     scale = np.where(peaks > 0, peaks, 1.0).astype(np.float32)
     part = replace(small, name=fresh(f"{node.output}.small"), channels=large.channels)
     whole = replace(large, name=fresh(f"{node.output}.enlarged"))

@@ -4,8 +4,9 @@ Instructions read memory in program order, and results leave through one in-orde
 a later write can overtake neither an earlier read nor an earlier write. What remains: a read of
 bytes whose write has not drained. Maps that share a plane own different bytes of its words; a
 reader ignores the bytes of the others (their weights are 0). A STORE, which runs beside its
-successors, waits for earlier results by itself; what it reads is never written again, because the
-results of the network live to its end (see plan.demands).
+successors, waits for earlier results by itself; what it reads is not written again before it has
+ended: the results of the network live to its end (see plan.demands), and in front of what
+overwrites a band stands a STORE that waits (see spreading).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ HOME_ALIGN = 64  # bytes: every map in DRAM starts on a boundary of its own
 
 class PlanBuilder:
     """Steps and buffers. on_chip: buffers of the maps that are there as a whole between two
-    segments; alone: nothing runs beside a STORE, which takes less memory."""
+    segments; alone: a buffer's memory is free behind its STORE, for which the next writer waits."""
 
     def __init__(self, segments: Segments, state: Residence, *, alone: bool) -> None:
         self._segments, self._state, self._alone = segments, state, alone

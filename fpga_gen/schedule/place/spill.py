@@ -60,8 +60,8 @@ def problem(segments: Segments) -> SpillProblem:
 
 def spilled_plan(segments: Segments, state: Residence, *, alone: bool) -> Plan | None:
     """The plan of a choice; None if a segment does not fit however low its bands, or if the input
-    is a result, for which there is no way. alone: nothing runs beside a STORE, which takes less
-    memory."""
+    is a result, for which there is no way. alone: a buffer's memory is free behind its STORE, which
+    takes less."""
     offers = []
     for first in sorted(state.segments):
         offer, _ = state.offer(first)
